@@ -1,0 +1,3 @@
+"""cfm: popularity-driven content placement for video servers."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,283 @@
+"""The nouns of the system, as values.
+
+Everything here is immutable, has no behaviour that could wait, and is shared by all rooms.  Words are
+those of the field: see `docs/glossary.md`.  Sizes are bytes, durations milliseconds on the monotonic
+clock unless a name says otherwise; the wall clock is used for what people and other machines read,
+never to measure how long something took.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NewType, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Addr = NewType("Addr", str)
+"""A server's `host:port`, spelled exactly as `cfm.yml` spells it; it goes on the wire like this."""
+
+
+def host_of(addr: Addr) -> str:
+    """The host part of an address: what the hit history and old texts call a server's ip."""
+    return addr.rpartition(":")[0].strip("[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One reading of both clocks: `mono_ms` to measure with, `wall_ms` (unix) to tell people."""
+
+    mono_ms: int
+    wall_ms: int
+
+    @property
+    def wall_s(self) -> int:
+        return self.wall_ms // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """Something that was observed, and when its observation *began* (monotonic)."""
+
+    value: T
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that was not observed: why, and since when.  Never the same as empty."""
+
+    why: str
+    since_ms: int
+
+
+Observed: TypeAlias = Known[T] | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A *known* file: graded, and of a positive size in the history."""
+
+    name: str
+    rank: int
+    """Line position in the grade file, from 1 = most wanted."""
+    size_bytes: int
+    hits: int = 0
+    """Sum of the history's hit list: what it drew in the past."""
+    history_ips: tuple[str, ...] = ()
+    """Where the history saw it last: a hint, overridden by any list of the server itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """What a worker's `/df` tells: `used = total - free`; `avail` is without root's reserve."""
+
+    total_bytes: int
+    used_bytes: int
+    avail_bytes: int
+
+    @property
+    def used_percent(self) -> int:
+        """As `df` computes it: `100·used/(used+avail)`, rounded half up."""
+        return percent_of(self.used_bytes, self.used_bytes + self.avail_bytes)
+
+
+def percent_of(part: int, whole: int) -> int:
+    """`part` in whole percents of `whole`, rounded half up; a disk without room is full."""
+    return (200 * part + whole) // (2 * whole) if whole > 0 else 100
+
+
+def fits(used_bytes: int, avail_bytes: int, more_bytes: int, limit_percent: int) -> bool:
+    """Would `more_bytes` keep the disk within its limit?  `100·(used+more) ≤ limit·(used+avail)`."""
+    return 100 * (used_bytes + more_bytes) <= limit_percent * (used_bytes + avail_bytes)
+
+
+def bytes_over(used_bytes: int, avail_bytes: int, limit_percent: int) -> int:
+    """How many bytes must go until the disk is at its limit; 0 where it is not strictly above."""
+    return max(0, -(-(100 * used_bytes - limit_percent * (used_bytes + avail_bytes)) // 100))
+
+
+class Status(enum.StrEnum):
+    """A task's state inside; the old wire knows only the first three and `timeout` (see `wire`)."""
+
+    READY = "ready"
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One copy of one file from a source to a destination: one attempt, which is never repeated."""
+
+    id: int
+    """Creation time in ns, made unique and growing; on the wire a string."""
+    status: Status
+    created_s: int
+    changed_s: int
+    file: File
+    path: str
+    """Full path on the source."""
+    source: Addr
+    destination: Addr
+    copy_speed_bps: int
+    reason: str
+    """Why it was copied, for people."""
+    window_hits: int = 0
+    """Hits in the window when it was decided; 0 for a file that is not rising."""
+    ended_why: str = ""
+    """Why it ended, where it did not end well."""
+
+
+class DeleteKind(enum.StrEnum):
+    SURPLUS = "surplus"
+    """One copy too many; another copy stays."""
+    SPACE = "space"
+    """For room on the disk; the SAN keeps the file."""
+
+
+class OrderStatus(enum.StrEnum):
+    """The life of a delete order (see `tasks.lifecycle`)."""
+
+    ORDERED = "ordered"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    CONFIRMED = "confirmed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOrder:
+    """One file to be deleted on one server; durable, with its reason, before its first byte is sent."""
+
+    id: int
+    status: OrderStatus
+    created_s: int
+    changed_s: int
+    file: File
+    server: Addr
+    kind: DeleteKind
+    reason: str
+    keeper: Addr | None = None
+    """Surplus: the server whose copy stays, and confirms it first."""
+    room_for: str | None = None
+    """Space: the wanted file that room is made for; None where the disk is over its limit."""
+    window_hits: int = 0
+    ended_why: str = ""
+
+
+class Transfer(enum.StrEnum):
+    BUILTIN = "builtin"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFeatures:
+    """What a worker says of itself; an old one says nothing and gets the defaults."""
+
+    ours: bool = False
+    version: str = ""
+    transfer: Transfer = Transfer.EXTERNAL
+    serves: bool = False
+    """It serves `/content`, so that a built-in transfer can copy from it."""
+    boot_id: str = ""
+    """Changes when the worker starts anew."""
+    disk_id: str = ""
+    """The id kept in `base_dir`: two addresses with the same one are one disk."""
+
+
+OLD_WORKER = WorkerFeatures()
+
+
+class Trouble(enum.StrEnum):
+    """Ways in which a request to a worker did not give an answer to be used."""
+
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    BROKEN = "broken"
+    STATUS = "status"
+    MALFORMED = "malformed"
+    ABSURD = "absurd"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that told nothing.  `status` is the HTTP status where there was one, else 0."""
+
+    trouble: Trouble
+    detail: str
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A worker's complete file list."""
+
+    names: frozenset[str]
+    disk_id: str = ""
+    odd_lines: int = 0
+    """Lines that cannot be file names; not counted as files."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReport:
+    """A worker's disk usage, and its own limit where it names one (the lower limit holds)."""
+
+    usage: DiskUsage
+    limit_percent: int | None = None
+    disk_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopySeen:
+    """A worker's answer about one file: is it there, and of which size."""
+
+    present: bool
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnSan:
+    """A plain file lies in the source folder `path`'s directory, with this size."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotOnSan:
+    """Every source folder answered and none holds a plain file of that name."""
+
+
+SanAnswer: TypeAlias = OnSan | NotOnSan | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The event log's sliding window, already reduced to what decides.
+
+    `rising`: hits at the server that reads from the SAN, for files that reached the threshold.
+    `watched`: files with as many hits at other servers.
+    """
+
+    rising: Mapping[str, int] = field(default_factory=dict)
+    watched: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """What is said of a metadata snapshot: which pair it is, and whether it may decide anything."""
+
+    id: str
+    read_wall_s: int
+    """The older mtime of the pair, unix seconds: how old the numbers are."""
+    graded_files: int
+    known_files: int
+    skipped_lines: Mapping[str, int] = field(default_factory=dict)
+    """Reason → lines left out."""
+    accepted: bool = True
+    why: str | None = None
+    """Why it was rejected; None for an accepted one."""
