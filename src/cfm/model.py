@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, NewType, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, NewType, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -183,6 +183,8 @@ class WorkerFeatures:
     transfer: Transfer = Transfer.EXTERNAL
     serves: bool = False
     """It serves `/content`, so that a built-in transfer can copy from it."""
+    downloads: int = 1
+    """How many copies it receives at a time."""
     boot_id: str = ""
     """Changes when the worker starts anew."""
     disk_id: str = ""
@@ -241,9 +243,10 @@ class CopySeen:
 
 @dataclass(frozen=True, slots=True)
 class OnSan:
-    """A plain file lies in the source folder `path`'s directory, with this size."""
+    """A plain file of that name lies in a source folder."""
 
     path: str
+    """The full path of the file, its folder spelled as in the settings."""
     size_bytes: int
 
 
@@ -281,3 +284,46 @@ class SnapshotFacts:
     accepted: bool = True
     why: str | None = None
     """Why it was rejected; None for an accepted one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One server as it is known now."""
+
+    addr: Addr
+    is_source: bool
+    is_destination: bool
+    up: bool
+    features: WorkerFeatures
+    files: Observed[frozenset[str]]
+    """Its own list of this start, while it may be trusted."""
+    disk: Observed[DiskUsage]
+    limit_percent: int
+    last_list: frozenset[str] | None = None
+    """Its last complete list of this start; None where it was never listed."""
+    last_chosen_ms: int = 0
+    busy_until_ms: int = 0
+    """It said that it serves others; ask it again then."""
+    same_disk: frozenset[Addr] = frozenset()
+    """Servers that seem to be the same disk under another address."""
+
+    @property
+    def usable(self) -> bool:
+        """Up, with its list and its disk known: nothing is decided about a server that is not."""
+        return self.up and isinstance(self.files, Known) and isinstance(self.disk, Known)
+
+
+class Retry(NamedTuple):
+    """What is remembered of a file whose copies failed."""
+
+    failures: int
+    not_before_ms: int
+    avoid: frozenset[tuple[Addr, Addr]]
+    """(source, destination) pairs that failed."""
+
+
+class Booked(NamedTuple):
+    """Bytes that a disk's last `/df` does not show yet."""
+
+    at_ms: int
+    size_bytes: int

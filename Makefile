@@ -1,0 +1,60 @@
+# Everything a person or CI does with this project.  Needs Python 3.11 or later with venv, and make.
+#
+#   make setup   makes .venv from requirements.lock, once
+#   make demo    a whole node on this machine, until stopped
+#   make test    everything that is held against a change
+#   make check   the quick, static part of it
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check unit e2e bench lock clean
+
+BIN := .venv/bin
+STAMP := .venv/.setup-done
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= auto
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+setup: $(STAMP)
+
+# A venv that was moved or lost its Python is made anew; so is one whose pins have changed.
+$(STAMP): requirements.lock pyproject.toml
+	@PYTHON='$(PYTHON)' sh tools/setup.sh
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/cfm demo $(ARGS)
+
+test: check unit e2e
+
+check: $(STAMP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(PYTEST) -m 'not e2e' -n $(WORKERS) --maxprocesses 8 $(ARGS)
+
+# Real processes and real time: one after the other, so that they measure the programs and not each other.
+e2e: $(STAMP)
+	$(if $(wildcard tests/e2e/test_*.py),$(PYTEST) -m e2e $(ARGS),@echo 'no end-to-end tests here')
+
+bench: $(STAMP)
+	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The result names no host: it installs the same from any index, with pip or uv.
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv (pip install uv)' >&2; exit 1; }
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	    --no-emit-index-url --group dev pyproject.toml > requirements.lock.new
+	{ echo '# Pinned with hashes. Made by `make lock`; installed by `make setup`.'; \
+	  cat requirements.lock.new; } > requirements.lock
+	rm requirements.lock.new
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +

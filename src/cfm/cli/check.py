@@ -1,0 +1,192 @@
+"""`cfm check` and `cfw check`: what is wrong (exit 2) or doubtful (exit 0) about a settings file.
+
+Wrong is what keeps the daemon from starting.  Doubtful is what it would start with and suffer from: missing
+folders, silent servers, limits that differ (`check_world`, `check_peers`).  The report is for people, or
+with `--json` for scripts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from cfm.cli import check_world as world
+from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
+from cfm.cli.check_world import Look, doubt, look_at_all
+from cfm.config import CfmSettings, CfwSettings, Problem, SettingsFileError, load_cfm, load_cfw, split_address
+from cfm.logs import escaped
+from cfm.model import Addr, host_of
+
+FINE, WRONG = 0, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found about one file."""
+
+    file: Path
+    errors: tuple[Problem, ...] = ()
+    doubts: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return WRONG if self.errors else FINE
+
+
+def check_cfm(path: Path, json: bool = False) -> int:
+    """Checks `cfm.yml`, prints the report to stdout, and returns the exit code."""
+    return _tell(cfm_report(path), json)
+
+
+def check_cfw(path: Path, json: bool = False) -> int:
+    """Checks `cfw.yml`, prints the report to stdout, and returns the exit code."""
+    return _tell(cfw_report(path), json)
+
+
+# --- cfm ----------------------------------------------------------------------------------------------
+
+
+def cfm_report(path: Path) -> Report:
+    try:
+        settings = load_cfm(path)
+    except SettingsFileError as error:
+        return Report(path, error.problems)
+    doubts = [
+        *_cfm_form_doubts(settings),
+        *look_at_all(_cfm_looks(settings)),
+        *peer_doubts(settings, listen_to(settings.servers.addresses)),
+    ]
+    who = "can change tasks and, by them, what is copied"
+    notes = (*settings.notes, _security_line(settings.listen_addr, who))
+    return Report(path, doubts=tuple(doubts), notes=notes)
+
+
+def _cfm_form_doubts(settings: CfmSettings) -> Iterator[Problem]:
+    """What can be seen without a look at the world."""
+    servers = settings.servers
+    if not servers.sources:
+        yield doubt("servers.sources", "no source is named", "nothing is copied without one")
+    if not servers.destinations:
+        yield doubt("servers.destinations", "no destination is named", "nothing is done without one")
+    if not settings.source_dirs:
+        yield doubt(
+            "source_dirs", "no folder is named", "nothing is copied or deleted without the SAN's folders"
+        )
+    if settings.watch_dir is None or settings.watch_ip_string is None:
+        key = "watch_dir" if settings.watch_dir is None else "watch_ip_string"
+        yield doubt(key, "not set", "no file rises without it")
+    if not settings.deletes:
+        yield doubt("deletes", "off: nothing is deleted, only shown", "write `on` after the migration")
+    hosts = Counter(host_of(addr) for addr in servers.destinations)
+    for host in [host for host, times in hosts.items() if times > 1]:
+        text = f"several destinations on {host}, which the history cannot tell apart"
+        yield doubt("servers.destinations", text, "give each destination an address of its own")
+
+
+def _cfm_looks(settings: CfmSettings) -> list[Look]:
+    looks = [
+        Look("grade_info_file", settings.grade_info_file, world.metadata_file),
+        Look("hitcount_history_file", settings.hitcount_history_file, world.metadata_file),
+        *(Look("source_dirs", path, world.source_folder) for path in settings.source_dirs),
+        Look("log_dir", settings.log_dir, world.writable_folder),
+        Look("state.url", settings.state.path, world.state_file),
+    ]
+    if settings.watch_dir is not None:
+        looks.append(Look("watch_dir", settings.watch_dir, world.event_log_folder))
+    return looks
+
+
+# --- cfw ----------------------------------------------------------------------------------------------
+
+
+def cfw_report(path: Path) -> Report:
+    try:
+        settings = load_cfw(path)
+    except SettingsFileError as error:
+        return Report(path, error.problems)
+    overlap = Look("base_dir", settings.base_dir, lambda _, base: world.overlaps(base, settings.source_dirs))
+    hung_or_overlapping = look_at_all([overlap])
+    errors = tuple(overlap.found or ())
+    doubts = [
+        *_cfw_form_doubts(settings),
+        *(found for found in hung_or_overlapping if found not in errors),
+        *look_at_all(_cfw_looks(settings)),
+        *controller_doubts(settings.cfm_addr),
+    ]
+    notes = [*settings.notes, _security_line(settings.listen_addr, "can delete files")]
+    if settings.downloader_bin is None:
+        notes.append("copies are made by the built-in transfer, which needs a new cfw on the sources")
+    return Report(path, errors, tuple(doubts), tuple(notes))
+
+
+def _cfw_form_doubts(settings: CfwSettings) -> Iterator[Problem]:
+    if is_wildcard(settings.listen_addr) and settings.advertise_addr is None:
+        text = f"{settings.listen_addr} is not a name that cfm.yml can use for this worker"
+        yield doubt("listen_addr", text, "write its address in cfm.yml as advertise_addr")
+
+
+def _cfw_looks(settings: CfwSettings) -> list[Look]:
+    looks = [
+        Look("base_dir", settings.base_dir, world.base_folder),
+        *(Look("source_dirs", path, world.source_folder) for path in settings.source_dirs),
+        Look("log_dir", settings.log_dir, world.writable_folder),
+        Look("state.url", settings.state.path, world.state_file),
+    ]
+    if settings.downloader_bin is not None:
+        looks.append(Look("downloader_bin", settings.downloader_bin, world.program))
+    return looks
+
+
+# --- what both have -----------------------------------------------------------------------------------
+
+
+def is_wildcard(address: Addr) -> bool:
+    """It listens on every interface, so it names no server."""
+    return split_address(address)[0] in ("", "0.0.0.0", "::")  # noqa: S104  recognised, not bound
+
+
+def _security_line(address: Addr, what: str) -> str:
+    return f"whoever reaches {address} {what}: let it listen on a trusted network only"
+
+
+def _tell(report: Report, json: bool) -> int:
+    if json:
+        print(dumps(_as_json(report), indent=2))
+    else:
+        console = Console(highlight=False)
+        for line in _lines(report):
+            # Long lines stay whole, so that they can be searched for.
+            console.print(line, soft_wrap=True)
+    return report.exit_code
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    return {
+        "file": str(report.file),
+        "errors": [asdict(problem) for problem in report.errors],
+        "doubts": [asdict(problem) for problem in report.doubts],
+        "notes": list(report.notes),
+    }
+
+
+def _lines(report: Report) -> Iterator[Text]:
+    yield from _labelled("wrong", "bold red", (problem.told_of(report.file) for problem in report.errors))
+    yield from _labelled("doubtful", "yellow", (problem.told_of(report.file) for problem in report.doubts))
+    yield from _labelled("note", "cyan", (escaped(note) for note in report.notes))
+    if report.errors:
+        yield Text(f"{len(report.errors)} wrong: it would not start", style="bold red")
+    else:
+        fine = f"it would start, with {len(report.doubts)} doubts" if report.doubts else "all is well"
+        yield Text(f"{escaped(str(report.file))}: {fine}", style="bold")
+
+
+def _labelled(label: str, style: str, lines: Iterable[str]) -> Iterator[Text]:
+    for line in lines:
+        yield Text.assemble((f"{label:8}", style), " ", line)

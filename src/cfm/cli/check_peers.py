@@ -1,0 +1,124 @@
+"""What `check` finds doubtful about the servers that settings name: one quick heartbeat to each.
+
+A silent server is no error; it may be started later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from cfm.cli.check_world import doubt
+from cfm.config import CfmSettings, split_address
+from cfm.config.problems import Problem, shown
+from cfm.model import Addr, Transfer
+
+PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A worker's answer to a heartbeat; an old worker says no more than that it is alive."""
+
+    addr: Addr
+    silent_because: str = ""
+    ours: bool = False
+    builtin: bool = False
+    serves: bool = False
+    limit_percent: int | None = None
+
+
+def listen_to(addresses: Sequence[Addr], patience_s: float = PATIENCE_S) -> list[Heard]:
+    """One heartbeat to each server, all at once."""
+    return asyncio.run(_listen_to(addresses, patience_s))
+
+
+async def _listen_to(addresses: Sequence[Addr], patience_s: float) -> list[Heard]:
+    timeout = aiohttp.ClientTimeout(total=patience_s)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        return await asyncio.gather(*(_heartbeat(session, addr) for addr in addresses))
+
+
+async def _heartbeat(session: aiohttp.ClientSession, addr: Addr) -> Heard:
+    try:
+        async with session.head(f"http://{addr}/hb", allow_redirects=False) as answer:
+            if answer.status != 200:
+                return Heard(addr, f"answers {answer.status}")
+            limit = answer.headers.get("Cfw-Limit-Percent", "")
+            return Heard(
+                addr,
+                ours="Cfw-Version" in answer.headers,
+                builtin=answer.headers.get("Cfw-Transfer") == Transfer.BUILTIN,
+                serves=answer.headers.get("Cfw-Serves") == "true",
+                limit_percent=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 4 else None,
+            )
+    except TimeoutError:
+        return Heard(addr, "does not answer")
+    except (aiohttp.ClientError, OSError) as error:
+        return Heard(addr, f"cannot be reached ({_why(error)})")
+
+
+def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+    """Silent servers, differing limits, and sources that some destinations cannot copy from."""
+    servers = settings.servers
+    for one in heard:
+        key = "servers.sources" if one.addr in servers.sources else "servers.destinations"
+        if one.silent_because:
+            yield doubt(key, f"{one.addr} {one.silent_because}", "start its cfw, or correct the address")
+        elif one.addr in servers.destinations:
+            yield from _limit_doubts(settings, one)
+    yield from _transfer_doubts(settings, heard)
+
+
+def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[Problem]:
+    ours, theirs = settings.remover.storage_usage_limit_percent, one.limit_percent
+    if theirs is not None and theirs != ours:
+        key = "remover.storage_usage_limit_percent"
+        text = f"{ours} here and {theirs} at {one.addr}: the lower one, {min(ours, theirs)}, holds there"
+        yield doubt(key, text, "write the same limit in both files")
+
+
+def _transfer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+    """A built-in transfer needs a source that serves `/content`."""
+    builtin = [one.addr for one in heard if one.builtin and one.addr in settings.servers.destinations]
+    for one in heard:
+        if not builtin or one.silent_because or one.serves or one.addr not in settings.servers.sources:
+            continue
+        if one.ours:
+            why, remedy = "serves no source folder", "name source_dirs in its cfw.yml"
+        else:
+            why, remedy = "runs an old cfw", "install the new cfw there"
+        text = f"{one.addr} {why}: from it one can copy only by the external downloader,"
+        text += f" which {len(builtin)} destinations ({builtin[0]} …) do not use"
+        yield doubt("servers.sources", text, f"{remedy}, or set downloader_bin on the destinations")
+
+
+def controller_doubts(address: Addr, patience_s: float = PATIENCE_S) -> list[Problem]:
+    """Does anybody listen where a worker expects its cfm?"""
+    why = asyncio.run(_why_not_connected(address, patience_s))
+    if why is None:
+        return []
+    return [doubt("cfm_addr", f"{address} cannot be reached ({why})", "start cfm, or correct the address")]
+
+
+async def _why_not_connected(address: Addr, patience_s: float) -> str | None:
+    host, port = split_address(address)
+    try:
+        async with asyncio.timeout(patience_s):
+            _, writer = await asyncio.open_connection(host or "127.0.0.1", port)
+    except TimeoutError:
+        return "no answer"
+    except OSError as error:
+        return _why(error)
+    writer.close()
+    return None
+
+
+def _why(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number and number > 0 else shown(str(error), 100)

@@ -1,0 +1,164 @@
+"""What `check` finds doubtful in the world: files, folders and mounts that settings name.
+
+Nothing here is an error of form: a daemon starts without these, says so, and does nothing because of them.
+The one contradiction is a `base_dir` that overlaps a source folder.  A look at a dead mount may hang for
+ever, so each look has a thread of its own and the report does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cfm.config.problems import Problem
+from cfm.mounts import network_file_system
+
+PATIENCE_S = 3.0
+
+
+def doubt(key: str, text: str, remedy: str) -> Problem:
+    return Problem(None, key, text, remedy)
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at one path, which may never end."""
+
+    key: str
+    path: Path
+    doubts_about: Callable[[str, Path], Iterable[Problem]]
+    found: list[Problem] | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        try:
+            self.found = list(self.doubts_about(self.key, self.path))
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self.found = [doubt(self.key, f"{self.path} cannot be looked at ({why})", "see to it")]
+
+
+def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[Problem]:
+    """All looks at once; the doubts in the order of the looks."""
+    threads = [threading.Thread(target=look.run, daemon=True) for look in looks]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + patience_s
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [found for look in looks for found in _found_by(look)]
+
+
+def _found_by(look: Look) -> list[Problem]:
+    if look.found is not None:
+        return look.found
+    return [doubt(look.key, f"{look.path} does not answer", "see whether its mount hangs")]
+
+
+# --- files and folders ------------------------------------------------------------------------------
+
+
+def metadata_file(key: str, path: Path) -> Iterator[Problem]:
+    if not path.exists():
+        yield doubt(key, f"{path} does not exist", "nothing is copied or deleted until it is there")
+    elif not path.is_file():
+        yield doubt(key, f"{path} is not a plain file", "name the file itself")
+    elif not os.access(path, os.R_OK):
+        yield doubt(key, f"{path} may not be read", "give the right to read it")
+    elif path.stat().st_size == 0:
+        yield doubt(key, f"{path} is empty", "nothing is copied or deleted until it has content")
+
+
+def readable_folder(key: str, path: Path) -> Iterator[Problem]:
+    if not path.exists():
+        yield doubt(key, f"{path} does not exist", "it is unknown until it is there; is it mounted?")
+    elif not path.is_dir():
+        yield doubt(key, f"{path} is not a folder", "name a folder")
+    elif not os.access(path, os.R_OK | os.X_OK):
+        yield doubt(key, f"{path} may not be read", "give the right to read it")
+
+
+def source_folder(key: str, path: Path) -> Iterator[Problem]:
+    """Empty is as good as gone: an unmounted SAN looks like that."""
+    doubts = list(readable_folder(key, path))
+    yield from doubts
+    if not doubts and next(path.iterdir(), None) is None:
+        yield doubt(key, f"{path} is empty", "it is unknown until it has files; is it mounted?")
+
+
+def event_log_folder(key: str, path: Path) -> Iterator[Problem]:
+    doubts = list(readable_folder(key, path))
+    yield from doubts
+    if not doubts and next(path.glob("EventLog*.log"), None) is None:
+        yield doubt(key, f"{path} holds no EventLog*.log", "no file rises until the load balancer writes one")
+
+
+def base_folder(key: str, path: Path) -> Iterator[Problem]:
+    doubts = list(readable_folder(key, path))
+    yield from doubts
+    if not doubts and not os.access(path, os.W_OK):
+        yield doubt(key, f"{path} may not be written", "give the right to write there")
+
+
+def writable_folder(key: str, path: Path) -> Iterator[Problem]:
+    """A folder of ours: it may be missing, and is made."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        yield doubt(key, f"{existing} is not a folder", "name a folder")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield doubt(key, f"{existing} may not be written", "give the right to write there")
+
+
+def state_file(key: str, path: Path) -> Iterator[Problem]:
+    yield from writable_folder(key, path.parent)
+    if path.is_dir():
+        yield doubt(key, f"{path} is a folder", "name a file in it")
+    kind = network_file_system(path)
+    if kind:
+        remedy = "name a file on a local disk: locks cannot be trusted on a network"
+        yield doubt(key, f"{path} lies on a network file system ({kind})", remedy)
+
+
+def program(key: str, path: Path) -> Iterator[Problem]:
+    if not path.is_file():
+        yield doubt(key, f"{path} does not exist", "write the program's full path")
+    elif not os.access(path, os.X_OK):
+        yield doubt(key, f"{path} may not be executed", "make it executable (chmod +x)")
+
+
+# --- base_dir and source folders ----------------------------------------------------------------------
+
+
+def overlaps(base_dir: Path, source_dirs: Iterable[Path]) -> Iterator[Problem]:
+    """A `base_dir` equal to, inside or around a source folder: a delete there would hit the SAN."""
+    base = _identity(base_dir)
+    for source_dir in source_dirs:
+        source = _identity(source_dir)
+        if base is None or source is None:
+            continue
+        if base == source:
+            where = "is"
+        elif source in _identities_above(base_dir):
+            where = "lies inside"
+        elif base in _identities_above(source_dir):
+            where = "lies around"
+        else:
+            continue
+        text = f"{base_dir} {where} the source folder {source_dir}"
+        yield doubt("base_dir", text, "keep the two apart: what is deleted here would be gone there")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and inode: the same for all names of one folder."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _identities_above(folder: Path) -> set[tuple[int, int] | None]:
+    return {_identity(above) for above in folder.resolve().parents}

@@ -1,0 +1,138 @@
+"""The settings of cfm: `cfm.yml` as a model.  `docs/settings.md` tells what each key means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cfm.config.fields import (
+    Address,
+    BitsPerSecond,
+    Count,
+    FilePath,
+    HostName,
+    Interval,
+    LogLevel,
+    Minutes,
+    PeerAddress,
+    Percent,
+    Prefix,
+    Seconds,
+    SecondsOrNone,
+    StateUrl,
+    Streams,
+    Switch,
+    Text,
+    path_of_state,
+    whole,
+)
+from cfm.config.sections import Section, SettingsFile, without_effect
+from cfm.model import Addr
+
+AT_ONCE = "what is due is done at once"
+
+
+class Ignore(Section):
+    """Files that other software owns."""
+
+    prefixes: tuple[Prefix, ...] = Field((), examples=["M64"])
+
+
+class Remover(Section):
+    """When files go, and the brakes on it."""
+
+    storage_usage_limit_percent: Percent = 90
+    minimum_stay_sec: SecondsOrNone = 3600
+    metadata_max_age_sec: Seconds = 172800
+    space_deletes_per_minute: Count = 30
+    trims_per_minute: Count = 300
+    breaker_percent: Percent = 25
+    # Above a minute, "just confirmed" would be said of what may long be gone.
+    confirmation_max_age_sec: Annotated[int, whole("a number of seconds", 1, 60)] = 10
+    room_margin_percent: Annotated[int, whole("a percentage", 0, 100)] = 10
+    just_deleted_sec: SecondsOrNone = 86400
+    remover_sleep_sec: Any = without_effect(AT_ONCE)
+
+
+class Tasker(Section):
+    """How copies are made."""
+
+    task_timeout_sec: Seconds = 3600
+    task_copy_speed_bps: BitsPerSecond = 10_000_000
+    streams_per_source: Streams = 1
+    incoming_per_destination: Streams = 1
+    # A lease must outlast a restart of cfm, or the copies that run meanwhile are thrown away.
+    lease_sec: Annotated[int, whole("a number of seconds", 10, 3600)] = 60
+    tasker_sleep_sec: Any = without_effect(AT_ONCE)
+
+
+class Watcher(Section):
+    """How the metadata files are watched."""
+
+    event_timeout_sec: Interval = 3600
+    poll_interval_sec: Interval = 60
+    fire_initial_event: Any = without_effect("the files are always read at the start")
+
+
+class Runner(Section):
+    """The longest time until the next full look at everything."""
+
+    between_events_run_interval_sec: Interval = 60
+    periodic_run_interval_sec: SecondsOrNone = 0
+    setup_runs: Any = without_effect("every start begins with a full look")
+
+
+class Servers(Section):
+    """The node: who is in it, and how patient we are with them."""
+
+    sources: tuple[PeerAddress, ...] = Field((), examples=["127.0.1.1:8888"])
+    destinations: tuple[PeerAddress, ...] = Field((), examples=["127.0.2.1:8888"])
+    hosts: tuple[HostName, ...] = Field((), examples=["vod-center"])
+    heartbeat_timeout_sec: Seconds = 5
+    heartbeat_interval_sec: Interval = 30
+    heartbeat_misses: Annotated[int, whole("a number", 1, 100)] = 2
+    request_timeout_sec: Seconds = 5
+    list_timeout_sec: Seconds = 30
+    unknown_grace_sec: SecondsOrNone = 3600
+    heartbeat_sleep_sec: Any = without_effect("its name is heartbeat_interval_sec")
+
+    @property
+    def addresses(self) -> tuple[Addr, ...]:
+        """Every server once, sources first."""
+        return tuple(dict.fromkeys(self.sources + self.destinations))
+
+
+class CfmState(Section):
+    """Where tasks, orders and our own identity are kept."""
+
+    url: StateUrl = Field("sqlite:///cfm.db")
+
+    @property
+    def path(self) -> Path:
+        return path_of_state(self.url)
+
+
+class CfmSettings(SettingsFile):
+    """All of `cfm.yml`; every path absolute."""
+
+    listen_addr: Address = Addr("127.0.0.1:8080")
+    log_dir: FilePath = Path("log")
+    log_level: LogLevel = "info"
+    deletes: Switch = True
+    grade_info_file: FilePath = Path(".grade.info")
+    hitcount_history_file: FilePath = Path(".hitcount.history")
+    watch_dir: FilePath | None = Field(None, examples=["/var/log/lb"])
+    watch_ip_string: Text | None = Field(None, examples=["125.159.40.3"])
+    watch_hit_base: Count = 5
+    watch_term_min: Minutes = 10
+    source_dirs: tuple[FilePath, ...] = Field((), examples=["/data2"])
+    ignore: Ignore = Field(default_factory=Ignore)
+    remover: Remover = Field(default_factory=Remover)
+    tasker: Tasker = Field(default_factory=Tasker)
+    watcher: Watcher = Field(default_factory=Watcher)
+    runner: Runner = Field(default_factory=Runner)
+    servers: Servers = Field(default_factory=Servers)
+    state: CfmState = Field(default_factory=CfmState)
+    enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")

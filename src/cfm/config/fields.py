@@ -1,0 +1,256 @@
+"""The types of settings: each takes the text as written and says precisely what is wrong with it.
+
+Every type also takes its own Python value, so that code can make settings without a file.  A refusal is a
+`PydanticCustomError` of type `settings`; `load` adds file, line and key, and an example where the refusal
+names no remedy of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from cfm.config.problems import shown
+from cfm.logs import LEVELS
+from cfm.model import Addr
+
+MOST_SECONDS: Final = 2**32 - 1
+MOST_64_BITS: Final = 2**63 - 1
+
+
+def refusal(text: str, remedy: str = "") -> PydanticCustomError:
+    """A refusal without a remedy gets "write for example …" with the key's default or example."""
+    return PydanticCustomError("settings", "{text}", {"text": text, "remedy": remedy})
+
+
+def _one_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise refusal("a list or section where one value is expected")
+    if not value.isprintable():
+        raise refusal(f"`{shown(value)}` has characters that cannot be printed")
+    return value
+
+
+# --- numbers and switches -------------------------------------------------------------------------
+
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+
+
+def whole(what: str, lowest: int, highest: int) -> BeforeValidator:
+    """A decimal integer; `what` completes "… is not …", e.g. "a percentage"."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            number: int | None = value
+        else:
+            text = _one_text(value)
+            number = int(text) if _DECIMAL.fullmatch(text) else None
+        if number is None or not lowest <= number <= highest:
+            raise refusal(f"{shown(str(value))} is not {what} {_range(lowest, highest)}")
+        return number
+
+    return BeforeValidator(parse)
+
+
+def _range(lowest: int, highest: int) -> str:
+    if highest in (MOST_SECONDS, MOST_64_BITS):
+        return f"of at least {lowest}, in decimal digits"
+    return f"from {lowest} to {highest}"
+
+
+Percent: TypeAlias = Annotated[int, whole("a percentage", 1, 100)]
+PercentOrNone: TypeAlias = Annotated[int, whole("a percentage", 0, 100)]
+Seconds: TypeAlias = Annotated[int, whole("a number of seconds", 1, MOST_SECONDS)]
+SecondsOrNone: TypeAlias = Annotated[int, whole("a number of seconds", 0, MOST_SECONDS)]
+Minutes: TypeAlias = Annotated[int, whole("a number of minutes", 1, 60 * 24 * 366)]
+Count: TypeAlias = Annotated[int, whole("a number", 1, 1_000_000)]
+CountOrNone: TypeAlias = Annotated[int, whole("a number", 0, 1_000_000)]
+Streams: TypeAlias = Annotated[int, whole("a number", 1, 100)]
+BitsPerSecond: TypeAlias = Annotated[int, whole("a number of bits per second", 1, MOST_64_BITS)]
+Bytes: TypeAlias = Annotated[int, whole("a number of bytes", 1, MOST_64_BITS)]
+
+Interval: TypeAlias = Annotated[SecondsOrNone, AfterValidator(lambda value: max(1, value))]
+"""Old files may say 0 for "without a pause"; a second is the shortest."""
+
+_SWITCHES: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = _one_text(value)
+    if text.lower() not in _SWITCHES:
+        raise refusal(f"`{shown(text)}` is neither on nor off", "write `on` or `off`")
+    return _SWITCHES[text.lower()]
+
+
+Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch)]
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+Text: TypeAlias = Annotated[str, BeforeValidator(_one_text)]
+
+
+def _level(value: object) -> str:
+    text = _one_text(value).lower()
+    if text not in LEVELS:
+        near = difflib.get_close_matches(text, LEVELS, n=1)
+        remedy = f"did you mean `{near[0]}`?" if near else f"write one of {', '.join(LEVELS)}"
+        raise refusal(f"`{shown(text)}` is not a log level", remedy)
+    return text
+
+
+LogLevel: TypeAlias = Annotated[str, BeforeValidator(_level)]
+
+
+def _prefix(value: object) -> str:
+    text = _one_text(value)
+    if not text:
+        raise refusal("an empty prefix would make an ad of every file", "remove this line")
+    return text
+
+
+Prefix: TypeAlias = Annotated[str, BeforeValidator(_prefix)]
+
+
+def _pattern(value: object) -> re.Pattern[str]:
+    if isinstance(value, re.Pattern):
+        return value
+    text = _one_text(value)
+    try:
+        return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        text = f"`{shown(text)}` is not a regular expression ({error})"
+        raise refusal(text, "write for example Successfully") from None
+
+
+Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<port>[^:]*)")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_]))*\.?")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host (without brackets, empty for `:8080`) and port of an address that was accepted."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def same_host(host: str) -> str:
+    """One spelling for each host: letters in lower case, numbers in their shortest form."""
+    host = host.strip("[]").lower().removesuffix(".")
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    mapped = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
+    return str(mapped or number)
+
+
+def _address(value: object) -> Addr:
+    text = _one_text(value)
+    found = _ADDRESS.fullmatch(text)
+    if "://" in text:
+        raise refusal(f"`{shown(text)}` is a URL, not an address", "write HOST:PORT without http://")
+    if not found:
+        raise refusal(f"`{shown(text)}` is not an address with a port")
+    if not _PORT.fullmatch(found["port"]) or int(found["port"]) > 65535:
+        raise refusal(f"the port of `{shown(text)}` is not a number from 1 to 65535")
+    if found["host"]:
+        _check_host(found["host"], text)
+    return Addr(text)
+
+
+def _check_host(host: str, text: str) -> None:
+    if not _names_host(host):
+        raise refusal(f"`{shown(text)}` names no host")
+
+
+def _names_host(host: str) -> bool:
+    try:
+        if host.startswith("["):
+            # A zone (`%eth0`) means something on one machine only.
+            return not ipaddress.IPv6Address(host.strip("[]")).scope_id
+        if re.fullmatch(r"[0-9.]+", host):
+            return str(ipaddress.IPv4Address(host)) == host
+    except ValueError:
+        return False
+    return _HOST_NAME.fullmatch(host) is not None
+
+
+def _peer(address: Addr) -> Addr:
+    if address.startswith(":"):
+        raise refusal(f"`{address}` does not say which server", f"write for example 127.0.0.1{address}")
+    return address
+
+
+def _host(value: object) -> str:
+    text = _one_text(value)
+    _check_host(f"[{text}]" if ":" in text else text, text)
+    return text
+
+
+Address: TypeAlias = Annotated[Addr, BeforeValidator(_address)]
+PeerAddress: TypeAlias = Annotated[Address, AfterValidator(_peer)]
+"""An address under which others reach a server, so one with a host."""
+HostName: TypeAlias = Annotated[str, BeforeValidator(_host)]
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where settings come from: the context of their validation."""
+
+    file: Path
+    """Absolute; relative paths start from its folder."""
+    notes: tuple[str, ...] = ()
+
+
+def _folder(info: ValidationInfo) -> Path:
+    context: Origin | None = info.context
+    return context.file.parent if context else Path.cwd()
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    """Absolute, without doubled slashes; links are kept as they are, for others know them by name."""
+    text = _one_text(str(value) if isinstance(value, Path) else value)
+    if not text:
+        raise refusal("an empty path", "remove this line or name a folder")
+    return _folder(info) / re.sub("/{2,}", "/", text)
+
+
+FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+"""A file or folder; relative ones lie in the settings file's folder."""
+
+_SQLITE = "sqlite:///"
+
+
+def _state_url(value: object, info: ValidationInfo) -> str:
+    text = _one_text(value)
+    path = text.removeprefix(_SQLITE)
+    if not text.startswith(_SQLITE) or path in ("", ":memory:") or path.endswith("/"):
+        text = f"`{shown(text)}` is not the URL of an SQLite file"
+        raise refusal(text, "write for example sqlite:///cfm.db, or sqlite:////var/lib/cfm.db")
+    return f"{_SQLITE}{_path(path, info)}"
+
+
+StateUrl: TypeAlias = Annotated[str, BeforeValidator(_state_url)]
+
+
+def path_of_state(url: str) -> Path:
+    """The SQLite file that an accepted `state.url` names."""
+    return Path(url.removeprefix(_SQLITE))

@@ -1,0 +1,1 @@
+"""The controller: observes the node, decides through `plan`, and acts."""

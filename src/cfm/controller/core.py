@@ -1,0 +1,325 @@
+"""The controller's decisions as one machine: events in, changes and effects out.
+
+No clock, no I/O, no waiting: `loop` (real processes) and the simulator both drive this same class.  One
+event at a time is handled to its end; then whatever became possible by it is decided at once: confirmed
+deletes are sent, free sources get their next task from the ordered backlog, held requests are answered.
+A full plan only renews the backlog; nothing waits for it.
+
+Neighbours: `copying`, `deleting` and `observing` do the work over one `NodeState`; `dispatch` runs the
+policies; `store` values and `events` are the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from cfm.controller import copying, deleting, dispatch, observing
+from cfm.controller import events as ev
+from cfm.controller.state import NodeConfig, NodeState
+from cfm.fleet.health import HealthBook
+from cfm.fleet.observed import FleetBook
+from cfm.model import Addr, File, Known, Now, host_of
+from cfm.plan.policies import Round
+from cfm.plan.shortlist import PlanInputs, Shortlist
+from cfm.tasks.store import Change, Recovered
+
+PLAN_PAUSE_MS = 500
+"""The least pause between two full plans; a slow plan waits for as long as the last one took."""
+IDLE_MS = 1_000
+"""The longest time until the deadlines are looked at again."""
+HOUSEKEEPING_MS = 10_000
+ROUNDS_AT_MOST = 8
+"""Rounds at one event; each new order needs one more to ask for its confirmations."""
+NO_SHORTLIST = Shortlist(
+    snapshot_id="", wanted=(), wanted_total=0, surplus=(), surplus_total=0, evictable={}, cut=False
+)
+
+
+@dataclass(slots=True)
+class Held:
+    """A waiting request of a worker."""
+
+    request: int
+    until_ms: int
+    holding: frozenset[int]
+
+
+class Core:
+    """One node's controller."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        servers = (*config.sources, *config.destinations)
+        self.state = NodeState(
+            config=config,
+            rules=config.rules,
+            fleet=FleetBook(config.sources, config.destinations, now_ms=now.mono_ms),
+            health=HealthBook(
+                dict.fromkeys(servers),
+                interval_ms=config.heartbeat_interval_ms,
+                misses_to_down=config.misses_to_down,
+                now_ms=now.mono_ms,
+            ),
+            last_id=recovered.last_id,
+        )
+        self.shortlist = NO_SHORTLIST
+        self.last_round: Round | None = None
+        self.rising_files: tuple[File, ...] = ()
+        self.san_index: frozenset[str] | None = None
+        self.san_index_why = "not looked at yet"
+        self._held: dict[Addr, Held] = {}
+        self._planning = False
+        self._plan_not_before_ms = now.mono_ms
+        self._started_since_plan = 0
+        self._full_look_ms = now.mono_ms
+        self._housekeeping_ms = now.mono_ms
+        self._handlers: Mapping[type, Callable[[Any, Now], None]] = {
+            ev.Tick: lambda _event, _now: None,
+            ev.SnapshotAccepted: self._accepted,
+            ev.SnapshotRejected: self._rejected,
+            ev.HitsChanged: self._hits_changed,
+            ev.SanIndexed: self._san_indexed,
+            ev.RulesChanged: self._rules_changed,
+            ev.StoreTrouble: self._store_trouble,
+            ev.StoreRecovered: self._store_recovered,
+            ev.HeartbeatAnswer: partial(observing.heartbeat, self.state),
+            ev.ListAnswer: partial(observing.listed, self.state),
+            ev.DiskAnswer: partial(observing.measured, self.state),
+            ev.CopyAnswer: partial(deleting.copy_seen, self.state),
+            ev.DeleteAnswer: partial(deleting.answered, self.state),
+            ev.CutAnswer: self._cut,
+            ev.SanAnswers: self._san_answers,
+            ev.PlanReady: self._plan_ready,
+            ev.TasksAsked: self._tasks_asked,
+            ev.NextAsked: self._next_asked,
+            ev.RequestGone: self._request_gone,
+            ev.TaskReport: partial(copying.report, self.state),
+            ev.TaskDropped: partial(copying.drop, self.state),
+            ev.BreakerReleased: self._breaker_released,
+        }
+        self._recover(recovered, now)
+
+    def _recover(self, recovered: Recovered, now: Now) -> None:
+        for task in recovered.tasks:
+            copying.recover(self.state, task, now)
+        for order in recovered.orders:
+            deleting.recover(self.state, order, now)
+        for arrival in recovered.arrivals:
+            self.state.arrivals[arrival.file_name, arrival.server] = now.mono_ms
+
+    # ── the machine ─────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, event: ev.Event, now: Now) -> tuple[list[Change], list[ev.Effect]]:
+        """What `event` leads to: rows to make durable, and what is to be done.
+
+        Effects in `events.DURABLE` must wait for the rows, and for those of earlier events.
+        """
+        self._handlers[type(event)](event, now)
+        self._deadlines(now)
+        self._decide(now)
+        return self.state.out.take()
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        """When a `Tick` is due at the latest (monotonic)."""
+        state = self.state
+        moments = [
+            now.mono_ms + IDLE_MS,
+            self._full_look_ms,
+            state.health.next_due_ms(),
+            state.tasks.next_deadline_ms(),
+            deleting.next_relist_ms(state),
+            min((held.until_ms for held in self._held.values()), default=None),
+            self._plan_not_before_ms if state.wants_plan and not self._planning else None,
+        ]
+        return max(now.mono_ms, min(moment for moment in moments if moment is not None))
+
+    def _deadlines(self, now: Now) -> None:
+        state = self.state
+        observing.send_heartbeats(state, now)
+        observing.relist_unclear(state, now)
+        copying.end_overdue(state, now)
+        copying.hurry_silent(state, now)
+        copying.cut_streams(state, now)
+        if now.mono_ms >= self._full_look_ms:
+            self._full_look_ms = now.mono_ms + state.config.full_look_ms
+            observing.full_look(state, now)
+            state.wants_plan = state.wants_dispatch = True
+        if now.mono_ms >= self._housekeeping_ms:
+            self._housekeeping_ms = now.mono_ms + HOUSEKEEPING_MS
+            self._housekeeping(now)
+
+    def _housekeeping(self, now: Now) -> None:
+        state = self.state
+        state.forget_old(now)
+        observing.forget_arrivals(state, now)
+        copying.give_up_unproven(state, now)
+        for addr, reserved in list(state.reserved.items()):
+            if reserved.until_ms <= now.mono_ms:
+                del state.reserved[addr]
+        dispatch.forget_approvals(state, now)
+        state.wants_dispatch = True
+
+    def _decide(self, now: Now) -> None:
+        """Everything that an event may have made possible."""
+        for _again in range(ROUNDS_AT_MOST):
+            if not self.state.wants_dispatch:
+                break
+            self.state.wants_dispatch = False
+            self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
+            self._started_since_plan += dispatch.started(self.last_round)
+        self._plan_if_due(now)
+        self._answer_held(now)
+
+    # ── planning ────────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog(self) -> Shortlist:
+        """The last plan's lists with the files that rise now put first."""
+        if not self.rising_files:
+            return self.shortlist
+        rising = self.state.hits.rising
+        first = sorted(self.rising_files, key=lambda file: (-rising.get(file.name, 0), file.rank))
+        names = {file.name for file in first}
+        rest = (file for file in self.shortlist.wanted if file.name not in names)
+        return replace(self.shortlist, wanted=(*first, *rest))
+
+    def _plan_if_due(self, now: Now) -> None:
+        state = self.state
+        used_up = self.shortlist.cut and self._started_since_plan > len(self.shortlist.wanted) // 2
+        wanted = state.wants_plan or used_up
+        if not wanted or self._planning or state.snapshot is None or now.mono_ms < self._plan_not_before_ms:
+            return
+        self._planning = True
+        self._started_since_plan = 0
+        state.wants_plan = False
+        state.out.effects.append(ev.StartPlan(self.plan_inputs(now)))
+
+    def plan_inputs(self, now: Now) -> PlanInputs:
+        """The world beside the metadata, as the reductions want it."""
+        state = self.state
+        assert state.snapshot is not None
+        view = state.view(now)
+        young: dict[Addr, set[str]] = {}
+        for name, addr in state.arrivals:
+            young.setdefault(addr, set()).add(name)
+        return PlanInputs(
+            snapshot_id=state.snapshot.id,
+            listings={
+                **{s.addr: s.files.value for s in view.destinations if isinstance(s.files, Known)},
+                **{s.addr: s.last_list for s in view.doubtful if s.last_list is not None},
+            },
+            unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),
+            rising=state.hits.rising,
+            watched=state.hits.watched,
+            young={addr: frozenset(names) for addr, names in young.items()},
+            ad_prefixes=state.rules.ad_prefixes,
+            busy=frozenset(view.task_of) | frozenset(view.order_of),
+            on_san=self.san_index,
+            largest_room_bytes=dispatch.largest_room_bytes(view),
+        )
+
+    def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
+        self._planning = False
+        self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
+        if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
+            self.shortlist = event.shortlist
+            self.state.counts["plans"] += 1
+        self.state.wants_dispatch = True
+
+    def _accepted(self, event: ev.SnapshotAccepted, now: Now) -> None:
+        state = self.state
+        state.snapshot, state.rejected = event.facts, None
+        state.snapshot_mono_ms, state.snapshot_age_ms = now.mono_ms, event.age_ms
+        self._plan_not_before_ms = now.mono_ms
+        state.wants_plan = True
+        state.say(
+            "metadata accepted",
+            snapshot=event.facts.id,
+            graded=event.facts.graded_files,
+            known=event.facts.known_files,
+            skipped=dict(event.facts.skipped_lines),
+        )
+
+    def _rejected(self, event: ev.SnapshotRejected, _now: Now) -> None:
+        self.state.rejected = event.facts
+        self.state.say("metadata rejected", level="warning", because=event.facts.why, snapshot=event.facts.id)
+
+    def _hits_changed(self, event: ev.HitsChanged, _now: Now) -> None:
+        state = self.state
+        moved = event.hits != state.hits
+        if event.hits.rising.keys() != state.hits.rising.keys():
+            state.wants_plan = True
+            for name in sorted(event.hits.rising.keys() - state.hits.rising.keys()):
+                state.say("file rises", file=name, hits=event.hits.rising[name])
+        state.hits, self.rising_files = event.hits, event.rising_files
+        state.wants_dispatch = state.wants_dispatch or moved
+
+    def _san_indexed(self, event: ev.SanIndexed, _now: Now) -> None:
+        if event.names is None and self.san_index is not None:
+            self.state.say("source folders unknown", level="warning", because=event.why)
+        self.san_index, self.san_index_why = event.names, event.why
+        self.state.wants_plan = True
+
+    def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
+        self.state.rules = event.rules
+        self.state.wants_plan = self.state.wants_dispatch = True
+        self.state.say("settings changed", limit_percent=event.rules.limit_percent)
+
+    # ── our own state ───────────────────────────────────────────────────────────────────────────────────
+
+    def _store_trouble(self, event: ev.StoreTrouble, _now: Now) -> None:
+        self.state.store_trouble = event.why
+        self.state.wants_dispatch = True
+
+    def _store_recovered(self, _event: ev.StoreRecovered, _now: Now) -> None:
+        self.state.store_trouble = ""
+        self.state.wants_dispatch = True
+
+    # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
+        for name, answer in event.answers.items():
+            self.state.san_asked.pop(name, None)
+            self.state.san[name] = Known(answer, event.asked_ms)
+        self.state.wants_dispatch = True
+
+    def _cut(self, event: ev.CutAnswer, _now: Now) -> None:
+        if event.cut:
+            copying.stream_cut(self.state, event.task_id)
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
+        self.state.out.effects.append(ev.Reply(event.request, 200, tuple(self.state.tasks.shown())))
+
+    def _next_asked(self, event: ev.NextAsked, _now: Now) -> None:
+        if event.destination not in self.state.fleet.records:
+            detail = f"cfm.yml names no server {event.destination}"
+            self.state.out.effects.append(ev.Reply(event.request, 400, detail=detail))
+            return
+        if (older := self._held.pop(event.destination, None)) is not None:
+            self.state.out.effects.append(ev.Reply(older.request, 204))
+        self._held[event.destination] = Held(event.request, event.until_ms, event.holding)
+
+    def _request_gone(self, event: ev.RequestGone, _now: Now) -> None:
+        self._held = {addr: held for addr, held in self._held.items() if held.request != event.request}
+
+    def _answer_held(self, now: Now) -> None:
+        for addr, held in list(self._held.items()):
+            task = self.state.tasks.ready_for(addr, held.holding)
+            if task is None and now.mono_ms < held.until_ms:
+                continue
+            del self._held[addr]
+            reply = ev.Reply(held.request, 200, (task,)) if task else ev.Reply(held.request, 204)
+            self.state.out.effects.append(reply)
+
+    def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
+        held = dispatch.held_by_breaker(self.state, self.backlog(), now)
+        chosen = {addr: size for addr, size in held.items() if event.server in (None, addr)}
+        self.state.approved_bytes.update({addr: size + size // 10 for addr, size in chosen.items()})
+        for addr, size_bytes in chosen.items():
+            self.state.say("breaker released", level="warning", server=addr, up_to_bytes=size_bytes)
+        self.state.wants_dispatch = True
+        detail = "\n".join(f"{addr} {size}" for addr, size in sorted(chosen.items()))
+        self.state.out.effects.append(ev.Reply(event.request, 200 if chosen else 404, detail=detail))

@@ -1,0 +1,71 @@
+"""Dispatch: what may start now, from the ordered backlog and what has happened since it was planned.
+
+Run at every wake-up, without a full plan: confirmed deletes are sent, then the policies propose over the
+current view and the kernel disposes.  The result of a run is a `Round`, with every refusal and its reason.
+Neighbours: `core` calls this; `plan.policies` holds what is worth doing, `plan.kernel` what is allowed.
+"""
+
+from __future__ import annotations
+
+from cfm.controller import copying, deleting
+from cfm.controller.state import NodeState
+from cfm.model import Addr, Now
+from cfm.plan import policies
+from cfm.plan import refusals as no
+from cfm.plan.ledger import Ledger
+from cfm.plan.policies import Copy, Round
+from cfm.plan.shortlist import Shortlist
+from cfm.plan.view import ClusterView
+
+
+def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
+    """Send what is confirmed, then start and order what may be, and look up what that waits for."""
+    view = state.view(now)
+    ledger = Ledger(view)
+    deleting.send_ready(state, view, ledger, now)
+    if state.wants_dispatch:  # an order changed: look again with what is now known
+        state.wants_dispatch = False
+        view = state.view(now)
+        ledger = Ledger(view)
+    round_ = policies.run(Round(view, backlog, ledger, state.kernel))
+    for proposal in round_.done:
+        if isinstance(proposal, Copy):
+            copying.start_copy(state, proposal, now)
+        else:
+            deleting.order(state, proposal, now)
+    state.ask_san(round_.ask_san, now)
+    return round_
+
+
+def started(round_: Round) -> int:
+    """How many copies a round started."""
+    return sum(isinstance(proposal, Copy) for proposal in round_.done)
+
+
+def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:
+    """The same decisions without carrying any of them out: what `cfm plan` shows."""
+    return policies.run(Round(view, backlog, Ledger(view), state.kernel))
+
+
+def largest_room_bytes(view: ClusterView) -> int:
+    """The largest file that any destination takes now."""
+    return Ledger(view).largest_room_bytes()
+
+
+def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
+    """Destinations whose space breaker holds, and the bytes that it would have to let through."""
+    round_ = propose(state.view(now), backlog, state)
+    return {
+        refused.server: round_.ledger.disks[refused.server].plan_bytes(refused.room_for)
+        for refused in round_.refused
+        if refused.refusal is no.BREAKER and refused.server is not None
+    }
+
+
+def forget_approvals(state: NodeState, now: Now) -> None:
+    """A confirmation lets a breaker go once: it ends when nothing is left to free there."""
+    busy = {order.server for order in state.orders.active.values()} | set(state.reserved)
+    disks = Ledger(state.view(now)).disks if state.approved_bytes else {}
+    for addr in [addr for addr in state.approved_bytes if addr not in busy]:
+        if addr in disks and disks[addr].over_bytes == 0:
+            del state.approved_bytes[addr]

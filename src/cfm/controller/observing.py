@@ -1,0 +1,159 @@
+"""Looking at the node: heartbeats, lists, disks, and what follows when a server comes or goes.  Pure.
+
+Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.observed` what each holds.
+"""
+
+from __future__ import annotations
+
+from cfm.controller import copying, deleting
+from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
+from cfm.controller.state import NodeState, words
+from cfm.model import Addr, Failure, Now, Trouble, WorkerFeatures
+from cfm.tasks.store import DropArrival, PutArrival
+
+ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
+"""Failures that say something about the server, not about the question."""
+FRESH_ENOUGH_MS = 1_000
+"""A full look asks nothing again that was asked this lately."""
+
+
+def send_heartbeats(state: NodeState, now: Now) -> None:
+    state.out.effects.extend(SendHeartbeat(addr) for addr in state.health.take_due(now.mono_ms))
+
+
+def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
+    if isinstance(event.answer, Failure):
+        if state.health.missed(event.addr, words(event.answer), now.mono_ms):
+            _went_down(state, event.addr, words(event.answer), now)
+        return
+    changed = _features(state, event.addr, event.answer, now)
+    if state.health.answered(event.addr, now.mono_ms):
+        state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
+        state.wants_dispatch = state.wants_plan = True
+        copying.look_at(state, event.addr, now)
+    elif changed or state.fleet.records[event.addr].halved:
+        copying.look_at(state, event.addr, now)
+
+
+def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
+    """What it says of itself; a new boot id is a new process: what the old one ran is over."""
+    record = state.fleet.records[addr]
+    before, record.features = record.features, features
+    if before == features:
+        return False
+    if before.boot_id and before.boot_id != features.boot_id:
+        for task in list(state.tasks.uncut.values()):
+            if task.source == addr:
+                copying.stream_cut(state, task.id)
+        for task in state.tasks.of_server(addr):
+            started = state.tasks.runs[task.id].started_ms is not None
+            if started and task.destination == addr:
+                copying.lost_by_restart(state, task, now)
+    state.wants_dispatch = True
+    return True
+
+
+def _went_down(state: NodeState, addr: Addr, why: str, now: Now) -> None:
+    state.say("server is down", level="warning", server=addr, because=why)
+    state.fleet.lost(addr, f"down: {why}", now.mono_ms)
+    state.fleet.disk_lost(addr, f"down: {why}", now.mono_ms)
+    copying.end_of_server(state, addr, why, now)
+    state.wants_dispatch = state.wants_plan = True
+
+
+def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
+    """A file list came, or did not: what did not answer, or answered half, is unknown."""
+    record = state.fleet.records[event.addr]
+    again = record.listing.end()
+    state.wants_dispatch = True
+    if isinstance(event.answer, Failure):
+        state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
+        _alarm(state, event.addr, event.answer, now)
+    elif state.health.is_up(event.addr):
+        before = record.last_list
+        change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
+        if change.believed:
+            _believed(state, event, change.appeared, now)
+            state.wants_plan = state.wants_plan or before != record.last_list
+        else:
+            state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
+    if again:
+        copying.look_at(state, event.addr, now)
+
+
+def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
+    assert not isinstance(event.answer, Failure)
+    names = state.fleet.records[event.addr].last_list or frozenset()
+    young = {name for name in appeared if (name, event.addr) not in state.arrivals}
+    for name in sorted(young):
+        state.arrivals[name, event.addr] = now.mono_ms
+        state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
+    deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
+    deleting.copies_listed(state, event.addr, names, event.asked_ms)
+    copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
+
+
+def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
+    """A `/df` came, or did not; an absurd one makes the server unusable, and is no ground for deletes."""
+    record = state.fleet.records[event.addr]
+    again = record.asking_disk.end()
+    state.wants_dispatch = True
+    if isinstance(event.answer, Failure):
+        state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
+        _alarm(state, event.addr, event.answer, now)
+    elif state.health.is_up(event.addr):
+        before = record.own_limit_percent
+        state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
+        if before != record.own_limit_percent:
+            _compare_limits(state, event.addr)
+            state.wants_plan = True
+    if again:
+        copying.ask_disk(state, event.addr, now)
+
+
+def _compare_limits(state: NodeState, addr: Addr) -> None:
+    own = state.fleet.records[addr].own_limit_percent
+    if own is not None and own != state.rules.limit_percent:
+        lower = min(own, state.rules.limit_percent)
+        state.say(
+            "disk limits differ, the lower one holds",
+            level="warning",
+            server=addr,
+            its_percent=own,
+            ours_percent=state.rules.limit_percent,
+            holds_percent=lower,
+        )
+
+
+def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
+    if failure.trouble in ALARMING:
+        state.health.hurry(addr, now.mono_ms)
+
+
+def full_look(state: NodeState, now: Now) -> None:
+    """Ask all servers that are up for their lists and disks, all at once."""
+    for addr, record in state.fleet.records.items():
+        lately_ms = now.mono_ms - FRESH_ENOUGH_MS
+        if state.health.is_up(addr) and record.asking_disk.asked_ms <= lately_ms:
+            copying.look_at(state, addr, now)
+
+
+def relist_unclear(state: NodeState, now: Now) -> None:
+    """Old workers that left a delete unclear are listed again when they have been quiet long enough."""
+    for made in list(state.orders.active.values()):
+        unknown_ms = state.orders.unknown_ms.get(made.id)
+        if unknown_ms is None or not state.health.is_up(made.server):
+            continue
+        quiet_ms = 0 if state.fleet.records[made.server].features.ours else deleting.QUIET_MS
+        record = state.fleet.records[made.server]
+        due_ms = unknown_ms + quiet_ms
+        if due_ms <= now.mono_ms and record.listing.asked_ms < due_ms and not record.listing.in_flight:
+            copying.look_at(state, made.server, now)
+
+
+def forget_arrivals(state: NodeState, now: Now) -> None:
+    """A file that has stayed its minimum time is young no more."""
+    for (name, addr), at_ms in list(state.arrivals.items()):
+        if now.mono_ms - at_ms >= state.rules.minimum_stay_ms:
+            del state.arrivals[name, addr]
+            state.out.changes.append(DropArrival(name, addr))

@@ -1,0 +1,171 @@
+"""The controller's whole memory of its node, and the box of what is to be done about it.
+
+`copying`, `deleting` and `observing` are functions over this one state; `core` calls them.  Nothing here
+waits, reads a clock or a file: an event and `now` come in, changes for the store and effects go into the
+outbox.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cfm.controller.events import AskSan, Effect, Say
+from cfm.fleet.health import HealthBook
+from cfm.fleet.observed import FleetBook
+from cfm.model import Addr, CopySeen, Failure, Hits, Known, Now, SanAnswer, SnapshotFacts, Task
+from cfm.plan.kernel import KERNEL, Kernel
+from cfm.plan.refusals import Refusal
+from cfm.plan.view import ClusterView, Departure, Reservation, Rules
+from cfm.tasks.book import RetryBook, TaskBook
+from cfm.tasks.orders import OrderBook
+from cfm.tasks.store import Change
+
+FACTS_KEPT_MS = 120_000
+"""How long single answers about files are kept; none is believed that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Who belongs to the node, and how often it is looked at."""
+
+    sources: tuple[Addr, ...]
+    destinations: tuple[Addr, ...]
+    rules: Rules
+    heartbeat_interval_ms: int = 30_000
+    misses_to_down: int = 2
+    full_look_ms: int = 60_000
+    """The longest time between two full looks at all servers."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What one event led to: rows to be made durable, and what is to be done."""
+
+    changes: list[Change] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    def take(self) -> tuple[list[Change], list[Effect]]:
+        taken = self.changes, self.effects
+        self.changes, self.effects = [], []
+        return taken
+
+
+@dataclass(slots=True)
+class NodeState:
+    """Everything that the controller remembers between two events."""
+
+    config: NodeConfig
+    rules: Rules
+    fleet: FleetBook
+    health: HealthBook
+    last_id: int = 0
+    kernel: Kernel = KERNEL
+    tasks: TaskBook = field(default_factory=TaskBook)
+    orders: OrderBook = field(default_factory=OrderBook)
+    retries: RetryBook = field(default_factory=RetryBook)
+    out: Outbox = field(default_factory=Outbox)
+    snapshot: SnapshotFacts | None = None
+    rejected: SnapshotFacts | None = None
+    """The newest reading, where it was not accepted."""
+    snapshot_mono_ms: int = 0
+    snapshot_age_ms: int = 0
+    hits: Hits = field(default_factory=Hits)
+    san: dict[str, Known[SanAnswer]] = field(default_factory=dict)
+    san_asked: dict[str, int] = field(default_factory=dict)
+    """Files that the SAN is being asked for, and since when."""
+    copies_seen: dict[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
+    copies_asked: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    departures: dict[str, Departure] = field(default_factory=dict)
+    reserved: dict[Addr, Reservation] = field(default_factory=dict)
+    approved_bytes: dict[Addr, int] = field(default_factory=dict)
+    unproven: dict[str, Task] = field(default_factory=dict)
+    """Copies that an old worker called done; its next list proves or disproves them."""
+    delete_pauses: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
+    """Files whose delete order was dropped: until when they are left alone, and why."""
+    cut_again_ms: dict[int, int] = field(default_factory=dict)
+    """When a source is told again to cut a stream that it has not said to be cut."""
+    store_trouble: str = ""
+    wants_dispatch: bool = True
+    wants_plan: bool = True
+    counts: Counter[str] = field(default_factory=Counter)
+    """Deeds since the start, for metrics and the verdict."""
+
+    def next_id(self, now: Now) -> int:
+        """Unique, growing, and the creation time in ns as far as the clock allows."""
+        self.last_id = max(self.last_id + 1, now.wall_ms * 1_000_000)
+        return self.last_id
+
+    def say(
+        self, event: str, facts: Mapping[str, object] | None = None, *, level: str = "info", **more: object
+    ) -> None:
+        """One line for the log, and for whoever asks later why."""
+        self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
+
+    def ask_san(self, names: Sequence[str], now: Now) -> None:
+        """Look files up on the SAN, unless that is being done already."""
+        new = tuple(name for name in dict.fromkeys(names) if name not in self.san_asked)
+        if new:
+            self.san_asked.update(dict.fromkeys(new, now.mono_ms))
+            self.out.effects.append(AskSan(new))
+
+    def metadata_age_ms(self, now: Now) -> int:
+        """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""
+        if self.snapshot is None:
+            return 0
+        by_wall_ms = now.wall_ms - self.snapshot.read_wall_s * 1000
+        return max(by_wall_ms, self.snapshot_age_ms + now.mono_ms - self.snapshot_mono_ms, 0)
+
+    def view(self, now: Now) -> ClusterView:
+        """What is known at `now`, for the kernel and the policies."""
+        is_up = {addr: self.health.is_up(addr) for addr in self.fleet.records}
+        servers = self.fleet.server_views(self.rules.limit_percent, is_up)
+        doubtful = self.fleet.doubtful(now.mono_ms, self.rules.unknown_grace_ms)
+        return ClusterView(
+            now=now,
+            rules=self.rules,
+            snapshot=self.snapshot,
+            metadata_age_ms=self.metadata_age_ms(now),
+            servers=servers,
+            doubtful=tuple(servers[addr] for addr in doubtful),
+            holders=self.fleet.holders,
+            hits=self.hits,
+            tasks=self.tasks.active,
+            task_of={**self.tasks.by_file, **self.unproven},
+            freed_sources=self.tasks.freed,
+            uncut=self.tasks.uncut,
+            order_of=self.orders.by_file,
+            delete_pauses=self.delete_pauses,
+            san=self.san,
+            copies_seen=self.copies_seen,
+            arrivals=self.arrivals,
+            departures=self.departures,
+            retries=self.retries.retries,
+            landed={a: r.landed for a, r in self.fleet.records.items() if r.landed},
+            gone={a: r.gone for a, r in self.fleet.records.items() if r.gone},
+            reserved=self.reserved,
+            deletes_last_minute=self.orders.last_minute(now.mono_ms),
+            approved_bytes=self.approved_bytes,
+            paused=bool(self.store_trouble),
+        )
+
+    def forget_old(self, now: Now) -> None:
+        """Keep every book small: what is too old to decide anything goes."""
+        before_ms = now.mono_ms - FACTS_KEPT_MS
+        self.san = {name: fact for name, fact in self.san.items() if fact.at_ms > before_ms}
+        self.san_asked = {name: at_ms for name, at_ms in self.san_asked.items() if at_ms > before_ms}
+        self.copies_seen = {key: fact for key, fact in self.copies_seen.items() if fact.at_ms > before_ms}
+        self.copies_asked = {key: at_ms for key, at_ms in self.copies_asked.items() if at_ms > before_ms}
+        kept_ms = now.mono_ms - self.rules.just_deleted_ms
+        self.departures = {name: left for name, left in self.departures.items() if left.at_ms > kept_ms}
+        self.delete_pauses = {n: p for n, p in self.delete_pauses.items() if p[0] > now.mono_ms}
+        self.tasks.forget_old(now.mono_ms)
+        self.retries.forget_old(now.mono_ms)
+
+
+def words(failure: Failure) -> str:
+    """A failure as a person reads it."""
+    status = f" {failure.status}" if failure.status else ""
+    return f"{failure.trouble}{status}: {failure.detail}" if failure.detail else f"{failure.trouble}{status}"

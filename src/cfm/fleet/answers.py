@@ -1,0 +1,144 @@
+"""What a worker's answers say: file list, disk usage, features, one copy.  Pure.
+
+A worker may be old, half broken, or lie.  Each reader gives a value that may be relied on or a `Failure`
+that names what is wrong; none of them raises, and none turns "I could not read it" into "there is
+nothing".  `client` brings the bytes; `wire` is the other half of the contract.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cfm import wire
+from cfm.model import (
+    OLD_WORKER,
+    CopySeen,
+    DiskReport,
+    DiskUsage,
+    Failure,
+    Listing,
+    Transfer,
+    Trouble,
+    WorkerFeatures,
+)
+from cfm.names import is_file_name
+
+OK: Final = 200
+NOT_FOUND: Final = 404
+_MOST_DOWNLOADS: Final = 1000
+
+_PLAIN_LIST: Final = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\n)*+")
+"""What nearly all lists look like: names that need no closer look, ten times faster so."""
+
+
+def malformed(detail: str) -> Failure:
+    return Failure(Trouble.MALFORMED, detail)
+
+
+def wrong_status(status: int) -> Failure:
+    return Failure(Trouble.STATUS, f"answered {status}", status)
+
+
+def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
+    """What a worker says of itself in the headers of `/hb`; one that says no version is an old one."""
+    said = _folded(headers)
+    if wire.VERSION.lower() not in said:
+        return OLD_WORKER
+    downloads = wire.decimal(said.get(wire.DOWNLOADS.lower()), _MOST_DOWNLOADS)
+    builtin = said.get(wire.TRANSFER.lower()) == Transfer.BUILTIN
+    return WorkerFeatures(
+        ours=True,
+        version=_token(said, wire.VERSION),
+        transfer=Transfer.BUILTIN if builtin else Transfer.EXTERNAL,
+        serves=said.get(wire.SERVES.lower()) == "true",
+        downloads=max(1, downloads or 1),
+        boot_id=_token(said, wire.BOOT),
+        disk_id=_token(said, wire.DISK),
+    )
+
+
+def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:
+    """The answer of `GET /files`.  Without its last line's end it is half an answer, and thus none."""
+    disk_id = _token(_folded(headers or {}), wire.DISK)
+    if body and not body.endswith(b"\n"):
+        return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
+    if _PLAIN_LIST.fullmatch(body):
+        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id)
+    names = [_name(line) for line in body.split(b"\n")[:-1]]
+    good = [name for name in names if name is not None]
+    return Listing(frozenset(good), disk_id, odd_lines=len(names) - len(good))
+
+
+def _name(line: bytes) -> str | None:
+    try:
+        name = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return name if is_file_name(name) else None
+
+
+def parse_df(body: bytes, headers: Mapping[str, str] | None = None) -> DiskReport | Failure:
+    """The answer of `GET /df`.  Sizes are decimal strings; what cannot be is `ABSURD`."""
+    try:
+        message = wire.parse_json_object(body)
+    except wire.WireError as error:
+        return malformed(str(error))
+    sizes = [wire.decimal(message.get(key)) for key in ("total_size", "used_size", "avail_size")]
+    total, used, avail = sizes
+    if total is None or used is None or avail is None:
+        return malformed("sizes that are not strings of bytes")
+    usage = DiskUsage(total, used, avail)
+    why = _absurdity(usage, message)
+    if why is not None:
+        return Failure(Trouble.ABSURD, why)
+    return _report(usage, message, _folded(headers or {}))
+
+
+def _report(usage: DiskUsage, message: Mapping[str, Any], said: Mapping[str, str]) -> DiskReport | Failure:
+    limit = message.get("limit_percent", wire.decimal(said.get(wire.LIMIT_PERCENT.lower())))
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= 100):
+        return malformed("a limit that is not a percentage")
+    disk_id = message.get("disk_id", said.get(wire.DISK.lower(), ""))
+    if not isinstance(disk_id, str):
+        return malformed("a disk id that is not a string")
+    return DiskReport(usage, limit, wire.token(disk_id))
+
+
+def _absurdity(usage: DiskUsage, message: Mapping[str, Any]) -> str | None:
+    percent = message.get("used_percent")
+    if usage.total_bytes == 0:
+        return "a disk of 0 bytes"
+    if usage.used_bytes > usage.total_bytes:
+        return "more used than there is"
+    if usage.used_bytes + usage.avail_bytes > usage.total_bytes:
+        return "used and available are more than there is"
+    if isinstance(percent, int) and not 0 <= percent <= 100:
+        return "a use of more than 100 percent"
+    return None
+
+
+def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
+    """The answer of `HEAD /content/{name}?in=base`; only a worker of ours knows that question."""
+    said = _folded(headers)
+    if wire.VERSION.lower() not in said:
+        return Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", status)
+    if status == NOT_FOUND:
+        return CopySeen(present=False)
+    if status != OK:
+        return wrong_status(status)
+    size_bytes = wire.decimal(said.get("content-length"))
+    if size_bytes is None:
+        return malformed("a copy without a size")
+    if said.get(wire.WHERE.lower(), "base") != "base":
+        return malformed("a copy that is not in the base folder")
+    return CopySeen(present=True, size_bytes=size_bytes)
+
+
+def _folded(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value.strip() for name, value in headers.items()}
+
+
+def _token(said: Mapping[str, str], name: str) -> str:
+    return wire.token(said.get(name.lower(), ""))

@@ -1,0 +1,306 @@
+"""The controller's side of every request to a worker.
+
+Each server has two connections at most, one for heartbeats and one for all else, so that a heartbeat
+never waits behind a long list.  Each request has its own time-out, which covers everything: waiting for
+the connection, connecting, sending, reading.  There is no limit over all servers, so a hundred that hang
+cost the others nothing.  Methods return what was learned or a `Failure`; they raise nothing but
+`CancelledError`.
+
+Nothing is ever sent twice.  aiohttp repeats a request by itself when its connection was dropped before
+an answer came, a DELETE too; then an order could be carried out twice, unseen.  `_once` turns the two
+errors that it reacts to into one that it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Final, Self, TypeAlias
+from urllib.parse import quote
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from cfm import wire
+from cfm.fleet import answers
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DiskReport,
+    Failure,
+    Listing,
+    Trouble,
+    WorkerFeatures,
+)
+
+DeleteAnswer: TypeAlias = int | Failure
+"""The status that a worker gave to an order, or why there is none.  `REFUSED` says that not one byte of
+the order was sent; any other trouble may have come after it was carried out."""
+
+KEEP_IDLE_S: Final = 4.0
+"""Old workers close idle connections after 5 s; ours must not send into one that is being closed."""
+MOST_LIST_BYTES: Final = 512 * 2**20
+MOST_SMALL_BYTES: Final = 64 * 1024
+_PARSED_AT_ONCE_BYTES: Final = 256 * 1024
+"""Longer lists are parsed in a thread, so that heartbeats go on."""
+_NOT_MODIFIED: Final = 304
+_CONFLICT: Final = 409
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOuts:
+    """Seconds for one whole request of each kind."""
+
+    heartbeat_s: float = 5.0
+    list_s: float = 30.0
+    disk_s: float = 10.0
+    copy_s: float = 5.0
+    delete_s: float = 30.0
+    cut_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """Follows one request: once its head is being written, it may have been carried out."""
+
+    sent: bool = False
+
+
+class _DroppedError(aiohttp.ClientError):
+    """The connection ended before the answer was whole."""
+
+
+class _OddAnswerError(Exception):
+    """The answer cannot be taken as it is; the text says why."""
+
+
+class WorkerClient:
+    """Talks to all workers of the node; `async with` opens and closes it."""
+
+    def __init__(self, controller_id: str, epoch: int, time_outs: TimeOuts | None = None) -> None:
+        self._time_outs = time_outs or TimeOuts()
+        self._headers = {
+            wire.CONTROLLER: controller_id,
+            wire.EPOCH: str(epoch),
+            "User-Agent": "cfm",
+            "Accept-Encoding": "identity",
+        }
+        self._lists: dict[Addr, tuple[str, Listing]] = {}
+        self._open = AsyncExitStack()
+        self._pulse: aiohttp.ClientSession | None = None
+        self._bulk: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._pulse = await self._open.enter_async_context(_lane(self._headers))
+        self._bulk = await self._open.enter_async_context(_lane(self._headers))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._open.aclose()
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def heartbeat(self, addr: Addr) -> WorkerFeatures | Failure:
+        """Alive?  And what the worker says of itself."""
+        reply = await self._ask(self._pulse, "HEAD", addr, "/hb", self._time_outs.heartbeat_s)
+        if isinstance(reply, Failure):
+            return reply
+        if reply.status != answers.OK:
+            return answers.wrong_status(reply.status)
+        return answers.features_from_headers(reply.headers)
+
+    async def list_files(self, addr: Addr, fence: int | None = None) -> Listing | Failure:
+        """All files of a worker; the very same object as the last time where nothing changed.
+
+        `fence`: from now on the worker refuses orders with a lower id, as they were overtaken.
+        """
+        etag, known = self._lists.get(addr, ("", None))
+        headers = {"If-None-Match": etag} if etag else {}
+        if fence is not None:
+            headers[wire.FENCE] = str(fence)
+        reply = await self._ask(
+            self._bulk, "GET", addr, "/files", self._time_outs.list_s, headers, MOST_LIST_BYTES
+        )
+        if isinstance(reply, Failure):
+            return reply
+        if reply.status == _NOT_MODIFIED and known is not None:
+            return known
+        if reply.status != answers.OK:
+            return answers.wrong_status(reply.status)
+        return await self._new_listing(addr, reply)
+
+    async def _new_listing(self, addr: Addr, reply: Reply) -> Listing | Failure:
+        if len(reply.body) <= _PARSED_AT_ONCE_BYTES:
+            listing = answers.parse_listing(reply.body, reply.headers)
+        else:
+            listing = await asyncio.to_thread(answers.parse_listing, reply.body, reply.headers)
+        etag = reply.headers.get("ETag", "")
+        self._lists.pop(addr, None)
+        if isinstance(listing, Listing) and etag.startswith('"'):  # a weak one says too little
+            self._lists[addr] = (etag, listing)
+        return listing
+
+    async def disk_usage(self, addr: Addr) -> DiskReport | Failure:
+        """A worker's disk.  Ask this before the list: they share a connection, and this is the short one."""
+        reply = await self._ask(self._bulk, "GET", addr, "/df", self._time_outs.disk_s)
+        if isinstance(reply, Failure):
+            return reply
+        if reply.status != answers.OK:
+            return answers.wrong_status(reply.status)
+        return answers.parse_df(reply.body, reply.headers)
+
+    async def see_copy(self, addr: Addr, name: str) -> CopySeen | Failure:
+        """Is the file in the `base_dir` of that worker of ours, and how large?"""
+        path = f"/content/{_quoted(name)}?in=base"
+        reply = await self._ask(self._bulk, "HEAD", addr, path, self._time_outs.copy_s)
+        if isinstance(reply, Failure):
+            return reply
+        return answers.copy_seen(reply.status, reply.headers)
+
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def delete(self, addr: Addr, order_id: int, name: str) -> DeleteAnswer:
+        """Order a worker to delete a file; sent at most once, whatever happens."""
+        headers = {wire.ORDER: str(order_id)}
+        path = f"/files/{_quoted(name)}"
+        ticket = _Ticket()
+        reply = await self._ask(
+            self._bulk, "DELETE", addr, path, self._time_outs.delete_s, headers, ticket=ticket
+        )
+        if isinstance(reply, Reply):
+            return reply.status
+        return reply if ticket.sent else replace(reply, trouble=Trouble.REFUSED)
+
+    async def cut_stream(self, addr: Addr, task_id: int) -> bool | Failure:
+        """Have a source cut the stream of a task.  True: nothing of it is being sent any more; False: the
+        worker does not obey this controller."""
+        reply = await self._ask(self._bulk, "DELETE", addr, f"/streams/{task_id}", self._time_outs.cut_s)
+        if isinstance(reply, Failure):
+            return reply
+        if reply.status in (answers.OK, _CONFLICT):
+            return reply.status == answers.OK
+        return answers.wrong_status(reply.status)
+
+    # ── one request ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask(
+        self,
+        lane: aiohttp.ClientSession | None,
+        method: str,
+        addr: Addr,
+        path: str,
+        time_out_s: float,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = MOST_SMALL_BYTES,
+        ticket: _Ticket | None = None,
+    ) -> Reply | Failure:
+        if lane is None or lane.closed:
+            return Failure(Trouble.REFUSED, "the client is not open")
+        try:
+            url = URL(f"http://{addr}{path}", encoded=True)
+            async with asyncio.timeout(time_out_s):
+                async with lane.request(
+                    method, url, headers=headers, allow_redirects=False, trace_request_ctx=ticket
+                ) as response:
+                    return await _read(response, most_bytes)
+        except TimeoutError:
+            return Failure(Trouble.TIMEOUT, f"no answer within {time_out_s:g} s")
+        except (aiohttp.ClientError, _OddAnswerError, OSError, ValueError) as error:
+            return _failure(error)
+
+
+@asynccontextmanager
+async def _lane(headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """One connection to each server, kept while it may be reused."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=1, keepalive_timeout=KEEP_IDLE_S)
+    following = aiohttp.TraceConfig()
+    following.on_request_headers_sent.append(_note_sent)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=None),  # `_ask` sets one that covers everything
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        middlewares=(_once,),
+        trace_configs=[following],
+    ) as session:
+        yield session
+
+
+async def _once(
+    request: aiohttp.ClientRequest,
+    handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a request whose connection was dropped."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent; not repeated either
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _DroppedError(str(error)) from error
+
+
+async def _note_sent(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    ticket = context.trace_request_ctx
+    if isinstance(ticket, _Ticket):
+        ticket.sent = True
+
+
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> Reply:
+    """The whole answer; half an answer, an endless or a compressed one is an error."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise _OddAnswerError("a compressed answer, which nobody asked for")
+    if (response.content_length or 0) > most_bytes and response.method != "HEAD":
+        raise _OddAnswerError(f"an answer of more than {most_bytes} bytes")
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most_bytes:
+            raise _OddAnswerError(f"an answer of more than {most_bytes} bytes")
+    if response.status == answers.OK and response.method == "GET" and not _says_its_end(response):
+        raise _DroppedError("an answer that does not say where it ends may be half of one")
+    return Reply(response.status, response.headers, bytes(body))
+
+
+def _says_its_end(response: aiohttp.ClientResponse) -> bool:
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    return chunked or response.content_length is not None
+
+
+def _failure(error: Exception) -> Failure:
+    """Which trouble an exception is, in words that fit on one line."""
+    if isinstance(error, _OddAnswerError):
+        return answers.malformed(str(error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        return Failure(Trouble.REFUSED, os.strerror(number) if number else "cannot connect")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return answers.malformed("not an HTTP answer")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return Failure(Trouble.BROKEN, ascii(str(error) or "the connection was dropped")[1:-1][:200])
+    return Failure(Trouble.REFUSED, "this address or name cannot be asked for")
+
+
+def _quoted(name: str) -> str:
+    """A file name as one path component; one that is no text names nothing that a worker could have."""
+    return quote(name, safe="", errors="surrogatepass")

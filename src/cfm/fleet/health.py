@@ -1,0 +1,90 @@
+"""Who is up.  Pure: answers and misses in, changes of state out.
+
+A server is down after a set number of misses in a row and up after one answer.  Any sign of trouble
+(a refused connection, a progress report that does not come) brings its next heartbeat forward, so that a
+killed worker is noticed at once, whatever the interval.  Neighbours: `controller.core` sends what is due
+and tells what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cfm.model import Addr
+
+RETRY_MS = 250
+"""The pause before the next heartbeat after a miss that did not yet make a server down."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """One server's heartbeats."""
+
+    due_ms: int
+    up: bool | None = None
+    """None until the first answer or the first run of misses."""
+    misses: int = 0
+    in_flight: bool = False
+    hurried: bool = False
+    why: str = "not asked yet"
+    since_ms: int = 0
+
+
+class HealthBook:
+    """Heartbeats of all servers."""
+
+    def __init__(self, addrs: Iterable[Addr], *, interval_ms: int, misses_to_down: int, now_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._misses_to_down = misses_to_down
+        self._pulses = {addr: Pulse(due_ms=now_ms, since_ms=now_ms) for addr in addrs}
+
+    def is_up(self, addr: Addr) -> bool:
+        return self._pulses[addr].up is True
+
+    def pulse(self, addr: Addr) -> Pulse:
+        return self._pulses[addr]
+
+    def take_due(self, now_ms: int) -> list[Addr]:
+        """The servers to be asked now; each counts as being asked until it answered or missed."""
+        due = [addr for addr, pulse in self._pulses.items() if not pulse.in_flight and pulse.due_ms <= now_ms]
+        for addr in due:
+            self._pulses[addr].in_flight = True
+        return due
+
+    def next_due_ms(self) -> int | None:
+        return min((p.due_ms for p in self._pulses.values() if not p.in_flight), default=None)
+
+    def answered(self, addr: Addr, now_ms: int) -> bool:
+        """An answer came.  Returns True where the server has come up by it."""
+        pulse = self._pulses[addr]
+        came_up = pulse.up is not True
+        pulse.up, pulse.misses, pulse.why = True, 0, ""
+        if came_up:
+            pulse.since_ms = now_ms
+        self._again(pulse, now_ms, self._interval_ms)
+        return came_up
+
+    def missed(self, addr: Addr, why: str, now_ms: int) -> bool:
+        """No good answer came.  Returns True where the server has gone down by it."""
+        pulse = self._pulses[addr]
+        pulse.misses += 1
+        pulse.why = why
+        down = pulse.misses >= self._misses_to_down
+        went_down = down and pulse.up is not False
+        if went_down:
+            pulse.up, pulse.since_ms = False, now_ms
+        self._again(pulse, now_ms, self._interval_ms if down else RETRY_MS)
+        return went_down
+
+    def hurry(self, addr: Addr, now_ms: int) -> None:
+        """Something looks wrong there: ask at once, and once more if it is being asked already."""
+        pulse = self._pulses[addr]
+        pulse.hurried = pulse.in_flight
+        if pulse.up is not False:
+            pulse.due_ms = min(pulse.due_ms, now_ms)
+
+    def _again(self, pulse: Pulse, now_ms: int, pause_ms: int) -> None:
+        pulse.in_flight = False
+        pulse.due_ms = now_ms if pulse.hurried else now_ms + pause_ms
+        pulse.hurried = False

@@ -1,0 +1,249 @@
+"""What was observed of each server: its file list, its disk, when, and what has happened since.  Pure.
+
+A list that was not had is `Unknown`, never empty.  A list speaks for the moment at which it was asked
+for: what our own tasks and deletes did later is put on top of it, and what was asked earlier than that
+never undoes it.  Neighbours: `controller.core` feeds the answers in; `plan.view` gets the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cfm.model import (
+    OLD_WORKER,
+    Addr,
+    Booked,
+    DiskReport,
+    DiskUsage,
+    Known,
+    Listing,
+    Observed,
+    ServerView,
+    Unknown,
+    WorkerFeatures,
+)
+
+HALVED = 2
+"""An old worker's list that shrank by this factor is believed only when it is seen twice."""
+
+
+@dataclass(slots=True)
+class Asking:
+    """One kind of question to one server: at most one is under way, and a late need asks again."""
+
+    in_flight: bool = False
+    asked_ms: int = 0
+    again: bool = False
+
+    def begin(self, now_ms: int) -> bool:
+        """Ask now?  False where a question is under way; it is then repeated after its answer."""
+        if self.in_flight:
+            self.again = True
+            return False
+        self.in_flight, self.asked_ms, self.again = True, now_ms, False
+        return True
+
+    def end(self) -> bool:
+        """An answer came.  Returns True where the question must be asked again at once."""
+        self.in_flight = False
+        return self.again
+
+
+@dataclass(slots=True)
+class Record:
+    """All that is remembered of one server."""
+
+    addr: Addr
+    is_source: bool
+    is_destination: bool
+    files: Observed[frozenset[str]]
+    disk: Observed[DiskUsage]
+    lost_ms: int
+    """Since when its list is unknown; its grace runs from here."""
+    features: WorkerFeatures = OLD_WORKER
+    last_list: frozenset[str] | None = None
+    own_limit_percent: int | None = None
+    last_chosen_ms: int = 0
+    busy_until_ms: int = 0
+    halved: bool = False
+    listing: Asking = field(default_factory=Asking)
+    asking_disk: Asking = field(default_factory=Asking)
+    added: dict[str, int] = field(default_factory=dict)
+    """Names that came by our own doing, and when: they outlast an older list."""
+    removed: dict[str, int] = field(default_factory=dict)
+    landed: list[Booked] = field(default_factory=list)
+    gone: list[Booked] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ListChange:
+    """What a new list told: the names that are new on that server, and whether it was believed."""
+
+    believed: bool
+    appeared: frozenset[str] = frozenset()
+    why: str = ""
+
+
+class FleetBook:
+    """The records of all servers, and who holds which file."""
+
+    def __init__(self, sources: Iterable[Addr], destinations: Iterable[Addr], *, now_ms: int) -> None:
+        is_source, is_destination = set(sources), set(destinations)
+        nothing = Unknown("not asked yet", now_ms)
+        self.records: dict[Addr, Record] = {
+            addr: Record(addr, addr in is_source, addr in is_destination, nothing, nothing, now_ms)
+            for addr in dict.fromkeys((*sources, *destinations))
+        }
+        self.holders: dict[str, frozenset[Addr]] = {}
+
+    # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
+        """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
+        record = self.records[addr]
+        names = _with_what_happened_since(record, listing.names, asked_ms)
+        before = record.last_list
+        halves = before is not None and HALVED * len(names) < len(before)
+        if before is not None and halves and not record.features.ours and not record.halved:
+            record.halved = True
+            why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
+            self.lost(addr, why, asked_ms)
+            return ListChange(believed=False, why=why)
+        record.halved = False
+        self._hold(record, names)
+        record.files = Known(names, asked_ms)
+        record.last_list = names
+        return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
+
+    def lost(self, addr: Addr, why: str, now_ms: int) -> None:
+        """Its list is not known any more; what it held stays remembered as `last_list`."""
+        record = self.records[addr]
+        if isinstance(record.files, Known):
+            self._hold(record, frozenset())
+            record.lost_ms = now_ms
+        record.files = Unknown(why, record.lost_ms)
+
+    def arrived(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
+        """A copy of ours is there, by the word of a worker of ours."""
+        record = self.records[addr]
+        record.added[name] = now_ms
+        record.removed.pop(name, None)
+        self.landed(addr, size_bytes, now_ms)
+        self._amend(record, add=frozenset({name}))
+
+    def landed(self, addr: Addr, size_bytes: int, now_ms: int) -> None:
+        """A copy ended, well or not: its bytes count until a `/df` that began later has shown them."""
+        self.records[addr].landed.append(Booked(now_ms, size_bytes))
+
+    def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
+        """A delete of ours was carried out there."""
+        record = self.records[addr]
+        record.removed[name] = now_ms
+        record.added.pop(name, None)
+        record.gone.append(Booked(now_ms, size_bytes))
+        self._amend(record, remove=frozenset({name}))
+
+    def _amend(
+        self, record: Record, add: frozenset[str] = frozenset(), remove: frozenset[str] = frozenset()
+    ) -> None:
+        if isinstance(record.files, Known):
+            names = (record.files.value | add) - remove
+            self._hold(record, names)
+            record.files = Known(names, record.files.at_ms)
+        if record.last_list is not None:
+            record.last_list = (record.last_list | add) - remove
+
+    def _hold(self, record: Record, names: frozenset[str]) -> None:
+        """Bring the index of holders up to date with a server's new list."""
+        before = record.files.value if isinstance(record.files, Known) else frozenset()
+        for name in names - before:
+            self.holders[name] = self.holders.get(name, frozenset()) | {record.addr}
+        for name in before - names:
+            rest = self.holders[name] - {record.addr}
+            if rest:
+                self.holders[name] = rest
+            else:
+                del self.holders[name]
+
+    # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def measured(self, addr: Addr, report: DiskReport, asked_ms: int, hold_ms: int) -> None:
+        """A `/df` came that was asked for at `asked_ms`; what it shows leaves the books."""
+        record = self.records[addr]
+        if isinstance(record.disk, Known):
+            landed_bytes = sum(b.size_bytes for b in record.landed if b.at_ms <= asked_ms)
+            freed_bytes = record.disk.value.used_bytes + landed_bytes - report.usage.used_bytes
+            record.gone = _not_shown(record.gone, freed_bytes, asked_ms, hold_ms)
+        record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
+        record.own_limit_percent = report.limit_percent
+        record.disk = Known(report.usage, asked_ms)
+
+    def disk_lost(self, addr: Addr, why: str, now_ms: int) -> None:
+        record = self.records[addr]
+        since_ms = record.disk.since_ms if isinstance(record.disk, Unknown) else now_ms
+        record.disk = Unknown(why, since_ms)
+
+    # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
+
+    def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
+        twins = self._same_disks()
+        return {
+            addr: ServerView(
+                addr=addr,
+                is_source=record.is_source,
+                is_destination=record.is_destination,
+                up=is_up[addr],
+                features=record.features,
+                files=record.files,
+                disk=record.disk,
+                limit_percent=min(limit_percent, record.own_limit_percent or limit_percent),
+                last_list=record.last_list,
+                last_chosen_ms=record.last_chosen_ms,
+                busy_until_ms=record.busy_until_ms,
+                same_disk=twins.get(addr, frozenset()),
+            )
+            for addr, record in self.records.items()
+        }
+
+    def doubtful(self, now_ms: int, grace_ms: int) -> list[Addr]:
+        """Destinations whose list is unknown, but not for so long that their files count as lost."""
+        return [
+            record.addr
+            for record in self.records.values()
+            if record.is_destination
+            and isinstance(record.files, Unknown)
+            and now_ms - record.lost_ms < grace_ms
+        ]
+
+    def _same_disks(self) -> dict[Addr, frozenset[Addr]]:
+        """Servers that seem to be one disk: by its id where both have one, else by list and totals."""
+        groups: dict[object, set[Addr]] = {}
+        for addr, record in self.records.items():
+            if not record.is_destination or not isinstance(record.files, Known):
+                continue
+            if record.features.disk_id:
+                groups.setdefault(record.features.disk_id, set()).add(addr)
+            elif record.files.value and isinstance(record.disk, Known):
+                key = (record.files.value, record.disk.value.total_bytes)
+                groups.setdefault(key, set()).add(addr)
+        shared = [group for group in groups.values() if len(group) > 1]
+        return {addr: frozenset(group - {addr}) for group in shared for addr in group}
+
+
+def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:
+    record.added = {name: at for name, at in record.added.items() if at >= asked_ms}
+    record.removed = {name: at for name, at in record.removed.items() if at >= asked_ms}
+    return names.union(record.added).difference(record.removed)
+
+
+def _not_shown(gone: list[Booked], freed_bytes: int, asked_ms: int, hold_ms: int) -> list[Booked]:
+    """Deletes that `/df` does not show yet: a file open for a viewer frees nothing until it is closed."""
+    kept = []
+    for booked in gone:
+        shown = booked.at_ms <= asked_ms and booked.size_bytes <= freed_bytes
+        if shown:
+            freed_bytes -= booked.size_bytes
+        elif asked_ms - booked.at_ms < hold_ms:
+            kept.append(booked)
+    return kept

@@ -1,0 +1,199 @@
+"""What the load balancer's event log says about now: lines to hits, hits to a sliding window.
+
+Pure: `log_follower` reads the files and brings the lines.  A line such as
+
+    0x40ffff,1,1527951607,Server 125.159.40.3 Selected for Client StreamID : …'s file(NAME.mpg) Request
+
+is a hit for NAME at the server of field 4.  Hits at our server (the one that reads from the SAN) make a
+file *rising* once they reach a threshold; as many at other servers mean that it is *being watched*.
+
+Times are those of the log, whose clock is not ours.  The window ends at the newest event seen, carried
+on by our monotonic clock; the wall clock is believed when we start, and again only after a minute in
+which no line fitted.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cfm.inputs.lines import MAX_LINE_BYTES, is_blank
+from cfm.model import Hits, Now
+from cfm.names import is_file_name
+
+AHEAD_S = 60
+"""Lines further than this ahead of the window's end do not count."""
+DEAF_MS = 60_000
+"""After so long without a line that counts, the wall clock is believed again."""
+MAX_ENTRIES = 2_000_000
+"""Bound on (second, file) pairs in the window; beyond it the oldest seconds go early."""
+
+_hit = re.compile(rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected.*?file\(([A-Za-z0-9._-]{1,255})\)")
+_event = re.compile(rb"0x[0-9a-fA-F]+")
+_times = re.compile(rb"^0x[0-9a-fA-F]+,[^,\n]*,([0-9]{1,12}),", re.MULTILINE)
+
+
+class Skipped(enum.StrEnum):
+    """Why a line that should have meant something did not."""
+
+    TOO_LONG = "too_long"
+    NOT_TEXT = "not_text"
+    GARBLED = "garbled"
+    BAD_TIME = "bad_time"
+    BAD_NAME = "bad_name"
+    AHEAD = "ahead"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Somebody began to watch a file."""
+
+    name: str
+    at_s: int
+    """By the log's clock, unix seconds."""
+    ours: bool
+    """At the server that reads from the SAN."""
+
+
+def parse_line(line: bytes, our_ip: str) -> Hit | Skipped | None:
+    """One line without its end; None for what is well-formed and no hit, and for blank lines."""
+    if len(line) > MAX_LINE_BYTES:
+        return Skipped.TOO_LONG
+    if b"\0" in line or not _is_utf8(line):
+        return Skipped.NOT_TEXT
+    found = _hit.match(line)
+    if found is None:
+        return _no_hit(line)
+    at_s, server, name = found.groups()
+    text = name.decode()
+    return Hit(text, int(at_s), server == our_ip.encode()) if is_file_name(text) else Skipped.BAD_NAME
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        return line.isascii() or bool(line.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _no_hit(line: bytes) -> Skipped | None:
+    columns = line.split(b",", 4)
+    if is_blank(line) or (_event.fullmatch(columns[0]) and columns[0] != b"0x40ffff"):
+        return None
+    if len(columns) < 4 or columns[0] != b"0x40ffff":
+        return Skipped.GARBLED
+    if not columns[2].isdigit():
+        return Skipped.BAD_TIME
+    return Skipped.BAD_NAME if re.match(rb"Server \S+ Selected", columns[3]) else None
+
+
+def times_in(block: bytes) -> Iterator[int]:
+    """The times of all events whose lines begin in a block, hits or not."""
+    return (int(found) for found in _times.findall(block))
+
+
+class HitWindow:
+    """Hits of the last `term_s` seconds, counted by file, at our server and elsewhere.
+
+    Inside, times are the log's minus `_shift_s`, which is 0 unless the clocks had to be brought together
+    again: so hits counted before keep their age.
+    """
+
+    def __init__(self, term_s: int, base: int, started: Now) -> None:
+        self._term_s, self._base = term_s, max(1, base)
+        self._started = started
+        self._newest_s, self._newest_at_ms = started.wall_s, started.mono_ms
+        self._counted_at_ms = started.mono_ms
+        self._empty = True
+        self._shift_s = 0
+        self._oldest_s = started.wall_s - term_s + 1
+        self._seconds: defaultdict[int, Counter[tuple[str, bool]]] = defaultdict(Counter)
+        self._entries = 0
+        self._totals: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+        self._reached: dict[bool, set[str]] = {True: set(), False: set()}
+        self._hits: Hits | None = Hits()
+
+    @property
+    def newest_s(self) -> int | None:
+        """Time of the newest event that counted, by the log's clock."""
+        return None if self._empty else self._newest_s + self._shift_s
+
+    def oldest_s(self, now: Now) -> int:
+        """Events before this do not count any more, by the log's clock."""
+        self._expire(now)
+        return self._oldest_s + self._shift_s
+
+    def add(self, hit: Hit, now: Now) -> Skipped | None:
+        """Counts a hit, unless it is too old, or from the future (which is said)."""
+        at_s = hit.at_s - self._shift_s
+        if not self._is_plausible(at_s, now):
+            if not self._is_resynced(hit.at_s, now):
+                return Skipped.AHEAD if at_s >= self._oldest_s else None
+            at_s = hit.at_s - self._shift_s
+        if self._empty or at_s > self._end_s(now):
+            self._newest_s, self._newest_at_ms, self._empty = at_s, now.mono_ms, False
+        self._counted_at_ms = now.mono_ms
+        self._count(at_s, hit)
+        return None
+
+    def hits(self, now: Now) -> Hits:
+        """What the window says now; the same object as long as nothing changed."""
+        self._expire(now)
+        if self._hits is None:
+            ours = self._totals[True]
+            rising = {name: ours[name] for name in sorted(self._reached[True])}
+            self._hits = Hits(rising, frozenset(self._reached[False]))
+        return self._hits
+
+    def _end_s(self, now: Now) -> int:
+        return self._newest_s + (now.mono_ms - self._newest_at_ms) // 1000
+
+    def _is_plausible(self, at_s: int, now: Now) -> bool:
+        since_start_s = (now.mono_ms - self._started.mono_ms) // 1000
+        latest_s = max(self._end_s(now), self._started.wall_s + since_start_s) + AHEAD_S
+        return self._oldest_s <= at_s <= latest_s
+
+    def _is_resynced(self, at_s: int, now: Now) -> bool:
+        """A clock was set, or the machine slept: lines that agree with the wall clock are right again."""
+        deaf = now.mono_ms - self._counted_at_ms >= DEAF_MS
+        if not deaf or abs(at_s - now.wall_s) > AHEAD_S:
+            return False
+        self._shift_s = at_s - max(self._end_s(now), self._oldest_s)
+        return True
+
+    def _count(self, at_s: int, hit: Hit) -> None:
+        second, key = self._seconds[at_s], (hit.name, hit.ours)
+        self._entries += key not in second
+        second[key] += 1
+        self._change(hit.name, hit.ours, 1)
+        while self._entries > MAX_ENTRIES:
+            self._drop_oldest()
+
+    def _change(self, name: str, ours: bool, by: int) -> None:
+        totals, reached = self._totals[ours], self._reached[ours]
+        totals[name] += by
+        was, reaches = name in reached, totals[name] >= self._base
+        if reaches and not was:
+            reached.add(name)
+        elif was and not reaches:
+            reached.remove(name)
+        if was != reaches or (reaches and ours):
+            self._hits = None
+        if not totals[name]:
+            del totals[name]
+
+    def _expire(self, now: Now) -> None:
+        first_s = self._end_s(now) - self._term_s + 1
+        while self._oldest_s < first_s and self._seconds:
+            self._drop_oldest()
+        self._oldest_s = max(self._oldest_s, first_s)
+
+    def _drop_oldest(self) -> None:
+        second = self._seconds.pop(self._oldest_s, Counter())
+        self._oldest_s += 1
+        self._entries -= len(second)
+        for (name, ours), count in second.items():
+            self._change(name, ours, -count)

@@ -1,0 +1,159 @@
+"""A file system in memory whose folders can hang, fail and vanish: `disk.Disk` for tests and demos.
+
+It keeps its word where a real one does (see the conformance checks), and can be told to do what a real
+one does only on bad days.  A call under a path that hangs waits until `heal` is called, as one on a dead
+mount does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from cfm.inputs.disk import OpenFile, Version
+
+
+@dataclass(slots=True)
+class _Content:
+    inode: int
+    data: bytes
+    mtime_ns: int
+
+    def version(self) -> Version:
+        return Version(1, self.inode, len(self.data), self.mtime_ns)
+
+
+class FakeDisk:
+    """Folders and plain files; everything else is given by `hang`, `fail` and `vanish`."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        """How often each path was asked for."""
+        self._folders: dict[str, dict[str, _Content]] = {}
+        self._folder_mtimes_ns: Counter[str] = Counter()
+        self._faults: dict[str, int | None] = {}
+        self._healed = threading.Condition()
+        self._ticks = 0
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes a file, in place where there is one already; makes its folder."""
+        folder, name = os.path.split(path)
+        files = self.make_folder(folder)
+        self._ticks += 1
+        if name in files:
+            files[name].data, files[name].mtime_ns = data, self._ticks
+        else:
+            files[name] = _Content(self._ticks, data, self._ticks)
+            self._folder_mtimes_ns[folder] = self._ticks
+
+    def replace(self, path: str, data: bytes) -> None:
+        """As by rename: another file under the same path."""
+        self.remove(path)
+        self.put(path, data)
+
+    def remove(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        if self._folders.get(folder, {}).pop(name, None):
+            self._ticks += 1
+            self._folder_mtimes_ns[folder] = self._ticks
+
+    def make_folder(self, folder: str) -> dict[str, _Content]:
+        return self._folders.setdefault(folder, {})
+
+    def vanish(self, folder: str) -> None:
+        """The folder is gone, with all that is in it."""
+        self._folders.pop(folder, None)
+
+    def hang(self, prefix: str) -> None:
+        """Whatever is asked about paths with this prefix waits until `heal`."""
+        self._faults[prefix] = None
+
+    def fail(self, prefix: str, number: int = errno.EIO) -> None:
+        self._faults[prefix] = number
+
+    def heal(self) -> None:
+        with self._healed:
+            self._faults.clear()
+            self._healed.notify_all()
+
+    def version(self, path: str) -> Version | None:
+        self._meet_fault(path)
+        if path in self._folders:
+            raise OSError(errno.EINVAL, "not a plain file", path)
+        content = self._find(path)
+        return None if content is None else content.version()
+
+    def open(self, path: str) -> OpenFile:
+        self._meet_fault(path)
+        content = self._find(path)
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", path)
+        return _FakeFile(content, lambda: self._meet_fault(path))
+
+    def plain_size(self, path: str) -> int | None:
+        self._meet_fault(path)
+        content = self._find(path)
+        return None if content is None else len(content.data)
+
+    def folder_mtime_ns(self, folder: str) -> int:
+        self._files_in(folder)
+        return self._folder_mtimes_ns[folder]
+
+    def is_occupied(self, folder: str) -> bool:
+        return bool(self._files_in(folder))
+
+    def plain_names(self, folder: str) -> Iterator[str]:
+        yield from list(self._files_in(folder))
+
+    def _files_in(self, folder: str) -> dict[str, _Content]:
+        self._meet_fault(folder)
+        if folder not in self._folders:
+            raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
+        return self._folders[folder]
+
+    def _find(self, path: str) -> _Content | None:
+        folder, name = os.path.split(path)
+        return self._folders.get(folder, {}).get(name)
+
+    def _meet_fault(self, path: str) -> None:
+        with self._healed:
+            self.asked[path] += 1
+            while (number := self._fault_at(path)) is None:
+                self._healed.wait()
+        if number:
+            raise OSError(number, os.strerror(number), path)
+
+    def _fault_at(self, path: str) -> int | None:
+        """0 where all is well, None where it hangs."""
+        return next((fault for prefix, fault in self._faults.items() if path.startswith(prefix)), 0)
+
+
+class _FakeFile:
+    """See `disk.OpenFile`."""
+
+    def __init__(self, content: _Content, wait: Callable[[], None]) -> None:
+        self._content, self._wait = content, wait
+
+    def version(self) -> Version:
+        return self._content.version()
+
+    def read_at(self, offset: int, count_bytes: int) -> bytes:
+        self._wait()
+        return self._content.data[offset : offset + count_bytes]
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,73 @@
+"""The grade file: which file is how wanted.
+
+Tab-separated, most wanted first, one header line.  A file's rank is its line's position after the
+header over lines that are not blank, so a bad line keeps its position and nobody else moves.  Of a name
+that comes twice the first counts.  Only the first column is used.  `docs/file-formats.md` has the law,
+`reference.read_grade_file` the same in plain Python, `snapshot` pairs this with the history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import polars as pl
+
+from cfm.inputs.lines import (
+    LineBlocks,
+    Reading,
+    Skip,
+    count_reasons,
+    is_name,
+    is_text,
+    is_too_long,
+    split_header,
+    table,
+)
+
+SCHEMA = pl.Schema({"rank": pl.Int64, "name": pl.String})
+
+
+def is_header(line: bytes) -> bool:
+    """The header's first column is `filename`; whatever else comes first is taken for a file."""
+    return line.split(b"\t")[0].strip().lower() == b"filename"
+
+
+def read_grade_file(pieces: Iterable[bytes]) -> Reading:
+    """The file in pieces of any length to a frame of `rank` and `name`, sorted by rank."""
+    blocks = LineBlocks(pieces)
+    header, body = split_header(blocks)
+    if not is_header(header):
+        for _ in body:  # so that `torn` is known
+            pass
+        return Reading(SCHEMA.to_frame(), has_header=False, torn=blocks.torn, skipped={})
+    skipped: Counter[str] = Counter()
+    frames = [SCHEMA.to_frame()]
+    lines = 0
+    for block in body:
+        rows = _rows(block, lines)
+        lines += rows.height
+        count_reasons(rows, skipped)
+        frames.append(rows.filter(pl.col("skip").is_null()).select(SCHEMA.names()))
+    frame = _first_of_each(pl.concat(frames), skipped)
+    skipped[Skip.TORN_LAST_LINE] += blocks.torn
+    return Reading(frame, has_header=True, torn=blocks.torn, skipped=+skipped)
+
+
+def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
+    skip = (
+        pl.when(is_too_long())
+        .then(pl.lit(Skip.TOO_LONG.value))
+        .when(~is_text())
+        .then(pl.lit(Skip.NOT_TEXT.value))
+        .when(~is_name("name"))
+        .then(pl.lit(Skip.BAD_NAME.value))
+    )
+    rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + lines_before
+    return table(block, "\t", ("name",)).select(rank.alias("rank"), "name", skip.alias("skip"))
+
+
+def _first_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
+    first = frame.filter(pl.col("name").is_first_distinct())
+    skipped[Skip.DUPLICATE_NAME] += frame.height - first.height
+    return first.rechunk()

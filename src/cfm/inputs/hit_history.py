@@ -1,0 +1,141 @@
+"""The hit-count history: how large a file is, where it was seen, and what it drew so far.
+
+One line of commas a file: `name,registered,bitrate,size,server_ips,base,shared,virtual,type=hits`.  The
+size must be positive and fit 64 bits; a name listed with two sizes has none.  The last columns are
+known to be unreliable, so a bad hit counts 0 and costs no line.  `docs/file-formats.md` has the law,
+`reference.read_hit_history` the same in plain Python, `snapshot` pairs this with the grade file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import polars as pl
+
+from cfm.inputs import reference
+from cfm.inputs.lines import (
+    LineBlocks,
+    Reading,
+    Skip,
+    count_reasons,
+    is_name,
+    is_text,
+    is_too_long,
+    split_header,
+    table,
+)
+
+SCHEMA = pl.Schema(
+    (
+        ("name", pl.String()),
+        ("size_bytes", pl.Int64()),
+        ("hits", pl.Int64()),
+        ("history_ips", pl.List(pl.String())),
+    )
+)
+COLUMNS = ("name", "registered", "bitrate", "size", "ips", "base", "shared", "virtual", "hits")
+LEAST_COLUMNS = 5
+
+ORDINARY_HITS = r"^[^=]*=[0-9]{0,14}(?: [0-9]{0,14})*$"
+"""Hit lists whose sum cannot leave 64 bits, given that a line is at most 64 KiB: nearly all."""
+
+
+def is_header(line: bytes) -> bool:
+    """Such as `historyheader:1524047082`: and nothing that would be read as a file's line."""
+    return line.lower().startswith(b"historyheader") and line.count(b",") + 1 < LEAST_COLUMNS
+
+
+def read_hit_history(pieces: Iterable[bytes]) -> Reading:
+    """The file in pieces of any length to a frame of `SCHEMA`, one row a name."""
+    blocks = LineBlocks(pieces)
+    header, body = split_header(blocks)
+    if not is_header(header):
+        for _ in body:  # so that `torn` is known
+            pass
+        return Reading(SCHEMA.to_frame(), has_header=False, torn=blocks.torn, skipped={})
+    skipped: Counter[str] = Counter()
+    frames = [SCHEMA.to_frame()]
+    for block in body:
+        rows = _judged(table(block, ",", COLUMNS))
+        count_reasons(rows, skipped)
+        frames.append(_values(rows.filter(pl.col("skip").is_null())))
+    frame = _one_of_each(pl.concat(frames), skipped)
+    skipped[Skip.TORN_LAST_LINE] += blocks.torn
+    return Reading(frame, has_header=True, torn=blocks.torn, skipped=+skipped)
+
+
+def _judged(rows: pl.DataFrame) -> pl.DataFrame:
+    columns = pl.col("line").str.count_matches(",", literal=True) + 1
+    size = pl.col("size").cast(pl.Int64, strict=False).fill_null(0)
+    skip = (
+        pl.when(is_too_long())
+        .then(pl.lit(Skip.TOO_LONG.value))
+        .when(~is_text())
+        .then(pl.lit(Skip.NOT_TEXT.value))
+        .when(columns < LEAST_COLUMNS)
+        .then(pl.lit(Skip.TOO_FEW_COLUMNS.value))
+        .when(~is_name("name"))
+        .then(pl.lit(Skip.BAD_NAME.value))
+        .when((size <= 0) | pl.col("size").str.starts_with("+"))
+        .then(pl.lit(Skip.BAD_SIZE.value))
+    )
+    return rows.with_columns(skip.alias("skip"), size.alias("size_bytes"))
+
+
+def _values(rows: pl.DataFrame) -> pl.DataFrame:
+    ordinary = pl.col("hits").str.contains(ORDINARY_HITS)
+    hits = pl.when(ordinary).then(pl.col("hits")).str.split_exact("=", 1).struct.field("field_1")
+    ips = pl.col("ips").str.strip_chars(" ").str.replace_all("  +", " ")
+    values = (
+        rows.lazy()
+        .select(
+            "name",
+            "size_bytes",
+            hits.str.split(" ").cast(pl.List(pl.Int64), strict=False).list.sum().alias("hits"),
+            _split(ips).alias("history_ips"),
+            pl.when(~ordinary).then(pl.col("hits")).alias("odd_hits"),
+        )
+        .collect(engine="streaming")
+    )
+    return _without_odd(values)
+
+
+def _split(text: pl.Expr) -> pl.Expr:
+    """The words of a text without doubles; of an empty text none (not one empty word)."""
+    words = text.str.split(" ").list.unique(maintain_order=True)
+    return words.list.head(pl.when(text == "").then(0))
+
+
+def _without_odd(values: pl.DataFrame) -> pl.DataFrame:
+    """Hit lists with garbage or huge numbers in them are few: they are summed in Python's integers."""
+    odd = values["odd_hits"]
+    if odd.null_count() == odd.len():
+        return values.select(SCHEMA.names())
+    sums = odd.map_elements(reference.sum_of_hits, return_dtype=pl.Int64)
+    return values.with_columns(pl.coalesce(sums, "hits").alias("hits")).select(SCHEMA.names())
+
+
+def _one_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
+    """A name listed again with the same size is one file, seen in all the places and at its most hits."""
+    again = frame["name"].is_duplicated()
+    if not again.any():
+        return frame.rechunk()
+    repeated = frame.filter(again)
+    merged = (
+        repeated.group_by("name", maintain_order=True)
+        .agg(
+            pl.col("size_bytes").n_unique().alias("sizes"),
+            pl.len().alias("lines"),
+            pl.col("size_bytes").first(),
+            pl.col("hits").max(),
+            pl.col("history_ips")
+            .list.explode(keep_nulls=False, empty_as_null=False)
+            .unique(maintain_order=True),
+        )
+        .with_columns(agree=pl.col("sizes") == 1)
+    )
+    agreeing = merged.filter("agree")
+    skipped[Skip.DUPLICATE_NAME] += int(agreeing["lines"].sum()) - agreeing.height
+    skipped[Skip.SIZES_DIFFER] += int(merged.filter(~pl.col("agree"))["lines"].sum())
+    return pl.concat([frame.filter(~again), agreeing.select(SCHEMA.names())], rechunk=True)

@@ -1,0 +1,279 @@
+"""Watches the two metadata files and hands on each pair that comes to rest.
+
+`AtRest` is pure: what was seen of a file, and for how long it has been the same.  `read_pair` reads one
+pair in a thread.  `MetadataWatch` is the edge: it asks for both files a few times a second (by `stat`:
+notifications do not work on network mounts), reads a pair once both have been at rest for a second,
+has it judged (`snapshot.judge`), and calls back.  A bad reading is told once, not at every look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+import structlog
+import xxhash
+
+from cfm.inputs.disk import Disk, OpenFile, RealDisk, Version, pieces_of
+from cfm.inputs.grade_file import read_grade_file
+from cfm.inputs.hit_history import read_hit_history
+from cfm.inputs.snapshot import Candidate, Measure, Snapshot, Source, build, is_unfinished, judge
+from cfm.inputs.threads import DaemonThreads, Pulse
+from cfm.model import Now, SnapshotFacts
+
+log = structlog.get_logger(__name__)
+
+REST_MS = 1_000
+"""Size and mtime must have been the same for this long before a file is read."""
+RESTLESS_MS = 30_000
+"""A file that has not come to rest for this long is worth a word."""
+LONG_AGO_MS = 60_000
+"""An mtime this far back is believed to be past, though another machine's clock wrote it."""
+
+POLL_S = 0.25
+STAT_TIMEOUT_S = 5.0
+READ_PATIENCE_S = 30.0
+
+Versions: TypeAlias = tuple[Version, Version]
+
+
+class ChangedWhileReadError(Exception):
+    """The file is not the one any more that was to be read; the next look sees the new one."""
+
+
+class AtRest:
+    """One file: which version is there, and since when it has been the same."""
+
+    def __init__(self) -> None:
+        self._version: Version | None = None
+        self._since_ms = 0
+        self._restless_since_ms: int | None = None
+        self._changes = 0
+
+    def saw(self, version: Version | None, now: Now) -> None:
+        """What the file looks like now; None where it is not there, or does not answer."""
+        if version is None:
+            self._changes += self._version is not None
+            self._version, self._restless_since_ms = None, None
+        elif version != self._version:
+            self._changes += self._version is not None
+            self._version, self._since_ms = version, now.mono_ms
+            if self._restless_since_ms is None:
+                self._restless_since_ms = now.mono_ms
+        elif self.rested_ms(now) >= REST_MS:
+            self._restless_since_ms = None
+
+    def rested_ms(self, now: Now) -> int:
+        """For how long we have seen it unchanged; 0 where it is not there."""
+        return now.mono_ms - self._since_ms if self._version is not None else 0
+
+    def restless_ms(self, now: Now) -> int:
+        """For how long it has not been at rest."""
+        return 0 if self._restless_since_ms is None else now.mono_ms - self._restless_since_ms
+
+    def settled_ms(self, now: Now) -> int:
+        """As `rested_ms`; at first sight an old mtime counts as well, so that a start need not wait."""
+        age_ms = _age_ms(self._version, now) if self._version is not None else 0
+        return max(self.rested_ms(now), age_ms if not self._changes and age_ms >= LONG_AGO_MS else 0)
+
+
+def _age_ms(version: Version, now: Now) -> int:
+    return now.wall_ms - version.mtime_ns // 1_000_000
+
+
+def read_pair(paths: tuple[str, str], disk: Disk, pulse: Pulse) -> tuple[Candidate, Versions]:
+    """Read and join both files.  `OSError`: cannot be read; `ChangedWhileReadError`: try again."""
+    grade_path, history_path = paths
+    with disk.open(grade_path) as grade_file, disk.open(history_path) as history_file:
+        files = _Reading(grade_path, grade_file, pulse), _Reading(history_path, history_file, pulse)
+        grade = read_grade_file(files[0].pieces())
+        history = read_hit_history(files[1].pieces())
+        candidate = build(grade, history, (files[0].source(), files[1].source()))
+        return candidate, (files[0].version, files[1].version)
+
+
+class _Reading:
+    """One open file while it is read: its version before and after must be the same."""
+
+    def __init__(self, path: str, file: OpenFile, pulse: Pulse) -> None:
+        self.version = file.version()
+        self._path, self._file, self._pulse = path, file, pulse
+        self._digest = xxhash.xxh3_64()
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in pieces_of(self._file):
+            self._digest.update(piece)
+            yield piece
+            self._pulse.beat()
+
+    def source(self) -> Source:
+        self._pulse.beat()
+        if self._file.version() != self.version:
+            raise ChangedWhileReadError(self._path)
+        return Source(
+            self._path, self.version.size_bytes, self.version.mtime_ns // 10**9, self._digest.hexdigest()
+        )
+
+
+def look_once(
+    grade_path: Path, history_path: Path, now: Now, disk: Disk | None = None
+) -> Snapshot | SnapshotFacts:
+    """One look without waiting, for `cfm plan`: the pair as it is, or why it decides nothing.
+
+    There is no time to see whether the files are at rest; their age by `now`, the real clock, must do.
+    """
+    paths = str(grade_path), str(history_path)
+    try:
+        candidate, versions = read_pair(paths, disk or RealDisk(), Pulse())
+    except OSError as error:
+        return rejected(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
+    except ChangedWhileReadError as error:
+        return rejected(f"{error} changed while it was read")
+    settled_ms = min(abs(_age_ms(version, now)) for version in versions)
+    why = "still changing" if settled_ms < REST_MS else judge(candidate, None, settled_ms)
+    return candidate.snapshot if why is None else rejected(why, candidate)
+
+
+def rejected(why: str, candidate: Candidate | None = None) -> SnapshotFacts:
+    """What is said of a pair that decides nothing, or that could not even be read."""
+    facts = candidate.snapshot.facts if candidate else SnapshotFacts("", 0, 0, 0)
+    return replace(facts, accepted=False, why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The last pair that was read, so that it is read once."""
+
+    versions: Versions
+    candidate: Candidate | None
+    """None once it was rejected: ten million rows nobody will ask for."""
+    rejected: SnapshotFacts | None = None
+    waiting: bool = True
+
+
+class MetadataWatch:
+    """Follows the pair for as long as `run` runs; calls back from the event loop.
+
+    `on_snapshot` gets each accepted pair (and the one in force again, when trouble that was told is
+    over); `on_rejected` gets the reason, once for each version and reason.  `last_good` is the measure
+    of the pair that was in force before a restart, where somebody kept it.
+    """
+
+    def __init__(
+        self,
+        grade_path: Path,
+        history_path: Path,
+        *,
+        clock: Callable[[], Now],
+        on_snapshot: Callable[[Snapshot], None],
+        on_rejected: Callable[[SnapshotFacts], None],
+        last_good: Measure | None = None,
+        disk: Disk | None = None,
+        poll_s: float = POLL_S,
+        stat_timeout_s: float = STAT_TIMEOUT_S,
+        read_patience_s: float = READ_PATIENCE_S,
+    ) -> None:
+        self._paths = str(grade_path), str(history_path)
+        self._clock = clock
+        self._on_snapshot, self._on_rejected = on_snapshot, on_rejected
+        self._disk = disk or RealDisk()
+        self._poll_s, self._stat_timeout_s, self._read_patience_s = poll_s, stat_timeout_s, read_patience_s
+        self._pools = tuple(DaemonThreads(f"metadata-{path}", 2) for path in self._paths)
+        self._reader = DaemonThreads("metadata-read", 2)
+        self._at_rest = AtRest(), AtRest()
+        self._judged: _Judged | None = None
+        self._told: tuple[object, ...] = ()
+        self.last_good = last_good
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(self._poll_s)
+        finally:
+            for pool in (*self._pools, self._reader):
+                pool.close()
+
+    async def look(self) -> None:
+        """One look at both files, and whatever follows from it."""
+        seen = await asyncio.gather(*map(self._version, range(2)))
+        now = self._clock()
+        for tracker, sight in zip(self._at_rest, seen, strict=True):
+            tracker.saw(sight if isinstance(sight, Version) else None, now)
+        grade, history = seen
+        if isinstance(grade, str) or isinstance(history, str):
+            self._reject("; ".join(sight for sight in seen if isinstance(sight, str)))
+        elif min(tracker.rested_ms(now) for tracker in self._at_rest) >= REST_MS:
+            await self._at_rest_now((grade, history))
+        elif max(tracker.restless_ms(now) for tracker in self._at_rest) >= RESTLESS_MS:
+            self._reject("still changing")
+
+    async def _version(self, which: int) -> Version | str:
+        """What is there, or in words why nothing can be told."""
+        path = self._paths[which]
+        try:
+            version = await self._pools[which].call(self._stat_timeout_s, lambda: self._disk.version(path))
+        except TimeoutError:
+            return f"{path} does not answer"
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+        return f"{path} is missing" if version is None else version
+
+    async def _at_rest_now(self, versions: Versions) -> None:
+        judged = self._judged
+        if judged is None or judged.versions != versions:
+            judged = await self._read(versions)
+        if judged is not None:
+            self._judge(judged)
+
+    async def _read(self, versions: Versions) -> _Judged | None:
+        try:
+            candidate, read = await self._reader.call_while_alive(
+                self._read_patience_s, lambda pulse: read_pair(self._paths, self._disk, pulse)
+            )
+        except TimeoutError:
+            self._reject("reading does not come to an end: no answer from the disk")
+        except OSError as error:
+            self._reject(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
+        except pl.exceptions.PolarsError as error:
+            self._reject(f"metadata cannot be parsed: {error}")
+        except ChangedWhileReadError:
+            log.debug("metadata changed while it was read")
+        else:
+            return _Judged(versions, candidate) if read == versions else None
+        return None
+
+    def _judge(self, judged: _Judged) -> None:
+        now = self._clock()
+        settled_ms = min(tracker.settled_ms(now) for tracker in self._at_rest)
+        self._judged = judged = self._verdict(judged, settled_ms)
+        if judged.rejected:
+            self._tell_rejected(judged.rejected, judged.versions)
+        elif judged.candidate and not judged.waiting and self._once("accepted", judged.versions):
+            self.last_good = judged.candidate.measure
+            self._on_snapshot(judged.candidate.snapshot)
+
+    def _verdict(self, judged: _Judged, settled_ms: int) -> _Judged:
+        candidate = judged.candidate
+        if not judged.waiting or candidate is None or is_unfinished(candidate, settled_ms):
+            return judged
+        why = judge(candidate, self.last_good, settled_ms)
+        if why is None:
+            return replace(judged, waiting=False)
+        return _Judged(judged.versions, None, rejected(why, candidate), waiting=False)
+
+    def _reject(self, why: str) -> None:
+        self._tell_rejected(rejected(why), None)
+
+    def _tell_rejected(self, facts: SnapshotFacts, versions: Versions | None) -> None:
+        if self._once(facts.why, versions):
+            self._on_rejected(facts)
+
+    def _once(self, *said: object) -> bool:
+        told, self._told = self._told, said
+        return told != said

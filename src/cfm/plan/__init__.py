@@ -1,0 +1,1 @@
+"""What should be: policies propose, one kernel disposes.  Pure: values in, values out."""

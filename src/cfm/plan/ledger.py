@@ -1,0 +1,154 @@
+"""The disk ledger: two books for each destination, both pessimistic, and the streams in use.
+
+*Room* answers "may more come?": used bytes and all that is still to arrive, with no credit for a delete
+before a fresh `/df` shows it.  *Need* answers "must something go?": used bytes less every delete that was
+ordered, unknown outcomes included, so that nothing is deleted twice over for the same bytes.
+
+A ledger is made from a `ClusterView` at each wake-up; the kernel books every yes in it, so that the next
+proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cfm.model import Addr, DeleteKind, DiskUsage, File, Known, ServerView, bytes_over, fits, percent_of
+from cfm.plan.view import ClusterView
+
+
+@dataclass(slots=True)
+class DiskBook:
+    """One destination's disk, in bytes."""
+
+    usage: DiskUsage
+    limit_percent: int
+    arriving_bytes: int = 0
+    leaving_bytes: int = 0
+    room_leaving_bytes: int = 0
+    """The part of it that makes room for a wanted file, not ended yet."""
+    reserved_for: File | None = None
+
+    @property
+    def projected_bytes(self) -> int:
+        """Used, once all that is under way has arrived."""
+        return self.usage.used_bytes + self.arriving_bytes
+
+    @property
+    def projected_percent(self) -> int:
+        return percent_of(self.projected_bytes, self.usage.used_bytes + self.usage.avail_bytes)
+
+    def reserved_bytes(self, but_for: str) -> int:
+        """Room that is kept for another file than `but_for`."""
+        other = self.reserved_for
+        return other.size_bytes if other is not None and other.name != but_for else 0
+
+    def takes(self, file: File) -> bool:
+        """Would the disk stay within its limit, and have the bytes at all, with `file` on it?"""
+        more_bytes = self.arriving_bytes + self.reserved_bytes(file.name) + file.size_bytes
+        return more_bytes <= self.usage.avail_bytes and fits(
+            self.usage.used_bytes, self.usage.avail_bytes, more_bytes, self.limit_percent
+        )
+
+    def room_bytes(self) -> int:
+        """The largest file that it takes now, whoever room is kept for."""
+        whole = self.usage.used_bytes + self.usage.avail_bytes
+        within_limit = self.limit_percent * whole // 100 - self.usage.used_bytes
+        return max(0, min(within_limit, self.usage.avail_bytes) - self.arriving_bytes)
+
+    @property
+    def over_bytes(self) -> int:
+        """Bytes above the limit as `/df` shows it, whatever was ordered since: what a breaker looks at."""
+        return bytes_over(self.usage.used_bytes, self.usage.avail_bytes, self.limit_percent)
+
+    @property
+    def need_bytes(self) -> int:
+        """Bytes that must still be ordered away to be at the limit."""
+        return max(0, self.over_bytes - self.leaving_bytes)
+
+    def short_bytes(self, file: File) -> int:
+        """Bytes that must still be ordered away before `file` could be taken."""
+        return max(0, self.projected_bytes + file.size_bytes - self.leaving_bytes - self.ceiling_bytes)
+
+    def plan_bytes(self, room_for: File | None) -> int:
+        """What the whole plan there frees, under way or to come: what a breaker weighs."""
+        if room_for is None:
+            return self.over_bytes
+        return self.room_leaving_bytes + self.short_bytes(room_for)
+
+    @property
+    def ceiling_bytes(self) -> int:
+        """The most bytes that may be used."""
+        whole = self.usage.used_bytes + self.usage.avail_bytes
+        return self.limit_percent * whole // 100
+
+
+class Ledger:
+    """What the disks and the sources have promised, as of one view and the yeses since."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self.disks: dict[Addr, DiskBook] = {
+            server.addr: _disk_book(view, server) for server in view.destinations if server.usable
+        }
+        self.incoming: Counter[Addr] = Counter()
+        self.outgoing: Counter[Addr] = Counter(task.source for task in view.uncut.values())
+        self.ordered: Counter[tuple[Addr, DeleteKind]] = Counter(view.deletes_last_minute)
+        self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
+        self._chosen: Counter[Addr] = Counter()
+        for task in view.tasks.values():
+            self.incoming[task.destination] += 1
+            if task.id not in view.freed_sources:
+                self.outgoing[task.source] += 1
+            if (disk := self.disks.get(task.destination)) is not None:
+                disk.arriving_bytes += task.file.size_bytes
+        for order in view.order_of.values():
+            self._leave(order.server, order.file, for_room=order.room_for is not None)
+
+    def book_copy(self, file: File, source: Addr, destination: Addr) -> None:
+        self.incoming[destination] += 1
+        self.outgoing[source] += 1
+        self._chosen[destination] += 1
+        self.busy_files.add(file.name)
+        disk = self.disks[destination]
+        disk.arriving_bytes += file.size_bytes
+        if disk.reserved_for is not None and disk.reserved_for.name == file.name:
+            disk.reserved_for = None
+
+    def book_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
+        self.ordered[server, kind] += 1
+        self.busy_files.add(file.name)
+        self._leave(server, file, for_room=for_room)
+
+    def unbook_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
+        """Take an order's bytes out of the book again, to ask anew whether they must go."""
+        self.ordered[server, kind] -= 1
+        self.busy_files.discard(file.name)
+        self._leave(server, file, for_room=for_room, sign=-1)
+
+    def book_room(self, file: File, server: Addr) -> None:
+        """Room is being made on `server` for `file`: nothing else may take it."""
+        self.disks[server].reserved_for = file
+
+    def chosen_now(self, addr: Addr) -> int:
+        """How often `addr` was chosen since the view was taken."""
+        return self._chosen[addr]
+
+    def largest_room_bytes(self) -> int:
+        return max((disk.room_bytes() for disk in self.disks.values()), default=0)
+
+    def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
+        if (disk := self.disks.get(server)) is not None:
+            disk.leaving_bytes += sign * file.size_bytes
+            disk.room_leaving_bytes += sign * file.size_bytes if for_room else 0
+
+
+def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
+    assert isinstance(server.disk, Known)
+    reservation = view.reserved.get(server.addr)
+    return DiskBook(
+        usage=server.disk.value,
+        limit_percent=server.limit_percent,
+        arriving_bytes=sum(landed.size_bytes for landed in view.landed.get(server.addr, ())),
+        leaving_bytes=sum(gone.size_bytes for gone in view.gone.get(server.addr, ())),
+        reserved_for=reservation.file if reservation else None,
+    )

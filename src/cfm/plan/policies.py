@@ -1,0 +1,349 @@
+"""The policies: what would be good to copy, to trim, to evict.  They propose; `kernel` disposes.
+
+Each policy is a generator function over a view, the ledger, and the ordered lists of the last full plan
+(`Shortlist`).  It yields what the kernel let through, already booked, and tells the `Round` of every
+refusal.  `POLICIES` is their table, in the order in which they run: a later one sees what earlier ones
+booked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
+from cfm.plan import refusals as no
+from cfm.plan.kernel import SAN_SILENCE_MS, Deletion, Kernel
+from cfm.plan.ledger import Ledger
+from cfm.plan.refusals import Refusal
+from cfm.plan.shortlist import Shortlist
+from cfm.plan.view import ClusterView
+
+REFUSALS_KEPT = 200
+"""How many refusals a round keeps word for word; it counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy `file` from `source` to `destination`, because of `reason`."""
+
+    file: File
+    source: Addr
+    destination: Addr
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete as `deletion` says, because of `reason`."""
+
+    deletion: Deletion
+    reason: str
+
+
+Proposal: TypeAlias = Copy | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    action: str
+    file: str
+    server: Addr | None
+    refusal: Refusal
+    room_for: File | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """One run of the policies: what they may look at, and what became of their proposals."""
+
+    view: ClusterView
+    shortlist: Shortlist
+    ledger: Ledger
+    kernel: Kernel
+    refused: list[Refused] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(action, reason) → how often."""
+    ask_san: list[str] = field(default_factory=list)
+    """Files that only wait for a look at the SAN."""
+    done: list[Proposal] = field(default_factory=list)
+    """What the kernel let through, in order."""
+    unplaced: list[File] = field(default_factory=list)
+    """Wanted files that found no room, best first."""
+
+    def san_answers(self, file: File) -> bool:
+        """May the SAN be asked for this file, or was it silent a moment ago?"""
+        asked = self.view.san.get(file.name)
+        silent = asked is not None and isinstance(asked.value, Unknown)
+        return not (silent and asked and self.view.now.mono_ms - asked.at_ms <= SAN_SILENCE_MS)
+
+    def refuse(
+        self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
+    ) -> None:
+        self.counts[action, refusal.name] += 1
+        if len(self.refused) < REFUSALS_KEPT:
+            self.refused.append(Refused(action, file.name, server, refusal, room_for))
+
+
+# ── copies ──────────────────────────────────────────────────────────────────────────────────────────────
+
+LOOKAHEAD = 4
+"""Files beyond those that could start now whose place on the SAN is looked up ahead."""
+LOOKAHEAD_KEEPS_MS = 60_000
+"""How long such a look ahead is not repeated while no source is free."""
+
+
+def copies(round_: Round) -> Iterator[Copy]:
+    """The next wanted files: rising first, then by rank, each where there is most room."""
+    view, ledger, kernel = round_.view, round_.ledger, round_.kernel
+    sources = [s for s in view.sources if _may_send(round_, s)]
+    if not sources:
+        _look_ahead(round_)
+        return
+    largest_room = ledger.largest_room_bytes()
+    looks = 2 * len(sources) + LOOKAHEAD
+    for file in round_.shortlist.wanted:
+        outcome: Copy | Refusal | None = kernel.refuse_file(view, ledger, file)
+        if outcome in (None, no.SAN_UNKNOWN) and file.size_bytes > largest_room:
+            outcome = no.NO_ROOM
+            round_.unplaced.append(file)
+        if outcome is no.SAN_UNKNOWN and looks and round_.san_answers(file):
+            looks -= 1
+            round_.ask_san.append(file.name)
+        if outcome is None and sources:
+            outcome = _place(round_, file, sources)
+        if isinstance(outcome, Copy):
+            yield outcome
+            sources = [s for s in sources if _may_send(round_, s)]
+            largest_room = ledger.largest_room_bytes()
+        elif outcome is not None:
+            round_.refuse("copy", file, None, outcome)
+        if not sources:
+            return
+
+
+def _look_ahead(round_: Round) -> None:
+    """No source is free: make sure that the next ones can start at once when one is."""
+    for file in round_.shortlist.wanted[: 4 * LOOKAHEAD]:
+        if round_.kernel.refuse_file(round_.view, round_.ledger, file) is no.SAN_UNKNOWN:
+            asked = round_.view.san.get(file.name)
+            if asked is None or round_.view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
+                round_.ask_san.append(file.name)
+        if len(round_.ask_san) >= LOOKAHEAD:
+            return
+
+
+def _may_send(round_: Round, source: ServerView) -> bool:
+    view, ledger = round_.view, round_.ledger
+    return (
+        source.up
+        and ledger.outgoing[source.addr] < view.rules.streams_per_source
+        and view.now.mono_ms >= source.busy_until_ms
+    )
+
+
+def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refusal:
+    """The destination by room, then the source that has rested longest; booked when found."""
+    view, ledger, kernel = round_.view, round_.ledger, round_.kernel
+    reasons: set[Refusal] = set()
+    for destination in sorted(
+        (s for s in view.destinations if s.addr in ledger.disks), key=lambda s: _by_room(ledger, s)
+    ):
+        if (refusal := kernel.refuse_destination(view, ledger, file, destination)) is not None:
+            reasons.add(refusal)
+            continue
+        allowed = [s for s in sources if not kernel.refuse_source(view, ledger, file, s, destination)]
+        if not allowed:
+            reasons.add(no.NO_SOURCE)
+            continue
+        source = min(allowed, key=lambda s: _by_rest(view, file, s, destination))
+        ledger.book_copy(file, source.addr, destination.addr)
+        return Copy(file, source.addr, destination.addr, _why_copy(view, file))
+    return next((r for r in _WORST_FIRST if r in reasons), no.NO_DESTINATION)
+
+
+_WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM)
+
+
+def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, Addr]:
+    """Free ones first, then the least projected use, then the least recently chosen."""
+    return (
+        ledger.incoming[server.addr] > 0,
+        ledger.disks[server.addr].projected_percent,
+        ledger.chosen_now(server.addr),
+        server.last_chosen_ms,
+        server.addr,
+    )
+
+
+def _by_rest(
+    view: ClusterView, file: File, source: ServerView, destination: ServerView
+) -> tuple[bool, bool, int, Addr]:
+    """Another machine than the destination, a pair that did not fail, the longest rest."""
+    retry = view.retries.get(file.name)
+    failed = retry is not None and (source.addr, destination.addr) in retry.avoid
+    return (source.addr == destination.addr, failed, source.last_chosen_ms, source.addr)
+
+
+def _why_copy(view: ClusterView, file: File) -> str:
+    if (hits := view.hits.rising.get(file.name)) is not None:
+        return f"rising: {hits} hits in the window, rank {file.rank}, on no destination"
+    return f"wanted: rank {file.rank}, on no destination"
+
+
+# ── making room ─────────────────────────────────────────────────────────────────────────────────────────
+
+FILES_TO_MAKE_ROOM_FOR = 16
+DISKS_TO_LOOK_AT = 8
+
+
+def room(round_: Round) -> Iterator[Delete]:
+    """Where a wanted file fits nowhere and a source could send it: evict clearly less wanted ones for it."""
+    promised = {reservation.file.name for reservation in round_.view.reserved.values()}
+    free_sources = sum(1 for s in round_.view.sources if _may_send(round_, s)) - len(promised)
+    for file in round_.unplaced[:FILES_TO_MAKE_ROOM_FOR]:
+        if free_sources <= 0:
+            return
+        if file.name in promised:
+            continue
+        found = _cheapest_room(round_, file)
+        if found is None:
+            continue
+        if round_.kernel.refuse_file(round_.view, round_.ledger, file) is not None:
+            if round_.san_answers(file):
+                round_.ask_san.append(file.name)
+            continue
+        free_sources -= 1
+        round_.ledger.book_room(file, found[0].server)
+        for deletion in found:
+            round_.ledger.book_delete(deletion.file, deletion.server, deletion.kind, for_room=True)
+            yield Delete(deletion, _why_room(round_.view, deletion))
+
+
+def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
+    """The victims on that destination whose best one is the least wanted."""
+    candidates = [
+        (victims[0].rank, addr)
+        for addr, victims in round_.shortlist.evictable.items()
+        if victims and addr in round_.ledger.disks and round_.ledger.disks[addr].reserved_for is None
+    ]
+    plans = [
+        plan
+        for _rank, addr in sorted(candidates, key=lambda c: (-c[0], c[1]))[:DISKS_TO_LOOK_AT]
+        if (plan := _victims(round_, wanted, addr))
+    ]
+    return max(
+        plans, key=lambda plan: (plan[-1].file.rank, -sum(d.file.size_bytes for d in plan)), default=None
+    )
+
+
+def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
+    """The least wanted files on `addr` whose going would make the room; None where it cannot be made."""
+    ledger, chosen = round_.ledger, list[Deletion]()
+    if wanted.size_bytes > ledger.disks[addr].ceiling_bytes:
+        return None
+    for file in round_.shortlist.evictable[addr]:
+        if ledger.disks[addr].short_bytes(wanted) == 0:
+            break
+        deletion = Deletion(file, addr, DeleteKind.SPACE, room_for=wanted)
+        refusal = round_.kernel.refuse_delete(round_.view, ledger, deletion)
+        if refusal is None:
+            ledger.book_delete(file, addr, DeleteKind.SPACE, for_room=True)
+            chosen.append(deletion)
+        else:
+            round_.refuse("delete", file, addr, refusal, wanted)
+            if refusal.brake or refusal is no.NOT_NEEDED:
+                break
+    enough = ledger.disks[addr].short_bytes(wanted) == 0
+    for deletion in chosen:
+        ledger.unbook_delete(deletion.file, addr, deletion.kind, for_room=True)
+    return chosen if enough and chosen else None
+
+
+def _why_room(view: ClusterView, deletion: Deletion) -> str:
+    wanted = deletion.room_for
+    assert wanted is not None
+    hits = view.hits.rising.get(wanted.name)
+    worth = f"rising with {hits} hits" if hits is not None else f"rank {wanted.rank}"
+    return f"room: rank {deletion.file.rank} goes for {wanted.name} ({worth}), which fits nowhere"
+
+
+# ── surplus copies ──────────────────────────────────────────────────────────────────────────────────────
+
+REFUSALS_A_ROUND = 128
+"""A round stops after so many refusals: the rest is looked at when something has changed."""
+
+
+def trims(round_: Round) -> Iterator[Delete]:
+    """One copy in the node: of a file on several destinations, all but the best copy go, one at a time."""
+    refused = 0
+    for file in round_.shortlist.surplus:
+        holders = round_.view.holders.get(file.name, frozenset())
+        if len(holders) < 2 or file.name in round_.ledger.busy_files:
+            continue
+        keeper, *others = sorted(holders, key=lambda addr: _by_keeping(round_, file, addr))
+        refusal = None
+        for addr in reversed(others):
+            deletion = Deletion(file, addr, DeleteKind.SURPLUS, keeper=keeper)
+            refusal = round_.kernel.refuse_delete(round_.view, round_.ledger, deletion)
+            if refusal is None:
+                round_.ledger.book_delete(file, addr, deletion.kind, for_room=False)
+                reason = f"surplus: {len(holders)} copies in the node, the one on {keeper} stays"
+                yield Delete(deletion, reason)
+                break
+            round_.refuse("delete", file, addr, refusal)
+        refused += refusal is not None
+        if refused >= REFUSALS_A_ROUND:
+            return
+
+
+def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, bool, bool, int, Addr]:
+    """The copy that stays comes first: of confirmed size, under its limit, least projected use."""
+    seen = round_.view.copies_seen.get((file.name, addr))
+    confirmed = seen is not None and seen.value.size_bytes == file.size_bytes
+    disk = round_.ledger.disks.get(addr)
+    if disk is None:
+        return (True, True, not confirmed, 0, addr)
+    return (False, not confirmed, disk.over_bytes > 0, disk.projected_percent, addr)
+
+
+# ── over the limit ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def evictions(round_: Round) -> Iterator[Delete]:
+    """A destination over its limit is brought back to it, least wanted files first, and no further."""
+    for server in round_.view.destinations:
+        disk = round_.ledger.disks.get(server.addr)
+        if disk is None or not disk.need_bytes:
+            continue
+        for file in round_.shortlist.evictable.get(server.addr, ()):
+            if not disk.need_bytes:
+                break
+            deletion = Deletion(file, server.addr, DeleteKind.SPACE)
+            refusal = round_.kernel.refuse_delete(round_.view, round_.ledger, deletion)
+            if refusal is not None:
+                round_.refuse("delete", file, server.addr, refusal)
+                if refusal.brake:
+                    break
+                continue
+            over_bytes = disk.need_bytes
+            round_.ledger.book_delete(file, server.addr, deletion.kind, for_room=False)
+            yield Delete(
+                deletion,
+                f"space: the disk is {over_bytes} bytes over its limit of {disk.limit_percent} %, "
+                f"rank {file.rank} is the least wanted there",
+            )
+
+
+Policy = Callable[[Round], Iterator[Proposal]]
+
+POLICIES: tuple[Policy, ...] = (copies, room, trims, evictions)
+
+
+def run(round_: Round, policies: Iterable[Policy] = POLICIES) -> Round:
+    """Decide what to do now; `Round.done` has it in order, each already booked in the ledger."""
+    for policy in policies:
+        round_.done.extend(policy(round_))
+    return round_

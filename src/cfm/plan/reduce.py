@@ -1,0 +1,253 @@
+"""From ten million rows to a few thousand files: the reductions in columns.
+
+A snapshot's metadata stays in a Polars frame; a full plan asks what it must decide about next, and gets
+a `Shortlist`.  What that means is defined by `reference`, the plain-Python twin; this one is only fast.
+Names that come from outside (listings, the SAN's index, rising files) are turned once into *rows*, their
+places in the frame; after that it is arithmetic on integers and bit masks.  The frame is sorted by rank,
+so of two rows the lower is always the more wanted file.
+
+Polars releases the interpreter while it works, so a plan runs in a thread beside the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import chain, islice
+from typing import TypeAlias
+
+import polars as pl
+
+from cfm.model import Addr, File
+from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
+
+Names: TypeAlias = frozenset[str]
+Rows: TypeAlias = pl.Series
+"""Row numbers (`UInt32`); ascending, which is by rank, unless said otherwise."""
+Mask: TypeAlias = pl.Series
+"""A boolean for each row of the snapshot."""
+
+_NAMES_AT_A_TIME = 65_536
+"""Making a column of Python's strings holds the interpreter: in pieces, the event loop gets its turns."""
+
+_NO_NAMES: Names = frozenset()
+_NO_ROWS: Rows = pl.Series(dtype=pl.UInt32)
+
+
+def shortlist(frame: pl.DataFrame, inputs: PlanInputs) -> Shortlist:
+    """Reduce a snapshot once; whoever plans on it again keeps a `Reducer`."""
+    return Reducer(frame).shortlist(inputs)
+
+
+class Reducer:
+    """Reduces one snapshot, again and again: only what changed since the last plan is looked up anew.
+
+    `frame` holds the known files: `rank` (unique, ascending), `name` (unique), `size_bytes`, `hits` and
+    `history_ips` (a list of strings).  For one thread at a time.
+    """
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        if not frame["rank"].is_sorted():
+            raise ValueError("the files of a snapshot are sorted by rank")
+        self._frame = frame
+        self._finder = _RowFinder(frame["name"])
+        self._maker = _FileMaker(frame)
+        self._ads: tuple[tuple[str, ...], Mask] = (), _mask(frame.height, _NO_ROWS)
+
+    def shortlist(self, inputs: PlanInputs) -> Shortlist:
+        """What may be worth a decision; the same as `reference.shortlist` over the same files."""
+        plan = _Plan(self._frame, self._finder, self._ads_by(inputs.ad_prefixes), inputs)
+        wanted, wanted_total = plan.wanted()
+        surplus, surplus_total = plan.surplus()
+        evictable, evictable_total = plan.evictable()
+        self._maker.make(chain(wanted, surplus, *evictable.values()))
+        files = self._maker.files
+        return Shortlist(
+            snapshot_id=inputs.snapshot_id,
+            wanted=files(wanted),
+            wanted_total=wanted_total,
+            surplus=files(surplus),
+            surplus_total=surplus_total,
+            evictable={server: files(rows) for server, rows in evictable.items()},
+            cut=len(wanted) < wanted_total
+            or len(surplus) < surplus_total
+            or sum(map(len, evictable.values())) < evictable_total,
+        )
+
+    def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
+        """Prefixes are settings: what they marked for the last plan, they nearly always mark for the next."""
+        if self._ads[0] != ad_prefixes:
+            starts = (pl.col("name").str.starts_with(prefix) for prefix in real_prefixes(ad_prefixes))
+            mask = self._frame.select(pl.any_horizontal(pl.repeat(False, pl.len()), *starts))
+            self._ads = ad_prefixes, mask.to_series()
+        return self._ads[1]
+
+
+class _Plan:
+    """The inputs of one plan as rows and masks, and the three questions to them.
+
+    Each answers the rows of its list, in the list's order, and how many there were before the cut.
+    """
+
+    def __init__(self, frame: pl.DataFrame, finder: _RowFinder, ads: Mask, inputs: PlanInputs) -> None:
+        self._frame, self._inputs = frame, inputs
+        rising = frozenset(inputs.rising)
+        on_san = () if inputs.on_san is None else (inputs.on_san,)
+        per_server = chain(inputs.listings.values(), inputs.young.values())
+        finder.find(chain((_NO_NAMES, rising, inputs.watched, inputs.busy), on_san, per_server))
+
+        self._rising = self._marked(finder.rows(rising))
+        self._protected = self._rising | self._marked(finder.rows(inputs.watched))
+        self._eligible = ~ads & ~self._marked(finder.rows(inputs.busy))
+        for names in on_san:
+            self._eligible &= self._marked(finder.rows(names))
+        self._held = _by_server(inputs.listings, inputs.listings, finder)
+        self._young = _by_server(inputs.listings, inputs.young, finder)
+
+    def wanted(self) -> tuple[list[int], int]:
+        """Rising rows, and of the others enough to fill both limits; then the exact cut of these few."""
+        inputs, sizes = self._inputs, self._frame["size_bytes"]
+        unplaced = self._eligible & ~self._marked(self._held["row"]) & ~self._maybe_unlisted()
+        if inputs.largest_disk_bytes is not None:
+            unplaced &= sizes <= inputs.largest_disk_bytes
+        fits = sizes <= inputs.largest_room_bytes
+        by_rank = unplaced & ~self._rising
+        first_fitting = (by_rank & fits).arg_true().head(inputs.max_wanted)
+        first_unfitting = (by_rank & ~fits).arg_true().head(inputs.max_unfitting)
+        rising = self._most_hits_first((unplaced & self._rising).arg_true())
+        rows = pl.concat([rising, first_fitting.append(first_unfitting).sort()])
+
+        limit = pl.when("fits").then(inputs.max_wanted).otherwise(inputs.max_unfitting)
+        ordered = pl.DataFrame({"row": rows, "fits": fits.gather(rows)})
+        kept = ordered.filter(pl.int_range(pl.len()).over("fits") < limit)
+        return kept["row"].to_list(), int(unplaced.sum())
+
+    def _most_hits_first(self, rising: Rows) -> Rows:
+        hits = [self._inputs.rising[name] for name in self._frame["name"].gather(rising)]
+        ordered = pl.DataFrame({"row": rising, "hits": pl.Series(hits, dtype=pl.Int64)})
+        return ordered.sort("hits", "row", descending=[True, False])["row"]
+
+    def _maybe_unlisted(self) -> Mask:
+        """Which files the history saw on a server for whose list it stands in."""
+        if not self._inputs.unlisted_ips:
+            return self._marked(_NO_ROWS)
+        unlisted = pl.element().is_in(list(self._inputs.unlisted_ips))
+        seen = pl.col("history_ips").list.eval(unlisted).list.any()
+        return self._frame.select(seen.fill_null(False)).to_series()
+
+    def surplus(self) -> tuple[list[int], int]:
+        """Rows that occur twice or more among all that is held."""
+        held = self._held["row"].sort()
+        again = held.filter(held == held.shift())
+        rows = again.filter(self._eligible.gather(again)).unique(maintain_order=True)
+        return rows.head(self._inputs.max_surplus).to_list(), len(rows)
+
+    def evictable(self) -> tuple[dict[Addr, list[int]], int]:
+        """For each listed server the last of its rows that nothing protects, worst rank first."""
+        may_go = self._eligible & ~self._protected
+        here = self._held.filter(may_go.gather(self._held["row"]))
+        old = here.join(self._young, on=["server", "row"], how="anti", maintain_order="left")
+        last = pl.col("row").tail(self._inputs.max_evictable).reverse()
+        worst = old.group_by("server").agg(last)
+        by_place = dict(zip(worst["server"].to_list(), worst["row"].to_list(), strict=True))
+        lists = {server: by_place.get(place, []) for place, server in enumerate(self._inputs.listings)}
+        return lists, old.height
+
+    def _marked(self, rows: Rows) -> Mask:
+        return _mask(self._frame.height, rows)
+
+
+class _RowFinder:
+    """Turns sets of names into rows; a name that is not in the frame has none.
+
+    The sets of the last plan are remembered by identity, since to compare two large ones would hold the
+    interpreter: whoever observes that a list did not change hands on the same object.
+    """
+
+    def __init__(self, names: pl.Series) -> None:
+        self._index = pl.DataFrame({"hash": names.hash(), "name": names}).with_row_index("row")
+        self._found: dict[int, tuple[Names, Rows]] = {}
+
+    def find(self, sets: Iterable[Names]) -> None:
+        """See to it that `rows` can answer for these sets, and forget all others."""
+        asked = {id(names): names for names in sets}
+        kept = {key: found for key, found in self._found.items() if key in asked}
+        missing = [names for key, names in asked.items() if key not in kept]
+        found = zip(missing, self._look_up(missing), strict=True)
+        self._found = kept | {id(names): (names, rows) for names, rows in found}
+
+    def rows(self, names: Names) -> Rows:
+        """The rows of a set that was asked for in the last `find`."""
+        return self._found[id(names)][1]
+
+    def _look_up(self, sets: Sequence[Names]) -> list[Rows]:
+        """One pass over all names of the snapshot: by hash, which is fast, then by name, which is exact."""
+        names = _column(chain.from_iterable(sets))
+        asked = pl.DataFrame({"set": _numbered(sets), "name": names, "hash": names.hash()})
+        found = (
+            asked.join(self._index, on="hash")
+            .filter(pl.col("name") == pl.col("name_right"))
+            .group_by("set")
+            .agg(pl.col("row").sort())
+        )
+        rows_of = dict(zip(found["set"], found["row"], strict=True))
+        return [rows_of.get(number, _NO_ROWS) for number in range(len(sets))]
+
+
+class _FileMaker:
+    """Makes `File`s of rows.  Those of the last plan are mostly those of the next, so they are kept."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._columns = frame.select("name", "rank", "size_bytes", "hits", "history_ips")
+        self._made: dict[int, File] = {}
+
+    def make(self, rows: Iterable[int]) -> None:
+        """See to it that `files` can answer for these rows; keep no more than as many others."""
+        asked = set(rows)
+        new = sorted(asked.difference(self._made))
+        self._made.update(zip(new, self._read(new), strict=True))
+        if len(self._made) > 2 * len(asked):
+            self._made = {row: self._made[row] for row in asked}
+
+    def files(self, rows: Iterable[int]) -> tuple[File, ...]:
+        """The files of rows that were asked for in the last `make`, in their order."""
+        return tuple(map(self._made.__getitem__, rows))
+
+    def _read(self, rows: Sequence[int]) -> Iterator[File]:
+        for name, rank, size_bytes, hits, history_ips in self._columns[rows].iter_rows():
+            yield File(name, rank, size_bytes, hits, tuple(history_ips or ()))
+
+
+def _mask(height: int, rows: Rows) -> Mask:
+    """True for these rows of so many."""
+    return pl.repeat(False, height, eager=True).scatter(rows, True)
+
+
+def _by_server(listed: Iterable[Addr], sets: Mapping[Addr, Names], finder: _RowFinder) -> pl.DataFrame:
+    """What the sets of listed servers hold: `server` (its place among them) and `row`, sorted by both."""
+    held = [finder.rows(sets.get(server, _NO_NAMES)) for server in listed]
+    return pl.DataFrame({"server": _numbered(held), "row": pl.concat([_NO_ROWS, *held])})
+
+
+def _numbered(parts: Sequence[Sized]) -> pl.Series:
+    """For each element of all parts the number of its part."""
+    lengths = pl.Series(map(len, parts), dtype=pl.UInt32)
+    numbers = pl.int_range(len(parts), dtype=pl.UInt32, eager=True)
+    return numbers.repeat_by(lengths).explode(empty_as_null=False)
+
+
+def _column(names: Iterable[str]) -> pl.Series:
+    """A column of Python's strings; null for what is not text, and so is in no snapshot."""
+    remaining = iter(names)
+    pieces = iter(lambda: list(islice(remaining, _NAMES_AT_A_TIME)), [])
+    return pl.concat([pl.Series(dtype=pl.String), *map(_piece, pieces)])
+
+
+def _piece(names: list[str]) -> pl.Series:
+    try:
+        return pl.Series(names, dtype=pl.String)
+    except UnicodeEncodeError:  # half of a surrogate pair, from a list that was not UTF-8
+        return pl.Series([name if _is_text(name) else None for name in names], dtype=pl.String)
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)

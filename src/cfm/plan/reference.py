@@ -1,0 +1,77 @@
+"""The reductions in plain Python: what `reduce` means, one file at a time.
+
+It holds no Polars and no cleverness, so that it can be read as the definition.  Properties hold the two
+against each other, and the simulator plans with this one: the same shortlist, from the same integers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from cfm.model import Addr, File
+from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
+
+
+def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
+    """Reduce all known files (of unique names and ranks, in any order) to what may be worth a decision."""
+    ours = sorted((file for file in files if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
+    copies = Counter(name for names in inputs.listings.values() for name in names)
+
+    unplaced = [file for file in ours if not copies[file.name] and _may_be_copied(file, inputs)]
+    wanted = _most_wanted(unplaced, inputs)
+    surplus = [file for file in ours if copies[file.name] >= 2]
+    unprotected = {server: _unprotected(ours, server, inputs) for server in inputs.listings}
+
+    kept_wanted = _cut_by_room(wanted, inputs)
+    kept_surplus = tuple(surplus[: inputs.max_surplus])
+    evictable = {server: tuple(worst[: inputs.max_evictable]) for server, worst in unprotected.items()}
+    return Shortlist(
+        snapshot_id=inputs.snapshot_id,
+        wanted=kept_wanted,
+        wanted_total=len(wanted),
+        surplus=kept_surplus,
+        surplus_total=len(surplus),
+        evictable=evictable,
+        cut=len(kept_wanted) < len(wanted)
+        or len(kept_surplus) < len(surplus)
+        or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
+    )
+
+
+def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:
+    """Neither an ad, nor in an unfinished task or order, nor known to be missing on the SAN."""
+    return (
+        not file.name.startswith(real_prefixes(inputs.ad_prefixes))
+        and file.name not in inputs.busy
+        and (inputs.on_san is None or file.name in inputs.on_san)
+    )
+
+
+def _may_be_copied(file: File, inputs: PlanInputs) -> bool:
+    """Some disk could hold it, and the history does not see it on a server for whose list it stands in."""
+    too_large = inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
+    return not too_large and inputs.unlisted_ips.isdisjoint(file.history_ips)
+
+
+def _most_wanted(by_rank: Sequence[File], inputs: PlanInputs) -> list[File]:
+    rising = [file for file in by_rank if file.name in inputs.rising]
+    rising.sort(key=lambda file: -inputs.rising[file.name])
+    return rising + [file for file in by_rank if file.name not in inputs.rising]
+
+
+def _cut_by_room(wanted: Sequence[File], inputs: PlanInputs) -> tuple[File, ...]:
+    """The first that fit somewhere and the first few that do not, in one order."""
+    room = inputs.largest_room_bytes
+    fitting = islice((file for file in wanted if file.size_bytes <= room), inputs.max_wanted)
+    unfitting = islice((file for file in wanted if file.size_bytes > room), inputs.max_unfitting)
+    kept = {file.name for file in fitting} | {file.name for file in unfitting}
+    return tuple(file for file in wanted if file.name in kept)
+
+
+def _unprotected(by_rank: Sequence[File], server: Addr, inputs: PlanInputs) -> list[File]:
+    """What may go from this server, worst rank first."""
+    protected = inputs.rising.keys() | inputs.watched | inputs.young.get(server, frozenset())
+    goers = inputs.listings[server] - protected
+    return [file for file in reversed(by_rank) if file.name in goers]

@@ -1,0 +1,88 @@
+"""The named reasons why something is not copied or not deleted, each with a sentence for people.
+
+The names are part of the contract with operators' scripts; `docs/refusals.md` lists them.  `kernel`
+returns them, everything else only shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason.  `brake` marks those that an operator can release, and `release` says how."""
+
+    name: str
+    text: str
+    release: str = ""
+
+    @property
+    def brake(self) -> bool:
+        return bool(self.release)
+
+
+PAUSED = Refusal(
+    "paused",
+    "cfm cannot write its own state, so it gives no orders",
+    "free space on the disk that holds cfm.db; it goes on by itself",
+)
+NOT_KNOWN = Refusal("not_known", "the file is not graded, or has no size in the hit history")
+NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name and exactly this size")
+SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not answered for this file just now")
+AD = Refusal("ad", "the name begins with an advertisement's prefix; other software owns it")
+IN_TASK = Refusal("in_task", "the file is being copied")
+ORDER_UNKNOWN = Refusal("order_unknown", "a delete of this file is under way or its outcome is not known yet")
+
+# copy
+ALREADY_PLACED = Refusal("already_placed", "a destination holds it")
+HOLDER_UNKNOWN = Refusal("holder_unknown", "a destination whose list is not known may hold it")
+NO_ROOM = Refusal("no_room", "no free destination can take it and stay within its limit")
+NEXT_TO_GO = Refusal("next_to_go", "room is being made there for a better file; this one would be next to go")
+JUST_DELETED = Refusal(
+    "just_deleted", "it was deleted for room not long ago, and has not become more wanted since"
+)
+RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after a pause")
+NO_SOURCE = Refusal("no_source", "no source is up and free that its destination can copy from")
+NO_DESTINATION = Refusal("no_destination", "no destination is up, known, free and without a brake")
+
+# delete
+RISING = Refusal("rising", "viewers want it now")
+WATCHED = Refusal("watched", "it is being watched at other servers now")
+YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
+LAST_COPY = Refusal("last_copy", "no other copy is known for certain")
+COPY_UNCONFIRMED = Refusal(
+    "copy_unconfirmed", "the copy that would stay has not just been confirmed by its server"
+)
+NOT_LISTED_SINCE_START = Refusal(
+    "not_listed_since_start", "a server that may hold it has not been listed since cfm started"
+)
+SERVER_UNKNOWN = Refusal("server_unknown", "the server is down, or its list or disk usage is not known")
+NOT_NEEDED = Refusal("not_needed", "nothing has to go there")
+METADATA_OLD = Refusal(
+    "metadata_old",
+    "the grade and history files in force are too old to delete by",
+    "bring the grade and history files up to date",
+)
+BREAKER = Refusal(
+    "breaker",
+    "more would be deleted there at once than the breaker lets through",
+    "look at `cfm plan`, then `cfm confirm SERVER`",
+)
+PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
+SAME_DISK_SUSPECTED = Refusal(
+    "same_disk_suspected",
+    "the copies seem to be one, on one disk under two addresses",
+    "give each server a disk of its own, or take one address out of cfm.yml",
+)
+DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
+
+COPY_REFUSALS: tuple[Refusal, ...] = (
+    PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
+    NOT_ON_SAN, SAN_UNKNOWN, NO_DESTINATION, NEXT_TO_GO, NO_ROOM, NO_SOURCE,
+)  # fmt: skip
+DELETE_REFUSALS: tuple[Refusal, ...] = (
+    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, METADATA_OLD, IN_TASK,
+    ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, RISING, WATCHED,
+    YOUNG, NOT_NEEDED, BREAKER, PACE,
+)  # fmt: skip

@@ -1,0 +1,69 @@
+"""What a full plan asks of the metadata, and the short ordered lists that it gets back.
+
+`reduce` answers over columns of up to ten million files, `reference` over plain `File`s, and both give
+the same `Shortlist`; the policies and the kernel then decide over it one file at a time.  A shortlist
+allows nothing: it leaves out what cannot be chosen as the world is described here, and every choice
+from it still passes the kernel's guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfm.model import Addr, File
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """The world beside the metadata, as one plan sees it.  Names here need not be known files."""
+
+    snapshot_id: str
+    listings: Mapping[Addr, frozenset[str]]
+    """Destinations whose files are known, or whose last list stands in for them."""
+    unlisted_ips: frozenset[str]
+    """Hosts of the destinations for which the history stands in: what it saw there may be there still."""
+    rising: Mapping[str, int]
+    """Name → hits in the window."""
+    watched: frozenset[str]
+    young: Mapping[Addr, frozenset[str]]
+    """Names that arrived too recently at that server to go for room."""
+    ad_prefixes: tuple[str, ...]
+    busy: frozenset[str]
+    """Files in an unfinished task or delete order."""
+    on_san: frozenset[str] | None
+    """Complete index of what is on the SAN; None where it is unknown, and then it excludes nothing."""
+    largest_room_bytes: int
+    """The most that any destination could still take."""
+    largest_disk_bytes: int | None = None
+    """The most that any destination could hold if it were empty: a larger file is not wanted, so that it
+    does not stand before others in the few places for files that do not fit.  None where not known."""
+    max_wanted: int = 4096
+    max_unfitting: int = 64
+    max_evictable: int = 64
+    """For each destination."""
+    max_surplus: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    """What may be worth a decision, in the order in which to decide."""
+
+    snapshot_id: str
+    wanted: tuple[File, ...]
+    """Known files on no destination: rising ones first (most hits, then rank), then by rank.  Of those
+    larger than the largest room only the first few: candidates to make room for."""
+    wanted_total: int
+    """Before the cut."""
+    surplus: tuple[File, ...]
+    """Known files in two or more listings, best rank first."""
+    surplus_total: int
+    evictable: Mapping[Addr, tuple[File, ...]]
+    """Per listed destination: known files that nothing protects there, worst rank first."""
+    cut: bool
+    """Something was left out by the limits: plan again when the lists are used up."""
+
+
+def real_prefixes(ad_prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """The prefixes that mark an ad.  An empty one would make an ad of every file: it says nothing."""
+    return tuple(prefix for prefix in ad_prefixes if prefix)

@@ -1,0 +1,164 @@
+"""What is known at `now`, as one value: all that the kernel and the policies may look at.
+
+`controller.core` builds a view from its books at every wake-up; it is cheap, because it refers to what
+the books hold and copies nothing large.  Whoever gets one must not change what it refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cfm.model import (
+    Addr,
+    Booked,
+    CopySeen,
+    DeleteKind,
+    DeleteOrder,
+    File,
+    Hits,
+    Known,
+    Now,
+    Observed,
+    Retry,
+    SanAnswer,
+    ServerView,
+    SnapshotFacts,
+    Task,
+    Unknown,
+    host_of,
+)
+from cfm.plan.refusals import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide, as plain numbers (see `docs/settings.md` for each)."""
+
+    ad_prefixes: tuple[str, ...] = ()
+    deletes_on: bool = True
+    limit_percent: int = 90
+    copy_speed_bps: int = 10_000_000
+    streams_per_source: int = 1
+    incoming_per_destination: int = 4
+    task_timeout_ms: int = 3_600_000
+    lease_ms: int = 60_000
+    minimum_stay_ms: int = 3_600_000
+    metadata_max_age_ms: int = 2 * 86_400_000
+    space_deletes_per_minute: int = 30
+    trims_per_minute: int = 300
+    breaker_percent: int = 25
+    confirmation_max_age_ms: int = 10_000
+    room_margin_percent: int = 10
+    just_deleted_ms: int = 86_400_000
+    unknown_grace_ms: int = 3_600_000
+    room_hold_ms: int = 120_000
+    """How long deleted bytes and reserved room stay booked where `/df` does not show them."""
+
+    def pace(self, kind: DeleteKind) -> int:
+        """Deletes a minute and server."""
+        return self.trims_per_minute if kind is DeleteKind.SURPLUS else self.space_deletes_per_minute
+
+
+class Departure(NamedTuple):
+    """What is remembered of a file that was deleted for room."""
+
+    at_ms: int
+    rank: int
+
+
+class Reservation(NamedTuple):
+    """Room on one destination, made for one file."""
+
+    file: File
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Everything known at `now`."""
+
+    now: Now
+    rules: Rules
+    snapshot: SnapshotFacts | None
+    """The accepted metadata in force; None before the first."""
+    metadata_age_ms: int
+    """How old its numbers are: by the wall clock when read, carried on by the monotonic one."""
+    servers: Mapping[Addr, ServerView]
+    doubtful: tuple[ServerView, ...] = ()
+    """Destinations whose list is unknown, and was lost so lately that what they held may be there still."""
+    holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
+    """Known holders by trusted lists; a name nobody holds is absent."""
+    hits: Hits = field(default_factory=Hits)
+    tasks: Mapping[int, Task] = field(default_factory=dict)
+    """Unfinished tasks by id."""
+    task_of: Mapping[str, Task] = field(default_factory=dict)
+    """The unfinished task of a file."""
+    freed_sources: AbstractSet[int] = frozenset()
+    """Unfinished tasks whose bytes have all left the source."""
+    uncut: Mapping[int, Task] = field(default_factory=dict)
+    """Ended tasks whose stream the source has not said to be cut."""
+    order_of: Mapping[str, DeleteOrder] = field(default_factory=dict)
+    """The unfinished delete order of a file: never more than one in the node."""
+    delete_pauses: Mapping[str, tuple[int, Refusal]] = field(default_factory=dict)
+    """Files whose last delete order was dropped: until when they are left alone, and why."""
+    san: Mapping[str, Known[SanAnswer]] = field(default_factory=dict)
+    copies_seen: Mapping[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
+    """What servers confirmed about single copies."""
+    arrivals: Mapping[tuple[str, Addr], int] = field(default_factory=dict)
+    """When a file arrived on a server, where that was seen (monotonic)."""
+    departures: Mapping[str, Departure] = field(default_factory=dict)
+    retries: Mapping[str, Retry] = field(default_factory=dict)
+    landed: Mapping[Addr, Sequence[Booked]] = field(default_factory=dict)
+    """Copies that ended after the last `/df` began."""
+    gone: Mapping[Addr, Sequence[Booked]] = field(default_factory=dict)
+    """Confirmed deletes that `/df` has not shown."""
+    reserved: Mapping[Addr, Reservation] = field(default_factory=dict)
+    deletes_last_minute: Mapping[tuple[Addr, DeleteKind], int] = field(default_factory=dict)
+    approved_bytes: Mapping[Addr, int] = field(default_factory=dict)
+    """How much an operator let a held breaker free."""
+    paused: bool = False
+    """Our own state cannot be written: no orders at all."""
+
+    @property
+    def destinations(self) -> list[ServerView]:
+        return [server for server in self.servers.values() if server.is_destination]
+
+    @property
+    def sources(self) -> list[ServerView]:
+        return [server for server in self.servers.values() if server.is_source]
+
+    def is_ad(self, name: str) -> bool:
+        return is_ad(name, self.rules.ad_prefixes)
+
+    def hits_of(self, file: File) -> int:
+        """Hits in the window, or else the history's sum."""
+        return self.hits.rising.get(file.name, file.hits)
+
+    def may_hold(self, server: ServerView, file: File) -> bool:
+        """Does the last list of a doubtful server, or else the history, show this file on it?
+
+        A last list stands for a server that was listed; the history for one that never was.
+        """
+        if server.last_list is None:
+            return host_of(server.addr) in file.history_ips
+        return file.name in server.last_list
+
+    def is_protected(self, name: str) -> bool:
+        """Wanted by viewers now, here or at other servers."""
+        return name in self.hits.rising or name in self.hits.watched
+
+    def is_young(self, name: str, addr: Addr) -> bool:
+        arrived_ms = self.arrivals.get((name, addr))
+        return arrived_ms is not None and self.now.mono_ms - arrived_ms < self.rules.minimum_stay_ms
+
+
+def is_ad(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Does other software own this file?  An empty prefix counts for nothing."""
+    return any(prefix and name.startswith(prefix) for prefix in prefixes)
+
+
+def why_unknown(observed: Observed[object]) -> str:
+    return observed.why if isinstance(observed, Unknown) else ""

@@ -1,0 +1,146 @@
+"""State kept in memory: for the simulator and for tests, with the same manners as the one on disk.
+
+`MemoryDisk` is what would survive a crash, `MemoryStore` the handle that one cfm has on it.  Two handles on
+one disk are two cfm on one state.  `crash()` takes the handle away as `kill -9` would, and `trouble` makes
+commits fail as a full disk would.  Neighbours: `tasks.store` says what is promised, and
+`tests/conformance/test_stores.py` holds both kinds of store to it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cfm.errors import StateError, StoreFull
+from cfm.model import Addr, DeleteOrder, OrderStatus, Task
+from cfm.tasks.store import (
+    CONFIRMED_ORDERS_RECOVERED_S,
+    ENDED_TASKS_RECOVERED_S,
+    UNFINISHED_ORDERS,
+    UNFINISHED_TASKS,
+    Change,
+    DropArrival,
+    DropTask,
+    PutArrival,
+    PutOrder,
+    PutTask,
+    Recovered,
+    SupersededError,
+    highest_id,
+    wall_clock_s,
+)
+
+
+@dataclass
+class MemoryDisk:
+    """What is durable.  Only whole commits ever reach it."""
+
+    controller_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    epoch: int = 0
+    last_id: int = 0
+    tasks: dict[int, Task] = field(default_factory=dict)
+    orders: dict[int, DeleteOrder] = field(default_factory=dict)
+    arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    held_by: MemoryStore | None = None
+
+
+class MemoryStore:
+    """A `TaskStore` on a `MemoryDisk`.  While `trouble` says why, no commit succeeds."""
+
+    def __init__(self, disk: MemoryDisk | None = None, wall_s: Callable[[], int] = wall_clock_s) -> None:
+        self.disk = MemoryDisk() if disk is None else disk
+        self.trouble: str | None = None
+        self.commits = 0
+        self._wall_s = wall_s
+        self._epoch = 0
+
+    def open(self) -> Recovered:
+        if self.disk.held_by is not None:
+            raise StateError("this state is in use by another cfm: stop that one first")
+        self.disk.held_by = self
+        self.disk.epoch += 1
+        self._epoch = self.disk.epoch
+        return self._recovered()
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        self._require_held()
+        if self.trouble is not None:
+            raise StoreFull(f"cannot write the state: {self.trouble}")
+        for change in changes:
+            self._apply(change)
+        self.disk.last_id = max(self.disk.last_id, highest_id(changes))
+        self.commits += 1
+
+    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
+        entries: list[Task | DeleteOrder] = [*self.disk.tasks.values(), *self.disk.orders.values()]
+        about = sorted((e for e in entries if e.file.name == file_name), key=lambda e: e.id)
+        return about[max(0, len(about) - limit) :]
+
+    def prune(self, before_wall_s: int) -> None:
+        self._require_held()
+        disk = self.disk
+        disk.tasks = {
+            i: t
+            for i, t in disk.tasks.items()
+            if t.status in UNFINISHED_TASKS or t.changed_s >= before_wall_s
+        }
+        disk.orders = {
+            i: o
+            for i, o in disk.orders.items()
+            if o.status in UNFINISHED_ORDERS or o.changed_s >= before_wall_s
+        }
+        disk.arrivals = {key: at for key, at in disk.arrivals.items() if at >= before_wall_s}
+
+    def close(self) -> None:
+        if self.disk.held_by is self:
+            self.disk.held_by = None
+
+    def crash(self) -> None:
+        """The process is gone: the lock with it, and nothing that was committed.
+
+        What waited to be committed was never here: it is lost with whoever kept it.
+        """
+        self.close()
+
+    def _require_held(self) -> None:
+        if self.disk.epoch != self._epoch:
+            raise SupersededError("another cfm has taken this state over")
+        if self.disk.held_by is not self:
+            raise StateError("the state is not open")
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case PutTask(task):
+                self.disk.tasks[task.id] = task
+            case DropTask(task_id):
+                self.disk.tasks.pop(task_id, None)
+            case PutOrder(order):
+                self.disk.orders[order.id] = order
+            case PutArrival(file_name, server, wall_s):
+                self.disk.arrivals[file_name, server] = wall_s
+            case DropArrival(file_name, server):
+                self.disk.arrivals.pop((file_name, server), None)
+
+    def _recovered(self) -> Recovered:
+        disk, now_s = self.disk, self._wall_s()
+        return Recovered(
+            disk.controller_id,
+            disk.epoch,
+            disk.last_id,
+            tasks=tuple(
+                t
+                for _, t in sorted(disk.tasks.items())
+                if t.status in UNFINISHED_TASKS or t.changed_s >= now_s - ENDED_TASKS_RECOVERED_S
+            ),
+            orders=tuple(
+                o
+                for _, o in sorted(disk.orders.items())
+                if o.status in UNFINISHED_ORDERS or _recent(o, now_s)
+            ),
+            arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(disk.arrivals.items())),
+        )
+
+
+def _recent(order: DeleteOrder, now_s: int) -> bool:
+    return order.status is OrderStatus.CONFIRMED and order.changed_s >= now_s - CONFIRMED_ORDERS_RECOVERED_S

@@ -1,0 +1,78 @@
+"""Delete orders: from the decision to the certainty that a file is gone, or is not.  Pure.
+
+At most one unfinished order per file in the whole node.  An order that got any answer but 200 is UNKNOWN
+until its server has been listed again by a question that began later.  Neighbours: `lifecycle` holds the
+table, `controller.core` sends what is ready and feeds the answers in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+
+from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OrderStatus
+from cfm.tasks.lifecycle import ORDER_EDGES, advance, is_final
+
+MINUTE_MS = 60_000
+
+
+@dataclass(slots=True)
+class OrderBook:
+    """Unfinished orders by file, and the pace of the last minute."""
+
+    active: dict[int, DeleteOrder] = field(default_factory=dict)
+    by_file: dict[str, DeleteOrder] = field(default_factory=dict)
+    ordered_ms: dict[int, int] = field(default_factory=dict)
+    unknown_ms: dict[int, int] = field(default_factory=dict)
+    """Since when an order's outcome is unknown; only a list asked for later settles it."""
+    recent: deque[tuple[int, Addr, DeleteKind]] = field(default_factory=deque)
+
+    def add(self, order: DeleteOrder, now_ms: int) -> None:
+        self.active[order.id] = self.by_file[order.file.name] = order
+        self.ordered_ms[order.id] = now_ms
+        self.recent.append((now_ms, order.server, order.kind))
+
+    def recover(self, order: DeleteOrder, now_ms: int) -> None:
+        """Take an unfinished order over from before a restart."""
+        self.active[order.id] = self.by_file[order.file.name] = order
+        self.ordered_ms[order.id] = now_ms
+        if order.status is not OrderStatus.ORDERED:
+            self.unknown_ms[order.id] = now_ms
+
+    def change(self, order: DeleteOrder, status: OrderStatus, now: Now, why: str = "") -> DeleteOrder:
+        """The order in its new state; final ones leave the unfinished.
+
+        Raises:
+            IllegalChangeError: the table does not allow it; nothing was changed.
+        """
+        new = advance(ORDER_EDGES, order.status, status)
+        changed = replace(order, status=new, changed_s=now.wall_s, ended_why=why)
+        if is_final(ORDER_EDGES, new):
+            del self.active[order.id], self.by_file[order.file.name], self.ordered_ms[order.id]
+            self.unknown_ms.pop(order.id, None)
+        else:
+            self.active[order.id] = self.by_file[order.file.name] = changed
+            if new is OrderStatus.UNKNOWN:
+                self.unknown_ms[order.id] = now.mono_ms
+        return changed
+
+    def waiting(self) -> list[DeleteOrder]:
+        """Ordered, not sent: they wait for the SAN, and for the copy that stays to be confirmed."""
+        return [order for order in self.active.values() if order.status is OrderStatus.ORDERED]
+
+    def unknown_at(self, addr: Addr) -> list[DeleteOrder]:
+        return [
+            order
+            for order in self.active.values()
+            if order.server == addr and order.status is OrderStatus.UNKNOWN
+        ]
+
+    def settled_by(self, addr: Addr, asked_ms: int, quiet_ms: int) -> list[DeleteOrder]:
+        """Unknown orders that a list of `addr`, asked for at `asked_ms`, decides."""
+        return [o for o in self.unknown_at(addr) if self.unknown_ms[o.id] + quiet_ms <= asked_ms]
+
+    def last_minute(self, now_ms: int) -> Counter[tuple[Addr, DeleteKind]]:
+        """Orders of the last minute per server and kind: what the pace counts."""
+        while self.recent and now_ms - self.recent[0][0] >= MINUTE_MS:
+            self.recent.popleft()
+        return Counter((addr, kind) for _ms, addr, kind in self.recent)

@@ -1,0 +1,321 @@
+"""State on a local disk, in one SQLite file: every commit is on the platter before it returns.
+
+Write-ahead log with `synchronous=FULL`; a group of changes is one transaction with one fsync.  The file is
+locked for as long as it is open, and each commit also checks that the epoch is still ours and that the file
+is still the one at its path, so that neither a second cfm nor a tidy operator makes us write into a void.
+Reading beside a running cfm (`peek`, `history`, the `sqlite3` shell) needs no lock and holds up no writer.
+Neighbours: `tasks.store` says what is promised, `tasks.sqlite_schema` has the tables, `tasks.state_lock` the
+lock.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from cfm.errors import StateError, StoreFull
+from cfm.model import DeleteOrder, OrderStatus, Task
+from cfm.tasks import sqlite_schema as schema
+from cfm.tasks.state_lock import StateLock, refuse_network_file_system
+from cfm.tasks.store import (
+    CONFIRMED_ORDERS_RECOVERED_S,
+    ENDED_TASKS_RECOVERED_S,
+    UNFINISHED_ORDERS,
+    UNFINISHED_TASKS,
+    Change,
+    DropArrival,
+    DropTask,
+    PutArrival,
+    PutOrder,
+    PutTask,
+    Recovered,
+    SupersededError,
+    highest_id,
+    wall_clock_s,
+)
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a commit waits for an operator's own transaction before it counts as failed."""
+
+_MAY_PASS = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+"""Errors of the disk or of the moment: the next attempt may succeed.  All others are damage, or ours."""
+
+_UNFINISHED_TASKS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_TASKS))
+_UNFINISHED_ORDERS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_ORDERS))
+
+
+class SqliteStore:
+    """A `TaskStore` in the file `path`; its folder must exist, the file is made."""
+
+    def __init__(
+        self,
+        path: Path,
+        wall_s: Callable[[], int] = wall_clock_s,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
+        self.path = path.resolve()
+        self._wall_s = wall_s
+        self._busy_timeout_s = busy_timeout_s
+        self._lock = StateLock(self.path.with_name(self.path.name + ".lock"))
+        self._db: sqlite3.Connection | None = None
+        self._file_id = (0, 0)
+        self._epoch = 0
+        self._one_at_a_time = threading.Lock()
+
+    def open(self) -> Recovered:
+        with self._said_as_state_error():
+            refuse_network_file_system(self.path.parent)
+            self._lock.take()
+            try:
+                return self._open_locked()
+            except BaseException:
+                self.close()
+                raise
+
+    def _open_locked(self) -> Recovered:
+        self._db = db = self._connect(f"{self.path.as_uri()}?mode=rwc")
+        version = schema.check_form(db)
+        _require_intact(db)
+        _use_write_ahead_log(db)
+        with _transaction(db):
+            schema.migrate(db, version)
+            self._epoch = self._next_epoch(db)
+        _make_durable(self.path.parent)
+        self._file_id = _file_id(self.path)
+        return self._read(db)
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        with self._writing() as db:
+            self._keep_lease(db, highest_id(changes))
+            for change in changes:
+                _apply(db, change)
+
+    def prune(self, before_wall_s: int) -> None:
+        with self._writing() as db:
+            self._keep_lease(db, 0)
+            for table, unfinished in (
+                ("tasks", _UNFINISHED_TASKS_SQL),
+                ("delete_orders", _UNFINISHED_ORDERS_SQL),
+            ):
+                db.execute(
+                    f"DELETE FROM {table} WHERE changed_at < ? AND status NOT IN ({unfinished})",  # noqa: S608 (names are ours)
+                    (before_wall_s,),
+                )
+            db.execute("DELETE FROM arrivals WHERE arrived_at < ?", (before_wall_s,))
+
+    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
+        name = schema.writable(file_name)
+        with self._reading() as db:
+            if db is None:
+                return []
+            tasks = _last(db, "tasks", schema.TASK_COLUMNS, name, limit)
+            orders = _last(db, "delete_orders", schema.ORDER_COLUMNS, name, limit)
+            entries: list[Task | DeleteOrder] = [*map(schema.task_of, tasks), *map(schema.order_of, orders)]
+        entries.sort(key=lambda entry: entry.id)
+        return entries[max(0, len(entries) - limit) :]
+
+    def peek(self) -> Recovered:
+        """What is committed now, read beside whoever has the state; epoch 0 where there is none yet.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        with self._reading() as db:
+            return Recovered("", 0, 0) if db is None else self._read(db)
+
+    def close(self) -> None:
+        with self._one_at_a_time:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+            self._lock.release()
+
+    def _connect(self, uri: str) -> sqlite3.Connection:
+        # Transactions are begun and ended here, by name: Python's own habit of doing so stays off.
+        db = sqlite3.connect(
+            uri, uri=True, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        db.row_factory = sqlite3.Row
+        return db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._one_at_a_time:
+            if self._db is None:
+                raise StateError(f"the state in {self.path} is not open")
+            self._require_same_file()
+            try:
+                with _transaction(self._db):
+                    yield self._db
+            except sqlite3.DatabaseError as error:
+                if _may_pass(error):
+                    raise StoreFull(f"cannot write the state in {self.path}: {error}") from error
+                raise StateError(f"the state in {self.path} can no longer be written: {error}") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection of its own, so that no reader sees half a commit or waits for one."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._said_as_state_error(), closing(self._connect(f"{self.path.as_uri()}?mode=ro")) as db:
+            if schema.check_form(db) == 0:
+                yield None
+                return
+            db.execute("BEGIN")
+            yield db
+
+    @contextmanager
+    def _said_as_state_error(self) -> Iterator[None]:
+        """Whatever is wrong with the file becomes one sentence that names it."""
+        try:
+            yield
+        except StateError as error:
+            raise StateError(f"cannot use the state in {self.path}: {error}") from error
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise StateError(f"cannot use the state in {self.path}: {error}") from error
+
+    def _require_same_file(self) -> None:
+        """Were the file removed, SQLite would go on writing into what nobody can find again."""
+        try:
+            same = _file_id(self.path) == self._file_id
+        except OSError:
+            same = False
+        if not same:
+            raise StateError(f"the state in {self.path} was removed or replaced while in use")
+
+    def _next_epoch(self, db: sqlite3.Connection) -> int:
+        """Takes the lease for ourselves: the first time with a new id, every time with a higher epoch."""
+        holder = f"{socket.gethostname()} process {os.getpid()}"
+        db.execute(
+            """
+            INSERT INTO lease (only_row, controller_id, epoch, holder, taken_at, last_id)
+            VALUES (1, ?, 1, ?, ?, 0)
+            ON CONFLICT (only_row) DO UPDATE
+                SET epoch = epoch + 1, holder = excluded.holder, taken_at = excluded.taken_at
+            """,
+            (uuid.uuid4().hex, holder, self._wall_s()),
+        )
+        epoch: int = db.execute("SELECT epoch FROM lease").fetchone()["epoch"]
+        return epoch
+
+    def _keep_lease(self, db: sqlite3.Connection, last_id: int) -> None:
+        """Part of every transaction: notes the highest id, and fails where the epoch is not ours."""
+        kept = db.execute(
+            "UPDATE lease SET last_id = max(last_id, ?) WHERE epoch = ?", (last_id, self._epoch)
+        )
+        if kept.rowcount != 1:
+            raise SupersededError(f"another cfm has taken over the state in {self.path}")
+
+    def _read(self, db: sqlite3.Connection) -> Recovered:
+        now_s = self._wall_s()
+        lease = db.execute("SELECT controller_id, epoch, last_id FROM lease").fetchone()
+        tasks = db.execute(
+            f"SELECT {schema.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({_UNFINISHED_TASKS_SQL}) OR changed_at >= ? ORDER BY id",
+            (now_s - ENDED_TASKS_RECOVERED_S,),
+        )
+        orders = db.execute(
+            f"SELECT {schema.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({_UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) ORDER BY id",
+            (OrderStatus.CONFIRMED.value, now_s - CONFIRMED_ORDERS_RECOVERED_S),
+        )
+        arrivals = db.execute("SELECT file, server, arrived_at FROM arrivals ORDER BY file, server")
+        return Recovered(
+            lease["controller_id"],
+            lease["epoch"],
+            lease["last_id"],
+            tasks=tuple(map(schema.task_of, tasks)),
+            orders=tuple(map(schema.order_of, orders)),
+            arrivals=tuple(PutArrival(*row) for row in arrivals),
+        )
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # After a disk error SQLite has often rolled back by itself.
+            db.execute("ROLLBACK")
+        raise
+
+
+def _apply(db: sqlite3.Connection, change: Change) -> None:
+    match change:
+        case PutTask(task):
+            _put(db, "tasks", schema.TASK_COLUMNS, schema.task_row(task))
+        case DropTask(task_id):
+            db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
+        case PutOrder(order):
+            _put(db, "delete_orders", schema.ORDER_COLUMNS, schema.order_row(order))
+        case PutArrival(file_name, server, wall_s):
+            _put(db, "arrivals", "file, server, arrived_at", (schema.writable(file_name), server, wall_s))
+        case DropArrival(file_name, server):
+            db.execute(
+                "DELETE FROM arrivals WHERE file = ? AND server = ?", (schema.writable(file_name), server)
+            )
+
+
+def _put(db: sqlite3.Connection, table: str, columns: str, row: Sequence[schema.Value]) -> None:
+    marks = ", ".join("?" * len(row))
+    db.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608 (names are ours)
+
+
+def _last(db: sqlite3.Connection, table: str, columns: str, file_name: str, limit: int) -> list[sqlite3.Row]:
+    return db.execute(
+        f"SELECT {columns} FROM {table} WHERE file = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (names are ours)
+        (file_name, max(0, limit)),
+    ).fetchall()
+
+
+def _require_intact(db: sqlite3.Connection) -> None:
+    found: str = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StateError(
+            f"it is damaged ({' '.join(found.split())}): restore it, or move it away to begin anew"
+        )
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StateError("its file system cannot keep a write-ahead log: put it on a local disk")
+    db.execute("PRAGMA synchronous = FULL")
+
+
+def _may_pass(error: sqlite3.DatabaseError) -> bool:
+    # The low byte is the primary result code; the rest says more of it (sqlite.org/rescode.html).
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in _MAY_PASS
+
+
+def _make_durable(folder: Path) -> None:
+    """The names of new files are safe only when their folder is."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -1,0 +1,145 @@
+"""What a place for our state must do: the changes it takes, and what it gives back after a restart.
+
+A store keeps tasks, delete orders and arrivals, and the controller's identity: its id, made once, and its
+epoch, which grows with every start, so that workers can tell an order of today's cfm from one of
+yesterday's.  It knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
+on disk, `tasks.memory_store` keeps it for tests and the simulator, and both pass
+`tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from cfm.errors import StateError
+from cfm.model import Addr, DeleteOrder, OrderStatus, Status, Task
+from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES, is_final
+
+ENDED_TASKS_RECOVERED_S = 10 * 60
+"""Ended tasks stay on the task list this long, so a restart must bring them back for as long."""
+
+CONFIRMED_ORDERS_RECOVERED_S = 2 * 24 * 60 * 60
+"""What was deleted is not copied back for a while; a restart must not forget it."""
+
+UNFINISHED_TASKS = frozenset(s for s in Status if not is_final(TASK_EDGES, s))
+UNFINISHED_ORDERS = frozenset(s for s in OrderStatus if not is_final(ORDER_EDGES, s))
+
+
+@dataclass(frozen=True, slots=True)
+class PutTask:
+    """Writes a task, new or changed."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class DropTask:
+    """Takes a task off the list and out of the history; its id is not used again."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutOrder:
+    """Writes a delete order, new or changed."""
+
+    order: DeleteOrder
+
+
+@dataclass(frozen=True, slots=True)
+class PutArrival:
+    """A file appeared on a server at `wall_s` (unix seconds): it stays there a minimum time."""
+
+    file_name: str
+    server: Addr
+    wall_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropArrival:
+    """The file is no longer on that server, or no longer young."""
+
+    file_name: str
+    server: Addr
+
+
+Change: TypeAlias = PutTask | DropTask | PutOrder | PutArrival | DropArrival
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start finds: who we are, and everything that is not over yet.
+
+    `tasks`: the unfinished, and those that ended within `ENDED_TASKS_RECOVERED_S`.
+    `orders`: the unfinished, and those confirmed within `CONFIRMED_ORDERS_RECOVERED_S`.
+    Both are sorted by id, `arrivals` by file and server.
+    """
+
+    controller_id: str
+    epoch: int
+    last_id: int
+    """The highest id that was ever committed, of tasks and orders; 0 in a new state."""
+    tasks: tuple[Task, ...] = ()
+    orders: tuple[DeleteOrder, ...] = ()
+    arrivals: tuple[PutArrival, ...] = ()
+
+
+class SupersededError(StateError):
+    """Another cfm has taken over this state; ours may write nothing more."""
+
+
+class TaskStore(Protocol):
+    """Durable state with one owner at a time.
+
+    All calls may wait for a disk, and may be made from any thread.
+    """
+
+    def open(self) -> Recovered:
+        """Takes the state for ourselves and starts a new epoch, durably.
+
+        Raises:
+            StateError: another cfm holds it, or it cannot be used; the text is one sentence.
+        """
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Writes all changes or none, in their order; durable on return.
+
+        A commit that failed may be repeated as it is: every change has the same effect twice as once.
+
+        Raises:
+            StoreFull: it cannot be written now; the next attempt may succeed.
+            StateError: it can never be written again (taken over, damaged, closed).
+        """
+
+    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
+        """The last `limit` tasks and orders about a file, ended ones too, newest last."""
+
+    def prune(self, before_wall_s: int) -> None:
+        """Forgets what ended, and what arrived, before a time (unix seconds); never what is unfinished."""
+
+    def close(self) -> None:
+        """Gives the state up, so that another may open it.  Closing twice does no harm."""
+
+
+def highest_id(changes: Sequence[Change]) -> int:
+    """The highest id that the changes bring, 0 where they bring none."""
+    ids = (_id_of(change) for change in changes)
+    return max(ids, default=0)
+
+
+def _id_of(change: Change) -> int:
+    match change:
+        case PutTask(task):
+            return task.id
+        case PutOrder(order):
+            return order.id
+        case DropTask() | PutArrival() | DropArrival():
+            return 0
+
+
+def wall_clock_s() -> int:
+    """Unix seconds now: what a store measures the age of ended things with."""
+    return int(time.time())

@@ -1,0 +1,97 @@
+"""Answers, in the two dialects: the old endpoints' exact form, and that of the new ones.
+
+An old endpoint's refusal has an empty body; a new one's is `application/problem+json`.  Pages for people
+come with a policy that lets nothing run or load that is not ours, whatever a file name contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aiohttp import web
+
+from cfm import wire
+
+REFUSALS_IN_OLD_FORM: Final = frozenset({"tasks", "hb", "files", "df", "dashboard"})
+"""First parts of the old endpoints' paths."""
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class RefusedError(Exception):
+    """Raised by a handler: answer with `status`, in the form that the path's dialect wants."""
+
+    def __init__(self, status: int, detail: str = "", headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def speaks_old(path: str) -> bool:
+    """Does the endpoint at this path belong to the old wire format?"""
+    first, _, rest = path.lstrip("/").partition("/")
+    return first in REFUSALS_IN_OLD_FORM and not (first == "tasks" and rest == "next")
+
+
+def refusal(path: str, refused: RefusedError) -> web.Response:
+    """The answer to a refused request."""
+    if speaks_old(path):
+        return empty(refused.status, refused.headers)
+    return problem(refused.status, refused.detail, headers=refused.headers)
+
+
+def empty(status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    """No body at all, and no content type that would speak of one."""
+    return web.Response(status=status, headers=dict(headers))
+
+
+def problem(
+    status: int, detail: str = "", *, title: str = "", headers: Mapping[str, str] = _NO_HEADERS
+) -> web.Response:
+    """An error of a new endpoint (RFC 9457)."""
+    body = wire.Problem(status, detail, title).to_json()
+    return _answer(wire.to_json(body), wire.PROBLEM_JSON, status, headers)
+
+
+def old_json(value: object, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    """Compact JSON under the content type that the earlier programs send."""
+    return _answer(wire.to_json(value), wire.OLD_JSON, 200, headers)
+
+
+def old_text(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    return _answer(body, wire.OLD_TEXT, 200, headers)
+
+
+def json_answer(
+    value: object, *, status: int = 200, headers: Mapping[str, str] = _NO_HEADERS
+) -> web.Response:
+    return _answer(wire.to_json(value), "application/json", status, headers)
+
+
+def html_page(page: str, *, status: int = 200) -> web.Response:
+    """A page for people; its text must already be escaped."""
+    return _answer(page.encode("utf-8", "replace"), "text/html; charset=utf-8", status, _NO_HEADERS)
+
+
+def _answer(body: bytes, content_type: str, status: int, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(body=body, status=status, headers={**headers, "Content-Type": content_type})
+
+
+async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer carries; a signal of aiohttp, called before the headers go out."""
+    response.headers["Server"] = request.app[PROGRAM]
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.content_type == "text/html":
+        response.headers["Content-Security-Policy"] = _PAGE_POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+
+
+PROGRAM: Final = web.AppKey("program", str)
+"""The name that the `Server` header tells."""

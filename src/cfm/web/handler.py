@@ -1,0 +1,44 @@
+"""aiohttp's handler of one connection, with our manner of answering what is not even a request.
+
+What cannot be parsed reaches no application and no `gate`.  aiohttp would log a traceback for each and
+send part of what came back to its sender; here it costs one line, and the answer says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from cfm.web.answers import problem
+
+log = structlog.get_logger(__name__)
+
+
+class Handler(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no request; `gate` has dealt with everything later."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("an answer is under way")
+        self.log_exception("malformed request from %s: %s", request.remote, message, exc_info=exc)
+        answer = problem(status, "not a well-formed request" if status < 500 else "")
+        answer.force_close()
+        return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        error = kw.get("exc_info")
+        text = ascii(args[0] % args[1:] if args else "")[1:200]
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
+            log.info("malformed request", what=text)
+        else:
+            log.error("connection failed", what=text, exc_info=error)

@@ -1,0 +1,382 @@
+"""JSON and the HTTP contract in one place: the names of headers, and what travels under them.
+
+Pure: values in, values out; no sockets, no clock.  `docs/http-api.md` is the text of the same contract.
+cfm's api builds the task list and reads reports with it, a worker reads tasks and builds reports with it;
+what a *worker's answers* say is read by `fleet.answers`.  A reader of the old form takes what the earlier
+programs were seen to send; a writer of the old form gives exactly its keys, types and order, since the
+earlier programs throw a whole list away over one element that they cannot read.
+
+Readers raise `WireError` and nothing else, whatever bytes they are given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from cfm.model import Addr, DiskUsage, Status, Task, Transfer, host_of
+
+CONTROLLER: Final = "Cfm-Controller"
+EPOCH: Final = "Cfm-Epoch"
+ORDER: Final = "Cfm-Order"
+FENCE: Final = "Cfm-Fence"
+TASK: Final = "Cfm-Task"
+VERSION: Final = "Cfw-Version"
+BOOT: Final = "Cfw-Boot"
+DISK: Final = "Cfw-Disk"
+TRANSFER: Final = "Cfw-Transfer"
+SERVES: Final = "Cfw-Serves"
+LIMIT_PERCENT: Final = "Cfw-Limit-Percent"
+SLOTS: Final = "Cfw-Slots"
+DOWNLOADS: Final = "Cfw-Downloads"
+WHERE: Final = "Cfw-Where"
+
+OLD_JSON: Final = "application/json;charset=UTF-8"
+OLD_TEXT: Final = "text/plain;charset=UTF-8"
+PROBLEM_JSON: Final = "application/problem+json"
+
+MAX_INTEGER: Final = 2**63 - 1
+"""Integers of the wire end up in 64-bit columns, here and in the earlier programs."""
+MAX_TEXT_CHARS: Final = 2000
+MAX_RETRY_AFTER_S: Final = 86_400
+
+_DIGITS: Final = re.compile(r"[0-9]{1,19}")
+_TOKEN: Final = re.compile(r"[!-~]{0,128}")
+
+Json: TypeAlias = dict[str, Any]
+
+
+class WireError(ValueError):
+    """The bytes are not what the contract says; the text tells what is wrong, for a 400 or a log line."""
+
+
+# --- JSON, strictly ---------------------------------------------------------------------------------
+
+
+def to_json(value: object) -> bytes:
+    """Compact JSON in ASCII: every reader can read it, and no string can fail to be encoded."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def parse_json(body: bytes) -> Any:  # the one place where JSON, which may be anything, comes in
+    """UTF-8 JSON without NaN, infinities, duplicate keys, lone surrogates or absurd depth."""
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
+        if "\\u" in text:  # escapes are the only way for half a character to come in
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise WireError("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise WireError(f"not JSON: {_printable(str(error))}") from None
+    return value
+
+
+def parse_json_object(body: bytes) -> Json:
+    """As `parse_json`, and an object."""
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise WireError("not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise WireError("a key comes twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise WireError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise WireError("a number beyond all bounds")
+    return number
+
+
+def _printable(text: str) -> str:
+    """A text that came from outside, fit for one log line."""
+    return "".join(char if char.isprintable() else "?" for char in text[:200])
+
+
+# --- problems ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The body of an error on a new endpoint (RFC 9457)."""
+
+    status: int
+    detail: str = ""
+    title: str = ""
+    type: str = "about:blank"
+
+    def to_json(self) -> Json:
+        title = self.title or _phrase(self.status)
+        return {"type": self.type, "title": title, "status": self.status, "detail": self.detail}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+# --- tasks: what cfm writes -------------------------------------------------------------------------
+
+_OLD_STATUS: Final[Mapping[Status, str]] = {
+    Status.READY: "ready",
+    Status.WORKING: "working",
+    Status.DONE: "done",
+    Status.FAILED: "timeout",
+    Status.TIMED_OUT: "timeout",
+    Status.CANCELLED: "timeout",
+}
+_FROM_OLD: Final[Mapping[str, Status]] = {
+    "ready": Status.READY,
+    "working": Status.WORKING,
+    "done": Status.DONE,
+    "timeout": Status.TIMED_OUT,
+}
+
+
+def old_status(status: Status) -> str:
+    """The word of the old list for a task's state: whatever ended badly is `timeout`."""
+    return _OLD_STATUS[status]
+
+
+def task_to_old_json(task: Task) -> Json:
+    """One element of `GET /tasks`: exactly the old keys, types and order."""
+    return {
+        "id": str(task.id),
+        "ctime": task.created_s,
+        "mtime": task.changed_s,
+        "status": old_status(task.status),
+        "src_ip": host_of(task.source),
+        "dst_ip": host_of(task.destination),
+        "file_path": task.path,
+        "file_name": task.file.name,
+        "grade": task.file.rank,
+        "copy_speed": str(task.copy_speed_bps),
+        "src_addr": task.source,
+        "dst_addr": task.destination,
+    }
+
+
+def task_offer(task: Task, *, src_transfer: Transfer, lease_s: int) -> Json:
+    """The answer of `GET /tasks/next`: the old keys, and what only a worker of ours reads."""
+    return {
+        **task_to_old_json(task),
+        "size_bytes": task.file.size_bytes,
+        "src_transfer": str(src_transfer),
+        "lease_s": lease_s,
+        "reason": task.reason,
+    }
+
+
+# --- tasks: what a worker reads ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOffer:
+    """A task as a worker hears of it.  Nothing in it is checked beyond its form: the worker's own check
+    of file name, path and source comes before anything is written or connected."""
+
+    id: int
+    status: Status
+    file_name: str
+    path: str
+    source: Addr
+    destination: Addr
+    copy_speed_bps: int
+    rank: int = 0
+    size_bytes: int | None = None
+    """None: an old cfm, which does not say."""
+    src_transfer: Transfer | None = None
+    lease_s: int | None = None
+    reason: str = ""
+
+
+def parse_task(element: object) -> TaskOffer:
+    """One element of the list of either cfm, or the answer of `/tasks/next`.
+
+    Raises:
+        WireError: it cannot be read; that costs this element, not the list.
+    """
+    if not isinstance(element, Mapping):
+        raise WireError("a task is not an object")
+    status = _FROM_OLD.get(_text(element, "status"))
+    if status is None:
+        raise WireError("a task with an unknown status")
+    transfer = element.get("src_transfer")
+    return TaskOffer(
+        id=_required_integer(element, "id"),
+        status=status,
+        file_name=_text(element, "file_name"),
+        path=_text(element, "file_path"),
+        source=Addr(_text(element, "src_addr")),
+        destination=Addr(_text(element, "dst_addr")),
+        copy_speed_bps=_required_integer(element, "copy_speed"),
+        rank=_integer(element, "grade") or 0,
+        size_bytes=_integer(element, "size_bytes"),
+        src_transfer=Transfer(transfer) if transfer in tuple(Transfer) else None,
+        lease_s=_integer(element, "lease_s"),
+        reason=_optional_text(element, "reason"),
+    )
+
+
+def parse_task_list(body: bytes) -> tuple[tuple[TaskOffer, ...], int]:
+    """The readable tasks of `GET /tasks`, in list order, and how many could not be read."""
+    elements = parse_json(body)
+    if not isinstance(elements, list):
+        raise WireError("the task list is not an array")
+    tasks = []
+    for element in elements:
+        try:
+            tasks.append(parse_task(element))
+        except WireError:
+            continue
+    return tuple(tasks), len(elements) - len(tasks)
+
+
+# --- reports ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """The body of `PATCH /tasks/{id}`.  `FAILED` is what a worker of ours says with an `error`."""
+
+    status: Status
+    bytes: int | None = None
+    received: bool = False
+    error: str = ""
+    retry_after_s: int | None = None
+    verified: bool = False
+    boot_id: str = ""
+    """Empty: an old worker, whose `done` is believed only by its file list."""
+
+
+def parse_patch(body: bytes) -> TaskReport:
+    """A report of an old worker or of ours.
+
+    Raises:
+        WireError: not JSON, or an unknown status; the answer is 400.
+    """
+    message = parse_json_object(body)
+    status = _FROM_OLD.get(_text(message, "status"))
+    if status is None:
+        raise WireError("an unknown status")
+    error = _optional_text(message, "error")
+    retry_after_s = _integer(message, "retry_after_s")
+    return TaskReport(
+        status=Status.FAILED if status is Status.TIMED_OUT and error else status,
+        bytes=_integer(message, "bytes"),
+        received=_flag(message, "received"),
+        error=error,
+        retry_after_s=None if retry_after_s is None else min(retry_after_s, MAX_RETRY_AFTER_S),
+        verified=_flag(message, "verified"),
+        boot_id=token(_optional_text(message, "boot_id")),
+    )
+
+
+def patch_to_json(report: TaskReport) -> Json:
+    """What a worker sends; a report without extras is exactly the old form."""
+    extras: Json = {
+        "bytes": report.bytes,
+        "received": report.received or None,
+        "error": report.error or None,
+        "retry_after_s": report.retry_after_s,
+        "verified": report.verified or None,
+        "boot_id": report.boot_id or None,
+    }
+    said = {key: value for key, value in extras.items() if value is not None}
+    return {"status": old_status(report.status), **said}
+
+
+# --- disk usage -------------------------------------------------------------------------------------
+
+
+def df_to_json(
+    usage: DiskUsage,
+    *,
+    limit_percent: int | None = None,
+    disk_id: str | None = None,
+    arriving_bytes: int | None = None,
+) -> Json:
+    """The answer of `GET /df`: the old keys (sizes are strings), and what ours adds where it is given."""
+    extras: Json = {
+        "limit_percent": limit_percent,
+        "disk_id": disk_id,
+        "arriving_size": None if arriving_bytes is None else str(arriving_bytes),
+    }
+    return {
+        "total_size": str(usage.total_bytes),
+        "used_size": str(usage.used_bytes),
+        "avail_size": str(usage.avail_bytes),
+        "used_percent": usage.used_percent,
+        "free_size": str(usage.total_bytes - usage.used_bytes),
+        **{key: value for key, value in extras.items() if value is not None},
+    }
+
+
+# --- fields -----------------------------------------------------------------------------------------
+
+
+def decimal(value: object, most: int = MAX_INTEGER) -> int | None:
+    """The integer in a decimal string of 0 to `most`; None for anything else, other digits included."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value) and int(value) <= most:
+        return int(value)
+    return None
+
+
+def token(text: str) -> str:
+    """An id that travels in headers, or nothing: visible ASCII, at most 128 characters."""
+    return text if _TOKEN.fullmatch(text) else ""
+
+
+def _integer(message: Mapping[Any, Any], key: str) -> int | None:
+    """An integer that may be missing, or a decimal string, as the old wire has it."""
+    value = message.get(key)
+    if value is None:
+        return None
+    number = decimal(value) if isinstance(value, str) else value
+    if type(number) is not int or not 0 <= number <= MAX_INTEGER:  # True is an int to isinstance
+        raise WireError(f"{key} is not an integer from 0 to 2^63-1")
+    return number
+
+
+def _required_integer(message: Mapping[Any, Any], key: str) -> int:
+    number = _integer(message, key)
+    if number is None:
+        raise WireError(f"no {key}")
+    return number
+
+
+def _text(message: Mapping[Any, Any], key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str):
+        raise WireError(f"{key} is not a string")
+    return value
+
+
+def _optional_text(message: Mapping[Any, Any], key: str) -> str:
+    return _text(message, key)[:MAX_TEXT_CHARS] if message.get(key) is not None else ""
+
+
+def _flag(message: Mapping[Any, Any], key: str) -> bool:
+    value = message.get(key, False)
+    if not isinstance(value, bool):
+        raise WireError(f"{key} is not true or false")
+    return value

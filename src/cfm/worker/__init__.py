@@ -1,0 +1,1 @@
+"""cfw: lists, counts, deletes, serves and receives the files of one server, and decides nothing else."""

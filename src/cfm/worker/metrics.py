@@ -1,0 +1,85 @@
+"""What a worker counts, for Prometheus; each worker has its own registry.
+
+`api`, `content` and the download agent count here; the disk's figures are set by `program`'s regular look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Fetched(Protocol):
+    """What the download agent counts since its start."""
+
+    done: int
+    failed: int
+    stopped: int
+    received_bytes: int
+
+
+class _FetchedCollector(Collector):
+    def __init__(self, fetched: Fetched) -> None:
+        self._fetched = fetched
+
+    def collect(self) -> Iterator[Metric]:
+        transfers = CounterMetricFamily(
+            "cfw_transfers", "Copies to this worker, by outcome.", labels=["outcome"]
+        )
+        for outcome in ("done", "failed", "stopped"):
+            transfers.add_metric([outcome], getattr(self._fetched, outcome))
+        yield transfers
+        received = self._fetched.received_bytes
+        yield CounterMetricFamily("cfw_received_bytes", "Bytes of complete copies.", value=received)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._content_bytes = self._counter("cfw_content_bytes", "Bytes of files sent to others.")
+        self._streams_ended = self._counter(
+            "cfw_streams_ended", "Streams that ended, by how (busy: refused).", "outcome"
+        )
+        self._deletes = self._counter("cfw_deletes", "Orders to delete, by what became of them.", "outcome")
+        self.streams = self._gauge("cfw_streams", "Streams being sent now.", "kind")
+        self.receiving = self._gauge("cfw_receiving", "Copies being received now.")
+        self.connections = self._gauge("cfw_connections", "Open connections.")
+        self.turned_away = self._gauge(
+            "cfw_connections_turned_away", "Connections closed because they were too many or too slow."
+        )
+        self.disk_readable = self._gauge("cfw_disk_readable", "1 where base_dir is there and ours, else 0.")
+        self.disk_used = self._gauge("cfw_disk_used_bytes", "Used bytes of the disk, arriving ones included.")
+        self.disk_avail = self._gauge("cfw_disk_avail_bytes", "Bytes of the disk still to be had.")
+        self.disk_arriving = self._gauge("cfw_disk_arriving_bytes", "Bytes of unfinished copies.")
+        self.disk_limit = self._gauge("cfw_disk_limit_ratio", "The limit that the disk must stay under.")
+        self.odd_names = self._gauge(
+            "cfw_odd_names", "Files in base_dir with names that cannot be spoken of, as of the last list."
+        )
+
+    def sent(self, count: int) -> None:
+        self._content_bytes.inc(count)
+
+    def stream_ended(self, outcome: str) -> None:
+        self._streams_ended.labels(outcome).inc()
+
+    def delete_answered(self, outcome: str) -> None:
+        self._deletes.labels(outcome).inc()
+
+    def count_fetched(self, fetched: Fetched) -> None:
+        """Tell what the download agent counts, whenever it is asked for."""
+        self.registry.register(_FetchedCollector(fetched))
+
+    def page(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)

@@ -1,0 +1,123 @@
+"""What `GET /api/openapi.json` of a worker answers; `docs/http-api.md` is the same for people.
+
+Written by hand: the endpoints are few, and their forms are older than any framework that could tell them.  A
+test holds the paths against the routes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cfm import __version__, wire
+
+_PROBLEM: Final = {
+    "description": "Refused.",
+    "content": {wire.PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_TEXTS: Final = {
+    200: "Done.",
+    206: "The range that was asked for.",
+    304: "The list is the one that was named.",
+    400: "Not a file name, or a query where none belongs.",
+    404: "No such file.",
+    406: "Not a plain file.",
+    409: "Not our controller, an old epoch, an overtaken order, or a task that was ended.",
+    416: "No such range.",
+    500: "The disk cannot be asked, or has lost its marker.",
+    503: "As many streams as may be are being served.",
+}
+
+
+def _parameter(name: str, where: str, text: str, *, required: bool = False) -> dict[str, Any]:
+    kind = {"type": "string"}
+    return {"name": name, "in": where, "required": required, "schema": kind, "description": text}
+
+
+def _operation(
+    summary: str, *statuses: int, parameters: tuple[dict[str, Any], ...] = (), content: str | None = None
+) -> dict[str, Any]:
+    answers: dict[str, Any] = {str(status): {"description": _TEXTS[status]} for status in statuses}
+    if content is not None:
+        answers["200"] = {"description": summary, "content": {content: {}}}
+    return {"summary": summary, "parameters": list(parameters), "responses": answers}
+
+
+_NAME: Final = _parameter("name", "path", "A file's name, percent-encoded.", required=True)
+_TASK: Final = _parameter("task", "path", "A task's id.", required=True)
+_CLAIM: Final = (
+    _parameter(wire.CONTROLLER, "header", "The id of the controller that gives the order."),
+    _parameter(wire.EPOCH, "header", "Its epoch, an integer."),
+)
+_READING: Final = (
+    _NAME,
+    _parameter("in", "query", "`base`: look in base_dir only."),
+    _parameter(wire.TASK, "header", "The task on whose behalf the file is read."),
+    _parameter("Range", "header", "One range of bytes."),
+    _parameter("If-Range", "header", "The ETag that the range is of."),
+    _parameter("Want-Repr-Digest", "header", "`xxh3-128=1`: answer with the checksum."),
+)
+
+_OCTETS: Final = "application/octet-stream"
+_JSON: Final = "application/json"
+
+DOCUMENT: Final[dict[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {"title": "cfw", "version": __version__, "description": "A worker of the center file manager."},
+    "paths": {
+        "/hb": {"get": _operation("The worker lives; its headers say what it can.", 200)},
+        "/files": {
+            "get": _operation(
+                "The names of all plain files, one a line, in byte order.",
+                *(200, 304, 409, 500),
+                parameters=(*_CLAIM, _parameter(wire.FENCE, "header", "Refuse deletes below this order.")),
+                content=wire.OLD_TEXT,
+            )
+        },
+        "/df": {"get": _operation("The disk's usage.", 200, 500, content=wire.OLD_JSON)},
+        "/files/{name}": {
+            "delete": _operation(
+                "Delete a file.",
+                *(200, 400, 404, 406, 409, 500),
+                parameters=(_NAME, *_CLAIM, _parameter(wire.ORDER, "header", "The order's id.")),
+            )
+        },
+        "/content/{name}": {
+            "get": _operation(
+                "A file of the source folders, or of base_dir.",
+                *(200, 206, 400, 404, 409, 416, 500, 503),
+                parameters=_READING,
+                content=_OCTETS,
+            ),
+            "head": _operation(
+                "What a file is, without it.", 200, 400, 404, 409, 500, parameters=_READING, content=_OCTETS
+            ),
+        },
+        "/streams/{task}": {
+            "delete": _operation(
+                "End a task's stream, and refuse its later reads.",
+                *(200, 400, 409, 500),
+                parameters=(_TASK, *_CLAIM),
+            )
+        },
+        "/release": {
+            "post": _operation("Forget the controller; only from this machine.", 200, 400, content=_JSON)
+        },
+        "/healthz": {"get": _operation("How the worker is.", 200, content=_JSON)},
+        "/metrics": {"get": _operation("Figures for Prometheus.", 200, content="text/plain")},
+        "/api/openapi.json": {"get": _operation("This document.", 200, content=_JSON)},
+    },
+    "components": {
+        "schemas": {
+            "Problem": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        },
+        "responses": {"Problem": _PROBLEM},
+    },
+}

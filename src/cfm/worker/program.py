@@ -1,0 +1,261 @@
+"""`cfw run` and `cfw release`: the worker, put together from its parts.
+
+`run` opens the state, looks whose disk `base_dir` is, serves, fetches, and ends cleanly.  What is wrong with
+us (the state in use, the port taken, a `base_dir` shared with somebody) ends the start with a `StateError`;
+what is wrong with the world (a disk that is not there) is said, and waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import secrets
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
+from cfm.errors import CfmError, StateError
+from cfm.model import Transfer
+from cfm.web import WebServer
+from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.api import Api, Facts
+from cfm.worker.blocking import Pool
+from cfm.worker.claims import SocketClaims, overlap
+from cfm.worker.content import Content
+from cfm.worker.disk import RealDisk
+from cfm.worker.library import Library
+from cfm.worker.link import CfmLink
+from cfm.worker.metrics import Metrics
+from cfm.worker.obedience import Authority
+from cfm.worker.shelf import SharedError, Shelf
+from cfm.worker.state import Binding, Memory, SqliteState, WorkerState
+from cfm.worker.streams import Streams
+from cfm.worker.transfers import make_transfer
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S: Final = 5.0
+"""How often the disk is looked at, so that `/hb` and `/metrics` can tell of it without asking it."""
+START_S: Final = 10.0
+REMEMBER_S: Final = 10.0
+RELEASE_S: Final = 5.0
+_DISK_THREADS: Final = 8
+
+
+async def run(settings: CfwSettings) -> None:
+    """Serve and fetch until SIGTERM or SIGINT; `StateError` where that cannot begin."""
+    state = await SqliteState.open(settings.state.path)
+    try:
+        await _run_on(settings, state, await state.recall())
+    finally:
+        await state.close()
+
+
+async def _run_on(settings: CfwSettings, state: WorkerState, memory: Memory) -> None:
+    boot_id, authority = secrets.token_hex(8), Authority(state, memory.binding)
+    disk, sources = Pool("base_dir", _DISK_THREADS), Pool("the SAN", 2 * settings.streams + 4)
+    shelf = await _shelf(settings, state, memory, disk)
+    await _refuse_overlap(settings, sources)
+    async with CfmLink(neighbourhood(settings), authority, boot_id) as link:
+        transfer = make_transfer(transfer_settings(settings))
+        agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
+        metrics, streams = Metrics(), Streams(settings.streams)
+        metrics.count_fetched(agent.counts)
+        library = Library(shelf, disk, settings.source_dirs, sources)
+        api = Api(
+            facts=_facts(settings, boot_id),
+            shelf=shelf,
+            disk=disk,
+            authority=authority,
+            streams=streams,
+            content=Content(library, streams, metrics),
+            metrics=metrics,
+            receiving=lambda: agent.book.under_way,
+        )
+        server = WebServer(api.application(), settings.listen_addr, names=settings.hosts, program="cfw")
+        await _serve(settings, server, api, agent)
+    disk.close()
+    sources.close()
+
+
+def _facts(settings: CfwSettings, boot_id: str) -> Facts:
+    return Facts(
+        name=settings.name,
+        boot_id=boot_id,
+        transfer=Transfer.BUILTIN if settings.downloader_bin is None else Transfer.EXTERNAL,
+        serves=bool(settings.source_dirs),
+        slots=settings.streams,
+        downloads=settings.downloads,
+    )
+
+
+# --- whose disk it is
+
+
+async def _shelf(settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool) -> Shelf:
+    """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
+    shelf = Shelf(
+        RealDisk(settings.base_dir),
+        disk_id=memory.disk_id,
+        new_id=secrets.token_hex(16),
+        remember=partial(_remember, asyncio.get_running_loop(), state),
+        claims=SocketClaims(),
+        limit_percent=settings.storage_usage_limit_percent,
+        quota_bytes=settings.quota_bytes,
+    )
+    try:
+        await disk.run(START_S, shelf.check)
+    except SharedError as error:
+        raise StateError(f"{settings.base_dir}: {error}") from error
+    except OSError as error:
+        log.error("base_dir cannot be used", base_dir=str(settings.base_dir), why=str(error))  # noqa: TRY400
+    return shelf
+
+
+def _remember(loop: asyncio.AbstractEventLoop, state: WorkerState, disk_id: str) -> None:
+    """From a thread: durable when it returns."""
+    keeping = asyncio.run_coroutine_threadsafe(state.keep_disk_id(disk_id), loop)
+    try:
+        keeping.result(REMEMBER_S)
+    except StateError as error:
+        raise OSError(f"the disk's id cannot be remembered: {error}") from error
+
+
+async def _refuse_overlap(settings: CfwSettings, sources: Pool) -> None:
+    try:
+        folder = await sources.run(START_S, partial(overlap, settings.base_dir, settings.source_dirs))
+    except OSError as error:
+        log.warning("cannot look at the source folders", why=str(error))
+        return
+    if folder is not None:
+        raise StateError(
+            f"base_dir {settings.base_dir} and the source folder {folder} are the same, or one lies in "
+            f"the other: what is deleted in base_dir would be gone from the SAN"
+        )
+
+
+# --- from the start to the end
+
+
+async def _serve(settings: CfwSettings, server: WebServer, api: Api, agent: DownloadAgent) -> None:
+    ended = asyncio.Event()
+    _on_signals(ended, partial(_read_limit_again, settings, api.shelf))
+    await server.start()
+    fetching = asyncio.create_task(agent.run())
+    looking = asyncio.create_task(_watch_disk(api, server))
+    fetching.add_done_callback(lambda _: ended.set())  # it does not end by itself; if it does, we end too
+    log.warning("whoever reaches this port can delete files here: keep it inside", listen=server.addr)
+    print(f"listening on {server.addr}", flush=True)
+    try:
+        await ended.wait()
+    finally:
+        log.info("stopping")
+        api.streams.cut_all()
+        fetching.cancel()
+        looking.cancel()
+        results = await asyncio.gather(fetching, looking, server.stop(), return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _on_signals(ended: asyncio.Event, reload: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def _read_limit_again(settings: CfwSettings, shelf: Shelf) -> None:
+    """On SIGHUP: the one setting that changes while we run."""
+    if settings.file is None:
+        return
+    try:
+        limit_percent = load_cfw(settings.file).storage_usage_limit_percent
+    except SettingsFileError as error:
+        log.error("the settings stay as they are", why=str(error))  # noqa: TRY400 - the text says it all
+        return
+    log.info("disk limit read again", was_percent=shelf.limit_percent, now_percent=limit_percent)
+    shelf.limit_percent = limit_percent
+
+
+async def _watch_disk(api: Api, server: WebServer) -> None:
+    """Look at the disk now and then, and say when it goes and comes."""
+    trouble = None if api.shelf.seen_disk_id else "not found at the start"
+    while True:
+        found = await _look_at_disk(api)
+        if (found is None) != (trouble is None):
+            if found is None:
+                log.info("base_dir is there again")
+            else:
+                log.error("base_dir cannot be used", why=found)
+        trouble = found
+        api.metrics.connections.set(server.connections)
+        api.metrics.turned_away.set(server.turned_away)
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _look_at_disk(api: Api) -> str | None:
+    """What is wrong with the disk; None where nothing is."""
+    try:
+        usage = await api.disk.run(START_S, api.shelf.usage)
+    except OSError as error:
+        api.metrics.disk_readable.set(0)
+        return str(error)
+    api.metrics.disk_readable.set(1)
+    api.metrics.disk_used.set(usage.used_bytes)
+    api.metrics.disk_avail.set(usage.avail_bytes)
+    api.metrics.disk_arriving.set(usage.arriving_bytes)
+    api.metrics.disk_limit.set(api.shelf.limit_percent / 100)
+    return None
+
+
+# --- cfw release
+
+
+def release(settings: CfwSettings) -> str:
+    """Free the worker of these settings from its controller, whether it runs or not; what was done, for
+    people.  `CfmError` where it could not be."""
+    try:
+        was = _release_running(settings)
+    except ConnectionRefusedError:
+        was = asyncio.run(_release_stopped(settings.state.path))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CfmError(f"{settings.listen_addr} does not answer as a worker does: {error}") from error
+    if was is None:
+        return "this worker belonged to no controller"
+    return f"released from the controller {was.controller} (epoch {was.epoch})"
+
+
+def _release_running(settings: CfwSettings) -> Binding | None:
+    host, port = split_address(settings.listen_addr)
+    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    connection = http.client.HTTPConnection(here, port, timeout=RELEASE_S)
+    try:
+        connection.request("POST", "/release")
+        answer = connection.getresponse()
+        body = answer.read(65536)
+        if answer.status != 200:
+            raise CfmError(f"{settings.listen_addr} refused with {answer.status}: {body[:200]!a}")
+        was = json.loads(body)
+        return None if was["controller"] is None else Binding(was["controller"], was["epoch"])
+    finally:
+        connection.close()
+
+
+async def _release_stopped(path: Path) -> Binding | None:
+    if not path.exists():
+        return None
+    state = await SqliteState.open(path)
+    try:
+        was = (await state.recall()).binding
+        await state.bind(None)
+        return was
+    finally:
+        await state.close()

@@ -1,0 +1,310 @@
+"""A whole node in virtual time, without faults: the real core, workers that do what they are told.
+
+Stories about the controller are told on it: "a file becomes popular", "a server dies".  Every effect is
+carried out after a fixed latency; time jumps from one happening to the next.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from cfm.controller import events as ev
+from cfm.controller.core import Core
+from cfm.controller.state import NodeConfig
+from cfm.model import (
+    OLD_WORKER,
+    Addr,
+    CopySeen,
+    DiskReport,
+    DiskUsage,
+    Failure,
+    File,
+    Hits,
+    Listing,
+    NotOnSan,
+    Now,
+    OnSan,
+    SnapshotFacts,
+    Task,
+    Transfer,
+    Trouble,
+    Unknown,
+    WorkerFeatures,
+)
+from cfm.plan import reference
+from cfm.plan.view import Rules
+from cfm.tasks.memory_store import MemoryStore
+from cfm.tasks.store import Change
+
+DAY_S = 1_700_000_000
+LATENCY_MS = 2
+OURS = WorkerFeatures(ours=True, version="test", transfer=Transfer.BUILTIN, serves=True, downloads=4)
+GONE = Failure(Trouble.REFUSED, "connection refused")
+
+
+@dataclass
+class Worker:
+    """One server as it really is: the ground truth."""
+
+    addr: Addr
+    features: WorkerFeatures
+    disk_bytes: int
+    files: dict[str, int] = field(default_factory=dict)
+    up: bool = True
+    lists: bool = True
+    loses_delete_answers: bool = False
+    fails: set[str] = field(default_factory=set)
+    limit_percent: int | None = None
+    receiving: dict[int, Task] = field(default_factory=dict)
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(self.files.values())
+
+    def usage(self) -> DiskUsage:
+        used = self.used_bytes
+        return DiskUsage(self.disk_bytes, used, max(0, self.disk_bytes - used))
+
+
+class Node:
+    """The world around one core."""
+
+    def __init__(
+        self,
+        library: Iterable[File],
+        *,
+        sources: int = 2,
+        destinations: int = 2,
+        disk_bytes: int = 1000,
+        rules: Rules | None = None,
+        features: WorkerFeatures = OURS,
+        transfer_ms: int = 1000,
+    ) -> None:
+        self.library = sorted(library, key=lambda file: file.rank)
+        self.san = {file.name: file.size_bytes for file in self.library}
+        self.san_answers = True
+        self.transfer_ms = transfer_ms
+        self.now_ms = 0
+        self.wall_shift_ms = 0
+        src = tuple(Addr(f"127.0.1.{i + 1}:8888") for i in range(sources))
+        dst = tuple(Addr(f"127.0.2.{i + 1}:8888") for i in range(destinations))
+        self.workers = {
+            addr: Worker(addr, replace(features, disk_id=addr if features.ours else ""), disk_bytes)
+            for addr in (*src, *dst)
+        }
+        self.sources, self.destinations = src, dst
+        self.config = NodeConfig(src, dst, rules or Rules())
+        self.store = MemoryStore()
+        self.core = Core(self.config, self.store.open(), self.now)
+        self.said: list[ev.Say] = []
+        self.deleted: list[tuple[Addr, str]] = []
+        self.delivered: list[tuple[int, Addr, str]] = []
+        self.started: list[tuple[int, Addr, str]] = []
+        """(virtual ms, source, file) of every transfer that began."""
+        self.replies: dict[int, ev.Reply] = {}
+        self._requests = count(1)
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+        self._polls: dict[int, Addr] = {}
+        for addr in dst:
+            self._poll(addr)
+
+    @property
+    def now(self) -> Now:
+        return Now(self.now_ms, DAY_S * 1000 + self.now_ms + self.wall_shift_ms)
+
+    # ── driving ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def send(self, event: ev.Event) -> None:
+        changes, effects = self.core.handle(event, self.now)
+        self._commit(changes)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _commit(self, changes: list[Change]) -> None:
+        if changes:
+            self.store.commit(changes)
+
+    def run(self, duration_ms: int) -> None:
+        """Let the world go on for `duration_ms`."""
+        end_ms = self.now_ms + duration_ms
+        while True:
+            wake_ms = self.core.next_wakeup_ms(self.now)
+            if self._queue and self._queue[0][0] <= min(wake_ms, end_ms):
+                self.now_ms, _, action = heapq.heappop(self._queue)
+                action()
+            elif wake_ms <= end_ms:
+                self.now_ms = max(wake_ms, self.now_ms + 1)
+                self.send(ev.Tick())
+            else:
+                self.now_ms = end_ms
+                return
+
+    def after(self, delay_ms: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
+
+    def request(self) -> int:
+        return next(self._requests)
+
+    # ── people and inputs ───────────────────────────────────────────────────────────────────────────────
+
+    def grade(self, library: Iterable[File] | None = None, *, age_s: int = 60) -> None:
+        """Metadata is accepted."""
+        if library is not None:
+            self.library = sorted(library, key=lambda file: file.rank)
+        facts = SnapshotFacts(
+            f"s{self.now_ms}", self.now.wall_s - age_s, len(self.library), len(self.library)
+        )
+        self.send(ev.SnapshotAccepted(facts, age_s * 1000))
+
+    def watch(self, **rising: int) -> None:
+        names = {name.replace("__", "."): hits for name, hits in rising.items()}
+        files = tuple(file for file in self.library if file.name in names)
+        self.send(ev.HitsChanged(Hits(names), files))
+
+    def put(self, addr: Addr, *files: File) -> None:
+        """Files lie on a disk from the start."""
+        self.workers[addr].files.update({file.name: file.size_bytes for file in files})
+
+    def kill(self, addr: Addr) -> None:
+        worker = self.workers[addr]
+        worker.up = False
+        worker.receiving.clear()
+
+    def revive(self, addr: Addr) -> None:
+        self.workers[addr].up = True
+        if addr in self.destinations:
+            self._poll(addr)
+
+    # ── carrying out ────────────────────────────────────────────────────────────────────────────────────
+
+    def _carry_out(self, effect: ev.Effect) -> None:
+        if isinstance(effect, ev.Say):
+            self.said.append(effect)
+        elif isinstance(effect, ev.Reply):
+            self.replies[effect.request] = effect
+            if effect.request in self._polls:
+                addr = self._polls.pop(effect.request)
+                self.after(LATENCY_MS, lambda: self._offered(addr, effect))
+        elif isinstance(effect, ev.StartPlan):
+            shortlist = reference.shortlist(self.library, effect.inputs)
+            self.after(LATENCY_MS, lambda: self.send(ev.PlanReady(shortlist)))
+        elif isinstance(effect, ev.AskSan):
+            asked_ms = self.now_ms
+            answers = {name: self._on_san(name) for name in effect.names}
+            self.after(LATENCY_MS, lambda: self.send(ev.SanAnswers(asked_ms, answers)))
+        else:
+            self._ask_worker(effect)
+
+    def _on_san(self, name: str) -> OnSan | NotOnSan | Unknown:
+        if not self.san_answers:
+            return Unknown("the mount does not answer", self.now_ms)
+        return OnSan(f"/san/{name}", self.san[name]) if name in self.san else NotOnSan()
+
+    def _ask_worker(self, effect: ev.Effect) -> None:
+        asked_ms = self.now_ms
+        answer: ev.Event
+        match effect:
+            case ev.SendHeartbeat(addr):
+                worker = self.workers[addr]
+                answer = ev.HeartbeatAnswer(addr, worker.features if worker.up else GONE)
+            case ev.AskList(addr):
+                worker = self.workers[addr]
+                listing = Listing(frozenset(worker.files)) if worker.up and worker.lists else GONE
+                answer = ev.ListAnswer(addr, asked_ms, listing)
+            case ev.AskDisk(addr):
+                worker = self.workers[addr]
+                report = DiskReport(worker.usage(), worker.limit_percent) if worker.up else GONE
+                answer = ev.DiskAnswer(addr, asked_ms, report)
+            case ev.AskCopy(addr, name):
+                worker = self.workers[addr]
+                seen = CopySeen(name in worker.files, worker.files.get(name)) if worker.up else GONE
+                answer = ev.CopyAnswer(addr, name, asked_ms, seen)
+            case ev.SendDelete(order):
+                answer = ev.DeleteAnswer(order.id, self._delete(order.server, order.file.name))
+            case ev.CutStream(_source, task_id):
+                answer = ev.CutAnswer(task_id, cut=True)
+            case _:
+                raise AssertionError(effect)
+        self.after(LATENCY_MS, lambda: self.send(answer))
+
+    def _delete(self, addr: Addr, name: str) -> int | Failure:
+        worker = self.workers[addr]
+        if not worker.up:
+            return GONE
+        there = worker.files.pop(name, None) is not None
+        if there:
+            self.deleted.append((addr, name))
+        if worker.loses_delete_answers:
+            return Failure(Trouble.TIMEOUT, "no answer within 5 s")
+        return 200 if there else 404
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _poll(self, addr: Addr) -> None:
+        worker = self.workers[addr]
+        if not worker.up:
+            return
+        request = self.request()
+        self._polls[request] = addr
+        holding = frozenset(worker.receiving)
+        self.send(ev.NextAsked(request, addr, self.now_ms + 25_000, holding))
+
+    def _offered(self, addr: Addr, reply: ev.Reply) -> None:
+        worker = self.workers[addr]
+        if worker.up:
+            for task in reply.tasks:
+                self._take(worker, task)
+            self._poll(addr)
+
+    def _take(self, worker: Worker, task: Task) -> None:
+        request = self.request()
+        worker.receiving[task.id] = task
+        self.send(ev.TaskReport(request, task.id, "working", bytes_done=0))
+        if self.replies[request].status != 200:
+            del worker.receiving[task.id]
+            return
+        self.started.append((self.now_ms, task.source, task.file.name))
+        self.after(self.transfer_ms, lambda: self._finish(worker, task))
+        self._progress(worker, task, 1)
+
+    def _progress(self, worker: Worker, task: Task, moved: int) -> None:
+        if worker.up and task.id in worker.receiving:
+            request = self.request()
+            if worker.features.ours:
+                self.send(ev.TaskReport(request, task.id, "working", bytes_done=moved))
+                if self.replies[request].status != 200:
+                    del worker.receiving[task.id]
+                    return
+            self.after(1000, lambda: self._progress(worker, task, moved + 1))
+
+    def _finish(self, worker: Worker, task: Task) -> None:
+        if worker.receiving.pop(task.id, None) is None or not worker.up:
+            return
+        ours = worker.features.ours
+        if task.file.name in worker.fails:
+            status, error = ("timeout", "the source sent other bytes") if ours else ("done", "")
+            self.send(ev.TaskReport(self.request(), task.id, status, error=error))
+            return
+        worker.files[task.file.name] = task.file.size_bytes
+        self.delivered.append((self.now_ms, worker.addr, task.file.name))
+        self.send(ev.TaskReport(self.request(), task.id, "done", received=ours, verified=ours))
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def holders(self, name: str) -> list[Addr]:
+        return [addr for addr in self.destinations if name in self.workers[addr].files]
+
+    def says(self, event: str) -> list[ev.Say]:
+        return [said for said in self.said if said.event == event]
+
+
+def files(number: int, size_bytes: int = 100, prefix: str = "F") -> list[File]:
+    """A library of `number` files, `F001.mpg` the most wanted."""
+    return [File(f"{prefix}{i:03}.mpg", i, size_bytes, hits=1000 - i) for i in range(1, number + 1)]
+
+
+OLD = OLD_WORKER
