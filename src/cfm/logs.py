@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import logging
 import os
 import re
@@ -218,6 +217,7 @@ class FileSink(logging.Handler):
         try:
             self._append(line.encode("utf-8", "backslashreplace"), day)
         except OSError as error:
+            self.lost += bool(line)
             self._failed(error)
 
     def _append(self, data: bytes, day: date) -> None:
@@ -231,7 +231,6 @@ class FileSink(logging.Handler):
     def _failed(self, error: OSError) -> None:
         first = self.retry_at_s is None
         self.retry_at_s = self.monotonic() + RETRY_AFTER_S
-        self.lost += 1
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -270,19 +269,21 @@ class FileSink(logging.Handler):
         return file
 
     def _free_name(self) -> Path:
-        for number in itertools.count(1):
-            more = f".{number}" if number > 1 else ""
-            name = self.path.with_name(f"{self.path.stem}-{self.day:%Y%m%d}{more}.log")
-            if not name.exists():
-                return name
-        raise AssertionError("count() has no end")
+        """One number beyond the day's last, so that names sort by age also after old ones went."""
+        number = 1 + max(
+            (number for day, number, _ in self._aside() if day == f"{self.day:%Y%m%d}"), default=0
+        )
+        more = f".{number}" if number > 1 else ""
+        return self.path.with_name(f"{self.path.stem}-{self.day:%Y%m%d}{more}.log")
 
     def _remove_oldest(self) -> None:
-        pattern = re.compile(re.escape(self.path.stem) + r"-(\d{8})(?:\.(\d{1,9}))?\.log")
-        aside = [
-            (found[1], int(found[2] or 1), path)
-            for path in self.path.parent.iterdir()
-            if (found := pattern.fullmatch(path.name))
-        ]
-        for _, _, path in sorted(aside)[: -self.most_files]:
+        for _, _, path in sorted(self._aside())[: -self.most_files]:
             path.unlink(missing_ok=True)
+
+    def _aside(self) -> Iterator[tuple[str, int, Path]]:
+        """Day, number and path of each file that was set aside."""
+        pattern = re.compile(re.escape(self.path.stem) + r"-(\d{8})(?:\.(\d{1,9}))?\.log")
+        for path in self.path.parent.iterdir():
+            found = pattern.fullmatch(path.name)
+            if found:
+                yield found[1], int(found[2] or 1), path

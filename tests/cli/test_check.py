@@ -104,10 +104,8 @@ def test_where_all_is_well_nothing_is_doubted(node: Node, workers: Workers) -> N
     source, destination = workers.start(OURS), workers.start(OURS, host="127.0.0.2")
     report = cfm_report(node.cfm([source], [destination]))
     assert (report.errors, report.doubts, report.exit_code) == ((), (), 0)
-    assert report.notes == (
-        "whoever reaches 127.0.0.1:8080 can change tasks and, by them, what is copied: "
-        "let it listen on a trusted network only",
-    )
+    [note] = report.notes
+    assert note.startswith("whoever reaches 127.0.0.1:8080 can change tasks")
 
 
 def test_what_is_missing_in_the_world_is_doubtful(node: Node) -> None:
@@ -251,23 +249,21 @@ def test_wildcards(address: str, wild: bool) -> None:
 # --- the report ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("check", [check_cfm, check_cfw])
-def test_bad_form_ends_in_2(node: Node, capsys: pytest.CaptureFixture[str], check: type[check_cfm]) -> None:
+def test_bad_form_ends_in_2(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     file = node.write("bad.yml", "log_level: infos\n")
-    assert check(file, json=False) == 2
+    assert check_cfm(file) == 2
     out = capsys.readouterr().out
     assert f"wrong    {file}:1: log_level: `infos` is not a log level; did you mean `info`?\n" in out
-    assert check(file, json=True) == 2
-    assert (
-        json.loads(capsys.readouterr().out)["errors"][0]
-        == {
-            "line": 1,
-            "key": "log_level",
-            "text": "`infos` is not a log level",
-            "remedy": "did you mean `info`?",
-        }
-        or check is check_cfw
-    )
+    assert check_cfm(file, json=True) == 2
+    told = {
+        "line": 1,
+        "key": "log_level",
+        "text": "`infos` is not a log level",
+        "remedy": "did you mean `info`?",
+    }
+    assert json.loads(capsys.readouterr().out)["errors"] == [told]
+    assert check_cfw(file, json=True) == 2
+    assert told in json.loads(capsys.readouterr().out)["errors"]
 
 
 def test_lines_for_people_stay_whole_and_harmless(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,5 +287,5 @@ def test_a_look_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     looks = [Look("hung", tmp_path / "hung", hang), Look("gone", tmp_path / "gone", readable_folder)]
     found = look_at_all(looks, patience_s=0.05)
     (tmp_path / "hung").write_bytes(b"")  # lets the thread end
-    assert [problem.text for problem in found][0] == f"{tmp_path}/hung does not answer"
+    assert found[0].text == f"{tmp_path}/hung does not answer"
     assert [problem.key for problem in found] == ["hung", "gone"]

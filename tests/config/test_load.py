@@ -350,7 +350,7 @@ def test_a_damaged_old_file_is_settings_or_a_refusal(tmp_path: Path, cut: int, p
     settings_or_refusal(tmp_path / "any.yml", whole[:cut] + put + whole[cut + len(put) :])
 
 
-@RELAXED
+@settings(RELAXED, max_examples=25)
 @given(
     value=st.recursive(st.text(max_size=8) | st.integers(), lambda v: st.lists(v, max_size=3), max_leaves=4)
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -520,6 +521,7 @@ def test_an_operator_can_read_the_story(on_disk: SqliteBench) -> None:
 WRITER = """
     import sys
     from pathlib import Path
+    from cfm.errors import StoreFull
     from cfm.model import Addr, File, Status, Task
     from cfm.tasks.sqlite_store import SqliteStore
     from cfm.tasks.store import PutTask
@@ -532,7 +534,10 @@ WRITER = """
         ids = range(number + 1, number + 8)
         group = [Task(n, Status.READY, 1, 1, file, "/a", a, a, 1, "x" * 500) for n in ids]
         number += 7
-        store.commit([PutTask(task) for task in group])
+        try:
+            store.commit([PutTask(task) for task in group])
+        except StoreFull:
+            break
         print(number, flush=True)
 """
 
@@ -563,3 +568,24 @@ def test_every_acknowledged_commit_survives_kill_9(on_disk: SqliteBench) -> None
         assert len(ids) >= acknowledged
         assert len(ids) % 7 == 0
         assert found.epoch == 2 * round_number + 2
+
+
+STRACE = shutil.which("strace")
+
+
+def test_no_commit_is_acknowledged_whose_sync_failed(on_disk: SqliteBench) -> None:
+    """From some fsync on the disk answers EIO: commits fail, and what succeeded before is whole."""
+    if STRACE is None:
+        pytest.skip("needs strace to let fsync fail")
+    inject = "inject=fsync,fdatasync:error=EIO:when=12+"
+    traced = [STRACE, "-f", "-qq", "-o", os.devnull, "-e", "trace=fsync,fdatasync", "-e", inject]
+    script = [sys.executable, "-c", textwrap.dedent(WRITER), str(on_disk.path)]
+    writer = subprocess.run([*traced, *script], capture_output=True, text=True, check=False)
+    if "ptrace" in writer.stderr:
+        pytest.skip("strace may not trace here")
+    assert writer.returncode == 0, writer.stderr
+    acknowledged = [int(line) for line in writer.stdout.split()]
+    assert acknowledged, "it failed before the first commit"
+    found = on_disk.handle().peek()
+    assert [t.id for t in found.tasks[: acknowledged[-1]]] == list(range(1, acknowledged[-1] + 1))
+    assert len(found.tasks) % 7 == 0

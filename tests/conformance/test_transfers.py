@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -54,7 +53,6 @@ class Place:
     """A landing in a folder of the test."""
 
     disk: RealDisk
-    room: bool = True
     temp: str = f"{NAME}.1"
 
     @property
@@ -71,7 +69,7 @@ class Place:
             return folder.open_temp(self.temp, new=False)
 
     def has_room_for(self, size_bytes: int) -> bool:
-        return self.room
+        return size_bytes == len(CONTENT)
 
     @property
     def size_bytes(self) -> int:
@@ -101,7 +99,7 @@ def external(source: FaultySource, folder: Path) -> TransferSettings:
     port = source.addr.rpartition(":")[2]
     program.write_text(DOWNLOADER.format(python=sys.executable, port=port))
     program.chmod(0o755)
-    settings = ExternalSettings(program, re.compile("Successfully"), stall_s=1.0)
+    settings = ExternalSettings(program, re.compile("Successfully"), stall_s=2.5)
     return TransferSettings(BuiltinSettings(), settings)
 
 
@@ -213,5 +211,5 @@ def _open_by_us(path: str) -> bool:
     found = []
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
-            found.append(os.readlink(fd))
+            found.append(str(fd.readlink()))
     return path in found

@@ -28,6 +28,7 @@ from cfm.model import (
     Now,
     OnSan,
     SnapshotFacts,
+    Status,
     Task,
     Transfer,
     Trouble,
@@ -194,7 +195,7 @@ class Node:
             self.after(LATENCY_MS, lambda: self.send(ev.PlanReady(shortlist)))
         elif isinstance(effect, ev.AskSan):
             asked_ms = self.now_ms
-            answers = {name: self._on_san(name) for name in effect.names}
+            answers = {name: self._on_san(name) for name in effect.sizes}
             self.after(LATENCY_MS, lambda: self.send(ev.SanAnswers(asked_ms, answers)))
         else:
             self._ask_worker(effect)
@@ -263,7 +264,7 @@ class Node:
     def _take(self, worker: Worker, task: Task) -> None:
         request = self.request()
         worker.receiving[task.id] = task
-        self.send(ev.TaskReport(request, task.id, "working", bytes_done=0))
+        self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=0))
         if self.replies[request].status != 200:
             del worker.receiving[task.id]
             return
@@ -275,7 +276,7 @@ class Node:
         if worker.up and task.id in worker.receiving:
             request = self.request()
             if worker.features.ours:
-                self.send(ev.TaskReport(request, task.id, "working", bytes_done=moved))
+                self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=moved))
                 if self.replies[request].status != 200:
                     del worker.receiving[task.id]
                     return
@@ -286,12 +287,12 @@ class Node:
             return
         ours = worker.features.ours
         if task.file.name in worker.fails:
-            status, error = ("timeout", "the source sent other bytes") if ours else ("done", "")
+            status, error = (Status.FAILED, "the source sent other bytes") if ours else (Status.DONE, "")
             self.send(ev.TaskReport(self.request(), task.id, status, error=error))
             return
         worker.files[task.file.name] = task.file.size_bytes
         self.delivered.append((self.now_ms, worker.addr, task.file.name))
-        self.send(ev.TaskReport(self.request(), task.id, "done", received=ours, verified=ours))
+        self.send(ev.TaskReport(self.request(), task.id, Status.DONE, received=ours, verified=ours))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────
 

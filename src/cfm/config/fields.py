@@ -66,12 +66,10 @@ def _range(lowest: int, highest: int) -> str:
 
 
 Percent: TypeAlias = Annotated[int, whole("a percentage", 1, 100)]
-PercentOrNone: TypeAlias = Annotated[int, whole("a percentage", 0, 100)]
 Seconds: TypeAlias = Annotated[int, whole("a number of seconds", 1, MOST_SECONDS)]
 SecondsOrNone: TypeAlias = Annotated[int, whole("a number of seconds", 0, MOST_SECONDS)]
 Minutes: TypeAlias = Annotated[int, whole("a number of minutes", 1, 60 * 24 * 366)]
 Count: TypeAlias = Annotated[int, whole("a number", 1, 1_000_000)]
-CountOrNone: TypeAlias = Annotated[int, whole("a number", 0, 1_000_000)]
 Streams: TypeAlias = Annotated[int, whole("a number", 1, 100)]
 BitsPerSecond: TypeAlias = Annotated[int, whole("a number of bits per second", 1, MOST_64_BITS)]
 Bytes: TypeAlias = Annotated[int, whole("a number of bytes", 1, MOST_64_BITS)]

@@ -27,8 +27,7 @@ from cfm.config.sections import (
     section_of,
     why_without_effect,
 )
-from cfm.config.yaml_text import MOST_BYTES, Items, Node, Scalar, read_tree
-from cfm.config.yaml_text import Section as TextSection
+from cfm.config.yaml_text import MOST_BYTES, Branch, Items, Node, Scalar, read_tree
 
 S = TypeVar("S", bound=SettingsFile)
 Loc: TypeAlias = tuple[int | str, ...]
@@ -77,7 +76,7 @@ def _bytes_of(path: Path) -> bytes:
 
 def _plain(node: Node) -> Any:
     """The tree as dictionaries, lists and text; None for what is not set."""
-    if isinstance(node, TextSection):
+    if isinstance(node, Branch):
         return {key: None if _not_set(below) else _plain(below) for key, below in node.nodes.items()}
     if isinstance(node, Items):
         return [_plain(item) for item in node.nodes]
@@ -88,12 +87,12 @@ def _not_set(node: Node) -> bool:
     return isinstance(node, Scalar) and node.not_set
 
 
-def _line_of(tree: TextSection, loc: Loc) -> int:
+def _line_of(tree: Branch, loc: Loc) -> int:
     """The line of a value, or of the key where it has no line of its own: the innermost that exists."""
     node: Node = tree
     line = tree.line
     for step in loc:
-        if isinstance(node, TextSection) and step in node.nodes:
+        if isinstance(node, Branch) and step in node.nodes:
             line, node = node.key_lines[str(step)], node.nodes[str(step)]
         elif isinstance(node, Items) and isinstance(step, int) and step < len(node.nodes):
             node = node.nodes[step]
@@ -103,10 +102,10 @@ def _line_of(tree: TextSection, loc: Loc) -> int:
     return node.line if isinstance(node, Scalar) and node.text else line
 
 
-def _twice(tree: TextSection) -> Iterator[Problem]:
+def _twice(tree: Branch) -> Iterator[Problem]:
     """Servers that are listed twice, or are spelled in two ways: on the wire they would be two."""
     servers = tree.nodes.get("servers")
-    if not isinstance(servers, TextSection):
+    if not isinstance(servers, Branch):
         return
     first: dict[str, Scalar] = {}
     for key in ("sources", "destinations"):
@@ -129,7 +128,7 @@ def _twice(tree: TextSection) -> Iterator[Problem]:
             listed.add(same)
 
 
-def _obsolete(tree: TextSection, model: type[Section]) -> list[str]:
+def _obsolete(tree: Branch, model: type[Section]) -> list[str]:
     """`4: enable_coredump is without effect: …`, in the file's order."""
     notes = []
     for name, field in every_key(model):
@@ -142,7 +141,7 @@ def _obsolete(tree: TextSection, model: type[Section]) -> list[str]:
 
 def _is_there(node: Node, loc: tuple[str, ...]) -> bool:
     for step in loc:
-        if not isinstance(node, TextSection) or step not in node.nodes:
+        if not isinstance(node, Branch) or step not in node.nodes:
             return False
         node = node.nodes[step]
     return True
@@ -151,7 +150,7 @@ def _is_there(node: Node, loc: tuple[str, ...]) -> bool:
 # --- refusals of the model ----------------------------------------------------------------------------
 
 
-def _problem_of(error: ErrorDetails, tree: TextSection, model: type[Section]) -> Problem:
+def _problem_of(error: ErrorDetails, tree: Branch, model: type[Section]) -> Problem:
     loc = error["loc"]
     key = ".".join(shown(str(step)) for step in loc if isinstance(step, str))
     text, remedy = _words(error, model)

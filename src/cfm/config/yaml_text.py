@@ -47,7 +47,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Branch:
     """A mapping, with the line of each key."""
 
     line: int
@@ -55,7 +55,7 @@ class Section:
     key_lines: dict[str, int] = field(default_factory=dict)
 
 
-Node: TypeAlias = Scalar | Items | Section
+Node: TypeAlias = Scalar | Items | Branch
 
 
 class _Mark(Protocol):
@@ -73,7 +73,7 @@ class UnreadableError(Exception):
         self.problem = Problem(line, "", text, remedy)
 
 
-def read_tree(data: bytes) -> tuple[Section | None, list[Problem]]:
+def read_tree(data: bytes) -> tuple[Branch | None, list[Problem]]:
     """The file's settings, or None where its form is broken; and all that is wrong with its YAML."""
     builder = _Builder()
     try:
@@ -106,7 +106,7 @@ def _decoded(data: bytes) -> str:
 class _Open:
     """A section or list whose end has not been read yet."""
 
-    node: Items | Section
+    node: Items | Branch
     path: tuple[str, ...]
     key: Scalar | None = None
     """In a section, the key that waits for its value; empty text where the value is to be dropped."""
@@ -119,7 +119,7 @@ class _Builder:
     """Takes parser events one by one and grows the tree below `root`."""
 
     def __init__(self) -> None:
-        self.root = Section(1)
+        self.root = Branch(1)
         self.problems: list[Problem] = []
         self.documents = 0
         self.stack: list[_Open] = []
@@ -153,7 +153,7 @@ class _Builder:
                 self.open(Items(line))
             case yaml.MappingStartEvent():
                 self.check_properties(event, line)
-                self.open(Section(line))
+                self.open(Branch(line))
             case yaml.CollectionEndEvent():
                 self.stack.pop()
 
@@ -169,7 +169,7 @@ class _Builder:
         if tag is not None:
             self.refuse(line, f"a tag (`{shown(tag)}`)", "write the value without it")
 
-    def open(self, node: Items | Section) -> None:
+    def open(self, node: Items | Branch) -> None:
         if len(self.stack) >= MOST_DEPTH:
             raise UnreadableError(node.line, f"nested deeper than {MOST_DEPTH} levels", "write it flat")
         path = self.stack[-1].path_below() if self.stack else ()
@@ -191,7 +191,7 @@ class _Builder:
             parent.key = None
 
     def place_root(self, node: Node) -> None:
-        if isinstance(node, Section):
+        if isinstance(node, Branch):
             self.root = node
         elif isinstance(node, Items) or not node.not_set:
             raise UnreadableError(node.line, "no settings, but a list or a text", "write `key: value` lines")
@@ -202,7 +202,7 @@ class _Builder:
         self.refuse(node.line, "a key that is not a plain word", "write `key: value`")
         return Scalar("", node.line, plain=False)
 
-    def put(self, section: Section, key: Scalar, node: Node) -> None:
+    def put(self, section: Branch, key: Scalar, node: Node) -> None:
         if key.text in section.nodes:
             first = section.key_lines[key.text]
             dotted = shown(".".join(self.stack[-1].path_below()))

@@ -72,8 +72,6 @@ def _deadline_ms(state: NodeState, task: Task, now: Now, *, reports: bool) -> in
 
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────────────
 
-_MEANING = {"working": Status.WORKING, "done": Status.DONE, "timeout": Status.TIMED_OUT}
-
 
 def report(state: NodeState, event: TaskReport, now: Now) -> None:
     """`PATCH /tasks/{id}`: 404, 409, or 200 and the change."""
@@ -83,19 +81,22 @@ def report(state: NodeState, event: TaskReport, now: Now) -> None:
 
 
 def _apply(state: NodeState, task: Task, event: TaskReport, now: Now) -> int:
-    told = _MEANING.get(event.status)
-    if told is None:
-        return 409
+    """The same status again is a success; the old wire calls every end but `done` a timeout."""
     if is_final(TASK_EDGES, task.status):
-        shown_as = Status.DONE if task.status is Status.DONE else Status.TIMED_OUT
-        return 200 if told is shown_as else 409
-    if told is Status.WORKING:
+        told_done, was_done = event.status is Status.DONE, task.status is Status.DONE
+        return 200 if event.status in _ENDS and told_done == was_done else 409
+    if event.status is Status.WORKING:
         _working(state, task, event, now)
-    elif told is Status.DONE:
+    elif event.status is Status.DONE:
         _done(state, task, event, now)
-    else:
+    elif event.status in _ENDS:
         _failed(state, task, event, now)
+    else:
+        return 409
     return 200
+
+
+_ENDS = (Status.DONE, Status.FAILED, Status.TIMED_OUT)
 
 
 def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
@@ -177,8 +178,7 @@ def _failed(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
         source.busy_until_ms = now.mono_ms + 1000 * min(60, max(1, event.retry_after_s))
         end(state, task, Status.FAILED, event.error or "its source is busy", now, penalty=False)
     else:
-        status = Status.FAILED if event.error else Status.TIMED_OUT
-        end(state, task, status, event.error or "its worker gave up", now, by_worker=True)
+        end(state, task, event.status, event.error or "its worker gave up", now, by_worker=True)
 
 
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -119,6 +119,7 @@ class Core:
         self._handlers[type(event)](event, now)
         self._deadlines(now)
         self._decide(now)
+        self.state.note_sources(now)
         return self.state.out.take()
 
     def next_wakeup_ms(self, now: Now) -> int:
@@ -221,10 +222,10 @@ class Core:
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
         self._planning = False
+        self.state.counts.update(plans=1, plan_ms=event.took_ms)
         self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
         if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
             self.shortlist = event.shortlist
-            self.state.counts["plans"] += 1
         self.state.wants_dispatch = True
 
     def _accepted(self, event: ev.SnapshotAccepted, now: Now) -> None:
@@ -317,7 +318,7 @@ class Core:
     def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
         held = dispatch.held_by_breaker(self.state, self.backlog(), now)
         chosen = {addr: size for addr, size in held.items() if event.server in (None, addr)}
-        self.state.approved_bytes.update({addr: size + size // 10 for addr, size in chosen.items()})
+        self.state.approved_bytes.update(dispatch.approval(chosen))
         for addr, size_bytes in chosen.items():
             self.state.say("breaker released", level="warning", server=addr, up_to_bytes=size_bytes)
         self.state.wants_dispatch = True

@@ -118,7 +118,7 @@ def _ask_for(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) ->
     known = state.san.get(made.file.name)
     max_age_ms = state.rules.confirmation_max_age_ms
     if known is None or now.mono_ms - known.at_ms > max_age_ms or missing is no.SAN_UNKNOWN:
-        state.ask_san([made.file.name], now)
+        state.ask_san([made.file], now)
     if made.kind is not DeleteKind.SURPLUS or made.keeper is None:
         return
     key = (made.file.name, made.keeper)

@@ -7,6 +7,9 @@ Neighbours: `core` calls this; `plan.policies` holds what is worth doing, `plan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from cfm.controller import copying, deleting
 from cfm.controller.state import NodeState
 from cfm.model import Addr, Now
@@ -60,6 +63,17 @@ def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr
         for refused in round_.refused
         if refused.refusal is no.BREAKER and refused.server is not None
     }
+
+
+def preview_release(state: NodeState, backlog: Shortlist, held: Mapping[Addr, int], now: Now) -> Round:
+    """What would follow if the breakers in `held` were let go."""
+    view = state.view(now)
+    return propose(replace(view, approved_bytes={**view.approved_bytes, **approval(held)}), backlog, state)
+
+
+def approval(held: Mapping[Addr, int]) -> dict[Addr, int]:
+    """How much a confirmation lets go: what was shown, and a tenth for what moves meanwhile."""
+    return {addr: size_bytes + size_bytes // 10 for addr, size_bytes in held.items()}
 
 
 def forget_approvals(state: NodeState, now: Now) -> None:

@@ -22,6 +22,7 @@ from cfm.model import (
     Listing,
     SanAnswer,
     SnapshotFacts,
+    Status,
     Task,
     WorkerFeatures,
 )
@@ -175,11 +176,11 @@ class RequestGone:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """`PATCH /tasks/{id}`, its body understood: `status` is one of the old wire's."""
+    """`PATCH /tasks/{id}`, its body understood; a worker of ours says FAILED where it tells an error."""
 
     request: int
     task_id: int
-    status: str
+    status: Status
     bytes_done: int | None = None
     received: bool = False
     verified: bool = False
@@ -241,7 +242,9 @@ class AskCopy:
 
 @dataclass(frozen=True, slots=True)
 class AskSan:
-    names: tuple[str, ...]
+    """Look files up on the SAN: name → the size that it should have."""
+
+    sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cfm.controller.events import AskSan, Effect, Say
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, CopySeen, Failure, Hits, Known, Now, SanAnswer, SnapshotFacts, Task
+from cfm.model import Addr, CopySeen, Failure, File, Hits, Known, Now, SanAnswer, SnapshotFacts, Status, Task
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView, Departure, Reservation, Rules
@@ -93,6 +93,23 @@ class NodeState:
     counts: Counter[str] = field(default_factory=Counter)
     """Deeds since the start, for metrics and the verdict."""
 
+    _sending_since_ms: dict[Addr, int] = field(default_factory=dict)
+    _sent_ms: Counter[Addr] = field(default_factory=Counter)
+
+    def note_sources(self, now: Now) -> None:
+        """Keep the account of how long each source has been sending."""
+        tasks = (t for t in self.tasks.active.values() if t.id not in self.tasks.freed)
+        sending = {task.source for task in tasks if task.status is Status.WORKING}
+        for addr in sending - self._sending_since_ms.keys():
+            self._sending_since_ms[addr] = now.mono_ms
+        for addr in self._sending_since_ms.keys() - sending:
+            self._sent_ms[addr] += now.mono_ms - self._sending_since_ms.pop(addr)
+
+    def source_busy_ms(self, now: Now) -> dict[Addr, int]:
+        """How long each source has been sending since our start."""
+        running = {addr: now.mono_ms - since for addr, since in self._sending_since_ms.items()}
+        return {addr: self._sent_ms[addr] + running.get(addr, 0) for addr in self.config.sources}
+
     def next_id(self, now: Now) -> int:
         """Unique, growing, and the creation time in ns as far as the clock allows."""
         self.last_id = max(self.last_id + 1, now.wall_ms * 1_000_000)
@@ -104,12 +121,12 @@ class NodeState:
         """One line for the log, and for whoever asks later why."""
         self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
 
-    def ask_san(self, names: Sequence[str], now: Now) -> None:
+    def ask_san(self, files: Sequence[File], now: Now) -> None:
         """Look files up on the SAN, unless that is being done already."""
-        new = tuple(name for name in dict.fromkeys(names) if name not in self.san_asked)
-        if new:
-            self.san_asked.update(dict.fromkeys(new, now.mono_ms))
-            self.out.effects.append(AskSan(new))
+        sizes = {file.name: file.size_bytes for file in files if file.name not in self.san_asked}
+        if sizes:
+            self.san_asked.update(dict.fromkeys(sizes, now.mono_ms))
+            self.out.effects.append(AskSan(sizes))
 
     def metadata_age_ms(self, now: Now) -> int:
         """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""

@@ -8,8 +8,9 @@ is a hit for NAME at the server of field 4.  Hits at our server (the one that re
 file *rising* once they reach a threshold; as many at other servers mean that it is *being watched*.
 
 Times are those of the log, whose clock is not ours.  The window ends at the newest event seen, carried
-on by our monotonic clock; the wall clock is believed when we start, and again only after a minute in
-which no line fitted.
+on by our monotonic clock.  The wall clock is believed when we start (what is older than the window, or
+more than a minute ahead, does not count), is carried on by the monotonic one, and is believed again only
+after a minute in which no line fitted: a jump of the wall clock alone changes nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from cfm.model import Hits, Now
 from cfm.names import is_file_name
 
 AHEAD_S = 60
-"""Lines further than this ahead of the window's end do not count."""
+"""Lines further than this ahead of our clock do not count, and do not move the window."""
 DEAF_MS = 60_000
 """After so long without a line that counts, the wall clock is believed again."""
 MAX_ENTRIES = 2_000_000
 """Bound on (second, file) pairs in the window; beyond it the oldest seconds go early."""
 
-_hit = re.compile(rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected.*?file\(([A-Za-z0-9._-]{1,255})\)")
+_hit = re.compile(
+    rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected.*?file\(([A-Za-z0-9._-]{1,255})\)"
+)
 _event = re.compile(rb"0x[0-9a-fA-F]+")
 _times = re.compile(rb"^0x[0-9a-fA-F]+,[^,\n]*,([0-9]{1,12}),", re.MULTILINE)
 
@@ -107,7 +110,7 @@ class HitWindow:
         self._started = started
         self._newest_s, self._newest_at_ms = started.wall_s, started.mono_ms
         self._counted_at_ms = started.mono_ms
-        self._empty = True
+        self._last_s: int | None = None
         self._shift_s = 0
         self._oldest_s = started.wall_s - term_s + 1
         self._seconds: defaultdict[int, Counter[tuple[str, bool]]] = defaultdict(Counter)
@@ -117,9 +120,9 @@ class HitWindow:
         self._hits: Hits | None = Hits()
 
     @property
-    def newest_s(self) -> int | None:
-        """Time of the newest event that counted, by the log's clock."""
-        return None if self._empty else self._newest_s + self._shift_s
+    def last_s(self) -> int | None:
+        """Time of the last event that counted, by the log's clock."""
+        return self._last_s
 
     def oldest_s(self, now: Now) -> int:
         """Events before this do not count any more, by the log's clock."""
@@ -133,9 +136,9 @@ class HitWindow:
             if not self._is_resynced(hit.at_s, now):
                 return Skipped.AHEAD if at_s >= self._oldest_s else None
             at_s = hit.at_s - self._shift_s
-        if self._empty or at_s > self._end_s(now):
-            self._newest_s, self._newest_at_ms, self._empty = at_s, now.mono_ms, False
-        self._counted_at_ms = now.mono_ms
+        if self._last_s is None or at_s > self._end_s(now):
+            self._newest_s, self._newest_at_ms = at_s, now.mono_ms
+        self._last_s, self._counted_at_ms = hit.at_s, now.mono_ms
         self._count(at_s, hit)
         return None
 
@@ -153,8 +156,7 @@ class HitWindow:
 
     def _is_plausible(self, at_s: int, now: Now) -> bool:
         since_start_s = (now.mono_ms - self._started.mono_ms) // 1000
-        latest_s = max(self._end_s(now), self._started.wall_s + since_start_s) + AHEAD_S
-        return self._oldest_s <= at_s <= latest_s
+        return self._oldest_s <= at_s <= self._started.wall_s + since_start_s + AHEAD_S
 
     def _is_resynced(self, at_s: int, now: Now) -> bool:
         """A clock was set, or the machine slept: lines that agree with the wall clock are right again."""

@@ -38,6 +38,7 @@ class FakeDisk:
         self._folders: dict[str, dict[str, _Content]] = {}
         self._folder_mtimes_ns: Counter[str] = Counter()
         self._faults: dict[str, int | None] = {}
+        self._spared: Counter[str] = Counter()
         self._healed = threading.Condition()
         self._ticks = 0
 
@@ -70,9 +71,10 @@ class FakeDisk:
         """The folder is gone, with all that is in it."""
         self._folders.pop(folder, None)
 
-    def hang(self, prefix: str) -> None:
-        """Whatever is asked about paths with this prefix waits until `heal`."""
+    def hang(self, prefix: str, after: int = 0) -> None:
+        """Whatever is asked about paths with this prefix waits until `heal`; so many calls go well before."""
         self._faults[prefix] = None
+        self._spared[prefix] = after
 
     def fail(self, prefix: str, number: int = errno.EIO) -> None:
         self._faults[prefix] = number
@@ -124,10 +126,19 @@ class FakeDisk:
     def _meet_fault(self, path: str) -> None:
         with self._healed:
             self.asked[path] += 1
+            if self._is_spared(path):
+                return
             while (number := self._fault_at(path)) is None:
                 self._healed.wait()
         if number:
             raise OSError(number, os.strerror(number), path)
+
+    def _is_spared(self, path: str) -> bool:
+        prefix = next((prefix for prefix in self._faults if path.startswith(prefix)), None)
+        if prefix is None or not self._spared[prefix]:
+            return False
+        self._spared[prefix] -= 1
+        return True
 
     def _fault_at(self, path: str) -> int | None:
         """0 where all is well, None where it hangs."""

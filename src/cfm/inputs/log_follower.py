@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,10 +61,21 @@ class _Followed:
     seen: Version | None = None
     """The state in which it was last looked into; None before that."""
     offset: int = 0
+    drained: bool = False
+    """The last reading came to the end: there is more only when the file changes."""
     fingerprint: bytes = b""
     """What stood right before `offset`: tells a log that grew from one that was written anew."""
     inside_line: bool = False
-    """`offset` is within a line that is not wanted: what comes before its end is dropped."""
+    """`offset` may be within a line that is not wanted: what comes before its end is dropped."""
+
+    def begin(self, offset: int) -> None:
+        if offset != self.offset or offset == 0:
+            self.inside_line = offset > 0
+            self.offset, self.fingerprint = offset, b""
+
+    def advance(self, read: bytes) -> None:
+        self.offset += len(read)
+        self.fingerprint = (self.fingerprint + read)[-FINGERPRINT_BYTES:]
 
 
 class LogReader:
@@ -111,22 +122,181 @@ class LogReader:
         return hits
 
     def _piece(self, followed: _Followed, oldest_s: int, skipped: Counter[str]) -> bytes | None:
-        """The next whole lines of one log; None where there are none."""
-        if self._disk.version(followed.path) == followed.seen and not self._unread(followed):
+        """The next whole lines of one log, perhaps none of them wanted; None where nothing is new."""
+        if followed.drained and self._disk.version(followed.path) == followed.seen:
             return None
         with self._disk.open(followed.path) as file:
             version = file.version()
             if not _is_grown(followed, version, file):
-                _begin(followed, file, version.size_bytes, oldest_s)
+                log.info(
+                    "reading event log from its window", file=followed.path, size_bytes=version.size_bytes
+                )
+                followed.begin(find_start(file, version.size_bytes, oldest_s))
             elif version.size_bytes - followed.offset > BACKLOG_BYTES:
-                _skip_to(followed, find_start(file, version.size_bytes, oldest_s))
+                followed.begin(max(followed.offset, find_start(file, version.size_bytes, oldest_s)))
             followed.seen = version
             return _next_lines(followed, file, skipped)
 
-    def _unread(self, followed: _Followed) -> bool:
-        """Is a whole piece left from last time?  (Less than that is a torn line, waiting for its end.)"""
-        return followed.seen is not None and followed.seen.size_bytes - followed.offset >= MAX_LINE_BYTES
+
+def newest_logs(names: Iterable[str], wall_s: int) -> list[str]:
+    """The two logs to follow, older first.  Dates that cannot be yet, in any time zone, are mistakes."""
+    tomorrow = datetime.fromtimestamp(wall_s, UTC) + timedelta(days=1)
+    dated = sorted(name for name in names if _log_name.fullmatch(name))
+    possible = [name for name in dated if name <= f"EventLog[{tomorrow:%Y%m%d}].log"]
+    return (possible or dated)[-2:]
 
 
-def newest_logs(names: object, wall_s: int) -> list[str]:
-    raise NotImplementedError
+def find_start(file: OpenFile, size_bytes: int, oldest_s: int) -> int:
+    """An offset before the first event that is wanted, found from the end in growing steps."""
+    step = PIECE_BYTES
+    while (offset := size_bytes - step) > 0:
+        newest_s = max(times_in(file.read_at(offset, PROBE_BYTES)), default=oldest_s)
+        if newest_s < oldest_s:
+            return offset
+        step *= 2
+    return 0
+
+
+def _is_grown(followed: _Followed, version: Version, file: OpenFile) -> bool:
+    """Is this what was read before, perhaps with more behind it?  (A copy of it will do.)"""
+    before = followed.fingerprint
+    return (
+        followed.seen is not None
+        and version.size_bytes >= followed.offset
+        and file.read_at(followed.offset - len(before), len(before)) == before
+    )
+
+
+def _next_lines(followed: _Followed, file: OpenFile, skipped: Counter[str]) -> bytes | None:
+    piece = file.read_at(followed.offset, PIECE_BYTES)
+    followed.drained = len(piece) < PIECE_BYTES
+    start = piece.find(b"\n") + 1 if followed.inside_line else 0
+    end = piece.rfind(b"\n") + 1
+    if end:
+        followed.inside_line = False
+        followed.advance(piece[:end])
+        return piece[start:end]
+    if len(piece) > MAX_LINE_BYTES:  # no line is as long as that: give it up, up to where it ends
+        skipped[Skipped.TOO_LONG] += not followed.inside_line
+        followed.inside_line = True
+    if followed.inside_line:
+        followed.advance(piece)
+    return None if followed.drained else b""
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How well the event log is followed."""
+
+    files: tuple[str, ...] = ()
+    last_s: int | None = None
+    """Time of the last event that counted, by the log's clock."""
+    lag_s: int | None = None
+    """How far that is behind our wall clock: silence, a lag, or another clock."""
+    behind_bytes: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    trouble: str | None = None
+
+
+class LogFollower:
+    """Keeps the window up to date for as long as `run` runs.
+
+    `on_hits` is called on the event loop whenever the window says something else than before.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        our_ip: str,
+        *,
+        term_s: int,
+        base: int,
+        clock: Callable[[], Now],
+        on_hits: Callable[[Hits], None],
+        disk: Disk | None = None,
+        poll_s: float = POLL_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._folder = folder
+        self._reader = LogReader(str(folder), our_ip, disk or RealDisk())
+        self._window = HitWindow(term_s, base, clock())
+        self._clock, self._on_hits = clock, on_hits
+        self._poll_s, self._patience_s = poll_s, patience_s
+        self._threads = DaemonThreads("event-log", 1)
+        self._reading: asyncio.Task[Batch] | None = None
+        self._last = Batch()
+        self._skipped: Counter[str] = Counter()
+        self._told = Hits()
+
+    def status(self) -> LogStatus:
+        last_s = self._window.last_s
+        lag_s = None if last_s is None else self._clock().wall_s - last_s
+        last = self._last
+        return LogStatus(last.files, last_s, lag_s, last.behind_bytes, dict(self._skipped), last.trouble)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                if not await self.look():
+                    await asyncio.sleep(self._poll_s)
+        finally:
+            if self._reading:
+                self._reading.cancel()
+            self._threads.close()
+
+    async def look(self) -> bool:
+        """Reads one piece and says whether there is more.  Hits also grow old where nothing is read."""
+        batch = await self._next_batch()
+        now = self._clock()
+        self._skipped.update(batch.skipped)
+        self._skipped.update(skip for hit in batch.hits if (skip := self._window.add(hit, now)))
+        self._note(batch)
+        hits = self._window.hits(now)
+        if hits != self._told:
+            self._told = hits
+            self._on_hits(hits)
+        return batch.more
+
+    async def _next_batch(self) -> Batch:
+        """A reading that does not answer goes on being waited for: what it brings is not read again."""
+        if self._reading is None:
+            now = self._clock()
+            oldest_s = self._window.oldest_s(now)
+            self._reading = asyncio.create_task(
+                self._threads.call(None, lambda: self._reader.read_some(oldest_s, now.wall_s))
+            )
+        done, _ = await asyncio.wait((self._reading,), timeout=self._patience_s)
+        if not done:
+            return self._troubled(f"{self._folder} does not answer")
+        reading, self._reading = self._reading, None
+        try:
+            return reading.result()
+        except OSError as error:
+            return self._troubled(f"{self._folder} cannot be read: {error.strerror}")
+
+    def _troubled(self, trouble: str) -> Batch:
+        return Batch(files=self._last.files, behind_bytes=self._last.behind_bytes, trouble=trouble)
+
+    def _note(self, batch: Batch) -> None:
+        if batch.trouble != self._last.trouble:
+            log.warning("event log", folder=str(self._folder), trouble=batch.trouble or "over")
+        self._last = batch
+
+
+def replay(
+    folder: Path, our_ip: str, *, term_s: int, base: int, now: Now, disk: Disk | None = None
+) -> tuple[Hits, LogStatus]:
+    """What the window says at `now`, from the logs as they are: for one look without following."""
+    reader, window = LogReader(str(folder), our_ip, disk or RealDisk()), HitWindow(term_s, base, now)
+    skipped: Counter[str] = Counter()
+    try:
+        while (batch := reader.read_some(window.oldest_s(now), now.wall_s)).more:
+            skipped.update(batch.skipped)
+            skipped.update(skip for hit in batch.hits if (skip := window.add(hit, now)))
+    except OSError as error:
+        return Hits(), LogStatus(trouble=f"{folder} cannot be read: {error.strerror}")
+    last_s = window.last_s
+    lag_s = None if last_s is None else now.wall_s - last_s
+    status = LogStatus(batch.files, last_s, lag_s, batch.behind_bytes, dict(skipped), batch.trouble)
+    return window.hits(now), status

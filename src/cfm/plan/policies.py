@@ -66,7 +66,7 @@ class Round:
     refused: list[Refused] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(action, reason) → how often."""
-    ask_san: list[str] = field(default_factory=list)
+    ask_san: list[File] = field(default_factory=list)
     """Files that only wait for a look at the SAN."""
     done: list[Proposal] = field(default_factory=list)
     """What the kernel let through, in order."""
@@ -111,7 +111,7 @@ def copies(round_: Round) -> Iterator[Copy]:
             round_.unplaced.append(file)
         if outcome is no.SAN_UNKNOWN and looks and round_.san_answers(file):
             looks -= 1
-            round_.ask_san.append(file.name)
+            round_.ask_san.append(file)
         if outcome is None and sources:
             outcome = _place(round_, file, sources)
         if isinstance(outcome, Copy):
@@ -130,7 +130,7 @@ def _look_ahead(round_: Round) -> None:
         if round_.kernel.refuse_file(round_.view, round_.ledger, file) is no.SAN_UNKNOWN:
             asked = round_.view.san.get(file.name)
             if asked is None or round_.view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
-                round_.ask_san.append(file.name)
+                round_.ask_san.append(file)
         if len(round_.ask_san) >= LOOKAHEAD:
             return
 
@@ -213,7 +213,7 @@ def room(round_: Round) -> Iterator[Delete]:
             continue
         if round_.kernel.refuse_file(round_.view, round_.ledger, file) is not None:
             if round_.san_answers(file):
-                round_.ask_san.append(file.name)
+                round_.ask_san.append(file)
             continue
         free_sources -= 1
         round_.ledger.book_room(file, found[0].server)

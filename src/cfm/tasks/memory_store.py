@@ -28,7 +28,6 @@ from cfm.tasks.store import (
     Recovered,
     SupersededError,
     highest_id,
-    wall_clock_s,
 )
 
 
@@ -46,9 +45,12 @@ class MemoryDisk:
 
 
 class MemoryStore:
-    """A `TaskStore` on a `MemoryDisk`.  While `trouble` says why, no commit succeeds."""
+    """A `TaskStore` on a `MemoryDisk`.  While `trouble` says why, no commit succeeds.
 
-    def __init__(self, disk: MemoryDisk | None = None, wall_s: Callable[[], int] = wall_clock_s) -> None:
+    Its clock is the caller's; without one, time stands still, and all that ended has ended just now.
+    """
+
+    def __init__(self, disk: MemoryDisk | None = None, wall_s: Callable[[], int] = lambda: 0) -> None:
         self.disk = MemoryDisk() if disk is None else disk
         self.trouble: str | None = None
         self.commits = 0

@@ -14,6 +14,7 @@ import os
 import socket
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -37,7 +38,6 @@ from cfm.tasks.store import (
     Recovered,
     SupersededError,
     highest_id,
-    wall_clock_s,
 )
 
 BUSY_TIMEOUT_S = 5.0
@@ -57,6 +57,11 @@ _MAY_PASS = frozenset(
 
 _UNFINISHED_TASKS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_TASKS))
 _UNFINISHED_ORDERS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_ORDERS))
+
+
+def wall_clock_s() -> int:
+    """Unix seconds now."""
+    return int(time.time())
 
 
 class SqliteStore:

@@ -9,7 +9,6 @@ on disk, `tasks.memory_store` keeps it for tests and the simulator, and both pas
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -138,8 +137,3 @@ def _id_of(change: Change) -> int:
             return order.id
         case DropTask() | PutArrival() | DropArrival():
             return 0
-
-
-def wall_clock_s() -> int:
-    """Unix seconds now: what a store measures the age of ended things with."""
-    return int(time.time())

@@ -103,7 +103,7 @@ class FaultySource:
         try:
             while (request := await _read_request(reader)) is not None:
                 self.requests.append(request)
-                await self._answer(request, writer)
+                await self._answer(request, reader, writer)
         except (ConnectionError, asyncio.CancelledError, EOFError):
             pass  # the other side went, or we are closed
         finally:
@@ -111,14 +111,16 @@ class FaultySource:
             self.ended.set()
             writer.transport.abort()
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if request.method == "HEAD":
             await self._head(writer)
             return
         match self.fault:
             case Fault.SILENT:
                 self.streaming.set()
-                await asyncio.Event().wait()
+                await _until_gone(reader)
             case Fault.REDIRECT:
                 _say(writer, "302 Found", f"Location: http://{self.addr}/elsewhere", "Content-Length: 0")
             case Fault.BUSY:
@@ -132,7 +134,7 @@ class FaultySource:
                 await self._send(writer, self.content)
                 raise EOFError
             case _:
-                await self._body(request, writer)
+                await self._body(request, reader, writer)
         await writer.drain()
 
     async def _head(self, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +150,9 @@ class FaultySource:
         while True:
             await self._send(writer, b"10000\r\n" + bytes(65_536) + b"\r\n")
 
-    async def _body(self, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def _body(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         content, first = self._content(), self._first(request)
         status, fields = "200 OK", []
         if first:
@@ -158,15 +162,15 @@ class FaultySource:
         if self.fault is Fault.GZIP:
             fields.append("Content-Encoding: gzip")
         _say(writer, status, f"Content-Length: {len(content) - first}", f"ETag: {self.etag}", *fields)
-        await self._stream(writer, content[first:])
+        await self._stream(reader, writer, content[first:])
 
-    async def _stream(self, writer: asyncio.StreamWriter, body: bytes) -> None:
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
         half = len(body) // 2
         await self._send(writer, body[:half])
         self.streaming.set()
         match self.fault:
             case Fault.STALL:
-                await asyncio.Event().wait()
+                await _until_gone(reader)
             case Fault.TRICKLE:
                 for place in range(half, len(body)):
                     await self._send(writer, body[place : place + 1])
@@ -211,6 +215,12 @@ class FaultySource:
 
 def _say(writer: asyncio.StreamWriter, status: str, *fields: str) -> None:
     writer.write("\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode())
+
+
+async def _until_gone(reader: asyncio.StreamReader) -> None:
+    """Say nothing until the other side has had enough."""
+    await reader.read()
+    raise EOFError
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request | None:

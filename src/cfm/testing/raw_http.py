@@ -83,30 +83,32 @@ class ScriptedServer:
     heads: list[bytes] = field(default_factory=list)
     """The head of every request, as it came."""
     connections: int = 0
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _open: dict[asyncio.StreamWriter, asyncio.Task[None]] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
-        try:
-            await self._converse(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is gone
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        conversation = asyncio.ensure_future(self._converse(reader, writer))
+        self._open[writer] = conversation
+        await asyncio.wait([conversation])
+        del self._open[writer]
+        writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.heads.append(head)
-            if not await self.script(head, writer):
-                return
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # the client is gone
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head)
+                if not await self.script(head, writer):
+                    return
 
-    def drop_all(self) -> None:
+    async def drop_all(self) -> None:
         """Close every open connection, without a word."""
-        for writer in self._writers:
+        conversations = set(self._open.values())
+        for writer, conversation in self._open.items():
+            conversation.cancel()
             writer.transport.abort()
+        if conversations:
+            await asyncio.wait(conversations)
 
 
 @contextlib.asynccontextmanager
@@ -119,7 +121,7 @@ async def scripted(script: Script, host: str = "127.0.0.1") -> AsyncIterator[Scr
         yield server
     finally:
         listener.close()
-        server.drop_all()
+        await server.drop_all()
         await listener.wait_closed()
 
 

@@ -48,7 +48,7 @@ def refusal(path: str, refused: RefusedError) -> web.Response:
 
 
 def empty(status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
-    """No body at all, and no content type that would speak of one."""
+    """A status, and a body of no bytes."""
     return web.Response(status=status, headers=dict(headers))
 
 

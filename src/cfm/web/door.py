@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
-from cfm.web.limits import Limits
+from cfm.web.limits import Limits, connections_that_fit
 
 
 class Phase(enum.Enum):
@@ -39,6 +39,7 @@ class Door:
         self.limits = limits
         self.turned_away = 0
         """Connections closed because there were too many, or because they brought no request in time."""
+        self._most = connections_that_fit(limits.connections)
         self._loop = asyncio.get_running_loop()
         self._by_address: dict[str, dict[Guard, None]] = {}
         self._heads: dict[Guard, float] = {}  # since when; in that order
@@ -58,7 +59,7 @@ class Door:
         neighbours = self._by_address.get(guard.address, {})
         if len(neighbours) >= self.limits.connections_per_address and not self._turn_away(neighbours):
             return False
-        if self._count >= self.limits.connections and not self._turn_away(self._heads, self._idle):
+        if self._count >= self._most and not self._turn_away(self._heads, self._idle):
             return False
         self._by_address.setdefault(guard.address, {})[guard] = None
         self._count += 1

@@ -28,6 +28,8 @@ class Handler(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to bytes that are no request; `gate` has dealt with everything later."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client is gone, or was cut: nobody to answer, nothing to tell
         if request.writer.output_size > 0:
             raise ConnectionResetError("an answer is under way")
         self.log_exception("malformed request from %s: %s", request.remote, message, exc_info=exc)
@@ -38,7 +40,7 @@ class Handler(web.RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:
         error = kw.get("exc_info")
         text = ascii(args[0] % args[1:] if args else "")[1:200]
-        if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             log.info("malformed request", what=text)
         else:
             log.error("connection failed", what=text, exc_info=error)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-MOST_CONNECTIONS: Final = 2048
-
-
-def connections_that_fit() -> int:
-    """Half of the file descriptors that the process may open: the other half is for its own work."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, max(64, soft // 2))
+_FILES_WANTED: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +30,24 @@ class Limits:
     head_line_bytes: int = 8190
     head_lines: int = 64
     body_bytes: int = 64 * 1024
-    connections_per_address: int = 256
+    connections_per_address: int = 1024
     """A whole node may stand behind one address (a demo, a proxy), with two connections a server."""
-    connections: int = field(default_factory=connections_that_fit)
+    connections: int = 2048
+    """In all; fewer where the process may not open so many files."""
     stop_s: float = 4.0
     """Until everything has ended after `stop`; handlers that go on longer are cancelled before."""
+
+
+def allow_many_files() -> None:
+    """Raise this process's own limit of open files as far as is wanted and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # forbidden: then there are fewer connections
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def connections_that_fit(most: int) -> int:
+    """At most half of the files that the process may open: the other half is for its own work."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)

@@ -24,12 +24,14 @@ from cfm.web.answers import PROGRAM, add_common_headers
 from cfm.web.door import Door
 from cfm.web.gate import Gate
 from cfm.web.handler import Handler
-from cfm.web.limits import Limits
+from cfm.web.limits import Limits, allow_many_files
 
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 """`request.app[STOPPING]` is set when the server is about to stop: held requests should then answer."""
 
 _BACKLOG: Final = 1024
+_AT_ONCE: Final = 16
+"""How many new connections are taken between two looks at the others: a flood must not hold them up."""
 _LINGER_S: Final = 2.0
 """How long the rest of a refused body is read, so that the client gets to see the refusal."""
 
@@ -61,6 +63,7 @@ class WebServer:
         which clients know the server.
         """
         check_parser()
+        allow_many_files()
         self._app = app
         self._wanted_addr = addr
         self._limits = limits or Limits()
@@ -118,7 +121,8 @@ class WebServer:
         make_handler = partial(Handler, runner.server, loop=loop, **self._handler_options())
         self._door = Door(make_handler, self._limits)
         for sock in sockets:
-            self._listeners.append(await loop.create_server(self._door, sock=sock, backlog=_BACKLOG))
+            self._listeners.append(await loop.create_server(self._door, sock=sock, backlog=_AT_ONCE))
+            sock.listen(_BACKLOG)  # the kernel's queue; asyncio takes from it as many as it was told
 
     def _handler_options(self) -> dict[str, Any]:
         limits = self._limits

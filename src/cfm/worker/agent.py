@@ -47,11 +47,10 @@ from cfm.worker.download_events import (
     TransferEnded,
 )
 from cfm.worker.downloads import DownloadBook
-from cfm.worker.link import CfmLink, Hearing
 from cfm.worker.offers import Neighbourhood, failure
 from cfm.worker.shelf import DeclinedError, Receipt, Shelf
 from cfm.worker.state import WorkerState
-from cfm.worker.transfers import TransferSettings, make_transfer
+from cfm.worker.transfers import TransferSettings
 from cfm.worker.transfers.builtin import BuiltinSettings
 from cfm.worker.transfers.contract import Job, Received, Transfer, TransferError
 from cfm.worker.transfers.external import ExternalSettings
@@ -111,15 +110,6 @@ def make_book(settings: CfwSettings) -> DownloadBook:
     )
 
 
-async def run_downloads(
-    settings: CfwSettings, shelf: Shelf, state: WorkerState, hearing: Hearing, boot_id: str
-) -> None:
-    """Fetch what cfm asks for, until cancelled: the whole of it, from the settings."""
-    transfer = make_transfer(transfer_settings(settings))
-    async with CfmLink(neighbourhood(settings), hearing, boot_id) as link:
-        await DownloadAgent(make_book(settings), link, transfer, shelf, state).run()
-
-
 class DownloadAgent:
     """See the module's text.  `run` ends when it is cancelled, with everything stopped and put away."""
 
@@ -147,6 +137,7 @@ class DownloadAgent:
 
     async def run(self) -> None:
         try:
+            self._transfer.prepare()
             await self._clean()
             memory = await self._state.recall()
             await self._act(Restarted(memory.held))
@@ -237,6 +228,7 @@ class DownloadAgent:
         self._events.put_nowait(ReportAnswered(offer.id, report, status, sent_ms))
 
     def _stop(self, instruction: StopTransfer) -> None:
+        self.counts.stopped += 1
         log.info("stopping a transfer", task=instruction.offer.id, why=instruction.why)
         self._transfers[instruction.offer.id].cancel()
 
@@ -253,6 +245,7 @@ class DownloadAgent:
             self._events.put_nowait(TransferEnded(offer.id, failed=failure("stopped")))
         elif error is None:
             received = transfer.result()
+            self.counts.received_bytes += received.size_bytes
             verified = received.digest is not None
             self._events.put_nowait(TransferEnded(offer.id, received.size_bytes, verified))
         else:
@@ -328,7 +321,6 @@ class DownloadAgent:
         facts = {"task": offer.id, "file": offer.file_name, "source": offer.source, "rank": offer.rank}
         if not final.error:
             self.counts.done += 1
-            self.counts.received_bytes += offer.size_bytes or 0
             log.info("received file", size_bytes=offer.size_bytes, **facts)
         else:
             self.counts.failed += 1

@@ -1,7 +1,8 @@
 """All that a worker answers: the old endpoints in their exact form, and the new ones beside them.
 
-A handler reads the request, asks `obedience` whether an order counts, lets the shelf do its work in a thread,
-and turns what came of it into a status.  `web` has looked at each request before; `content` answers for files.
+A handler reads the request, asks `obedience` whether an order counts, lets the shelf do its work in a
+thread, and turns what came of it into a status.  `web` has looked at each request before; `content` answers
+for files.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from cfm import __version__, wire
 from cfm.errors import StateError
@@ -73,7 +75,7 @@ class Api:
     """How many copies are being received now."""
 
     def application(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[web.middleware(self._hear_epoch)])
         app.on_response_prepare.append(_add_version)
         app.router.add_get("/hb", self.hb)
         app.router.add_get("/files", self.files)
@@ -193,6 +195,15 @@ class Api:
 
     # ---
 
+    async def _hear_epoch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A higher epoch of our controller counts from the first request that tells it.  A heartbeat does
+        not wait for our state to be written."""
+        if wire.EPOCH in request.headers and request.path != "/hb":
+            claim, binding = _claim(request), self.authority.binding
+            if claim and binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
+                await _remembered(self.authority.order(claim))
+        return await handler(request)
+
     async def _raise_fence(self, request: web.Request) -> None:
         fence = _number(request, wire.FENCE)
         if fence is not None:
@@ -204,7 +215,7 @@ class Api:
         try:
             return await self.disk.run(DISK_S, work)
         except OSError as error:
-            log.error(trouble, why=str(error))
+            log.error(trouble, why=str(error))  # noqa: TRY400 - the text says it all
             raise RefusedError(500, f"{trouble}: {error}") from error
 
     def _identity(self, disk_id: str) -> dict[str, str]:
@@ -252,7 +263,7 @@ async def _remembered(change: Awaitable[R]) -> R:
     try:
         return await change
     except StateError as error:
-        log.error("cannot remember whom to obey", why=str(error))
+        log.error("cannot remember whom to obey", why=str(error))  # noqa: TRY400 - as above
         raise RefusedError(500, str(error)) from error
 
 

@@ -86,7 +86,7 @@ class Content:
             stream = await self._streams.open(task)
         except BusyError:
             self._counter.stream_ended("busy")
-            retry = {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
             raise RefusedError(503, "as many streams as may be are being served", retry) from None
         except EndedError:
             raise RefusedError(409, "that task was ended") from None

@@ -225,7 +225,8 @@ def release(settings: CfwSettings) -> str:
     try:
         was = _release_running(settings)
     except ConnectionRefusedError:
-        was = asyncio.run(_release_stopped(settings.state.path))
+        path = settings.state.path
+        was = asyncio.run(_release_stopped(path)) if path.exists() else None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise CfmError(f"{settings.listen_addr} does not answer as a worker does: {error}") from error
     if was is None:
@@ -250,8 +251,6 @@ def _release_running(settings: CfwSettings) -> Binding | None:
 
 
 async def _release_stopped(path: Path) -> Binding | None:
-    if not path.exists():
-        return None
     state = await SqliteState.open(path)
     try:
         was = (await state.recall()).binding

@@ -193,7 +193,7 @@ class Shelf:
         with self._opened() as folder:
             temps = folder.temps()
             usage = self._usage(folder, temps)
-        pending = self._pending_bytes({temp.name: temp.held_bytes for temp in temps})
+        pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
         return fits(usage.used_bytes + pending, usage.avail_bytes - pending, size_bytes, self.limit_percent)
 
     def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> Deletion:
@@ -328,15 +328,18 @@ class Shelf:
         )
 
     def _usage(self, folder: Folder, temps: list[Entry]) -> Usage:
+        arriving = sum(map(self._taken, temps))
         if self._quota_bytes is None:
             space = folder.space()
-            arriving = sum(temp.held_bytes for temp in temps)
         else:
-            arriving = sum(temp.size_bytes for temp in temps)
             space = quota_space(self._quota_bytes, _visible_bytes(folder) + arriving)
         if space.total_bytes <= 0 or not 0 <= space.avail_bytes <= space.free_bytes <= space.total_bytes:
             raise OSError(errno.EIO, "the file system's figures make no sense")
         return Usage(space.total_bytes, space.free_bytes, space.avail_bytes, arriving, self._seen_id)
+
+    def _taken(self, entry: Entry) -> int:
+        """What a file takes away: a quota counts sizes, a disk counts blocks."""
+        return entry.held_bytes if self._quota_bytes is None else entry.size_bytes
 
     def _pending_bytes(self, held: dict[str, int]) -> int:
         """What is still to be written of all that is being received."""

@@ -55,7 +55,7 @@ class BuiltinSettings:
     loopback_ok: bool = False
     """Whether sources on the loopback are of this node (a demo, a test)."""
     connect_timeout_s: float = 5.0
-    stall_s: int = 30
+    stall_s: float = 30.0
     """After so long below `stall_bytes_per_s` the transfer is given up."""
     stall_bytes_per_s: int = 1024
     digest_timeout_s: int = 600
@@ -70,6 +70,9 @@ class BuiltinTransfer:
     def __init__(self, settings: BuiltinSettings) -> None:
         self._settings = settings
         self._pool = Pool("transfer", settings.threads)
+
+    def prepare(self) -> None:
+        """Nothing: a thread is there at once."""
 
     async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
         download = _Download(job, landing, _InLoop(watch), self._settings)
@@ -165,8 +168,8 @@ class _Download:
         judge = _Judge(lambda head: self._begin(head, file))
         with self._curl(judge) as curl:
             curl.setopt(pycurl.WRITEFUNCTION, lambda data: self._write(judge, file, data))
-            curl.setopt(pycurl.LOW_SPEED_LIMIT, self._stall_bytes_per_s())
-            curl.setopt(pycurl.LOW_SPEED_TIME, self._settings.stall_s)
+            pace = _Pace(self._stall_bytes_per_s() * self._settings.stall_s, self._settings.stall_s)
+            curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_counts: self._look(judge, pace))
             curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, self._most_bytes_per_s())
             self._perform(curl, judge)
         if self._have != self._total:
@@ -175,7 +178,7 @@ class _Download:
     def _begin(self, head: Head, file: TempFile) -> None:
         """Judge what the source answers, before its first byte is written."""
         answer = judge_content(head, have=self._have, etag=self._etag, size_bytes=self._total)
-        if answer is Restart.NEEDED:
+        if answer is Restart.NEEDED and self._have:
             self._have, self._hash = 0, xxh3_128()
             file.truncate(0)
         if self._total is None:
@@ -202,6 +205,12 @@ class _Download:
         self._hash.update(data)
         self._have += len(data)
         self._watch.moved(self._have)
+
+    def _look(self, judge: _Judge, pace: _Pace) -> int:
+        """libcurl's callback, once a second at least; anything but 0 makes it give up."""
+        if judge.trouble is None and pace.stalled(self._have, time.monotonic()):
+            judge.trouble = TransferError(f"stalled at {self._have} bytes")
+        return int(self._stopped.is_set() or judge.trouble is not None)
 
     def _verify(self) -> None:
         """The source's checksum against that of the bytes written; the source is free meanwhile."""
@@ -293,6 +302,21 @@ class _Download:
         if self._stopped.is_set():
             return refused
         return self._socket
+
+
+class _Pace:
+    """Stalled is what brings less than `least_bytes` in `window_s`.  (libcurl's own check looks at an
+    average of its, and notices seconds later.)"""
+
+    def __init__(self, least_bytes: float, window_s: float) -> None:
+        self._least_bytes = least_bytes
+        self._window_s = window_s
+        self._from: tuple[int, float] | None = None
+
+    def stalled(self, have_bytes: int, now_s: float) -> bool:
+        if self._from is None or have_bytes - self._from[0] >= self._least_bytes:
+            self._from = (have_bytes, now_s)
+        return now_s - self._from[1] >= self._window_s
 
 
 class _Judge:

@@ -75,6 +75,9 @@ class Watch(Protocol):
 
 
 class Transfer(Protocol):
+    def prepare(self) -> None:
+        """Make ready what takes its time, so that the next `fetch` begins at once."""
+
     async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
         """Bring the file, or raise `TransferError`.  When it returns, raises, or was cancelled, nothing of
         it is running any more."""

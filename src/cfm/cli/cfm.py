@@ -1,0 +1,160 @@
+"""`cfm`: the controller's command line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
+from cfm.cli.demo import demo
+from cfm.config import load_cfm
+from cfm.errors import CfmError
+from cfm.logs import setup_logging
+from cfm.model import Addr
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+DEFAULT = Path("cfm.yml")
+LocalAddr = Annotated[str, typer.Option("--addr", help="HOST:PORT of a running cfm; else as -c says.")]
+
+
+@app.callback()
+def _top(version: Version = False) -> None:
+    """The controller of a video-on-demand node: keeps the most wanted files on the servers' fast disks."""
+
+
+@app.command()
+def run(config: SettingsPath = DEFAULT) -> None:
+    """Run the controller in the foreground; prints `listening on ADDR` when it serves.
+
+    SIGTERM or SIGINT stops it cleanly; SIGHUP reads limits, brakes and prefixes again.
+    """
+    from cfm.controller import program
+
+    settings = settings_from(config, load_cfm)
+    setup_logging(settings.log_level, settings.log_dir, "cfm")
+    run_daemon(lambda: program.run(settings))
+
+
+@app.command()
+def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
+    """Read the settings and say what is wrong (exit 2) or doubtful (exit 0)."""
+    from cfm.cli.check import check_cfm
+
+    raise typer.Exit(check_cfm(config, json=json))
+
+
+@app.command()
+def plan(
+    config: SettingsPath = DEFAULT,
+    json: AsJson = False,
+    now: Annotated[
+        int | None, typer.Option("--now", help="Unix time to take for now: old logs can be replayed.")
+    ] = None,
+) -> None:
+    """Look at the world once and show what would be done, and why; do nothing.
+
+    Needs no lock, and works beside a running cfm.
+    """
+    from cfm.cli.render import plan_view
+    from cfm.controller import once
+
+    settings = settings_from(config, load_cfm)
+    setup_logging("error", None, "cfm")
+    found = asyncio.run(once.plan(settings, now))
+    if json:
+        print_json(found)
+    else:
+        Console().print(plan_view(found))
+
+
+@app.command()
+def status(
+    config: SettingsPath = DEFAULT,
+    addr: LocalAddr = "",
+    json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the view up to date until Ctrl-C.")] = False,
+) -> None:
+    """Show a running cfm: verdict, servers, transfers, disks, backlog."""
+    from cfm.cli.render import status_view
+    from cfm.cli.watching import watch_status
+
+    where = _where(config, addr)
+    try:
+        found = ask(where, "GET", "/api/v1/status")
+        if json:
+            print_json(found)
+        elif watch:
+            watch_status(where)
+        else:
+            Console().print(status_view(found, []))
+    except CfmError as error:
+        fail(error)
+
+
+@app.command()
+def why(
+    file: Annotated[str, typer.Argument(help="The file's name.")],
+    config: SettingsPath = DEFAULT,
+    addr: LocalAddr = "",
+    json: AsJson = False,
+) -> None:
+    """Tell everything about a file, and why it is or is not copied or deleted, server by server."""
+    from cfm.cli.render import why_view
+
+    try:
+        found = ask(_where(config, addr), "GET", f"/api/v1/files/{quote(file, safe='')}")
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        Console().print(why_view(found))
+
+
+@app.command()
+def confirm(
+    server: Annotated[str | None, typer.Argument(help="HOST:PORT as in cfm.yml; else all.")] = None,
+    config: SettingsPath = DEFAULT,
+    addr: LocalAddr = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Let a held breaker go once, after showing what it would delete."""
+    from cfm.cli.render import confirm_view
+
+    where = _where(config, addr)
+    path = f"/api/v1/confirm/{server}" if server else "/api/v1/confirm"
+    try:
+        held = ask(where, "GET", path)
+        if not json:
+            Console().print(confirm_view(held))
+        if not (yes or json) and not typer.confirm("Let this go?"):
+            raise typer.Exit(1)
+        released = ask(where, "POST", path)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json({**released, "would_delete": held["would_delete"]})
+    else:
+        Console().print("released; the deletes follow at the set pace")
+
+
+app.command()(demo)
+
+
+def _where(config: Path, addr: str) -> Addr:
+    """The address of the running cfm: as told, or as its settings say."""
+    return Addr(addr) if addr else settings_from(config, load_cfm).listen_addr
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""`cfw`: the worker's command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from cfm.cli.common import AsJson, SettingsPath, Version, fail, run_daemon, settings_from
+from cfm.config import load_cfw
+from cfm.errors import CfmError
+from cfm.logs import setup_logging
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+DEFAULT = Path("cfw.yml")
+
+
+@app.callback()
+def _top(version: Version = False) -> None:
+    """The worker of a video server: serves its file list, deletes and downloads on a controller's order."""
+
+
+@app.command()
+def run(config: SettingsPath = DEFAULT) -> None:
+    """Run the worker in the foreground; prints `listening on ADDR` when it serves.
+
+    SIGTERM or SIGINT stops it cleanly; SIGHUP reads storage_usage_limit_percent again.
+    """
+    from cfm.worker import program
+
+    settings = settings_from(config, load_cfw)
+    setup_logging(settings.log_level, settings.log_dir, "cfw")
+    run_daemon(lambda: program.run(settings))
+
+
+@app.command()
+def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
+    """Read the settings and say what is wrong (exit 2) or doubtful (exit 0)."""
+    from cfm.cli.check import check_cfw
+
+    raise typer.Exit(check_cfw(config, json=json))
+
+
+@app.command()
+def release(config: SettingsPath = DEFAULT) -> None:
+    """Free this worker from its controller, so that it may belong to another one."""
+    from cfm.worker import program
+
+    settings = settings_from(config, load_cfw)
+    setup_logging("error", None, "cfw")
+    try:
+        print(program.release(settings))
+    except CfmError as error:
+        fail(error)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What the two command lines share: reading settings, ending with the right exit code, asking a daemon.
+
+Exit codes: 0 fine; 1 could not run; 2 wrong usage or settings; 3 a check found a violation.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from cfm import __version__
+from cfm.config import split_address
+from cfm.errors import CfmError
+from cfm.model import Addr
+
+S = TypeVar("S")
+
+ASK_S = 30.0
+SettingsPath = Annotated[Path, typer.Option("-c", "--config", help="The settings file.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
+
+
+def settings_from(path: Path, load: Callable[[Path], S]) -> S:
+    """The settings, or the reasons on stderr and exit 2."""
+    try:
+        return load(path)
+    except CfmError as error:
+        fail(error)
+
+
+def fail(error: CfmError) -> NoReturn:
+    """Say what is wrong on stderr, and end with the error's exit code."""
+    print(str(error), file=sys.stderr)
+    raise typer.Exit(error.exit_code)
+
+
+def run_daemon(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a daemon until it ends: exit 0, or 1 with one clear line."""
+    import asyncio
+
+    try:
+        asyncio.run(main())
+    except CfmError as error:
+        fail(error)
+    except BaseExceptionGroup as group:
+        first = group.exceptions[0]
+        if not isinstance(first, CfmError):
+            raise
+        fail(first)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+]
+
+
+def ask(addr: Addr, method: str, path: str) -> Any:
+    """The JSON answer of a running cfm.
+
+    Raises:
+        CfmError: it does not run there, or refuses; the text says what to do.
+    """
+    host, port = split_address(addr)
+    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    connection = http.client.HTTPConnection(here, port, timeout=ASK_S)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except OSError as error:
+        raise CfmError(f"no cfm answers at {addr} ({error.strerror or error}): is it running?") from error
+    finally:
+        connection.close()
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = {}
+    if answer.status >= 400:
+        detail = value.get("detail") if isinstance(value, dict) else ""
+        raise CfmError(f"cfm at {addr} answered {answer.status}: {detail or answer.reason}")
+    return value

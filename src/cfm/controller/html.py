@@ -1,0 +1,49 @@
+"""HTML that cannot be forged: an element is made of text, which is escaped, and of other elements.
+
+A file name is whatever somebody once called a file.  Here a plain `str` is always text, and only what
+`tag` made is markup, so that forgetting to escape is not possible.  Neighbour: `pages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import TypeAlias
+
+from cfm.logs import escaped
+
+VOID_TAGS = frozenset({"link", "meta", "rect", "line"})
+
+
+class Html(str):
+    """Finished markup."""
+
+    __slots__ = ()
+
+
+Child: TypeAlias = "str | int | None | Iterable[Child]"
+
+
+def text(value: str | int) -> Html:
+    """Text as markup: escaped for HTML, and what cannot be printed written as an escape."""
+    return Html(escape(escaped(str(value))))
+
+
+def render(child: Child) -> Html:
+    """One child: markup as it is, text escaped, None as nothing, several one after the other."""
+    if child is None:
+        return Html("")
+    if isinstance(child, Html):
+        return child
+    if isinstance(child, str | int):
+        return text(child)
+    return Html("".join(map(render, child)))
+
+
+def tag(name: str, *children: Child, attrs: Mapping[str, str | int] | None = None, cls: str = "") -> Html:
+    """An element.  Attributes are escaped as text is."""
+    given = {**({"class": cls} if cls else {}), **(attrs or {})}
+    opening = "".join(f' {key}="{text(value)}"' for key, value in given.items())
+    if name in VOID_TAGS:
+        return Html(f"<{name}{opening}>")
+    return Html(f"<{name}{opening}>{render(children)}</{name}>")

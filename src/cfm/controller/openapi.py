@@ -1,0 +1,106 @@
+"""cfm's OpenAPI document: what tools and clients need to know of `api`."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from cfm import __version__
+
+Json: TypeAlias = dict[str, Any]
+
+_PROBLEM = {
+    "description": "what is wrong",
+    "content": {"application/problem+json": {"schema": {"type": "object"}}},
+}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+_SERVER = {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _json(description: str, kind: str = "object") -> Json:
+    return {"description": description, "content": {"application/json": {"schema": {"type": kind}}}}
+
+
+def _plain(description: str) -> Json:
+    return {"description": description}
+
+
+def _get(summary: str, answers: Json, parameters: list[Json] | None = None) -> Json:
+    return {"get": {"summary": summary, "parameters": parameters or [], "responses": answers}}
+
+
+def document() -> Json:
+    """The whole document, OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "cfm", "version": __version__, "description": "See docs/http-api.md."},
+        "paths": {**_old(), **_waiting(), **_ours()},
+    }
+
+
+def _old() -> Json:
+    status = {"type": "string", "enum": ["working", "done", "timeout"]}
+    body = {"type": "object", "required": ["status"], "properties": {"status": status}}
+    return {
+        "/tasks": _get("All tasks, as old workers read them", {"200": _json("the list", "array")}),
+        "/tasks/{id}": {
+            "patch": {
+                "summary": "A worker's report",
+                "parameters": [_ID],
+                "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+                "responses": {
+                    "200": _plain("taken note of"),
+                    "400": _plain("the id or the body is wrong"),
+                    "404": _plain("no such task"),
+                    "409": _plain("the task is over, or the change is not allowed"),
+                    "413": _plain("the body is too large"),
+                    "503": _plain("it cannot be written down now"),
+                },
+            },
+            "delete": {
+                "summary": "Cancel a task, or take an ended one off the list",
+                "parameters": [_ID],
+                "responses": {"200": _plain("done"), "400": _plain("bad id"), "404": _plain("no such task")},
+            },
+        },
+    }
+
+
+def _waiting() -> Json:
+    query: list[Json] = [
+        {"name": "dst_addr", "in": "query", "required": True, "schema": {"type": "string"}},
+        {"name": "wait_s", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 60}},
+        {"name": "holding", "in": "query", "schema": {"type": "string"}},
+    ]
+    answers = {"200": _json("a task"), "204": _plain("nothing to do for now"), "400": _PROBLEM}
+    return {"/tasks/next": _get("Wait for a task", answers, query)}
+
+
+def _ours() -> Json:
+    confirm = {"200": _json("what was let go"), "404": _PROBLEM, "503": _PROBLEM}
+    return {
+        "/healthz": _get("Alive?", {"200": _json("yes")}),
+        "/readyz": _get("Ready to decide?", {"200": _json("yes"), "503": _json("why not")}),
+        "/metrics": _get("For Prometheus", {"200": _plain("text format 0.0.4")}),
+        "/api/openapi.json": _get("This document", {"200": _json("OpenAPI")}),
+        "/api/v1/status": _get("Everything at a glance", {"200": _json("status")}),
+        "/api/v1/servers": _get("All servers", {"200": _json("servers", "array")}),
+        "/api/v1/tasks": _get("All tasks in full", {"200": _json("tasks", "array")}),
+        "/api/v1/plan": _get("What would be done now, and why", {"200": _json("plan")}),
+        "/api/v1/files/{name}": _get(
+            "Everything about one file", {"200": _json("why"), "400": _PROBLEM}, [_NAME]
+        ),
+        "/api/v1/events": _get("Decisions as they are made", {"200": _plain("server-sent events")}),
+        "/api/v1/confirm": {
+            "post": {"summary": "Let every held breaker go once", "responses": confirm},
+        },
+        "/api/v1/confirm/{server}": {
+            "post": {
+                "summary": "Let the held breaker of one server go once",
+                "parameters": [
+                    {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": confirm,
+            },
+        },
+    }

@@ -1,0 +1,267 @@
+"""What lies on the SAN: an index in the background, and a look right before a file is acted on.
+
+A SAN is slow and shared, so `SanIndex` lists a source folder only when its mtime changed (or after some
+minutes), and asks about single files only when something is about to happen to them.  Each folder has
+its own few threads: a mount that hangs is given up for a pause, and holds up neither the other folders
+nor anything else.
+
+Unknown is never empty: a folder that is missing, empty, unreadable or silent makes the index unknown,
+and a file that no other folder holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import structlog
+
+from cfm.inputs.disk import Disk, RealDisk
+from cfm.inputs.threads import DaemonThreads, Pulse
+from cfm.model import Known, NotOnSan, Now, Observed, OnSan, SanAnswer, Unknown
+from cfm.names import is_file_name
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 5.0
+RESCAN_S = 600.0
+"""A folder is listed again after this long, though its mtime says that nothing came or went."""
+ANSWER_S = 5.0
+PAUSE_S = 30.0
+"""A folder that did not answer is left alone for this long."""
+THREADS = 4
+"""For each folder."""
+ASKERS = 3
+"""Of those for single files, so that one is left for the index."""
+SCAN_SHARE = 20
+"""A listing that took so long is not repeated before this many times as long: 5 % of the SAN's time."""
+
+Names = frozenset[str]
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One source folder and what is known of it."""
+
+    path: str
+    names: Observed[Names]
+    threads: DaemonThreads
+    mtime_ns: int = 0
+    scanned_ms: int = 0
+    scan_not_before_ms: int = 0
+    paused_until_ms: int = 0
+
+    def lose(self, why: str, at_ms: int) -> bool:
+        """Nothing is known any more; was that news?"""
+        if isinstance(self.names, Unknown) and self.names.why == why:
+            return False
+        self.names = Unknown(why, at_ms)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one folder said: sizes of the files that are there, and why that may not be all."""
+
+    folder: str
+    sizes: Mapping[str, int]
+    trouble: str | None = None
+
+
+class SanIndex:
+    """Knows the names in all source folders; `on_change` hears of it on the event loop."""
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        *,
+        clock: Callable[[], Now],
+        on_change: Callable[[Observed[Names]], None],
+        disk: Disk | None = None,
+        poll_s: float = POLL_S,
+        rescan_s: float = RESCAN_S,
+        answer_s: float = ANSWER_S,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._clock, self._on_change = clock, on_change
+        self._disk = disk or RealDisk()
+        self._poll_s, self._answer_s = poll_s, answer_s
+        self._rescan_ms, self._pause_ms = int(rescan_s * 1000), int(pause_s * 1000)
+        self._since_ms = clock().mono_ms
+        self._folders = [self._new(str(path)) for path in folders]
+        self._union: Names = frozenset()
+
+    def _new(self, path: str) -> _Folder:
+        return _Folder(path, Unknown(f"{path} is being read", self._since_ms), DaemonThreads(path, THREADS))
+
+    @property
+    def names(self) -> Observed[Names]:
+        """All names on the SAN; unknown unless every folder answered and none was empty."""
+        if not self._folders:
+            return Unknown("no source folder is configured", self._since_ms)
+        unknown = next((one.names for one in self._folders if isinstance(one.names, Unknown)), None)
+        return unknown or Known(self._union, min(known.at_ms for known in self._known()))
+
+    def _known(self) -> list[Known[Names]]:
+        return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(self._poll_s)
+        finally:
+            for folder in self._folders:
+                folder.threads.close()
+
+    async def look(self) -> None:
+        """One look at each folder, which lists it where that is due."""
+        changed = await asyncio.gather(*map(self._refresh, self._folders))
+        if not any(changed):
+            return
+        known = self._known()
+        if len(known) == len(self._folders):
+            self._union = await _united([one.value for one in known], self._folders[0].threads)
+        self._on_change(self.names)
+
+    async def _refresh(self, folder: _Folder) -> bool:
+        """Does something else hold for this folder now?"""
+        at_ms = self._clock().mono_ms
+        if at_ms < folder.paused_until_ms:
+            return False
+        try:
+            mtime_ns = await folder.threads.call(self._answer_s, lambda: _alive(self._disk, folder.path))
+            if not self._is_due(folder, mtime_ns, at_ms):
+                return False
+            await self._scan(folder, mtime_ns, at_ms)
+        except TimeoutError:
+            folder.paused_until_ms = at_ms + self._pause_ms
+            return self._lose(folder, "does not answer", at_ms)
+        except OSError as error:
+            return self._lose(folder, _why(error), at_ms)
+        return True
+
+    def _is_due(self, folder: _Folder, mtime_ns: int, at_ms: int) -> bool:
+        """Must it be listed?  If nothing came or went, what is known of it has just been confirmed."""
+        if isinstance(folder.names, Unknown):
+            return True
+        if at_ms < folder.scan_not_before_ms:
+            return False
+        if mtime_ns == folder.mtime_ns and at_ms - folder.scanned_ms < self._rescan_ms:
+            folder.names = Known(folder.names.value, at_ms)
+            return False
+        return True
+
+    async def _scan(self, folder: _Folder, mtime_ns: int, at_ms: int) -> None:
+        names = await folder.threads.call_while_alive(
+            self._answer_s, lambda pulse: _names_in(self._disk, folder.path, pulse)
+        )
+        took_ms = self._clock().mono_ms - at_ms
+        folder.names, folder.mtime_ns, folder.scanned_ms = Known(names, at_ms), mtime_ns, at_ms
+        folder.scan_not_before_ms = at_ms + took_ms * SCAN_SHARE
+        log.info("listed source folder", folder=folder.path, files=len(names), took_ms=took_ms)
+
+    def _lose(self, folder: _Folder, why: str, at_ms: int) -> bool:
+        news = folder.lose(f"{folder.path} {why}", at_ms)
+        if news:
+            log.warning("source folder unknown", folder=folder.path, why=why)
+        return news
+
+    async def stat_files(
+        self, names: Collection[str], deadline_s: float, sizes: Mapping[str, int] = NO_SIZES
+    ) -> dict[str, SanAnswer]:
+        """Where each of the names lies right now, asked of all folders at once.
+
+        The first folder that holds the file counts; where `sizes` names the size that is wanted, the
+        first one that holds a file of that size.
+        """
+        at_ms = self._clock().mono_ms
+        fine = [name for name in names if is_file_name(name)]
+        found = await asyncio.gather(*(self._ask(folder, fine, deadline_s) for folder in self._folders))
+        if not found:
+            return dict.fromkeys(names, Unknown("no source folder is configured", at_ms))
+        return {name: _answer(name, found, sizes.get(name), at_ms) for name in names}
+
+    async def _ask(self, folder: _Folder, names: Sequence[str], deadline_s: float) -> _Found:
+        sizes: dict[str, int] = {}
+        if self._clock().mono_ms < folder.paused_until_ms:
+            return _Found(folder.path, sizes, f"{folder.path} does not answer")
+        shares = [names[start::ASKERS] for start in range(min(ASKERS, len(names)))]
+        troubles = await asyncio.gather(
+            *(self._ask_some(folder, share, deadline_s, sizes) for share in shares or [()])
+        )
+        # A copy: a thread that was given up may still come back and write.
+        return _Found(folder.path, dict(sizes), next(filter(None, troubles), None))
+
+    async def _ask_some(
+        self, folder: _Folder, names: Sequence[str], deadline_s: float, sizes: dict[str, int]
+    ) -> str | None:
+        """Fills `sizes`; says why that may not be all."""
+        at_ms, pulse = self._clock().mono_ms, Pulse()
+        try:
+            await folder.threads.call(deadline_s, lambda: _stat(self._disk, folder.path, names, sizes, pulse))
+        except TimeoutError:
+            if not pulse.beats:  # else it is slow, not dead
+                folder.paused_until_ms = at_ms + self._pause_ms
+            return f"{folder.path} does not answer"
+        except OSError as error:
+            return f"{folder.path} {_why(error)}"
+        return None
+
+
+def _alive(disk: Disk, folder: str) -> int:
+    """The folder's mtime; `OSError` where it is gone, or empty as an unmounted one."""
+    mtime_ns = disk.folder_mtime_ns(folder)
+    if not disk.is_occupied(folder):
+        raise FileNotFoundError(errno.ENODATA, "is empty", folder)
+    return mtime_ns
+
+
+def _names_in(disk: Disk, folder: str, pulse: Pulse) -> Names:
+    def beating() -> Iterator[str]:
+        for name in disk.plain_names(folder):
+            pulse.beat()
+            if is_file_name(name):
+                yield name
+
+    return frozenset(beating())
+
+
+def _stat(disk: Disk, folder: str, names: Iterable[str], sizes: dict[str, int], pulse: Pulse) -> None:
+    """Fills `sizes` as it goes, so that what was said before a hang counts.  0 bytes is no file."""
+    for name in names:
+        if size_bytes := disk.plain_size(f"{folder}/{name}"):
+            sizes[name] = size_bytes
+        pulse.beat()
+    _alive(disk, folder)  # last: only now is what was not found really not there
+
+
+async def _united(sets: Sequence[Names], threads: DaemonThreads) -> Names:
+    """In a thread: ten million names take a second."""
+    return sets[0] if len(sets) == 1 else await threads.call(None, lambda: frozenset().union(*sets))
+
+
+def _answer(name: str, found: Sequence[_Found], size_bytes: int | None, at_ms: int) -> SanAnswer:
+    there = [OnSan(f"{one.folder}/{name}", one.sizes[name]) for one in found if name in one.sizes]
+    fitting = [answer for answer in there if size_bytes in (None, answer.size_bytes)]
+    trouble = next((one.trouble for one in found if one.trouble), None)
+    if fitting:
+        return fitting[0]
+    if trouble:
+        return Unknown(trouble, at_ms)
+    return there[0] if there else NotOnSan()
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.ENODATA:
+            return "is empty"
+        case errno.ENOENT | errno.ENOTDIR:
+            return "is missing"
+    return f"cannot be read: {error.strerror}"

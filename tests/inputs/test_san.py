@@ -1,0 +1,190 @@
+"""What lies on the SAN: known only when every folder answered, asked again right before a deed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+
+import pytest
+
+from cfm.inputs.disk import Disk
+from cfm.inputs.fake_disk import FakeDisk
+from cfm.inputs.san import SanIndex
+from cfm.model import Known, NotOnSan, Now, Observed, OnSan, Unknown
+
+A, B = "/san/data2", "/san/data3"
+
+
+class San:
+    """Two source folders on a disk that can hang, looked at by hand, in virtual time."""
+
+    def __init__(self, *folders: str, disk: Disk | None = None) -> None:
+        self.disk, self.time_s, self.heard = FakeDisk(), 0, list[Observed[frozenset[str]]]()
+        self.index = SanIndex(
+            [Path(folder) for folder in folders or (A, B)],
+            clock=self.now,
+            on_change=self.heard.append,
+            disk=disk or self.disk,
+            answer_s=0.05,
+            poll_s=0.01,
+        )
+        self.disk.put(f"{A}/a", b"123")
+        self.disk.put(f"{B}/b", b"12345")
+
+    def now(self) -> Now:
+        return Now(self.time_s * 1000, 0)
+
+    async def names(self) -> frozenset[str] | str:
+        """The names, or why they are unknown."""
+        await self.index.look()
+        names = self.index.names
+        return names.value if isinstance(names, Known) else names.why
+
+    async def ask(self, *names: str, **sizes: int) -> list[str]:
+        """Path and size, or in a word that it is not there, or is unknown."""
+        answers = await self.index.stat_files(names, 0.05, sizes)
+        return [said(answers[name]) for name in names]
+
+
+def said(answer: OnSan | NotOnSan | Unknown) -> str:
+    match answer:
+        case OnSan(path, size_bytes):
+            return f"{path} {size_bytes}"
+        case NotOnSan():
+            return "not there"
+        case Unknown(why):
+            return why
+
+
+async def test_all_names_once_all_folders_answered() -> None:
+    san = San()
+    assert isinstance(san.index.names, Unknown)
+    assert await san.names() == {"a", "b"}
+    assert san.heard == [Known(frozenset({"a", "b"}), 0)]
+
+
+async def test_a_folder_is_listed_again_only_when_something_came_or_went() -> None:
+    san = San()
+    await san.names()
+    asked = san.disk.asked[A]
+    san.time_s = 5
+    await san.names()
+    look = san.disk.asked[A] - asked
+    san.disk.put(f"{A}/c", b"1")
+    san.time_s = 10
+    assert await san.names() == {"a", "b", "c"}
+    assert san.disk.asked[A] - asked - look == look + 1
+    san.disk.remove(f"{A}/c")
+    san.time_s = 15
+    assert await san.names() == {"a", "b"}
+    assert len(san.heard) == 3
+    names = san.index.names
+    assert isinstance(names, Known)
+    assert names.at_ms == 15_000
+
+
+async def test_after_some_minutes_it_is_listed_anyway() -> None:
+    san = San(A)
+    await san.names()
+    san.disk._folders[A].pop("a")  # behind the folder's mtime, as on mounts that cache it
+    san.disk._folders[A]["c"] = san.disk._folders.setdefault(B, {})["b"]
+    san.time_s = 599
+    assert await san.names() == {"a"}
+    san.time_s = 600
+    assert await san.names() == {"c"}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [
+        (lambda disk: disk.vanish(B), f"{B} is missing"),
+        (lambda disk: disk.remove(f"{B}/b"), f"{B} is empty"),
+        (lambda disk: disk.fail(B, errno.EACCES), f"{B} cannot be read: Permission denied"),
+        (lambda disk: disk.fail(B, errno.ESTALE), f"{B} cannot be read: Stale file handle"),
+        (lambda disk: disk.hang(B), f"{B} does not answer"),
+    ],
+)
+async def test_unknown_is_never_empty(trouble: object, why: str) -> None:
+    assert callable(trouble)
+    for known_before in (True, False):
+        san = San()
+        if known_before:
+            await san.names()
+        trouble(san.disk)
+        assert await san.names() == why
+        san.time_s = 40
+        assert await san.names() == why
+        assert isinstance(san.heard[-1], Unknown)
+        assert len(san.heard) == 1 + known_before
+        assert await san.ask("a", "b", "none") == [f"{A}/a 3", why, why]
+        san.disk.heal()
+        san.disk.put(f"{B}/b", b"12345")
+        san.time_s = 80
+        assert await san.names() == {"a", "b"}
+        assert await san.ask("a", "b", "none") == [f"{A}/a 3", f"{B}/b 5", "not there"]
+
+
+async def test_a_hung_folder_is_left_alone_for_a_pause_and_costs_few_threads() -> None:
+    san = San()
+    san.disk.hang(B)
+    for san.time_s in range(0, 300, 5):
+        await san.names()
+    assert san.index._folders[1].threads.stuck == 4
+    san.disk.heal()
+
+
+async def test_what_was_said_before_a_hang_counts() -> None:
+    san = San(A)
+    san.disk.put(f"{A}/b", b"1")
+    san.disk.hang(f"{A}/b")
+    assert await san.ask("a", "b") == [f"{A}/a 3", f"{A} does not answer"]
+    san.disk.heal()
+
+
+async def test_the_first_folder_counts_unless_another_has_the_size_that_is_wanted() -> None:
+    san = San()
+    san.disk.put(f"{B}/a", b"12345")
+    assert await san.ask("a") == [f"{A}/a 3"]
+    assert await san.ask("a", a=5) == [f"{B}/a 5"]
+    assert await san.ask("a", a=4) == [f"{A}/a 3"]
+    san.disk.fail(B)
+    assert await san.ask("a", a=3) == [f"{A}/a 3"]
+    assert await san.ask("a", a=5) == [f"{B} cannot be read: Input/output error"]
+
+
+async def test_files_of_0_bytes_and_bad_names_are_not_there() -> None:
+    san = San(A)
+    san.disk.put(f"{A}/empty", b"")
+    san.disk.put(f"{A}/.hidden", b"1")
+    assert await san.ask("empty", ".hidden", "../data3/b", "") == ["not there"] * 4
+    assert await san.names() == {"a", "empty"}
+
+
+async def test_without_folders_everything_is_unknown() -> None:
+    san = SanIndex([], clock=lambda: Now(0, 0), on_change=lambda _: None, disk=FakeDisk())
+    await san.look()
+    assert isinstance(san.names, Unknown)
+    assert await san.stat_files(["a"], 1) == {"a": Unknown("no source folder is configured", 0)}
+
+
+async def test_real_folders(tmp_path: Path) -> None:
+    """The folder may be a link; what lies in it may not."""
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "a").write_bytes(b"123")
+    (real / "link").symlink_to(real / "a")
+    (tmp_path / "san").symlink_to(real)
+    heard: asyncio.Queue[Observed[frozenset[str]]] = asyncio.Queue()
+    index = SanIndex([tmp_path / "san"], clock=lambda: Now(7, 7), on_change=heard.put_nowait, poll_s=0.01)
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(index.run())
+        assert await heard.get() == Known(frozenset({"a"}), 7)
+        answers = await index.stat_files(["a", "link"], 5)
+        assert answers == {"a": OnSan(f"{tmp_path}/san/a", 3), "link": NotOnSan()}
+        (real / "a").unlink()
+        (real / "link").unlink()
+        assert isinstance(await heard.get(), Unknown)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
