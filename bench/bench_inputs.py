@@ -36,11 +36,10 @@ def main(files: int = 100_000, rounds: int = 5) -> None:
         write(history, history_lines(files))
         write(log, log_lines(files))
         print(f"{files:,} files; grade {mb(grade)} MB, history {mb(history)} MB, log {mb(log)} MB")
-        pieces = ([path.read_bytes()] if files <= 1_000_000 else None for path in (grade, history))
-        for label, parse in (("grade file", read_grade_file), ("history", read_hit_history)):
-            held = next(pieces)
-            if held is not None:
-                measure(f"parse {label}", rounds, lambda parse=parse, held=held: parse(held))
+        if files <= 1_000_000:
+            held = grade.read_bytes(), history.read_bytes()
+            measure("parse grade file", rounds, lambda: read_grade_file([held[0]]))
+            measure("parse history", rounds, lambda: read_hit_history([held[1]]))
         paths = str(grade), str(history)
         measure("read, parse and join the pair", rounds, lambda: read_pair(paths, RealDisk(), Pulse()))
         candidate, _ = read_pair(paths, RealDisk(), Pulse())
@@ -97,7 +96,8 @@ def log_lines(files: int) -> Iterable[str]:
         name, ip = title(int(chance.paretovariate(0.5)) % files), IP if number % 3 else "125.159.40.39"
         yield (
             f"0x40ffff,1,{T0 + number // 100},Server {ip} Selected for Client StreamID : "
-            f"609d8714-096a-475e-994c-135deea7177f, ClientID : 0, GLB IP : 125.159.40.5's file({name}) Request\n"
+            "609d8714-096a-475e-994c-135deea7177f, ClientID : 0, "
+            f"GLB IP : 125.159.40.5's file({name}) Request\n"
         )
 
 

@@ -65,6 +65,7 @@ def test_a_hit(line: bytes, expected: bool) -> None:
         (b"Server 125.159.40.3 Selected file(a)", Skipped.GARBLED),
         (b"0x40ffff,1,notatime,Server 125.159.40.3 Selected", Skipped.BAD_TIME),
         (b"0x40ffff,1,1527952010,Server 125.159.40.3 Selected for Cli", Skipped.BAD_NAME),
+        (b"0x40ffff,1,1527952010,Server 125.159.40.3 Sel", None),
         (LINE % (b"125.159.40.3", b"a b"), Skipped.BAD_NAME),
         (LINE % (b"125.159.40.3", b"../a"), Skipped.BAD_NAME),
         (LINE % (b"125.159.40.3", b".a"), Skipped.BAD_NAME),

@@ -35,11 +35,11 @@ class San:
     def now(self) -> Now:
         return Now(self.time_s * 1000, 0)
 
-    async def names(self) -> frozenset[str] | str:
+    async def names(self) -> set[str] | str:
         """The names, or why they are unknown."""
         await self.index.look()
         names = self.index.names
-        return names.value if isinstance(names, Known) else names.why
+        return set(names.value) if isinstance(names, Known) else names.why
 
     async def ask(self, *names: str, **sizes: int) -> list[str]:
         """Path and size, or in a word that it is not there, or is unknown."""

@@ -292,6 +292,21 @@ def test_rising_files_are_trimmed_too() -> None:
     assert answer.evictable == {A: (), B: ()}
 
 
+def test_a_file_on_three_servers_is_one_surplus_file() -> None:
+    everywhere = dict.fromkeys(SERVERS, frozenset({"a.mpg"}))
+    answer = both([File("a.mpg", 1, 1)], replace(QUIET, listings=everywhere))
+    assert (names(answer.surplus), answer.surplus_total) == (["a.mpg"], 1)
+
+
+def test_of_files_that_rise_alike_the_better_rank_is_first() -> None:
+    files = [File("c.mpg", 1, 1), File("b.mpg", 2, 1), File("a.mpg", 3, 1)]
+    assert names(both(files, replace(QUIET, rising={"a.mpg": 5, "b.mpg": 5})).wanted) == [
+        "b.mpg",
+        "a.mpg",
+        "c.mpg",
+    ]
+
+
 def test_a_young_file_may_go_where_it_is_old() -> None:
     on_both = {A: frozenset({"a.mpg"}), B: frozenset({"a.mpg"})}
     answer = both([File("a.mpg", 1, 1)], replace(QUIET, listings=on_both, young={A: frozenset({"a.mpg"})}))
@@ -338,6 +353,15 @@ def test_a_list_longer_than_a_piece_is_read_whole() -> None:
     assert answer.wanted == tuple(files[70_000:74_096])
     assert (answer.wanted_total, answer.surplus_total, answer.cut) == (30_000, 10, True)
     assert answer.evictable[A] == tuple(files[69_999:69_935:-1])
+
+
+def test_other_files_of_the_same_hash_are_other_files() -> None:
+    """Among so many pairs of names some have all the bits in common that the columns compare first."""
+    files = [File(f"m{number}.mpg", number, 1) for number in range(1, 100_001)]
+    foreign = frozenset(f"x{number}.mpg" for number in range(300_000))
+    answer = both(files, replace(QUIET, listings={A: foreign}))
+    assert answer.wanted_total == len(files)
+    assert answer.evictable == {A: ()}
 
 
 def test_files_out_of_order_are_no_snapshot() -> None:

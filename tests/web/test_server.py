@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -42,6 +43,7 @@ class Deeds:
         self.go_on = asyncio.Event()
         self.dropped = asyncio.Event()
         self.finished = asyncio.Event()
+        self.path = Path()
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -52,6 +54,7 @@ class Deeds:
         app.router.add_get("/held", self.held)
         app.router.add_get("/big", self.big)
         app.router.add_get("/stream", self.stream)
+        app.router.add_get("/file", self.file)
         app.router.add_get("/broken", self.broken)
         app.router.add_get("/broken-midway", self.broken_midway)
         app.router.add_delete("/slow", self.slow_change)
@@ -94,6 +97,14 @@ class Deeds:
                 await answer.write(b"x" * 65536)
         finally:
             self.dropped.set()
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        answer = web.FileResponse(self.path)
+        try:
+            await answer.prepare(request)  # sends it all
+        finally:
+            self.dropped.set()
+        return answer
 
     async def broken_midway(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
@@ -355,6 +366,22 @@ async def test_a_reader_who_does_not_read_is_cut(deeds: Deeds) -> None:
             await deeds.dropped.wait()
         assert server.connections == 0
         await hang_up(writer)
+
+
+async def test_a_reader_of_a_file_who_does_not_read_is_cut_by_the_kernel(
+    deeds: Deeds, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deeds.path = tmp_path / "file"
+    with deeds.path.open("wb") as file:
+        file.truncate(50_000_000)
+    async with served(deeds, dead_peer_s=0.2) as server:
+        reader, writer = await connect(server.addr)
+        writer.write(request("GET", "/file"))
+        assert await reader.readexactly(15) == b"HTTP/1.1 200 OK"
+        async with asyncio.timeout(20):
+            await deeds.dropped.wait()
+        await hang_up(writer)
+    assert "request failed" not in capsys.readouterr().out
 
 
 async def test_a_reader_who_reads_gets_all(deeds: Deeds) -> None:

@@ -63,7 +63,9 @@ class TestHeartbeat:
         disk = HungDisk(tmp_path / "base")
         async with worker_rig(tmp_path, disk_of=lambda _: disk) as rig:
             disk.hang()
-            asking = [asyncio.create_task(rig.ask("GET", path)) for path in ("/files", "/df") for _ in range(40)]
+            asking = [
+                asyncio.create_task(rig.ask("GET", path)) for path in ("/files", "/df") for _ in range(40)
+            ]
             await asyncio.to_thread(disk.reached.wait, 5)
             async with asyncio.timeout(2):
                 assert (await rig.ask("HEAD", "/hb")).status == 200
@@ -359,7 +361,13 @@ class TestForPeopleAndMachines:
 
 async def test_a_raw_target_that_is_no_path_bounces(rig: WorkerRig) -> None:
     put(rig, "a.mpg")
-    for target in ("http://127.0.0.1/files/a.mpg", "*", "/files/../files/a.mpg", "//files/a.mpg", "/files//a.mpg"):
+    for target in (
+        "http://127.0.0.1/files/a.mpg",
+        "*",
+        "/files/../files/a.mpg",
+        "//files/a.mpg",
+        "/files//a.mpg",
+    ):
         answer = parse(await say(rig.addr, request("DELETE", target)))
         assert answer.status in (400, 404, 405)
     assert (rig.base / "a.mpg").exists()

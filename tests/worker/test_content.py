@@ -249,9 +249,7 @@ class TestStreams:
             assert (await rig.ask("HEAD", "/hb")).status == 200
             await hang_up(first.writer)
             await ended(rig)
-            assert (
-                await rig.ask("GET", "/content/huge.mpg", Cfm_Task="2", Range="bytes=0-9")
-            ).status == 206
+            assert (await rig.ask("GET", "/content/huge.mpg", Cfm_Task="2", Range="bytes=0-9")).status == 206
 
     async def test_a_newer_request_of_a_task_replaces_its_older(self, tmp_path: Path) -> None:
         async with huge(tmp_path) as rig:
@@ -354,5 +352,3 @@ async def test_what_was_sent_is_counted(rig: WorkerRig) -> None:
     figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
     assert float(figures["cfw_content_bytes_total"]) == len(BIG)
     assert figures['cfw_streams_ended_total{outcome="sent"}'] == "1.0"
-
-

@@ -226,7 +226,7 @@ class TestRelease:
             writer.close()
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            addr = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+            addr = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             settings = load_cfw(write_settings(tmp_path, listen_addr=addr))
             with pytest.raises(CfmError, match="404"):
                 await asyncio.to_thread(release, settings)

@@ -510,9 +510,7 @@ class TestRoom:
             Kept(MemoryDisk(0)).shelf().usage()
 
     @given(st.lists(st.tuples(st.integers(1, 600_000), st.booleans()), max_size=12), st.integers(1, 99))
-    def test_no_copy_brings_the_disk_over_its_limit(
-        self, copies: list[tuple[int, bool]], limit: int
-    ) -> None:
+    def test_no_copy_brings_the_disk_over_its_limit(self, copies: list[tuple[int, bool]], limit: int) -> None:
         disk = MemoryDisk(1_000_000)
         shelf = Kept(disk).shelf(limit_percent=limit)
         shelf.check()

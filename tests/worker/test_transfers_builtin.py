@@ -219,10 +219,9 @@ async def test_uses_no_proxy_of_the_environment(
 
 
 async def test_keeps_to_the_task_s_speed(source: FaultySource, place: Place) -> None:
-    source.content = CONTENT[:100_000]
     before_s = asyncio.get_running_loop().time()
-    await fetch(replace(job(source), copy_speed_bps=8 * 200_000), place)
-    assert asyncio.get_running_loop().time() - before_s > 0.2
+    await fetch(replace(job(source), copy_speed_bps=8 * 4_000_000), place)
+    assert asyncio.get_running_loop().time() - before_s > 0.25  # 0.5 s, but for what one read may bring
 
 
 async def test_gives_up_where_nobody_listens(source: FaultySource, place: Place) -> None:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from cfm.inputs.lines import MAX_LINE_BYTES, is_blank
 from cfm.model import Hits, Now
-from cfm.names import is_file_name
 
 AHEAD_S = 60
 """Lines further than this ahead of our clock do not count, and do not move the window."""
@@ -32,9 +31,8 @@ DEAF_MS = 60_000
 MAX_ENTRIES = 2_000_000
 """Bound on (second, file) pairs in the window; beyond it the oldest seconds go early."""
 
-_hit = re.compile(
-    rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected.*?file\(([A-Za-z0-9._-]{1,255})\)"
-)
+_hit = re.compile(rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected")
+_name = re.compile(rb"file\(([A-Za-z0-9._-]{1,255})\)")
 _event = re.compile(rb"0x[0-9a-fA-F]+")
 _times = re.compile(rb"^0x[0-9a-fA-F]+,[^,\n]*,([0-9]{1,12}),", re.MULTILINE)
 
@@ -70,9 +68,11 @@ def parse_line(line: bytes, our_ip: str) -> Hit | Skipped | None:
     found = _hit.match(line)
     if found is None:
         return _no_hit(line)
-    at_s, server, name = found.groups()
-    text = name.decode()
-    return Hit(text, int(at_s), server == our_ip.encode()) if is_file_name(text) else Skipped.BAD_NAME
+    at_s, server = found.groups()
+    name = _name.match(line, max(0, line.rfind(b"file(")))
+    if name is None or name[1].startswith(b"."):
+        return Skipped.BAD_NAME
+    return Hit(name[1].decode(), int(at_s), server == our_ip.encode())
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -88,9 +88,7 @@ def _no_hit(line: bytes) -> Skipped | None:
         return None
     if len(columns) < 4 or columns[0] != b"0x40ffff":
         return Skipped.GARBLED
-    if not columns[2].isdigit():
-        return Skipped.BAD_TIME
-    return Skipped.BAD_NAME if re.match(rb"Server \S+ Selected", columns[3]) else None
+    return None if columns[2].isdigit() else Skipped.BAD_TIME
 
 
 def times_in(block: bytes) -> Iterator[int]:

@@ -64,7 +64,7 @@ def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
         .then(pl.lit(Skip.BAD_NAME.value))
     )
     rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + lines_before
-    return table(block, "\t", ("name",)).select(rank.alias("rank"), "name", skip.alias("skip"))
+    return table(block, "\t", ("name",), ("name",)).select(rank.alias("rank"), "name", skip.alias("skip"))
 
 
 def _first_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:

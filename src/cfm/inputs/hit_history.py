@@ -36,6 +36,8 @@ SCHEMA = pl.Schema(
 )
 COLUMNS = ("name", "registered", "bitrate", "size", "ips", "base", "shared", "virtual", "hits")
 LEAST_COLUMNS = 5
+ENOUGH_COLUMNS = f"^(?:[^,]*,){{{LEAST_COLUMNS - 1}}}"
+SLICE_ROWS = 16_384
 
 ORDINARY_HITS = r"^[^=]*=[0-9]{0,14}(?: [0-9]{0,14})*$"
 """Hit lists whose sum cannot leave 64 bits, given that a line is at most 64 KiB: nearly all."""
@@ -57,48 +59,50 @@ def read_hit_history(pieces: Iterable[bytes]) -> Reading:
     skipped: Counter[str] = Counter()
     frames = [SCHEMA.to_frame()]
     for block in body:
-        rows = _judged(table(block, ",", COLUMNS))
+        rows = _rows(block)
         count_reasons(rows, skipped)
-        frames.append(_values(rows.filter(pl.col("skip").is_null())))
+        frames.append(_without_odd(rows.filter(pl.col("skip").is_null())))
     frame = _one_of_each(pl.concat(frames), skipped)
     skipped[Skip.TORN_LAST_LINE] += blocks.torn
     return Reading(frame, has_header=True, torn=blocks.torn, skipped=+skipped)
 
 
-def _judged(rows: pl.DataFrame) -> pl.DataFrame:
-    columns = pl.col("line").str.count_matches(",", literal=True) + 1
+def _rows(block: bytes) -> pl.DataFrame:
+    """One row a line: its values, and why it is to be skipped, if it is."""
+    lines = table(block, ",", COLUMNS, ("name", "size", "ips", "hits"))
+    slices = list(lines.iter_slices(SLICE_ROWS)) or [lines]
+    # On all processors: splitting the hit lists takes the longest.
+    return pl.concat(pl.collect_all([part.lazy().select(*_values()) for part in slices]))
+
+
+def _values() -> tuple[pl.Expr, ...]:
     size = pl.col("size").cast(pl.Int64, strict=False).fill_null(0)
-    skip = (
+    ordinary = pl.col("hits").str.contains(ORDINARY_HITS)
+    hits = pl.col("hits").str.split_exact("=", 1).struct.field("field_1")
+    ips = pl.col("ips").str.strip_chars(" ").str.replace_all("  +", " ")
+    return (
+        pl.col("name"),
+        size.alias("size_bytes"),
+        hits.str.split(" ").cast(pl.List(pl.Int64), strict=False).list.sum().alias("hits"),
+        _split(ips).alias("history_ips"),
+        pl.when(~ordinary).then(pl.col("hits")).alias("odd_hits"),
+        _skip(size).alias("skip"),
+    )
+
+
+def _skip(size: pl.Expr) -> pl.Expr:
+    return (
         pl.when(is_too_long())
         .then(pl.lit(Skip.TOO_LONG.value))
         .when(~is_text())
         .then(pl.lit(Skip.NOT_TEXT.value))
-        .when(columns < LEAST_COLUMNS)
+        .when(~pl.col("line").str.contains(ENOUGH_COLUMNS))
         .then(pl.lit(Skip.TOO_FEW_COLUMNS.value))
         .when(~is_name("name"))
         .then(pl.lit(Skip.BAD_NAME.value))
         .when((size <= 0) | pl.col("size").str.starts_with("+"))
         .then(pl.lit(Skip.BAD_SIZE.value))
     )
-    return rows.with_columns(skip.alias("skip"), size.alias("size_bytes"))
-
-
-def _values(rows: pl.DataFrame) -> pl.DataFrame:
-    ordinary = pl.col("hits").str.contains(ORDINARY_HITS)
-    hits = pl.when(ordinary).then(pl.col("hits")).str.split_exact("=", 1).struct.field("field_1")
-    ips = pl.col("ips").str.strip_chars(" ").str.replace_all("  +", " ")
-    values = (
-        rows.lazy()
-        .select(
-            "name",
-            "size_bytes",
-            hits.str.split(" ").cast(pl.List(pl.Int64), strict=False).list.sum().alias("hits"),
-            _split(ips).alias("history_ips"),
-            pl.when(~ordinary).then(pl.col("hits")).alias("odd_hits"),
-        )
-        .collect(engine="streaming")
-    )
-    return _without_odd(values)
 
 
 def _split(text: pl.Expr) -> pl.Expr:
@@ -118,9 +122,9 @@ def _without_odd(values: pl.DataFrame) -> pl.DataFrame:
 
 def _one_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
     """A name listed again with the same size is one file, seen in all the places and at its most hits."""
-    again = frame["name"].is_duplicated()
-    if not again.any():
+    if frame["name"].n_unique() == frame.height:
         return frame.rechunk()
+    again = frame["name"].is_duplicated()
     repeated = frame.filter(again)
     merged = (
         repeated.group_by("name", maintain_order=True)

@@ -96,18 +96,18 @@ def _then(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def table(block: bytes, separator: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    """One row a line that is not blank: `line` as it is, and its first columns, absent ones empty."""
+def table(block: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[str, ...]) -> pl.DataFrame:
+    """One row a line that is not blank: `line` as it is, and the wanted columns, empty where absent."""
     text = block.replace(b"\0", NOT_TEXT_MARK.encode()) if b"\0" in block else block
-    lines = _read_csv(text, "\0", ("line",))
-    fields = _read_csv(text, separator, columns)
+    lines = _read_csv(text, "\0", ("line",), ("line",))
+    fields = _read_csv(text, separator, columns, wanted)
     rows = pl.concat([lines, fields], how="horizontal")
     return rows.with_columns(pl.all().fill_null("")).filter(
         pl.col("line").str.strip_chars(BLANKS.decode()) != ""
     )
 
 
-def _read_csv(text: bytes, separator: str, columns: tuple[str, ...]) -> pl.DataFrame:
+def _read_csv(text: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[str, ...]) -> pl.DataFrame:
     # A first row of our own settles the number of columns, and keeps Polars from dropping a byte order
     # mark in the middle of the file (it makes that name a bad one).
     first = separator.encode() * (len(columns) - 1) + b"\n"
@@ -118,6 +118,7 @@ def _read_csv(text: bytes, separator: str, columns: tuple[str, ...]) -> pl.DataF
         quote_char=None,
         encoding="utf8-lossy",
         schema=dict.fromkeys(columns, pl.String),
+        columns=[columns.index(name) for name in wanted],
         truncate_ragged_lines=True,
     )
     return frame.slice(1)

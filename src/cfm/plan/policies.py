@@ -127,7 +127,9 @@ def copies(round_: Round) -> Iterator[Copy]:
 def _look_ahead(round_: Round) -> None:
     """No source is free: make sure that the next ones can start at once when one is."""
     for file in round_.shortlist.wanted[: 4 * LOOKAHEAD]:
-        if round_.kernel.refuse_file(round_.view, round_.ledger, file) is no.SAN_UNKNOWN:
+        refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
+        round_.refuse("copy", file, None, refusal or no.NO_SOURCE)
+        if refusal is no.SAN_UNKNOWN and round_.san_answers(file):
             asked = round_.view.san.get(file.name)
             if asked is None or round_.view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
                 round_.ask_san.append(file)

@@ -26,7 +26,7 @@ Rows: TypeAlias = pl.Series
 Mask: TypeAlias = pl.Series
 """A boolean for each row of the snapshot."""
 
-_NAMES_AT_A_TIME = 65_536
+_NAMES_AT_A_TIME = 8_192
 """Making a column of Python's strings holds the interpreter: in pieces, the event loop gets its turns."""
 
 _NO_NAMES: Names = frozenset()
@@ -164,7 +164,7 @@ class _RowFinder:
     """
 
     def __init__(self, names: pl.Series) -> None:
-        self._index = pl.DataFrame({"hash": names.hash(), "name": names}).with_row_index("row")
+        self._index = pl.DataFrame({"hash": _hash(names), "name": names}).with_row_index("row")
         self._found: dict[int, tuple[Names, Rows]] = {}
 
     def find(self, sets: Iterable[Names]) -> None:
@@ -182,7 +182,7 @@ class _RowFinder:
     def _look_up(self, sets: Sequence[Names]) -> list[Rows]:
         """One pass over all names of the snapshot: by hash, which is fast, then by name, which is exact."""
         names = _column(chain.from_iterable(sets))
-        asked = pl.DataFrame({"set": _numbered(sets), "name": names, "hash": names.hash()})
+        asked = pl.DataFrame({"set": _numbered(sets), "name": names, "hash": _hash(names)})
         found = (
             asked.join(self._index, on="hash")
             .filter(pl.col("name") == pl.col("name_right"))
@@ -233,6 +233,11 @@ def _numbered(parts: Sequence[Sized]) -> pl.Series:
     lengths = pl.Series(map(len, parts), dtype=pl.UInt32)
     numbers = pl.int_range(len(parts), dtype=pl.UInt32, eager=True)
     return numbers.repeat_by(lengths).explode(empty_as_null=False)
+
+
+def _hash(names: pl.Series) -> pl.Series:
+    """Half of Polars' 64 bits: names are compared anyway, and ten million rows take 40 MB less."""
+    return (names.hash() & 0xFFFF_FFFF).cast(pl.UInt32)
 
 
 def _column(names: Iterable[str]) -> pl.Series:

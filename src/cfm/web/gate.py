@@ -10,6 +10,7 @@ with its client, so that held requests do not pile up.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 READING_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLOSE_AFTER: Final = frozenset({400, 408, 413})
+_DEAD_PEER: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 _KEPT_HEADERS: Final = ("Allow", "Retry-After")
 _HOST: Final = re.compile(
     r"(?:(?P<ip>\[[0-9A-Fa-f:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
@@ -77,7 +79,9 @@ class Gate:
             return _refuse(request, RefusedError(error.status, error.reason, headers))
         except ConnectionError:
             raise  # the client is gone: there is nobody to answer
-        except Exception:
+        except Exception as error:
+            if _reader_gone(request, error):
+                raise ConnectionResetError from error
             log.exception("request failed", method=request.method, path=_for_log(request.raw_path))
             return _refuse(request, RefusedError(500, "an error of ours; the log tells more"))
 
@@ -133,6 +137,13 @@ class Gate:
 
 async def _completed(handler: Handler, request: web.Request) -> web.StreamResponse:
     return await handler(request)
+
+
+def _reader_gone(request: web.Request, error: Exception) -> bool:
+    """Did the kernel give up on a client that takes nothing any more?  (A disk may time out likewise, but
+    not where bytes are already on their way.)"""
+    timed_out = isinstance(error, OSError) and error.errno in _DEAD_PEER
+    return timed_out and request.writer.output_size > 0
 
 
 def _refuse(request: web.Request, refused: RefusedError) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from cfm import __version__, wire
 from cfm.errors import StateError
@@ -75,7 +75,7 @@ class Api:
     """How many copies are being received now."""
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[web.middleware(self._hear_epoch)])
+        app = web.Application(middlewares=[self._middleware()])
         app.on_response_prepare.append(_add_version)
         app.router.add_get("/hb", self.hb)
         app.router.add_get("/files", self.files)
@@ -195,14 +195,21 @@ class Api:
 
     # ---
 
-    async def _hear_epoch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def hear_epoch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            await self._hear_epoch(request)
+            return await handler(request)
+
+        return hear_epoch
+
+    async def _hear_epoch(self, request: web.Request) -> None:
         """A higher epoch of our controller counts from the first request that tells it.  A heartbeat does
         not wait for our state to be written."""
         if wire.EPOCH in request.headers and request.path != "/hb":
             claim, binding = _claim(request), self.authority.binding
             if claim and binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
                 await _remembered(self.authority.order(claim))
-        return await handler(request)
 
     async def _raise_fence(self, request: web.Request) -> None:
         fence = _number(request, wire.FENCE)

@@ -58,13 +58,14 @@ class ExternalTransfer:
 
     def __init__(self, settings: ExternalSettings) -> None:
         self._settings = settings
-        self._spares: list[asyncio.Task[Process]] = []
+        self.spares: list[asyncio.Task[Process]] = []
+        """Guards that were started ahead of need."""
         self._pool = Pool("download files", 2)
 
     def prepare(self) -> None:
         """Start guards ahead of need; called again after each use of one."""
-        while len(self._spares) < self._settings.spare_guards:
-            self._spares.append(asyncio.create_task(_start_guard()))
+        while len(self.spares) < self._settings.spare_guards:
+            self.spares.append(asyncio.create_task(_start_guard()))
 
     async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
         guard = await self._guard()
@@ -80,14 +81,14 @@ class ExternalTransfer:
         return await self._accept(job, landing, watch)
 
     async def close(self) -> None:
-        spares, self._spares = self._spares, []
+        spares, self.spares = self.spares, []
         for spare in spares:
             await _end(await spare)
         self._pool.close()
 
     async def _guard(self) -> Process:
         self.prepare()
-        guard = await self._spares.pop(0) if self._spares else await _start_guard()
+        guard = await self.spares.pop(0) if self.spares else await _start_guard()
         if guard.returncode is not None:  # it was killed while it waited
             await _end(guard)
             guard = await _start_guard()

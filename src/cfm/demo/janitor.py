@@ -1,0 +1,34 @@
+"""`python -m cfm.demo.janitor FOLDER…`: removes the folders when its standard input ends.
+
+It outlives the demo, on purpose: where the demo is killed, nobody else is left to tidy up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+TRIES = 50
+PAUSE_S = 0.1
+"""Programs that were killed with the demo may write for a moment longer."""
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    folders = [Path(folder) for folder in sys.argv[1:]]
+    for _try in range(TRIES):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.exists() for folder in folders):
+            return 0
+        time.sleep(PAUSE_S)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

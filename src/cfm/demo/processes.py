@@ -1,0 +1,126 @@
+"""Starts the programs of the demo, knows when they serve, and ends them: each by its own id.
+
+Every program is on a `leash`, and in a session of its own, so that Ctrl-C reaches the demo alone, which
+then ends the others in order.  Neighbour: `stage` says what to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from cfm.errors import CfmError
+
+START_S: Final = 30.0
+STOP_S: Final = 5.0
+SERVING: Final = b"listening on "
+
+
+class Program:
+    """One cfm or cfw."""
+
+    def __init__(self, name: str, arguments: Sequence[str], output: Path) -> None:
+        """`arguments`: what follows `python -m`; `output` gets what it prints."""
+        self.name = name
+        self._arguments = tuple(arguments)
+        self._output = output
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            CfmError: it ended, or did not come up in time; with its last words.
+        """
+        leash = (sys.executable, "-m", "cfm.demo.leash", str(os.getpid()))
+        with self._output.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *leash,
+                sys.executable,
+                "-m",
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            async with asyncio.timeout(START_S):
+                await self._until_serving(self._process)
+        except TimeoutError:
+            raise CfmError(f"{self.name} did not serve within {START_S:g} s: {self.last_words()}") from None
+
+    async def _until_serving(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if line.startswith(SERVING):
+                return
+        raise CfmError(f"{self.name} ended before it served: {self.last_words()}")
+
+    def last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            return lines[-1] if lines else "it said nothing"
+        return "it said nothing"
+
+    async def kill(self) -> None:
+        """As fate does it: without a warning."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Ask it to end; insist after five seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._end(signal.SIGTERM)
+                return
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+            await self._process.wait()
+
+
+async def stop_all(programs: Iterable[Program]) -> None:
+    """All at once."""
+    await asyncio.gather(*(program.stop() for program in programs))
+
+
+class Janitor:
+    """Removes folders at the end, also where the end is that we are killed."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Janitor:
+        if self._folders:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "cfm.demo.janitor",
+                *map(str, self._folders),
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()

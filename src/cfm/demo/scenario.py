@@ -1,0 +1,63 @@
+"""What happens in the demo, and when.  Pure: a timetable of acts, repeated with the servers in turn.
+
+Each act is a deed of viewers or of fate; what cfm makes of it is its own affair.  Neighbour: `play` carries
+the deeds out and tells each act in words.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+
+class Deed(enum.StrEnum):
+    """What an act begins with."""
+
+    OPEN = "open"
+    DISCOVER = "discover"
+    NEW_TASTE = "new taste"
+    KILL = "kill"
+    REVIVE = "revive"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """From `at_s` after the start; `turn` counts the rounds, so that not the same server dies each time."""
+
+    at_s: float
+    deed: Deed
+    turn: int
+
+
+ROUND_S: Final = 60.0
+_ROUND: Final = (
+    (0.0, Deed.OPEN),
+    (16.0, Deed.DISCOVER),
+    (25.0, Deed.NEW_TASTE),
+    (36.0, Deed.KILL),
+    (45.0, Deed.REVIVE),
+    (54.0, Deed.REST),
+)
+SHORTEST_ROUND_S: Final = 20.0
+
+
+def timetable(seconds: float | None) -> Iterator[Act]:
+    """The acts in order; for `seconds` a whole number of rounds that ends at rest, else without an end."""
+    if seconds is None:
+        for turn in count():
+            yield from _round(turn, turn * ROUND_S, ROUND_S)
+    rounds = max(1, int((seconds or 0) // ROUND_S))
+    length_s = max(SHORTEST_ROUND_S, (seconds or 0) / rounds)
+    for turn in range(rounds):
+        yield from _round(turn, turn * length_s, length_s)
+
+
+def _round(turn: int, begins_s: float, length_s: float) -> Iterator[Act]:
+    """The curtain rises once; a later round begins with the first discovery."""
+    for at_s, deed in _ROUND:
+        if turn == 0 or deed is not Deed.OPEN:
+            yield Act(begins_s + at_s * length_s / ROUND_S, deed, turn)
