@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cfm.inputs.columns import is_name
 from cfm.inputs.grade_file import read_grade_file
-from cfm.inputs.lines import is_name
 from cfm.names import is_file_name
 
 HEADER = b"filename\tweightcount\tbitrate\n"

@@ -137,16 +137,20 @@ def test_lines_longer_than_a_piece_cost_only_themselves(log: Path) -> None:
 
 
 def test_a_large_log_is_begun_where_the_window_begins(log: Path) -> None:
-    for second in range(-20_000, 0):
-        append_line = line(f"f{second}", T0 + second)
-        if second == -20_000:
-            parts = []
-        parts.append(append_line)
-    log.write_bytes(b"".join(parts))
+    log.write_bytes(b"".join(line(f"f{second}", T0 + second) for second in range(-20_000, 0)))
+    names = Reading(log.parent).new()
+    assert names[-600:] == [f"f{second}" for second in range(-600, 0)]
+    assert len(names) < 6_000
+
+
+def test_after_a_long_absence_what_is_older_than_the_window_is_jumped_over(log: Path) -> None:
     reading = Reading(log.parent)
+    reading.reader = LogReader(str(log.parent), IP, RealDisk(), backlog_bytes=1_000_000)
+    append(log, line("a", T0 - 20_001))
+    assert reading.new() == ["a"]
+    append(log, b"".join(line(f"f{second}", T0 + second) for second in range(-20_000, 0)))
     names = reading.new()
-    wanted = [f"f{second}" for second in range(-600, 0)]
-    assert names[-600:] == wanted
+    assert names[-600:] == [f"f{second}" for second in range(-600, 0)]
     assert len(names) < 6_000
 
 

@@ -97,7 +97,7 @@ def pieces(data: bytes, at: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(edges)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(grade_files, cuts)
 @example((DATA / "grade.info").read_bytes(), [100])
 def test_grade_file(data: bytes, at: list[int]) -> None:
@@ -106,7 +106,7 @@ def test_grade_file(data: bytes, at: list[int]) -> None:
     assert (fast.has_header, fast.torn, fast.skipped) == (plain.has_header, plain.torn, plain.skipped)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(histories, cuts)
 @example((DATA / "hitcount.history").read_bytes(), [100])
 @example(b"historyheader:1\na.mpg,0,0,5,,0,0,0,1=" + b" ".join([str(MAX).encode()] * 3) + b"\n", [])

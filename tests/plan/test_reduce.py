@@ -123,7 +123,7 @@ def names(files: Sequence[File]) -> list[str]:
     return [file.name for file in files]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(libraries(), st.lists(worlds, min_size=1, max_size=4))
 def test_columns_and_plain_python_agree(files: list[File], plans: list[PlanInputs]) -> None:
     """A reducer remembers what plans before looked up; its twin remembers nothing."""
@@ -135,7 +135,7 @@ def test_columns_and_plain_python_agree(files: list[File], plans: list[PlanInput
 # ── promises ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-promise = settings(deadline=None)
+promise = settings(max_examples=50, deadline=None)
 
 
 @promise

@@ -311,6 +311,10 @@ class TestStreams:
             assert len(await reader.rest()) == HUGE
             await hang_up(reader.writer)
 
+    @pytest.mark.parametrize("task", ["", "a b", "x" * 200])
+    async def test_a_task_that_is_none_bounces(self, rig: WorkerRig, task: str) -> None:
+        assert (await rig.ask("GET", "/content/small.mpg", Cfm_Task=task)).status == 400
+
     async def test_all_end_with_the_worker(self, tmp_path: Path) -> None:
         async with huge(tmp_path) as rig:
             reader = await Reader.stuck(rig, "/content/huge.mpg", Cfm_Task="1")
@@ -319,7 +323,7 @@ class TestStreams:
             await hang_up(reader.writer)
 
 
-HUGE = 64 * MIB
+HUGE = 24 * MIB
 """More than what sockets on loopback hold by themselves."""
 
 
@@ -342,7 +346,7 @@ class huge:  # noqa: N801 - a function in its use
 async def ended(rig: WorkerRig) -> None:
     """Until no stream is open."""
     async with asyncio.timeout(5):
-        while rig.api.streams.controlled or rig.api.streams.uncontrolled:
+        while rig.api.streams.controlled or rig.api.streams.uncontrolled:  # noqa: ASYNC110 - the book has no event
             await asyncio.sleep(0)
 
 

@@ -130,7 +130,7 @@ class FullState(MemoryState):
     """A state on a full disk."""
 
     async def bind(self, binding: Binding | None) -> None:
-        raise StoreFull("full")
+        raise StoreFull(f"no room for {binding}")
 
 
 @dataclass

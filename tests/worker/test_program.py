@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,8 @@ import pytest
 
 from cfm.config import CfwSettings, load_cfw
 from cfm.errors import CfmError, StateError
-from cfm.testing.raw_http import PATIENCE_S, request, say
+from cfm.model import Addr
+from cfm.testing.raw_http import request, say
 from cfm.testing.worker_rig import Answer, parse
 from cfm.worker.program import release, run
 from cfm.worker.state import Binding, SqliteState
@@ -58,62 +58,71 @@ def write_settings(folder: Path, name: str = "cfw", **more: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    process: Process
     settings: CfwSettings
 
     async def ask(self, method: str, path: str, **headers: str) -> Answer:
         return parse(await say(self.settings.listen_addr, request(method, path, body=b"", **headers)))
 
-    async def until(self, path: str, key: str, value: object) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while json.loads((await self.ask("GET", path)).body or b"{}").get(key) != value:
-                await asyncio.sleep(0)
-
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        async with asyncio.timeout(5):
-            return await self.process.wait()
-
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[Running]:
-    process = await asyncio.create_subprocess_exec(
+    """The program within this process."""
+    settings = load_cfw(path)
+    ready: asyncio.Future[Addr] = asyncio.get_running_loop().create_future()
+    program = asyncio.create_task(run(settings, ready.set_result))
+    try:
+        await asyncio.wait({ready, program}, return_when=asyncio.FIRST_COMPLETED)
+        assert ready.result() == settings.listen_addr
+        yield Running(settings)
+    finally:
+        async with asyncio.timeout(5):
+            program.cancel()
+            await asyncio.gather(program, return_exceptions=True)
+
+
+@asynccontextmanager
+async def process(path: Path) -> AsyncIterator[tuple[Process, Running]]:
+    """The program in a process of its own."""
+    started = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, str(path), stdout=PIPE, stderr=PIPE
     )
-    assert process.stdout is not None
+    assert started.stdout is not None
     try:
-        async with asyncio.timeout(20):
-            while line := await process.stdout.readline():
-                if line.startswith(b"listening on "):
-                    break
+        async with asyncio.timeout(30):
+            while not (line := await started.stdout.readline()).startswith(b"listening on "):
+                assert line, (await started.communicate())[1].decode()
         assert line.split()[-1].decode() == load_cfw(path).listen_addr
-        yield Running(process, load_cfw(path))
+        yield started, Running(load_cfw(path))
     finally:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+            started.kill()
+        await started.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
-    async with running(write_settings(tmp_path)) as worker:
-        (tmp_path / "base" / "a.mpg").write_bytes(b"12345")
-        assert (await worker.ask("HEAD", "/hb")).status == 200
-        assert (await worker.ask("GET", "/files")).body == b"a.mpg\n"
-        assert await worker.stop(number) == 0
-    assert {path.name for path in (tmp_path / "base").iterdir()} == {"a.mpg", ".cfw-id"}
+async def stop(started: Process, number: int) -> int:
+    started.send_signal(number)
+    async with asyncio.timeout(5):
+        return await started.wait()
 
 
-async def test_ends_in_time_while_a_file_is_read(tmp_path: Path) -> None:
-    async with running(write_settings(tmp_path)) as worker:
+async def test_serves_and_ends_cleanly_while_a_file_is_read(tmp_path: Path) -> None:
+    async with process(write_settings(tmp_path)) as (started, worker):
         with (tmp_path / "base" / "a.mpg").open("wb") as file:
             file.truncate(64 << 20)
+        assert (await worker.ask("HEAD", "/hb")).status == 200
+        assert (await worker.ask("GET", "/files")).body == b"a.mpg\n"
         host, _, port = worker.settings.listen_addr.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
         writer.write(request("GET", "/content/a.mpg"))
         await reader.readuntil(b"\r\n\r\n")
-        assert await worker.stop() == 0
+        assert await stop(started, signal.SIGTERM) == 0
         writer.close()
+    assert {path.name for path in (tmp_path / "base").iterdir()} == {"a.mpg", ".cfw-id"}
+
+
+async def test_ends_by_the_keyboard(tmp_path: Path) -> None:
+    async with process(write_settings(tmp_path)) as (started, _):
+        assert await stop(started, signal.SIGINT) == 0
 
 
 async def test_keeps_its_disk_over_a_restart(tmp_path: Path) -> None:
@@ -124,14 +133,13 @@ async def test_keeps_its_disk_over_a_restart(tmp_path: Path) -> None:
             headers = (await worker.ask("HEAD", "/hb")).headers
             disks.add(headers["cfw-disk"])
             boots.add(headers["cfw-boot"])
-            await worker.stop()
     assert (len(disks), len(boots)) == (1, 2)
 
 
 async def test_an_unmounted_disk_is_seen_at_the_next_start(tmp_path: Path) -> None:
     path = write_settings(tmp_path)
-    async with running(path) as worker:
-        await worker.stop()
+    async with running(path):
+        pass
     (tmp_path / "base").rename(tmp_path / "away")
     (tmp_path / "base").mkdir()
     async with running(path) as worker:
@@ -186,12 +194,11 @@ async def test_the_limit_is_read_again_on_sighup(tmp_path: Path) -> None:
     async with running(path) as worker:
         text = path.read_text()
         path.write_text(text + "storage_usage_limit_percent: 101\n")
-        worker.process.send_signal(signal.SIGHUP)
-        path_ok = path.with_suffix(".new")
-        path_ok.write_text(text + "storage_usage_limit_percent: 55\n")
-        path_ok.replace(path)
-        worker.process.send_signal(signal.SIGHUP)
-        await worker.until("/df", "limit_percent", 55)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (await worker.ask("HEAD", "/hb")).headers["cfw-limit-percent"] == "90"
+        path.write_text(text + "storage_usage_limit_percent: 55\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (await worker.ask("HEAD", "/hb")).headers["cfw-limit-percent"] == "55"
 
 
 class TestRelease:
@@ -238,4 +245,3 @@ async def test_a_hung_disk_does_not_hold_up_the_start_or_the_end(tmp_path: Path)
     os.mkfifo(tmp_path / "base" / ".cfw-id")
     async with running(path) as worker:
         assert (await worker.ask("GET", "/files")).status == 500
-        assert await worker.stop() == 0

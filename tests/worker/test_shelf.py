@@ -17,14 +17,14 @@ from cfm.model import fits
 from cfm.worker.claims import Claims, FreeForAll
 from cfm.worker.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk
 from cfm.worker.memory_disk import MemoryDisk
-from cfm.worker.shelf import (
+from cfm.worker.shelf import Shelf
+from cfm.worker.shelf_rules import (
     DeclinedError,
     Deletion,
     Inventory,
     MarkerVerdict,
     Receipt,
     SharedError,
-    Shelf,
     UnreadableError,
     deletion_objection,
     judge_marker,

@@ -48,10 +48,13 @@ async def test_a_newer_request_waits_until_the_older_has_really_ended() -> None:
 async def test_of_three_requests_the_newest_stays() -> None:
     streams = Streams(1)
     opened: list[str] = []
+    newest = asyncio.Event()
 
     async def read(name: str) -> None:
         stream = await streams.open("1")
         opened.append(name)
+        if name == "third":
+            newest.set()
         cut = asyncio.Event()
         stream.on_cut(cut.set)
         try:
@@ -62,8 +65,8 @@ async def test_of_three_requests_the_newest_stays() -> None:
     async with asyncio.TaskGroup() as group:
         for name in ("first", "second", "third"):
             group.create_task(read(name))
-        while opened[-1:] != ["third"]:
-            await asyncio.sleep(0)
+        await newest.wait()
+        assert opened[-1] == "third"
         await streams.cut("1")
     assert streams.controlled == 0
 

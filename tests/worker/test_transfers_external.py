@@ -197,10 +197,16 @@ async def test_a_guard_that_was_killed_while_it_waited_is_replaced(bench: Bench)
     assert await transfer.fetch(JOB, bench.place, bench.seen) == Received(6, None)
 
 
-async def test_a_killed_guard_fails_the_transfer(bench: Bench) -> None:
-    transfer = bench.transfer("kill -9 $PPID; sleep 1000")
-    with pytest.raises(TransferError, match="ended with -9"):
-        await transfer.fetch(JOB, bench.place, bench.seen)
+async def test_a_killed_guard_fails_the_transfer_and_leaves_nothing(bench: Bench) -> None:
+    fifo = bench.folder / "alive"
+    os.mkfifo(fifo)
+    transfer = bench.transfer(f"guard=$PPID; exec 3> {fifo}; (sleep 1000)& (kill -9 $guard; sleep 1000)")
+    running = asyncio.create_task(transfer.fetch(JOB, bench.place, bench.seen))
+    reading = await asyncio.to_thread(os.open, fifo, os.O_RDONLY)
+    with pytest.raises(TransferError, match=r"was killed|ended with -9"):
+        await running
+    assert await asyncio.to_thread(os.read, reading, 1) == b""
+    os.close(reading)
 
 
 async def test_many_one_after_another_leak_nothing(bench: Bench) -> None:

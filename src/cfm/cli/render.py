@@ -41,7 +41,7 @@ def status_view(
     """A running cfm at a glance: verdict, servers, copies, backlog, brakes, the last decisions."""
 
     def view(width: int) -> RenderableType:
-        parts = [
+        parts: list[RenderableType | None] = [
             _verdict(status["verdict"], held=bool(status["brakes"])),
             _brakes(status["brakes"]),
             _servers(status["servers"], width),
@@ -49,7 +49,7 @@ def status_view(
             _backlog(status),
             _decisions(recent_events, events_shown, width),
         ]
-        return Group(*(part for part in parts if part is not None))
+        return _stack(parts)
 
     return Sized(view)
 
@@ -59,7 +59,7 @@ def plan_view(plan: Json) -> RenderableType:
 
     def view(width: int) -> RenderableType:
         copies, deletes = plan["copies"], plan["deletes"]
-        parts = [
+        parts: list[RenderableType | None] = [
             _verdict(plan["verdict"]),
             _snapshot(plan["snapshot"]),
             _servers(plan["servers"], width),
@@ -67,7 +67,7 @@ def plan_view(plan: Json) -> RenderableType:
             _plan_table("would delete", deletes, ("server", "kind"), width),
             _refusals(plan),
         ]
-        return Group(*(part for part in parts if part is not None))
+        return _stack(parts)
 
     return Sized(view)
 
@@ -75,14 +75,14 @@ def plan_view(plan: Json) -> RenderableType:
 def why_view(why: Json) -> RenderableType:
     """Everything known about one file, and why it is or is not copied, is or is not deleted."""
 
-    def view(width: int) -> RenderableType:
-        parts = [
+    def view(_width: int) -> RenderableType:
+        parts: list[RenderableType | None] = [
             Text.assemble((said(why["file"]).plain, "bold")),
             _facts_of(why),
             Group(*_reasons(why)),
-            _story(why["story"], width),
+            _story(why["story"]),
         ]
-        return Group(*(part for part in parts if part is not None))
+        return _stack(parts)
 
     return Sized(view)
 
@@ -115,6 +115,10 @@ class Sized:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         del console
         yield self.view(options.max_width)
+
+
+def _stack(parts: Sequence[RenderableType | None]) -> Group:
+    return Group(*(part for part in parts if part is not None))
 
 
 # ── parts of several views ──────────────────────────────────────────────────────────────────────────────
@@ -159,7 +163,7 @@ def _servers(servers: Sequence[Json], width: int) -> Table:
         table.add_column("size", justify="right", no_wrap=True)
     table.add_column("now", ratio=1, overflow="ellipsis", no_wrap=True)
     for server in servers:
-        cells = [
+        cells: list[RenderableType] = [
             said(server["addr"]),
             _role(server),
             said(server["state"], STATE_STYLES.get(server["state"], "")),
@@ -255,7 +259,7 @@ def _transfers(transfers: Sequence[Json], width: int) -> RenderableType:
         table.add_column("rate", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
     for one in transfers[:ROWS_SHOWN]:
-        cells = [
+        cells: list[RenderableType] = [
             said(one["file"]),
             f"{one['rank']:,}",
             said(f"{short_addr(one['source'])} → {short_addr(one['destination'])}"),
@@ -455,7 +459,7 @@ def _reason(action: str, where: str, answer: Json) -> Text:
     )
 
 
-def _story(story: Sequence[Json], width: int) -> RenderableType | None:
+def _story(story: Sequence[Json]) -> RenderableType | None:
     if not story:
         return Text("no story yet: nothing was decided about it", style="dim")
     lines = [Text("story", style="bold"), *(_event_line(event) for event in list(story)[-STORY_SHOWN:])]

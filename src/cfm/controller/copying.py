@@ -52,14 +52,29 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
 
 
 def recover(state: NodeState, task: Task, now: Now) -> None:
-    """Take over a task from before a restart; whoever runs it has a whole lease to say so."""
+    """Take over a task from before a restart.
+
+    Whether its worker reports is not known yet: `expect_reports` gives it a lease when it is.
+    """
     if is_final(TASK_EDGES, task.status):
         state.tasks.ended[task.id] = (task, now.mono_ms)
         return
     configured = task.destination in state.fleet.records and task.source in state.fleet.records
-    state.tasks.add(task, Run(now.mono_ms + state.rules.lease_ms + LEASE_MARGIN_MS, now.mono_ms))
+    run = Run(_deadline_ms(state, task, now, reports=False), now.mono_ms)
+    if task.status is Status.WORKING:
+        run.started_ms = run.moved_ms = now.mono_ms
+    state.tasks.add(task, run)
     if not configured:
         end(state, task, Status.CANCELLED, "one of its servers is not in the settings any more", now)
+
+
+def expect_reports(state: NodeState, addr: Addr, now: Now) -> None:
+    """A destination turned out to be a worker of ours: what it runs has a whole lease to be reported."""
+    for task in state.tasks.of_server(addr):
+        run = state.tasks.runs[task.id]
+        if task.destination == addr and not run.reports:
+            run.reports, run.heard_ms = True, now.mono_ms
+            run.deadline_ms = _deadline_ms(state, task, now, reports=True)
 
 
 def _deadline_ms(state: NodeState, task: Task, now: Now, *, reports: bool) -> int:

@@ -73,6 +73,7 @@ class Core:
         self._planning = False
         self._plan_not_before_ms = now.mono_ms
         self._started_since_plan = 0
+        self._pause_ends_ms: int | None = None
         self._full_look_ms = now.mono_ms
         self._housekeeping_ms = now.mono_ms
         self._handlers: Mapping[type, Callable[[Any, Now], None]] = {
@@ -133,6 +134,7 @@ class Core:
             deleting.next_relist_ms(state),
             min((held.until_ms for held in self._held.values()), default=None),
             self._plan_not_before_ms if state.wants_plan and not self._planning else None,
+            self._pause_ends_ms,
         ]
         return max(now.mono_ms, min(moment for moment in moments if moment is not None))
 
@@ -143,6 +145,8 @@ class Core:
         copying.end_overdue(state, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
+        if self._pause_ends_ms is not None and now.mono_ms >= self._pause_ends_ms:
+            state.wants_dispatch = True
         if now.mono_ms >= self._full_look_ms:
             self._full_look_ms = now.mono_ms + state.config.full_look_ms
             observing.full_look(state, now)
@@ -170,6 +174,7 @@ class Core:
             self.state.wants_dispatch = False
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
+        self._pause_ends_ms = self.state.next_pause_end_ms(now)
         self._plan_if_due(now)
         self._answer_held(now)
 
@@ -215,9 +220,10 @@ class Core:
             watched=state.hits.watched,
             young={addr: frozenset(names) for addr, names in young.items()},
             ad_prefixes=state.rules.ad_prefixes,
-            busy=frozenset(view.task_of) | frozenset(view.order_of),
+            busy=frozenset((*view.task_of, *view.order_of, *state.left_alone(now))),
             on_san=self.san_index,
             largest_room_bytes=dispatch.largest_room_bytes(view),
+            largest_disk_bytes=dispatch.largest_disk_bytes(view),
         )
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:

@@ -221,7 +221,15 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
 def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:
     _change(state, made, OrderStatus.DROPPED, now, why or refusal.text)
     state.delete_pauses[made.file.name] = (now.mono_ms + PAUSE_MS, refusal)
+    if made.room_for is not None and not _room_is_being_made(state, made):
+        state.reserved.pop(made.server, None)
     state.say("delete dropped", _facts(made), level="debug", because=why or refusal.text)
+
+
+def _room_is_being_made(state: NodeState, made: DeleteOrder) -> bool:
+    """Does another order on that server make room for the same file?"""
+    others = state.orders.active.values()
+    return any(o.server == made.server and o.room_for == made.room_for for o in others)
 
 
 def _change(state: NodeState, made: DeleteOrder, status: OrderStatus, now: Now, why: str = "") -> DeleteOrder:

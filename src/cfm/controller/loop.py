@@ -25,6 +25,7 @@ from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.threads import DaemonThreads
 from cfm.model import CopySeen, Failure, File, Hits, Known, Now, Observed, SanAnswer, SnapshotFacts
 from cfm.plan.reduce import Reducer
+from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import TaskStore
 
@@ -56,7 +57,7 @@ class Controller:
         self._client = client
         self._san = san
         self._planner = DaemonThreads("plan", 1)
-        self._reducer: Reducer | None = None
+        self._reducer: tuple[Snapshot, Reducer] | None = None
         self._hits = Hits()
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
@@ -163,7 +164,7 @@ class Controller:
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         now = clock()
-        self.snapshot, self._reducer = snapshot, Reducer(snapshot.frame)
+        self.snapshot = snapshot
         age_ms = max(0, now.wall_ms - 1000 * snapshot.facts.read_wall_s)
         self.feed(ev.SnapshotAccepted(snapshot.facts, age_ms))
         self.on_hits(self._hits)
@@ -230,7 +231,14 @@ class Controller:
         self.feed(ev.CutAnswer(effect.task_id, cut=answer is True))
 
     async def _plan(self, effect: ev.StartPlan) -> None:
-        reducer, began_ms = self._reducer, clock().mono_ms
-        assert reducer is not None
-        shortlist = await self._planner.call(None, lambda: reducer.shortlist(effect.inputs))
+        began_ms = clock().mono_ms
+        shortlist = await self._planner.call(None, lambda: self._reduce(effect.inputs))
         self.feed(ev.PlanReady(shortlist, clock().mono_ms - began_ms))
+
+    def _reduce(self, inputs: PlanInputs) -> Shortlist:
+        """In the planner's thread; a new snapshot is prepared at its first plan."""
+        snapshot = self.snapshot
+        assert snapshot is not None
+        if self._reducer is None or self._reducer[0] is not snapshot:
+            self._reducer = (snapshot, Reducer(snapshot.frame))
+        return self._reducer[1].shortlist(inputs)

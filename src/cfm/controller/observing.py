@@ -41,6 +41,8 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
     before, record.features = record.features, features
     if before == features:
         return False
+    if features.ours and not before.ours:
+        copying.expect_reports(state, addr, now)
     if before.boot_id and before.boot_id != features.boot_id:
         for task in list(state.tasks.uncut.values()):
             if task.source == addr:

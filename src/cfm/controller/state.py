@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from cfm.controller.events import AskSan, Effect, Say
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, CopySeen, Failure, File, Hits, Known, Now, SanAnswer, SnapshotFacts, Status, Task
+from cfm.model import (
+    Addr,
+    CopySeen,
+    Failure,
+    File,
+    Hits,
+    Known,
+    NotOnSan,
+    Now,
+    SanAnswer,
+    SnapshotFacts,
+    Status,
+    Task,
+)
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView, Departure, Reservation, Rules
@@ -147,6 +160,7 @@ class NodeState:
             metadata_age_ms=self.metadata_age_ms(now),
             servers=servers,
             doubtful=tuple(servers[addr] for addr in doubtful),
+            first_look=any(self._never_looked_at(addr) for addr in self.config.destinations),
             holders=self.fleet.holders,
             hits=self.hits,
             tasks=self.tasks.active,
@@ -167,6 +181,27 @@ class NodeState:
             approved_bytes=self.approved_bytes,
             paused=bool(self.store_trouble),
         )
+
+    def left_alone(self, now: Now) -> list[str]:
+        """Files that would only be refused for a while: a plan looks beyond them."""
+        failing = (name for name, retry in self.retries.retries.items() if retry.not_before_ms > now.mono_ms)
+        dropped = (name for name, (until_ms, _) in self.delete_pauses.items() if until_ms > now.mono_ms)
+        missing = (name for name, asked in self.san.items() if isinstance(asked.value, NotOnSan))
+        return [*failing, *dropped, *missing]
+
+    def next_pause_end_ms(self, now: Now) -> int | None:
+        """When the next thing that waits only for time may be decided anew."""
+        moments = [
+            self.retries.next_due_ms(now.mono_ms),
+            self.orders.pace_ends_ms(),
+            *(r.busy_until_ms for r in self.fleet.records.values() if r.busy_until_ms > now.mono_ms),
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _never_looked_at(self, addr: Addr) -> bool:
+        """Neither found down, nor listed or asked in vain for its list."""
+        never_asked = self.fleet.records[addr].never_answered
+        return self.health.pulse(addr).up is not False and never_asked
 
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""

@@ -28,12 +28,12 @@ _FIRST: Final = (
     "amber autumn broken crimson distant early electric empty endless frozen gentle golden hidden hollow "
     "iron last little lonely midnight northern paper quiet restless scarlet second secret silent silver "
     "sleeping velvet winter yellow"
-).split()
+)
 _SECOND: Final = (
     "arcade bridge canyon circus city garden harbor horizon house island journey lantern letter meadow "
     "mirror mountain ocean orchard parade river road sailor season shadow signal station storm stranger "
     "summer tower train valley"
-).split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def make_library(seed: int, files: int, ads: int) -> Library:
 
 def _names(random: Random) -> Iterator[str]:
     """All pairs of words in some order, then the same again with numbers."""
-    pairs = [f"{first}-{second}" for first in _FIRST for second in _SECOND]
+    pairs = [f"{first}-{second}" for first in _FIRST.split() for second in _SECOND.split()]
     for edition in count(1):
         random.shuffle(pairs)
         yield from pairs if edition == 1 else (f"{pair}-{edition}" for pair in pairs)

@@ -31,18 +31,15 @@ def grade_text(library: Library, taste: Taste) -> str:
     return "\n".join([GRADE_HEADER, *lines, ""])
 
 
-def history_text(
-    library: Library, taste: Taste, holders: Mapping[str, Sequence[str]], written_s: int
-) -> str:
+def history_text(library: Library, taste: Taste, holders: Mapping[str, Sequence[str]], written_s: int) -> str:
     """Sizes, past hits, and where each file was seen."""
     ranks = {name: rank for rank, name in enumerate(taste.order, 1)}
     lines = []
     for title in (*library.titles, *library.ads):
         hits = taste.hits(ranks.get(title.name, len(ranks) + 1))
         ips = " ".join(holders.get(title.name, ()))
-        lines.append(
-            f"{title.name},{title.registered_s},{BITRATE},{title.size_bytes},{ips},1,0,0,1={hits - hits // 3} {hits // 3}"
-        )
+        counts = f"{hits - hits // 3} {hits // 3}"
+        lines.append(f"{title.name},{title.registered_s},{BITRATE},{title.size_bytes},{ips},1,0,0,1={counts}")
     return "\n".join([f"historyheader:{written_s}", *lines, ""])
 
 

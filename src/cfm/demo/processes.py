@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from cfm.errors import CfmError
 
@@ -108,7 +108,7 @@ class Janitor:
         self._folders = folders
         self._process: asyncio.subprocess.Process | None = None
 
-    async def __aenter__(self) -> Janitor:
+    async def __aenter__(self) -> Self:
         if self._folders:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -66,6 +66,8 @@ class Record:
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
     busy_until_ms: int = 0
+    never_answered: bool = True
+    """No list came since our start, and none was asked for in vain."""
     halved: bool = False
     listing: Asking = field(default_factory=Asking)
     asking_disk: Asking = field(default_factory=Asking)
@@ -110,7 +112,7 @@ class FleetBook:
             why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
-        record.halved = False
+        record.halved = record.never_answered = False
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
@@ -119,6 +121,7 @@ class FleetBook:
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
         """Its list is not known any more; what it held stays remembered as `last_list`."""
         record = self.records[addr]
+        record.never_answered = False
         if isinstance(record.files, Known):
             self._hold(record, frozenset())
             record.lost_ms = now_ms

@@ -13,17 +13,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from cfm.inputs.lines import (
-    LineBlocks,
-    Reading,
-    Skip,
-    count_reasons,
-    is_name,
-    is_text,
-    is_too_long,
-    split_header,
-    table,
-)
+from cfm.inputs.columns import Reading, count_reasons, is_name, is_text, is_too_long, table
+from cfm.inputs.lines import LineBlocks, Skip, split_header
 
 SCHEMA = pl.Schema({"rank": pl.Int64, "name": pl.String})
 
@@ -68,6 +59,8 @@ def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
 
 
 def _first_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
+    if frame["name"].n_unique() == frame.height:
+        return frame.rechunk()
     first = frame.filter(pl.col("name").is_first_distinct())
     skipped[Skip.DUPLICATE_NAME] += frame.height - first.height
     return first.rechunk()

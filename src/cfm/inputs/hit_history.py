@@ -14,17 +14,8 @@ from collections.abc import Iterable
 import polars as pl
 
 from cfm.inputs import reference
-from cfm.inputs.lines import (
-    LineBlocks,
-    Reading,
-    Skip,
-    count_reasons,
-    is_name,
-    is_text,
-    is_too_long,
-    split_header,
-    table,
-)
+from cfm.inputs.columns import Reading, count_reasons, is_name, is_text, is_too_long, table
+from cfm.inputs.lines import LineBlocks, Skip, split_header
 
 SCHEMA = pl.Schema(
     (

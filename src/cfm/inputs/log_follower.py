@@ -69,9 +69,12 @@ class _Followed:
     """`offset` may be within a line that is not wanted: what comes before its end is dropped."""
 
     def begin(self, offset: int) -> None:
-        if offset != self.offset or offset == 0:
-            self.inside_line = offset > 0
-            self.offset, self.fingerprint = offset, b""
+        self.offset, self.fingerprint = offset, b""
+        self.inside_line = offset > 0
+
+    def begin_later(self, offset: int) -> None:
+        if offset > self.offset:
+            self.begin(offset)
 
     def advance(self, read: bytes) -> None:
         self.offset += len(read)
@@ -81,8 +84,9 @@ class _Followed:
 class LogReader:
     """Reads a folder's logs; for one thread at a time.  `OSError`: the folder cannot be read."""
 
-    def __init__(self, folder: str, our_ip: str, disk: Disk) -> None:
+    def __init__(self, folder: str, our_ip: str, disk: Disk, backlog_bytes: int = BACKLOG_BYTES) -> None:
         self._folder, self._our_ip, self._disk = folder, our_ip, disk
+        self._backlog_bytes = backlog_bytes
         self._followed: dict[str, _Followed] = {}
 
     def read_some(self, oldest_s: int, wall_s: int) -> Batch:
@@ -127,13 +131,12 @@ class LogReader:
             return None
         with self._disk.open(followed.path) as file:
             version = file.version()
+            size_bytes = version.size_bytes
             if not _is_grown(followed, version, file):
-                log.info(
-                    "reading event log from its window", file=followed.path, size_bytes=version.size_bytes
-                )
-                followed.begin(find_start(file, version.size_bytes, oldest_s))
-            elif version.size_bytes - followed.offset > BACKLOG_BYTES:
-                followed.begin(max(followed.offset, find_start(file, version.size_bytes, oldest_s)))
+                log.info("reading event log from its window", file=followed.path, size_bytes=size_bytes)
+                followed.begin(find_start(file, size_bytes, oldest_s))
+            elif size_bytes - followed.offset > self._backlog_bytes:
+                followed.begin_later(find_start(file, size_bytes, oldest_s))
             followed.seen = version
             return _next_lines(followed, file, skipped)
 

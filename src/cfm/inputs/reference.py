@@ -1,8 +1,7 @@
 """The metadata parsers once more, in plain Python: what the fast ones mean.
 
 `grade_file` and `hit_history` are fast because they work in columns; these here can be read.  Tests hold
-the two against each other on made-up garbage, and the simulator, which does without Polars' threads,
-may read by these.
+the two against each other on made-up garbage, and whoever does without Polars may read by these.
 """
 
 from __future__ import annotations

@@ -92,43 +92,52 @@ class SanIndex:
         self._disk = disk or RealDisk()
         self._poll_s, self._answer_s = poll_s, answer_s
         self._rescan_ms, self._pause_ms = int(rescan_s * 1000), int(pause_s * 1000)
-        self._since_ms = clock().mono_ms
+        why = "the source folders are being read" if folders else "no source folder is configured"
+        self._not_yet = Unknown(why, clock().mono_ms)
         self._folders = [self._new(str(path)) for path in folders]
-        self._union: Names = frozenset()
+        self._union: Names | None = None
+        """All names, from when all folders were known for the first time."""
+        self._telling = asyncio.Lock()
 
     def _new(self, path: str) -> _Folder:
-        return _Folder(path, Unknown(f"{path} is being read", self._since_ms), DaemonThreads(path, THREADS))
+        return _Folder(path, self._not_yet, DaemonThreads(path, THREADS))
 
     @property
     def names(self) -> Observed[Names]:
         """All names on the SAN; unknown unless every folder answered and none was empty."""
-        if not self._folders:
-            return Unknown("no source folder is configured", self._since_ms)
         unknown = next((one.names for one in self._folders if isinstance(one.names, Unknown)), None)
-        return unknown or Known(self._union, min(known.at_ms for known in self._known()))
+        if unknown or self._union is None:
+            return unknown or self._not_yet
+        return Known(self._union, min(known.at_ms for known in self._known()))
 
     def _known(self) -> list[Known[Names]]:
         return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; each folder at its own pace."""
         try:
-            while True:
-                await self.look()
-                await asyncio.sleep(self._poll_s)
+            await asyncio.gather(*map(self._follow, self._folders))
         finally:
             for folder in self._folders:
                 folder.threads.close()
 
     async def look(self) -> None:
         """One look at each folder, which lists it where that is due."""
-        changed = await asyncio.gather(*map(self._refresh, self._folders))
-        if not any(changed):
-            return
-        known = self._known()
-        if len(known) == len(self._folders):
-            self._union = await _united([one.value for one in known], self._folders[0].threads)
-        self._on_change(self.names)
+        if any(await asyncio.gather(*map(self._refresh, self._folders))):
+            await self._tell()
+
+    async def _follow(self, folder: _Folder) -> None:
+        while True:
+            if await self._refresh(folder):
+                await self._tell()
+            await asyncio.sleep(self._poll_s)
+
+    async def _tell(self) -> None:
+        async with self._telling:
+            known = self._known()
+            if len(known) == len(self._folders):
+                self._union = await _united([one.value for one in known], self._folders[0].threads)
+            self._on_change(self.names)
 
     async def _refresh(self, folder: _Folder) -> bool:
         """Does something else hold for this folder now?"""
@@ -185,7 +194,7 @@ class SanIndex:
         fine = [name for name in names if is_file_name(name)]
         found = await asyncio.gather(*(self._ask(folder, fine, deadline_s) for folder in self._folders))
         if not found:
-            return dict.fromkeys(names, Unknown("no source folder is configured", at_ms))
+            return dict.fromkeys(names, self._not_yet)
         return {name: _answer(name, found, sizes.get(name), at_ms) for name in names}
 
     async def _ask(self, folder: _Folder, names: Sequence[str], deadline_s: float) -> _Found:

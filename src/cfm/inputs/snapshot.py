@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cfm.inputs.lines import Reading
+from cfm.inputs.columns import Reading
 from cfm.model import File, SnapshotFacts
 
 TORN_AFTER_MS = 10_000
@@ -83,8 +83,9 @@ def _file(rank: int, name: str, size_bytes: int, hits: int, history_ips: list[st
 
 def build(grade: Reading, history: Reading, sources: tuple[Source, Source]) -> Candidate:
     """Join a pair that was read: known is what is graded and has a size."""
-    known = grade.frame.join(history.frame, on="name", how="inner", maintain_order="left").select(COLUMNS)
-    unsized = grade.frame.join(history.frame, on="name", how="anti", maintain_order="left")
+    graded = grade.frame.join(history.frame, on="name", how="left", maintain_order="left").select(COLUMNS)
+    known = graded.drop_nulls("size_bytes").rechunk()
+    unsized = graded.filter(pl.col("size_bytes").is_null()).select("rank", "name")
     measure = Measure(grade.frame.height, history.frame.height, known.height)
     facts = SnapshotFacts(
         id="-".join(source.digest[:6] for source in sources),

@@ -69,7 +69,8 @@ def on_no_destination(view: ClusterView, _ledger: Ledger, file: File) -> Refusal
 
 
 def on_no_doubtful_destination(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
-    return no.HOLDER_UNKNOWN if any(view.may_hold(server, file) for server in view.doubtful) else None
+    doubt = view.first_look or any(view.may_hold(server, file) for server in view.doubtful)
+    return no.HOLDER_UNKNOWN if doubt else None
 
 
 def not_in_a_task(view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:

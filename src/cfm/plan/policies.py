@@ -296,19 +296,25 @@ def trims(round_: Round) -> Iterator[Delete]:
                 yield Delete(deletion, reason)
                 break
             round_.refuse("delete", file, addr, refusal)
-        refused += refusal is not None
+        refused += refusal not in (None, no.SAME_DISK_SUSPECTED)
         if refused >= REFUSALS_A_ROUND:
             return
 
 
-def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, bool, bool, int, Addr]:
+def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, bool, int, Addr]:
     """The copy that stays comes first: of confirmed size, under its limit, least projected use."""
-    seen = round_.view.copies_seen.get((file.name, addr))
-    confirmed = seen is not None and seen.value.size_bytes == file.size_bytes
     disk = round_.ledger.disks.get(addr)
     if disk is None:
-        return (True, True, not confirmed, 0, addr)
-    return (False, not confirmed, disk.over_bytes > 0, disk.projected_percent, addr)
+        return (True, 0, True, 0, addr)
+    return (False, _doubt(round_, file, addr), disk.over_bytes > 0, disk.projected_percent, addr)
+
+
+def _doubt(round_: Round, file: File, addr: Addr) -> int:
+    """0: its server confirmed the size; 1: it told none; 2: it has another size there, or nothing."""
+    seen = round_.view.copies_seen.get((file.name, addr))
+    if seen is None or (seen.value.present and seen.value.size_bytes is None):
+        return 1
+    return 0 if seen.value.present and seen.value.size_bytes == file.size_bytes else 2
 
 
 # ── over the limit ──────────────────────────────────────────────────────────────────────────────────────

@@ -89,6 +89,8 @@ class ClusterView:
     servers: Mapping[Addr, ServerView]
     doubtful: tuple[ServerView, ...] = ()
     """Destinations whose list is unknown, and was lost so lately that what they held may be there still."""
+    first_look: bool = False
+    """Some destination was never heard of, nor found silent, since our start: it may hold anything."""
     holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
     """Known holders by trusted lists; a name nobody holds is absent."""
     hits: Hits = field(default_factory=Hits)

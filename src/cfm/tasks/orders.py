@@ -71,6 +71,10 @@ class OrderBook:
         """Unknown orders that a list of `addr`, asked for at `asked_ms`, decides."""
         return [o for o in self.unknown_at(addr) if self.unknown_ms[o.id] + quiet_ms <= asked_ms]
 
+    def pace_ends_ms(self) -> int | None:
+        """When the oldest order of the last minute stops counting."""
+        return self.recent[0][0] + MINUTE_MS if self.recent else None
+
     def last_minute(self, now_ms: int) -> Counter[tuple[Addr, DeleteKind]]:
         """Orders of the last minute per server and kind: what the pace counts."""
         while self.recent and now_ms - self.recent[0][0] >= MINUTE_MS:

@@ -28,7 +28,8 @@ from cfm.worker.content import Content
 from cfm.worker.metrics import CONTENT_TYPE, Metrics
 from cfm.worker.obedience import Authority, Claim, ClaimError, read_claim, read_number
 from cfm.worker.openapi import DOCUMENT
-from cfm.worker.shelf import Deletion, Inventory, Shelf
+from cfm.worker.shelf import Shelf
+from cfm.worker.shelf_rules import Deletion, Inventory
 from cfm.worker.streams import Streams
 
 log = structlog.get_logger(__name__)

@@ -1,10 +1,9 @@
-"""`GET|HEAD /content/{name}`: files sent to other workers, by sendfile, with their checksum on the way.
+"""`GET|HEAD /content/{name}`: a worker's files for others, whole or in part, with their checksums.
 
-Of each chunk two things happen, in this order: a thread reads it (so that it is in memory, and counted into
-the checksum), then the kernel sends it from there.  So neither a slow disk nor a hung one is ever waited for
-in the event loop.  The next chunk is read while one is sent.  The last bytes are sent from the very buffer
-that was read, after a look at whether the file is still the same: nobody gets a whole body of two versions.
-`streams` says who may read, `library` opens, `ranges` says which bytes, `digests` keeps the checksums.
+`streams` says who may read now, `library` opens the file, `ranges` says which bytes, `sending` sends them,
+and `digests` keeps the checksums that sending brings.  A stream that cannot go on (its task was ended, its
+reader does not read, its disk hangs, its file changed) ends with its connection: nobody takes a part for the
+whole.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import IO, Protocol, cast
+from typing import Protocol
 
 import structlog
 from aiohttp import hdrs, web
@@ -25,6 +24,7 @@ from cfm.web import RefusedError, name_from_path
 from cfm.worker.digests import Digest, Digests, etag_of, repr_digest, wants_digest
 from cfm.worker.library import ChangedError, Found, Library
 from cfm.worker.ranges import Part, part_wanted
+from cfm.worker.sending import MOST_CHUNK_BYTES, Source, send
 from cfm.worker.streams import BusyError, EndedError, Stream, Streams
 
 log = structlog.get_logger(__name__)
@@ -33,11 +33,6 @@ PREFIX = "/content/"
 STALL_S = 30.0
 """A reader, or a disk, that does not get one chunk done in so long ends the stream."""
 RETRY_AFTER_S = 1
-_TAIL_BYTES = 64 * 1024
-_LEAST_CHUNK_BYTES = 64 * 1024
-_FIRST_CHUNK_BYTES = 1024 * 1024
-_MOST_CHUNK_BYTES = 4 * 1024 * 1024
-_QUICK_S, _SLOW_S = 0.25, 1.0
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 
 
@@ -70,7 +65,7 @@ class Content:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = name_from_path(request, PREFIX, query_allowed=True)
         only_base = _only_base(request)
-        task = request.headers.get(wire.TASK)
+        task = _task(request)
         if self._streams.is_cut(task):
             raise RefusedError(409, "that task was ended")
         if request.method == hdrs.METH_HEAD:
@@ -123,15 +118,15 @@ class Content:
     async def _digest(self, found: Found) -> bytes:
         """The checksum, read for where no stream has brought it; given up when the client is gone."""
         digest = self._digests.of(found.reader.entry)
-        async with self._reading_for_digest:
-            while digest.known is None:
-                start = digest.position
-                stop = min(start + _MOST_CHUNK_BYTES, digest.size_bytes)
-                try:
-                    await self._warm(found, start, stop, digest)
-                except OSError as error:
-                    self._digests.forget(found.reader.entry)
-                    raise RefusedError(500, f"cannot be read: {error}") from error
+        source = Source(found.reader, self._library.pool(found), digest, self._stall_s)
+        try:
+            async with self._reading_for_digest:
+                while digest.known is None:
+                    stop = min(digest.position + MOST_CHUNK_BYTES, digest.size_bytes)
+                    await source.warm(digest.position, stop)
+        except OSError as error:
+            self._digests.forget(found.reader.entry)
+            raise RefusedError(500, f"cannot be read: {error}") from error
         return digest.known
 
     async def _get(self, request: web.Request, found: Found, stream: Stream) -> web.StreamResponse:
@@ -167,7 +162,8 @@ class Content:
             async with asyncio.timeout(self._stall_s) as deadline:
                 stream.on_cut(partial(_expire, deadline))
                 progress = partial(self._progress, deadline, stream)
-                await self._send(transport, response, found, part, digest, progress)
+                source = Source(found.reader, self._library.pool(found), digest, self._stall_s)
+                await send(transport, response, source, part, progress)
             outcome = "sent"
         except TimeoutError:
             outcome = "cut" if stream.is_cut else "stalled"
@@ -185,58 +181,6 @@ class Content:
                 _abort(transport)
                 log.info("stream ended early", file=found.reader.entry.name, task=stream.task, why=outcome)
 
-    async def _send(
-        self,
-        transport: asyncio.Transport,
-        response: web.StreamResponse,
-        found: Found,
-        part: Part,
-        digest: Digest,
-        progress: Callable[[int], None],
-    ) -> None:
-        tail = max(part.start, part.stop - _TAIL_BYTES)
-        await self._send_body(transport, found, Part(part.start, tail), digest, progress)
-        last = await self._library.pool(found).run(
-            self._stall_s, partial(found.reader.read, tail, part.stop, digest)
-        )
-        progress(0)
-        with _unbuffered(transport):
-            await response.write(last)
-            await response.write_eof()
-        progress(len(last))
-
-    async def _send_body(
-        self,
-        transport: asyncio.Transport,
-        found: Found,
-        part: Part,
-        digest: Digest,
-        progress: Callable[[int], None],
-    ) -> None:
-        """All but the tail, in chunks that a reader gets done in about a second."""
-        loop = asyncio.get_running_loop()
-        size, start = _FIRST_CHUNK_BYTES, part.start
-        stop = min(start + size, part.stop)
-        await self._warm(found, start, stop, digest)
-        while start < part.stop:
-            began = loop.time()
-            then = min(stop + size, part.stop)
-            ahead = asyncio.ensure_future(self._warm(found, stop, then, digest))
-            ahead.add_done_callback(_retrieved)
-            try:
-                await _sendfile(transport, found, start, stop)
-                await ahead
-            finally:
-                ahead.cancel()
-            progress(stop - start)
-            start, stop = stop, then
-            size = _next_size(size, loop.time() - began)
-
-    async def _warm(self, found: Found, start: int, stop: int, digest: Digest) -> None:
-        if start < stop:
-            reading = partial(found.reader.warm, start, stop, digest)
-            await self._library.pool(found).run(self._stall_s, reading)
-
     def _progress(self, deadline: asyncio.Timeout, stream: Stream, count: int) -> None:
         self._counter.sent(count)
         if not stream.is_cut:
@@ -245,6 +189,14 @@ class Content:
 
 _background: set[asyncio.Future[None]] = set()
 """Files being closed: the event loop itself keeps no hold of its tasks."""
+
+
+def _task(request: web.Request) -> str | None:
+    """On whose behalf a file is read; None where nobody is named."""
+    task = request.headers.get(wire.TASK)
+    if task is not None and (not task or wire.token(task) != task):
+        raise RefusedError(400, f"{wire.TASK} is not the id of a task")
+    return task
 
 
 def _only_base(request: web.Request) -> bool:
@@ -273,35 +225,6 @@ def _response(found: Found, part: Part | None = None) -> web.StreamResponse:
     return response
 
 
-def _next_size(size: int, took_s: float) -> int:
-    if took_s < _QUICK_S:
-        return min(2 * size, _MOST_CHUNK_BYTES)
-    return max(size // 2, _LEAST_CHUNK_BYTES) if took_s > _SLOW_S else size
-
-
-async def _sendfile(transport: asyncio.Transport, found: Found, start: int, stop: int) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        # All that is asked of the file is its descriptor, and a seek that is of no use to us.
-        sent = await loop.sendfile(
-            transport, cast("IO[bytes]", found.reader), start, stop - start, fallback=False
-        )
-    except asyncio.SendfileNotAvailableError as error:
-        raise OSError(f"cannot be sent from the page cache: {error}") from error
-    if sent != stop - start:
-        raise ChangedError("the file became shorter")
-
-
-@contextmanager
-def _unbuffered(transport: asyncio.Transport) -> Iterator[None]:
-    """What is written meanwhile is waited for until the kernel has it."""
-    transport.set_write_buffer_limits(high=0)
-    try:
-        yield
-    finally:
-        transport.set_write_buffer_limits()
-
-
 def _expire(deadline: asyncio.Timeout) -> None:
     with suppress(RuntimeError):  # it is over already
         deadline.reschedule(asyncio.get_running_loop().time())
@@ -312,9 +235,3 @@ def _abort(transport: asyncio.Transport) -> None:
     with suppress(OSError, AttributeError):  # closed by the other side already
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
     transport.abort()
-
-
-def _retrieved(task: asyncio.Future[None]) -> None:
-    """What a chunk that nobody waits for any more came to."""
-    if not task.cancelled():
-        task.exception()

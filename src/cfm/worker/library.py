@@ -18,7 +18,8 @@ from pathlib import Path
 from cfm.worker.blocking import Pool
 from cfm.worker.digests import Digest, version_of
 from cfm.worker.disk import Entry, NotPlainError, entry_of, open_folder, open_plain
-from cfm.worker.shelf import Shelf, UnreadableError
+from cfm.worker.shelf import Shelf
+from cfm.worker.shelf_rules import UnreadableError
 
 OPEN_S = 15.0
 _STEP_BYTES = 256 * 1024
@@ -102,8 +103,8 @@ class Library:
     """All that this worker can read."""
 
     def __init__(self, shelf: Shelf, disk: Pool, source_dirs: tuple[Path, ...], sources: Pool) -> None:
-        self._shelf = shelf
-        self._disk = disk
+        self.shelf = shelf
+        self.disk = disk
         self._source_dirs = source_dirs
         self._sources = sources
 
@@ -113,7 +114,7 @@ class Library:
         return bool(self._source_dirs)
 
     def pool(self, found: Found) -> Pool:
-        return self._sources if found.where is Where.SOURCE else self._disk
+        return self._sources if found.where is Where.SOURCE else self.disk
 
     async def find(self, name: str, *, only_base: bool = False) -> Found | None:
         """The file, opened; None where it is nowhere.  `OSError` where that cannot be known."""
@@ -126,7 +127,7 @@ class Library:
                 continue
             if found is not None:
                 return Found(found, Where.SOURCE)
-        found = await self._open(self._disk, partial(self._open_base, name))
+        found = await self._open(self.disk, partial(self._open_base, name))
         if found is None and unknown is not None:
             raise unknown
         return None if found is None else Found(found, Where.BASE)
@@ -141,7 +142,7 @@ class Library:
 
     def _open_base(self, name: str) -> Reader | None:
         try:
-            return Reader(*self._shelf.open_file(name))
+            return Reader(*self.shelf.open_file(name))
         except (FileNotFoundError, NotPlainError):
             return None
 

@@ -13,6 +13,7 @@ import json
 import secrets
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,19 +22,20 @@ import structlog
 
 from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
 from cfm.errors import CfmError, StateError
-from cfm.model import Transfer
+from cfm.model import Addr, Transfer
 from cfm.web import WebServer
 from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
 from cfm.worker.api import Api, Facts
 from cfm.worker.blocking import Pool
-from cfm.worker.claims import SocketClaims, overlap
+from cfm.worker.claims import Claims, SocketClaims, overlap
 from cfm.worker.content import Content
 from cfm.worker.disk import RealDisk
 from cfm.worker.library import Library
 from cfm.worker.link import CfmLink
 from cfm.worker.metrics import Metrics
 from cfm.worker.obedience import Authority
-from cfm.worker.shelf import SharedError, Shelf
+from cfm.worker.shelf import Shelf
+from cfm.worker.shelf_rules import SharedError
 from cfm.worker.state import Binding, Memory, SqliteState, WorkerState
 from cfm.worker.streams import Streams
 from cfm.worker.transfers import make_transfer
@@ -48,30 +50,46 @@ RELEASE_S: Final = 5.0
 _DISK_THREADS: Final = 8
 
 
-async def run(settings: CfwSettings) -> None:
-    """Serve and fetch until SIGTERM or SIGINT; `StateError` where that cannot begin."""
-    state = await SqliteState.open(settings.state.path)
-    try:
-        await _run_on(settings, state, await state.recall())
-    finally:
-        await state.close()
+def say_listening(addr: Addr) -> None:
+    print(f"listening on {addr}", flush=True)
 
 
-async def _run_on(settings: CfwSettings, state: WorkerState, memory: Memory) -> None:
-    boot_id, authority = secrets.token_hex(8), Authority(state, memory.binding)
-    disk, sources = Pool("base_dir", _DISK_THREADS), Pool("the SAN", 2 * settings.streams + 4)
-    shelf = await _shelf(settings, state, memory, disk)
-    await _refuse_overlap(settings, sources)
+async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listening) -> None:
+    """Serve and fetch until SIGTERM or SIGINT; `StateError` where that cannot begin.
+
+    `ready` is told the address once it is served.
+    """
+    async with AsyncExitStack() as stack:
+        state = await SqliteState.open(settings.state.path)
+        stack.push_async_callback(state.close)
+        claims = stack.enter_context(closing(SocketClaims()))
+        disk = stack.enter_context(closing(Pool("base_dir", _DISK_THREADS)))
+        sources = stack.enter_context(closing(Pool("the SAN", 2 * settings.streams + 4)))
+        memory = await state.recall()
+        await _refuse_overlap(settings, sources)
+        shelf = await _shelf(settings, state, memory, disk, claims)
+        library = Library(shelf, disk, settings.source_dirs, sources)
+        await _run_on(settings, state, memory.binding, library, ready)
+
+
+async def _run_on(
+    settings: CfwSettings,
+    state: WorkerState,
+    binding: Binding | None,
+    library: Library,
+    ready: Callable[[Addr], None],
+) -> None:
+    """The parts, put together."""
+    boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
     async with CfmLink(neighbourhood(settings), authority, boot_id) as link:
         transfer = make_transfer(transfer_settings(settings))
         agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
         metrics, streams = Metrics(), Streams(settings.streams)
         metrics.count_fetched(agent.counts)
-        library = Library(shelf, disk, settings.source_dirs, sources)
         api = Api(
             facts=_facts(settings, boot_id),
             shelf=shelf,
-            disk=disk,
+            disk=library.disk,
             authority=authority,
             streams=streams,
             content=Content(library, streams, metrics),
@@ -79,9 +97,7 @@ async def _run_on(settings: CfwSettings, state: WorkerState, memory: Memory) -> 
             receiving=lambda: agent.book.under_way,
         )
         server = WebServer(api.application(), settings.listen_addr, names=settings.hosts, program="cfw")
-        await _serve(settings, server, api, agent)
-    disk.close()
-    sources.close()
+        await _serve(settings, server, api, agent, ready)
 
 
 def _facts(settings: CfwSettings, boot_id: str) -> Facts:
@@ -98,14 +114,16 @@ def _facts(settings: CfwSettings, boot_id: str) -> Facts:
 # --- whose disk it is
 
 
-async def _shelf(settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool) -> Shelf:
+async def _shelf(
+    settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool, claims: Claims
+) -> Shelf:
     """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
     shelf = Shelf(
         RealDisk(settings.base_dir),
         disk_id=memory.disk_id,
         new_id=secrets.token_hex(16),
         remember=partial(_remember, asyncio.get_running_loop(), state),
-        claims=SocketClaims(),
+        claims=claims,
         limit_percent=settings.storage_usage_limit_percent,
         quota_bytes=settings.quota_bytes,
     )
@@ -143,13 +161,20 @@ async def _refuse_overlap(settings: CfwSettings, sources: Pool) -> None:
 # --- from the start to the end
 
 
-async def _serve(settings: CfwSettings, server: WebServer, api: Api, agent: DownloadAgent) -> None:
+async def _serve(
+    settings: CfwSettings,
+    server: WebServer,
+    api: Api,
+    agent: DownloadAgent,
+    ready: Callable[[Addr], None],
+) -> None:
     ended = asyncio.Event()
     _on_signals(ended, partial(_read_limit_again, settings, api.shelf))
     await server.start()
     fetching = asyncio.create_task(agent.run())
     looking = asyncio.create_task(_watch_disk(api, server))
-    fetching.add_done_callback(lambda _: ended.set())  # it does not end by itself; if it does, we end too
+    for task in (fetching, looking):  # they do not end by themselves; if one does, all ends
+        task.add_done_callback(lambda _: ended.set())
     log.warning("whoever reaches this port can delete files here: keep it inside", listen=server.addr)
     print(f"listening on {server.addr}", flush=True)
     try:

@@ -71,7 +71,8 @@ class WorkerState(Protocol):
         """How the task ended; to be told until it is answered."""
 
     async def forget(self, task_id: int) -> None:
-        """The final report was answered, or the task was taken from us; unknown ids are fine."""
+        """The final report was answered, or the task was taken from us; unknown ids are fine.  Durable at
+        some time: a power cut may bring it back, and its report is then repeated."""
 
     async def close(self) -> None: ...
 
@@ -192,7 +193,13 @@ class _Database:
         )
 
     def drop_held(self, task_id: int) -> None:
-        self._change("DELETE FROM held WHERE task_id = ?", task_id)
+        # Need not survive a power cut: a report that was answered may be repeated.  It saves the disk's time
+        # right when the next task comes.
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self._change("DELETE FROM held WHERE task_id = ?", task_id)
+        finally:
+            self._connection.execute("PRAGMA synchronous=FULL")
 
     def close(self) -> None:
         self._connection.close()
@@ -208,7 +215,7 @@ class _Database:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             raise _damaged(self._path, error) from error
 
 

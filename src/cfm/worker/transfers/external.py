@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
@@ -114,7 +115,7 @@ class ExternalTransfer:
             await guard.stdin.drain()
         ended = asyncio.create_task(guard.wait())
         reading = asyncio.create_task(output.read(guard.stderr))
-        watching = asyncio.create_task(self._watch(output, landing, watch))
+        watching = asyncio.create_task(self._watch(guard, output, landing, watch))
         try:
             await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
@@ -126,12 +127,14 @@ class ExternalTransfer:
                 task.cancel()
             await asyncio.gather(ended, reading, watching, return_exceptions=True)
 
-    async def _watch(self, output: _Output, landing: Landing, watch: Watch) -> None:
-        """Tell how the target grows, for ever; raise where nothing moves."""
+    async def _watch(self, guard: Process, output: _Output, landing: Landing, watch: Watch) -> None:
+        """Tell how the target grows, for ever; raise where nothing moves, or nobody guards."""
         loop = asyncio.get_running_loop()
         seen, since_s = (0, 0), loop.time()
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, self._settings.stall_s / 4))
+            if _was_killed(guard):
+                raise TransferError("the guard of the downloader was killed")
             size_bytes = await self._in_thread(lambda: _size_bytes(landing.path))
             if (size_bytes, output.total_bytes) != seen:
                 seen, since_s = (size_bytes, output.total_bytes), loop.time()
@@ -210,6 +213,8 @@ async def _end(guard: Process) -> None:
     assert guard.stdin is not None
     assert guard.stderr is not None
     guard.stdin.close()
+    if _was_killed(guard):
+        _kill_session(guard.pid)
     try:
         async with asyncio.timeout(END_S):
             while await guard.stderr.read(KEPT_BYTES):  # a full pipe would keep it from ending
@@ -219,6 +224,19 @@ async def _end(guard: Process) -> None:
         log.warning("the downloader cannot be ended", guard=guard.pid)
     with contextlib.suppress(ConnectionError):
         await guard.stdin.wait_closed()
+
+
+def _was_killed(guard: Process) -> bool:
+    """It catches or outlives everything but SIGKILL; then what it guarded is on its own."""
+    return guard.returncode is not None and guard.returncode < 0
+
+
+def _kill_session(leader: int) -> None:
+    """Kill what a killed guard left: it led the session that they all are in."""
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
+            if os.getsid(int(process.name)) == leader:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _size_bytes(path: str) -> int:

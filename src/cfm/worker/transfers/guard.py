@@ -94,7 +94,7 @@ def _events(wakeup: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _start(command: list[str]) -> int | None:
-    """Run the command in a session of its own; it dies with this guard.  None where it cannot be started.
+    """Run the command; it dies with this guard.  None where it cannot be started.
 
     What fails in the child is said on stderr, and through a pipe that a successful exec closes.
     """
@@ -116,7 +116,6 @@ def _start(command: list[str]) -> int | None:
 
 
 def _become(command: list[str], guard: int) -> None:
-    os.setsid()
     signal.set_wakeup_fd(-1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guard:

@@ -1,0 +1,393 @@
+"""Runs the demo: starts everything, lets viewers watch, carries out the acts, ends it all.
+
+Neighbours: `stage` has laid it all out, `scenario` says when what happens, `truth` judges.  Who wants to
+show it gets a `Frame` several times a second; who wants to know how it went gets a `Summary`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+
+from cfm.demo import stage as staging
+from cfm.demo import truth as truths
+from cfm.demo.metadata import EventLog, View
+from cfm.demo.processes import Janitor, stop_all
+from cfm.demo.scenario import Act, Deed, timetable
+from cfm.demo.stage import Options, Server, Stage
+from cfm.demo.truth import Truth
+from cfm.demo.watching import Busy, Watcher
+from cfm.errors import CfmError, SettingsError
+
+LOOK_EVERY_S: Final = 0.25
+VIEWS_PER_S: Final = 4.0
+CROWD_VIEWS: Final = 14
+"""So many viewers discover a file within a few seconds."""
+NEW_TITLES: Final = 8
+REST_PATIENCE_S: Final = 20.0
+"""How long after its time the demo waits for the node to come to rest."""
+AT_REST_S: Final = 1.5
+DECISIONS_KEPT: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How it stands, for whoever shows it."""
+
+    elapsed_s: float
+    act: str
+    status: Mapping[str, Any]
+    decisions: Sequence[Mapping[str, Any]]
+    violations: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How it went."""
+
+    seconds: float
+    files_delivered: int
+    bytes_delivered: int
+    files_deleted: int
+    source_busy_fraction: float | None
+    surplus_copies: int
+    over_limit_servers: int
+    violations: Sequence[str]
+    dashboard: str
+    finished: bool
+    """It was not stopped before its time, so the node should have come to rest."""
+
+    @property
+    def exit_code(self) -> int:
+        at_fault = self.violations or (self.finished and (self.surplus_copies or self.over_limit_servers))
+        return 3 if at_fault else 0
+
+    def to_json(self) -> dict[str, Any]:
+        busy = self.source_busy_fraction
+        return {
+            "seconds": round(self.seconds, 1),
+            "files_delivered": self.files_delivered,
+            "bytes_delivered": self.bytes_delivered,
+            "files_deleted": self.files_deleted,
+            "source_busy_fraction": None if busy is None else round(busy, 4),
+            "surplus_copies": self.surplus_copies,
+            "over_limit_servers": self.over_limit_servers,
+            "violations": len(self.violations),
+            "violation_texts": list(self.violations[:20]),
+            "finished": self.finished,
+            "dashboard": self.dashboard,
+        }
+
+
+OnStage: TypeAlias = Callable[[Stage], None]
+OnFrame: TypeAlias = Callable[[Frame], None]
+OnAct: TypeAlias = Callable[[str], None]
+
+
+async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: OnFrame) -> Summary:
+    """The whole demo, from the first folder to the last.
+
+    Raises:
+        CfmError: it could not begin, or one of its programs ended.
+    """
+    stop = asyncio.Event()
+    async with AsyncExitStack() as closing:
+        closing.enter_context(_stopped_by_signals(stop))
+        root = await closing.enter_async_context(_folder(options))
+        stage = staging.make_stage(options, root)
+        on_stage(stage)
+        await asyncio.to_thread(staging.set_up, stage, time.time())
+        closing.push_async_callback(stop_all, [stage.cfm, *(server.program for server in stage.servers)])
+        if not stop.is_set():
+            await asyncio.gather(stage.cfm.start(), *(server.program.start() for server in stage.servers))
+        watcher = await closing.enter_async_context(Watcher(stage.dashboard))
+        return await Play(stage, watcher, stop, on_act, on_frame).run()
+    raise AssertionError("not reached")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: asyncio.Event) -> Any:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _folder(options: Options) -> AsyncIterator[Path]:
+    """The folder of the demo; gone afterwards, unless it is to be kept, or was there before."""
+    root, existed = _made_folder(options.folder)
+    parts = [root / part for part in staging.parts(options)] if existed else [root]
+    async with Janitor([] if options.keep else parts):
+        yield root
+
+
+def _made_folder(wanted: Path | None) -> tuple[Path, bool]:
+    if wanted is None:
+        return Path(tempfile.mkdtemp(prefix="cfm-demo-")), False
+    existed = wanted.exists()
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        empty = not any(wanted.iterdir())
+    except OSError as error:
+        raise SettingsError(f"--dir {wanted}: {error.strerror}") from error
+    if not empty:
+        raise SettingsError(f"--dir {wanted} is not empty: name a new folder, or an empty one")
+    return wanted.resolve(), existed
+
+
+@dataclass(slots=True)
+class Play:
+    """One performance."""
+
+    stage: Stage
+    watcher: Watcher
+    stop: asyncio.Event
+    on_act: OnAct
+    on_frame: OnFrame
+    began_s: float = field(default_factory=time.monotonic)
+    truth: Truth = field(init=False)
+    log: EventLog = field(init=False)
+    busy: Busy = field(default_factory=Busy)
+    decisions: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
+    act: str = ""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    viewing: bool = True
+    acts_done: bool = False
+    crowd: deque[str] = field(default_factory=deque)
+    """Views of a discovered file that are still to come."""
+    dead: Server | None = None
+    _reading: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        titles = self.stage.library.named()
+        self.truth = Truth(
+            quotas={server.addr: server.quota_bytes for server in self.stage.destinations},
+            limit_percent=staging.LIMIT_PERCENT,
+            digests=self.stage.digests,
+            sizes={name: title.size_bytes for name, title in titles.items()},
+        )
+        self.log = EventLog(self.stage.lb, self.stage.options.seed)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.began_s
+
+    async def run(self) -> Summary:
+        """Until its time is over and the node is at rest, or until it is stopped."""
+        self.truth.begin(await asyncio.to_thread(truths.look, self._disks()))
+        jobs = [
+            asyncio.create_task(job)
+            for job in (
+                self.watcher.follow(self._told),
+                self._look_for_ever(),
+                self._poll_for_ever(),
+                self._viewers(),
+                self._acts(),
+            )
+        ]
+        ending = asyncio.create_task(self._until_over())
+        try:
+            done, _ = await asyncio.wait((*jobs, ending), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return await self._summary(finished=not self.stop.is_set())
+        finally:
+            for job in (*jobs, ending, *self._reading):
+                job.cancel()
+            await asyncio.gather(*jobs, ending, *self._reading, return_exceptions=True)
+
+    def _disks(self) -> dict[Any, Path]:
+        return {server.addr: server.disk for server in self.stage.destinations}
+
+    async def _until_over(self) -> None:
+        """Stopped, or all acts are over and the node is at rest, or should long be."""
+        seconds = self.stage.options.seconds
+        if seconds is None:
+            await self.stop.wait()
+            return
+        if await self._stopped_within(seconds):
+            return
+        rested_s = 0.0
+        while self.elapsed_s < seconds + REST_PATIENCE_S and rested_s < AT_REST_S:
+            rested_s = rested_s + LOOK_EVERY_S if self._at_rest() else 0.0
+            if await self._stopped_within(LOOK_EVERY_S):
+                return
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        return self.stop.is_set()
+
+    def _at_rest(self) -> bool:
+        """Nothing is under way; what is wrong with the disks then is wrong."""
+        busy = self.status.get("transfers") or self.status.get("deletes")
+        return self.acts_done and bool(self.status) and not busy and not self._reading
+
+    async def _summary(self, *, finished: bool) -> Summary:
+        await asyncio.gather(*self._reading)
+        self.truth.saw(await asyncio.to_thread(truths.look, self._disks()), self.elapsed_s)
+        return Summary(
+            seconds=self.elapsed_s,
+            files_delivered=self.truth.files_delivered,
+            bytes_delivered=self.truth.bytes_delivered,
+            files_deleted=self.truth.files_deleted,
+            source_busy_fraction=self.busy.fraction,
+            surplus_copies=self.truth.surplus_copies(),
+            over_limit_servers=self.truth.over_limit_servers(),
+            violations=tuple(self.truth.violations),
+            dashboard=self.stage.dashboard,
+            finished=finished,
+        )
+
+    # ── watching ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_for_ever(self) -> None:
+        """Walk the disks, and read whatever appears."""
+        while True:
+            seen = await asyncio.to_thread(truths.look, self._disks())
+            for place in self.truth.saw(seen, self.elapsed_s):
+                reading = asyncio.create_task(self._read(place))
+                self._reading.add(reading)
+                reading.add_done_callback(self._reading.discard)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _read(self, place: truths.Place) -> None:
+        disk = self._disks()[place.server]
+        self.truth.read(place, await asyncio.to_thread(truths.digest_of, disk / place.name))
+
+    async def _poll_for_ever(self) -> None:
+        """Ask cfm how it stands; every program but a dead one must be running."""
+        while True:
+            self._all_alive()
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                sent_s, at_s = await self.watcher.source_busy_s(), time.monotonic()
+                self.status = await self.watcher.status()
+                self.truth.status(self.status)
+                self.busy.sample(self.status, self.truth.sizes, sent_s, at_s)
+                self.on_frame(self._frame())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _frame(self) -> Frame:
+        return Frame(self.elapsed_s, self.act, self.status, list(self.decisions), self.truth.violations)
+
+    def _all_alive(self) -> None:
+        expected = [s.program for s in self.stage.servers if s is not self.dead]
+        for program in (self.stage.cfm, *expected):
+            if not program.running and not self.stop.is_set():
+                raise CfmError(f"{program.name} ended: {program.last_words()}")
+
+    def _told(self, event: Mapping[str, Any]) -> None:
+        self.decisions.append(event)
+        self.truth.told(event, self.elapsed_s)
+        if event.get("event") == "deleted file" and event.get("kind") == "space":
+            self.busy.departed.add(str(event["file"]))
+
+    # ── viewers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _viewers(self) -> None:
+        """Some a second, each asking for what is popular, served by whoever holds it."""
+        for tick in itertools.count():
+            names = [self.crowd.popleft() for _ in range(min(1, len(self.crowd)))]
+            if self.viewing:
+                names += self.stage.taste.views(int(VIEWS_PER_S * LOOK_EVERY_S * (tick % 2) * 2))
+            self.log.append((View(name, self._served_by(name)) for name in names), time.time())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _served_by(self, name: str) -> str:
+        """The load balancer's choice: a server that holds the file, or the one that reads from the SAN."""
+        dead = self.dead.addr if self.dead else None
+        for server in self.stage.destinations:
+            if server.addr != dead and name in self.truth.disks[server.addr].files:
+                return server.ip
+        return staging.SAN_IP
+
+    # ── acts ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _acts(self) -> None:
+        deeds = {
+            Deed.OPEN: self._open,
+            Deed.DISCOVER: self._discover,
+            Deed.NEW_TASTE: self._new_taste,
+            Deed.KILL: self._kill,
+            Deed.REVIVE: self._revive,
+            Deed.REST: self._rest,
+        }
+        for act in timetable(self.stage.options.seconds):
+            await asyncio.sleep(max(0.0, act.at_s - self.elapsed_s))
+            self.act = await deeds[act.deed](act)
+            self.on_act(self.act)
+        self.acts_done = True
+        await asyncio.Event().wait()
+
+    async def _open(self, _act: Act) -> str:
+        first = self.stage.destinations[0].addr
+        return (
+            f"act 1: the evening begins. The most wanted files go to the disks; {first} is above its limit, "
+            f"and some files lie twice"
+        )
+
+    async def _discover(self, _act: Act) -> str:
+        """Viewers find a file that lies on no disk, while the disks are full."""
+        self.viewing = True
+        placed = self.truth.holders()
+        lower = self.stage.taste.order[len(self.stage.taste.order) // 2 :]
+        unplaced = [name for name in lower if name not in placed]
+        if not unplaced:
+            return "act 2: viewers look around; every file is on a disk already"
+        name = self.stage.taste.pick(unplaced)
+        self.crowd.extend([name] * CROWD_VIEWS)
+        rank = self.stage.taste.rank(name)
+        return f"act 2: viewers discover {name} (rank {rank}), which is on no disk: room is made for it"
+
+    async def _new_taste(self, _act: Act) -> str:
+        """The grade file says that other files are wanted now."""
+        new = self.stage.taste.change(min(NEW_TITLES, max(1, len(self.stage.taste.order) // 8)))
+        ips = {server.addr: server.ip for server in self.stage.destinations}
+        holders = {name: [ips[s] for s in on] for name, on in self.truth.holders().items()}
+        await asyncio.to_thread(self.stage.write_metadata, holders, time.time())
+        return (
+            f"act 3: taste changes. {len(new)} files from the lower half are in demand now, such as {new[0]}"
+        )
+
+    async def _kill(self, act: Act) -> str:
+        """A destination dies without a word, if possible while it receives a file."""
+        destinations = self.stage.destinations
+        self.dead = destinations[(act.turn + 1) % len(destinations)]
+        await self.dead.program.kill()
+        held = len(self.truth.disks[self.dead.addr].files)
+        return (
+            f"act 4: {self.dead.addr} dies (kill -9) with {held} files. After a while they count as lost, "
+            f"and the wanted ones are copied to others"
+        )
+
+    async def _revive(self, _act: Act) -> str:
+        back, self.dead = self.dead, None
+        assert back is not None
+        try:
+            await back.program.start()
+        finally:
+            self.truth.came_back(back.addr, self.elapsed_s)
+        return f"act 5: {back.addr} is back with its old files: what lies twice now is trimmed to one copy"
+
+    async def _rest(self, _act: Act) -> str:
+        self.viewing = False
+        return "act 6: the viewers go to bed. The node comes to rest"

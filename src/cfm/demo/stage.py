@@ -1,0 +1,299 @@
+"""Lays out the demo: addresses, folders, settings files, and what lies on the disks when it begins.
+
+Nothing runs yet.  Sizes follow from the library: the destinations hold about a third of it, one of them is
+too full, and some files lie twice.  Neighbours: `library` has the content, `play` brings it to life.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from cfm.config import split_address
+from cfm.demo import library as lib
+from cfm.demo import metadata
+from cfm.demo.library import AD_PREFIX, Library, Taste, Title
+from cfm.demo.processes import Program
+from cfm.errors import CfmError
+from cfm.model import Addr
+
+LIMIT_PERCENT: Final = 90
+SHARE: Final = 0.36
+"""Of the library, what fits on the destinations within their limits."""
+FULL_AT_START: Final = 0.6
+OVERFULL_PERCENT: Final = 97
+TWICE_AT_START: Final = 4
+SAN_IP: Final = "127.0.0.9"
+"""The server that serves from the SAN, as the event log names it."""
+COPY_SPEED_BPS: Final = 9_000_000
+MOST_SERVERS: Final = 100
+PORT_TRIES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for."""
+
+    seconds: float | None = 60.0
+    """None: until stopped."""
+    files: int = 120
+    sources: int = 3
+    destinations: int = 3
+    port: int = 0
+    """0: any free one."""
+    folder: Path | None = None
+    """None: a new one among the temporary files."""
+    keep: bool = False
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Server:
+    """One cfw: its address, its folders, its program."""
+
+    addr: Addr
+    is_source: bool
+    folder: Path
+    program: Program
+    quota_bytes: int
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk"
+
+    @property
+    def ip(self) -> str:
+        return split_address(self.addr)[0]
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything that the demo consists of."""
+
+    options: Options
+    root: Path
+    library: Library
+    taste: Taste
+    controller: Addr
+    cfm: Program
+    servers: tuple[Server, ...]
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[Server]:
+        return [server for server in self.servers if server.is_source]
+
+    @property
+    def destinations(self) -> list[Server]:
+        return [server for server in self.servers if not server.is_source]
+
+    @property
+    def san(self) -> Path:
+        return self.root / "san"
+
+    @property
+    def lb(self) -> Path:
+        return self.root / "lb"
+
+    @property
+    def center(self) -> Path:
+        return self.root / "cfm"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://{self.controller}/"
+
+    def write_metadata(self, holders: Mapping[str, list[str]], at_s: float) -> None:
+        """What the node's other software makes of the viewers' taste."""
+        history = metadata.history_text(self.library, self.taste, holders, int(at_s))
+        metadata.replace(self.center / ".hitcount.history", history)
+        metadata.replace(self.center / ".grade.info", metadata.grade_text(self.library, self.taste))
+
+
+def parts(options: Options) -> list[str]:
+    """The folders that make it up."""
+    numbered = (("source", options.sources), ("destination", options.destinations))
+    return ["cfm", "lb", "san", *(f"{kind}-{i + 1}" for kind, n in numbered for i in range(n))]
+
+
+# ── building ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_stage(options: Options, root: Path) -> Stage:
+    """Plan it all; no file is written yet."""
+    library = lib.make_library(options.seed, options.files, options.destinations)
+    quota_bytes = int(SHARE * library.total_bytes * 100 / LIMIT_PERCENT / options.destinations) + lib.AD_BYTES
+    port = _free_port(options)
+    addresses = [
+        *((Addr(f"127.0.1.{i + 1}:{port}"), True) for i in range(options.sources)),
+        *((Addr(f"127.0.2.{i + 1}:{port}"), False) for i in range(options.destinations)),
+    ]
+    servers = tuple(_server(root, addr, is_source, quota_bytes) for addr, is_source in addresses)
+    center = root / "cfm"
+    cfm = Program("cfm", ("cfm.cli.cfm", "run", "-c", str(center / "cfm.yml")), center / "output")
+    controller = Addr(f"127.0.0.1:{options.port or _any_free_port('127.0.0.1')}")
+    return Stage(options, root, library, Taste(library), controller, cfm, servers)
+
+
+def _server(root: Path, addr: Addr, is_source: bool, quota_bytes: int) -> Server:
+    kind, number = ("source" if is_source else "destination"), split_address(addr)[0].rpartition(".")[2]
+    folder = root / f"{kind}-{number}"
+    program = Program(addr, ("cfm.cli.cfw", "run", "-c", str(folder / "cfw.yml")), folder / "output")
+    return Server(addr, is_source, folder, program, quota_bytes)
+
+
+def _free_port(options: Options) -> int:
+    """One port that all workers can have, each on its own loopback address."""
+    hosts = [
+        f"127.0.{net}.{i + 1}"
+        for net, n in ((1, options.sources), (2, options.destinations))
+        for i in range(n)
+    ]
+    for _try in range(PORT_TRIES):
+        port = _any_free_port(hosts[0])
+        if all(_is_free(host, port) for host in hosts):
+            return port
+    raise CfmError(f"no port is free on all of {hosts[0]} to {hosts[-1]}")
+
+
+def _any_free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+# ── writing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def needed_bytes(stage: Stage) -> int:
+    """What the demo occupies at most."""
+    disks = sum(server.quota_bytes for server in stage.destinations)
+    return stage.library.total_bytes + disks
+
+
+def set_up(stage: Stage, at_s: float) -> None:
+    """Write the whole layout.
+
+    Raises:
+        CfmError: there is not enough room.
+    """
+    free_bytes = shutil.disk_usage(stage.root).free
+    if free_bytes < needed_bytes(stage) + 50_000_000:
+        raise CfmError(
+            f"{stage.root} has {free_bytes // 10**6} MB free, and the demo needs "
+            f"{needed_bytes(stage) // 10**6} MB: name another folder with --dir, or fewer files"
+        )
+    for folder in (stage.san, stage.lb, stage.center, *(server.disk for server in stage.servers)):
+        folder.mkdir(parents=True)
+    (stage.center / "cfm.yml").write_text(_cfm_yml(stage), encoding="utf-8")
+    for server in stage.servers:
+        (server.folder / "cfw.yml").write_text(_cfw_yml(stage, server), encoding="utf-8")
+    placed = _placement(stage)
+    for title in (*stage.library.titles, *stage.library.ads):
+        on = [server.disk for server in placed.get(title.name, ())]
+        stage.digests[title.name] = lib.write(stage.library, title, stage.san, *on)
+    stage.write_metadata({name: [server.ip for server in on] for name, on in placed.items()}, at_s)
+
+
+def _placement(stage: Stage) -> dict[str, list[Server]]:
+    """What lies where at the start: what was wanted once, some of it twice, one disk too full."""
+    random = Random(f"placement {stage.options.seed}")  # noqa: S311 - a made-up past
+    room = {server.addr: _start_bytes(server, i) for i, server in enumerate(stage.destinations)}
+    placed: dict[str, list[Server]] = {}
+
+    def put(title: Title, server: Server) -> None:
+        placed.setdefault(title.name, []).append(server)
+        room[server.addr] -= title.size_bytes
+
+    for ad, server in zip(stage.library.ads, stage.destinations, strict=True):
+        put(ad, server)
+    past = sorted(
+        stage.library.titles,
+        key=lambda t: stage.taste.rank(t.name) + random.gauss(0, len(stage.library.titles) / 3),
+    )
+    for title in past:
+        fitting = [server for server in stage.destinations if room[server.addr] >= title.size_bytes]
+        if fitting:
+            put(title, max(fitting, key=lambda server: room[server.addr]))
+    for title in [t for t in past if len(placed.get(t.name, ())) == 1][:TWICE_AT_START]:
+        for server in stage.destinations[1:]:
+            if server not in placed[title.name] and len(placed[title.name]) == 1:
+                put(title, server)
+    return placed
+
+
+def _start_bytes(server: Server, index: int) -> int:
+    """The first disk begins above its limit, the others with room."""
+    return (
+        server.quota_bytes * OVERFULL_PERCENT // 100
+        if index == 0
+        else int(server.quota_bytes * FULL_AT_START)
+    )
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cfm_yml(stage: Stage) -> str:
+    """As an operator would write it, but in a hurry: what takes hours in service takes seconds here."""
+    sources = "".join(f"\n    - {server.addr}" for server in stage.sources)
+    destinations = "".join(f"\n    - {server.addr}" for server in stage.destinations)
+    return f"""\
+listen_addr: {stage.controller}
+grade_info_file: .grade.info
+hitcount_history_file: .hitcount.history
+watch_dir: {stage.lb}
+watch_ip_string: {SAN_IP}
+watch_hit_base: 8
+watch_term_min: 1
+source_dirs:
+  - {stage.san}
+ignore:
+  prefixes:
+    - {AD_PREFIX}
+remover:
+  storage_usage_limit_percent: {LIMIT_PERCENT}
+  minimum_stay_sec: 5
+  just_deleted_sec: 30
+  space_deletes_per_minute: 300
+  breaker_percent: 30
+tasker:
+  task_copy_speed_bps: {COPY_SPEED_BPS}
+  task_timeout_sec: 20
+  incoming_per_destination: {min(100, len(stage.sources))}
+  lease_sec: 10
+runner:
+  between_events_run_interval_sec: 5
+servers:
+  heartbeat_interval_sec: 2
+  heartbeat_timeout_sec: 2
+  unknown_grace_sec: 3
+  sources:{sources}
+  destinations:{destinations}
+"""
+
+
+def _cfw_yml(stage: Stage, server: Server) -> str:
+    source = f"source_dirs:\n  - {stage.san}\n" if server.is_source else ""
+    return f"""\
+listen_addr: {server.addr}
+cfm_addr: {stage.controller}
+base_dir: disk
+quota_bytes: {server.quota_bytes}
+storage_usage_limit_percent: {LIMIT_PERCENT}
+downloads: {min(100, len(stage.sources))}
+{source}"""

@@ -1,0 +1,244 @@
+"""The truth about the disks, and whether the programs keep what they promise.
+
+`look` walks the disks; `Truth` compares each look with the one before, with what cfm says that it did, and
+with what every file should hold.  It believes no program: a violation is what was seen.  Pure but for
+`look` and `digest_of`.  Neighbour: `play` brings looks, decisions and digests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import xxhash
+
+from cfm.demo.library import AD_PREFIX
+from cfm.model import Addr
+
+TEMPORARY: Final = "temp.downloaded"
+TOLD_WITHIN_S: Final = 5.0
+"""A decision is told when it is settled; so long what was seen may be ahead of what was told."""
+BACK_FOR_S: Final = 10.0
+"""A server that came back so lately may hold what was copied elsewhere meanwhile."""
+Event: TypeAlias = Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """A file on a server."""
+
+    server: Addr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLook:
+    """One disk as it is: visible files and their sizes, and bytes that are arriving."""
+
+    files: Mapping[str, int]
+    arriving_bytes: int
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(self.files.values()) + self.arriving_bytes
+
+
+Look: TypeAlias = Mapping[Addr, DiskLook]
+
+
+def look(disks: Mapping[Addr, Path]) -> Look:
+    """Walk all disks."""
+    return {
+        addr: DiskLook(dict(_files(disk)), sum(size for _, size in _files(disk / TEMPORARY)))
+        for addr, disk in disks.items()
+    }
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+                yield entry.name, entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue
+
+
+def digest_of(path: Path) -> str | None:
+    """What a file holds now; None where it has gone meanwhile."""
+    try:
+        return xxhash.xxh3_128_hexdigest(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(slots=True)
+class Truth:
+    """What was seen on the disks since the start, and what was wrong with it."""
+
+    quotas: Mapping[Addr, int]
+    limit_percent: int
+    digests: Mapping[str, str]
+    sizes: Mapping[str, int]
+    streams_per_source: int = 1
+    files_delivered: int = 0
+    bytes_delivered: int = 0
+    files_deleted: int = 0
+    violations: list[str] = field(default_factory=list)
+    disks: Look = field(default_factory=dict)
+    """The newest look."""
+    _before: Look = field(default_factory=dict)
+    _unexplained: dict[Place, float] = field(default_factory=dict)
+    """Files that went, and when that was seen, until somebody says that he deleted them."""
+    _explained: dict[Place, float] = field(default_factory=dict)
+    _unseen: dict[Place, float] = field(default_factory=dict)
+    """Copies that were told, and were not seen yet."""
+    _arrived: dict[Place, float] = field(default_factory=dict)
+    _up_since: dict[Addr, float] = field(default_factory=dict)
+    _rising: list[frozenset[str]] = field(default_factory=list)
+
+    # ── what comes in ───────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, disks: Look) -> None:
+        """As it is at the start, whatever that is."""
+        self.disks = self._before = disks
+
+    def saw(self, disks: Look, at_s: float) -> list[Place]:
+        """A new look; files that appeared, whose content should now be compared."""
+        self._before, self.disks = self.disks, disks
+        appeared = [place for place in _places(disks) if place.name not in self._before[place.server].files]
+        gone = [place for place in _places(self._before) if place.name not in disks[place.server].files]
+        for place in appeared:
+            self._appeared(place, at_s)
+        for place in gone:
+            self._went(place, at_s)
+        self._limits(disks)
+        self._overdue(at_s)
+        return appeared
+
+    def read(self, place: Place, digest: str | None) -> None:
+        """A file that appeared was read."""
+        if digest is not None and digest != self.digests.get(place.name):
+            self.violations.append(f"{place.name} on {place.server} does not hold what it should")
+
+    def told(self, event: Event, at_s: float) -> None:
+        """cfm says what it did."""
+        what = event.get("event")
+        if what not in ("deleted file", "copied file"):
+            return
+        place = Place(event["server"], event["file"])
+        if what == "deleted file":
+            self._deleted(place, str(event["kind"]), at_s)
+        else:
+            self._copied(place, at_s)
+
+    def status(self, status: Event) -> None:
+        """cfm says what it is doing: never more than so many streams from one source."""
+        streams = Counter(one["source"] for one in status["transfers"] if not one["received"])
+        for source, number in streams.items():
+            if number > self.streams_per_source:
+                self.violations.append(f"{source} sends {number} files at a time")
+        self._rising = [*self._rising[-1:], frozenset(one["file"] for one in status["rising"])]
+
+    def came_back(self, server: Addr, at_s: float) -> None:
+        self._up_since[server] = at_s
+
+    # ── what is promised ────────────────────────────────────────────────────────────────────────────────
+
+    def _appeared(self, place: Place, at_s: float) -> None:
+        size = self.disks[place.server].files[place.name]
+        self.files_delivered += 1
+        self.bytes_delivered += size
+        self._arrived[place] = at_s
+        self._unseen.pop(place, None)
+        if size != self.sizes.get(place.name):
+            self.violations.append(f"{place.name} on {place.server} is visible with {size} bytes")
+
+    def _went(self, place: Place, at_s: float) -> None:
+        self.files_deleted += 1
+        if place.name.startswith(AD_PREFIX):
+            self.violations.append(f"the ad {place.name} on {place.server} was deleted")
+        if self._explained.pop(place, None) is None:
+            self._unexplained[place] = at_s
+
+    def _deleted(self, place: Place, kind: str, at_s: float) -> None:
+        if self._unexplained.pop(place, None) is None:
+            self._explained[place] = at_s
+        if kind == "surplus" and not self._others(place):
+            self.violations.append(f"the last copy of {place.name} was deleted on {place.server} as surplus")
+        if kind == "space" and len(self._rising) == 2 and all(place.name in names for names in self._rising):
+            self.violations.append(f"{place.name} was deleted on {place.server} for space while it rises")
+
+    def _copied(self, place: Place, at_s: float) -> None:
+        if place.name not in self.disks[place.server].files and place not in self._arrived:
+            self._unseen[place] = at_s
+        doubled = [s for s in self._others(place) if at_s - self._up_since.get(s, 0.0) > BACK_FOR_S]
+        if doubled and all(place.name in self._before[server].files for server in doubled):
+            self.violations.append(f"{place.name} was copied to {place.server}, but {doubled[0]} holds it")
+
+    def _others(self, place: Place) -> list[Addr]:
+        """Other servers that hold it, now or a moment ago."""
+        return [
+            server
+            for server in self.disks
+            if server != place.server
+            and (place.name in self.disks[server].files or place.name in self._before[server].files)
+        ]
+
+    def _limits(self, disks: Look) -> None:
+        """A disk may be found above its limit; it may not be filled above it."""
+        for server in self._over(disks):
+            grown = disks[server].used_bytes > self._before[server].used_bytes
+            if grown:
+                self.violations.append(f"{server} was filled above its limit")
+
+    def _overdue(self, at_s: float) -> None:
+        for place, since_s in list(self._unexplained.items()):
+            if at_s - since_s > TOLD_WITHIN_S:
+                del self._unexplained[place]
+                self.violations.append(f"{place.name} went from {place.server}, and nobody says why")
+        for place, since_s in list(self._unseen.items()):
+            if at_s - since_s > TOLD_WITHIN_S:
+                del self._unseen[place]
+                self.violations.append(
+                    f"{place.name} was said to be copied to {place.server}; it is not there"
+                )
+        for book in (self._explained, self._arrived):
+            for place in [place for place, since_s in book.items() if at_s - since_s > 2 * TOLD_WITHIN_S]:
+                del book[place]
+
+    # ── how it stands ───────────────────────────────────────────────────────────────────────────────────
+
+    def holders(self, names: Collection[str] | None = None) -> dict[str, list[Addr]]:
+        """Who holds what."""
+        found: dict[str, list[Addr]] = {}
+        for place in _places(self.disks):
+            if names is None or place.name in names:
+                found.setdefault(place.name, []).append(place.server)
+        return found
+
+    def surplus_copies(self) -> int:
+        """Copies beyond the first, ads aside."""
+        return sum(
+            len(servers) - 1 for name, servers in self.holders().items() if not name.startswith(AD_PREFIX)
+        )
+
+    def over_limit_servers(self) -> int:
+        return len(self._over(self.disks))
+
+    def _over(self, disks: Look) -> list[Addr]:
+        return [
+            addr
+            for addr, disk in disks.items()
+            if 100 * disk.used_bytes > self.limit_percent * max(self.quotas[addr], disk.used_bytes)
+        ]
+
+
+def _places(disks: Look) -> Iterable[Place]:
+    return (Place(addr, name) for addr, disk in disks.items() for name in disk.files)

@@ -1,0 +1,211 @@
+"""What the policies propose in made-up worlds keeps the rules, whatever the world; and a few by example."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cfm.model import DiskUsage, File, Hits, Known, ServerView, fits
+from cfm.plan import policies
+from cfm.plan import refusals as no
+from cfm.plan.kernel import KERNEL
+from cfm.plan.ledger import Ledger
+from cfm.plan.policies import Copy, Delete, Round
+from cfm.plan.shortlist import Shortlist
+from cfm.plan.view import ClusterView, Rules
+from plan.worlds import (
+    DISK_A,
+    DISK_B,
+    DISK_C,
+    HELD,
+    NEW,
+    NOW,
+    SOURCE,
+    SOURCE_2,
+    TWICE,
+    on_san,
+    server,
+    shortlist,
+    with_server,
+    world,
+)
+
+SIZES = st.integers(1, 400)
+
+
+def decide(view: ClusterView, lists: Shortlist) -> Round:
+    return policies.run(Round(view, lists, Ledger(view), KERNEL))
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> tuple[ClusterView, Shortlist]:
+    """A node of a few disks and sources, its library, and the lists that a full plan would make of it."""
+    sizes = draw(st.lists(SIZES, min_size=1, max_size=25))
+    library = [File(f"F{rank:02}.mpg", rank, size) for rank, size in enumerate(sizes, 1)]
+    places = [draw(st.sets(st.sampled_from([DISK_A, DISK_B, DISK_C]))) for _ in library]
+    servers = []
+    for addr in (DISK_A, DISK_B, DISK_C):
+        held = {
+            file.name: file.size_bytes for file, where in zip(library, places, strict=True) if addr in where
+        }
+        other = draw(st.integers(0, 500))
+        used = sum(held.values()) + other
+        total = max(used, draw(st.integers(200, 3000)))
+        servers.append(server(addr, held, disk=Known(DiskUsage(total, used, total - used), NOW.mono_ms)))
+    rising = draw(st.sets(st.sampled_from([file.name for file in library]), max_size=3))
+    view = world(
+        [server(SOURCE), server(SOURCE_2), *servers],
+        san={file.name: on_san(file) for file in library},
+        hits=Hits(dict.fromkeys(rising, 9)),
+        rules=Rules(breaker_percent=draw(st.sampled_from([25, 100]))),
+    )
+    placed = list(zip(library, places, strict=True))
+    evictable = {
+        addr: tuple(file for file, where in reversed(placed) if addr in where and file.name not in rising)
+        for addr in (DISK_A, DISK_B, DISK_C)
+    }
+    wanted = sorted((f for f, where in placed if not where), key=lambda f: (f.name not in rising, f.rank))
+    return view, shortlist(wanted, [f for f, where in placed if len(where) > 1], evictable)
+
+
+def destinations(view: ClusterView) -> list[ServerView]:
+    return [s for s in view.destinations if isinstance(s.disk, Known)]
+
+
+@given(nodes())
+def test_no_copy_brings_a_destination_over_its_limit(node: tuple[ClusterView, Shortlist]) -> None:
+    view, lists = node
+    arriving = Counter[str]()
+    for proposal in decide(view, lists).done:
+        if isinstance(proposal, Copy):
+            arriving[proposal.destination] += proposal.file.size_bytes
+    for place in destinations(view):
+        assert isinstance(place.disk, Known)
+        usage, more = place.disk.value, arriving[place.addr]
+        assert not more or fits(usage.used_bytes, usage.avail_bytes, more, place.limit_percent)
+        assert more <= usage.avail_bytes
+
+
+@given(nodes())
+def test_a_source_sends_one_and_a_file_is_decided_about_once(node: tuple[ClusterView, Shortlist]) -> None:
+    round_ = decide(*node)
+    copies = [p for p in round_.done if isinstance(p, Copy)]
+    deletes = [p.deletion for p in round_.done if isinstance(p, Delete)]
+    assert all(number == 1 for number in Counter(copy.source for copy in copies).values())
+    names = [copy.file.name for copy in copies] + [deletion.file.name for deletion in deletes]
+    assert len(names) == len(set(names))
+
+
+@given(nodes())
+def test_no_more_is_deleted_than_is_needed(node: tuple[ClusterView, Shortlist]) -> None:
+    """Freed for room: at most the need and one largest file, on each server and for each purpose."""
+    view, lists = node
+    round_ = decide(view, lists)
+    before = Ledger(view)
+    for place in destinations(view):
+        space = [
+            p.deletion
+            for p in round_.done
+            if isinstance(p, Delete) and p.deletion.server == place.addr and p.deletion.kind == "space"
+        ]
+        purposes = {d.room_for for d in space}
+        for purpose in purposes:
+            freed = [d.file.size_bytes for d in space if d.room_for == purpose]
+            book = before.disks[place.addr]
+            need = book.need_bytes if purpose is None else book.short_bytes(purpose)
+            arriving = sum(p.file.size_bytes for p in round_.done if isinstance(p, Copy))
+            assert sum(freed) <= need + arriving + max(freed)
+
+
+@given(nodes())
+def test_protected_and_better_files_do_not_go_for_room(node: tuple[ClusterView, Shortlist]) -> None:
+    view, lists = node
+    for proposal in decide(view, lists).done:
+        if isinstance(proposal, Delete) and proposal.deletion.kind == "space":
+            gone, wanted = proposal.deletion.file, proposal.deletion.room_for
+            assert gone.name not in view.hits.rising
+            if wanted is not None and wanted.name not in view.hits.rising:
+                assert 100 * gone.rank > 110 * wanted.rank
+
+
+@given(nodes())
+def test_a_trim_leaves_a_copy_on_another_server(node: tuple[ClusterView, Shortlist]) -> None:
+    view, lists = node
+    round_ = decide(view, lists)
+    gone = {(p.deletion.server, p.deletion.file.name) for p in round_.done if isinstance(p, Delete)}
+    for proposal in round_.done:
+        if isinstance(proposal, Delete) and proposal.deletion.kind == "surplus":
+            name = proposal.deletion.file.name
+            assert any((holder, name) not in gone for holder in view.holders[name])
+
+
+@given(nodes())
+def test_deciding_twice_gives_the_same(node: tuple[ClusterView, Shortlist]) -> None:
+    assert decide(*node).done == decide(*node).done
+
+
+def test_destinations_are_chosen_by_room_then_by_rest() -> None:
+    view = world(
+        [server(DISK_A, used_bytes=500), server(DISK_B, used_bytes=400), server(DISK_C, used_bytes=404)]
+    )
+    assert _first(view).destination == DISK_B, "404 of 1000 is 40 % as well"
+    rested = with_server(view, DISK_B, last_chosen_ms=NOW.mono_ms)
+    assert _first(rested).destination == DISK_C
+
+
+def test_a_source_is_another_server_than_the_destination_where_it_can_be() -> None:
+    both = server(DISK_B, used_bytes=100, is_source=True, last_chosen_ms=0)
+    view = with_server(world([both]), SOURCE, last_chosen_ms=5)
+    assert _first(with_server(view, SOURCE_2, up=False)).source == SOURCE
+
+
+def test_a_file_that_fits_nowhere_does_not_hold_up_smaller_ones() -> None:
+    big, small = File("BIG.mpg", 1, 5000), File("SMALL.mpg", 2, 10)
+    view = world(san={f.name: on_san(f) for f in (big, small)})
+    round_ = decide(view, shortlist([big, small]))
+    assert [p.file.name for p in round_.done if isinstance(p, Copy)] == ["SMALL.mpg"]
+    assert round_.counts["copy", "no_room"] == 1
+
+
+def test_room_is_made_where_the_least_wanted_files_lie() -> None:
+    worst = replace(HELD, name="WORST.mpg", rank=5000)
+    full_a = server(DISK_A, {HELD.name}, used_bytes=880)
+    full_b = server(DISK_B, {worst.name}, used_bytes=880)
+    view = world([full_a, full_b], san={f.name: on_san(f) for f in (NEW, HELD, worst)})
+    lists = shortlist([NEW], evictable={DISK_A: (HELD,), DISK_B: (worst,)})
+    (delete,) = decide(view, lists).done
+    assert isinstance(delete, Delete)
+    assert (delete.deletion.server, delete.deletion.file) == (DISK_B, worst)
+    assert "NEW.mpg" in delete.reason
+
+
+def test_no_room_is_made_while_every_source_is_busy() -> None:
+    full = server(DISK_A, {HELD.name}, used_bytes=880)
+    view = world([full, server(DISK_B, used_bytes=900)])
+    lists = shortlist([NEW], evictable={DISK_A: (HELD,)})
+    assert decide(view, lists).done
+    busy = with_server(with_server(view, SOURCE, up=False), SOURCE_2, up=False)
+    assert not decide(busy, lists).done
+
+
+def test_the_copy_that_stays_is_under_its_limit_with_least_use() -> None:
+    names = {TWICE.name}
+    disks = [server(DISK_A, names, 950), server(DISK_B, names, 300), server(DISK_C, names, 200)]
+    (delete,) = [p for p in decide(world(disks), shortlist(surplus=[TWICE])).done if isinstance(p, Delete)]
+    assert delete.deletion.keeper == DISK_C
+    assert delete.deletion.server == DISK_A
+
+
+def test_without_sources_the_reason_is_told() -> None:
+    view = with_server(with_server(world(), SOURCE, up=False), SOURCE_2, up=False)
+    round_ = decide(view, shortlist([NEW]))
+    assert [refused.refusal for refused in round_.refused] == [no.NO_SOURCE]
+
+
+def _first(view: ClusterView) -> Copy:
+    copy = decide(view, shortlist([NEW])).done[0]
+    assert isinstance(copy, Copy)
+    return copy

@@ -1,0 +1,265 @@
+"""The line to cfm, on real sockets: what is sent, and what each kind of answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from cfm.model import Addr, Status
+from cfm.testing.old_controller import OldController
+from cfm.testing.waiting_cfm import WaitingCfm
+from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.download_events import Answer, Ask, NothingOffered, TaskOffered
+from cfm.worker.link import CfmLink
+from cfm.worker.obedience import Authority
+from cfm.worker.offers import Neighbourhood, failure
+from cfm.worker.state import Binding, MemoryState
+
+OWN = Addr("127.0.2.1:8888")
+OFFER = TaskOffer(
+    id=7,
+    status=Status.READY,
+    file_name="A.mpg",
+    path="/data2/A.mpg",
+    source=Addr("127.0.1.1:8888"),
+    destination=OWN,
+    copy_speed_bps=0,
+    lease_s=60,
+)
+NOBODY: frozenset[int] = frozenset()
+
+
+def link_to(addr: Addr, authority: Authority | None = None) -> CfmLink:
+    authority = authority or Authority(MemoryState(), None)
+    return CfmLink(Neighbourhood(OWN, addr), authority, "boot", wait_s=1, answer_s=2)
+
+
+@pytest.fixture
+async def cfm() -> AsyncIterator[WaitingCfm]:
+    async with WaitingCfm() as cfm:
+        yield cfm
+
+
+async def test_waits_for_a_task(cfm: WaitingCfm) -> None:
+    async with link_to(cfm.addr) as link:
+        asking = asyncio.create_task(link.ask(Ask.WAIT, frozenset({5, 3})))
+        await cfm.asked(1)
+        assert dict(cfm.asks[0]) == {"dst_addr": OWN, "wait_s": "1", "holding": "3,5"}
+        await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN, size_bytes=5, lease_s=30)
+        answer = await asking
+    assert isinstance(answer, TaskOffered)
+    assert (answer.offer.id, answer.offer.size_bytes, answer.offer.lease_s) == (9, 5, 30)
+
+
+async def test_hears_that_there_is_nothing(cfm: WaitingCfm) -> None:
+    async with link_to(cfm.addr) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.EMPTY)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (404, Answer.OLD),
+        (405, Answer.OLD),
+        (400, Answer.REFUSED),
+        (302, Answer.REFUSED),
+        (500, Answer.DOWN),
+        (503, Answer.DOWN),
+    ],
+)
+async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: Answer) -> None:
+    cfm.next_status = status
+    async with link_to(cfm.addr) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(answer)
+
+
+async def test_nobody_there_is_down() -> None:
+    async with link_to(Addr("127.0.0.1:1")) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.DOWN)
+        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(Answer.DOWN)
+        assert await link.report(OFFER, failure("x")) is None
+
+
+async def test_what_cannot_be_read_is_no_task(cfm: WaitingCfm) -> None:
+    await cfm.offer(id="nine", src_addr="127.0.1.1:8888", dst_addr=OWN)
+    async with link_to(cfm.addr) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
+
+
+async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
+    async with link_to(cfm.addr) as link:
+        assert await link.report(OFFER, failure("busy", 7)) == 200
+        assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=5, received=True)) == 200
+        assert await link.report(OFFER, TaskReport(Status.DONE, verified=True)) == 200
+        cfm.answers[7] = 409
+        assert await link.report(OFFER, TaskReport(Status.DONE, verified=True)) == 409
+    assert [report for _, report in cfm.reports[:3]] == [
+        TaskReport(Status.FAILED, error="busy", retry_after_s=7, boot_id="boot"),
+        TaskReport(Status.WORKING, bytes=5, received=True, boot_id="boot"),
+        TaskReport(Status.DONE, verified=True, boot_id="boot"),
+    ]
+
+
+# --- whose cfm it is
+
+
+async def test_the_first_epoch_that_is_heard_binds(cfm: WaitingCfm) -> None:
+    authority = Authority(MemoryState(), None)
+    async with link_to(cfm.addr, authority) as link:
+        await link.ask(Ask.WAIT, NOBODY)
+        assert authority.binding == Binding("controller-1", 1)
+        cfm.epoch = 2
+        await link.report(OFFER, failure("x"))
+        assert authority.binding == Binding("controller-1", 2)
+
+
+@pytest.mark.parametrize(("controller", "epoch"), [("other", 9), ("controller-1", 4), (None, 0)])
+async def test_what_another_or_an_older_controller_says_is_no_answer(
+    cfm: WaitingCfm, controller: str | None, epoch: int
+) -> None:
+    cfm.controller, cfm.epoch = controller, epoch
+    authority = Authority(MemoryState(), Binding("controller-1", 5))
+    await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
+    async with link_to(cfm.addr, authority) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
+        cfm.answers[7] = 409
+        assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=1)) is None
+
+
+# --- an old cfm
+
+
+async def test_takes_the_first_ready_task_of_an_old_list() -> None:
+    async with OldController() as old, link_to(old.addr) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.OLD)
+        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(Answer.EMPTY)
+        old.add_task("X.mpg", "/data2/X.mpg", "127.0.1.1:8888", "127.0.2.9:8888")
+        first = old.add_task("A.mpg", "/data2/A.mpg", "127.0.1.1:8888", OWN)
+        second = old.add_task("B.mpg", "/data2/B.mpg", "127.0.1.1:8888", OWN)
+        answer = await link.ask(Ask.LIST, NOBODY)
+        assert isinstance(answer, TaskOffered)
+        assert (answer.offer.id, answer.offer.size_bytes, answer.offer.lease_s) == (first, None, None)
+        answer = await link.ask(Ask.LIST, frozenset({first}))
+        assert isinstance(answer, TaskOffered)
+        assert answer.offer.id == second
+
+
+async def test_an_old_cfm_hears_its_own_words_only() -> None:
+    async with OldController() as old, link_to(old.addr) as link:
+        task_id = old.add_task("A.mpg", "/data2/A.mpg", "127.0.1.1:8888", OWN)
+        answer = await link.ask(Ask.LIST, NOBODY)
+        assert isinstance(answer, TaskOffered)
+        for report in (TaskReport(Status.WORKING, bytes=0), failure("broken", 7)):
+            assert await link.report(answer.offer, report) == 200
+        assert old.reports == [
+            (task_id, {"status": "working"}, 200),
+            (task_id, {"status": "timeout"}, 200),
+        ]
+
+
+# --- the connection itself
+
+
+@dataclass
+class RawCfm:
+    """Answers each request with the next of `answers`; None closes the connection without one."""
+
+    answers: list[bytes | None]
+    heads: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while self.answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(
+                    (int(line[15:]) for line in head.split(b"\r\n") if line[:15] == b"Content-Length:"), 0
+                )
+                self.heads.append(head + await reader.readexactly(length))
+                answer = self.answers.pop(0)
+                if answer is None:
+                    break
+                writer.write(answer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+async def raw(answers: list[bytes | None]) -> tuple[RawCfm, asyncio.Server, Addr]:
+    cfm = RawCfm(answers)
+    server = await asyncio.start_server(cfm.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    return cfm, server, Addr(f"{host}:{port}")
+
+
+async def test_keeps_its_connection() -> None:
+    cfm, server, addr = await raw([OK, OK, OK])
+    async with server, link_to(addr) as link:
+        for _ in range(3):
+            assert await link.report(OFFER, failure("x")) == 200
+    assert cfm.connections == 1
+
+
+async def test_a_connection_that_was_closed_just_then_costs_nothing() -> None:
+    cfm, server, addr = await raw([OK, None, OK])
+    async with server, link_to(addr) as link:
+        assert await link.report(OFFER, failure("x")) == 200
+        assert await link.report(OFFER, failure("x")) == 200
+    assert len(cfm.heads) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{{{{{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+    ],
+)
+async def test_no_answer_can_break_the_link(answer: bytes) -> None:
+    _, server, addr = await raw([answer, answer])
+    async with server, link_to(addr) as link:
+        offered = await link.ask(Ask.LIST, NOBODY)
+    assert isinstance(offered, NothingOffered)
+    assert offered.answer in (Answer.DOWN, Answer.REFUSED)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    elsewhere = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    cfm, server, addr = await raw([elsewhere])
+    async with server, link_to(addr) as link:
+        assert await link.report(OFFER, failure("x")) == 302
+    assert len(cfm.heads) == 1
+
+
+async def test_no_proxy_of_the_environment(cfm: WaitingCfm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with link_to(cfm.addr) as link:
+        assert await link.report(OFFER, failure("x")) == 200
+
+
+async def test_a_silent_cfm_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        link = CfmLink(
+            Neighbourhood(OWN, Addr(f"{host}:{port}")),
+            Authority(MemoryState(), None),
+            "boot",
+            wait_s=0,
+            answer_s=0.2,
+        )
+        async with link:
+            assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.DOWN)
+            assert await link.report(OFFER, failure("x")) is None
