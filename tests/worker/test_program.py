@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,10 @@ async def running(path: Path) -> AsyncIterator[Running]:
     ready: asyncio.Future[Addr] = asyncio.get_running_loop().create_future()
     program = asyncio.create_task(run(settings, ready.set_result))
     try:
-        await asyncio.wait({ready, program}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {ready, program}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if program.done():
+            program.result()
         assert ready.result() == settings.listen_addr
         yield Running(settings)
     finally:

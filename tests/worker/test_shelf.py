@@ -384,6 +384,11 @@ class TestReceiving:
         with pytest.raises(OSError, match="Input/output"):
             shelf.publish(receipt, verified=True)
 
+    def test_a_downloader_that_is_another_program_finds_the_folder(self, tmp_path: Path) -> None:
+        receipt = Kept(RealDisk(tmp_path)).shelf(limit_percent=99).begin("a.mpg", 17, 5)
+        Path(receipt.path).write_bytes(b"12345")
+        assert (tmp_path / "temp.downloaded" / "a.mpg.17").read_bytes() == b"12345"
+
     @pytest.mark.parametrize(("verified", "left"), [(True, 5), (False, 3)])
     def test_a_file_gives_way_to_a_verified_copy_only(
         self, disk: MemoryDisk, shelf: Shelf, verified: bool, left: int

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
 
+from cfm.cli.demo import demo
 from cfm.config import load_cfm
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
@@ -144,7 +145,7 @@ def confirm(
         Console().print("released; the deletes follow at the set pace")
 
 
-
+app.command()(demo)
 
 
 def _where(config: Path, addr: str) -> Addr:

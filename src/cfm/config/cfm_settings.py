@@ -29,6 +29,7 @@ from cfm.config.fields import (
     whole,
 )
 from cfm.config.sections import Section, SettingsFile, without_effect
+from cfm.config.security import Security
 from cfm.model import Addr
 
 AT_ONCE = "what is due is done at once"
@@ -135,4 +136,5 @@ class CfmSettings(SettingsFile):
     runner: Runner = Field(default_factory=Runner)
     servers: Servers = Field(default_factory=Servers)
     state: CfmState = Field(default_factory=CfmState)
+    security: Security = Field(default_factory=Security)
     enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")

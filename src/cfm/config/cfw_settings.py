@@ -24,6 +24,7 @@ from cfm.config.fields import (
     path_of_state,
 )
 from cfm.config.sections import Section, SettingsFile, without_effect
+from cfm.config.security import Security
 from cfm.model import Addr
 
 
@@ -57,6 +58,7 @@ class CfwSettings(SettingsFile):
     log_dir: FilePath = Path("log")
     log_level: LogLevel = "info"
     state: CfwState = Field(default_factory=CfwState)
+    security: Security = Field(default_factory=Security)
     enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")
 
     @property

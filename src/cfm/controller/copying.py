@@ -45,8 +45,8 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
     state.tasks.add(task, Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, reports=reports))
     for addr in (copy.source, copy.destination):
         state.fleet.records[addr].last_chosen_ms = now.mono_ms
-    if (room := state.reserved.get(copy.destination)) is not None and room.file.name == copy.file.name:
-        del state.reserved[copy.destination]
+    for addr in [addr for addr, room in state.reserved.items() if room.file.name == copy.file.name]:
+        del state.reserved[addr]  # also where room was made in vain: it found some elsewhere
     state.out.changes.append(PutTask(task))
     state.say("copy starts", _facts(task), level="debug")
 

@@ -78,10 +78,15 @@ class FaultySource:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for talk in list(self._talks):
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        await self.cut()
         await self._server.wait_closed()
+
+    async def cut(self) -> None:
+        """End all connections."""
+        talks = list(self._talks)
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
 
     @property
     def addr(self) -> Addr:

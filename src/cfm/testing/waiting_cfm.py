@@ -23,7 +23,7 @@ from cfm.wire import Json, TaskReport
 class WaitingCfm:
     """An async context manager; `addr` is where it listens."""
 
-    addr: Addr = Addr("127.0.0.1:0")
+    addr: Addr = field(default_factory=lambda: Addr("127.0.0.1:0"))
     controller: str | None = "controller-1"
     epoch: int = 1
     answers: dict[int, int] = field(default_factory=dict)

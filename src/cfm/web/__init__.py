@@ -2,7 +2,7 @@
 
 aiohttp parses and routes; what is around it is here.  `server` binds, starts and stops; `door` decides
 which connections may stay and for how long; `gate` looks at each request before its handler does, and
-gives each refusal its shape; `paths` reads a file name out of a raw path; `answers` builds the answers.
+gives each refusal its shape; `porter` asks for credentials where there are some; `paths` reads a file name out of a raw path; `answers` builds the answers.
 Handlers are plain aiohttp handlers, and know nothing of all this.
 """
 
@@ -18,17 +18,21 @@ from cfm.web.answers import (
 )
 from cfm.web.limits import Limits
 from cfm.web.paths import name_from_path
+from cfm.web.porter import IDENTITY, Doors, may_speak_for
 from cfm.web.server import STOPPING, WebServer, serve
 
 __all__ = [
+    "IDENTITY",
     "REFUSALS_IN_OLD_FORM",
     "STOPPING",
+    "Doors",
     "Limits",
     "RefusedError",
     "WebServer",
     "empty",
     "html_page",
     "json_answer",
+    "may_speak_for",
     "name_from_path",
     "old_json",
     "old_text",

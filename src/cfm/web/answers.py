@@ -14,6 +14,7 @@ from aiohttp import web
 
 from cfm import wire
 
+READING_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSALS_IN_OLD_FORM: Final = frozenset({"tasks", "hb", "files", "df", "dashboard"})
 """First parts of the old endpoints' paths."""
 

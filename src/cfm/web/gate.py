@@ -1,8 +1,8 @@
 """What every request passes before its handler sees it, and how its answer gets its form.
 
 A browser must not become somebody's tool: the `Host` must be one of ours (a page of another site whose
-name was made to point here is not), and a change with an `Origin` must come from our own page.  Bodies
-are small and are read whole, within a deadline, before the handler runs.  A change that has begun is
+name was made to point here is not), and a change with an `Origin` must come from our own page.  Where
+credentials are configured, the `porter` looks at them next.  Bodies are small and are read whole, within a deadline, before the handler runs.  A change that has begun is
 carried to its end, even where the client goes away in the middle; a request that only reads is dropped
 with its client, so that held requests do not pile up.
 """
@@ -20,14 +20,14 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from cfm.web.answers import RefusedError, refusal
+from cfm.web.answers import READING_METHODS, RefusedError, refusal
 from cfm.web.door import Guard
 from cfm.web.limits import Limits
+from cfm.web.porter import Porter
 
 log = structlog.get_logger(__name__)
 
-READING_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_CLOSE_AFTER: Final = frozenset({400, 408, 413})
+_CLOSE_AFTER: Final = frozenset({400, 401, 408, 413})
 _DEAD_PEER: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 _KEPT_HEADERS: Final = ("Allow", "Retry-After")
 _HOST: Final = re.compile(
@@ -38,8 +38,9 @@ _HOST: Final = re.compile(
 class Gate:
     """The outermost middleware of a server."""
 
-    def __init__(self, limits: Limits, names: Iterable[str] = ()) -> None:
+    def __init__(self, limits: Limits, names: Iterable[str] = (), porter: Porter | None = None) -> None:
         self._limits = limits
+        self._porter = porter
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
         self._changes: set[asyncio.Task[web.StreamResponse]] = set()
 
@@ -70,6 +71,8 @@ class Gate:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._check(request)
+            if self._porter is not None:
+                self._porter.check(request)
             await self._read_body(request)
             return await self._carry_out(request, handler)
         except RefusedError as refused:

@@ -10,15 +10,21 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from cfm.web.answers import problem
+from cfm.web.porter import CHALLENGE
 
 log = structlog.get_logger(__name__)
 
 
 class Handler(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_guarded",)
+
+    def __init__(self, *args: Any, guarded: bool = False, **kw: Any) -> None:
+        """`guarded`: nobody gets in without credentials."""
+        super().__init__(*args, **kw)
+        self._guarded = guarded
 
     def handle_error(
         self,
@@ -33,7 +39,10 @@ class Handler(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionResetError("an answer is under way")
         self.log_exception("malformed request from %s: %s", request.remote, message, exc_info=exc)
-        answer = problem(status, "not a well-formed request" if status < 500 else "")
+        if self._guarded and isinstance(exc, LineTooLong):  # such as a token of a megabyte
+            answer = problem(401, "valid credentials are shorter", headers=CHALLENGE)
+        else:
+            answer = problem(status, "not a well-formed request" if status < 500 else "")
         answer.force_close()
         return answer
 

@@ -20,11 +20,13 @@ from aiohttp import http_parser, web
 
 from cfm.errors import StateError
 from cfm.model import Addr
+from cfm.security import EVERYBODY, Admission
 from cfm.web.answers import PROGRAM, add_common_headers
 from cfm.web.door import Door
 from cfm.web.gate import Gate
 from cfm.web.handler import Handler
 from cfm.web.limits import Limits, allow_many_files
+from cfm.web.porter import Doors, Porter
 
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 """`request.app[STOPPING]` is set when the server is about to stop: held requests should then answer."""
@@ -56,18 +58,22 @@ class WebServer:
         names: Iterable[str] = (),
         limits: Limits | None = None,
         program: str = "cfm",
+        admission: Admission = EVERYBODY,
+        doors: Doors | None = None,
     ) -> None:
         """`addr` is `HOST:PORT`, where `:PORT` means all addresses of the machine, and port 0 a free one.
 
         `names` are the host names, besides ip literals, `localhost` and this machine's own name, under
-        which clients know the server.
+        which clients know the server.  `admission` and `doors` say who may come in, and where to.
         """
         check_parser()
         allow_many_files()
         self._app = app
         self._wanted_addr = addr
         self._limits = limits or Limits()
-        self._gate = Gate(self._limits, [*names, split_addr(addr)[0], socket.gethostname()])
+        self._admission = admission
+        porter = Porter(admission, doors or Doors()) if admission.is_guarded else None
+        self._gate = Gate(self._limits, [*names, split_addr(addr)[0], socket.gethostname()], porter)
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
@@ -119,7 +125,8 @@ class WebServer:
         self._runner = runner
         loop = asyncio.get_running_loop()
         make_handler = partial(Handler, runner.server, loop=loop, **self._handler_options())
-        self._door = Door(make_handler, self._limits)
+        tls = self._admission.tls
+        self._door = Door(make_handler, self._limits, tls.server if tls else None)
         for sock in sockets:
             self._listeners.append(await loop.create_server(self._door, sock=sock, backlog=_AT_ONCE))
             sock.listen(_BACKLOG)  # the kernel's queue; asyncio takes from it as many as it was told
@@ -134,6 +141,7 @@ class WebServer:
             "auto_decompress": False,
             "lingering_time": min(_LINGER_S, limits.body_s),
             "access_log": None,
+            "guarded": self._admission.is_guarded,
         }
 
     async def stop(self) -> None:
@@ -157,9 +165,13 @@ async def serve(
     names: Iterable[str] = (),
     limits: Limits | None = None,
     program: str = "cfm",
+    admission: Admission = EVERYBODY,
+    doors: Doors | None = None,
 ) -> AsyncIterator[WebServer]:
     """A running server for as long as the block lasts; see `WebServer`."""
-    server = WebServer(app, addr, names=names, limits=limits, program=program)
+    server = WebServer(
+        app, addr, names=names, limits=limits, program=program, admission=admission, doors=doors
+    )
     await server.start()
     try:
         yield server

@@ -111,6 +111,9 @@ class Folder(Protocol):
     def temps(self) -> list[Entry]:
         """What lies in the temporary folder; empty where there is none."""
 
+    def make_temp_folder(self) -> None:
+        """Make the folder for unfinished downloads, where it is missing."""
+
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         """Create (`new`) or open an unfinished download; the temporary folder is made where needed."""
 
@@ -287,9 +290,12 @@ class RealFolder:
         except FileNotFoundError:
             return []
 
-    def open_temp(self, temp: str, *, new: bool) -> TempFile:
+    def make_temp_folder(self) -> None:
         with suppress(FileExistsError):
             os.mkdir(TEMP_FOLDER, 0o755, dir_fd=self._fd)
+
+    def open_temp(self, temp: str, *, new: bool) -> TempFile:
+        self.make_temp_folder()
         with self._temp_folder() as temp_fd:
             if new:
                 return RealTempFile(os.open(temp, _NEW_FILE, 0o644, dir_fd=temp_fd))

@@ -69,6 +69,7 @@ class CfmLink:
         self._hearing = hearing
         self._boot_id = boot_id
         self._wait_s = wait_s
+        self._heard = False
         self._answer_s = answer_s
         self._session: aiohttp.ClientSession | None = None
         self._trouble: str | None = None
@@ -122,7 +123,9 @@ class CfmLink:
         )
 
     async def _wait(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
-        query = {"dst_addr": str(self._here.own), "wait_s": str(self._wait_s)}
+        # The first answer tells whose worker this is: until then it must refuse deletes, so it comes at once.
+        wait_s = self._wait_s if self._heard else 0
+        query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s)}
         if holding:
             query["holding"] = ",".join(map(str, sorted(holding)))
         reply = await self._get("/tasks/next", self._wait_s + self._answer_s, query)
@@ -197,6 +200,7 @@ class CfmLink:
             ) as response:
                 received = await _bounded(response)
                 allowed, claimed = await self._hear(response.headers)
+                self._heard = True
                 return _Reply(response.status, received, claimed) if allowed else None
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             why = str(error) or type(error).__name__

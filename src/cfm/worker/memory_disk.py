@@ -168,6 +168,9 @@ class MemoryFolder:
     def temps(self) -> list[Entry]:
         return [_entry(name, node) for name, node in self._disk.temp_names.items()]
 
+    def make_temp_folder(self) -> None:
+        """It is always there."""
+
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         self._disk.fail("open_temp")
         if not new:

@@ -176,7 +176,7 @@ async def _serve(
     for task in (fetching, looking):  # they do not end by themselves; if one does, all ends
         task.add_done_callback(lambda _: ended.set())
     log.warning("whoever reaches this port can delete files here: keep it inside", listen=server.addr)
-    print(f"listening on {server.addr}", flush=True)
+    ready(server.addr)
     try:
         await ended.wait()
     finally:

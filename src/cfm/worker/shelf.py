@@ -133,8 +133,9 @@ class Shelf:
             raise DeclinedError("the file name is not a single plain path component")
         with self._opened() as folder:
             there = folder.look(name)
-        if there is not None and there.kind is not Kind.FILE:
-            raise DeclinedError("something that is not a plain file has that name")
+            if there is not None and there.kind is not Kind.FILE:
+                raise DeclinedError("something that is not a plain file has that name")
+            folder.make_temp_folder()  # a downloader that is another program expects it to be there
         temp = temp_name(name, task_id)
         receipt = Receipt(name, task_id, size_bytes, temp, self._disk.temp_path(temp))
         self._reserve(receipt)

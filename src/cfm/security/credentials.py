@@ -1,0 +1,132 @@
+"""The credentials of each program, put together from its settings: whom it lets in, what it shows others.
+
+`cfm.controller.program`, `cfm.worker.program` and `cfm.cli` begin here; the rest sees values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from cfm.config import CfmSettings, CfwSettings
+from cfm.config.security import Security
+from cfm.errors import SettingsError
+from cfm.model import Addr
+from cfm.security.files import Keys, Tls, holdings, read_tls
+from cfm.security.roster import (
+    CertificateRoster,
+    ControllerCertificates,
+    TokenRoster,
+    WorkerCertificates,
+    controller_roster,
+    worker_roster,
+)
+from cfm.security.tokens import PersonPass, Secret, WorkerPass
+
+OPEN_DOOR: Final = (
+    "anyone who reaches {addr} can have files deleted, for no credentials are set; "
+    "set security.token_file or security.tls (docs/security.md)"
+)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whom a server lets in; with none of these, everybody."""
+
+    tls: Tls | None = None
+    tokens: TokenRoster | None = None
+    certificates: CertificateRoster | None = None
+
+    @property
+    def is_guarded(self) -> bool:
+        return self.tokens is not None or self.certificates is not None
+
+
+EVERYBODY: Final = Admission()
+
+
+@dataclass(frozen=True)
+class ControllerCredentials:
+    admission: Admission
+    order_tokens: Mapping[Addr, str] = field(repr=False)
+    """What cfm shows to each worker."""
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True)
+class WorkerCredentials:
+    admission: Admission
+    to_cfm: Keys
+    to_peers: Keys
+
+
+def controller_credentials(settings: CfmSettings) -> ControllerCredentials:
+    """Raises `SettingsError` where what is configured cannot be used."""
+    tls = read_tls(settings.security.tls)
+    workers = settings.servers.addresses
+    held = holdings(settings.security)
+    secrets = [one for one in held if isinstance(one, Secret)]
+    if len(secrets) != len(held):
+        raise _wrong_kind(settings.security, "a cfm needs the node's secret, of which passes are made")
+    tokens = controller_roster(secrets, workers) if secrets else None
+    certificates = ControllerCertificates(tls.own_der, workers) if tls else None
+    order_tokens = {addr: secrets[0].worker(addr).order for addr in workers} if secrets else {}
+    return ControllerCredentials(Admission(tls, tokens, certificates), order_tokens, tls)
+
+
+def worker_credentials(settings: CfwSettings) -> WorkerCredentials:
+    """Raises `SettingsError` where what is configured cannot be used."""
+    tls = read_tls(settings.security.tls)
+    passes = _worker_passes(settings)
+    tokens = worker_roster(passes) if passes else None
+    certificates = WorkerCertificates(tls.own_der, settings.name, settings.cfm_addr) if tls else None
+    own = passes[0] if passes else None
+    return WorkerCredentials(
+        Admission(tls, tokens, certificates),
+        Keys(own.report if own else None, tls),
+        Keys(own.content if own else None, tls),
+    )
+
+
+def _worker_passes(settings: CfwSettings) -> list[WorkerPass]:
+    passes = []
+    for held in holdings(settings.security):
+        if isinstance(held, PersonPass):
+            raise _wrong_kind(settings.security, f"an {held.role} pass is for a person's machine")
+        own = held.worker(settings.name) if isinstance(held, Secret) else held
+        if own.addr != settings.name:
+            why = f"it is the pass of {own.addr}, and this worker is called {settings.name}"
+            raise _wrong_kind(settings.security, why)
+        passes.append(own)
+    return passes
+
+
+def person_keys(security: Security) -> Keys:
+    """What the command line shows to cfm: an operator's or a reader's pass, or what cfm's secret makes."""
+    tls = read_tls(security.tls)
+    held = next(iter(holdings(security)), None)
+    match held:
+        case None:
+            return Keys(None, tls)
+        case Secret():
+            return Keys(held.operator, tls)
+        case PersonPass():
+            return Keys(held.token, tls)
+        case WorkerPass():
+            raise _wrong_kind(security, "a worker's pass is not for the command line")
+
+
+def open_door(security: Security, addr: Addr) -> str | None:
+    """The one sentence about a program without credentials; None where there are some."""
+    return None if security.configured else OPEN_DOOR.format(addr=addr)
+
+
+def kinds(security: Security) -> list[str]:
+    """Which credentials are in force, for people and scripts."""
+    found = {"token": security.token_file, "tls": security.tls.cert_file}
+    return [kind for kind, file in found.items() if file is not None]
+
+
+def _wrong_kind(security: Security, why: str) -> SettingsError:
+    return SettingsError(f"security.token_file {security.token_file}: {why}")

@@ -1,0 +1,152 @@
+"""Reads what the `security` section names: token files and certificates, and refuses careless ones.
+
+Everything wrong here is a `SettingsError` with one sentence: who asked for credentials must not get a
+program without them.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from cfm.config.security import Security, TlsFiles
+from cfm.errors import SettingsError
+from cfm.security.tokens import Holding, TokenError, parse_holding
+
+MOST_BYTES: Final = 64 * 1024
+MOST_LINES: Final = 4
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_holdings(path: Path) -> tuple[Holding, ...]:
+    """The lines of a token file: the first is presented to others, each is accepted from others.
+
+    Raises:
+        SettingsError: it cannot be read, others could read it, or it holds no token.
+    """
+    try:
+        text = _private_text(path)
+        lines = [line.strip() for line in text.splitlines()]
+        held = tuple(parse_holding(line) for line in lines if line and not line.startswith("#"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"security.token_file {path}: {_why(error)}") from None
+    if not 0 < len(held) <= MOST_LINES:
+        why = "it is empty; `cfm token new` makes a secret" if not held else f"more than {MOST_LINES} lines"
+        raise SettingsError(f"security.token_file {path}: {why}")
+    return held
+
+
+def _private_text(path: Path) -> str:
+    """The text of a file that only its owner can read; looked at when it is open, so that nobody can put
+    another one in its place meanwhile."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        _refuse_others(os.fstat(file.fileno()), path)
+        return file.read(MOST_BYTES).decode("utf-8")
+
+
+def _refuse_others(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise TokenError("not a plain file")
+    if found.st_mode & _OTHERS:
+        mode = stat.S_IMODE(found.st_mode)
+        raise TokenError(f"others can use it (its mode is {mode:04o}); run `chmod 600 {path}`")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Mutual TLS 1.2 or later: each side shows a certificate of the node's authority, and looks at the
+    other's."""
+
+    cert_file: Path
+    key_file: Path
+    ca_file: Path
+    server: ssl.SSLContext = field(repr=False)
+    client: ssl.SSLContext = field(repr=False)
+    own_der: bytes = field(repr=False)
+
+
+def read_tls(files: TlsFiles) -> Tls | None:
+    """The contexts; None where no TLS is configured.
+
+    Raises:
+        SettingsError: a file is missing, careless, or not what it should be.
+    """
+    if files.cert_file is None or files.key_file is None or files.ca_file is None:
+        return None
+    try:
+        with files.key_file.open("rb") as key:
+            _refuse_others(os.fstat(key.fileno()), files.key_file)
+        return Tls(
+            files.cert_file,
+            files.key_file,
+            files.ca_file,
+            _context(ssl.PROTOCOL_TLS_SERVER, files.cert_file, files.key_file, files.ca_file),
+            _context(ssl.PROTOCOL_TLS_CLIENT, files.cert_file, files.key_file, files.ca_file),
+            _first_certificate(files.cert_file),
+        )
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        where = getattr(error, "filename", None) or f"{files.cert_file}, {files.key_file}, {files.ca_file}"
+        raise SettingsError(f"security.tls ({where}): {_why(error)}") from None
+
+
+def _context(protocol: int, cert: Path, key: Path, authority: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority)
+    # A key with a passphrase would have the program wait for a person.
+    context.load_cert_chain(cert, key, password="")
+    return context
+
+
+def _first_certificate(path: Path) -> bytes:
+    text = path.read_text("ascii")
+    end = "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(text[begin : text.index(end, begin) + len(end)])
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not text"
+    if isinstance(error, ssl.SSLError):
+        return f"not a usable certificate or key ({error.reason or error})"
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    return str(error)
+
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a client of ours shows to one kind of server."""
+
+    token: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls is None else "https"
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        return None if self.tls is None else self.tls.client
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return NO_HEADERS if self.token is None else {"Authorization": f"Bearer {self.token}"}
+
+
+NO_KEYS: Final = Keys()
+
+
+def holdings(security: Security) -> tuple[Holding, ...]:
+    return () if security.token_file is None else read_holdings(security.token_file)

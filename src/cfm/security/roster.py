@@ -1,0 +1,142 @@
+"""Who is who: the credentials that a server recognises, and whose they are.
+
+`tokens` makes them; `web.porter` asks here for each request.  A token decides where tokens are configured;
+with TLS alone, the names in the client's certificate do.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cfm.config.fields import same_host
+from cfm.model import Addr, host_of
+from cfm.security.tokens import Secret, WorkerPass
+
+
+class Role(enum.Enum):
+    CONTROLLER = "controller"
+    """cfm, at its workers."""
+    WORKER = "worker"
+    """A worker, at cfm; and at itself (`cfw release`)."""
+    PEER = "peer"
+    """A worker at another one, whose files it reads."""
+    OPERATOR = "operator"
+    READER = "reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody with valid credentials."""
+
+    roles: frozenset[Role]
+    addrs: frozenset[Addr] = frozenset()
+    """The workers it may speak for."""
+
+    def speaks_for(self, worker: Addr) -> bool:
+        return Role.WORKER in self.roles and worker in self.addrs
+
+
+READER: Final = Identity(frozenset({Role.READER}))
+
+
+def _one(role: Role, *addrs: Addr) -> Identity:
+    return Identity(frozenset({role}), frozenset(addrs))
+
+
+class TokenRoster:
+    """Tokens and their owners.
+
+    A token that was presented is looked up by a digest keyed anew in each process: how long that takes says
+    nothing about how much of it was right, whatever its length, and however many there are.
+    """
+
+    def __init__(self, owners: Mapping[str, Identity]) -> None:
+        self._key = secrets.token_bytes(32)
+        self._owners = {self._digest(token.encode()): who for token, who in owners.items()}
+
+    def owner(self, token: bytes) -> Identity | None:
+        return self._owners.get(self._digest(token))
+
+    def _digest(self, token: bytes) -> bytes:
+        return hmac.digest(self._key, token, "sha256")
+
+
+def controller_roster(held: Iterable[Secret], workers: Iterable[Addr]) -> TokenRoster:
+    """Whom cfm lets in."""
+    owners: dict[str, Identity] = {}
+    addrs = tuple(workers)
+    for secret in held:
+        owners[secret.operator] = _one(Role.OPERATOR)
+        owners[secret.reader] = READER
+        owners |= {secret.worker(addr).report: _one(Role.WORKER, addr) for addr in addrs}
+    return TokenRoster(owners)
+
+
+def worker_roster(held: Iterable[WorkerPass]) -> TokenRoster:
+    """Whom cfw lets in."""
+    owners: dict[str, Identity] = {}
+    for own in held:
+        owners[own.order] = _one(Role.CONTROLLER)
+        owners[own.report] = _one(Role.WORKER, own.addr)
+        owners[own.content] = _one(Role.PEER)
+        owners[own.reader] = READER
+    return TokenRoster(owners)
+
+
+class CertificateRoster(Protocol):
+    """Whose a verified certificate is: `decoded` as `ssl` gives it, and its bytes."""
+
+    def owner(self, decoded: Mapping[str, Any], der: bytes) -> Identity: ...
+
+
+class ControllerCertificates:
+    """At cfm: a worker is who its certificate names; cfm's own certificate, and one whose common name is
+    `operator`, are the operator's; any other may look."""
+
+    def __init__(self, own_der: bytes, workers: Iterable[Addr]) -> None:
+        self._own = hashlib.sha256(own_der).digest()
+        self._workers = tuple(workers)
+
+    def owner(self, decoded: Mapping[str, Any], der: bytes) -> Identity:
+        names = names_in(decoded)
+        addrs = frozenset(addr for addr in self._workers if same_host(host_of(addr)) in names)
+        roles = {Role.READER}
+        if addrs:
+            roles.add(Role.WORKER)
+        if hashlib.sha256(der).digest() == self._own or common_name(decoded) == "operator":
+            roles.add(Role.OPERATOR)
+        return Identity(frozenset(roles), addrs)
+
+
+class WorkerCertificates:
+    """At cfw: cfm is who is named like `cfm_addr`; any other may look, and read files."""
+
+    def __init__(self, own_der: bytes, own: Addr, cfm: Addr) -> None:
+        self._own_der = hashlib.sha256(own_der).digest()
+        self._own = own
+        self._cfm = same_host(host_of(cfm))
+
+    def owner(self, decoded: Mapping[str, Any], der: bytes) -> Identity:
+        roles = {Role.READER, Role.PEER}
+        if self._cfm in names_in(decoded):
+            roles.add(Role.CONTROLLER)
+        if hashlib.sha256(der).digest() == self._own_der:
+            roles.add(Role.WORKER)
+        return Identity(frozenset(roles), frozenset({self._own}))
+
+
+def names_in(decoded: Mapping[str, Any]) -> frozenset[str]:
+    """The hosts that a certificate is for; the common name counts for none (RFC 9525)."""
+    kinds = ("DNS", "IP Address")
+    return frozenset(same_host(name) for kind, name in decoded.get("subjectAltName", ()) if kind in kinds)
+
+
+def common_name(decoded: Mapping[str, Any]) -> str:
+    pairs = (pair for group in decoded.get("subject", ()) for pair in group)
+    return next((str(value) for key, value in pairs if key == "commonName"), "")

@@ -1,0 +1,328 @@
+"""The download agent with everything real around it: a cfm, a source, a disk, a state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfm.config import CfwSettings
+from cfm.model import Addr, Status
+from cfm.testing.faulty_source import Fault, FaultySource
+from cfm.testing.old_controller import OldController
+from cfm.testing.waiting_cfm import WaitingCfm, usual_task
+from cfm.wire import TaskOffer, TaskReport, parse_task
+from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.claims import FreeForAll
+from cfm.worker.disk import RealDisk
+from cfm.worker.downloads import DownloadBook
+from cfm.worker.link import CfmLink
+from cfm.worker.obedience import Authority
+from cfm.worker.offers import HeldTask, Neighbourhood
+from cfm.worker.shelf import Shelf
+from cfm.worker.state import Memory, MemoryState
+from cfm.worker.transfers import TransferSettings, make_transfer
+from cfm.worker.transfers.builtin import BuiltinSettings
+from cfm.worker.transfers.contract import Transfer
+from cfm.worker.transfers.external import ExternalSettings
+
+OWN = Addr("127.0.2.1:8888")
+CONTENT = bytes(range(256)) * 400
+
+
+class WatchedState(MemoryState):
+    """Tells when no task is held any more."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        super().__init__(memory)
+        self.empty = asyncio.Event()
+
+    async def forget(self, task_id: int) -> None:
+        await super().forget(task_id)
+        if not (await self.recall()).held:
+            self.empty.set()
+
+
+@dataclass
+class Worker:
+    """The fetching half of a worker, in this process."""
+
+    folder: Path
+    cfm: Addr
+    state: WatchedState = field(default_factory=WatchedState)
+    slots: int = 1
+    quota_bytes: int | None = None
+    script: str = ""
+    """An external downloader's; the built-in transfer where there is none."""
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "data"
+
+    def visible(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.base.iterdir() if path.suffix == ".mpg"}
+
+    def litter(self) -> list[str]:
+        temp = self.base / "temp.downloaded"
+        return [path.name for path in temp.iterdir()] if temp.exists() else []
+
+    def transfer(self) -> Transfer:
+        external = None
+        if self.script:
+            program = self.folder / "downloader.sh"
+            program.write_text(f"#!/bin/sh\n{self.script}\n")
+            program.chmod(0o755)
+            external = ExternalSettings(program, re.compile("Successfully"))
+        return make_transfer(TransferSettings(BuiltinSettings(loopback_ok=True, pauses_s=()), external))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[DownloadAgent]:
+        self.base.mkdir(exist_ok=True)
+        shelf = Shelf(
+            RealDisk(self.base),
+            disk_id=None,
+            new_id="0123456789abcdef",
+            remember=lambda _: None,
+            claims=FreeForAll(),
+            limit_percent=90,
+            quota_bytes=self.quota_bytes,
+        )
+        here = Neighbourhood(OWN, self.cfm)
+        async with CfmLink(here, Authority(self.state, None), "boot", wait_s=5, answer_s=2) as link:
+            book = DownloadBook(here, slots=self.slots, poll_ms=50)
+            agent = DownloadAgent(book, link, self.transfer(), shelf, self.state)
+            run = asyncio.create_task(agent.run())
+            try:
+                yield agent
+            finally:
+                run.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await run
+
+    async def forgotten(self) -> None:
+        """Wait until nothing is held any more."""
+        async with asyncio.timeout(10):
+            await self.state.empty.wait()
+
+
+@pytest.fixture
+async def cfm() -> AsyncIterator[WaitingCfm]:
+    async with WaitingCfm() as cfm:
+        yield cfm
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[FaultySource]:
+    async with FaultySource(CONTENT) as source:
+        yield source
+
+
+def task(source: FaultySource, **more: Any) -> dict[str, Any]:
+    return {"src_addr": source.addr, "dst_addr": OWN, "size_bytes": len(CONTENT), **more}
+
+
+async def test_fetches_tells_and_asks_again(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running() as agent:
+        await cfm.offer(**task(source))
+        await cfm.heard(1, status=Status.DONE, verified=True)
+        assert worker.visible() == {"A.mpg": CONTENT}
+        assert worker.litter() == []
+        await cfm.asked(2)
+        await worker.forgotten()
+        assert agent.counts.done == 1
+    told = [(report.status, report.received) for _, report in cfm.reports]
+    assert told[0] == (Status.WORKING, False)
+    assert (Status.WORKING, True) in told
+    assert told[-1] == (Status.DONE, False)
+
+
+async def test_several_at_a_time_but_no_more_than_the_setting(cfm: WaitingCfm, tmp_path: Path) -> None:
+    async with FaultySource(CONTENT, Fault.STALL) as slow:
+        worker = Worker(tmp_path, cfm.addr, slots=2)
+        async with worker.running() as agent:
+            for number in (1, 2, 3):
+                await cfm.offer(**task(slow, id=str(number), file_name=f"{number}.mpg"))
+            for number in (1, 2):
+                await cfm.heard(number, status=Status.WORKING)
+            await slow.streaming.wait()
+            assert set(agent.book.stages()) == {1, 2}
+        assert worker.litter() == []
+
+
+@pytest.mark.parametrize("fault", [Fault.CORRUPT, Fault.SHORT_FILE, Fault.CUT_ALWAYS, Fault.REDIRECT])
+async def test_a_failed_copy_leaves_nothing_and_is_told(
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path, fault: Fault
+) -> None:
+    source.fault = fault
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running():
+        await cfm.offer(**task(source))
+        report = await cfm.heard(1, status=Status.FAILED)
+        assert report.error
+        assert worker.visible() == {}
+        assert worker.litter() == []
+
+
+async def test_a_busy_source_is_told_as_such(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    source.fault = Fault.BUSY
+    async with Worker(tmp_path, cfm.addr).running():
+        await cfm.offer(**task(source))
+        await cfm.heard(1, status=Status.FAILED, error="busy", retry_after_s=7)
+
+
+async def test_a_name_that_leaves_the_folder_writes_nothing(
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path
+) -> None:
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running():
+        await cfm.offer(**task(source, file_name="../escape.mpg"))
+        await cfm.heard(1, status=Status.FAILED)
+    assert source.requests == []
+    assert not (tmp_path / "escape.mpg").exists()
+
+
+async def test_room_is_looked_at_again(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    worker = Worker(tmp_path, cfm.addr, quota_bytes=len(CONTENT))  # of which 90 % may be used
+    async with worker.running():
+        await cfm.offer(**task(source))
+        report = await cfm.heard(1, status=Status.FAILED)
+        assert "no room" in report.error
+    assert source.requests == []
+
+
+async def test_a_refused_claim_downloads_nothing(
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path
+) -> None:
+    cfm.answers[1] = 409
+    async with Worker(tmp_path, cfm.addr).running():
+        await cfm.offer(**task(source))
+        await cfm.asked(2)
+    assert source.requests == []
+    assert [report.status for _, report in cfm.reports] == [Status.WORKING]
+
+
+async def test_a_task_that_cfm_ends_is_stopped(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    source.fault = Fault.STALL
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running():
+        await cfm.offer(**task(source))
+        await source.streaming.wait()
+        cfm.answers[1] = 409
+        await source.ended.wait()
+        await worker.forgotten()
+        assert worker.litter() == []
+        await cfm.asked(2)
+
+
+async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    source.fault = Fault.STALL
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running():
+        await cfm.offer(**task(source))
+        await source.streaming.wait()
+    await cfm.heard(1, status=Status.FAILED, error="the worker was stopped")
+    assert worker.litter() == []
+
+
+async def test_a_restart_tells_what_became_of_its_tasks(cfm: WaitingCfm, tmp_path: Path) -> None:
+    done = TaskReport(Status.DONE, verified=True)
+    state = WatchedState(Memory(held=(HeldTask(parsed("1")), HeldTask(parsed("2"), done))))
+    litter = tmp_path / "data" / "temp.downloaded" / "A.mpg.1"
+    litter.parent.mkdir(parents=True)
+    litter.write_bytes(b"half")
+    worker = Worker(tmp_path, cfm.addr, state)
+    async with worker.running():
+        await cfm.heard(1, status=Status.FAILED, error="the worker was restarted")
+        await cfm.heard(2, status=Status.DONE)
+        await worker.forgotten()
+        assert worker.litter() == []
+
+
+def parsed(task_id: str) -> TaskOffer:
+    return parse_task(usual_task(id=task_id, src_addr="127.0.1.1:8888", dst_addr=OWN))
+
+
+async def test_a_report_survives_a_cfm_that_is_away(source: FaultySource, tmp_path: Path) -> None:
+    source.fault = Fault.SILENT
+    async with contextlib.AsyncExitStack() as stack:
+        async with WaitingCfm() as before:
+            worker = Worker(tmp_path, before.addr)
+            await stack.enter_async_context(worker.running())
+            await before.offer(**task(source))
+            await source.streaming.wait()
+        await source.cut()
+        async with WaitingCfm(worker.cfm) as after:
+            await after.heard(1, status=Status.FAILED)
+            await worker.forgotten()
+
+
+# --- an old cfm
+
+
+async def test_works_for_an_old_cfm(source: FaultySource, tmp_path: Path) -> None:
+    async with OldController() as old:
+        worker = Worker(tmp_path, old.addr)
+        async with worker.running():
+            good = old.add_task("A.mpg", "/data2/A.mpg", source.addr, OWN, speed_bps=10**9)
+            await old.reached(good, "done")
+            assert worker.visible() == {"A.mpg": CONTENT}
+            source.fault = Fault.CORRUPT
+            bad = old.add_task("B.mpg", "/data2/B.mpg", source.addr, OWN, speed_bps=10**9)
+            await old.reached(bad, "timeout")
+            assert worker.visible() == {"A.mpg": CONTENT}
+
+
+# --- an external downloader
+
+COPY = 'cp "$3.source" "$2"; echo Successfully >&2'
+
+
+async def test_runs_the_external_downloader(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
+    (tmp_path / "A.mpg.source").write_bytes(CONTENT)
+    worker = Worker(tmp_path, cfm.addr, script=COPY)
+    async with worker.running():
+        await cfm.offer(**task(source, file_path=f"{tmp_path}/A.mpg"))
+        await cfm.heard(1, status=Status.DONE)
+        assert worker.visible() == {"A.mpg": CONTENT}
+        await cfm.heard(1, received=True)
+
+
+async def test_a_failed_downloader_s_litter_goes(
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path
+) -> None:
+    worker = Worker(tmp_path, cfm.addr, script='echo half > "$2"; exit 1')
+    async with worker.running():
+        await cfm.offer(**task(source))
+        report = await cfm.heard(1, status=Status.FAILED)
+        assert "ended with 1" in report.error
+        assert worker.litter() == []
+
+
+# --- from the settings
+
+
+def test_settings_are_understood(tmp_path: Path) -> None:
+    plain = CfwSettings(
+        listen_addr=OWN,
+        cfm_addr=Addr("127.0.0.1:8080"),
+        base_dir=tmp_path,
+        downloads=3,
+        downloader_sleep_sec=7,
+    )
+    assert neighbourhood(plain) == Neighbourhood(OWN, Addr("127.0.0.1:8080"))
+    assert transfer_settings(plain).external is None
+    assert transfer_settings(plain).builtin.threads == 3
+    assert transfer_settings(plain).builtin.loopback_ok
+    assert (make_book(plain).slots, make_book(plain).poll_ms) == (3, 7_000)
+    named = plain.model_copy(update={"downloader_bin": tmp_path / "x", "advertise_addr": Addr("vod-7:8888")})
+    external = transfer_settings(named).external
+    assert external is not None
+    assert external.program == tmp_path / "x"
+    assert neighbourhood(named).own == "vod-7:8888"
