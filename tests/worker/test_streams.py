@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -162,3 +163,4 @@ class Readers(RuleBasedStateMachine):
 
 
 TestReaders = Readers.TestCase
+TestReaders.settings = settings(max_examples=30)

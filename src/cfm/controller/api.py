@@ -22,12 +22,37 @@ from cfm.controller.loop import LISTENER_BACKLOG, Controller, clock
 from cfm.controller.metrics import Metrics
 from cfm.controller.story import Teller
 from cfm.model import Addr, Task, Transfer
-from cfm.web import STOPPING, RefusedError, empty, html_page, json_answer, name_from_path, old_json
+from cfm.security import Role
+from cfm.web import (
+    STOPPING,
+    Doors,
+    RefusedError,
+    empty,
+    html_page,
+    json_answer,
+    may_speak_for,
+    name_from_path,
+    old_json,
+)
 
 WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
 REPLY_S = 10.0
 """How long a report waits to be written down before its worker is told to come again."""
 PING_S = 15.0
+
+_OPERATOR = frozenset({Role.OPERATOR})
+_WORKER = frozenset({Role.WORKER})
+DOORS = Doors(
+    open=frozenset({"/healthz", "/readyz"}),
+    only={
+        ("GET", "/tasks/next"): _WORKER,
+        ("PATCH", "/tasks/{id}"): _WORKER,
+        ("DELETE", "/tasks/{id}"): _OPERATOR,
+        ("POST", "/api/v1/confirm"): _OPERATOR,
+        ("POST", "/api/v1/confirm/{server}"): _OPERATOR,
+    },
+)
+"""Who may do what here, where credentials are configured; a worker with its own tasks only, at that."""
 
 
 class Api:
@@ -85,6 +110,7 @@ class Api:
             told = wire.parse_patch(await request.read())
         except wire.WireError as error:
             raise RefusedError(400, str(error)) from None
+        self._refuse_stranger(request, task_id)
         reply = await self._asked(
             partial(
                 ev.TaskReport,
@@ -130,6 +156,8 @@ class Api:
 
     async def next_task(self, request: web.Request) -> web.Response:
         destination = Addr(request.query.get("dst_addr", ""))
+        if not may_speak_for(request, destination):
+            raise RefusedError(403, "these credentials are another worker's")
         wait_s = _number(request, "wait_s", WAIT_S, LONGEST_WAIT_S)
         holding = frozenset(int(part) for part in _list(request, "holding") if part.isdecimal())
         until_ms = clock().mono_ms + int(1000 * wait_s)
@@ -222,6 +250,13 @@ class Api:
         return response
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refuse_stranger(self, request: web.Request, task_id: int) -> None:
+        """A worker reports on its own tasks only.  A task's destination never changes, and one that is not
+        known yet was told to nobody."""
+        task = self._controller.core.state.tasks.get(task_id)
+        if task is not None and not may_speak_for(request, task.destination):
+            raise RefusedError(403, "this task is another worker's")
 
     async def _asked(self, question: Any) -> ev.Reply:
         try:

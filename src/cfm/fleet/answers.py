@@ -37,8 +37,14 @@ def malformed(detail: str) -> Failure:
     return Failure(Trouble.MALFORMED, detail)
 
 
+_MEANINGS: Final[Mapping[int, str]] = {
+    401: ": it wants credentials that this cfm does not have",
+    403: ": it does not take this cfm's credentials for its controller's",
+}
+
+
 def wrong_status(status: int) -> Failure:
-    return Failure(Trouble.STATUS, f"answered {status}", status)
+    return Failure(Trouble.STATUS, f"answered {status}{_MEANINGS.get(status, '')}", status)
 
 
 def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:

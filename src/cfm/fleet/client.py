@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Final, Self, TypeAlias
 from urllib.parse import quote
 
@@ -42,6 +43,7 @@ DeleteAnswer: TypeAlias = int | Failure
 """The status that a worker gave to an order, or why there is none.  `REFUSED` says that not one byte of
 the order was sent; any other trouble may have come after it was carried out."""
 
+NO_TOKENS: Final[Mapping[Addr, str]] = MappingProxyType({})
 KEEP_IDLE_S: Final = 4.0
 """Old workers close idle connections after 5 s; ours must not send into one that is being closed."""
 MOST_LIST_BYTES: Final = 512 * 2**20
@@ -92,8 +94,19 @@ class _OddAnswerError(Exception):
 class WorkerClient:
     """Talks to all workers of the node; `async with` opens and closes it."""
 
-    def __init__(self, controller_id: str, epoch: int, time_outs: TimeOuts | None = None) -> None:
+    def __init__(
+        self,
+        controller_id: str,
+        epoch: int,
+        time_outs: TimeOuts | None = None,
+        *,
+        tokens: Mapping[Addr, str] = NO_TOKENS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tokens`: what each worker wants to see; `tls`: with it, workers are asked by HTTPS."""
         self._time_outs = time_outs or TimeOuts()
+        self._shown = {addr: {"Authorization": f"Bearer {token}"} for addr, token in tokens.items()}
+        self._tls = tls
         self._headers = {
             wire.CONTROLLER: controller_id,
             wire.EPOCH: str(epoch),
@@ -106,8 +119,8 @@ class WorkerClient:
         self._bulk: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._pulse = await self._open.enter_async_context(_lane(self._headers))
-        self._bulk = await self._open.enter_async_context(_lane(self._headers))
+        self._pulse = await self._open.enter_async_context(_lane(self._headers, self._tls))
+        self._bulk = await self._open.enter_async_context(_lane(self._headers, self._tls))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -217,10 +230,12 @@ class WorkerClient:
         if lane is None or lane.closed:
             return Failure(Trouble.REFUSED, "the client is not open")
         try:
-            url = URL(f"http://{addr}{path}", encoded=True)
+            scheme = "http" if self._tls is None else "https"
+            url = URL(f"{scheme}://{addr}{path}", encoded=True)
+            shown = {**(headers or {}), **self._shown.get(addr, {})}
             async with asyncio.timeout(time_out_s * _OF_THE_TIME_OUT):
                 async with lane.request(
-                    method, url, headers=headers, allow_redirects=False, trace_request_ctx=ticket
+                    method, url, headers=shown, allow_redirects=False, trace_request_ctx=ticket
                 ) as response:
                     return await _read(response, most_bytes)
         except TimeoutError:
@@ -230,9 +245,13 @@ class WorkerClient:
 
 
 @asynccontextmanager
-async def _lane(headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+async def _lane(
+    headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> AsyncIterator[aiohttp.ClientSession]:
     """One connection to each server, kept while it may be reused."""
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=1, keepalive_timeout=KEEP_IDLE_S)
+    connector = aiohttp.TCPConnector(
+        limit=0, limit_per_host=1, keepalive_timeout=KEEP_IDLE_S, ssl=tls or True
+    )
     following = aiohttp.TraceConfig()
     following.on_request_headers_sent.append(_note_sent)
     async with aiohttp.ClientSession(

@@ -328,25 +328,34 @@ class Kernel:
 
     def refuse_file(self, view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
         """Why `file` must not be copied, wherever to."""
-        return next(filter(None, (guard(view, ledger, file) for guard in self.file_guards)), None)
+        for guard in self.file_guards:
+            if (refusal := guard(view, ledger, file)) is not None:
+                return refusal
+        return None
 
     def refuse_destination(
         self, view: ClusterView, ledger: Ledger, file: File, destination: ServerView
     ) -> Refusal | None:
-        reasons = (guard(view, ledger, file, destination) for guard in self.destination_guards)
-        return next(filter(None, reasons), None)
+        for guard in self.destination_guards:
+            if (refusal := guard(view, ledger, file, destination)) is not None:
+                return refusal
+        return None
 
     def refuse_source(
         self, view: ClusterView, ledger: Ledger, file: File, source: ServerView, destination: ServerView
     ) -> Refusal | None:
-        reasons = (guard(view, ledger, file, source, destination) for guard in self.source_guards)
-        return next(filter(None, reasons), None)
+        for guard in self.source_guards:
+            if (refusal := guard(view, ledger, file, source, destination)) is not None:
+                return refusal
+        return None
 
     def refuse_delete(self, view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
         """Why this deletion must not be ordered, or, when `sending`, not be sent now."""
         by_kind = self.surplus_guards if deletion.kind is DeleteKind.SURPLUS else self.space_guards
-        reasons = (guard(view, ledger, deletion) for guard in (*self.delete_guards, *by_kind))
-        return next(filter(None, reasons), None)
+        for guard in (*self.delete_guards, *by_kind):
+            if (refusal := guard(view, ledger, deletion)) is not None:
+                return refusal
+        return None
 
 
 KERNEL = Kernel()

@@ -105,23 +105,38 @@ def copies(round_: Round) -> Iterator[Copy]:
     largest_room = ledger.largest_room_bytes()
     looks = 2 * len(sources) + LOOKAHEAD
     for file in round_.shortlist.wanted:
-        outcome: Copy | Refusal | None = kernel.refuse_file(view, ledger, file)
-        if outcome in (None, no.SAN_UNKNOWN) and file.size_bytes > largest_room:
-            outcome = no.NO_ROOM
-            round_.unplaced.append(file)
-        if outcome is no.SAN_UNKNOWN and looks and round_.san_answers(file):
-            looks -= 1
-            round_.ask_san.append(file)
-        if outcome is None and sources:
-            outcome = _place(round_, file, sources)
+        if file.size_bytes > largest_room:
+            _fits_nowhere(round_, file)
+            continue
+        outcome: Copy | Refusal = kernel.refuse_file(view, ledger, file) or _place(round_, file, sources)
         if isinstance(outcome, Copy):
             yield outcome
             sources = [s for s in sources if _may_send(round_, s)]
             largest_room = ledger.largest_room_bytes()
-        elif outcome is not None:
-            round_.refuse("copy", file, None, outcome)
-        if not sources:
-            return
+            if not sources:
+                return
+            continue
+        round_.refuse("copy", file, None, outcome)
+        if outcome is no.SAN_UNKNOWN and round_.san_answers(file):
+            if not looks:
+                return  # enough are being looked up; the answer calls us again
+            looks -= 1
+            round_.ask_san.append(file)
+
+
+UNPLACED_KEPT = 64
+
+
+def _fits_nowhere(round_: Round, file: File) -> None:
+    """Keep the best of what found no room, as far as nothing else is against copying it."""
+    if len(round_.unplaced) >= UNPLACED_KEPT:
+        round_.refuse("copy", file, None, no.NO_ROOM)
+        return
+    refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
+    if refusal in (None, no.SAN_UNKNOWN):
+        refusal = no.NO_ROOM
+        round_.unplaced.append(file)
+    round_.refuse("copy", file, None, refusal)
 
 
 def _look_ahead(round_: Round) -> None:

@@ -6,6 +6,9 @@ anew with each byte, a bound on connections per address and in all, and an end f
 read.  When there are too many connections, one that has not brought a request gives way to the new one,
 the longest waiting first: so ten thousand half-open requests cost a heartbeat nothing.
 
+Where TLS is configured, the guard has it negotiated once the connection is admitted: a handshake counts
+as part of the first request's headers, with their deadline and bound.
+
 `gate` tells the guard when a request's headers are complete and when its answer is made.
 """
 
@@ -15,11 +18,15 @@ import asyncio
 import enum
 import itertools
 import socket
-from collections.abc import Callable, Iterable
+import ssl
+from collections.abc import Callable, Coroutine, Iterable
 
+import structlog
 from aiohttp import web
 
 from cfm.web.limits import Limits, connections_that_fit
+
+log = structlog.get_logger(__name__)
 
 
 class Phase(enum.Enum):
@@ -34,9 +41,15 @@ class Phase(enum.Enum):
 class Door:
     """The book of a server's connections."""
 
-    def __init__(self, make_handler: Callable[[], asyncio.Protocol], limits: Limits) -> None:
+    def __init__(
+        self,
+        make_handler: Callable[[], asyncio.Protocol],
+        limits: Limits,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.make_handler = make_handler
         self.limits = limits
+        self.tls = tls
         self.turned_away = 0
         """Connections closed because there were too many, or because they brought no request in time."""
         self._most = connections_that_fit(limits.connections)
@@ -45,6 +58,7 @@ class Door:
         self._heads: dict[Guard, float] = {}  # since when; in that order
         self._idle: dict[Guard, None] = {}
         self._count = 0
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Guard:
@@ -91,10 +105,18 @@ class Door:
         if guard in self._by_address.get(guard.address, {}):
             self._idle[guard] = None
 
+    def shake_hands(self, handshake: Coroutine[None, None, None]) -> None:
+        """Carry out a TLS handshake; `close` ends it where it has not ended."""
+        task = self._loop.create_task(handshake)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
     def close(self) -> None:
-        """No more deadlines: the server ends all connections itself."""
+        """No more deadlines: the server ends all connections itself, but for those without a handler."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+        for handshake in self._handshakes:
+            handshake.cancel()
 
     def _turn_away(self, *groups: Iterable[Guard]) -> bool:
         """End one connection that brings no request: half-open ones first, the oldest of them first."""
@@ -137,6 +159,7 @@ class Guard(asyncio.Protocol):
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._early = bytearray()
 
     @staticmethod
     def of(request: web.Request) -> Guard | None:
@@ -170,11 +193,44 @@ class Guard(asyncio.Protocol):
             transport.abort()
             return
         self._set_dead_peer_timeout(transport)
+        if self._door.tls is None:
+            self._begin(transport)
+        else:
+            transport.pause_reading()
+            self._door.shake_hands(self._encrypt(transport, self._door.tls))
+
+    async def _encrypt(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        """Begin on the encrypted connection, or end it where none comes about."""
+        limits, inner = self._door.limits, None
+        try:
+            inner = await asyncio.get_running_loop().start_tls(
+                plain,
+                self,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=limits.head_s,
+                ssl_shutdown_timeout=limits.stop_s / 4,
+            )
+        except OSError as error:  # an SSLError is one
+            log.info("no TLS connection", client=self.address, why=_tls_trouble(error))
+        finally:
+            if inner is None:
+                plain.abort()
+                self.connection_lost(None)
+        if inner is not None and self._transport is not None:
+            self._begin(inner)
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
         self._handler = self._door.make_handler()
         self._handler.connection_made(transport)
+        if self._early:
+            early, self._early = bytes(self._early), bytearray()
+            self._handler.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         if self._handler is None:
+            self._early += data  # came with the end of the handshake
             return
         if self.phase is Phase.IDLE:
             self.phase = Phase.HEAD
@@ -228,3 +284,10 @@ class Guard(asyncio.Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+
+def _tls_trouble(error: OSError) -> str:
+    """In words, without OpenSSL's file names and line numbers."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return str(error) or type(error).__name__

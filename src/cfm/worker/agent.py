@@ -17,6 +17,7 @@ import structlog
 
 from cfm.config import CfwSettings
 from cfm.errors import StateError
+from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.blocking import Pool
 from cfm.worker.disk import TempFile
@@ -91,7 +92,7 @@ def neighbourhood(settings: CfwSettings) -> Neighbourhood:
     return Neighbourhood(settings.name, settings.cfm_addr)
 
 
-def transfer_settings(settings: CfwSettings) -> TransferSettings:
+def transfer_settings(settings: CfwSettings, keys: Keys = NO_KEYS) -> TransferSettings:
     """`cfw.yml` as the transfers want it; the external downloader where one is named."""
     external = None
     if settings.downloader_bin is not None:
@@ -101,7 +102,8 @@ def transfer_settings(settings: CfwSettings) -> TransferSettings:
             least_timeout_s=settings.downloader_timeout_sec,
         )
     loopback_ok = neighbourhood(settings).on_loopback
-    return TransferSettings(BuiltinSettings(threads=settings.downloads, loopback_ok=loopback_ok), external)
+    builtin = BuiltinSettings(threads=settings.downloads, loopback_ok=loopback_ok, keys=keys)
+    return TransferSettings(builtin, external)
 
 
 def make_book(settings: CfwSettings) -> DownloadBook:

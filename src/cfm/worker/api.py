@@ -22,7 +22,8 @@ from aiohttp.typedefs import Handler, Middleware
 from cfm import __version__, wire
 from cfm.errors import StateError
 from cfm.model import Addr, DiskUsage, Transfer
-from cfm.web import RefusedError, empty, json_answer, name_from_path, old_json, old_text
+from cfm.security import Role
+from cfm.web import Doors, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.blocking import Pool
 from cfm.worker.content import Content
 from cfm.worker.metrics import CONTENT_TYPE, Metrics
@@ -46,6 +47,25 @@ _DELETION_STATUS = {
     Deletion.RECEIVING: 409,
     Deletion.OVERTAKEN: 409,
 }
+
+
+_CONTROLLER = frozenset({Role.CONTROLLER})
+DOORS: Final = Doors(
+    open=frozenset({"/healthz"}),
+    only={
+        ("DELETE", "/files/{name}"): _CONTROLLER,
+        ("DELETE", "/streams/{task}"): _CONTROLLER,
+        ("POST", "/release"): frozenset({Role.WORKER}),
+        ("GET", "/content/{name}"): frozenset({Role.PEER, Role.CONTROLLER}),
+    },
+    headers={
+        wire.CONTROLLER: _CONTROLLER,
+        wire.EPOCH: _CONTROLLER,
+        wire.FENCE: _CONTROLLER,
+        wire.TASK: frozenset({Role.PEER}),
+    },
+)
+"""Who may do what here, where credentials are configured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from cfm import wire
+from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
 from cfm.worker.download_events import Answer, Ask, NothingOffered, TaskOffered
 from cfm.worker.obedience import Claim, ClaimError, read_claim
@@ -64,6 +65,7 @@ class CfmLink:
         *,
         wait_s: int = WAIT_S,
         answer_s: float = ANSWER_S,
+        keys: Keys = NO_KEYS,
     ) -> None:
         self._here = here
         self._hearing = hearing
@@ -71,13 +73,17 @@ class CfmLink:
         self._wait_s = wait_s
         self._heard = False
         self._answer_s = answer_s
+        self._keys = keys
         self._session: aiohttp.ClientSession | None = None
         self._trouble: str | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            f"http://{self._here.cfm}",
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S),
+            f"{self._keys.scheme}://{self._here.cfm}",
+            headers=self._keys.headers,
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS, keepalive_timeout=IDLE_S, ssl=self._keys.context or True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,

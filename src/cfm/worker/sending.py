@@ -9,11 +9,11 @@ gets a whole body of two versions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Final, cast
+from typing import IO, Final, TypeAlias, cast
 
 from aiohttp import web
 
@@ -26,6 +26,7 @@ MOST_CHUNK_BYTES: Final = 4 * 1024 * 1024
 _FIRST_CHUNK_BYTES: Final = 1024 * 1024
 _LEAST_CHUNK_BYTES: Final = 64 * 1024
 _TAIL_BYTES: Final = 64 * 1024
+_WRITE_BYTES: Final = 256 * 1024
 _QUICK_S, _SLOW_S = 0.25, 1.0
 
 
@@ -47,6 +48,10 @@ class Source:
         return await self.pool.run(self.timeout_s, partial(self.reader.read, start, stop, self.digest))
 
 
+SendChunk: TypeAlias = Callable[[Source, int, int], Awaitable[None]]
+"""Sends the bytes of a file from one offset to before another; they are in memory already."""
+
+
 async def send(
     transport: asyncio.Transport,
     response: web.StreamResponse,
@@ -60,7 +65,8 @@ async def send(
     on; the connection is then of no use any more.
     """
     tail = max(part.start, part.stop - _TAIL_BYTES)
-    await _send_chunks(transport, source, Part(part.start, tail), progress)
+    send_chunk = _by_sendfile(transport) if _is_plain(transport) else _by_writing(response)
+    await _send_chunks(send_chunk, source, Part(part.start, tail), progress)
     last = await source.read(tail, part.stop)
     progress(0)
     with _unbuffered(transport):
@@ -70,7 +76,7 @@ async def send(
 
 
 async def _send_chunks(
-    transport: asyncio.Transport, source: Source, part: Part, progress: Callable[[int], None]
+    send_chunk: SendChunk, source: Source, part: Part, progress: Callable[[int], None]
 ) -> None:
     """All but the tail, in chunks that a reader gets done in about a second."""
     loop = asyncio.get_running_loop()
@@ -83,7 +89,7 @@ async def _send_chunks(
         ahead = asyncio.ensure_future(source.warm(stop, then))
         ahead.add_done_callback(_retrieved)
         try:
-            await _sendfile(transport, source.reader, start, stop)
+            await send_chunk(source, start, stop)
             await ahead
         finally:
             ahead.cancel()
@@ -98,15 +104,31 @@ def _next_size(size: int, took_s: float) -> int:
     return max(size // 2, _LEAST_CHUNK_BYTES) if took_s > _SLOW_S else size
 
 
-async def _sendfile(transport: asyncio.Transport, reader: Reader, start: int, stop: int) -> None:
-    loop = asyncio.get_running_loop()
-    try:
+def _is_plain(transport: asyncio.Transport) -> bool:
+    """False for TLS: the kernel cannot send from the page cache what must be encrypted."""
+    return transport.get_extra_info("sslcontext") is None
+
+
+def _by_sendfile(transport: asyncio.Transport) -> SendChunk:
+    async def send_chunk(source: Source, start: int, stop: int) -> None:
         # All that is asked of the file is its descriptor, and a seek that is of no use to us.
-        sent = await loop.sendfile(transport, cast("IO[bytes]", reader), start, stop - start, fallback=False)
-    except asyncio.SendfileNotAvailableError as error:
-        raise OSError(f"cannot be sent from the page cache: {error}") from error
-    if sent != stop - start:
-        raise ChangedError("the file became shorter")
+        file, count = cast("IO[bytes]", source.reader), stop - start
+        try:
+            sent = await asyncio.get_running_loop().sendfile(transport, file, start, count, fallback=False)
+        except asyncio.SendfileNotAvailableError as error:
+            raise OSError(f"cannot be sent from the page cache: {error}") from error
+        if sent != count:
+            raise ChangedError("the file became shorter")
+
+    return send_chunk
+
+
+def _by_writing(response: web.StreamResponse) -> SendChunk:
+    async def send_chunk(source: Source, start: int, stop: int) -> None:
+        for offset in range(start, stop, _WRITE_BYTES):
+            await response.write(await source.read(offset, min(offset + _WRITE_BYTES, stop)))
+
+    return send_chunk
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import pycurl
 from xxhash import xxh3_128
 
 from cfm import wire
+from cfm.security import NO_KEYS, Keys
 from cfm.worker.blocking import HungError, Pool
 from cfm.worker.disk import TempFile
 from cfm.worker.offers import ip_objection
@@ -62,6 +63,8 @@ class BuiltinSettings:
     """How long the source may compute its checksum."""
     pauses_s: tuple[float, ...] = (0.2, 1.0, 3.0)
     """Before each further attempt after an interruption."""
+    keys: Keys = NO_KEYS
+    """What the source wants to see."""
 
 
 class BuiltinTransfer:
@@ -260,10 +263,10 @@ class _Download:
                 connection.close()
 
     def _set_up(self, curl: pycurl.Curl, judge: _Judge) -> None:
-        job = self._job
+        job, keys = self._job, self._settings.keys
         for option, value in (
-            (pycurl.URL, f"http://{job.source}/content/{quote(job.file_name, safe='')}"),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP),
+            (pycurl.URL, f"{keys.scheme}://{job.source}/content/{quote(job.file_name, safe='')}"),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP if keys.tls is None else pycurl.PROTO_HTTPS),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.PROXY, ""),
             (pycurl.FOLLOWLOCATION, 0),
@@ -272,19 +275,25 @@ class _Download:
             (pycurl.BUFFERSIZE, _BUFFER_BYTES),
             (pycurl.CONNECTTIMEOUT_MS, int(self._settings.connect_timeout_s * 1000)),
             (pycurl.NOPROGRESS, 0),
+            *_tls_options(keys),
         ):
             curl.setopt(option, value)
+        curl.unsetopt(pycurl.CAPATH)  # no authority but the node's own
         curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_counts: int(self._stopped.is_set()))
         curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda _purpose, address: self._open_socket(judge, address))
         curl.setopt(pycurl.HEADERFUNCTION, judge.line)
 
     def _headers(self, *, digest: bool) -> list[str]:
         if digest:
-            return ["Accept-Encoding: identity", "Want-Repr-Digest: xxh3-128=1"]
-        headers = ["Accept-Encoding: identity", f"{wire.TASK}: {self._job.task_id}"]
+            return [*self._common_headers(), "Want-Repr-Digest: xxh3-128=1"]
+        headers = [*self._common_headers(), f"{wire.TASK}: {self._job.task_id}"]
         if self._have and self._etag:
             headers += [f"Range: bytes={self._have}-", f"If-Range: {self._etag}"]
         return headers
+
+    def _common_headers(self) -> list[str]:
+        shown = self._settings.keys.headers
+        return ["Accept-Encoding: identity", *(f"{name}: {value}" for name, value in shown.items())]
 
     def _open_socket(
         self, judge: _Judge, address: tuple[int, int, int, tuple[str, int]]
@@ -348,6 +357,20 @@ class _Judge:
             self.accepted = True
         except (TransferError, InterruptionError, OSError) as error:
             self.trouble = error
+
+
+def _tls_options(keys: Keys) -> list[tuple[int, int | str]]:
+    """Mutual TLS: our certificate, and a look at the source's authority and name."""
+    if keys.tls is None:
+        return []
+    return [
+        (pycurl.SSLCERT, str(keys.tls.cert_file)),
+        (pycurl.SSLKEY, str(keys.tls.key_file)),
+        (pycurl.CAINFO, str(keys.tls.ca_file)),
+        (pycurl.SSL_VERIFYPEER, 1),
+        (pycurl.SSL_VERIFYHOST, 2),
+        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    ]
 
 
 def _curl_trouble(code: int, text: str) -> Exception:

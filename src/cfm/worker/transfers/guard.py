@@ -180,4 +180,5 @@ def _children() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # At once, without taking the interpreter apart: the next transfer waits for this one's end.
+    os._exit(main())
