@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from cfm.errors import StoreFull
 from cfm.model import Addr, Status
 from cfm.testing.old_controller import OldController
 from cfm.testing.waiting_cfm import WaitingCfm
@@ -130,6 +131,17 @@ async def test_what_another_or_an_older_controller_says_is_no_answer(
         assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
         cfm.answers[7] = 409
         assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=1)) is None
+
+
+class FullState(MemoryState):
+    async def bind(self, binding: Binding | None) -> None:
+        raise StoreFull(f"no room for {binding}")
+
+
+async def test_an_epoch_that_cannot_be_remembered_does_not_count(cfm: WaitingCfm) -> None:
+    await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
+    async with link_to(cfm.addr, Authority(FullState(), None)) as link:
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
 
 
 # --- an old cfm

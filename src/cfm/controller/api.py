@@ -18,10 +18,11 @@ from aiohttp.typedefs import Handler
 from cfm import __version__, wire
 from cfm.controller import events as ev
 from cfm.controller import openapi, pages, report
+from cfm.controller.core import Core
 from cfm.controller.loop import LISTENER_BACKLOG, Controller, clock
 from cfm.controller.metrics import Metrics
 from cfm.controller.story import Teller
-from cfm.model import Addr, Task, Transfer
+from cfm.model import Addr, Now, Task, Transfer
 from cfm.security import Role
 from cfm.web import (
     STOPPING,
@@ -58,12 +59,21 @@ DOORS = Doors(
 class Api:
     """The endpoints over one controller."""
 
-    def __init__(self, controller: Controller, metrics: Metrics, teller: Teller, identity: Mapping[str, str]):
-        """`identity`: the headers that tell a worker whose controller this is."""
+    def __init__(
+        self,
+        controller: Controller,
+        metrics: Metrics,
+        teller: Teller,
+        identity: Mapping[str, str],
+        credentials: Mapping[str, Any] | None = None,
+    ):
+        """`identity`: the headers that tell a worker whose controller this is.  `credentials`: what the
+        status says of ours (see `security.status_of`)."""
         self._controller = controller
         self._metrics = metrics
         self._teller = teller
         self._identity = identity
+        self._credentials = dict(credentials or {})
         self.ready = False
 
     def application(self) -> web.Application:
@@ -83,7 +93,7 @@ class Api:
                 web.get("/readyz", self.readyz),
                 web.get("/metrics", self.metrics),
                 web.get("/api/openapi.json", self.openapi),
-                web.get("/api/v1/status", self._value(report.status_json)),
+                web.get("/api/v1/status", self._value(self._status)),
                 web.get("/api/v1/servers", self.servers),
                 web.get("/api/v1/tasks", self.tasks_in_full),
                 web.get("/api/v1/plan", self._value(report.plan_json)),
@@ -130,7 +140,7 @@ class Api:
         return empty(reply.status)
 
     async def dashboard(self, _request: web.Request) -> web.Response:
-        status = await self._controller.read(report.status_json)
+        status = await self._controller.read(self._status)
         tasks = await self._asked(ev.TasksAsked)
         return html_page(pages.dashboard_page(status, [wire.task_to_old_json(t) for t in tasks.tasks]))
 
@@ -266,9 +276,12 @@ class Api:
             why = self._controller.core.state.store_trouble or "the state is slow to be written"
             raise RefusedError(503, why, {"Retry-After": "5"}) from None
 
+    def _status(self, core: Core, now: Now) -> dict[str, Any]:
+        return {**report.status_json(core, now), **self._credentials}
+
     def _page(self, page: Any) -> Handler:
         async def answer(_request: web.Request) -> web.StreamResponse:
-            return html_page(page(await self._controller.read(report.status_json)))
+            return html_page(page(await self._controller.read(self._status)))
 
         return answer
 

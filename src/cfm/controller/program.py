@@ -16,7 +16,7 @@ import structlog
 from cfm import wire
 from cfm.config import CfmSettings, SettingsFileError, load_cfm
 from cfm.controller import events as ev
-from cfm.controller.api import Api
+from cfm.controller.api import DOORS, Api
 from cfm.controller.core import Core
 from cfm.controller.loop import Controller, clock
 from cfm.controller.metrics import Metrics
@@ -28,6 +28,7 @@ from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
 from cfm.model import Hits, Observed, SnapshotFacts
+from cfm.security import ControllerCredentials, controller_credentials, open_door, status_of
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered, TaskStore
 from cfm.web import WebServer
@@ -37,15 +38,15 @@ log = structlog.get_logger(__name__)
 HISTORY_KEPT_S = 30 * 86_400
 PRUNE_EVERY_S = 3_600.0
 Job: TypeAlias = Coroutine[Any, Any, None]
-NO_AUTH = "whoever reaches this port can delete files on every worker: keep it inside"
 
 
 async def run(settings: CfmSettings) -> None:
     """Serve and decide until SIGTERM or SIGINT; `StateError` where that cannot begin."""
+    credentials = await asyncio.to_thread(controller_credentials, settings)
     store = SqliteStore(settings.state.path)
     recovered = await asyncio.to_thread(store.open)
     try:
-        await _run_on(settings, store, recovered)
+        await _run_on(settings, credentials, store, recovered)
     finally:
         await asyncio.to_thread(store.close)
 
@@ -62,10 +63,12 @@ def time_outs(settings: CfmSettings) -> TimeOuts:
     )
 
 
-async def _run_on(settings: CfmSettings, store: TaskStore, recovered: Recovered) -> None:
+async def _run_on(
+    settings: CfmSettings, credentials: ControllerCredentials, store: TaskStore, recovered: Recovered
+) -> None:
     late = _Late()
     san = SanIndex(settings.source_dirs, clock=clock, on_change=late.on_san)
-    async with WorkerClient(recovered.controller_id, recovered.epoch, time_outs(settings)) as client:
+    async with _client(settings, credentials, recovered) as client:
         controller = Controller(Core(node_of(settings), recovered, clock()), store, client, san)
         late.controller = controller
         watch = MetadataWatch(
@@ -78,8 +81,15 @@ async def _run_on(settings: CfmSettings, store: TaskStore, recovered: Recovered)
         follower = _follower(settings, late)
         metrics = Metrics(controller, follower)
         identity = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
-        api = Api(controller, metrics, Teller(controller, store), identity)
-        server = WebServer(api.application(), settings.listen_addr, names=settings.servers.hosts)
+        said = status_of(settings.security, settings.listen_addr)
+        api = Api(controller, metrics, Teller(controller, store), identity, said)
+        server = WebServer(
+            api.application(),
+            settings.listen_addr,
+            names=settings.servers.hosts,
+            admission=credentials.admission,
+            doors=DOORS,
+        )
         await server.start()
         try:
             jobs = [controller.run(), watch.run(), san.run(), _prune(store)]
@@ -89,6 +99,18 @@ async def _run_on(settings: CfmSettings, store: TaskStore, recovered: Recovered)
         finally:
             await server.stop()
             await controller.writer.close()
+
+
+def _client(
+    settings: CfmSettings, credentials: ControllerCredentials, recovered: Recovered
+) -> WorkerClient:
+    return WorkerClient(
+        recovered.controller_id,
+        recovered.epoch,
+        time_outs(settings),
+        tokens=credentials.order_tokens,
+        tls=credentials.tls.client if credentials.tls else None,
+    )
 
 
 class _Late:
@@ -135,7 +157,8 @@ async def _until_told(
     loop.add_signal_handler(signal.SIGHUP, _read_rules_again, settings, controller)
     for note in settings.notes:
         log.warning(note)
-    log.warning(NO_AUTH, listen=server.addr)
+    if (said := open_door(settings.security, server.addr)) is not None:
+        log.warning(said)
     running = [asyncio.create_task(job) for job in jobs]
     for task in running:
         task.add_done_callback(lambda _task: ended.set())

@@ -11,9 +11,9 @@ from cfm.security.credentials import (
     ControllerCredentials,
     WorkerCredentials,
     controller_credentials,
-    kinds,
     open_door,
     person_keys,
+    status_of,
     worker_credentials,
 )
 from cfm.security.files import NO_KEYS, Keys, Tls
@@ -30,8 +30,8 @@ __all__ = [
     "Tls",
     "WorkerCredentials",
     "controller_credentials",
-    "kinds",
     "open_door",
     "person_keys",
+    "status_of",
     "worker_credentials",
 ]

@@ -122,8 +122,13 @@ def open_door(security: Security, addr: Addr) -> str | None:
     return None if security.configured else OPEN_DOOR.format(addr=addr)
 
 
+def status_of(security: Security, addr: Addr) -> dict[str, list[str]]:
+    """What the status says: which credentials are in force, and the sentence where there are none."""
+    said = open_door(security, addr)
+    return {"credentials": kinds(security), "notes": [said] if said else []}
+
+
 def kinds(security: Security) -> list[str]:
-    """Which credentials are in force, for people and scripts."""
     found = {"token": security.token_file, "tls": security.tls.cert_file}
     return [kind for kind, file in found.items() if file is not None]
 

@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from cfm import wire
+from cfm.errors import StateError
 from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
 from cfm.worker.download_events import Answer, Ask, NothingOffered, TaskOffered
@@ -219,10 +220,11 @@ class CfmLink:
         except ClaimError as error:
             self._log_trouble(str(error))
             return False, True
-        if claim is not None:
-            ours = await self._hearing.hear(claim)
-        else:
-            ours = self._hearing.binding is None
+        try:
+            ours = self._hearing.binding is None if claim is None else await self._hearing.hear(claim)
+        except StateError as error:  # what cannot be remembered must not count
+            self._log_trouble(str(error))
+            return False, True
         if not ours:
             self._log_trouble("it is not the controller that this worker belongs to; `cfw release` frees it")
         return ours, claim is not None
