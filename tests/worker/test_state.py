@@ -15,7 +15,6 @@ import pytest
 from cfm.errors import StateError
 from cfm.model import Addr, Status, Transfer
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.mounts import file_system_of, refuse_network_file_system
 from cfm.worker.offers import HeldTask, failure
 from cfm.worker.state import Binding, Memory, MemoryState, SqliteState, WorkerState
 
@@ -160,42 +159,3 @@ async def test_a_newer_form_is_refused(tmp_path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file"):
         await SqliteState.open(tmp_path / "missing" / "cfw.db")
-
-
-# --- on what file system
-
-
-MOUNTS = """\
-22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw
-30 22 0:30 / /srv\\040x rw - nfs4 server:/x rw
-31 30 0:31 / /srv\\040x/local rw shared:2 master:1 - xfs /dev/sdb rw
-32 22 0:32 / /over rw - nfs server:/y rw
-33 22 0:33 / /over rw - tmpfs tmpfs rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/", "ext4"),
-        ("/srv", "ext4"),
-        ("/srv x", "nfs4"),
-        ("/srv x/a/b", "nfs4"),
-        ("/srv x/local/a", "xfs"),
-        ("/srv xy", "ext4"),
-        ("/over", "tmpfs"),
-    ],
-)
-def test_the_innermost_and_latest_mount_counts(tmp_path: Path, folder: str, kind: str) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTS)
-    assert file_system_of(Path(folder), mounts) == kind
-
-
-def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTS)
-    with pytest.raises(StateError, match=r"network file system \(nfs4\)"):
-        refuse_network_file_system(Path("/srv x/cfw.db"), mounts)
-    refuse_network_file_system(Path("/srv x/local/cfw.db"), mounts)
-    refuse_network_file_system(Path("/srv x/cfw.db"), tmp_path / "no such table")

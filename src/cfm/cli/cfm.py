@@ -10,15 +10,17 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
+from cfm.cli import tokens
 from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
-
 from cfm.cli.demo import demo
-from cfm.config import load_cfm
+from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
 from cfm.model import Addr
+from cfm.security import NO_KEYS, Keys, person_keys
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(tokens.app, name="token")
 DEFAULT = Path("cfm.yml")
 LocalAddr = Annotated[str, typer.Option("--addr", help="HOST:PORT of a running cfm; else as -c says.")]
 
@@ -84,13 +86,13 @@ def status(
     from cfm.cli.render import status_view
     from cfm.cli.watching import watch_status
 
-    where = _where(config, addr)
+    where, keys = _where(config, addr)
     try:
-        found = ask(where, "GET", "/api/v1/status")
+        found = ask(where, "GET", "/api/v1/status", keys)
         if json:
             print_json(found)
         elif watch:
-            watch_status(where)
+            watch_status(where, keys)
         else:
             Console().print(status_view(found, []))
     except CfmError as error:
@@ -107,8 +109,9 @@ def why(
     """Tell everything about a file, and why it is or is not copied or deleted, server by server."""
     from cfm.cli.render import why_view
 
+    where, keys = _where(config, addr)
     try:
-        found = ask(_where(config, addr), "GET", f"/api/v1/files/{quote(file, safe='')}")
+        found = ask(where, "GET", f"/api/v1/files/{quote(file, safe='')}", keys)
     except CfmError as error:
         fail(error)
     if json:
@@ -128,15 +131,15 @@ def confirm(
     """Let a held breaker go once, after showing what it would delete."""
     from cfm.cli.render import confirm_view
 
-    where = _where(config, addr)
+    where, keys = _where(config, addr)
     path = f"/api/v1/confirm/{server}" if server else "/api/v1/confirm"
     try:
-        held = ask(where, "GET", path)
+        held = ask(where, "GET", path, keys)
         if not json:
             Console().print(confirm_view(held))
         if not (yes or json) and not typer.confirm("Let this go?"):
             raise typer.Exit(1)
-        released = ask(where, "POST", path)
+        released = ask(where, "POST", path, keys)
     except CfmError as error:
         fail(error)
     if json:
@@ -148,9 +151,16 @@ def confirm(
 app.command()(demo)
 
 
-def _where(config: Path, addr: str) -> Addr:
-    """The address of the running cfm: as told, or as its settings say."""
-    return Addr(addr) if addr else settings_from(config, load_cfm).listen_addr
+def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
+    """The address of the running cfm, as told or as the settings say, and what to show there.
+
+    With an address, settings are needed only where they hold credentials."""
+    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_cfm)
+    try:
+        keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
+    except CfmError as error:
+        fail(error)
+    return Addr(addr) if addr else settings.listen_addr, keys
 
 
 def main() -> None:

@@ -20,8 +20,11 @@ from cfm.cli import check_world as world
 from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
 from cfm.cli.check_world import Look, doubt, look_at_all
 from cfm.config import CfmSettings, CfwSettings, Problem, SettingsFileError, load_cfm, load_cfw, split_address
+from cfm.config.security import Security
+from cfm.errors import SettingsError
 from cfm.logs import escaped
 from cfm.model import Addr, host_of
+from cfm.security import controller_credentials, open_door, worker_credentials
 
 FINE, WRONG = 0, 2
 
@@ -58,13 +61,18 @@ def cfm_report(path: Path) -> Report:
         settings = load_cfm(path)
     except SettingsFileError as error:
         return Report(path, error.problems)
+    try:
+        credentials = controller_credentials(settings)
+    except SettingsError as error:
+        return Report(path, (_bad_credentials(error),), notes=settings.notes)
+    tls = credentials.tls.client if credentials.tls else None
+    heard = listen_to(settings.servers.addresses, tokens=credentials.order_tokens, tls=tls)
     doubts = [
         *_cfm_form_doubts(settings),
         *look_at_all(_cfm_looks(settings)),
-        *peer_doubts(settings, listen_to(settings.servers.addresses)),
+        *peer_doubts(settings, heard),
     ]
-    who = "can change tasks and, by them, what is copied"
-    notes = (*settings.notes, _security_line(settings.listen_addr, who))
+    notes = (*settings.notes, *_security_notes(settings.security, settings.listen_addr))
     return Report(path, doubts=tuple(doubts), notes=notes)
 
 
@@ -111,6 +119,10 @@ def cfw_report(path: Path) -> Report:
         settings = load_cfw(path)
     except SettingsFileError as error:
         return Report(path, error.problems)
+    try:
+        worker_credentials(settings)
+    except SettingsError as error:
+        return Report(path, (_bad_credentials(error),), notes=settings.notes)
     overlap = Look("base_dir", settings.base_dir, lambda _, base: world.overlaps(base, settings.source_dirs))
     hung_or_overlapping = look_at_all([overlap])
     errors = tuple(overlap.found or ())
@@ -120,7 +132,7 @@ def cfw_report(path: Path) -> Report:
         *look_at_all(_cfw_looks(settings)),
         *controller_doubts(settings.cfm_addr),
     ]
-    notes = [*settings.notes, _security_line(settings.listen_addr, "can delete files")]
+    notes = [*settings.notes, *_security_notes(settings.security, settings.listen_addr)]
     if settings.downloader_bin is None:
         notes.append("copies are made by the built-in transfer, which needs a new cfw on the sources")
     return Report(path, errors, tuple(doubts), tuple(notes))
@@ -152,8 +164,17 @@ def is_wildcard(address: Addr) -> bool:
     return split_address(address)[0] in ("", "0.0.0.0", "::")  # noqa: S104  recognised, not bound
 
 
-def _security_line(address: Addr, what: str) -> str:
-    return f"whoever reaches {address} {what}: let it listen on a trusted network only"
+def _security_notes(security: Security, address: Addr) -> Iterator[str]:
+    said = open_door(security, address)
+    if said is not None:
+        yield said
+    elif security.tls.cert_file is None:
+        yield "tokens go over the network in the clear; set security.tls where others can listen in"
+
+
+def _bad_credentials(error: SettingsError) -> Problem:
+    key, _, text = str(error).partition(" ")
+    return Problem(None, key, text, "see docs/security.md")
 
 
 def _tell(report: Report, json: bool) -> int:

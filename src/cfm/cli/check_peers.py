@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,6 +16,8 @@ import aiohttp
 from cfm.cli.check_world import doubt
 from cfm.config import CfmSettings, split_address
 from cfm.config.problems import Problem, shown
+from cfm.fleet import answers
+from cfm.fleet.client import NO_TOKENS
 from cfm.model import Addr, Transfer
 
 PATIENCE_S = 2.0
@@ -32,23 +35,35 @@ class Heard:
     limit_percent: int | None = None
 
 
-def listen_to(addresses: Sequence[Addr], patience_s: float = PATIENCE_S) -> list[Heard]:
-    """One heartbeat to each server, all at once."""
-    return asyncio.run(_listen_to(addresses, patience_s))
+def listen_to(
+    addresses: Sequence[Addr],
+    patience_s: float = PATIENCE_S,
+    *,
+    tokens: Mapping[Addr, str] = NO_TOKENS,
+    tls: ssl.SSLContext | None = None,
+) -> list[Heard]:
+    """One heartbeat to each server, all at once; with credentials where there are some."""
+    return asyncio.run(_listen_to(addresses, patience_s, tokens, tls))
 
 
-async def _listen_to(addresses: Sequence[Addr], patience_s: float) -> list[Heard]:
+async def _listen_to(
+    addresses: Sequence[Addr], patience_s: float, tokens: Mapping[Addr, str], tls: ssl.SSLContext | None
+) -> list[Heard]:
     timeout = aiohttp.ClientTimeout(total=patience_s)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
+    scheme = "http" if tls is None else "https"
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        return await asyncio.gather(*(_heartbeat(session, addr) for addr in addresses))
+        return await asyncio.gather(
+            *(_heartbeat(session, scheme, addr, tokens.get(addr)) for addr in addresses)
+        )
 
 
-async def _heartbeat(session: aiohttp.ClientSession, addr: Addr) -> Heard:
+async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, token: str | None) -> Heard:
+    shown = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        async with session.head(f"http://{addr}/hb", allow_redirects=False) as answer:
+        async with session.head(f"{scheme}://{addr}/hb", headers=shown, allow_redirects=False) as answer:
             if answer.status != 200:
-                return Heard(addr, f"answers {answer.status}")
+                return Heard(addr, answers.wrong_status(answer.status).detail)
             limit = answer.headers.get("Cfw-Limit-Percent", "")
             return Heard(
                 addr,

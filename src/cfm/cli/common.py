@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,10 +19,15 @@ from cfm import __version__
 from cfm.config import split_address
 from cfm.errors import CfmError
 from cfm.model import Addr
+from cfm.security import NO_KEYS, Keys, connect
 
 S = TypeVar("S")
 
 ASK_S = 30.0
+_REFUSED = {
+    401: "it wants credentials; set security.token_file in the settings named by -c",
+    403: "these credentials do not reach so far; `cfm token operator` makes some that do",
+}
 SettingsPath = Annotated[Path, typer.Option("-c", "--config", help="The settings file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
@@ -70,7 +76,7 @@ Version = Annotated[
 ]
 
 
-def ask(addr: Addr, method: str, path: str) -> Any:
+def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
     """The JSON answer of a running cfm.
 
     Raises:
@@ -78,11 +84,18 @@ def ask(addr: Addr, method: str, path: str) -> Any:
     """
     host, port = split_address(addr)
     here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
-    connection = http.client.HTTPConnection(here, port, timeout=ASK_S)
+    connection = connect(here, port, keys, ASK_S)
     try:
-        connection.request(method, path)
+        connection.request(method, path, headers=dict(keys.headers))
         answer = connection.getresponse()
         body = answer.read()
+    except http.client.HTTPException as error:
+        raise CfmError(f"{addr} does not answer as a cfm does: does it want TLS?") from error
+    except ssl.SSLError as error:
+        why = error.reason or error
+        raise CfmError(
+            f"no TLS connection to {addr} ({why}): see security.tls in docs/security.md"
+        ) from error
     except OSError as error:
         raise CfmError(f"no cfm answers at {addr} ({error.strerror or error}): is it running?") from error
     finally:
@@ -91,6 +104,8 @@ def ask(addr: Addr, method: str, path: str) -> Any:
         value = json.loads(body)
     except ValueError:
         value = {}
+    if answer.status in (401, 403):
+        raise CfmError(f"cfm at {addr} answered {answer.status}: {_REFUSED[answer.status]}")
     if answer.status >= 400:
         detail = value.get("detail") if isinstance(value, dict) else ""
         raise CfmError(f"cfm at {addr} answered {answer.status}: {detail or answer.reason}")

@@ -44,6 +44,7 @@ def status_view(
         parts: list[RenderableType | None] = [
             _verdict(status["verdict"], held=bool(status["brakes"])),
             _brakes(status["brakes"]),
+            _notes(status.get("notes", ())),
             _servers(status["servers"], width),
             _transfers(status["transfers"], width),
             _backlog(status),
@@ -132,6 +133,11 @@ def said(value: object, style: str = "") -> Text:
 def _verdict(verdict: str, *, held: bool = False) -> Text:
     style = "red" if verdict.startswith(PAUSED_VERDICTS) else "yellow" if held else "green"
     return Text.assemble(("● ", style), said(verdict, "bold"))
+
+
+def _notes(notes: Sequence[str]) -> RenderableType | None:
+    """What is no matter of the moment, and should be known all the same."""
+    return Group(*(Text.assemble(("note ", "cyan"), said(note)) for note in notes)) if notes else None
 
 
 def _brakes(brakes: Sequence[Json]) -> RenderableType | None:

@@ -17,38 +17,39 @@ from cfm.cli.render import status_view
 from cfm.config import split_address
 from cfm.errors import CfmError
 from cfm.model import Addr
+from cfm.security import NO_KEYS, Keys, connect
 
 EVERY_S = 0.5
 DECISIONS = 50
 
 
-def watch_status(where: Addr) -> None:
+def watch_status(where: Addr, keys: Keys = NO_KEYS) -> None:
     """Redraw twice a second; a cfm that goes away is said, and waited for."""
     recent: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
-    threading.Thread(target=_listen, args=(where, recent), daemon=True).start()
+    threading.Thread(target=_listen, args=(where, keys, recent), daemon=True).start()
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_view(where, recent), refresh=True)
+                live.update(_view(where, keys, recent), refresh=True)
                 time.sleep(EVERY_S)
         except KeyboardInterrupt:
             return
 
 
-def _view(where: Addr, recent: deque[dict[str, Any]]) -> Any:
+def _view(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> Any:
     try:
-        return status_view(ask(where, "GET", "/api/v1/status"), list(recent))
+        return status_view(ask(where, "GET", "/api/v1/status", keys), list(recent))
     except CfmError as error:
         return str(error)
 
 
-def _listen(where: Addr, recent: deque[dict[str, Any]]) -> None:
+def _listen(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> None:
     """Collect decisions as they are made; begins anew when the connection ends."""
     host, port = split_address(where)
     while True:
         try:
-            connection = http.client.HTTPConnection(host or "127.0.0.1", port, timeout=60)
-            connection.request("GET", "/api/v1/events")
+            connection = connect(host or "127.0.0.1", port, keys, 60)
+            connection.request("GET", "/api/v1/events", headers=dict(keys.headers))
             for line in connection.getresponse():
                 if line.startswith(b"data: "):
                     recent.append(json.loads(line[6:]))

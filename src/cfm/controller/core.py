@@ -31,6 +31,8 @@ PLAN_PAUSE_MS = 500
 IDLE_MS = 1_000
 """The longest time until the deadlines are looked at again."""
 HOUSEKEEPING_MS = 10_000
+EVICTABLE_AT_MOST = 4_096
+"""Candidates for eviction that a plan lists, over all destinations."""
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
 NO_SHORTLIST = Shortlist(
@@ -222,6 +224,7 @@ class Core:
             ad_prefixes=state.rules.ad_prefixes,
             busy=frozenset((*view.task_of, *view.order_of, *state.left_alone(now))),
             on_san=self.san_index,
+            max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
             largest_room_bytes=dispatch.largest_room_bytes(view),
             largest_disk_bytes=dispatch.largest_disk_bytes(view),
         )

@@ -14,7 +14,7 @@ from cfm.config import CfmSettings
 from cfm.controller import dispatch, report
 from cfm.controller import events as ev
 from cfm.controller.core import Core
-from cfm.controller.program import time_outs
+from cfm.controller.program import worker_client
 from cfm.controller.rules import node_of
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.log_follower import replay
@@ -24,6 +24,7 @@ from cfm.inputs.watching import look_once
 from cfm.model import Addr, Failure, Hits, Known, Now, SnapshotFacts
 from cfm.plan import reduce
 from cfm.plan.shortlist import Shortlist
+from cfm.security import controller_credentials
 from cfm.tasks.store import Recovered
 
 SAN_S = 20.0
@@ -46,7 +47,7 @@ async def plan(settings: CfmSettings, wall_s: int | None = None) -> report.Json:
     now = Now(time.monotonic_ns() // 1_000_000, wall_s * 1000 if wall_s else time.time_ns() // 1_000_000)
     core = Core(node_of(settings), Recovered("", 0, 0), now)
     san = SanIndex(settings.source_dirs, clock=lambda: now, on_change=lambda _names: None)
-    async with WorkerClient("", 0, time_outs(settings)) as client:
+    async with worker_client(settings, controller_credentials(settings), "", 0) as client:
         snapshot, hits = await asyncio.gather(
             asyncio.to_thread(_metadata, settings, core, now),
             asyncio.to_thread(_hits, settings, now),

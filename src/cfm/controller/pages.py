@@ -39,6 +39,7 @@ def index_page(status: Json) -> str:
         status,
         _verdict(status),
         _brakes(status["brakes"]),
+        _notes(status.get("notes", ())),
         _figures(status),
         _section("Disks", _disk_table(status["servers"])),
         _section("Copies now", _transfer_table(status["transfers"])),
@@ -54,6 +55,7 @@ def dashboard_page(status: Json, tasks: Sequence[Json]) -> str:
         status,
         _verdict(status),
         _brakes(status["brakes"]),
+        _notes(status.get("notes", ())),
         _section("Copies now", _transfer_table(status["transfers"])),
         _section("Deletes now", _delete_table(status["deletes"])),
         _section("Tasks", _task_table(tasks)),
@@ -139,6 +141,11 @@ def _verdict(status: Json) -> Html:
     verdict = str(status["verdict"])
     mood = "bad" if verdict.startswith(_PROBLEM_VERDICTS) else "held" if status["brakes"] else "good"
     return tag("p", verdict, cls=f"verdict {mood}")
+
+
+def _notes(notes: Sequence[str]) -> Html | None:
+    """What is no matter of the moment, and should be known all the same."""
+    return tag("section", *(tag("p", note) for note in notes), cls="notes") if notes else None
 
 
 def _brakes(brakes: Sequence[Json]) -> Html | None:

@@ -68,7 +68,8 @@ async def _run_on(
 ) -> None:
     late = _Late()
     san = SanIndex(settings.source_dirs, clock=clock, on_change=late.on_san)
-    async with _client(settings, credentials, recovered) as client:
+    identity = (recovered.controller_id, recovered.epoch)
+    async with worker_client(settings, credentials, *identity) as client:
         controller = Controller(Core(node_of(settings), recovered, clock()), store, client, san)
         late.controller = controller
         watch = MetadataWatch(
@@ -80,9 +81,9 @@ async def _run_on(
         )
         follower = _follower(settings, late)
         metrics = Metrics(controller, follower)
-        identity = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
+        told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
         said = status_of(settings.security, settings.listen_addr)
-        api = Api(controller, metrics, Teller(controller, store), identity, said)
+        api = Api(controller, metrics, Teller(controller, store), told, said)
         server = WebServer(
             api.application(),
             settings.listen_addr,
@@ -101,12 +102,13 @@ async def _run_on(
             await controller.writer.close()
 
 
-def _client(
-    settings: CfmSettings, credentials: ControllerCredentials, recovered: Recovered
+def worker_client(
+    settings: CfmSettings, credentials: ControllerCredentials, controller_id: str, epoch: int
 ) -> WorkerClient:
+    """The client that these settings want."""
     return WorkerClient(
-        recovered.controller_id,
-        recovered.epoch,
+        controller_id,
+        epoch,
         time_outs(settings),
         tokens=credentials.order_tokens,
         tls=credentials.tls.client if credentials.tls else None,

@@ -16,7 +16,7 @@ from cfm.security.credentials import (
     status_of,
     worker_credentials,
 )
-from cfm.security.files import NO_KEYS, Keys, Tls
+from cfm.security.files import NO_KEYS, Keys, Tls, connect
 from cfm.security.roster import Identity, Role
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Role",
     "Tls",
     "WorkerCredentials",
+    "connect",
     "controller_credentials",
     "open_door",
     "person_keys",

@@ -6,6 +6,7 @@ program without them.
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 import stat
@@ -146,6 +147,13 @@ class Keys:
 
 
 NO_KEYS: Final = Keys()
+
+
+def connect(host: str, port: int, keys: Keys, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection for a request by hand; the request is to carry `keys.headers`."""
+    if keys.tls is None:
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=keys.tls.client)
 
 
 def holdings(security: Security) -> tuple[Holding, ...]:

@@ -2,8 +2,9 @@
 
 aiohttp parses and routes; what is around it is here.  `server` binds, starts and stops; `door` decides
 which connections may stay and for how long; `gate` looks at each request before its handler does, and
-gives each refusal its shape; `porter` asks for credentials where there are some; `paths` reads a file name out of a raw path; `answers` builds the answers.
-Handlers are plain aiohttp handlers, and know nothing of all this.
+gives each refusal its shape; `porter` asks for credentials where some are configured; `paths` reads a file
+name out of a raw path; `answers` builds the answers.  Handlers are plain aiohttp handlers, and know nothing
+of all this.
 """
 
 from cfm.web.answers import (

@@ -2,9 +2,10 @@
 
 A browser must not become somebody's tool: the `Host` must be one of ours (a page of another site whose
 name was made to point here is not), and a change with an `Origin` must come from our own page.  Where
-credentials are configured, the `porter` looks at them next.  Bodies are small and are read whole, within a deadline, before the handler runs.  A change that has begun is
-carried to its end, even where the client goes away in the middle; a request that only reads is dropped
-with its client, so that held requests do not pile up.
+credentials are configured, the `porter` looks at them next.  Bodies are small and are read whole, within a
+deadline, before the handler runs.  A change that has begun is carried to its end, even where the client
+goes away in the middle; a request that only reads is dropped with its client, so that held requests do not
+pile up.
 """
 
 from __future__ import annotations

@@ -23,9 +23,10 @@ import structlog
 from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr, Transfer
+from cfm.security import WorkerCredentials, connect, open_door, worker_credentials
 from cfm.web import WebServer
 from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
-from cfm.worker.api import Api, Facts
+from cfm.worker.api import DOORS, Api, Facts
 from cfm.worker.blocking import Pool
 from cfm.worker.claims import Claims, SocketClaims, overlap
 from cfm.worker.content import Content
@@ -59,6 +60,7 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
 
     `ready` is told the address once it is served.
     """
+    credentials = await asyncio.to_thread(worker_credentials, settings)
     async with AsyncExitStack() as stack:
         state = await SqliteState.open(settings.state.path)
         stack.push_async_callback(state.close)
@@ -69,11 +71,12 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
         await _refuse_overlap(settings, sources)
         shelf = await _shelf(settings, state, memory, disk, claims)
         library = Library(shelf, disk, settings.source_dirs, sources)
-        await _run_on(settings, state, memory.binding, library, ready)
+        await _run_on(settings, credentials, state, memory.binding, library, ready)
 
 
 async def _run_on(
     settings: CfwSettings,
+    credentials: WorkerCredentials,
     state: WorkerState,
     binding: Binding | None,
     library: Library,
@@ -81,8 +84,8 @@ async def _run_on(
 ) -> None:
     """The parts, put together."""
     boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
-    async with CfmLink(neighbourhood(settings), authority, boot_id) as link:
-        transfer = make_transfer(transfer_settings(settings))
+    async with CfmLink(neighbourhood(settings), authority, boot_id, keys=credentials.to_cfm) as link:
+        transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
         agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
         metrics, streams = Metrics(), Streams(settings.streams)
         metrics.count_fetched(agent.counts)
@@ -96,7 +99,14 @@ async def _run_on(
             metrics=metrics,
             receiving=lambda: agent.book.under_way,
         )
-        server = WebServer(api.application(), settings.listen_addr, names=settings.hosts, program="cfw")
+        server = WebServer(
+            api.application(),
+            settings.listen_addr,
+            names=settings.hosts,
+            program="cfw",
+            admission=credentials.admission,
+            doors=DOORS,
+        )
         await _serve(settings, server, api, agent, ready)
 
 
@@ -175,7 +185,8 @@ async def _serve(
     looking = asyncio.create_task(_watch_disk(api, server))
     for task in (fetching, looking):  # they do not end by themselves; if one does, all ends
         task.add_done_callback(lambda _: ended.set())
-    log.warning("whoever reaches this port can delete files here: keep it inside", listen=server.addr)
+    if (said := open_door(settings.security, server.addr)) is not None:
+        log.warning(said)
     ready(server.addr)
     try:
         await ended.wait()
@@ -262,9 +273,10 @@ def release(settings: CfwSettings) -> str:
 def _release_running(settings: CfwSettings) -> Binding | None:
     host, port = split_address(settings.listen_addr)
     here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
-    connection = http.client.HTTPConnection(here, port, timeout=RELEASE_S)
+    keys = worker_credentials(settings).to_cfm  # to itself it shows what it shows to cfm
+    connection = connect(here, port, keys, RELEASE_S)
     try:
-        connection.request("POST", "/release")
+        connection.request("POST", "/release", headers=dict(keys.headers))
         answer = connection.getresponse()
         body = answer.read(65536)
         if answer.status != 200:

@@ -22,8 +22,8 @@ from typing import Final, Protocol, TypeVar
 
 from cfm.errors import StateError, StoreFull
 from cfm.model import Addr, Status, Transfer
+from cfm.mounts import network_file_system
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.mounts import refuse_network_file_system
 from cfm.worker.offers import HeldTask
 
 R = TypeVar("R")
@@ -163,7 +163,7 @@ class _Database:
     """The blocking half; every method runs in the state's own thread."""
 
     def __init__(self, path: Path) -> None:
-        refuse_network_file_system(path)
+        _refuse_network_file_system(path)
         self._path = path
         self._lock_fd = _lock(path)
         try:
@@ -267,6 +267,12 @@ def _damaged(path: Path, error: Exception) -> StateError:
         f"{path} cannot be used as this worker's state ({error}); "
         "restore it, or move it away to let the worker start anew"
     )
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    kind = network_file_system(path.parent)
+    if kind is not None:
+        raise StateError(f"{path} lies on a network file system ({kind}), whose locks cannot be trusted")
 
 
 def _lock(path: Path) -> int:

@@ -64,7 +64,7 @@ class ExternalTransfer:
         self._pool = Pool("download files", 2)
 
     def prepare(self) -> None:
-        """Start guards ahead of need; called again after each use of one."""
+        """Start guards ahead of need; called again while one is in use."""
         while len(self.spares) < self._settings.spare_guards:
             self.spares.append(asyncio.create_task(_start_guard()))
 
@@ -93,7 +93,6 @@ class ExternalTransfer:
         if guard.returncode is not None:  # it was killed while it waited
             await _end(guard)
             guard = await _start_guard()
-        self.prepare()
         return guard
 
     def _command(self, job: Job, landing: Landing) -> list[str]:
@@ -133,6 +132,7 @@ class ExternalTransfer:
         seen, since_s = (0, 0), loop.time()
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, self._settings.stall_s / 4))
+            self.prepare()  # only now: a guard that starts would slow the beginning of the downloader
             if _was_killed(guard):
                 raise TransferError("the guard of the downloader was killed")
             size_bytes = await self._in_thread(lambda: _size_bytes(landing.path))

@@ -1,0 +1,65 @@
+"""The simulated SAN: the library in full, a source folder that may be unmounted, and files that may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfm.model import NotOnSan, OnSan, SanAnswer, Unknown
+
+FOLDER = "/san"
+
+
+@dataclass(slots=True)
+class SanFile:
+    size_bytes: int
+    version: int = 0
+
+
+class San:
+    """What lies in the source folder, and whether it answers."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, SanFile] = {}
+        self.mounted = True
+        self.gone_ms: dict[str, int] = {}
+        """When a file was last there in its old form, where it has vanished or changed."""
+
+    def answer(self, name: str, now_ms: int) -> SanAnswer:
+        """What cfm's look at one file tells; an empty folder is an unmounted one."""
+        if not self.mounted or not self.files:
+            return Unknown("the source folder is empty or gone", now_ms)
+        found = self.files.get(name)
+        return NotOnSan() if found is None else OnSan(f"{FOLDER}/{name}", found.size_bytes)
+
+    def index(self) -> frozenset[str] | None:
+        return frozenset(self.files) if self.mounted and self.files else None
+
+    def read(self, name: str) -> tuple[int, int] | None:
+        """Size and version of a file that a source reads; None where it cannot."""
+        found = self.files.get(name) if self.mounted else None
+        return None if found is None else (found.size_bytes, found.version)
+
+    def holds(self, name: str, size_bytes: int) -> bool:
+        """The truth, mounted or not."""
+        found = self.files.get(name)
+        return found is not None and found.size_bytes == size_bytes
+
+    def held_since(self, name: str, size_bytes: int, since_ms: int) -> bool:
+        """Did it hold the file at some moment since then?"""
+        return self.holds(name, size_bytes) or self.gone_ms.get(name, -1) >= since_ms
+
+    def change(self, name: str, size_bytes: int | None, now_ms: int) -> None:
+        """A file vanishes (None) or gets another size."""
+        self.gone_ms[name] = now_ms
+        if size_bytes is None:
+            self.files.pop(name, None)
+        else:
+            before = self.files.get(name)
+            self.files[name] = SanFile(size_bytes, before.version + 1 if before else 0)
+
+    def mend(self, sizes: Mapping[str, int]) -> None:
+        """Everything is as it should be again."""
+        self.mounted = True
+        for name, size_bytes in sizes.items():
+            self.files[name] = SanFile(size_bytes)
