@@ -231,6 +231,8 @@ class DiskReport:
     usage: DiskUsage
     limit_percent: int | None = None
     disk_id: str = ""
+    arriving_bytes: int = 0
+    """Unfinished downloads, contained in what is used; an old worker does not say."""
 
 
 @dataclass(frozen=True, slots=True)

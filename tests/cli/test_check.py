@@ -105,7 +105,7 @@ def test_where_all_is_well_nothing_is_doubted(node: Node, workers: Workers) -> N
     report = cfm_report(node.cfm([source], [destination]))
     assert (report.errors, report.doubts, report.exit_code) == ((), (), 0)
     [note] = report.notes
-    assert note.startswith("whoever reaches 127.0.0.1:8080 can change tasks")
+    assert note.startswith("anyone who reaches 127.0.0.1:8080 can delete files")
 
 
 def test_what_is_missing_in_the_world_is_doubtful(node: Node) -> None:
@@ -191,7 +191,7 @@ def test_a_worker_that_would_run(node: Node) -> None:
         cfm.listen()
         report = cfw_report(node.cfw(cfm_addr=f":{cfm.getsockname()[1]}"))
     assert (report.errors, report.doubts) == ((), ())
-    assert report.notes[0].startswith("whoever reaches 127.0.2.1:8888 can delete files")
+    assert report.notes[0].startswith("anyone who reaches 127.0.2.1:8888 can delete files")
     assert report.notes[1].startswith("copies are made by the built-in transfer")
 
 

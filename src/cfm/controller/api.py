@@ -40,6 +40,8 @@ WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
 REPLY_S = 10.0
 """How long a report waits to be written down before its worker is told to come again."""
 PING_S = 15.0
+MOST_WAITING = 10_000
+"""Changes that may wait to be written before no more reports are taken."""
 
 _OPERATOR = frozenset({Role.OPERATOR})
 _WORKER = frozenset({Role.WORKER})
@@ -269,6 +271,9 @@ class Api:
             raise RefusedError(403, "this task is another worker's")
 
     async def _asked(self, question: Any) -> ev.Reply:
+        """The controller's reply; 503 where it cannot be written down before the asker's patience ends."""
+        if self._controller.writer.waiting > MOST_WAITING:
+            raise RefusedError(503, "too much waits to be written down", {"Retry-After": "5"})
         try:
             async with asyncio.timeout(REPLY_S):
                 return await self._controller.ask(question)

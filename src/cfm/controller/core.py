@@ -281,10 +281,14 @@ class Core:
     def _store_trouble(self, event: ev.StoreTrouble, _now: Now) -> None:
         self.state.store_trouble = event.why
         self.state.wants_dispatch = True
+        self.state.say(
+            "our own state cannot be written: no orders until it can", level="error", because=event.why
+        )
 
     def _store_recovered(self, _event: ev.StoreRecovered, _now: Now) -> None:
         self.state.store_trouble = ""
         self.state.wants_dispatch = True
+        self.state.say("our own state can be written again")
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,11 +23,11 @@ from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.threads import DaemonThreads
-from cfm.model import CopySeen, Failure, File, Hits, Known, Now, Observed, SanAnswer, SnapshotFacts
+from cfm.model import CopySeen, Failure, File, Hits, Known, Now, Observed, SanAnswer, SnapshotFacts, Status
 from cfm.plan.reduce import Reducer
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.queue import Writer
-from cfm.tasks.store import TaskStore
+from cfm.tasks.store import Change, TaskStore
 
 log = structlog.get_logger(__name__)
 
@@ -95,12 +95,10 @@ class Controller:
             return
         now = clock()
         changes, effects = self.core.handle(event, now)
-        telling = [effect for effect in effects if isinstance(effect, ev.DURABLE)]
-        if changes or telling:
-            self.writer.submit(changes, lambda: self._tell(telling))
-        for effect in effects:
-            if not isinstance(effect, ev.DURABLE):
-                self._start(effect)
+        waiting = [effect for effect in effects if _waits(effect, event, changes)]
+        self._tell([effect for effect in effects if not _waits(effect, event, changes)])
+        if changes or waiting:
+            self.writer.submit(changes, lambda: self._tell(waiting))
         self._wake_at(self.core.next_wakeup_ms(now))
 
     def _wake_at(self, mono_ms: int) -> None:
@@ -110,7 +108,7 @@ class Controller:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.feed, ev.Tick())
 
     def _tell(self, effects: Sequence[ev.Effect]) -> None:
-        """Carry out what had to wait for the commit."""
+        """Carry out effects; those that had to wait for a commit have waited."""
         for effect in effects:
             if isinstance(effect, ev.Reply):
                 waiting = self._waiting.pop(effect.request, None)
@@ -155,6 +153,8 @@ class Controller:
     async def read(self, make: Callable[[Core, Now], Any]) -> Any:
         """A value made from the state; it is shown once everything before it is durable."""
         value = make(self.core, clock())
+        if self.writer.trouble:
+            return value  # it says so itself; to wait would be to say nothing
         durable = asyncio.Event()
         self.writer.submit((), durable.set)
         await durable.wait()
@@ -242,3 +242,16 @@ class Controller:
         if self._reducer is None or self._reducer[0] is not snapshot:
             self._reducer = (snapshot, Reducer(snapshot.frame))
         return self._reducer[1].shortlist(inputs)
+
+
+def _waits(effect: ev.Effect, event: ev.Event, changes: Sequence[Change]) -> bool:
+    """Must this effect wait until all that was changed is durable?
+
+    What an event without changes has to say need not, and neither need the answer to a progress report: it
+    only renews a lease, which must go on while our state cannot be written.  A `done` that was answered is
+    never reported again, so its answer waits.
+    """
+    if changes or not isinstance(effect, ev.Say | ev.Reply):
+        return isinstance(effect, ev.DURABLE)
+    is_progress = isinstance(event, ev.TaskReport) and event.status is Status.WORKING
+    return isinstance(effect, ev.Reply) and not is_progress

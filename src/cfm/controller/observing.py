@@ -8,7 +8,7 @@ from __future__ import annotations
 from cfm.controller import copying, deleting
 from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.state import NodeState, words
-from cfm.model import Addr, Failure, Now, Trouble, WorkerFeatures
+from cfm.model import Addr, Failure, Known, Now, Trouble, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
@@ -72,7 +72,7 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        before = record.last_list
+        before = record.last_list if isinstance(record.files, Known) else None
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)

@@ -372,6 +372,7 @@ class Play:
         """A destination dies without a word, if possible while it receives a file."""
         destinations = self.stage.destinations
         self.dead = destinations[(act.turn + 1) % len(destinations)]
+        self.truth.died(self.dead.addr)
         await self.dead.program.kill()
         held = len(self.truth.disks[self.dead.addr].files)
         return (

@@ -7,6 +7,7 @@ with what every file should hold.  It believes no program: a violation is what w
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -145,6 +146,10 @@ class Truth:
             if number > self.streams_per_source:
                 self.violations.append(f"{source} sends {number} files at a time")
         self._rising = [*self._rising[-1:], frozenset(one["file"] for one in status["rising"])]
+
+    def died(self, server: Addr) -> None:
+        """What it holds counts as lost until it is back."""
+        self._up_since[server] = math.inf
 
     def came_back(self, server: Addr, at_s: float) -> None:
         self._up_since[server] = at_s

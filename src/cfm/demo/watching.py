@@ -17,6 +17,7 @@ import aiohttp
 from cfm.model import fits
 
 BUSY_METRIC: Final = "cfm_source_busy_seconds_total{"
+NEXT_TO_GO: Final = "next_to_go"
 ASK_S: Final = 5.0
 AGAIN_S: Final = 0.2
 
@@ -66,7 +67,7 @@ class Busy:
     """How busy the sources are kept while there is something that they could send.
 
     Only stretches count at whose both ends more files were due than there are sources: wanted, not deleted
-    for others before, with room for them on a destination that is up.
+    for others before, with room for them on a destination that is up, and none waiting for a better file's room.
     """
 
     departed: set[str] = field(default_factory=set)
@@ -86,6 +87,7 @@ class Busy:
             len(sources), len(status["backlog"]["next"]) or 1
         )
         due = due and all(source["state"] == "up" for source in sources)
+        due = due and NEXT_TO_GO not in status["refusals"]["copy"]
         if due and self._last is not None:
             last_at_s, last_sent_s = self._last
             self.offered_s += len(sources) * (at_s - last_at_s)

@@ -109,7 +109,8 @@ def _report(usage: DiskUsage, message: Mapping[str, Any], said: Mapping[str, str
     disk_id = message.get("disk_id", said.get(wire.DISK.lower(), ""))
     if not isinstance(disk_id, str):
         return malformed("a disk id that is not a string")
-    return DiskReport(usage, limit, wire.token(disk_id))
+    arriving = wire.decimal(message.get("arriving_size")) or 0
+    return DiskReport(usage, limit, wire.token(disk_id), min(arriving, usage.used_bytes))
 
 
 def _absurdity(usage: DiskUsage, message: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,8 @@ from cfm.model import (
     WorkerFeatures,
 )
 
+AHEAD_MS = 10_000
+"""How long `/df` may show a delete before its answer comes."""
 HALVED = 2
 """An old worker's list that shrank by this factor is believed only when it is seen twice."""
 
@@ -76,6 +78,10 @@ class Record:
     removed: dict[str, int] = field(default_factory=dict)
     landed: list[Booked] = field(default_factory=list)
     gone: list[Booked] = field(default_factory=list)
+    expected_bytes: int | None = None
+    """What would be used if nothing in `gone` had gone; None before the first `/df`."""
+    ahead_since_ms: int | None = None
+    """Since when `/df` shows less than that: deletes whose answer is still on its way, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +180,7 @@ class FleetBook:
     def measured(self, addr: Addr, report: DiskReport, asked_ms: int, hold_ms: int) -> None:
         """A `/df` came that was asked for at `asked_ms`; what it shows leaves the books."""
         record = self.records[addr]
-        if isinstance(record.disk, Known):
-            landed_bytes = sum(b.size_bytes for b in record.landed if b.at_ms <= asked_ms)
-            freed_bytes = record.disk.value.used_bytes + landed_bytes - report.usage.used_bytes
-            record.gone = _not_shown(record.gone, freed_bytes, asked_ms, hold_ms)
+        _settle_gone(record, report.usage.used_bytes - report.arriving_bytes, asked_ms, hold_ms)
         record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
         record.own_limit_percent = report.limit_percent
         record.disk = Known(report.usage, asked_ms)
@@ -240,13 +243,29 @@ def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: i
     return names.union(record.added).difference(record.removed)
 
 
-def _not_shown(gone: list[Booked], freed_bytes: int, asked_ms: int, hold_ms: int) -> list[Booked]:
-    """Deletes that `/df` does not show yet: a file open for a viewer frees nothing until it is closed."""
+def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int) -> None:
+    """Which deletes does `/df` not show yet?  A file open for a viewer frees nothing until it is closed.
+
+    What was freed is counted since the last time that nothing was missing, not since the last `/df`: that
+    one may have shown a delete before its answer came.  `settled_bytes`: used, without unfinished downloads.
+    """
+    landed_bytes = sum(b.size_bytes for b in record.landed if b.at_ms <= asked_ms)
+    before_bytes = settled_bytes if record.expected_bytes is None else record.expected_bytes
+    freed_bytes = before_bytes + landed_bytes - settled_bytes
     kept = []
-    for booked in gone:
+    for booked in record.gone:
         shown = booked.at_ms <= asked_ms and booked.size_bytes <= freed_bytes
         if shown:
             freed_bytes -= booked.size_bytes
         elif asked_ms - booked.at_ms < hold_ms:
             kept.append(booked)
-    return kept
+    if not kept and not _is_ahead(record, freed_bytes, asked_ms):
+        freed_bytes = 0
+    record.gone, record.expected_bytes = kept, settled_bytes + freed_bytes
+
+
+def _is_ahead(record: Record, freed_bytes: int, asked_ms: int) -> bool:
+    """Was more freed than was told, and so lately that it may still be told?"""
+    since_ms = record.ahead_since_ms if record.ahead_since_ms is not None else asked_ms
+    record.ahead_since_ms = since_ms if freed_bytes > 0 and asked_ms - since_ms < AHEAD_MS else None
+    return record.ahead_since_ms is not None

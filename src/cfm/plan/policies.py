@@ -16,7 +16,7 @@ from typing import TypeAlias
 from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
 from cfm.plan import refusals as no
 from cfm.plan.kernel import SAN_SILENCE_MS, Deletion, Kernel
-from cfm.plan.ledger import Ledger
+from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.refusals import Refusal
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
@@ -218,7 +218,7 @@ DISKS_TO_LOOK_AT = 8
 
 def room(round_: Round) -> Iterator[Delete]:
     """Where a wanted file fits nowhere and a source could send it: evict clearly less wanted ones for it."""
-    promised = {reservation.file.name for reservation in round_.view.reserved.values()}
+    promised = {r.file.name for addr, r in round_.view.reserved.items() if _still_comes(round_, addr, r.file)}
     free_sources = sum(1 for s in round_.view.sources if _may_send(round_, s)) - len(promised)
     for file in round_.unplaced[:FILES_TO_MAKE_ROOM_FOR]:
         if free_sources <= 0:
@@ -239,12 +239,25 @@ def room(round_: Round) -> Iterator[Delete]:
             yield Delete(deletion, _why_room(round_.view, deletion))
 
 
+def _still_comes(round_: Round, addr: Addr, wanted: File) -> bool:
+    """Is the promised room there, or being made?  Where an order for it was dropped, it is planned anew."""
+    orders = round_.view.order_of.values()
+    if any(made.server == addr and made.room_for == wanted.name for made in orders):
+        return True
+    disk = round_.ledger.disks.get(addr)
+    return disk is not None and disk.takes(wanted)
+
+
+def _may_be_reserved(disk: DiskBook, wanted: File) -> bool:
+    return disk.reserved_for is None or disk.reserved_for.name == wanted.name
+
+
 def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
     """The victims on that destination whose best one is the least wanted."""
     candidates = [
         (victims[0].rank, addr)
         for addr, victims in round_.shortlist.evictable.items()
-        if victims and addr in round_.ledger.disks and round_.ledger.disks[addr].reserved_for is None
+        if victims and addr in round_.ledger.disks and _may_be_reserved(round_.ledger.disks[addr], wanted)
     ]
     plans = [
         plan

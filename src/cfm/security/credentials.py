@@ -25,8 +25,8 @@ from cfm.security.roster import (
 from cfm.security.tokens import PersonPass, Secret, WorkerPass
 
 OPEN_DOOR: Final = (
-    "anyone who reaches {addr} can have files deleted, for no credentials are set; "
-    "set security.token_file or security.tls (docs/security.md)"
+    "anyone who reaches {addr} can delete files, as no credentials are configured; "
+    "set security.token_file or security.tls (see docs/security.md)"
 )
 
 

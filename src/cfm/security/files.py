@@ -46,7 +46,7 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 def _private_text(path: Path) -> str:
     """The text of a file that only its owner can read; looked at when it is open, so that nobody can put
     another one in its place meanwhile."""
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         _refuse_others(os.fstat(file.fileno()), path)
         return file.read(MOST_BYTES).decode("utf-8")
 

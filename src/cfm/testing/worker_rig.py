@@ -12,8 +12,9 @@ from pathlib import Path
 
 from cfm.model import Addr, Transfer
 from cfm.testing.raw_http import request, say
+from cfm.security import EVERYBODY, Admission
 from cfm.web import Limits, serve
-from cfm.worker.api import Api, Facts
+from cfm.worker.api import DOORS, Api, Facts
 from cfm.worker.blocking import Pool
 from cfm.worker.claims import FreeForAll
 from cfm.worker.content import Content
@@ -67,6 +68,7 @@ async def worker_rig(
     stall_s: float = 10.0,
     limits: Limits | None = None,
     disk_of: Callable[[Path], Disk] = RealDisk,
+    admission: Admission = EVERYBODY,
 ) -> AsyncIterator[WorkerRig]:
     """A worker on `folder/base`, which serves `folder/source` to others."""
     base, source = folder / "base", folder / "source"
@@ -95,7 +97,14 @@ async def worker_rig(
         metrics=metrics,
         receiving=lambda: 0,
     )
-    async with serve(api.application(), "127.0.0.1:0", program="cfw", limits=limits) as server:
+    async with serve(
+        api.application(),
+        "127.0.0.1:0",
+        program="cfw",
+        limits=limits,
+        admission=admission,
+        doors=DOORS,
+    ) as server:
         yield WorkerRig(f"127.0.0.1:{server.port}", base, source, api, state)
     disk.close()
     sources.close()

@@ -1,0 +1,117 @@
+"""What a controller could know: every answer that really reached it, kept apart from its own books.
+
+The checks hold decisions against this, and not against the product's own view, so that a mistake in a book
+is not its own excuse.  All times are of the controller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from cfm.controller import events as ev
+from cfm.controller.state import NodeConfig
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DiskReport,
+    Failure,
+    Hits,
+    Listing,
+    Now,
+    SanAnswer,
+    SnapshotFacts,
+    WorkerFeatures,
+)
+from cfm.plan.view import Rules
+
+
+class Heard:
+    """The last answers of one server."""
+
+    __slots__ = ("disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
+                 "up")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.features: WorkerFeatures | None = None
+        self.up = False
+        self.misses = 0
+        self.names: frozenset[str] | None = None
+        """Its last list of this start, whether or not it is believed still."""
+        self.list_asked_ms = 0
+        self.list_failed_ms: int | None = None
+        """Since when a list has failed, where the last one did."""
+        self.lists = 0
+        self.disk: DiskReport | None = None
+        self.disk_asked_ms = 0
+
+
+class Evidence:
+    """Everything one running controller was told."""
+
+    def __init__(self, config: NodeConfig | None = None, now_ms: int = 0) -> None:
+        self.started_ms = now_ms
+        self.rules = config.rules if config else Rules()
+        self.servers: dict[Addr, Heard] = {}
+        if config is not None:
+            self.servers = {addr: Heard() for addr in (*config.sources, *config.destinations)}
+        self.san: dict[str, tuple[SanAnswer, int]] = {}
+        self.copies: dict[tuple[str, Addr], tuple[CopySeen, int]] = {}
+        self.hits = Hits()
+        self.snapshot: SnapshotFacts | None = None
+        self.snapshot_ms = 0
+        self.store_trouble = False
+        self.confirmed_ms: int | None = None
+        self.misses_to_down = config.misses_to_down if config else 2
+
+    def note(self, event: ev.Event, now: Now) -> None:
+        """An event is about to be handled."""
+        match event:
+            case ev.HeartbeatAnswer(addr, answer):
+                self._heartbeat(self.servers[addr], answer)
+            case ev.ListAnswer(addr, asked_ms, answer):
+                self._listed(addr, asked_ms, answer, now)
+            case ev.DiskAnswer(addr, asked_ms, answer):
+                heard = self.servers[addr]
+                heard.disk = None if isinstance(answer, Failure) else answer
+                heard.disk_asked_ms = asked_ms
+            case ev.CopyAnswer(addr, name, asked_ms, answer):
+                if not isinstance(answer, Failure):
+                    self.copies[name, addr] = (answer, asked_ms)
+            case ev.SanAnswers(asked_ms, answers):
+                for name, found in answers.items():
+                    self.san[name] = (found, asked_ms)
+            case ev.HitsChanged(hits):
+                self.hits = hits
+            case ev.SnapshotAccepted(facts):
+                self.snapshot, self.snapshot_ms = facts, now.mono_ms
+            case ev.RulesChanged(rules):
+                self.rules = rules
+            case ev.StoreTrouble():
+                self.store_trouble = True
+            case ev.StoreRecovered():
+                self.store_trouble = False
+            case _:
+                pass
+
+    def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure) -> None:
+        if isinstance(answer, Failure):
+            heard.misses += 1
+            if heard.misses >= self.misses_to_down:
+                heard.up = False
+        else:
+            heard.up, heard.misses, heard.features = True, 0, answer
+
+    def _listed(self, addr: Addr, asked_ms: int, answer: Listing | Failure, now: Now) -> None:
+        heard = self.servers[addr]
+        if isinstance(answer, Failure):
+            if heard.list_failed_ms is None:
+                heard.list_failed_ms = now.mono_ms
+        else:
+            heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
+            heard.lists += 1
+
+    def holders(self, name: str) -> list[Addr]:
+        """Servers whose last list, which nothing has put in doubt, shows the file."""
+        return [
+            addr
+            for addr, heard in self.servers.items()
+            if heard.up and heard.names is not None and heard.list_failed_ms is None and name in heard.names
+        ]
