@@ -70,7 +70,7 @@ def test_a_file_without_a_token_is_refused(tmp_path: Path, text: str, said: str)
 
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "missing")
-    assert "not a plain file" in refused(tmp_path)
+    assert "is a directory" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert "not a plain file" in refused(tmp_path / "pipe")
     (tmp_path / "bytes").write_bytes(b"\xff" * 40)

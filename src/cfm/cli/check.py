@@ -204,7 +204,9 @@ def _lines(report: Report) -> Iterator[Text]:
     if report.errors:
         yield Text(f"{len(report.errors)} wrong: it would not start", style="bold red")
     else:
-        fine = f"it would start, with {len(report.doubts)} doubts" if report.doubts else "all is well"
+        number = len(report.doubts)
+        doubts = "1 doubt" if number == 1 else f"{number} doubts"
+        fine = f"it would start, with {doubts}" if number else "all is well"
         yield Text(f"{escaped(str(report.file))}: {fine}", style="bold")
 
 

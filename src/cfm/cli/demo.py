@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cfm.demo.stage import Options, Stage
 
 MINUTE_S: Final = 60.0
-ABOVE_DECISIONS: Final = 30
-"""Lines of the view besides the last decisions, as a rule."""
+LINES_BESIDE: Final = 20
+"""Lines of the view besides rows of tables and decisions, as a rule."""
 
 
 def demo(
@@ -159,7 +159,7 @@ def frame_view(frame: Frame, dashboard: str, height: int) -> RenderableType:
     )
     alarm = [said(f"violation: {text}", "bold red") for text in frame.violations[-3:]]
     rows = len(frame.status["servers"]) + len(frame.status["transfers"]) + len(frame.status["brakes"])
-    decisions = max(3, height - rows - 19)
+    decisions = max(3, height - rows - LINES_BESIDE)
     view = status_view(frame.status, frame.decisions, events_shown=decisions)
     return Group(head, said(frame.act, "bold cyan"), *alarm, Text(""), view)
 

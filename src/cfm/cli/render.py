@@ -284,7 +284,7 @@ def _progress(transfer: Json, width: int) -> Text:
     if transfer["bytes_done"] is None or transfer["status"] == "ready":
         return Text(str(transfer["status"]).ljust(width), style="dim")
     filled = _cells(100 * transfer["bytes_done"] // max(1, transfer["size_bytes"]), width)
-    return Text("━" * filled, style="green") + Text("━" * (width - filled), style="dim")
+    return Text("━" * filled, style="green") + Text("╌" * (width - filled), style="dim")
 
 
 def _rate(rate_bps: int | None) -> str:
@@ -324,10 +324,11 @@ def _backlog(status: Json) -> RenderableType:
 
 
 def _decisions(events: Sequence[Json], shown: int, width: int) -> RenderableType | None:
-    if not events or shown < 1:
+    told = [event for event in events if event.get("level") != "debug"]
+    if not told or shown < 1:
         return None
     lines = [Text("last decisions", style="bold")]
-    lines.extend(_event_line(event) for event in list(events)[-shown:])
+    lines.extend(_event_line(event) for event in told[-shown:])
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Group(*lines)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from cfm.logs import escaped
 
-VOID_TAGS = frozenset({"link", "meta", "rect", "line"})
+VOID_TAGS = frozenset({"link", "meta"})
 
 
 class Html(str):

@@ -67,7 +67,7 @@ class Busy:
     """How busy the sources are kept while there is something that they could send.
 
     Only stretches count at whose both ends more files were due than there are sources: wanted, not deleted
-    for others before, with room for them on a destination that is up, and none waiting for a better file's room.
+    for others before, with room for them on a destination that is up that is kept for no better file.
     """
 
     departed: set[str] = field(default_factory=set)

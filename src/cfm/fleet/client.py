@@ -107,12 +107,8 @@ class WorkerClient:
         self._time_outs = time_outs or TimeOuts()
         self._shown = {addr: {"Authorization": f"Bearer {token}"} for addr, token in tokens.items()}
         self._tls = tls
-        self._headers = {
-            wire.CONTROLLER: controller_id,
-            wire.EPOCH: str(epoch),
-            "User-Agent": "cfm",
-            "Accept-Encoding": "identity",
-        }
+        identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
+        self._headers = {**identity, "User-Agent": "cfm", "Accept-Encoding": "identity"}
         self._lists: dict[Addr, tuple[str, Listing]] = {}
         self._open = AsyncExitStack()
         self._pulse: aiohttp.ClientSession | None = None

@@ -100,7 +100,10 @@ def copies(round_: Round) -> Iterator[Copy]:
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
     sources = [s for s in view.sources if _may_send(round_, s)]
     if not sources:
-        _look_ahead(round_)
+        _look_ahead(round_, no.NO_SOURCE)
+        return
+    if not any(_may_receive(round_, s) for s in view.destinations):
+        _look_ahead(round_, no.NO_DESTINATION)
         return
     largest_room = ledger.largest_room_bytes()
     looks = 2 * len(sources) + LOOKAHEAD
@@ -133,17 +136,23 @@ def _fits_nowhere(round_: Round, file: File) -> None:
         round_.refuse("copy", file, None, no.NO_ROOM)
         return
     refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
+    if refusal in (None, no.SAN_UNKNOWN) and not round_.ledger.disks:
+        refusal = no.NO_DESTINATION
     if refusal in (None, no.SAN_UNKNOWN):
         refusal = no.NO_ROOM
         round_.unplaced.append(file)
     round_.refuse("copy", file, None, refusal)
 
 
-def _look_ahead(round_: Round) -> None:
-    """No source is free: make sure that the next ones can start at once when one is."""
+def _look_ahead(round_: Round, busy: Refusal) -> None:
+    """No source, or no destination, is free: make sure that the next ones can start at once when one is."""
+    largest_room = round_.ledger.largest_room_bytes()
     for file in round_.shortlist.wanted[: 4 * LOOKAHEAD]:
+        if file.size_bytes > largest_room:
+            _fits_nowhere(round_, file)
+            continue
         refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
-        round_.refuse("copy", file, None, refusal or no.NO_SOURCE)
+        round_.refuse("copy", file, None, refusal or busy)
         if refusal is no.SAN_UNKNOWN and round_.san_answers(file):
             asked = round_.view.san.get(file.name)
             if asked is None or round_.view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
@@ -159,6 +168,11 @@ def _may_send(round_: Round, source: ServerView) -> bool:
         and ledger.outgoing[source.addr] < view.rules.streams_per_source
         and view.now.mono_ms >= source.busy_until_ms
     )
+
+
+def _may_receive(round_: Round, destination: ServerView) -> bool:
+    cap = min(round_.view.rules.incoming_per_destination, destination.features.downloads)
+    return destination.usable and round_.ledger.incoming[destination.addr] < cap
 
 
 def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refusal:

@@ -190,6 +190,12 @@ class SimWorker:
         if not self.process.up:
             self._start()
 
+    def move_to(self, addr: Addr) -> None:
+        """The machine gets another address, and its settings with it."""
+        self.addr = addr
+        self.process.name = addr
+        self.here = Neighbourhood(addr, self.world.cfm_addr)
+
     def stop_softly(self) -> None:
         """SIGTERM: it tells what it can, then ends."""
         self.act(Stopping())

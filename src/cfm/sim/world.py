@@ -70,10 +70,13 @@ class World:
         self.check = Checker(self)
         self.servers: dict[Addr, Server] = {}
         self.disks: list[SimDisk] = []
-        self._build_servers()
-        self._fill_disks()
+        self.destinations = tuple(Addr(f"10.0.2.{i + 1}:8888") for i in range(profile.destinations))
+        own_sources = tuple(Addr(f"10.0.1.{i + 1}:8888") for i in range(profile.sources))
+        self.sources = (*own_sources, *self.destinations[: profile.both])
         self.cfms: list[SimCfm] = []
         self.main = self._build_cfm("cfm", f"controller-{seed}")
+        self._build_servers(own_sources)
+        self._fill_disks()
 
     # ── building ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,14 +98,13 @@ class World:
             File(f"F{i:03}.mpg", i, rng.between(low, high) * MB, hits=ranks - i) for i in range(1, ranks + 1)
         ]
 
-    def _build_servers(self) -> None:
+    def _build_servers(self, own_sources: tuple[Addr, ...]) -> None:
         profile, rng = self.profile, self.rng
         total_bytes = sum(file.size_bytes for file in self.library) * profile.fill_percent // 100
         limit = profile.rules.limit_percent
         share_bytes = total_bytes * 100 // (limit * profile.destinations)
-        self.sources = tuple(Addr(f"10.0.1.{i + 1}:8888") for i in range(profile.sources))
-        own = tuple(Addr(f"10.0.2.{i + 1}:8888") for i in range(profile.destinations))
-        for addr in self.sources:
+        own = self.destinations
+        for addr in own_sources:
             self._add_ours(addr, self._disk(addr, 10_000 * MB), serves=True)
         for i, addr in enumerate(own):
             # A third more or less than its share, and never too small for a few large files.
@@ -116,8 +118,6 @@ class World:
             else:
                 external = i < profile.external
                 self._add_ours(addr, disk, serves=i < profile.both, external=external)
-        self.destinations = own
-        self.sources = (*self.sources, *own[: profile.both])
 
     def _disk(self, addr: Addr, total_bytes: int) -> SimDisk:
         disk = self.parts.disk(f"disk-{addr}", total_bytes, self.check)
