@@ -7,6 +7,7 @@ carried out after a fixed latency; time jumps from one happening to the next.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -56,6 +57,9 @@ class Worker:
     files: dict[str, int] = field(default_factory=dict)
     up: bool = True
     lists: bool = True
+    measures: bool = True
+    reports: bool = True
+    """Its reports reach the controller."""
     loses_delete_answers: bool = False
     fails: set[str] = field(default_factory=set)
     limit_percent: int | None = None
@@ -83,15 +87,21 @@ class Node:
         rules: Rules | None = None,
         features: WorkerFeatures = OURS,
         transfer_ms: int = 1000,
+        both: bool = False,
     ) -> None:
+        """`both`: the sources are the destinations as well."""
         self.library = sorted(library, key=lambda file: file.rank)
         self.san = {file.name: file.size_bytes for file in self.library}
         self.san_answers = True
+        self.cuts = True
+        """Sources say that a stream is cut."""
+        self.stuck = False
+        """Transfers go on for ever, and show no progress."""
         self.transfer_ms = transfer_ms
         self.now_ms = 0
         self.wall_shift_ms = 0
         src = tuple(Addr(f"127.0.1.{i + 1}:8888") for i in range(sources))
-        dst = tuple(Addr(f"127.0.2.{i + 1}:8888") for i in range(destinations))
+        dst = src if both else tuple(Addr(f"127.0.2.{i + 1}:8888") for i in range(destinations))
         self.workers = {
             addr: Worker(addr, replace(features, disk_id=addr if features.ours else ""), disk_bytes)
             for addr in (*src, *dst)
@@ -106,10 +116,15 @@ class Node:
         self.started: list[tuple[int, Addr, str]] = []
         """(virtual ms, source, file) of every transfer that began."""
         self.replies: dict[int, ev.Reply] = {}
+        self.ticks = 0
+        self.asked: Counter[str] = Counter()
+        """How often each kind of effect was carried out."""
+        self._life = 0
+        self._wake_ms = 0
         self._requests = count(1)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
-        self._polls: dict[int, Addr] = {}
+        self.polls: dict[int, Addr] = {}
         for addr in dst:
             self._poll(addr)
 
@@ -124,6 +139,7 @@ class Node:
         self._commit(changes)
         for effect in effects:
             self._carry_out(effect)
+        self._wake_ms = self.core.next_wakeup_ms(self.now)
 
     def _commit(self, changes: list[Change]) -> None:
         if changes:
@@ -133,12 +149,12 @@ class Node:
         """Let the world go on for `duration_ms`."""
         end_ms = self.now_ms + duration_ms
         while True:
-            wake_ms = self.core.next_wakeup_ms(self.now)
-            if self._queue and self._queue[0][0] <= min(wake_ms, end_ms):
+            if self._queue and self._queue[0][0] <= min(self._wake_ms, end_ms):
                 self.now_ms, _, action = heapq.heappop(self._queue)
                 action()
-            elif wake_ms <= end_ms:
-                self.now_ms = max(wake_ms, self.now_ms + 1)
+            elif self._wake_ms <= end_ms:
+                self.now_ms = max(self._wake_ms, self.now_ms + 1)
+                self.ticks += 1
                 self.send(ev.Tick())
             else:
                 self.now_ms = end_ms
@@ -147,8 +163,23 @@ class Node:
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
 
+    def answer(self, event: ev.Event) -> None:
+        """Bring an answer after the latency, to the process that asked."""
+        life = self._life
+        self.after(LATENCY_MS, lambda: self.send(event) if life == self._life else None)
+
     def request(self) -> int:
         return next(self._requests)
+
+    def restart(self, rules: Rules | None = None) -> None:
+        """The controller is killed and started anew; what it was asked or waited for is lost."""
+        self._life += 1
+        self.polls.clear()
+        self.store.close()
+        self.config = replace(self.config, rules=rules or self.config.rules)
+        self.core = Core(self.config, self.store.open(), self.now)
+        for addr in self.destinations:
+            self._poll(addr)
 
     # ── people and inputs ───────────────────────────────────────────────────────────────────────────────
 
@@ -183,20 +214,18 @@ class Node:
     # ── carrying out ────────────────────────────────────────────────────────────────────────────────────
 
     def _carry_out(self, effect: ev.Effect) -> None:
+        self.asked[type(effect).__name__] += 1
         if isinstance(effect, ev.Say):
             self.said.append(effect)
         elif isinstance(effect, ev.Reply):
             self.replies[effect.request] = effect
-            if effect.request in self._polls:
-                addr = self._polls.pop(effect.request)
+            if effect.request in self.polls:
+                addr = self.polls.pop(effect.request)
                 self.after(LATENCY_MS, lambda: self._offered(addr, effect))
         elif isinstance(effect, ev.StartPlan):
-            shortlist = reference.shortlist(self.library, effect.inputs)
-            self.after(LATENCY_MS, lambda: self.send(ev.PlanReady(shortlist)))
+            self.answer(ev.PlanReady(reference.shortlist(self.library, effect.inputs)))
         elif isinstance(effect, ev.AskSan):
-            asked_ms = self.now_ms
-            answers = {name: self._on_san(name) for name in effect.sizes}
-            self.after(LATENCY_MS, lambda: self.send(ev.SanAnswers(asked_ms, answers)))
+            self.answer(ev.SanAnswers(self.now_ms, {name: self._on_san(name) for name in effect.sizes}))
         else:
             self._ask_worker(effect)
 
@@ -218,7 +247,8 @@ class Node:
                 answer = ev.ListAnswer(addr, asked_ms, listing)
             case ev.AskDisk(addr):
                 worker = self.workers[addr]
-                report = DiskReport(worker.usage(), worker.limit_percent) if worker.up else GONE
+                report: DiskReport | Failure = DiskReport(worker.usage(), worker.limit_percent)
+                report = report if worker.up and worker.measures else GONE
                 answer = ev.DiskAnswer(addr, asked_ms, report)
             case ev.AskCopy(addr, name):
                 worker = self.workers[addr]
@@ -227,10 +257,10 @@ class Node:
             case ev.SendDelete(order):
                 answer = ev.DeleteAnswer(order.id, self._delete(order.server, order.file.name))
             case ev.CutStream(_source, task_id):
-                answer = ev.CutAnswer(task_id, cut=True)
+                answer = ev.CutAnswer(task_id, cut=self.cuts)
             case _:
                 raise AssertionError(effect)
-        self.after(LATENCY_MS, lambda: self.send(answer))
+        self.answer(answer)
 
     def _delete(self, addr: Addr, name: str) -> int | Failure:
         worker = self.workers[addr]
@@ -250,7 +280,7 @@ class Node:
         if not worker.up:
             return
         request = self.request()
-        self._polls[request] = addr
+        self.polls[request] = addr
         holding = frozenset(worker.receiving)
         self.send(ev.NextAsked(request, addr, self.now_ms + 25_000, holding))
 
@@ -275,8 +305,9 @@ class Node:
     def _progress(self, worker: Worker, task: Task, moved: int) -> None:
         if worker.up and task.id in worker.receiving:
             request = self.request()
-            if worker.features.ours:
-                self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=moved))
+            if worker.features.ours and worker.reports:
+                told = 0 if self.stuck else moved
+                self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=told))
                 if self.replies[request].status != 200:
                     del worker.receiving[task.id]
                     return

@@ -27,6 +27,7 @@ from cfm.security import Role
 from cfm.web import (
     STOPPING,
     Doors,
+    Limits,
     RefusedError,
     empty,
     html_page,
@@ -79,7 +80,7 @@ class Api:
         self.ready = False
 
     def application(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(client_max_size=Limits().body_bytes)
         app.add_routes(
             [
                 web.get("/tasks", self.tasks),
@@ -99,7 +100,7 @@ class Api:
                 web.get("/api/v1/servers", self.servers),
                 web.get("/api/v1/tasks", self.tasks_in_full),
                 web.get("/api/v1/plan", self._value(report.plan_json)),
-                web.get("/api/v1/files/{tail:.*}", self.file),
+                web.get("/api/v1/files/{tail:(?s:.*)}", self.file),
                 web.get("/api/v1/events", self.events, allow_head=False),
                 web.get("/api/v1/confirm", self.held),
                 web.get("/api/v1/confirm/{server}", self.held),
@@ -171,7 +172,7 @@ class Api:
         if not may_speak_for(request, destination):
             raise RefusedError(403, "these credentials are another worker's")
         wait_s = _number(request, "wait_s", WAIT_S, LONGEST_WAIT_S)
-        holding = frozenset(int(part) for part in _list(request, "holding") if part.isdecimal())
+        holding = frozenset(int(part) for part in _list(request, "holding") if _is_id(part))
         until_ms = clock().mono_ms + int(1000 * wait_s)
         question = partial(ev.NextAsked, destination=destination, until_ms=until_ms, holding=holding)
         reply = await self._unless_stopping(request, question)
@@ -310,9 +311,13 @@ async def _next_event(queue: asyncio.Queue[Mapping[str, Any]], stopping: asyncio
 
 def _task_id(request: web.Request) -> int:
     text = request.match_info["id"]
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19):
+    if not _is_id(text):
         raise RefusedError(400, "a task id is an integer")
     return int(text)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 19
 
 
 def _number(request: web.Request, key: str, default: float, most: float) -> float:

@@ -7,6 +7,8 @@ here, `tasks.book` keeps the rules of a task's life.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cfm.controller.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReport
 from cfm.controller.state import NodeState
 from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
@@ -270,12 +272,31 @@ def end_overdue(state: NodeState, now: Now) -> None:
             end(state, state.tasks.active[task_id], Status.TIMED_OUT, "no progress for too long", now)
 
 
+def next_standstill_ms(state: NodeState) -> int | None:
+    """When a task that is reported on will have stood still for too long."""
+    moving = (run.moved_ms for run in state.tasks.runs.values() if run.reports and run.started_ms is not None)
+    since_ms = min(moving, default=None)
+    return None if since_ms is None else since_ms + state.rules.task_timeout_ms
+
+
 def hurry_silent(state: NodeState, now: Now) -> None:
-    """A worker of ours that reported and stopped reporting may have been killed: ask it now."""
-    for task_id, run in state.tasks.runs.items():
-        silent = run.reports and run.started_ms is not None and now.mono_ms - run.heard_ms >= SILENCE_MS
-        if silent:
+    """A worker of ours that reported and stopped reporting may have been killed: ask it, now and again."""
+    for task_id, due_ms in _silences(state):
+        if due_ms <= now.mono_ms:
             state.health.hurry(state.tasks.active[task_id].destination, now.mono_ms)
+
+
+def next_silence_ms(state: NodeState, now: Now) -> int | None:
+    """When a worker that does not report will have been silent for too long."""
+    return min((due_ms for _, due_ms in _silences(state) if due_ms > now.mono_ms), default=None)
+
+
+def _silences(state: NodeState) -> Iterator[tuple[int, int]]:
+    """Tasks that are reported on, and when their worker is asked if it lives: not again so soon."""
+    for task_id, run in state.tasks.runs.items():
+        if run.reports and run.started_ms is not None:
+            asked_ms = state.health.pulse(state.tasks.active[task_id].destination).asked_ms
+            yield task_id, max(run.heard_ms, asked_ms or 0) + SILENCE_MS
 
 
 def drop(state: NodeState, event: TaskDropped, now: Now) -> None:
@@ -318,11 +339,11 @@ def stream_cut(state: NodeState, task_id: int) -> None:
 def look_at(state: NodeState, addr: Addr, now: Now) -> None:
     """List a server and measure its disk, now."""
     record = state.fleet.records[addr]
+    ask_disk(state, addr, now)  # first: they share a connection, and a list may be long
     if record.is_destination and record.listing.begin(now.mono_ms):
         unknown = state.orders.unknown_at(addr)
         fence = max(order.id for order in unknown) + 1 if unknown else None
         state.out.effects.append(AskList(addr, fence))
-    ask_disk(state, addr, now)
 
 
 def ask_disk(state: NodeState, addr: Addr, now: Now) -> None:

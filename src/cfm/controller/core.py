@@ -22,13 +22,14 @@ from cfm.controller.state import NodeConfig, NodeState
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.model import Addr, File, Known, Now, host_of
+from cfm.plan import refusals as no
 from cfm.plan.policies import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.store import Change, Recovered
 
 PLAN_PAUSE_MS = 500
 """The least pause between two full plans; a slow plan waits for as long as the last one took."""
-IDLE_MS = 1_000
+IDLE_MS = 10_000
 """The longest time until the deadlines are looked at again."""
 HOUSEKEEPING_MS = 10_000
 EVICTABLE_AT_MOST = 4_096
@@ -89,7 +90,7 @@ class Core:
             ev.StoreRecovered: self._store_recovered,
             ev.HeartbeatAnswer: partial(observing.heartbeat, self.state),
             ev.ListAnswer: partial(observing.listed, self.state),
-            ev.DiskAnswer: partial(observing.measured, self.state),
+            ev.DiskAnswer: self._measured,
             ev.CopyAnswer: partial(deleting.copy_seen, self.state),
             ev.DeleteAnswer: partial(deleting.answered, self.state),
             ev.CutAnswer: self._cut,
@@ -131,11 +132,15 @@ class Core:
         moments = [
             now.mono_ms + IDLE_MS,
             self._full_look_ms,
+            self._housekeeping_ms,
             state.health.next_due_ms(),
             state.tasks.next_deadline_ms(),
-            deleting.next_relist_ms(state),
+            copying.next_standstill_ms(state),
+            min(state.cut_again_ms.values(), default=None),
+            deleting.next_relist_ms(state, now),
+            copying.next_silence_ms(state, now),
             min((held.until_ms for held in self._held.values()), default=None),
-            self._plan_not_before_ms if state.wants_plan and not self._planning else None,
+            self._plan_not_before_ms if self._plan_is_wanted() else None,
             self._pause_ends_ms,
         ]
         return max(now.mono_ms, min(moment for moment in moments if moment is not None))
@@ -161,12 +166,20 @@ class Core:
         state = self.state
         state.forget_old(now)
         observing.forget_arrivals(state, now)
+        observing.look_again(state, now)
         copying.give_up_unproven(state, now)
         for addr, reserved in list(state.reserved.items()):
             if reserved.until_ms <= now.mono_ms:
                 del state.reserved[addr]
         dispatch.forget_approvals(state, now)
-        state.wants_dispatch = True
+        state.wants_dispatch = state.wants_dispatch or self._time_may_help()
+
+    def _time_may_help(self) -> bool:
+        """Does anything wait for time alone that has no moment of its own?"""
+        state = self.state
+        if state.orders.active or state.reserved or state.delete_pauses or self.last_round is None:
+            return True
+        return any(reason == no.SAN_UNKNOWN.name for _action, reason in self.last_round.counts)
 
     def _decide(self, now: Now) -> None:
         """Everything that an event may have made possible."""
@@ -194,14 +207,18 @@ class Core:
 
     def _plan_if_due(self, now: Now) -> None:
         state = self.state
-        used_up = self.shortlist.cut and self._started_since_plan > len(self.shortlist.wanted) // 2
-        wanted = state.wants_plan or used_up
-        if not wanted or self._planning or state.snapshot is None or now.mono_ms < self._plan_not_before_ms:
+        if not self._plan_is_wanted() or now.mono_ms < self._plan_not_before_ms:
             return
         self._planning = True
         self._started_since_plan = 0
         state.wants_plan = False
         state.out.effects.append(ev.StartPlan(self.plan_inputs(now)))
+
+    def _plan_is_wanted(self) -> bool:
+        """Has something changed, or is the backlog used up; and is there metadata to plan with?"""
+        used_up = self.shortlist.cut and self._started_since_plan > len(self.shortlist.wanted) // 2
+        possible = self.state.snapshot is not None and not self._planning
+        return possible and (self.state.wants_plan or used_up)
 
     def plan_inputs(self, now: Now) -> PlanInputs:
         """The world beside the metadata, as the reductions want it."""
@@ -271,8 +288,14 @@ class Core:
         self.san_index, self.san_index_why = event.names, event.why
         self.state.wants_plan = True
 
+    def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
+        observing.measured(self.state, event, now)
+        dispatch.forget_approvals(self.state, now)
+
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
+        """What an operator let go was let go under the old rules: a new limit is confirmed anew."""
         self.state.rules = event.rules
+        self.state.approved_bytes.clear()
         self.state.wants_plan = self.state.wants_dispatch = True
         self.state.say("settings changed", limit_percent=event.rules.limit_percent)
 
@@ -307,17 +330,21 @@ class Core:
     def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
         self.state.out.effects.append(ev.Reply(event.request, 200, tuple(self.state.tasks.shown())))
 
-    def _next_asked(self, event: ev.NextAsked, _now: Now) -> None:
+    def _next_asked(self, event: ev.NextAsked, now: Now) -> None:
         if event.destination not in self.state.fleet.records:
             detail = f"cfm.yml names no server {event.destination}"
             self.state.out.effects.append(ev.Reply(event.request, 400, detail=detail))
             return
+        self.state.health.heard_of(event.destination, now.mono_ms)
         if (older := self._held.pop(event.destination, None)) is not None:
             self.state.out.effects.append(ev.Reply(older.request, 204))
         self._held[event.destination] = Held(event.request, event.until_ms, event.holding)
 
-    def _request_gone(self, event: ev.RequestGone, _now: Now) -> None:
-        self._held = {addr: held for addr, held in self._held.items() if held.request != event.request}
+    def _request_gone(self, event: ev.RequestGone, now: Now) -> None:
+        """A worker that hangs up may have been killed."""
+        for addr in [addr for addr, held in self._held.items() if held.request == event.request]:
+            del self._held[addr]
+            self.state.health.hurry(addr, now.mono_ms)
 
     def _answer_held(self, now: Now) -> None:
         for addr, held in list(self._held.items()):

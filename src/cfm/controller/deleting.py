@@ -65,8 +65,8 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
     if made.status is OrderStatus.DROPPED:
         return
     state.orders.recover(made, now.mono_ms)
-    if made.status is OrderStatus.ORDERED:
-        _drop(state, made, no.PAUSED, now, why="cfm was restarted before it was sent")
+    if made.status is OrderStatus.ORDERED:  # nothing speaks against the file: it needs no pause
+        _change(state, made, OrderStatus.DROPPED, now, "cfm was restarted before it was sent")
     elif made.server not in state.fleet.records:
         if made.status is OrderStatus.SENT:
             made = _change(state, made, OrderStatus.UNKNOWN, now, "cfm was restarted")
@@ -188,14 +188,14 @@ def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, n
             _gone(state, made, now, "listed again: it is gone")
 
 
-def next_relist_ms(state: NodeState) -> int | None:
+def next_relist_ms(state: NodeState, now: Now) -> int | None:
     """When an old worker may be listed to settle what it left unclear."""
     due = [
         state.orders.unknown_ms[made.id] + QUIET_MS
         for made in state.orders.active.values()
         if made.id in state.orders.unknown_ms and not state.fleet.records[made.server].features.ours
     ]
-    return min(due, default=None)
+    return min((due_ms for due_ms in due if due_ms > now.mono_ms), default=None)
 
 
 def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:

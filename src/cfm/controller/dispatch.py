@@ -63,10 +63,11 @@ def largest_disk_bytes(view: ClusterView) -> int | None:
 def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
     """Destinations whose space breaker holds, and the bytes that it would have to let through."""
     round_ = propose(state.view(now), backlog, state)
+    disks = round_.ledger.disks
     return {
-        refused.server: round_.ledger.disks[refused.server].plan_bytes(refused.room_for)
-        for refused in round_.refused
-        if refused.refusal is no.BREAKER and refused.server is not None
+        server: max(disks[server].plan_bytes(refused.room_for) for refused in there)
+        for (server, refusal), there in round_.brakes.items()
+        if refusal is no.BREAKER and server is not None
     }
 
 

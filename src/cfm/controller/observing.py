@@ -8,7 +8,8 @@ from __future__ import annotations
 from cfm.controller import copying, deleting
 from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.state import NodeState, words
-from cfm.model import Addr, Failure, Known, Now, Trouble, WorkerFeatures
+from cfm.fleet.observed import Record
+from cfm.model import Addr, Failure, Known, Now, Trouble, Unknown, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
@@ -31,7 +32,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
         state.wants_dispatch = state.wants_plan = True
         copying.look_at(state, event.addr, now)
-    elif changed or state.fleet.records[event.addr].halved:
+    elif changed:
         copying.look_at(state, event.addr, now)
 
 
@@ -67,8 +68,8 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
     """A file list came, or did not: what did not answer, or answered half, is unknown."""
     record = state.fleet.records[event.addr]
     again = record.listing.end()
-    state.wants_dispatch = True
     if isinstance(event.answer, Failure):
+        state.wants_dispatch = True
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
@@ -76,7 +77,9 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)
-            state.wants_plan = state.wants_plan or before != record.last_list
+            news = before != record.last_list
+            state.wants_plan = state.wants_plan or news
+            state.wants_dispatch = state.wants_dispatch or news or bool(state.orders.active)
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
@@ -99,18 +102,25 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
     """A `/df` came, or did not; an absurd one makes the server unusable, and is no ground for deletes."""
     record = state.fleet.records[event.addr]
     again = record.asking_disk.end()
-    state.wants_dispatch = True
     if isinstance(event.answer, Failure):
+        state.wants_dispatch = True
         state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        before = record.own_limit_percent
+        before, shown = record.own_limit_percent, _disk_shown(record)
         state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
+        state.wants_dispatch = state.wants_dispatch or shown != _disk_shown(record)
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
             state.wants_plan = True
     if again:
         copying.ask_disk(state, event.addr, now)
+
+
+def _disk_shown(record: Record) -> tuple[object, ...]:
+    """What decides about a disk: where it is as before, there is nothing new to decide."""
+    usage = record.disk.value if isinstance(record.disk, Known) else None
+    return usage, record.own_limit_percent, len(record.landed), len(record.gone)
 
 
 def _compare_limits(state: NodeState, addr: Addr) -> None:
@@ -130,6 +140,16 @@ def _compare_limits(state: NodeState, addr: Addr) -> None:
 def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
     if failure.trouble in ALARMING:
         state.health.hurry(addr, now.mono_ms)
+
+
+def look_again(state: NodeState, now: Now) -> None:
+    """A server that is up, and whose list or disk is not known, is not left alone until the next full look."""
+    for addr, record in state.fleet.records.items():
+        unknown = isinstance(record.disk, Unknown) or (
+            record.is_destination and isinstance(record.files, Unknown)
+        )
+        if unknown and state.health.is_up(addr) and not (record.listing.in_flight or record.asking_disk.in_flight):
+            copying.look_at(state, addr, now)
 
 
 def full_look(state: NodeState, now: Now) -> None:

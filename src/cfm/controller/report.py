@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from cfm.controller import dispatch
@@ -281,6 +282,7 @@ def servers_json(core: Core, view: ClusterView) -> list[Json]:
 def _transfer_json(core: Core, task_id: int, now: Now) -> Json:
     task, run = core.state.tasks.active[task_id], core.state.tasks.runs[task_id]
     elapsed_ms = now.mono_ms - run.started_ms if run.started_ms is not None else 0
+    told_ms = run.heard_ms - run.started_ms if run.started_ms is not None else 0
     return {
         "task": str(task.id),
         "status": task.status.value,
@@ -293,7 +295,7 @@ def _transfer_json(core: Core, task_id: int, now: Now) -> Json:
         "bytes_done": run.bytes_done if run.reports else None,
         "received": task.id in core.state.tasks.freed,
         "elapsed_s": elapsed_ms // 1000,
-        "rate_bps": 8000 * run.bytes_done // elapsed_ms if elapsed_ms and run.reports else None,
+        "rate_bps": 8000 * run.bytes_done // told_ms if told_ms > 0 and run.reports else None,
         "reason": task.reason,
     }
 
@@ -329,12 +331,17 @@ def _refusal_counts(round_: Round | None) -> Json:
 # ── why ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def why_json(core: Core, name: str, file: File | None, rank: int | None, now: Now) -> Json:
+def why_json(
+    core: Core, name: str, file: File | None, rank: int | None, now: Now, on_san: SanAnswer | None = None
+) -> Json:
     """Everything known about a file, and why it is or is not copied, is or is not deleted.
 
-    `file`: the known file of that name; `rank`: its rank where it is graded, known or not.
+    `file`: the known file of that name; `rank`: its rank where it is graded, known or not; `on_san`: what
+    the source folders said of it just now, so that the reason is not that nobody had asked them.
     """
     view = core.state.view(now)
+    if on_san is not None:
+        view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)})
     ledger = Ledger(view)
     answer = view.san.get(name)
     task = view.task_of.get(name)
@@ -357,11 +364,9 @@ def why_json(core: Core, name: str, file: File | None, rank: int | None, now: No
 
 
 def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:
-    return None if answer is None or isinstance(answer, Unknown) else is_on_san(answer, file)
-
-
-def is_on_san(answer: SanAnswer, file: File | None) -> bool:
     """Does a plain file of that name, and of the size that is known, lie on the SAN?"""
+    if answer is None or isinstance(answer, Unknown):
+        return None
     return isinstance(answer, OnSan) and (file is None or answer.size_bytes == file.size_bytes)
 
 

@@ -27,8 +27,9 @@ from cfm.model import (
     SnapshotFacts,
     Status,
     Task,
+    Unknown,
 )
-from cfm.plan.kernel import KERNEL, Kernel
+from cfm.plan.kernel import KERNEL, SAN_SILENCE_MS, Kernel
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView, Departure, Reservation, Rules
 from cfm.tasks.book import RetryBook, TaskBook
@@ -135,11 +136,17 @@ class NodeState:
         self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
 
     def ask_san(self, files: Sequence[File], now: Now) -> None:
-        """Look files up on the SAN, unless that is being done already."""
-        sizes = {file.name: file.size_bytes for file in files if file.name not in self.san_asked}
+        """Look files up on the SAN, unless that is being done, or it was silent a moment ago."""
+        due = (f for f in files if f.name not in self.san_asked and not self._san_is_silent(f.name, now))
+        sizes = {file.name: file.size_bytes for file in due}
         if sizes:
             self.san_asked.update(dict.fromkeys(sizes, now.mono_ms))
             self.out.effects.append(AskSan(sizes))
+
+    def _san_is_silent(self, name: str, now: Now) -> bool:
+        asked = self.san.get(name)
+        silent = asked is not None and isinstance(asked.value, Unknown)
+        return silent and asked is not None and now.mono_ms - asked.at_ms <= SAN_SILENCE_MS
 
     def metadata_age_ms(self, now: Now) -> int:
         """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""

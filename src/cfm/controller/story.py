@@ -11,7 +11,7 @@ from typing import Any
 
 from cfm.controller import report
 from cfm.controller.loop import Controller
-from cfm.model import DeleteOrder, File, Task, Unknown
+from cfm.model import DeleteOrder, Task
 from cfm.tasks.store import TaskStore
 
 STORY_LENGTH = 200
@@ -31,20 +31,15 @@ class Teller:
         if snapshot is not None:
             file = await asyncio.to_thread(snapshot.file, name)
             rank = await asyncio.to_thread(snapshot.graded, name)
+        on_san = await self._controller.stat_on_san(name, file)
         found: dict[str, Any] = await self._controller.read(
-            lambda core, now: report.why_json(core, name, file, rank, now)
+            lambda core, now: report.why_json(core, name, file, rank, now, on_san)
         )
-        if found["on_san"] is None:
-            found["on_san"] = await self._on_san(name, file)
         history = await asyncio.to_thread(self._store.history, name, STORY_LENGTH)
         lately = [said for said in self._controller.recent if said.get("file") == name]
         told = [_told(entry) for entry in history]
         found["story"] = sorted([*told, *lately], key=lambda happened: happened["at"])[-STORY_LENGTH:]
         return found
-
-    async def _on_san(self, name: str, file: File | None) -> bool | None:
-        answer = await self._controller.stat_on_san(name, file)
-        return None if isinstance(answer, Unknown) else report.is_on_san(answer, file)
 
 
 def _told(entry: Task | DeleteOrder) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Program:
     """One cfm or cfw."""
 
     def __init__(self, name: str, arguments: Sequence[str], output: Path) -> None:
-        """`arguments`: what follows `python -m`; `output` gets what it prints."""
+        """`arguments`: what follows `python`; `output` gets what it says on stderr."""
         self.name = name
         self._arguments = tuple(arguments)
         self._output = output
@@ -51,7 +51,6 @@ class Program:
             self._process = await asyncio.create_subprocess_exec(
                 *leash,
                 sys.executable,
-                "-m",
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

@@ -30,7 +30,7 @@ OVERFULL_PERCENT: Final = 97
 TWICE_AT_START: Final = 4
 SAN_IP: Final = "127.0.0.9"
 """The server that serves from the SAN, as the event log names it."""
-COPY_SPEED_BPS: Final = 9_000_000
+COPY_SPEED_BPS: Final = 7_000_000
 MOST_SERVERS: Final = 100
 PORT_TRIES: Final = 50
 
@@ -135,7 +135,7 @@ def make_stage(options: Options, root: Path) -> Stage:
     ]
     servers = tuple(_server(root, addr, is_source, quota_bytes) for addr, is_source in addresses)
     center = root / "cfm"
-    cfm = Program("cfm", ("cfm.cli.cfm", "run", "-c", str(center / "cfm.yml")), center / "output")
+    cfm = Program("cfm", ("-m", "cfm.cli.cfm", "run", "-c", str(center / "cfm.yml")), center / "output")
     controller = Addr(f"127.0.0.1:{options.port or _any_free_port('127.0.0.1')}")
     return Stage(options, root, library, Taste(library), controller, cfm, servers)
 
@@ -143,7 +143,7 @@ def make_stage(options: Options, root: Path) -> Stage:
 def _server(root: Path, addr: Addr, is_source: bool, quota_bytes: int) -> Server:
     kind, number = ("source" if is_source else "destination"), split_address(addr)[0].rpartition(".")[2]
     folder = root / f"{kind}-{number}"
-    program = Program(addr, ("cfm.cli.cfw", "run", "-c", str(folder / "cfw.yml")), folder / "output")
+    program = Program(addr, ("-m", "cfm.cli.cfw", "run", "-c", str(folder / "cfw.yml")), folder / "output")
     return Server(addr, is_source, folder, program, quota_bytes)
 
 
@@ -231,7 +231,8 @@ def _placement(stage: Stage) -> dict[str, list[Server]]:
             put(title, max(fitting, key=lambda server: room[server.addr]))
     for title in [t for t in past if len(placed.get(t.name, ())) == 1][:TWICE_AT_START]:
         for server in stage.destinations[1:]:
-            if server not in placed[title.name] and len(placed[title.name]) == 1:
+            has_room = room[server.addr] + server.quota_bytes // 5 >= title.size_bytes
+            if has_room and server not in placed[title.name] and len(placed[title.name]) == 1:
                 put(title, server)
     return placed
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from cfm.model import Addr
 
 RETRY_MS = 250
-"""The pause before the next heartbeat after a miss that did not yet make a server down."""
+"""The pause before the next heartbeat after a miss that did not yet make a server down, and the least time
+between two that are hurried."""
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class Pulse:
     """One server's heartbeats."""
 
     due_ms: int
+    asked_ms: int | None = None
+    """When the last heartbeat was sent."""
     up: bool | None = None
     """None until the first answer or the first run of misses."""
     misses: int = 0
@@ -49,7 +52,7 @@ class HealthBook:
         """The servers to be asked now; each counts as being asked until it answered or missed."""
         due = [addr for addr, pulse in self._pulses.items() if not pulse.in_flight and pulse.due_ms <= now_ms]
         for addr in due:
-            self._pulses[addr].in_flight = True
+            self._pulses[addr].in_flight, self._pulses[addr].asked_ms = True, now_ms
         return due
 
     def next_due_ms(self) -> int | None:
@@ -79,12 +82,24 @@ class HealthBook:
 
     def hurry(self, addr: Addr, now_ms: int) -> None:
         """Something looks wrong there: ask at once, and once more if it is being asked already."""
-        pulse = self._pulses[addr]
+        if self._pulses[addr].up is not False:
+            self._hurry(self._pulses[addr], now_ms)
+
+    def heard_of(self, addr: Addr, now_ms: int) -> None:
+        """It asked us for something: where it counts as down or is not known yet, ask at once."""
+        if self._pulses[addr].up is not True:
+            self._hurry(self._pulses[addr], now_ms)
+
+    def _hurry(self, pulse: Pulse, now_ms: int) -> None:
         pulse.hurried = pulse.in_flight
-        if pulse.up is not False:
-            pulse.due_ms = min(pulse.due_ms, now_ms)
+        pulse.due_ms = min(pulse.due_ms, _not_too_soon(pulse, now_ms))
 
     def _again(self, pulse: Pulse, now_ms: int, pause_ms: int) -> None:
         pulse.in_flight = False
-        pulse.due_ms = now_ms if pulse.hurried else now_ms + pause_ms
+        pulse.due_ms = _not_too_soon(pulse, now_ms) if pulse.hurried else now_ms + pause_ms
         pulse.hurried = False
+
+
+def _not_too_soon(pulse: Pulse, now_ms: int) -> int:
+    """Now, or a moment after the last heartbeat: however loud the alarm, a server is not flooded."""
+    return now_ms if pulse.asked_ms is None else max(now_ms, pulse.asked_ms + RETRY_MS)

@@ -28,6 +28,8 @@ AHEAD_MS = 10_000
 """How long `/df` may show a delete before its answer comes."""
 HALVED = 2
 """An old worker's list that shrank by this factor is believed only when it is seen twice."""
+HALVED_AGAIN_MS = 5_000
+"""The least time between the two: a disk that is being mounted shows the same emptiness twice in a moment."""
 
 
 @dataclass(slots=True)
@@ -70,7 +72,8 @@ class Record:
     busy_until_ms: int = 0
     never_answered: bool = True
     """No list came since our start, and none was asked for in vain."""
-    halved: bool = False
+    halved_ms: int | None = None
+    """Since when its list is half as long as it was, and not believed yet."""
     listing: Asking = field(default_factory=Asking)
     asking_disk: Asking = field(default_factory=Asking)
     added: dict[str, int] = field(default_factory=dict)
@@ -113,12 +116,14 @@ class FleetBook:
         names = _with_what_happened_since(record, listing.names, asked_ms)
         before = record.last_list
         halves = before is not None and HALVED * len(names) < len(before)
-        if before is not None and halves and not record.features.ours and not record.halved:
-            record.halved = True
+        since_ms = asked_ms if record.halved_ms is None else record.halved_ms
+        seen_twice = record.features.ours or asked_ms - since_ms >= HALVED_AGAIN_MS
+        if before is not None and halves and not seen_twice:
+            record.halved_ms = since_ms
             why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
-        record.halved = record.never_answered = False
+        record.halved_ms, record.never_answered = None, False
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names

@@ -68,10 +68,14 @@ class Round:
     """(action, reason) → how often."""
     ask_san: list[File] = field(default_factory=list)
     """Files that only wait for a look at the SAN."""
+    brakes: dict[tuple[Addr | None, Refusal], list[Refused]] = field(default_factory=dict)
+    """Refusals that an operator can release, by server and reason: kept, however many others there are."""
     done: list[Proposal] = field(default_factory=list)
     """What the kernel let through, in order."""
+    senders: int = 0
+    """Sources that were free when the round began."""
     unplaced: list[File] = field(default_factory=list)
-    """Wanted files that found no room, best first."""
+    """Wanted files that found no room, best first; all better than those for which no source was left."""
 
     def san_answers(self, file: File) -> bool:
         """May the SAN be asked for this file, or was it silent a moment ago?"""
@@ -83,8 +87,11 @@ class Round:
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
     ) -> None:
         self.counts[action, refusal.name] += 1
+        refused = Refused(action, file.name, server, refusal, room_for)
         if len(self.refused) < REFUSALS_KEPT:
-            self.refused.append(Refused(action, file.name, server, refusal, room_for))
+            self.refused.append(refused)
+        if refusal.brake:
+            self.brakes.setdefault((server, refusal), []).append(refused)
 
 
 # ── copies ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,6 +106,7 @@ def copies(round_: Round) -> Iterator[Copy]:
     """The next wanted files: rising first, then by rank, each where there is most room."""
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
     sources = [s for s in view.sources if _may_send(round_, s)]
+    round_.senders = len(sources)
     if not sources:
         _look_ahead(round_, no.NO_SOURCE)
         return
@@ -179,9 +187,8 @@ def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refus
     """The destination by room, then the source that has rested longest; booked when found."""
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
     reasons: set[Refusal] = set()
-    for destination in sorted(
-        (s for s in view.destinations if s.addr in ledger.disks), key=lambda s: _by_room(ledger, s)
-    ):
+    known = (s for s in view.destinations if s.addr in ledger.disks)
+    for destination in sorted(known, key=lambda s: (_failed_there(view, file, s, sources), *_by_room(ledger, s))):
         if (refusal := kernel.refuse_destination(view, ledger, file, destination)) is not None:
             reasons.add(refusal)
             continue
@@ -209,6 +216,12 @@ def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, A
     )
 
 
+def _failed_there(view: ClusterView, file: File, destination: ServerView, sources: list[ServerView]) -> bool:
+    """Has copying it there failed from every source that is free?  Then it is tried elsewhere first."""
+    retry = view.retries.get(file.name)
+    return retry is not None and all((s.addr, destination.addr) in retry.avoid for s in sources)
+
+
 def _by_rest(
     view: ClusterView, file: File, source: ServerView, destination: ServerView
 ) -> tuple[bool, bool, int, Addr]:
@@ -231,9 +244,13 @@ DISKS_TO_LOOK_AT = 8
 
 
 def room(round_: Round) -> Iterator[Delete]:
-    """Where a wanted file fits nowhere and a source could send it: evict clearly less wanted ones for it."""
+    """Where a wanted file fits nowhere and a source could send it: evict clearly less wanted ones for it.
+
+    A source that began with a smaller file in this round counts as well, or else many small files would keep
+    a better one waiting until the disks are full.
+    """
     promised = {r.file.name for addr, r in round_.view.reserved.items() if _still_comes(round_, addr, r.file)}
-    free_sources = sum(1 for s in round_.view.sources if _may_send(round_, s)) - len(promised)
+    free_sources = round_.senders - len(promised)
     for file in round_.unplaced[:FILES_TO_MAKE_ROOM_FOR]:
         if free_sources <= 0:
             return
@@ -254,12 +271,13 @@ def room(round_: Round) -> Iterator[Delete]:
 
 
 def _still_comes(round_: Round, addr: Addr, wanted: File) -> bool:
-    """Is the promised room there, or being made?  Where an order for it was dropped, it is planned anew."""
+    """Is the promised room there, being made, or about to show in `/df`?  Where an order for it was dropped
+    so that it falls short, it is planned anew."""
     orders = round_.view.order_of.values()
     if any(made.server == addr and made.room_for == wanted.name for made in orders):
         return True
     disk = round_.ledger.disks.get(addr)
-    return disk is not None and disk.takes(wanted)
+    return disk is not None and disk.short_bytes(wanted) == 0
 
 
 def _may_be_reserved(disk: DiskBook, wanted: File) -> bool:
@@ -272,6 +290,7 @@ def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
         (victims[0].rank, addr)
         for addr, victims in round_.shortlist.evictable.items()
         if victims and addr in round_.ledger.disks and _may_be_reserved(round_.ledger.disks[addr], wanted)
+        and _worth_asking(round_.view, wanted, victims[0])
     ]
     plans = [
         plan
@@ -281,6 +300,12 @@ def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
     return max(
         plans, key=lambda plan: (plan[-1].file.rank, -sum(d.file.size_bytes for d in plan)), default=None
     )
+
+
+def _worth_asking(view: ClusterView, wanted: File, worst: File) -> bool:
+    """Could the least wanted file there go for it at all?  Mostly not, and then the kernel need not be asked."""
+    rank_gap = 100 * worst.rank > (100 + view.rules.room_margin_percent) * wanted.rank
+    return rank_gap or wanted.name in view.hits.rising
 
 
 def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:

@@ -137,7 +137,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Swarm:
     """Which faults this world knows."""
 

@@ -48,6 +48,23 @@ def set_going(world: World) -> None:
         _recur(world, rng.fork(kind.name), kind)
 
 
+def calm_down(world: World) -> None:
+    """Faults have stopped: everybody is there again, and the people tidy up."""
+    world.san.mend({file.name: file.size_bytes for file in world.library})
+    for server in world.servers.values():
+        server.process.reachable = True
+        server.process.go_on()
+        server.restart()
+    for cfm in [one for one in world.cfms if one is not world.main]:
+        _bury(world, cfm)
+    world.main.process.go_on()
+    start_again(world, world.main)
+    world.writes_metadata = True
+    world.set_hits(Hits())
+    world.write_metadata()
+    world.tell_san_index()
+
+
 def _every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], None]) -> None:
     def due() -> None:
         call(world, rng)

@@ -33,6 +33,7 @@ class OldWorker:
     def __init__(self, world: World, addr: Addr, disk: SimDisk, clock: Clock) -> None:
         self.world = world
         self.addr = addr
+        self.machine = addr
         self.disk = disk
         self.clock = clock
         self.process = Process(addr)

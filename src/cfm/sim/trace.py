@@ -21,15 +21,15 @@ class Trace:
     def note(self, what: str, *facts: object) -> None:
         at_ms = self._now_ms()
         self.recent.append((at_ms, what, facts))
-        self._hash.update(f"{at_ms} {what} {facts}\n")
+        self._hash.update(f"{at_ms} {what} {facts}\n".encode())
 
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
-    def story(self, lines: int, about: str = "") -> list[str]:
+    def story(self, lines: int, about: str = "", until_ms: int | None = None) -> list[str]:
         """The last notes as lines for people; with `about`, those that speak of it first of all."""
-        told = [_line(*note) for note in self.recent]
+        told = [_line(*note) for note in self.recent if until_ms is None or note[0] <= until_ms]
         if about:
             chosen = [line for line in told if about in line][-lines:]
             return chosen or told[-lines:]

@@ -119,6 +119,7 @@ class SimWorker:
     ) -> None:
         self.world = world
         self.addr = addr
+        self.machine = addr
         self.disk = disk
         self.clock = clock
         self.process = Process(addr)

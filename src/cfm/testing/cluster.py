@@ -55,6 +55,8 @@ class Cluster:
     old_arguments: tuple[str, ...] = ("--poll", "0.2")
     cfm_keys: Mapping[str, Any] = field(default_factory=dict)
     cfw_keys: Mapping[str, Any] = field(default_factory=dict)
+    seen_at: Callable[[str], str] = lambda addr: addr
+    """What the others are told to call a program that listens at an address: something may lie between."""
     workers: dict[str, Daemon] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class Cluster:
             (self.san / name).write_bytes(self.content(name))
         self.write_metadata()
         self.cfm_addr = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.cfm_seen_at = self.seen_at(self.cfm_addr)
         self.source_addrs = [self._worker(f"127.0.1.{i + 1}", source=True) for i in range(self.sources)]
         self.destination_addrs = [
             self._worker(f"127.0.2.{i + 1}", source=False) for i in range(self.destinations)
@@ -108,15 +111,17 @@ class Cluster:
     # ── settings ────────────────────────────────────────────────────────────────────────────────────────
 
     def _worker(self, host: str, *, source: bool) -> str:
-        addr = f"{host}:{free_port(host)}"
+        listens_at = f"{host}:{free_port(host)}"
+        addr = self.seen_at(listens_at)
         folder = self.root / f"cfw-{host}"
         (folder / "data").mkdir(parents=True)
         if host in self.old:
-            self.workers[addr] = self._old_worker(host, addr, folder)
+            self.workers[addr] = self._old_worker(host, listens_at, folder)
             return addr
         settings: dict[str, Any] = {
-            "listen_addr": addr,
-            "cfm_addr": self.cfm_addr,
+            "listen_addr": listens_at,
+            **({"advertise_addr": addr} if addr != listens_at else {}),
+            "cfm_addr": self.cfm_seen_at,
             "base_dir": "data",
             "storage_usage_limit_percent": self.limit_percent,
             "downloader_sleep_sec": 5,
@@ -126,7 +131,7 @@ class Cluster:
         }
         (folder / "cfw.yml").write_text(yaml.safe_dump(settings))
         arguments = ("run", "-c", "cfw.yml")
-        self.workers[addr] = Daemon(f"cfw-{host}", folder, addr, "cfm.cli.cfw", arguments)
+        self.workers[addr] = Daemon(f"cfw-{host}", folder, listens_at, "cfm.cli.cfw", arguments)
         return addr
 
     def _old_worker(self, host: str, addr: str, folder: Path) -> Daemon:
@@ -282,7 +287,7 @@ class Cluster:
                 yield f"{addr} is over its limit with {self.used_bytes(addr)} bytes"
             if litter := self.litter(addr):
                 yield f"{addr} has litter: {litter}"
-        for name in sorted(self.placed()):
+        for name in sorted(self.placed() & set(self.ranks)):  # ads and strangers may well lie twice
             if len(holders := self.holders(name)) > 1:
                 yield f"{name} is on {holders}"
 

@@ -52,7 +52,7 @@ class ControllerRig:
     store: MemoryStore
     settings: CfmSettings
 
-    async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Answer:
         return parse(await say(self.addr, request(method, path, body=body, **headers)))
 
     def status_of(self, task_id: int) -> Status:

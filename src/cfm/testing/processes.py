@@ -45,6 +45,8 @@ class Daemon:
     addr: str
     module: str
     arguments: Sequence[str]
+    wrapper: Sequence[str] = ()
+    """A command that becomes the program given to it, such as `/usr/bin/env NAME=VALUE`."""
     running: subprocess.Popen[bytes] | None = None
     frozen: bool = False
     _ended: list[int] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Daemon:
         leash = [sys.executable, "-m", "cfm.demo.leash", str(os.getpid())]
         with (self.folder / "output.txt").open("ab") as output:
             self.running = subprocess.Popen(
-                [*leash, sys.executable, "-m", self.module, *self.arguments],
+                [*leash, *self.wrapper, sys.executable, "-m", self.module, *self.arguments],
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,

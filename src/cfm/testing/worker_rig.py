@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cfm.model import Addr, Transfer
-from cfm.testing.raw_http import request, say
 from cfm.security import EVERYBODY, Admission
+from cfm.testing.raw_http import request, say
 from cfm.web import Limits, serve
 from cfm.worker.api import DOORS, Api, Facts
 from cfm.worker.blocking import Pool

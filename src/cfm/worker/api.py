@@ -23,7 +23,7 @@ from cfm import __version__, wire
 from cfm.errors import StateError
 from cfm.model import Addr, DiskUsage, Transfer
 from cfm.security import Role
-from cfm.web import Doors, RefusedError, empty, json_answer, name_from_path, old_json, old_text
+from cfm.web import Doors, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.blocking import Pool
 from cfm.worker.content import Content
 from cfm.worker.metrics import CONTENT_TYPE, Metrics
@@ -96,13 +96,13 @@ class Api:
     """How many copies are being received now."""
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._middleware()])
+        app = web.Application(middlewares=[self._middleware()], client_max_size=Limits().body_bytes)
         app.on_response_prepare.append(_add_version)
         app.router.add_get("/hb", self.hb)
         app.router.add_get("/files", self.files)
         app.router.add_get("/df", self.df)
-        app.router.add_delete("/files/{name:.*}", self.delete)
-        app.router.add_get("/content/{name:.*}", self.content.handle)
+        app.router.add_delete("/files/{name:(?s:.*)}", self.delete)
+        app.router.add_get("/content/{name:(?s:.*)}", self.content.handle)
         app.router.add_delete("/streams/{task}", self.cut)
         app.router.add_post("/release", self.release)
         app.router.add_get("/healthz", self.healthz)

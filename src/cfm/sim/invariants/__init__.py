@@ -1,0 +1,36 @@
+"""What must never happen, each rule a class with its number and its scope; `ALL` is their table."""
+
+from __future__ import annotations
+
+from cfm.sim.invariants.base import Invariant
+from cfm.sim.invariants import bounds, copies, deletes, durability, obedience, tasks
+
+ALL: tuple[type[Invariant], ...] = (
+    deletes.LastCopy,
+    deletes.PessimisticCount,
+    deletes.OneDeletePerFile,
+    deletes.UnknownStaysUnknown,
+    durability.DurableBeforeSent,
+    obedience.Fencing,
+    deletes.FreshMetadata,
+    deletes.PaceAndNeed,
+    deletes.NeverDeleted,
+    deletes.ListedSinceStart,
+    tasks.OneWorkerPerTask,
+    tasks.OutgoingStreams,
+    tasks.IncomingCopies,
+    durability.VisibleIsComplete,
+    durability.DoneIsDurable,
+    tasks.LegalEdges,
+    durability.NothingLost,
+    copies.WithinLimit,
+    obedience.PlainPaths,
+    bounds.Bounded,
+    tasks.TimeOutsAreReal,
+    obedience.OwnTasksOnly,
+    copies.NoFlapping,
+    copies.OnlyWhatMayBeCopied,
+    copies.Pauses,
+    deletes.SwitchedOff,
+    bounds.SamePlanTwice,
+)

@@ -1,0 +1,60 @@
+"""The rules about the whole: every book stays small, and planning twice gives the same plan."""
+
+from __future__ import annotations
+
+from cfm.controller import dispatch
+from cfm.sim.invariants.base import Invariant
+
+
+class Bounded(Invariant):
+    """Every book stays under a bound that the size of the node gives, however long it runs."""
+
+    number = "21"
+    title = "bounded books"
+
+    def audit(self) -> None:
+        world = self.world
+        files = 2 * (len(world.library) + len(world.ads)) + 400
+        servers = len(world.servers)
+        for cfm in world.cfms:
+            if not cfm.running or cfm.core is None or cfm.store_full or cfm.process.stopped:
+                continue
+            state = cfm.core.state
+            sizes = {
+                "tasks": (len(state.tasks.active), 4 * servers),
+                "ended tasks": (len(state.tasks.ended), 4_000),
+                "uncut": (len(state.tasks.uncut), 50),
+                "orders": (len(state.orders.active), files),
+                "retries": (len(state.retries.retries), files),
+                "san": (len(state.san) + len(state.san_asked), 2 * files),
+                "copies seen": (len(state.copies_seen) + len(state.copies_asked), files * servers),
+                "arrivals": (len(state.arrivals), files * servers),
+                "departures": (len(state.departures), files),
+                "unproven": (len(state.unproven), 50),
+                "pauses": (len(state.delete_pauses), files),
+            }
+            for book, (size, most) in sizes.items():
+                self.hold(size <= most, f"{book} holds {size}, at most {most}")
+            for record in state.fleet.records.values():
+                size = max(map(len, (record.added, record.removed, record.landed, record.gone)))
+                self.hold(size <= files, f"the record of {record.addr} holds {size}")
+        for server in world.servers.values():
+            if server.ours:
+                held = len(server.book.stages())
+                self.hold(held <= 64, f"{server.addr} holds {held} tasks")
+
+
+class SamePlanTwice(Invariant):
+    """Planning twice from the same world gives the same plan."""
+
+    number = "same plan"
+    title = "the same plan twice"
+
+    def audit(self) -> None:
+        cfm = self.world.main
+        if not cfm.running or cfm.core is None:
+            return
+        core, now = cfm.core, cfm.clock.now()
+        first = dispatch.propose(core.state.view(now), core.backlog(), core.state)
+        second = dispatch.propose(core.state.view(now), core.backlog(), core.state)
+        self.hold(first.done == second.done, "planned twice, and differently")

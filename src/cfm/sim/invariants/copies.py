@@ -1,0 +1,172 @@
+"""The rules about copying: only what may be copied, only where there is room, not again and again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.controller import events as ev
+from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OnSan, OrderStatus, Status, Task, Transfer, fits, host_of
+from cfm.plan.view import is_ad
+from cfm.sim.evidence import Heard
+from cfm.sim.invariants.base import Invariant
+
+if TYPE_CHECKING:
+    from cfm.sim.controller import SimCfm
+
+
+class WithinLimit(Invariant):
+    """No copy starts that would bring its destination over its limit: used by its last `/df`, what is still
+    to arrive, and what landed since, with no credit for deletes; and none to a disk that is not known.
+
+    Scope: what the server's own `/df` told; other software may fill the disk a moment later.
+    """
+
+    number = "18"
+    title = "within the limit"
+
+    def task_changed(
+        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
+    ) -> None:
+        if before is not None:
+            return
+        heard = cfm.evidence.servers[task.destination]
+        if heard.disk is None:
+            self.hold(False, "to a disk that is not known:", task)
+            return
+        usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
+        limit = min(limit, heard.disk.limit_percent or limit)
+        more_bytes = task.file.size_bytes + self._arriving(cfm, task, heard.disk_asked_ms)
+        held = fits(usage.used_bytes, usage.avail_bytes, more_bytes, limit)
+        self.hold(held, f"{usage.used_bytes} used, {more_bytes} more, limit {limit} %:", task)
+
+    def _arriving(self, cfm: SimCfm, task: Task, since_ms: int) -> int:
+        state = self.facts.state(cfm.claim.controller)
+        open_tasks = [known.task for known in state.open_tasks.values()]
+        landed = [ended for ms, ended in state.done if ms > since_ms]
+        return sum(t.file.size_bytes for t in (*open_tasks, *landed) if t.destination == task.destination)
+
+
+class NoFlapping(Invariant):
+    """What went for room is not copied back for a while, and not deleted there twice in that while, unless it
+    rises, or its rank really moved.
+
+    Scope: the while is the setting (a day by default); of the cfm that runs, and of what its state kept.
+    """
+
+    number = "24"
+    title = "no flapping"
+
+    def task_changed(
+        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
+    ) -> None:
+        if before is not None:
+            return
+        rules = cfm.evidence.rules
+        left = [
+            f for f in self.facts.state(cfm.claim.controller).orders.values()
+            if f.order.file.name == task.file.name
+            and f.order.kind is DeleteKind.SPACE
+            and f.order.status is OrderStatus.CONFIRMED
+            and f.ordered_mono_ms
+        ]  # fmt: skip
+        if not left:
+            self.checks += 1
+            return
+        last = max(left, key=lambda f: f.ordered_mono_ms)
+        recent = now.mono_ms - last.ordered_mono_ms < rules.just_deleted_ms - 130_000
+        moved = (100 + rules.room_margin_percent) * task.file.rank < 100 * last.order.file.rank
+        fine = not recent or moved or task.file.name in cfm.evidence.hits.rising
+        self.hold(fine, "copied back soon after it went:", task, last.order)
+
+
+class OnlyWhatMayBeCopied(Invariant):
+    """Rule 4 and 8 of the domain: a copy is of a file that is no ad, on no destination, in no task, just seen
+    on the SAN, between two servers that are up and speak to each other; and a server in doubt counts as a
+    holder for its grace."""
+
+    number = "rule 4"
+    title = "only what may be copied"
+
+    def task_changed(
+        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
+    ) -> None:
+        if before is not None:
+            return
+        evidence, name = cfm.evidence, task.file.name
+        self.hold(not is_ad(name, evidence.rules.ad_prefixes), "an ad:", task)
+        self.hold(not evidence.store_trouble, "our own state cannot be written:", task)
+        same = [f.task for f in self.facts.state(cfm.claim.controller).open_tasks.values()]
+        self.hold(all(t.file.name != name for t in same), "already in a task:", task)
+        holders = [addr for addr in evidence.holders(name) if addr in cfm.config.destinations]
+        self.hold(not self._left(cfm, name, holders), "already on", holders, task)
+        answer, asked_ms = evidence.san.get(name, (None, 0))
+        there = isinstance(answer, OnSan) and answer.size_bytes == task.file.size_bytes
+        fresh = now.mono_ms - asked_ms <= evidence.rules.confirmation_max_age_ms
+        self.hold(there and fresh, "not just seen on the SAN:", task)
+        self._speak(cfm, task)
+        self._doubtful(cfm, task, now)
+
+    def _left(self, cfm: SimCfm, name: str, holders: list[Addr]) -> list[Addr]:
+        """Holders by their lists, without those that have since carried out a delete."""
+        orders = self.facts.state(cfm.claim.controller).orders
+        gone = {
+            f.order.server for f in orders.values()
+            if f.order.file.name == name and f.order.status is OrderStatus.CONFIRMED
+            and f.ordered_mono_ms >= cfm.evidence.servers[f.order.server].list_asked_ms - 60_000
+        }  # fmt: skip
+        return [addr for addr in holders if addr not in gone]
+
+    def _speak(self, cfm: SimCfm, task: Task) -> None:
+        source = cfm.evidence.servers[task.source]
+        destination = cfm.evidence.servers[task.destination]
+        self.hold(source.up and destination.up, "one end is down:", task)
+        known = destination.list_failed_ms is None and destination.names is not None
+        self.hold(known, "to a destination whose list is not known:", task)
+        if destination.features is not None and destination.features.transfer is Transfer.BUILTIN:
+            serves = source.features is not None and source.features.serves
+            self.hold(serves, "from a source that serves nothing:", task)
+
+    def _doubtful(self, cfm: SimCfm, task: Task, now: Now) -> None:
+        for addr in cfm.config.destinations:
+            heard = cfm.evidence.servers[addr]
+            since_ms = self._doubt_since(cfm, heard)
+            if since_ms is None or now.mono_ms - since_ms >= cfm.evidence.rules.unknown_grace_ms:
+                continue
+            if heard.names is None:
+                may_hold = host_of(addr) in task.file.history_ips
+            else:
+                may_hold = task.file.name in heard.names and bool(self._left(cfm, task.file.name, [addr]))
+            self.hold(not may_hold, "may still be on", addr, task)
+
+    def _doubt_since(self, cfm: SimCfm, heard: Heard) -> int | None:
+        """Since when its list is missing; None where it is there."""
+        if heard.lists == 0:
+            return cfm.evidence.started_ms
+        return heard.list_failed_ms
+
+
+class Pauses(Invariant):
+    """A copy that failed is tried again only after a pause that grows with each failure."""
+
+    number = "rule 7"
+    title = "growing pauses"
+
+    def task_changed(
+        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
+    ) -> None:
+        failures = self.facts.state(cfm.claim.controller).failures
+        name = task.file.name
+        if before is None:
+            failed = failures.get(name, [])
+            pause_ms = min(1_800_000, 10_000 << min(len(failed) - 1, 20)) if failed else 0
+            rested = not failed or now.mono_ms - failed[-1] >= pause_ms
+            self.hold(rested, f"{len(failed)} failures, and tried again after "
+                      f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
+        elif task.status is Status.DONE and isinstance(event, ev.TaskReport) and event.verified:
+            failures.pop(name, None)
+        elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
+            failures.setdefault(name, []).append(now.mono_ms)
+
+    def _counts(self, event: ev.Event, task: Task) -> bool:
+        """A busy source and a server that died are not the copy's fault."""
+        return isinstance(event, ev.TaskReport) and event.retry_after_s is None

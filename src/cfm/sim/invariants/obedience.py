@@ -1,0 +1,74 @@
+"""The rules about whom a worker obeys, and which files it touches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.model import DeleteOrder, Status
+from cfm.names import is_file_name
+from cfm.sim.disks import SimDisk
+from cfm.sim.invariants.base import Invariant
+from cfm.wire import TaskReport
+from cfm.worker.disk import Kind
+from cfm.worker.memory_disk import Node
+from cfm.worker.obedience import Claim
+
+if TYPE_CHECKING:
+    from cfm.sim.controller import SimCfm
+    from cfm.sim.world import Server
+
+
+class Fencing(Invariant):
+    """A worker of ours carries out a delete only for the controller it belongs to, of no lower an epoch than
+    the highest that it was told, and not when a listing has overtaken it."""
+
+    number = "6"
+    title = "fencing"
+
+    def unlinked(
+        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+    ) -> None:
+        server, claim, order_id = by
+        if not server.ours:
+            return
+        controller, epoch = self.facts.epochs.get(server.machine, (claim.controller, 0))
+        self.hold(claim.controller == controller, "for another controller:", name, claim, controller)
+        self.hold(claim.epoch >= epoch, f"epoch {claim.epoch} after {epoch}:", name, server.addr)
+        fence = self.facts.fences.get(server.machine, 0)
+        self.hold(order_id >= fence, f"order {order_id} is below the fence {fence}:", name, server.addr)
+
+
+class PlainPaths(Invariant):
+    """Every file operation is on a single plain component; a link is never followed, deleted or replaced."""
+
+    number = "19"
+    title = "plain paths"
+
+    def touched(self, disk: SimDisk, name: str) -> None:
+        plain = is_file_name(name) and "/" not in name
+        self.hold(plain, "a worker touches", repr(name), disk.label)
+
+    def unlinked(
+        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+    ) -> None:
+        self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
+
+    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+        self.hold(replaced is None or replaced.kind is Kind.FILE, "replaced what is no file:", name)
+
+
+class OwnTasksOnly(Invariant):
+    """A worker of ours reports on its own tasks only.
+
+    Scope: no credentials are in the simulation; those are held to their rules over real sockets.
+    """
+
+    number = "23"
+    title = "own tasks only"
+
+    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+        if not worker.ours or report.status is not Status.WORKING:
+            return
+        known = self.facts.state(cfm.claim.controller).open_tasks.get(task_id)
+        if known is not None:
+            self.hold(known.task.destination == worker.addr, worker.addr, "reports on", known.task)

@@ -1,0 +1,222 @@
+"""The terminal views: what matters is there, at any width, and no name can play with the terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console, RenderableType
+
+from cfm.cli import render
+from cfm.controller.report import plan_json, status_json, why_json
+from controller.node import Node, files
+
+EVIL = "[red]a[/red]\x1b[31m\n\u202eb.mpg"
+WIDTHS = (80, 100, 160)
+
+
+def shown(view: RenderableType, width: int = 100) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=False, highlight=False).print(view)
+    return out.getvalue()
+
+
+@pytest.fixture
+def node() -> Node:
+    node = Node(files(60), disk_bytes=1000)
+    node.grade()
+    node.watch(F003__mpg=9)
+    node.run(1500)
+    return node
+
+
+def status_of(node: Node) -> dict[str, Any]:
+    return status_json(node.core, node.now)
+
+
+def events_of(node: Node) -> list[dict[str, Any]]:
+    return [{"at": node.now.wall_s, "event": s.event, "level": s.level, **s.facts} for s in node.said]
+
+
+# ── status ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status_shows_verdict_servers_copies_and_decisions(node: Node, width: int) -> None:
+    status = status_of(node)
+    text = shown(render.status_view(status, events_of(node)), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert " ".join(text.split()).startswith("● " + status["verdict"])
+    assert all(server["addr"] in text for server in status["servers"])
+    assert all(transfer["file"][:4] in text for transfer in status["transfers"])
+    assert "F003.mpg (9 hits)" in text
+    assert "copied F003.mpg to" in text
+    assert "copy starts" not in text
+
+
+def test_a_brake_tells_how_to_release_it(node: Node) -> None:
+    status = status_of(node)
+    status["brakes"] = [{"name": "breaker", "server": "s:1", "text": "too much", "release": "cfm confirm"}]
+    assert "brake breaker at s:1: too much → cfm confirm" in shown(render.status_view(status))
+
+
+def test_a_dead_server_is_unknown_and_not_empty(node: Node) -> None:
+    node.kill(node.destinations[0])
+    node.run(70_000)
+    lines = shown(render.status_view(status_of(node)), 160).splitlines()
+    line = next(text for text in lines if text.split()[:1] == [node.destinations[0]])
+    assert "down" in line
+    assert "?" in line
+    assert "refused" in line
+
+
+def test_progress_rate_and_time_left() -> None:
+    transfer = {
+        "task": "1",
+        "status": "working",
+        "file": "a.mpg",
+        "rank": 7,
+        "hits": 0,
+        "source": "127.0.1.1:8888",
+        "destination": "127.0.2.1:8888",
+        "size_bytes": 2_000_000,
+        "bytes_done": 500_000,
+        "received": False,
+        "elapsed_s": 1,
+        "rate_bps": 4_000_000,
+        "reason": "",
+    }
+    node = Node(files(1))
+    status = {**status_of(node), "transfers": [transfer]}
+    line = next(text for text in shown(render.status_view(status)).splitlines() if "a.mpg" in text)
+    assert "127.0.1.1 → 127.0.2.1" in line
+    assert "━" * 5 + "╌" * 15 in line
+    assert "4.0 Mbit/s" in line
+    assert line.rstrip().endswith("3 s")
+
+
+# ── plan, why, confirm ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_plan_tells_what_would_happen_and_why() -> None:
+    node = Node(files(20), sources=3, disk_bytes=1000)
+    node.grade()
+    node.run(100)
+    plan = plan_json(node.core, node.now)
+    plan["copies"] = [
+        {
+            "file": "F001.mpg",
+            "rank": 1,
+            "hits": 999,
+            "size_bytes": 1_500_000,
+            "source": "127.0.1.1:8888",
+            "destination": "127.0.2.1:8888",
+            "reason": "wanted: rank 1, on no destination",
+        }
+    ]
+    for width in (80, 120):
+        text = " ".join(shown(render.plan_view(plan), width).split())
+        assert text.startswith("● ")
+        assert "would copy: 1 files, 1.5 MB" in text
+        assert "would delete: nothing" in text
+        assert "F001.mpg" in text
+        assert "wanted: rank 1" in text
+        assert f"refused: {plan['refusals_total']}" in text
+
+
+def test_why_tells_the_reasons(node: Node) -> None:
+    file = node.library[2]
+    why = why_json(node.core, file.name, file, file.rank, node.now)
+    why["story"] = events_of(node)
+    text = " ".join(shown(render.why_view(why), 160).split())
+    assert text.startswith("F003.mpg")
+    assert "copy: no already_placed: a destination holds it" in text
+    assert f"delete on {node.holders('F003.mpg')[0]}: no" in text
+    assert "F003.mpg rises: 9 hits" in text
+
+
+def test_why_of_a_name_that_nobody_knows() -> None:
+    node = Node(files(1))
+    text = shown(render.why_view(why_json(node.core, "x.mpg", None, None, node.now)))
+    assert "not graded" in text
+    assert "no story yet" in text
+
+
+def test_confirm_shows_what_would_go() -> None:
+    delete = {
+        "file": "a.mpg",
+        "server": "s:1",
+        "rank": 9,
+        "hits": 0,
+        "size_bytes": 5,
+        "kind": "space",
+        "reason": "space",
+    }
+    held = {"held": [{"server": "s:1", "would_free_bytes": 7_000_000}], "would_delete": [delete]}
+    text = shown(render.confirm_view(held))
+    assert "s:1: 7.0 MB would go" in text
+    assert "a.mpg" in text
+    assert "No breaker holds" in shown(render.confirm_view({"held": [], "would_delete": []}))
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_name_plays_with_the_terminal(node: Node) -> None:
+    status, plan = status_of(node), plan_json(node.core, node.now)
+    status["verdict"] = plan["verdict"] = EVIL
+    status["rising"] = [{"file": EVIL, "hits": 1, "rank": 1}]
+    status["backlog"]["next"] = [EVIL]
+    for transfer in status["transfers"]:
+        transfer.update(file=EVIL, source=EVIL, destination=EVIL)
+    for server in (*status["servers"], *plan["servers"]):
+        server.update(addr=EVIL, why=EVIL, state=EVIL)
+    for refused in plan["refusals"]:
+        refused.update(file=EVIL, server=EVIL, reason=EVIL, text=EVIL)
+    why = why_json(node.core, EVIL, None, None, node.now)
+    event = {"at": 1, "event": "copied file", "file": EVIL, "server": EVIL, "reason": EVIL}
+    views = (
+        render.status_view(status, [event, {"at": 1, "event": EVIL, EVIL: EVIL}]),
+        render.plan_view(plan),
+        render.why_view(why),
+        render.confirm_view({"held": [{"server": EVIL, "would_free_bytes": 1}], "would_delete": []}),
+    )
+    for view in views:
+        text = shown(view, 200)
+        assert "[red]a" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers(), max_size=4), st.text(max_size=9)
+)
+def test_any_event_has_words(facts: dict[str, Any], name: str) -> None:
+    assert isinstance(render.event_words({"at": 0, **facts, "event": name}), str)
+
+
+def test_a_known_event_without_its_facts_is_told_plainly() -> None:
+    assert (
+        render.event_words({"at": 0, "event": "server is down", "server": "a"}) == "server is down: server a"
+    )
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (450_474, "450 kB"), (2 * 10**15, "2.0 PB")],
+)
+def test_sizes(size_bytes: int, words: str) -> None:
+    assert render.size_words(size_bytes) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7500, "2 h 5 min"), (172_800, "2 d")]
+)
+def test_durations(seconds: int, words: str) -> None:
+    assert render.time_words(seconds) == words

@@ -1,0 +1,199 @@
+"""What is asked of the node, how often, and what is concluded from answers and silence."""
+
+from __future__ import annotations
+
+from cfm.controller import events as ev
+from cfm.controller.copying import SILENCE_MS
+from cfm.fleet.health import RETRY_MS
+from cfm.model import File
+from controller.node import OLD, Node, files
+
+SECOND_MS = 1000
+
+
+def is_quiet(node: Node, seconds: int, a_second: int = 4) -> bool:
+    """Does the controller wake a few times a second at most?"""
+    before = node.ticks
+    node.run(seconds * SECOND_MS)
+    return node.ticks - before <= a_second * seconds
+
+
+# ── nothing to do means little work ─────────────────────────────────────────────────────────────────────
+
+
+def test_without_metadata_it_waits_and_does_not_spin() -> None:
+    node = Node(files(3))
+    node.run(2 * SECOND_MS)
+    assert is_quiet(node, 10)
+
+
+def test_an_order_left_unclear_by_an_old_server_that_then_died_does_not_spin() -> None:
+    library = files(3)
+    node = Node(library, disk_bytes=4000, features=OLD)
+    node.put(node.destinations[0], library[2])
+    for addr in node.destinations:
+        node.put(addr, *library[:2])
+        node.workers[addr].loses_delete_answers = True
+    node.grade()
+    for _ in range(1000):
+        node.run(10)
+        if node.says("delete unclear"):
+            break
+    assert node.says("delete unclear")
+    for addr in node.destinations:
+        node.kill(addr)
+    node.run(30 * SECOND_MS)
+    assert is_quiet(node, 10)
+
+
+def test_source_folders_that_fail_at_once_are_asked_now_and_then() -> None:
+    library = files(10)
+    node = Node(library, destinations=1, disk_bytes=1000)
+    node.put(node.destinations[0], *library)
+    node.san_answers = False
+    node.grade()
+    node.run(120 * SECOND_MS)
+    assert 2 <= node.asked["AskSan"] <= 60
+    node.san_answers = True
+    node.run(90 * SECOND_MS)
+    assert [name for _, name in node.deleted] == ["F010.mpg"]
+
+
+def test_a_worker_that_lives_but_does_not_report_is_not_flooded_with_heartbeats() -> None:
+    node = Node(files(2), transfer_ms=60_000)
+    node.grade()
+    node.run(5 * SECOND_MS)
+    for worker in node.workers.values():
+        worker.reports = False
+    before = node.asked["SendHeartbeat"]
+    node.run(20 * SECOND_MS)
+    assert node.asked["SendHeartbeat"] - before <= 2 * 20 * SECOND_MS // SILENCE_MS + 4
+
+
+# ── who is up ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_killed_worker_is_noticed_within_three_seconds_whenever_it_dies() -> None:
+    for after_ms in range(5_000, 6_100, 100):
+        node = Node(files(2), destinations=1, transfer_ms=60_000)
+        node.grade()
+        node.run(after_ms)
+        node.kill(node.destinations[0])
+        node.run(3 * SECOND_MS)
+        assert node.says("server is down"), after_ms
+
+
+def test_a_worker_that_hangs_up_is_looked_at_at_once() -> None:
+    node = Node(files(1))
+    node.grade()
+    node.run(5 * SECOND_MS)
+    dead = node.destinations[0]
+    node.kill(dead)
+    (request,) = [request for request, addr in node.polls.items() if addr == dead]
+    node.send(ev.RequestGone(request))
+    node.run(RETRY_MS + 50)
+    assert [said.facts["server"] for said in node.says("server is down")] == [dead]
+
+
+def test_a_worker_that_asks_for_work_is_up_again_at_once() -> None:
+    node = Node(files(4), destinations=1)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    (only,) = node.destinations
+    node.kill(only)
+    node.run(60 * SECOND_MS)
+    node.revive(only)
+    node.run(100)
+    assert len(node.says("server is up")) == 4, "two sources and one destination, which came twice"
+
+
+def test_a_server_whose_list_failed_once_is_soon_asked_again() -> None:
+    node = Node(files(6), destinations=1, disk_bytes=2000)
+    (only,) = node.destinations
+    node.workers[only].measures = False
+    node.grade()
+    node.run(5 * SECOND_MS)
+    assert not node.started
+    node.workers[only].measures = True
+    node.run(15 * SECOND_MS)
+    assert node.started
+
+
+def test_a_server_that_flaps_ends_with_one_copy_of_each_file() -> None:
+    node = Node(files(8), disk_bytes=2000)
+    node.grade()
+    for _ in range(6):
+        node.kill(node.destinations[0])
+        node.run(7 * SECOND_MS)
+        node.revive(node.destinations[0])
+        node.run(9 * SECOND_MS)
+    node.run(60 * SECOND_MS)
+    assert all(len(node.holders(f"F{i:03}.mpg")) == 1 for i in range(1, 9))
+    assert len(node.deleted) <= 1
+
+
+# ── lists ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_list_that_halves_is_believed_of_an_old_worker_only_when_seen_twice() -> None:
+    library = files(8)
+    node = Node(library, destinations=1, disk_bytes=2000, features=OLD)
+    (only,) = node.destinations
+    node.put(only, *library)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    node.workers[only].files.clear()
+    node.run(55 * SECOND_MS)
+    assert node.says("list not believed yet")
+    assert not node.started
+    node.run(60 * SECOND_MS)
+    assert node.started
+
+
+def test_a_file_that_appears_between_two_lists_is_young() -> None:
+    library = files(10)
+    node = Node(library, destinations=1, disk_bytes=1000)
+    (only,) = node.destinations
+    node.put(only, *library[:8], File("F010.mpg", 10, 100))
+    node.grade()
+    node.run(30 * SECOND_MS)
+    node.put(only, File("F009.mpg", 9, 100))
+    node.run(90 * SECOND_MS)
+    assert [name for _, name in node.deleted] == ["F010.mpg"], "F009 is the better rank as well"
+    node.put(only, File("F010.mpg", 10, 100))
+    node.run(90 * SECOND_MS)
+    assert ("F010.mpg", only) in node.core.state.arrivals
+
+
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_lower_of_two_limits_holds_and_both_are_told() -> None:
+    library = files(10)
+    node = Node(library, destinations=1, disk_bytes=1000)
+    (only,) = node.destinations
+    node.workers[only].limit_percent = 80
+    node.put(only, *library)
+    node.grade()
+    node.run(60 * SECOND_MS)
+    assert [name for _, name in node.deleted] == ["F010.mpg", "F009.mpg"]
+    (said,) = node.says("disk limits differ, the lower one holds")
+    assert (said.facts["its_percent"], said.facts["ours_percent"], said.facts["holds_percent"]) == (80, 90, 80)
+
+
+# ── clocks ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_wall_clock_that_jumps_ends_no_task_and_deletes_nothing() -> None:
+    library = files(10)
+    for day_ms in (86_400_000, -86_400_000, 3 * 86_400_000):
+        node = Node(library, destinations=1, disk_bytes=2000, transfer_ms=5_000)
+        node.put(node.destinations[0], *library[:4])
+        node.grade()
+        node.run(7 * SECOND_MS)
+        node.wall_shift_ms = day_ms
+        node.run(60 * SECOND_MS)
+        assert not node.deleted
+        assert not node.says("copy failed")
+        assert not node.says("copy ended")
+        assert len(node.workers[node.destinations[0]].files) == 10

@@ -1,0 +1,57 @@
+"""Making room, and what a server brings back: once, at the right place, and at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cfm.model import File
+from cfm.plan.view import Rules
+from controller.node import Node, files
+
+LARGE = File("BIG.mpg", 1, 150, hits=5)
+
+
+def full_node(destinations: int) -> Node:
+    """Every disk is at its limit, with files of a lower rank than a large one that lies nowhere."""
+    small = [replace(file, rank=file.rank + 1) for file in files(9 * destinations)]
+    node = Node([LARGE, *small], sources=3, destinations=destinations, rules=Rules(minimum_stay_ms=0))
+    for i, addr in enumerate(node.destinations):
+        node.put(addr, *small[i::destinations])
+    node.grade()
+    return node
+
+
+def test_room_is_made_once_and_on_one_disk() -> None:
+    node = full_node(destinations=3)
+    node.run(20_000)
+    (holder,) = node.holders(LARGE.name)
+    assert {addr for addr, _ in node.deleted} == {holder}
+    assert len(node.deleted) == 2  # of 100 bytes each, for 150
+    assert not node.says("delete dropped")  # none was planned elsewhere before `/df` showed the room
+
+
+def test_room_is_there_for_the_file_it_was_made_for_and_then_for_others() -> None:
+    node = full_node(destinations=2)
+    node.run(20_000)
+    assert not node.core.state.reserved
+    before = len(node.delivered)
+    node.san["NEXT.mpg"] = 90
+    node.grade([*node.library, File("NEXT.mpg", 1, 90, hits=9)])
+    node.run(20_000)
+    assert len(node.delivered) == before + 1
+
+
+def test_a_server_that_returns_with_the_list_it_had_is_trimmed_at_once() -> None:
+    rules = Rules(minimum_stay_ms=0, unknown_grace_ms=5_000)
+    node = Node(files(4), destinations=2, rules=rules)
+    node.grade()
+    node.run(20_000)
+    dead = node.destinations[0]
+    lost = set(node.workers[dead].files)
+    assert lost
+    node.kill(dead)
+    node.run(200_000)
+    assert lost <= set(node.workers[node.destinations[1]].files)
+    node.revive(dead)
+    node.run(30_000 + 2_000)  # a heartbeat, and two seconds
+    assert not [name for name in lost if len(node.holders(name)) > 1]

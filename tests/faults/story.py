@@ -1,0 +1,157 @@
+"""A node in which everything is going on: the stage of the fault tests, and the check at the end of each.
+
+Two destinations begin with surplus copies to be trimmed, with files of others to be left alone, and with
+most of the library still to be copied.  Whatever a test does to it, the end is the same: the faults stop,
+the node comes to rest with every file in one place, and the audit finds nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+from cfm.testing.audit import Audit
+from cfm.testing.cluster import Cluster
+from cfm.testing.fault_proxy import FaultProxy
+from cfm.testing.processes import Daemon
+
+SETTLE_S: Final = 120.0
+"""How long the world may take to heal: pauses after a failure are tens of seconds."""
+QUICK: Final[dict[str, Any]] = {
+    "servers": {
+        "heartbeat_interval_sec": 1,
+        "heartbeat_timeout_sec": 1,
+        "request_timeout_sec": 1,
+        "list_timeout_sec": 2,
+    },
+    "runner": {"between_events_run_interval_sec": 2},
+    "tasker": {"lease_sec": 10},
+    "ignore": {"prefixes": ["AD_"]},
+}
+"""Seconds instead of minutes, so that what is waited for comes soon."""
+AD: Final = "AD_SUMMER_K2026.mpg"
+AD_BYTES: Final = 300_000
+"""It makes its disk the fuller one, from which surplus copies go."""
+STRANGER: Final = "STRANGER_K2026.mpg"
+SURPLUS: Final = 4
+"""The best so many files begin on both destinations."""
+
+
+class Story:
+    """A context manager: leaves no process and no thread behind."""
+
+    def __init__(self, root: Path, *, proxied: bool = False, **keys: Any) -> None:
+        self._stack = ExitStack()
+        self._proxied = proxied
+        self.proxies: dict[str, FaultProxy] = {}
+        settings: dict[str, Any] = {
+            "sources": 1,
+            "destinations": 2,
+            "files": 14,
+            "quota_bytes": 2_000_000,
+            "copy_speed_bps": 4_000_000,
+            **keys,
+        }
+        cfm_keys = {**QUICK, **settings.pop("cfm_keys", {})}
+        self.node = Cluster(root / "node", seen_at=self._seen_at, cfm_keys=cfm_keys, **settings)
+        self.cfm, self.source = self.node.cfm, self.node.worker("127.0.1.1")
+        self.here, self.there = self.node.destination_addrs[:2]
+        """The two destinations; tests hurt the first."""
+        self.audit: Audit
+
+    def _seen_at(self, addr: str) -> str:
+        if not self._proxied:
+            return addr
+        host = addr.rpartition(":")[0]
+        proxy = self._stack.enter_context(FaultProxy(addr, f"{host}:0"))
+        self.proxies[host] = proxy
+        return proxy.addr
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.node)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # ── the course of a story ───────────────────────────────────────────────────────────────────────────
+
+    def furnish(self) -> None:
+        """What lies on the disks when it begins; on real copies, as disks share no inodes."""
+        for addr in (self.here, self.there):
+            shelf = self.node.shelf(addr)
+            for name in self.node.ranks[:SURPLUS]:
+                shutil.copyfile(self.node.san / name, shelf / name)
+            (shelf / STRANGER).write_bytes(b"somebody else's")
+        (self.node.shelf(self.here) / AD).write_bytes(bytes(AD_BYTES))
+
+    def begin(self) -> Self:
+        self.furnish()
+        self.audit = Audit(self.node)
+        self.node.start()
+        return self
+
+    def wait(self, holds: Callable[[], bool], what: str, within_s: float = SETTLE_S) -> float:
+        return self.node.wait_for(lambda: self._all_live_or_killed() and holds(), what, within_s)
+
+    def _all_live_or_killed(self) -> bool:
+        """Nothing ends by itself, whatever is done to it."""
+        for daemon in self.node.daemons:
+            ended = None if daemon.running is None else daemon.running.poll()
+            assert ended in (None, -signal.SIGKILL), f"{daemon.name} ended: {daemon.output()[-5000:]}"
+        return True
+
+    def until_copying(self) -> None:
+        """Until bytes arrive at the destination that is going to be hurt."""
+        self.wait(lambda: bool(self.node.litter(self.here)), "a copy to be under way")
+
+    def until_half_done(self) -> None:
+        wanted = len(self.node.ranks)
+        self.wait(lambda: len(self._placed()) >= (SURPLUS + wanted) // 2, "half of the copies")
+
+    def dies(self, *daemons: Daemon) -> None:
+        """kill -9, all at the same moment."""
+        self.audit.killed = self.audit.killed or self.cfm in daemons
+        for daemon in daemons:
+            daemon.kill()
+
+    def settle(self, within_s: float = SETTLE_S) -> None:
+        """The faults have stopped: everything wanted is in one place, within a bound; and the audit."""
+        self.wait(self._settled, "the node to heal", within_s)
+        problems = self.audit.problems()
+        assert not problems, "\n".join([*problems, self.cfm.output()[-6000:]])
+
+    def _settled(self) -> bool:
+        if not self._all_in_place():
+            return False
+        status = self.node.status()
+        up = all(server["state"] == "up" for server in status["servers"])
+        idle = not status["transfers"] and not status["deletes"]
+        return up and idle and str(status["verdict"]).startswith("At rest")
+
+    def _all_in_place(self) -> bool:
+        return all(len(self.node.holders(name)) == 1 for name in self.node.ranks)
+
+    def _placed(self) -> set[str]:
+        return self.node.placed() & set(self.node.ranks)
+
+    # ── the log ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def deleted(self) -> int:
+        return len(self.cfm.deeds("deleted"))
+
+    def copied(self) -> int:
+        return len(self.cfm.deeds("copied"))
+
+    def verdict(self) -> str:
+        return str(self.node.status()["verdict"])
+
+
+def hold(seconds: float) -> None:
+    """A fault lasts a while: the one wait that nothing can replace, as its end is ours to choose."""
+    time.sleep(seconds)

@@ -1,0 +1,185 @@
+"""Networks that lose, delay, cut, repeat and corrupt, between all programs of a node.
+
+Each row is one kind of fault on one path; all are told by the same story.  `HERE` is the way from cfm to a
+destination, `SOURCE` that from cfm and the destinations to the source, `CFM` that from the workers to cfm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from _pytest.mark import ParameterSet
+from faults.story import Story, hold
+
+from cfm.testing.fault_proxy import Effect, Fault, FaultProxy, Way, lost_answer
+
+pytestmark = pytest.mark.e2e
+
+HERE, THERE, SOURCE, CFM = "127.0.2.1", "127.0.2.2", "127.0.1.1", "127.0.0.1"
+"""Surplus copies go from HERE, and are confirmed THERE."""
+DELETE, LIST, DISK, CONFIRM = b"DELETE /files/", b"GET /files ", b"GET /df ", b"HEAD /content/"
+PULSE, CONTENT, DIGEST = b"HEAD /hb ", b"GET /content/", b"HEAD /content/"
+OFFER, REPORT, WORKING, DONE = b"GET /tasks/next", b"PATCH /tasks/", b'"working"', b'"done"'
+HEAD_BYTES = 600
+"""More than the head of any answer of ours."""
+LENGTH = b"Content-Length: 100000\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    path: str
+    fault: Fault
+    strikes: int = 1
+    """How often it must have struck before it is cleared."""
+    lasts_s: float = 0.0
+    """How long it lasts beyond that."""
+    quick: bool = False
+
+
+def rows(*rows: Row) -> list[ParameterSet]:
+    return [
+        pytest.param(row, id=row.name.replace(" ", "-"), marks=[pytest.mark.quick] if row.quick else [])
+        for row in rows
+    ]
+
+
+ORDERS = [
+    Row("answer to a delete lost", HERE, lost_answer(DELETE, times=1), quick=True),
+    Row("answers to three deletes lost", HERE, lost_answer(DELETE, times=3)),
+    Row("answer to a delete comes too late", HERE, Fault(Effect.DELAY, when=DELETE, seconds=2.5, times=1)),
+    Row("answer to a delete never comes", HERE, Fault(Effect.HOLE, when=DELETE, times=1), lasts_s=2),
+    Row("delete never arrives", HERE, Fault(Effect.HOLE, Way.TO_SERVER, DELETE, times=1), lasts_s=2),
+    Row("delete arrives late", HERE, Fault(Effect.DELAY, Way.TO_SERVER, DELETE, seconds=2.5, times=1)),
+    Row("delete cut in the middle", HERE, Fault(Effect.RESET, Way.TO_SERVER, DELETE, 25, times=1)),
+    Row("delete arrives twice", HERE, Fault(Effect.REPEAT, Way.TO_SERVER, DELETE)),
+    Row("confirmation lost", THERE, lost_answer(CONFIRM, times=2)),
+    Row("confirmation too late", THERE, Fault(Effect.DELAY, when=CONFIRM, seconds=2.5, times=1)),
+]
+LOOKS = [
+    Row("list reset in the middle", HERE, Fault(Effect.RESET, when=LIST, after_bytes=HEAD_BYTES, times=2)),
+    Row("list ends early", HERE, Fault(Effect.CUT, when=LIST, after_bytes=HEAD_BYTES, times=2)),
+    Row(
+        "list with a short Content-Length",
+        HERE,
+        Fault(Effect.REPLACE, when=LIST, find=b"Content-Length: ", put=b"Content-Length: 57\r\nX: ", times=2),
+    ),
+    Row("list corrupted", HERE, Fault(Effect.CORRUPT, when=LIST, after_bytes=HEAD_BYTES, times=2)),
+    Row("list at a byte a second", HERE, Fault(Effect.TRICKLE, when=LIST, seconds=1, times=1), lasts_s=3),
+    Row("disk usage corrupted", HERE, Fault(Effect.CORRUPT, when=DISK, after_bytes=HEAD_BYTES, times=3)),
+    Row(
+        "questions at a byte a second",
+        HERE,
+        Fault(Effect.TRICKLE, Way.TO_SERVER, DISK, seconds=1, times=2),
+        lasts_s=3,
+    ),
+    Row("heartbeats lost", HERE, Fault(Effect.HOLE, when=PULSE, times=3), strikes=3),
+]
+COPIES = [
+    Row("content reset", SOURCE, Fault(Effect.RESET, when=CONTENT, after_bytes=30_000, times=3), 3),
+    Row("content ends early", SOURCE, Fault(Effect.CUT, when=CONTENT, after_bytes=30_000, times=3), 3),
+    Row(
+        "content corrupted",
+        SOURCE,
+        Fault(Effect.CORRUPT, when=CONTENT, after_bytes=30_000, times=1),
+        quick=True,
+    ),
+    Row(
+        "content with a short Content-Length",
+        SOURCE,
+        Fault(Effect.REPLACE, when=CONTENT, find=LENGTH, put=b"Content-Length: 99999\r\n", times=1),
+    ),
+    Row(
+        "content with a long Content-Length",
+        SOURCE,
+        Fault(Effect.REPLACE, when=CONTENT, find=LENGTH, put=b"Content-Length: 100001\r\n", times=1),
+    ),
+    Row("content stops", SOURCE, Fault(Effect.HOLE, when=CONTENT, after_bytes=30_000, times=1)),
+    Row(
+        "content at a byte a second",
+        SOURCE,
+        Fault(Effect.TRICKLE, when=CONTENT, after_bytes=30_000, seconds=1, times=1),
+    ),
+    Row("checksum lost", SOURCE, lost_answer(DIGEST, times=2), 2),
+    Row("checksum corrupted", SOURCE, Fault(Effect.CORRUPT, when=DIGEST, after_bytes=60, times=1)),
+]
+REPORTS = [
+    Row("answer to done lost", CFM, lost_answer(DONE, times=3), 3),
+    Row("done never arrives", CFM, Fault(Effect.HOLE, Way.TO_SERVER, DONE, times=1), lasts_s=2),
+    Row("done arrives late", CFM, Fault(Effect.DELAY, Way.TO_SERVER, DONE, seconds=3, times=2), 2),
+    Row("answer to working lost", CFM, lost_answer(WORKING, times=3), 3),
+    Row("reports arrive twice", CFM, Fault(Effect.REPEAT, Way.TO_SERVER, REPORT), 5),
+    Row("offers lost", CFM, lost_answer(OFFER, times=4), 4),
+    Row("offers corrupted", CFM, Fault(Effect.CORRUPT, when=OFFER, after_bytes=250, times=3), 2),
+]
+
+
+@pytest.mark.parametrize("row", rows(*ORDERS, *LOOKS, *COPIES, *REPORTS))
+def test_one_request_goes_wrong(proxied: Story, row: Row) -> None:
+    proxy = proxied.proxies[row.path]
+    proxy.set(row.fault)
+    proxied.begin()
+    proxied.wait(lambda: proxy.struck >= row.strikes, f"{row.name} to happen")
+    hold(row.lasts_s)
+    proxy.set()
+    proxied.settle()
+
+
+LONG_S = 5.0
+BEYOND_THE_LEASE_S = 16.0
+CUTS = [
+    Row("destination in a black hole", HERE, Fault(Effect.HOLE, Way.BOTH), lasts_s=LONG_S),
+    Row("only answers of a destination lost", HERE, Fault(Effect.HOLE), lasts_s=LONG_S),
+    Row("source in a black hole", SOURCE, Fault(Effect.HOLE, Way.BOTH), lasts_s=LONG_S),
+    Row("cfm in a black hole", CFM, Fault(Effect.HOLE, Way.BOTH), lasts_s=LONG_S),
+    Row("cfm away longer than a lease", CFM, Fault(Effect.HOLE, Way.BOTH), lasts_s=BEYOND_THE_LEASE_S),
+]
+
+
+@pytest.mark.parametrize("row", rows(*CUTS))
+def test_nothing_passes_for_a_while(proxied: Story, row: Row) -> None:
+    proxied.begin().until_copying()
+    proxy = proxied.proxies[row.path]
+    proxy.set(row.fault)
+    proxied.wait(lambda: proxy.struck >= 1, "the first loss")
+    hold(row.lasts_s)
+    proxy.clear()
+    proxied.settle()
+
+
+@pytest.mark.parametrize("path", [HERE, SOURCE, CFM])
+def test_half_open_connections(proxied: Story, path: str) -> None:
+    proxied.begin().until_copying()
+    proxied.proxies[path].forget_open()
+    hold(LONG_S)
+    proxied.proxies[path].clear()
+    proxied.settle()
+
+
+@pytest.mark.parametrize("path", [HERE, SOURCE, CFM])
+def test_connections_refused(proxied: Story, path: str) -> None:
+    proxied.begin().until_copying()
+    proxied.proxies[path].refuse()
+    hold(LONG_S)
+    proxied.proxies[path].clear()
+    proxied.settle()
+
+
+def test_everything_takes_a_third_of_a_second(proxied: Story) -> None:
+    for proxy in proxied.proxies.values():
+        proxy.set(Fault(Effect.DELAY, Way.BOTH, seconds=0.15))
+    proxied.begin().settle()
+
+
+def test_cut_off_one_by_one_and_rejoined_in_another_order(proxied: Story) -> None:
+    proxied.begin().until_copying()
+    paths = [HERE, SOURCE, THERE, CFM]
+    cut: list[FaultProxy] = [proxied.proxies[path] for path in paths]
+    for proxy in cut:
+        proxy.set(Fault(Effect.HOLE, Way.BOTH))
+        hold(1)
+    for place in (2, 0, 3, 1):
+        hold(1)
+        cut[place].clear()
+    proxied.settle()
