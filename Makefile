@@ -7,7 +7,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check unit e2e bench lock clean
+.PHONY: help setup demo test check unit e2e bench fuzz schemathesis audit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
@@ -45,6 +45,31 @@ e2e: $(STAMP)
 bench: $(STAMP)
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+# Looks for inputs that break a parser, for SECONDS in all; NAMES='patch df' takes some of them only.
+SECONDS ?= 60
+fuzz: $(STAMP) .tools/fuzz.done
+	PYTHONPATH=.tools/fuzz $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(NAMES)
+
+# Asks both programs, as their OpenAPI documents say that one may, and worse.
+schemathesis: $(STAMP) .tools/schemathesis.done
+	PATH="$(CURDIR)/.tools/schemathesis/bin:$$PATH" $(BIN)/python tools/schemathesis.py $(ARGS)
+
+# Known vulnerabilities of what is pinned; ADVISORIES=FOLDER for a network without api.osv.dev.
+audit: $(STAMP)
+	$(BIN)/python tools/audit.py $(if $(ADVISORIES),--advisories $(ADVISORIES)) requirements.lock $(wildcard tools/requirements/*.txt)
+
+# Where there is no wheel for this machine, fuzzing goes on without it, at random.
+.tools/fuzz.done: tools/requirements/fuzz.txt
+	@mkdir -p .tools
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --upgrade --target .tools/fuzz -r $< \
+	    || echo 'atheris is not to be had here'
+	@touch $@
+
+.tools/schemathesis.done: tools/requirements/schemathesis.txt
+	$(BIN)/python -m venv --clear .tools/schemathesis
+	.tools/schemathesis/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
 # The result names no host: it installs the same from any index, with pip or uv.
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv (pip install uv)' >&2; exit 1; }
@@ -53,8 +78,12 @@ lock:
 	{ echo '# Pinned with hashes. Made by `make lock`; installed by `make setup`.'; \
 	  cat requirements.lock.new; } > requirements.lock
 	rm requirements.lock.new
+	for tool in fuzz schemathesis; do \
+	    { echo "# Pinned with hashes, for \`make $$tool\` alone. Made by \`make lock\`."; \
+	      uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	          --no-emit-index-url tools/requirements/$$tool.in; } > tools/requirements/$$tool.txt || exit 1; done
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +

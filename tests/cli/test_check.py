@@ -146,7 +146,7 @@ def test_silent_servers_are_doubtful(node: Node, workers: Workers) -> None:
         silent, refusing = (f"127.0.0.1:{one.getsockname()[1]}" for one in (deaf, closed))
         report = cfm_report(node.cfm([broken, silent, refusing], []))
     assert texts(report, "servers.sources") == [
-        f"{broken} answers 503",
+        f"{broken} answered 503",
         f"{silent} does not answer",
         f"{refusing} cannot be reached (connection refused)",
     ]

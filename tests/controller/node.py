@@ -205,6 +205,7 @@ class Node:
         worker = self.workers[addr]
         worker.up = False
         worker.receiving.clear()
+        self.polls = {request: asker for request, asker in self.polls.items() if asker != addr}
 
     def revive(self, addr: Addr) -> None:
         self.workers[addr].up = True
@@ -294,7 +295,8 @@ class Node:
     def _take(self, worker: Worker, task: Task) -> None:
         request = self.request()
         worker.receiving[task.id] = task
-        self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=0))
+        begun = 0 if worker.features.ours else None
+        self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=begun))
         if self.replies[request].status != 200:
             del worker.receiving[task.id]
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from cfm.controller import events as ev
 from cfm.model import File, bytes_over
@@ -32,7 +33,7 @@ def test_a_source_that_becomes_free_gets_its_next_task_at_once() -> None:
     node.run(30_000)
     for source in node.sources:
         starts = [ms for ms, addr, _ in node.started if addr == source]
-        gaps = [b - a - node.transfer_ms for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [b - a - node.transfer_ms for a, b in pairwise(starts)]
         assert gaps
         assert max(gaps) <= 50
         assert min(gaps) >= 0

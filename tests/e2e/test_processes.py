@@ -91,15 +91,18 @@ def test_deletes_under_way_survive_a_kill_of_cfm(tmp_path: Path) -> None:
         cluster.wait_for(lambda: len(cluster.cfm.deeds("deleted")) >= 5, "deletes to be under way")
         cluster.cfm.kill()
         cluster.restart(cluster.cfm)
-        cluster.wait_for(lambda: all(len(cluster.holders(f)) == 1 for f in cluster.ranks), "one of each", 40)
+        # What was sent and not answered is settled by a list, and left alone for half a minute.
+        cluster.wait_for(lambda: len(_unlinked(cluster)) >= 40, "deletes to go on", 40)
         cluster.wait_at_rest()
-        assert cluster.problems() == []
-        by_workers = [name for addr in cluster.destination_addrs for name in _unlinked(cluster.workers[addr])]
-        assert sorted(by_workers) == cluster.ranks, "each surplus copy went once, and no other"
+        assert cluster.placed() == set(cluster.ranks), "no last copy was lost"
+        gone = _unlinked(cluster)
+        assert len(gone) == len(set(gone)), "no file lost two copies"
 
 
-def _unlinked(worker: Daemon) -> list[str]:
-    return re.findall(r"deleted file file=(\S+)", worker.output())
+def _unlinked(cluster: Cluster) -> list[str]:
+    """What the workers themselves say that they deleted."""
+    said = "".join(cluster.workers[addr].output() for addr in cluster.destination_addrs)
+    return re.findall(r"deleted file file=(\S+)", said)
 
 
 def test_a_frozen_worker_is_given_up_and_told_so_when_it_thaws(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.story import Story
 
 _HERE = Path(__file__).parent
@@ -26,7 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--all-faults", default=False):
         return
-    later = [item for item in items if _HERE in item.path.parents and item.get_closest_marker("quick") is None]
+    later = [
+        item for item in items if _HERE in item.path.parents and item.get_closest_marker("quick") is None
+    ]
     config.hook.pytest_deselected(items=later)
     items[:] = [item for item in items if item not in later]
 

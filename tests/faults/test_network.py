@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 from _pytest.mark import ParameterSet
-from faults.story import Story, hold
 
 from cfm.testing.fault_proxy import Effect, Fault, FaultProxy, Way, lost_answer
+from faults.story import Story, hold
 
 pytestmark = pytest.mark.e2e
 

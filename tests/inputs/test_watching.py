@@ -73,7 +73,7 @@ class Watching:
 
     GRADE, HISTORY = "/meta/grade", "/meta/history"
 
-    def __init__(self, last_good: Measure | None = None) -> None:
+    def __init__(self, last_good: Measure | None = None, patience_s: float = 20.0) -> None:
         self.disk, self.mono_ms = FakeDisk(), 0
         self.snapshots: list[Snapshot] = []
         self.rejected: list[SnapshotFacts] = []
@@ -86,8 +86,8 @@ class Watching:
             on_rejected=self.rejected.append,
             last_good=last_good,
             disk=self.disk,
-            stat_timeout_s=0.03,
-            read_patience_s=0.05,
+            stat_timeout_s=patience_s,
+            read_patience_s=patience_s,
         )
 
     def put(self, grade: bytes, history: bytes) -> None:
@@ -194,7 +194,8 @@ async def test_a_torn_last_line_is_waited_for(watching: Watching) -> None:
 
 
 @pytest.mark.parametrize("path", ["/meta/grade", "/meta"])
-async def test_a_hung_mount_is_said_once_and_its_end_too(watching: Watching, path: str) -> None:
+async def test_a_hung_mount_is_said_once_and_its_end_too(path: str) -> None:
+    watching = Watching(patience_s=0.3)
     watching.put(*files(10))
     await watching.look_for(2000)
     watching.disk.hang(path)
@@ -207,7 +208,8 @@ async def test_a_hung_mount_is_said_once_and_its_end_too(watching: Watching, pat
     assert watching.snapshots[0] is watching.snapshots[1]
 
 
-async def test_a_disk_that_hangs_while_it_is_read(watching: Watching) -> None:
+async def test_a_disk_that_hangs_while_it_is_read() -> None:
+    watching = Watching(patience_s=0.3)
     watching.put(*files(10))
     await watching.look_for(1000)
 

@@ -101,6 +101,8 @@ def _apply(state: NodeState, task: Task, event: TaskReport, now: Now) -> int:
     """The same status again is a success; the old wire calls every end but `done` a timeout."""
     if is_final(TASK_EDGES, task.status):
         told_done, was_done = event.status is Status.DONE, task.status is Status.DONE
+        if told_done and not was_done and task.destination in state.fleet.records:
+            look_at(state, task.destination, now)  # it may be there all the same
         return 200 if event.status in _ENDS and told_done == was_done else 409
     if event.status is Status.WORKING:
         _working(state, task, event, now)
@@ -318,10 +320,17 @@ def drop(state: NodeState, event: TaskDropped, now: Now) -> None:
 
 
 def cut_streams(state: NodeState, now: Now) -> None:
-    """Tell sources to cut the streams of ended tasks, until they say that it is done."""
+    """Tell sources to cut the streams of ended tasks, until they say that it is done, or the lease is over.
+
+    Then the worker that read it has stopped by itself; and a source of ours serves no more than it may,
+    whatever we believe.  One that is gone, or obeys another controller, would be waited for in vain.
+    """
     for task_id, at_ms in list(state.cut_again_ms.items()):
         task = state.tasks.uncut[task_id]
-        if at_ms <= now.mono_ms and state.health.is_up(task.source):
+        ended_ms = state.tasks.ended.get(task_id, (task, 0))[1]
+        if now.mono_ms - ended_ms >= state.rules.lease_ms + LEASE_MARGIN_MS:
+            stream_cut(state, task_id)
+        elif at_ms <= now.mono_ms and state.health.is_up(task.source):
             state.cut_again_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
             state.out.effects.append(CutStream(task.source, task_id))
 

@@ -77,6 +77,7 @@ class Core:
         self._plan_not_before_ms = now.mono_ms
         self._started_since_plan = 0
         self._pause_ends_ms: int | None = None
+        self._retry_due_ms: int | None = None
         self._full_look_ms = now.mono_ms
         self._housekeeping_ms = now.mono_ms
         self._handlers: Mapping[type, Callable[[Any, Now], None]] = {
@@ -136,7 +137,7 @@ class Core:
             state.health.next_due_ms(),
             state.tasks.next_deadline_ms(),
             copying.next_standstill_ms(state),
-            min(state.cut_again_ms.values(), default=None),
+            min((at_ms for at_ms in state.cut_again_ms.values() if at_ms > now.mono_ms), default=None),
             deleting.next_relist_ms(state, now),
             copying.next_silence_ms(state, now),
             min((held.until_ms for held in self._held.values()), default=None),
@@ -154,6 +155,8 @@ class Core:
         copying.cut_streams(state, now)
         if self._pause_ends_ms is not None and now.mono_ms >= self._pause_ends_ms:
             state.wants_dispatch = True
+        if self._retry_due_ms is not None and now.mono_ms >= self._retry_due_ms:
+            state.wants_plan = True  # the last one left out what was not to be tried yet
         if now.mono_ms >= self._full_look_ms:
             self._full_look_ms = now.mono_ms + state.config.full_look_ms
             observing.full_look(state, now)
@@ -190,6 +193,7 @@ class Core:
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
         self._pause_ends_ms = self.state.next_pause_end_ms(now)
+        self._retry_due_ms = self.state.next_retry_ms(now)
         self._plan_if_due(now)
         self._answer_held(now)
 
@@ -239,7 +243,8 @@ class Core:
             watched=state.hits.watched,
             young={addr: frozenset(names) for addr, names in young.items()},
             ad_prefixes=state.rules.ad_prefixes,
-            busy=frozenset((*view.task_of, *view.order_of, *state.left_alone(now))),
+            # Not the files in tasks: one that fails must be in its place in the backlog at once.
+            busy=frozenset((*view.order_of, *state.left_alone(now))),
             on_san=self.san_index,
             max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
             largest_room_bytes=dispatch.largest_room_bytes(view),
@@ -347,7 +352,10 @@ class Core:
             self.state.health.hurry(addr, now.mono_ms)
 
     def _answer_held(self, now: Now) -> None:
+        offered = self.state.tasks.ready_destinations()
         for addr, held in list(self._held.items()):
+            if addr not in offered and now.mono_ms < held.until_ms:
+                continue
             task = self.state.tasks.ready_for(addr, held.holding)
             if task is None and now.mono_ms < held.until_ms:
                 continue

@@ -22,12 +22,14 @@ from cfm.plan.ledger import Ledger
 from cfm.plan.policies import Delete
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView, Departure, Reservation
-from cfm.tasks.store import PutOrder
+from cfm.tasks.store import DropArrival, PutOrder
 
 PATIENCE_MS = 30_000
 """How long an order waits for its confirmations before it is dropped."""
 PAUSE_MS = 30_000
-"""How long a file is left alone after its order was dropped."""
+"""How long a file is left alone after its order was dropped for a reason in `PAUSING`."""
+PAUSING = (no.COPY_UNCONFIRMED, no.SAN_UNKNOWN, no.ORDER_UNKNOWN)
+"""What only an order finds out.  Every other reason is seen before there is one, for as long as it holds."""
 QUIET_MS = 10_000
 """How long after an unclear answer an old worker is left before the list that settles it: it knows no
 fence, and may still carry out what it was asked."""
@@ -202,7 +204,8 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
     name, addr = made.file.name, made.server
     made = _change(state, made, OrderStatus.CONFIRMED, now, how)
     state.fleet.deleted(addr, name, made.file.size_bytes, now.mono_ms)
-    state.arrivals.pop((name, addr), None)
+    if state.arrivals.pop((name, addr), None) is not None:
+        state.out.changes.append(DropArrival(name, addr))
     state.copies_seen.pop((name, addr), None)
     _remember_departure(state, made, now)
     state.counts[f"deleted_{made.kind}"] += 1
@@ -220,9 +223,12 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
 
 def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:
     _change(state, made, OrderStatus.DROPPED, now, why or refusal.text)
-    state.delete_pauses[made.file.name] = (now.mono_ms + PAUSE_MS, refusal)
-    if made.room_for is not None and not _room_is_being_made(state, made):
-        state.reserved.pop(made.server, None)
+    if refusal in PAUSING:
+        state.delete_pauses[made.file.name] = (now.mono_ms + PAUSE_MS, refusal)
+    state.wants_plan = True  # the last plan left its file out, as it was busy
+    reserved = state.reserved.get(made.server)
+    if reserved and reserved.file.name == made.room_for and not _room_is_being_made(state, made):
+        del state.reserved[made.server]
     state.say("delete dropped", _facts(made), level="debug", because=why or refusal.text)
 
 

@@ -148,7 +148,11 @@ def look_again(state: NodeState, now: Now) -> None:
         unknown = isinstance(record.disk, Unknown) or (
             record.is_destination and isinstance(record.files, Unknown)
         )
-        if unknown and state.health.is_up(addr) and not (record.listing.in_flight or record.asking_disk.in_flight):
+        if (
+            unknown
+            and state.health.is_up(addr)
+            and not (record.listing.in_flight or record.asking_disk.in_flight)
+        ):
             copying.look_at(state, addr, now)
 
 

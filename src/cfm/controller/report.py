@@ -7,8 +7,9 @@ them; `plan.refusals` holds the sentences.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any, TypeAlias
 
 from cfm.controller import dispatch
@@ -27,6 +28,7 @@ from cfm.model import (
     Task,
     Unknown,
 )
+from cfm.plan import policies
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
@@ -147,11 +149,19 @@ def plan_json(core: Core, now: Now) -> Json:
         "servers": [server_json(core, server) for server in view.servers.values()],
         "copies": [copy_json(view, p) for p in round_.done if isinstance(p, Copy)],
         "deletes": [delete_json(view, p) for p in round_.done if isinstance(p, Delete)],
+        "would_delete": [] if view.rules.deletes_on else _would_delete(core, view),
         "refusals": [refused_json(refused) for refused in round_.refused[:REFUSALS_SHOWN]],
         "refusals_total": sum(round_.counts.values()),
         "refusals_shown": REFUSALS_SHOWN,
         "verdict": verdict(core, round_, now),
     }
+
+
+def _would_delete(core: Core, view: ClusterView) -> list[Json]:
+    """Deletes are off: what would go if they were on."""
+    rules = replace(view.rules, deletes_on=True)
+    round_ = dispatch.propose(replace(view, rules=rules), core.backlog(), core.state)
+    return [delete_json(view, p) for p in round_.done if isinstance(p, Delete)]
 
 
 # ── verdict ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,24 +182,41 @@ def verdict(core: Core, round_: Round | None, now: Now) -> str:
 
 
 def _activity(core: Core, round_: Round | None) -> str:
-    copying, deleting = len(core.state.tasks.active), len(core.state.orders.active)
-    would = Counter(type(p).__name__ for p in round_.done) if round_ else Counter[str]()
-    copies, deletes = copying + would["Copy"], deleting + would["Delete"]
+    tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
+    done = round_.done if round_ else []
+    copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
+    deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
     if not copies and not deletes:
-        return "At rest" if not core.state.wants_plan else "Looking"
+        return _idle(core, round_)
     waiting = max(0, core.shortlist.wanted_total - copies)
     deeds = f"{_count(copies, 'copy', 'copies')} and {_count(deletes, 'delete', 'deletes')} now"
     return f"{deeds}, {waiting} wanted files not placed"
 
 
+def _idle(core: Core, round_: Round | None) -> str:
+    """Nothing is under way: because all is done, or because something is waited for."""
+    counts = round_.counts if round_ else Counter[tuple[str, str]]()
+    waiting = [(counts["copy", reason.name], reason) for reason in _WAITING if counts["copy", reason.name]]
+    if waiting:
+        number, reason = max(waiting, key=lambda found: found[0])
+        verb = "waits" if number == 1 else "wait"
+        return (
+            f"Waiting: {_count(number, 'wanted file', 'wanted files')} {verb} ({reason.name}: {reason.text})"
+        )
+    looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
+    return "Looking" if looking else "At rest"
+
+
+_WAITING = (no.HOLDER_UNKNOWN, no.NO_SOURCE, no.NO_DESTINATION, no.SAN_UNKNOWN, no.RETRY_LATER)
+"""Reasons for which a copy only waits; the others say that there is nothing to copy."""
+
+
 def _held(round_: Round | None) -> Iterable[str]:
-    brakes: dict[tuple[Addr | None, str], Refusal] = {}
-    for refused in round_.refused if round_ else ():
-        if refused.refusal.brake:
-            brakes[refused.server, refused.refusal.name] = refused.refusal
-    for (server, name), refusal in sorted(brakes.items(), key=lambda item: str(item[0])):
-        where = f" at {server}" if server else ""
-        yield f"held by {name}{where}: {refusal.text} ({refusal.release})"
+    """Brakes at single servers; those that hold everywhere are told once, by `_trouble`."""
+    brakes = [] if round_ is None else sorted(round_.brakes, key=lambda brake: (str(brake[0]), brake[1].name))
+    for server, refusal in brakes:
+        if server is not None and refusal not in (no.DELETES_OFF, no.METADATA_OLD):
+            yield f"held by {refusal.name} at {server}: {refusal.text} ({refusal.release})"
 
 
 def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
@@ -201,14 +228,32 @@ def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
     if core.state.metadata_age_ms(now) > core.state.rules.metadata_max_age_ms:
         yield f"nothing is deleted: {no.METADATA_OLD.text} ({no.METADATA_OLD.release})"
     if not core.state.rules.deletes_on:
-        yield "deletes are off"
+        yield f"deletes are off ({no.DELETES_OFF.release})"
     if core.san_index is None:
         yield f"the source folders are unknown: {core.san_index_why}"
     unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
     if unknown:
         yield f"{_count(len(unknown), 'delete', 'deletes')} of unknown outcome"
-    if round_ is not None and round_.unplaced and not round_.done:
-        yield f"{len(round_.unplaced)} wanted files fit nowhere and are not worth the room of others"
+    if round_ is not None:
+        yield from _full(core, round_)
+    failing = len(core.state.left_alone_after_failures(now))
+    if failing:
+        yield f"{_count(failing, 'copy', 'copies')} failed, to be tried again after a pause"
+
+
+def _full(core: Core, round_: Round) -> Iterable[str]:
+    """Disks over their limit where nothing goes, and files that find no room."""
+    busy = {made.server for made in core.state.orders.active.values()}
+    busy |= {p.deletion.server for p in round_.done if isinstance(p, Delete)}
+    braked = {server for server, _refusal in round_.brakes}
+    for addr, disk in round_.ledger.disks.items():
+        if disk.need_bytes and addr not in busy | braked:
+            reasons = Counter(r.refusal.name for r in round_.refused if r.server == addr)
+            why = ", ".join(f"{name}: {number}" for name, number in reasons.most_common(3))
+            yield f"{addr} is over its limit and nothing there may go ({why or 'no known file is there'})"
+    if round_.unplaced and not round_.done and not braked:
+        files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
+        yield f"{files} nowhere, and not worth the room of others"
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -244,7 +289,7 @@ def status_json(core: Core, now: Now) -> Json:
         "backlog": {
             "wanted": core.shortlist.wanted_total,
             "surplus": core.shortlist.surplus_total,
-            "next": [file.name for file in core.backlog().wanted[:10]],
+            "next": list(islice(_still_wanted(core, view), 10)),
         },
         "rising": [
             {"file": f.name, "hits": state.hits.rising.get(f.name, 0), "rank": f.rank}
@@ -265,6 +310,13 @@ def status_json(core: Core, now: Now) -> Json:
         "refusals": _refusal_counts(round_),
         "totals": dict(state.counts),
     }
+
+
+def _still_wanted(core: Core, view: ClusterView) -> Iterator[str]:
+    """The backlog without what was started or placed since the last full plan."""
+    for file in core.backlog().wanted:
+        if file.name not in view.holders and file.name not in view.task_of:
+            yield file.name
 
 
 def servers_json(core: Core, view: ClusterView) -> list[Json]:
@@ -301,17 +353,8 @@ def _transfer_json(core: Core, task_id: int, now: Now) -> Json:
 
 
 def _brakes_json(core: Core, round_: Round | None) -> Iterable[Json]:
-    seen = set()
-    for refused in round_.refused if round_ else ():
-        key = (refused.server, refused.refusal)
-        if refused.refusal.brake and key not in seen:
-            seen.add(key)
-            yield {
-                "name": refused.refusal.name,
-                "server": refused.server,
-                "text": refused.refusal.text,
-                "release": refused.refusal.release,
-            }
+    for server, refusal in round_.brakes if round_ else ():
+        yield {"name": refusal.name, "server": server, "text": refusal.text, "release": refusal.release}
     for addr, size_bytes in core.state.approved_bytes.items():
         yield {
             "name": "breaker_released",
@@ -394,6 +437,11 @@ def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: Fil
     return no.NO_SOURCE
 
 
+def _stays(core: Core, view: ClusterView, ledger: Ledger, file: File, holders: list[Addr]) -> Addr:
+    """The holder whose copy would stay, if all but one went."""
+    return policies.by_keeping(Round(view, core.backlog(), ledger, core.state.kernel), file, holders)[0]
+
+
 def _why_delete(
     core: Core,
     view: ClusterView,
@@ -405,9 +453,10 @@ def _why_delete(
 ) -> Json:
     refusal: Refusal | None = no.AD if view.is_ad(name) else no.NOT_KNOWN
     if file is not None:
-        others = [holder for holder in holders if holder != addr]
-        kind = DeleteKind.SURPLUS if others else DeleteKind.SPACE
-        deletion = Deletion(file, addr, kind, keeper=others[0] if others else None)
+        keeper = _stays(core, view, ledger, file, holders)
+        surplus = len(holders) > 1 and addr != keeper
+        kind = DeleteKind.SURPLUS if surplus else DeleteKind.SPACE
+        deletion = Deletion(file, addr, kind, keeper=keeper if surplus else None)
         refusal = core.state.kernel.refuse_delete(view, ledger, deletion)
     if refusal is None:
         return {"server": addr, "allowed": True, "reason": None, "text": "it may go, and is in its turn"}

@@ -191,10 +191,20 @@ class NodeState:
 
     def left_alone(self, now: Now) -> list[str]:
         """Files that would only be refused for a while: a plan looks beyond them."""
-        failing = (name for name, retry in self.retries.retries.items() if retry.not_before_ms > now.mono_ms)
         dropped = (name for name, (until_ms, _) in self.delete_pauses.items() if until_ms > now.mono_ms)
         missing = (name for name, asked in self.san.items() if isinstance(asked.value, NotOnSan))
-        return [*failing, *dropped, *missing]
+        return [*self.left_alone_after_failures(now), *dropped, *missing]
+
+    def left_alone_after_failures(self, now: Now) -> list[str]:
+        """Files whose copy failed, and which are not tried again yet."""
+        retries = self.retries.retries.items()
+        return [name for name, retry in retries if retry.not_before_ms > now.mono_ms]
+
+    def next_retry_ms(self, now: Now) -> int | None:
+        """When the next file that was left alone may be looked at again."""
+        dropped = (until_ms for until_ms, _ in self.delete_pauses.values() if until_ms > now.mono_ms)
+        moments = [self.retries.next_due_ms(now.mono_ms), min(dropped, default=None)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def next_pause_end_ms(self, now: Now) -> int | None:
         """When the next thing that waits only for time may be decided anew."""

@@ -110,11 +110,30 @@ async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: 
         on_stage(stage)
         await asyncio.to_thread(staging.set_up, stage, time.time())
         closing.push_async_callback(stop_all, [stage.cfm, *(server.program for server in stage.servers)])
-        if not stop.is_set():
-            await asyncio.gather(stage.cfm.start(), *(server.program.start() for server in stage.servers))
+        await _start(stage, stop)
         watcher = await closing.enter_async_context(Watcher(stage.dashboard))
         return await Play(stage, watcher, stop, on_act, on_frame).run()
     raise AssertionError("not reached")
+
+
+class StoppedError(CfmError):
+    """Somebody stopped it before it began."""
+
+
+async def _start(stage: Stage, stop: asyncio.Event) -> None:
+    """All programs at once; given up where somebody does not want it any more."""
+    programs = (stage.cfm, *(server.program for server in stage.servers))
+    starting = asyncio.gather(*(program.start() for program in programs))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            raise StoppedError("stopped before it began")
+        await starting
+    finally:
+        stopping.cancel()
+        starting.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
 
 
 @contextlib.contextmanager
@@ -381,12 +400,11 @@ class Play:
         )
 
     async def _revive(self, _act: Act) -> str:
-        back, self.dead = self.dead, None
+        back = self.dead
         assert back is not None
-        try:
-            await back.program.start()
-        finally:
-            self.truth.came_back(back.addr, self.elapsed_s)
+        await back.program.start()
+        self.dead = None
+        self.truth.came_back(back.addr, self.elapsed_s)
         return f"act 5: {back.addr} is back with its old files: what lies twice now is trimmed to one copy"
 
     async def _rest(self, _act: Act) -> str:

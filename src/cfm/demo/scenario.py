@@ -36,11 +36,11 @@ class Act:
 ROUND_S: Final = 60.0
 _ROUND: Final = (
     (0.0, Deed.OPEN),
-    (16.0, Deed.DISCOVER),
-    (25.0, Deed.NEW_TASTE),
-    (36.0, Deed.KILL),
-    (45.0, Deed.REVIVE),
-    (54.0, Deed.REST),
+    (14.0, Deed.DISCOVER),
+    (22.0, Deed.NEW_TASTE),
+    (32.0, Deed.KILL),
+    (41.0, Deed.REVIVE),
+    (50.0, Deed.REST),
 )
 SHORTEST_ROUND_S: Final = 20.0
 

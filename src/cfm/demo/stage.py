@@ -269,7 +269,7 @@ ignore:
 remover:
   storage_usage_limit_percent: {LIMIT_PERCENT}
   minimum_stay_sec: 5
-  just_deleted_sec: 30
+  just_deleted_sec: 300
   space_deletes_per_minute: 300
   breaker_percent: 30
 tasker:

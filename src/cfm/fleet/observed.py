@@ -96,6 +96,14 @@ class ListChange:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Two lists that were the same once: the names in which they differ now, and since when."""
+
+    differ: frozenset[str] = frozenset()
+    since_ms: int = 0
+
+
 class FleetBook:
     """The records of all servers, and who holds which file."""
 
@@ -107,12 +115,16 @@ class FleetBook:
             for addr in dict.fromkeys((*sources, *destinations))
         }
         self.holders: dict[str, frozenset[Addr]] = {}
+        self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
+        """Pairs of old workers that once showed one list on disks of one size."""
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
         """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
         record = self.records[addr]
+        if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
+            return ListChange(believed=False, why="it was asked before the server was lost")
         names = _with_what_happened_since(record, listing.names, asked_ms)
         before = record.last_list
         halves = before is not None and HALVED * len(names) < len(before)
@@ -127,6 +139,7 @@ class FleetBook:
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
+        self._compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
@@ -229,17 +242,45 @@ class FleetBook:
 
     def _same_disks(self) -> dict[Addr, frozenset[Addr]]:
         """Servers that seem to be one disk: by its id where both have one, else by list and totals."""
-        groups: dict[object, set[Addr]] = {}
+        by_id: dict[str, set[Addr]] = {}
         for addr, record in self.records.items():
-            if not record.is_destination or not isinstance(record.files, Known):
+            if record.is_destination and record.features.disk_id:
+                by_id.setdefault(record.features.disk_id, set()).add(addr)
+        twins = {addr: set(group) - {addr} for group in by_id.values() if len(group) > 1 for addr in group}
+        for one, other in self._doubles:
+            if not self._told_apart(one, other):
+                twins.setdefault(one, set()).add(other)
+                twins.setdefault(other, set()).add(one)
+        return {addr: frozenset(others) for addr, others in twins.items()}
+
+    def _told_apart(self, one: Addr, other: Addr) -> bool:
+        """Two ids, or two sizes, are two disks."""
+        records = self.records[one], self.records[other]
+        ids = {record.features.disk_id for record in records}
+        sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
+        return len(sizes) > 1 or (len(ids) > 1 and "" not in ids)
+
+    def _compare(self, record: Record) -> None:
+        """Hold a new list against those of the others: is it the same disk under another address?
+
+        A copy or a delete shows in one list before it shows in the other, so a suspicion does not end with
+        the first difference: it ends when a name that differed still does after both were listed anew.
+        """
+        for other in self.records.values():
+            pair = min(record.addr, other.addr), max(record.addr, other.addr)
+            if other is record or not isinstance(other.files, Known) or self._told_apart(*pair):
                 continue
-            if record.features.disk_id:
-                groups.setdefault(record.features.disk_id, set()).add(addr)
-            elif record.files.value and isinstance(record.disk, Known):
-                key = (record.files.value, record.disk.value.total_bytes)
-                groups.setdefault(key, set()).add(addr)
-        shared = [group for group in groups.values() if len(group) > 1]
-        return {addr: frozenset(group - {addr}) for group in shared for addr in group}
+            assert isinstance(record.files, Known)
+            if record.files.value == other.files.value:
+                if record.files.value:
+                    self._doubles[pair] = Likeness()
+            elif (before := self._doubles.get(pair)) is not None:
+                asked_ms = min(record.files.at_ms, other.files.at_ms)
+                differ = record.files.value ^ other.files.value
+                if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
+                    self._doubles[pair] = Likeness(differ, record.files.at_ms)
+                elif asked_ms > before.since_ms:
+                    del self._doubles[pair]
 
 
 def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
@@ -154,8 +155,12 @@ def _fits_nowhere(round_: Round, file: File) -> None:
 
 def _look_ahead(round_: Round, busy: Refusal) -> None:
     """No source, or no destination, is free: make sure that the next ones can start at once when one is."""
-    largest_room = round_.ledger.largest_room_bytes()
-    for file in round_.shortlist.wanted[: 4 * LOOKAHEAD]:
+    view, ledger = round_.view, round_.ledger
+    largest_room = ledger.largest_room_bytes()
+    open_ = (
+        f for f in round_.shortlist.wanted if f.name not in ledger.busy_files and f.name not in view.holders
+    )
+    for file in islice(open_, 4 * LOOKAHEAD):
         if file.size_bytes > largest_room:
             _fits_nowhere(round_, file)
             continue
@@ -188,7 +193,9 @@ def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refus
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
     reasons: set[Refusal] = set()
     known = (s for s in view.destinations if s.addr in ledger.disks)
-    for destination in sorted(known, key=lambda s: (_failed_there(view, file, s, sources), *_by_room(ledger, s))):
+    for destination in sorted(
+        known, key=lambda s: (_failed_there(view, file, s, sources), *_by_room(ledger, s))
+    ):
         if (refusal := kernel.refuse_destination(view, ledger, file, destination)) is not None:
             reasons.add(refusal)
             continue
@@ -272,12 +279,13 @@ def room(round_: Round) -> Iterator[Delete]:
 
 def _still_comes(round_: Round, addr: Addr, wanted: File) -> bool:
     """Is the promised room there, being made, or about to show in `/df`?  Where an order for it was dropped
-    so that it falls short, it is planned anew."""
+    so that it falls short, it is planned anew; but not while something arrives there, whose bytes both `/df`
+    and its task count."""
     orders = round_.view.order_of.values()
     if any(made.server == addr and made.room_for == wanted.name for made in orders):
         return True
     disk = round_.ledger.disks.get(addr)
-    return disk is not None and disk.short_bytes(wanted) == 0
+    return disk is not None and (disk.short_bytes(wanted) == 0 or disk.arriving_bytes > 0)
 
 
 def _may_be_reserved(disk: DiskBook, wanted: File) -> bool:
@@ -289,7 +297,9 @@ def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
     candidates = [
         (victims[0].rank, addr)
         for addr, victims in round_.shortlist.evictable.items()
-        if victims and addr in round_.ledger.disks and _may_be_reserved(round_.ledger.disks[addr], wanted)
+        if victims
+        and addr in round_.ledger.disks
+        and _may_be_reserved(round_.ledger.disks[addr], wanted)
         and _worth_asking(round_.view, wanted, victims[0])
     ]
     plans = [
@@ -352,7 +362,7 @@ def trims(round_: Round) -> Iterator[Delete]:
         holders = round_.view.holders.get(file.name, frozenset())
         if len(holders) < 2 or file.name in round_.ledger.busy_files:
             continue
-        keeper, *others = sorted(holders, key=lambda addr: _by_keeping(round_, file, addr))
+        keeper, *others = by_keeping(round_, file, holders)
         refusal = None
         for addr in reversed(others):
             deletion = Deletion(file, addr, DeleteKind.SURPLUS, keeper=keeper)
@@ -366,6 +376,11 @@ def trims(round_: Round) -> Iterator[Delete]:
         refused += refusal not in (None, no.SAME_DISK_SUSPECTED)
         if refused >= REFUSALS_A_ROUND:
             return
+
+
+def by_keeping(round_: Round, file: File, holders: Iterable[Addr]) -> list[Addr]:
+    """Holders of a file, the one whose copy stays first."""
+    return sorted(holders, key=lambda addr: _by_keeping(round_, file, addr))
 
 
 def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, bool, int, Addr]:
@@ -400,7 +415,7 @@ def evictions(round_: Round) -> Iterator[Delete]:
             refusal = round_.kernel.refuse_delete(round_.view, round_.ledger, deletion)
             if refusal is not None:
                 round_.refuse("delete", file, server.addr, refusal)
-                if refusal.brake:
+                if refusal.brake or refusal is no.SAN_UNKNOWN:  # no better file goes because of a silence
                     break
                 continue
             over_bytes = disk.need_bytes

@@ -30,7 +30,7 @@ class PlanInputs:
     """Names that arrived too recently at that server to go for room."""
     ad_prefixes: tuple[str, ...]
     busy: frozenset[str]
-    """Files in an unfinished task or delete order."""
+    """Files that are left out: of an unfinished delete order, or to be left alone for a while."""
     on_san: frozenset[str] | None
     """Complete index of what is on the SAN; None where it is unknown, and then it excludes nothing."""
     largest_room_bytes: int

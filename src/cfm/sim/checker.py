@@ -163,6 +163,7 @@ class Checker:
             state.open_orders[order.id] = known
         else:
             state.open_orders.pop(order.id, None)
+            known.ended_mono_ms = now.mono_ms
             if order.status is OrderStatus.DROPPED:
                 state.drops[order.file.name] = now.mono_ms
 

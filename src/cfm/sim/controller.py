@@ -104,6 +104,7 @@ class SimCfm:
         self._committing = False
         self._in_trouble = False
         self._wake_at_ms: int | None = None
+        self._due_ms = 0
         self._waiting: dict[int, Callable[[ev.Reply], None]] = {}
         self._hits = Hits()
         now = self.clock.now()
@@ -154,7 +155,8 @@ class SimCfm:
         if changes or telling:
             self._submit(changes, telling)
         if self._is(incarnation):
-            self._plan_wake(core.next_wakeup_ms(now))
+            self._due_ms = core.next_wakeup_ms(now)
+            self._plan_wake(self._due_ms)
 
     def _plan_wake(self, wake_ms: int) -> None:
         if self._wake_at_ms is not None and self._wake_at_ms <= wake_ms:
@@ -168,11 +170,8 @@ class SimCfm:
             self.process.do(self._tick)
 
     def _tick(self) -> None:
-        assert self.core is not None
-        now = self.clock.now()
-        due_ms = self.core.next_wakeup_ms(now)
-        if due_ms > now.mono_ms:
-            self._plan_wake(due_ms)
+        if self._due_ms > self.clock.mono_ms():
+            self._plan_wake(self._due_ms)
         else:
             self.feed(ev.Tick())
 

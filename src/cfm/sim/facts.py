@@ -26,6 +26,7 @@ class OrderFacts:
     ordered_mono_ms: int
     sent_ms: int | None = None
     unknown_mono_ms: int | None = None
+    ended_mono_ms: int | None = None
 
 
 @dataclass(slots=True)

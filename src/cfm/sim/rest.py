@@ -45,17 +45,17 @@ def come_to_rest(world: World) -> str | None:
         looks += 1
         if looks % 5 == 0:
             world.main.confirm()
-        if next(unrest(world), None) is None:
-            return _steady(world)
-    return "; ".join(list(unrest(world))[:4])
+        if next(unrest(world), None) is None and _steady(world):
+            return None
+    return "; ".join(list(unrest(world))[:4]) or "it rests, and goes on, again and again"
 
 
-def _steady(world: World) -> str | None:
-    """It rests: it must go on doing so."""
+def _steady(world: World) -> bool:
+    """Does it go on resting?  What only waited for time (a young file, a pause) may still happen."""
     before = world.check.facts.unlinks, _tasks(world)
     world.schedule.run_until(world.schedule.now_ms + STEADY_MS)
     after = world.check.facts.unlinks, _tasks(world)
-    return None if before == after else f"it rested, and then went on: {before} became {after}"
+    return before == after
 
 
 def _tasks(world: World) -> int:

@@ -89,6 +89,9 @@ class TaskBook:
         """What the old list shows, sorted by id."""
         return sorted([*self.active.values(), *(t for t, _ in self.ended.values())], key=lambda t: t.id)
 
+    def ready_destinations(self) -> set[Addr]:
+        return {task.destination for task in self.active.values() if task.status is Status.READY}
+
     def ready_for(self, destination: Addr, holding: frozenset[int]) -> Task | None:
         """The oldest ready task of a destination that its worker does not hold already."""
         mine = (t for t in self.active.values() if t.destination == destination)

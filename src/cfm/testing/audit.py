@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from cfm.testing.cluster import Cluster
@@ -51,6 +52,8 @@ class Audit:
     """cfm was ended in the middle: the line of its very last deed may be missing, never doubled."""
     excused: set[Place] = field(default_factory=set)
     """Places at which the fault itself took files away, or put them back."""
+    state: Path | None = None
+    """cfm's books, where they are not in its folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +77,7 @@ class Audit:
 
     def deeds(self) -> list[Deed]:
         """cfm's books, by age; read beside a running cfm."""
-        path = self.cluster.cfm.folder / "cfm.db"
+        path = self.state or self.cluster.cfm.folder / "cfm.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             tasks = db.execute("SELECT id, status, destination, file FROM tasks").fetchall()
             orders = db.execute("SELECT id, status, server, file, kind FROM delete_orders").fetchall()
@@ -114,19 +117,19 @@ class Audit:
             yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
-        """A surplus copy goes only where another one stays: nobody has to copy such a file again."""
-        trimmed: dict[str, int] = {}
+        """A surplus copy goes only where another one stays."""
+        holders: dict[str, set[str]] = {}
+        for addr, names in self.begin.items():
+            for name in names:
+                holders.setdefault(name, set()).add(addr)
         for deed in deeds:
-            name = deed.place.name
-            if deed.kind == "surplus" and deed.status == "confirmed":
-                trimmed[name] = deed.id
-            elif deed.kind == "space" and deed.status == "confirmed":
-                trimmed.pop(name, None)
-            elif deed.what == "copied" and name in trimmed and not self._excuses(name):
-                yield f"{name} was copied again (task {deed.id}): its last copy had gone as surplus"
-        for name in sorted(trimmed):
-            if not self.cluster.holders(name) and not self._excuses(name):
-                yield f"{name} is on no disk: its last copy went as surplus"
+            held = holders.setdefault(deed.place.name, set())
+            if deed.status == "done":
+                held.add(deed.place.server)
+            elif deed.status == "confirmed":
+                held.discard(deed.place.server)
+                if deed.kind == "surplus" and not held and not self._excuses(deed.place.name):
+                    yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
 
     def _excuses(self, name: str) -> bool:
         return any(place.name == name for place in self.excused)

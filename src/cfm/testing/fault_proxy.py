@@ -1,4 +1,4 @@
-"""A TCP proxy that hurts what passes through it, as networks do: `cfm` and `cfw` do not know that it is there.
+"""A TCP proxy that hurts what passes through it, as networks do; nobody knows that it is there.
 
 It stands between a client and one server.  A `Fault` says what happens, in which direction, from which byte
 on, and to which requests: a connection is *struck* by the first bytes towards the server that hold

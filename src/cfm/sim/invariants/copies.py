@@ -112,9 +112,13 @@ class OnlyWhatMayBeCopied(Invariant):
         gone = {
             f.order.server for f in orders.values()
             if f.order.file.name == name and f.order.status is OrderStatus.CONFIRMED
-            and f.ordered_mono_ms >= cfm.evidence.servers[f.order.server].list_asked_ms - 60_000
+            and (f.ended_mono_ms or 0) >= self._listed_ms(cfm, f.order.server)
         }  # fmt: skip
         return [addr for addr in holders if addr not in gone]
+
+    def _listed_ms(self, cfm: SimCfm, addr: Addr) -> int:
+        heard = cfm.evidence.servers.get(addr)
+        return heard.list_asked_ms if heard is not None else 0
 
     def _speak(self, cfm: SimCfm, task: Task) -> None:
         source = cfm.evidence.servers[task.source]

@@ -1,0 +1,252 @@
+"""Disks that fill, fail, vanish and come back: under the files, under the states, under the SAN."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from cfm.testing.processes import Daemon
+from faults.machine import Mounts, failing, injected
+from faults.story import SURPLUS, Story, hold
+
+pytestmark = pytest.mark.e2e
+A_WHILE_S = 5.0
+DISK_BYTES = 3_000_000
+STATE_BYTES = 1_500_000
+
+
+@pytest.fixture
+def mounts() -> Iterator[Mounts]:
+    mounts = Mounts()
+    yield mounts
+    mounts.close()
+
+
+@pytest.fixture
+def unlimited(tmp_path: Path) -> Iterator[Story]:
+    """The workers ask the file system for its room, and keep their state in a folder of its own."""
+    keys = {"quota_bytes": None, "state": {"url": "sqlite:///state/cfw.db"}}
+    with Story(tmp_path, cfw_keys=keys, cfm_keys={"state": {"url": "sqlite:///state/cfm.db"}}) as story:
+        for daemon in story.node.daemons:
+            (daemon.folder / "state").mkdir()
+        yield story
+
+
+@contextmanager
+def _full(folder: Path) -> Iterator[None]:
+    """Other software takes all the room that there is."""
+    filler = folder / ".filler"
+    with filler.open("wb", buffering=0) as out:
+        for piece_bytes in (65_536, 4_096, 1):
+            try:
+                while True:
+                    out.write(bytes(piece_bytes))
+            except OSError:
+                continue
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def _no_inodes(folder: Path) -> Iterator[None]:
+    """Other software makes as many files as there can be."""
+    made: list[Path] = []
+    with suppress(OSError):
+        while True:
+            made.append(folder / f".none{len(made)}")
+            made[-1].touch()
+    try:
+        yield
+    finally:
+        for path in made[:-1]:
+            path.unlink()
+
+
+def _begin(story: Story) -> None:
+    story.begin()
+    story.audit.state = story.cfm.folder / "state" / "cfm.db"
+
+
+# ── the disk of a destination ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.quick
+def test_a_disk_fills_while_files_arrive(unlimited: Story, mounts: Mounts) -> None:
+    mounts.tmpfs(unlimited.node.shelf(unlimited.here), DISK_BYTES)
+    _begin(unlimited)
+    unlimited.until_copying()
+    with _full(unlimited.node.shelf(unlimited.here)):
+        hold(A_WHILE_S)
+    unlimited.settle()
+
+
+def test_a_disk_has_no_inodes_left(unlimited: Story, mounts: Mounts) -> None:
+    shelf = unlimited.node.shelf(unlimited.here)
+    mounts.mount(shelf, "-t", "tmpfs", "-o", f"size={DISK_BYTES},nr_inodes=64", "tmpfs")
+    _begin(unlimited)
+    unlimited.until_copying()
+    with _no_inodes(shelf):
+        hold(A_WHILE_S)
+    unlimited.settle()
+
+
+def test_a_disk_turns_read_only(unlimited: Story, mounts: Mounts) -> None:
+    shelf = unlimited.node.shelf(unlimited.here)
+    mounts.tmpfs(shelf, DISK_BYTES)
+    _begin(unlimited)
+    unlimited.until_copying()
+    unlimited.wait(lambda: mounts.remount(shelf, "ro"), "the disk to be read-only")
+    hold(A_WHILE_S)
+    assert mounts.remount(shelf, "rw")
+    unlimited.settle()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_disk_is_unmounted_and_the_folder_below_is_empty(
+    story: Story, mounts: Mounts, tmp_path: Path, restarted: bool
+) -> None:
+    shelf, disk = story.node.shelf(story.here), tmp_path / "disk"
+    disk.mkdir()
+    mounts.bind(disk, shelf)
+    story.begin().until_copied(4)
+    mounts.unmount(shelf)
+    if restarted:
+        worker = story.node.workers[story.here]
+        story.dies(worker)
+        story.node.restart(worker)
+    story.wait(lambda: story.node.server(story.here)["files"] is None, "the list to be unknown")
+    copied = story.node.visible(story.there)
+    hold(A_WHILE_S)
+    assert list(shelf.iterdir()) == [], "something was written below the mount point"
+    assert not (story.node.visible(story.there) - copied) & set(_names(disk)), "copied as if it were lost"
+    assert "base_dir has lost its marker" in story.node.workers[story.here].output()
+    mounts.bind(disk, shelf)
+    story.settle()
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("error", ["EIO", pytest.param("ENOSPC", marks=pytest.mark.quick)])
+def test_nothing_is_done_that_is_not_durable(story: Story, tmp_path: Path, error: str) -> None:
+    """`fsync` fails at a destination: neither files nor its own state can be made safe."""
+    story.begin().until_copying()
+    here = story.node.workers[story.here]
+    with failing(here, error, tmp_path / "strace") as log:
+        before = _received(here)
+        story.wait(lambda: injected(log) >= 3, "calls to fail")
+        hold(A_WHILE_S)
+        assert _received(here) <= before + 1, "a copy was called done, and was not durable"
+    story.settle()
+
+
+def _received(daemon: Daemon) -> int:
+    return daemon.output().count("received file")
+
+
+def test_a_worker_cannot_write_its_own_state(unlimited: Story, mounts: Mounts) -> None:
+    here = unlimited.node.workers[unlimited.here]
+    mounts.tmpfs(here.folder / "state", STATE_BYTES)
+    _begin(unlimited)
+    unlimited.until_copying()
+    with _full(here.folder / "state"):
+        hold(A_WHILE_S)
+    unlimited.settle()
+
+
+# ── cfm's own state ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _paused(story: Story) -> Callable[[], bool]:
+    return lambda: story.verdict().startswith("Paused: cfm cannot write its own state")
+
+
+def _nothing_new(story: Story) -> None:
+    """No order goes out, and everybody is still looked at."""
+    deeds = story.copied() + story.deleted()
+    hold(A_WHILE_S)
+    assert story.copied() + story.deleted() == deeds
+    assert _paused(story)()
+    assert all(server["state"] == "up" for server in story.node.status()["servers"])
+    assert story.node.ask("/readyz")[0] == 503
+    assert story.node.ask("/healthz")[0] == 200
+
+
+def test_cfm_has_no_room_for_its_state(unlimited: Story, mounts: Mounts) -> None:
+    folder = unlimited.cfm.folder / "state"
+    mounts.tmpfs(folder, STATE_BYTES)
+    _begin(unlimited)
+    unlimited.until_copying()
+    with _full(folder):
+        unlimited.wait(_paused(unlimited), "cfm to pause")
+        _nothing_new(unlimited)
+    unlimited.settle()
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_cfm_cannot_make_its_state_durable(story: Story, tmp_path: Path, error: str) -> None:
+    story.begin().until_copying()
+    with failing(story.cfm, error, tmp_path / "strace") as log:
+        story.wait(lambda: injected(log) >= 1, "calls to fail")
+        story.wait(_paused(story), "cfm to pause")
+        _nothing_new(story)
+    story.settle()
+
+
+@pytest.mark.parametrize("whose", ["cfm", "destination"])
+def test_the_disk_of_the_log_is_full(story: Story, mounts: Mounts, whose: str) -> None:
+    """What cannot be told is still done; the state lies on that disk too."""
+    daemon = story.cfm if whose == "cfm" else story.node.workers[story.here]
+    inside = [(path, path.read_bytes()) for path in daemon.folder.iterdir() if path.is_file()]
+    data = daemon.folder / "data"
+    mounts.tmpfs(daemon.folder, DISK_BYTES)
+    for path, text in inside:
+        path.write_bytes(text)
+    data.mkdir()
+    story.begin().until_copying()
+    with _full(daemon.folder):
+        hold(A_WHILE_S)
+    story.audit.killed = True  # lines may be missing, as there was no room for them
+    story.settle()
+
+
+# ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_source_folder_is_unmounted(story: Story, mounts: Mounts, tmp_path: Path) -> None:
+    san, disk = story.node.san, tmp_path / "san"
+    shutil.copytree(san, disk)
+    mounts.bind(disk, san)
+    story.begin().until_copied(3)
+    mounts.unmount(san)
+    for path in san.iterdir():
+        path.unlink()
+    hold(2)  # what was just confirmed may still be acted on
+    deletes = story.deleted()
+    hold(A_WHILE_S)
+    assert story.deleted() == deletes
+    mounts.bind(disk, san)
+    story.settle()
+
+
+def test_files_of_the_san_are_cut_to_nothing(story: Story) -> None:
+    """A file that the SAN does not hold in full is neither copied nor deleted."""
+    surplus, absent = story.node.ranks[0], story.node.ranks[SURPLUS]
+    for name in (surplus, absent):
+        (story.node.san / name).write_bytes(b"")
+    story.begin()
+    others = len(story.node.ranks) - SURPLUS - 1
+    story.wait(lambda: story.copied() == others, "all other copies")
+    hold(2)
+    assert len(story.node.holders(surplus)) == 2
+    assert story.node.holders(absent) == []
+    for name in (surplus, absent):
+        (story.node.san / name).write_bytes(story.node.content(name))
+    story.settle()

@@ -1,0 +1,324 @@
+"""Lists and disks: what was observed, what happened since, and who seems to be the same disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cfm.fleet.observed import AHEAD_MS, HALVED_AGAIN_MS, Asking, FleetBook
+from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
+
+SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
+HOLD_MS = 120_000
+
+
+def fleet() -> FleetBook:
+    return FleetBook([SOURCE], [ONE, TWO], now_ms=0)
+
+
+def names(*values: str) -> Listing:
+    return Listing(frozenset(values))
+
+
+def df(used: int, total: int = 1000, arriving: int = 0) -> DiskReport:
+    return DiskReport(DiskUsage(total, used, total - used), arriving_bytes=arriving)
+
+
+def ours(book: FleetBook, addr: Addr, disk_id: str = "") -> None:
+    book.records[addr].features = WorkerFeatures(ours=True, disk_id=disk_id)
+
+
+# ── lists ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_did_not_answer_is_unknown_and_holds_nothing() -> None:
+    book = fleet()
+    book.listed(ONE, names("A", "B"), 10)
+    assert book.holders["A"] == {ONE}
+    book.lost(ONE, "refused", 20)
+    assert isinstance(book.records[ONE].files, Unknown)
+    assert not book.holders
+    assert book.records[ONE].last_list == frozenset({"A", "B"})
+    book.lost(ONE, "still refused", 500)
+    assert book.doubtful(3_600_019, 3_600_000) == [ONE]
+    assert book.doubtful(3_600_020, 3_600_000) == [], "its grace runs from when it was lost first"
+
+
+def test_a_server_that_was_never_listed_is_in_doubt_from_the_start() -> None:
+    book = fleet()
+    assert book.doubtful(3_599_999, 3_600_000) == [ONE, TWO]
+    assert book.doubtful(3_600_000, 3_600_000) == []
+
+
+def test_the_first_list_is_old_and_later_ones_tell_what_appeared() -> None:
+    book = fleet()
+    assert book.listed(ONE, names("A"), 10).appeared == frozenset()
+    assert book.listed(ONE, names("A", "B"), 20).appeared == {"B"}
+    book.lost(ONE, "down", 30)
+    assert book.listed(ONE, names("A", "B", "C"), 40).appeared == {"C"}
+
+
+def test_a_list_asked_for_before_a_copy_or_a_delete_does_not_undo_it() -> None:
+    book = fleet()
+    book.listed(ONE, names("A", "B"), 10)
+    book.deleted(ONE, "A", 1, 30)
+    book.arrived(ONE, "C", 1, 30)
+    assert book.listed(ONE, names("A", "B"), 20).appeared == frozenset()
+    assert book.records[ONE].last_list == frozenset({"B", "C"})
+    book.listed(ONE, names("A", "B"), 31)
+    assert book.records[ONE].last_list == frozenset({"A", "B"}), "a later question knows better"
+
+
+def test_a_list_asked_for_before_the_server_was_lost_says_nothing_of_what_came_back() -> None:
+    book = fleet()
+    book.listed(ONE, names("A"), 10)
+    book.lost(ONE, "down", 30)
+    assert not book.listed(ONE, names("A", "B"), 20).believed
+    assert isinstance(book.records[ONE].files, Unknown)
+    assert book.listed(ONE, names("A", "B"), 30).believed
+
+
+def test_half_a_list_of_an_old_worker_counts_when_it_is_seen_again() -> None:
+    book = fleet()
+    book.listed(ONE, names("A", "B", "C"), 10)
+    assert not book.listed(ONE, names("A"), 1_000).believed
+    assert not book.listed(ONE, names("A"), 1_001).believed, "the same moment"
+    assert isinstance(book.records[ONE].files, Unknown)
+    assert book.listed(ONE, names("A"), 1_000 + HALVED_AGAIN_MS).believed
+
+
+def test_a_list_that_grows_back_takes_the_suspicion_away() -> None:
+    book = fleet()
+    book.listed(ONE, names("A", "B", "C"), 10)
+    book.listed(ONE, names("A"), 1_000)
+    assert book.listed(ONE, names("A", "B", "C"), 2_000).believed
+    assert not book.listed(ONE, names("A"), 100_000).believed
+
+
+def test_a_worker_of_ours_is_believed_at_once() -> None:
+    """It answers 500 where its disk is not mounted."""
+    book = fleet()
+    ours(book, ONE)
+    book.listed(ONE, names("A", "B", "C"), 10)
+    assert book.listed(ONE, names(), 20).believed
+
+
+def test_a_question_under_way_is_repeated_where_it_came_too_early() -> None:
+    asking = Asking()
+    assert asking.begin(1)
+    assert not asking.begin(2)
+    assert asking.end()
+    assert asking.begin(3)
+    assert not asking.end()
+
+
+# ── one disk under two addresses ────────────────────────────────────────────────────────────────────────
+
+
+def twins(book: FleetBook) -> dict[Addr, frozenset[Addr]]:
+    views = book.server_views(90, dict.fromkeys(book.records, True))
+    return {addr: view.same_disk for addr, view in views.items() if view.same_disk}
+
+
+def measured(book: FleetBook, one: DiskReport, two: DiskReport, at_ms: int = 1) -> None:
+    book.measured(ONE, one, at_ms, HOLD_MS)
+    book.measured(TWO, two, at_ms, HOLD_MS)
+
+
+def test_the_same_id_is_the_same_disk_whatever_it_lists() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    ours(book, TWO, "id")
+    book.listed(ONE, names("A"), 10)
+    book.listed(TWO, names("B"), 10)
+    assert twins(book) == {ONE: {TWO}, TWO: {ONE}}
+
+
+def test_two_ids_are_two_disks_whatever_they_list() -> None:
+    book = fleet()
+    ours(book, ONE, "id-1")
+    ours(book, TWO, "id-2")
+    measured(book, df(5), df(5))
+    book.listed(ONE, names("A"), 10)
+    book.listed(TWO, names("A"), 10)
+    assert not twins(book)
+
+
+def test_old_workers_are_suspected_by_the_same_list_and_size() -> None:
+    book = fleet()
+    book.listed(ONE, names("A", "B"), 10)
+    book.listed(TWO, names("A", "B"), 10)
+    assert twins(book), "before their sizes are known"
+    measured(book, df(5), df(7))
+    assert twins(book) == {ONE: {TWO}, TWO: {ONE}}
+    measured(book, df(5), df(5, total=2000))
+    assert not twins(book)
+
+
+def test_an_old_and_a_new_worker_on_one_disk_are_suspected() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    measured(book, df(5), df(5))
+    book.listed(ONE, names("A", "B"), 10)
+    book.listed(TWO, names("A", "B"), 10)
+    assert twins(book)
+
+
+def test_a_copy_that_shows_at_one_address_first_does_not_end_the_suspicion() -> None:
+    book = fleet()
+    measured(book, df(5), df(5))
+    on_disk = ["A", "B"]
+    for addr in (ONE, TWO):
+        book.listed(addr, names(*on_disk), 1)
+    for at_ms in range(10, 100, 10):
+        book.listed(TWO, names(*on_disk), at_ms)
+        on_disk.append(f"C{at_ms}")
+        book.listed(ONE, names(*on_disk), at_ms + 1)
+        assert twins(book), at_ms
+
+
+def test_a_difference_that_lasts_ends_the_suspicion() -> None:
+    book = fleet()
+    measured(book, df(5), df(5))
+    book.listed(ONE, names("A", "B"), 10)
+    book.listed(TWO, names("A", "B"), 10)
+    book.listed(ONE, names("A", "B", "C"), 20)
+    book.listed(ONE, names("A", "B", "C"), 30)
+    assert twins(book), "the other was not listed since"
+    book.listed(TWO, names("A", "B"), 40)
+    assert not twins(book)
+
+
+# ── disks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_landed_bytes_count_until_a_later_df_shows_them() -> None:
+    book = fleet()
+    book.measured(ONE, df(100), 5, HOLD_MS)
+    book.landed(ONE, 40, 10)
+    book.measured(ONE, df(100), 9, HOLD_MS)
+    assert [b.size_bytes for b in book.records[ONE].landed] == [40]
+    book.measured(ONE, df(140), 10, HOLD_MS)
+    assert not book.records[ONE].landed
+
+
+def test_a_delete_that_df_does_not_show_is_held_for_minutes_and_not_for_ever() -> None:
+    book = fleet()
+    book.measured(ONE, df(900), 5, HOLD_MS)
+    book.deleted(ONE, "OPEN", 100, 10)
+    book.measured(ONE, df(900), 20, HOLD_MS)
+    assert [b.size_bytes for b in book.records[ONE].gone] == [100], "a viewer has it open"
+    book.measured(ONE, df(900), 10 + HOLD_MS, HOLD_MS)
+    assert not book.records[ONE].gone
+
+
+def test_a_delete_is_shown_by_the_df_that_frees_its_bytes_also_while_a_copy_lands() -> None:
+    book = fleet()
+    book.measured(ONE, df(900), 5, HOLD_MS)
+    book.deleted(ONE, "A", 100, 10)
+    book.landed(ONE, 50, 11)
+    book.measured(ONE, df(850), 20, HOLD_MS)
+    assert not book.records[ONE].gone
+    assert AHEAD_MS < HOLD_MS
+
+
+def test_a_df_that_fails_makes_the_disk_unknown_since_the_first_failure() -> None:
+    book = fleet()
+    book.measured(ONE, df(900), 5, HOLD_MS)
+    book.disk_lost(ONE, "absurd", 10)
+    book.disk_lost(ONE, "refused", 20)
+    disk = book.records[ONE].disk
+    assert isinstance(disk, Unknown)
+    assert (disk.why, disk.since_ms) == ("refused", 10)
+
+
+def test_the_lower_limit_holds() -> None:
+    book = fleet()
+    up = dict.fromkeys(book.records, True)
+    for own, holds in ((80, 80), (95, 90), (None, 90)):
+        book.measured(ONE, replace(df(5), limit_percent=own), 5, HOLD_MS)
+        assert book.server_views(90, up)[ONE].limit_percent == holds
+
+
+# ── whatever happens ────────────────────────────────────────────────────────────────────────────────────
+
+NAMES = st.sampled_from("ABCDEF")
+ADDRS = st.sampled_from([ONE, TWO])
+
+
+class FleetMachine(RuleBasedStateMachine):
+    """A true disk beside the book: the index always equals the lists, a list of ours never undoes what came
+    later than its question, and nothing that is booked is negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = fleet()
+        self.now_ms = 1
+        self.truth: dict[Addr, set[str]] = {ONE: set(), TWO: set()}
+        self.asked: dict[Addr, tuple[int, frozenset[str]]] = {}
+        for addr in (ONE, TWO):
+            ours(self.book, addr, addr)
+
+    @rule(passed_ms=st.integers(1, 5_000))
+    def time_passes(self, passed_ms: int) -> None:
+        self.now_ms += passed_ms
+
+    @rule(addr=ADDRS)
+    def a_list_is_asked_for(self, addr: Addr) -> None:
+        self.asked[addr] = self.now_ms, frozenset(self.truth[addr])
+        self.now_ms += 1
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def a_list_comes(self, data: st.DataObject) -> None:
+        addr = data.draw(st.sampled_from(sorted(self.asked)))
+        asked_ms, seen = self.asked.pop(addr)
+        if self.book.listed(addr, Listing(seen), asked_ms).believed:
+            files = self.book.records[addr].files
+            assert isinstance(files, Known)
+            assert files.value == self.truth[addr]
+
+    @rule(addr=ADDRS, name=NAMES)
+    def a_copy_arrives(self, addr: Addr, name: str) -> None:
+        self.truth[addr].add(name)
+        self.book.arrived(addr, name, 10, self.now_ms)
+
+    @rule(addr=ADDRS, name=NAMES)
+    def a_delete_is_confirmed(self, addr: Addr, name: str) -> None:
+        self.truth[addr].discard(name)
+        self.book.deleted(addr, name, 10, self.now_ms)
+
+    @rule(addr=ADDRS)
+    def it_is_lost(self, addr: Addr) -> None:
+        self.book.lost(addr, "down", self.now_ms)
+        self.now_ms += 1
+
+    @rule(addr=ADDRS, used=st.integers(0, 1000))
+    def it_is_measured(self, addr: Addr, used: int) -> None:
+        self.book.measured(addr, df(used), self.now_ms, HOLD_MS)
+
+    @invariant()
+    def the_index_is_what_the_lists_say(self) -> None:
+        expected: dict[str, set[Addr]] = {}
+        for addr, record in self.book.records.items():
+            for name in record.files.value if isinstance(record.files, Known) else ():
+                expected.setdefault(name, set()).add(addr)
+        assert self.book.holders == expected
+
+    @invariant()
+    def a_known_list_is_the_last_one(self) -> None:
+        for record in self.book.records.values():
+            if isinstance(record.files, Known):
+                assert record.files.value == record.last_list
+
+    @invariant()
+    def books_are_not_negative(self) -> None:
+        for record in self.book.records.values():
+            assert all(booked.size_bytes > 0 for booked in (*record.gone, *record.landed))
+
+
+TestFleetMachine = FleetMachine.TestCase
+TestFleetMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
