@@ -7,7 +7,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check unit e2e bench fuzz schemathesis audit lock clean
+.PHONY: help setup demo test check unit e2e faults kills bench fuzz schemathesis audit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
@@ -41,6 +41,14 @@ unit: $(STAMP)
 # Real processes and real time: one after the other, so that they measure the programs and not each other.
 e2e: $(STAMP)
 	$(if $(wildcard tests/e2e/test_*.py),$(PYTEST) -m e2e $(ARGS),@echo 'no end-to-end tests here')
+
+# Everything that can go wrong with processes, networks, disks, clocks and metadata; root can try them all.
+faults: $(STAMP)
+	$(PYTEST) tests/faults -m e2e --all-faults $(ARGS)
+
+# kill -9 of everything, a thousand times under load; an hour or so.
+kills: $(STAMP)
+	$(BIN)/python bench/kill_thousand.py $(ARGS)
 
 bench: $(STAMP)
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -3,10 +3,10 @@
     .venv/bin/python bench/soak.py [--minutes N] [--seed S] [--folder DIR]
 
 Viewers change their taste every few seconds, files become popular, stray copies appear; and one program after
-the other is killed and started again.  All the while the disks are looked at: no disk over its limit, no
-source that sends two files, no file that loses its last copy as surplus.  At the end the faults stop, the node
-must come to rest, and the audit holds the disks against the SAN and cfm's own books.  Prints one JSON object;
-exit 3 where something was violated.
+the other is killed and started again.  All the while the disks are looked at: none over its limit,
+no source that sends two files.  At the end the faults stop, the node must come to rest with full disks, and
+the audit holds them against the SAN and cfm's own books and log.  Prints one JSON object; exit 3 where
+something was violated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -50,8 +49,10 @@ class Summary:
 
     seconds: float = 0
     seed: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
-    deeds: Counter[str] = field(default_factory=Counter)
+    kills: dict[str, int] = field(default_factory=dict)
+    strays: int = 0
+    """Surplus copies that lay on a disk when its worker came back."""
+    deeds: dict[str, int] = field(default_factory=dict)
     """Rows in cfm's books, by what and how they ended."""
     bytes_delivered: int = 0
     max_recovery_s: float = 0
@@ -132,12 +133,23 @@ class Fate:
     def strike(self) -> None:
         victim = next(self._victims)
         victim.kill()
-        self._summary.kills[victim.name] += 1
+        self._summary.kills[victim.name] = self._summary.kills.get(victim.name, 0) + 1
+        if victim.addr in self._cluster.destination_addrs:
+            self._leave_stray(victim.addr)
         pause(self._chance.uniform(0.0, 4.0))
         began_s = time.monotonic()
         self._cluster.restart(victim)
         self._cluster.wait_for(lambda: self._recovered(victim), f"{victim.name} to recover", RECOVERY_S)
         self._summary.max_recovery_s = max(self._summary.max_recovery_s, time.monotonic() - began_s)
+
+    def _leave_stray(self, addr: str) -> None:
+        """A file of another server lies on the dead one's disk, as after a repair."""
+        cluster = self._cluster
+        others = sorted(cluster.placed() - cluster.visible(addr))
+        room = cluster.limit_percent * cluster.quota_bytes // 100 - cluster.used_bytes(addr)
+        if others and room >= cluster.file_bytes:
+            cluster.place(addr, [self._chance.choice(others)])
+            self._summary.strays += 1
 
     def _recovered(self, victim: Daemon) -> bool:
         """cfm decides again, on all servers; a worker is seen again, with its list."""
@@ -170,8 +182,8 @@ def soak(cluster: Cluster, seconds: float, summary: Summary) -> None:
     summary.rest_after_s = cluster.wait_at_rest(REST_S)
     summary.violations += [*watcher.stop(), *audit.problems()]
     summary.looks = watcher.looks
-    summary.deeds = audit.counted()
-    summary.bytes_delivered = FILE_BYTES * summary.deeds["copied done"]
+    summary.deeds = dict(audit.counted())
+    summary.bytes_delivered = FILE_BYTES * summary.deeds.get("copied done", 0)
     summary.placed = len(cluster.placed())
     if summary.placed < cluster.fitting():
         summary.violations.append(f"only {summary.placed} of {cluster.fitting()} places are taken")

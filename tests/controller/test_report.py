@@ -156,18 +156,18 @@ CASES: list[tuple[Callable[[], Node], str]] = [
     (at_rest, "At rest."),
     (
         no_source,
-        "Waiting: 3 wanted files wait (no_source: no source is up and free that its destination can copy from); "
+        "Waiting to copy (no_source: no source is up and free that its destination can copy from); "
         "down: 127.0.1.1:8888.",
     ),
     (
         no_destination,
-        "Waiting: 3 wanted files wait (no_destination: no destination is up, known, free and without a brake).",
+        "Waiting to copy (no_destination: no destination is up, known, free and without a brake).",
     ),
     (
         san_silent,
-        "Waiting: 3 wanted files wait (san_unknown: the source folders have not answered for this file just now).",
+        "Waiting to copy (san_unknown: the source folders have not answered for this file just now).",
     ),
-    (failing, "At rest; 1 copy failed, to be tried again after a pause."),
+    (failing, "Waiting to copy (retry_later: copying it failed; it is tried again after a pause)."),
     (
         breaker,
         "At rest; held by breaker at 127.0.2.1:8888: more would be deleted there at once than the breaker lets "

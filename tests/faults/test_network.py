@@ -21,8 +21,9 @@ HERE, THERE, SOURCE, CFM = "127.0.2.1", "127.0.2.2", "127.0.1.1", "127.0.0.1"
 DELETE, LIST, DISK, CONFIRM = b"DELETE /files/", b"GET /files ", b"GET /df ", b"HEAD /content/"
 PULSE, CONTENT, DIGEST = b"HEAD /hb ", b"GET /content/", b"HEAD /content/"
 OFFER, REPORT, WORKING, DONE = b"GET /tasks/next", b"PATCH /tasks/", b'"working"', b'"done"'
-HEAD_BYTES = 600
-"""More than the head of any answer of ours."""
+IN_BODY = 340
+"""So far are lists and disk usages beyond their heads."""
+WRONG_DIGEST = b"xxh3-128=:AAAAAAAAAAAAAAAAAAAAAA==:\r\nX-Was: xxh3-128=:"
 LENGTH = b"Content-Length: 100000\r\n"
 
 
@@ -58,16 +59,22 @@ ORDERS = [
     Row("confirmation too late", THERE, Fault(Effect.DELAY, when=CONFIRM, seconds=2.5, times=1)),
 ]
 LOOKS = [
-    Row("list reset in the middle", HERE, Fault(Effect.RESET, when=LIST, after_bytes=HEAD_BYTES, times=2)),
-    Row("list ends early", HERE, Fault(Effect.CUT, when=LIST, after_bytes=HEAD_BYTES, times=2)),
-    Row(
-        "list with a short Content-Length",
-        HERE,
-        Fault(Effect.REPLACE, when=LIST, find=b"Content-Length: ", put=b"Content-Length: 57\r\nX: ", times=2),
-    ),
-    Row("list corrupted", HERE, Fault(Effect.CORRUPT, when=LIST, after_bytes=HEAD_BYTES, times=2)),
+    Row("list reset in the middle", HERE, Fault(Effect.RESET, when=LIST, after_bytes=IN_BODY, times=2), 2),
+    Row("list ends early", HERE, Fault(Effect.CUT, when=LIST, after_bytes=IN_BODY, times=2), 2),
     Row("list at a byte a second", HERE, Fault(Effect.TRICKLE, when=LIST, seconds=1, times=1), lasts_s=3),
-    Row("disk usage corrupted", HERE, Fault(Effect.CORRUPT, when=DISK, after_bytes=HEAD_BYTES, times=3)),
+    Row(
+        "list with a Content-Length of its first two lines",
+        HERE,
+        Fault(Effect.REPLACE, when=LIST, find=b"Content-Length: ", put=b"Content-Length: 39\r\nX: ", times=1),
+    ),
+    Row("list with another name", HERE, Fault(Effect.REPLACE, when=LIST, find=b"FILE0003", put=b"FILE9003")),
+    Row("disk usage torn", HERE, Fault(Effect.CUT, when=DISK, after_bytes=IN_BODY, times=2), 2),
+    Row(
+        "disk usage absurd",
+        HERE,
+        Fault(Effect.REPLACE, when=DISK, find=b'"used_size":"', put=b'"used_size":"99', times=2),
+    ),
+    Row("disk usage is no JSON", HERE, Fault(Effect.CORRUPT, when=DISK, after_bytes=IN_BODY, times=2)),
     Row(
         "questions at a byte a second",
         HERE,
@@ -102,16 +109,24 @@ COPIES = [
         Fault(Effect.TRICKLE, when=CONTENT, after_bytes=30_000, seconds=1, times=1),
     ),
     Row("checksum lost", SOURCE, lost_answer(DIGEST, times=2), 2),
-    Row("checksum corrupted", SOURCE, Fault(Effect.CORRUPT, when=DIGEST, after_bytes=60, times=1)),
+    Row(
+        "checksum of another file",
+        SOURCE,
+        Fault(Effect.REPLACE, when=DIGEST, find=b"xxh3-128=:", put=WRONG_DIGEST, times=1),
+    ),
 ]
 REPORTS = [
     Row("answer to done lost", CFM, lost_answer(DONE, times=3), 3),
     Row("done never arrives", CFM, Fault(Effect.HOLE, Way.TO_SERVER, DONE, times=1), lasts_s=2),
     Row("done arrives late", CFM, Fault(Effect.DELAY, Way.TO_SERVER, DONE, seconds=3, times=2), 2),
     Row("answer to working lost", CFM, lost_answer(WORKING, times=3), 3),
-    Row("reports arrive twice", CFM, Fault(Effect.REPEAT, Way.TO_SERVER, REPORT), 5),
+    Row("reports arrive twice", CFM, Fault(Effect.REPEAT, Way.TO_SERVER, REPORT)),
     Row("offers lost", CFM, lost_answer(OFFER, times=4), 4),
-    Row("offers corrupted", CFM, Fault(Effect.CORRUPT, when=OFFER, after_bytes=250, times=3), 2),
+    Row(
+        "offers of a file elsewhere",
+        CFM,
+        Fault(Effect.REPLACE, when=OFFER, find=b'"file_name":"', put=b'"file_name":"../', times=4),
+    ),
 ]
 
 

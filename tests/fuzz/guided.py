@@ -1,14 +1,15 @@
-"""One target under atheris: `python guided.py NAME LIBFUZZER-ARGUMENTS…`; `run.py` starts it."""
+"""One target under atheris; `run.py` starts it, and says by the environment which, and how to be started again
+(libFuzzer merges in processes of its own)."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import atheris  # type: ignore[import-untyped,unused-ignore]  # not pinned for `make test`
 
 if __name__ == "__main__":
-    with atheris.instrument_imports(include=["cfm", "yaml"]):
+    with atheris.instrument_imports(include=["cfm"]):
         from fuzz.targets import TARGETS
-    name = sys.argv.pop(1)
-    atheris.Setup(sys.argv, TARGETS[name].run)
+    atheris.Setup([os.environ["FUZZ_AGAIN"], *sys.argv[1:]], TARGETS[os.environ["FUZZ_TARGET"]].run)
     atheris.Fuzz()

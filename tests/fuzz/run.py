@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,9 +56,14 @@ def _by_coverage(name: str, corpus: Path, seconds: int) -> bool:
         found.mkdir()
         words = Path(scratch) / "words"
         words.write_text(_dictionary(name))
+        again = Path(scratch) / "again"
+        again.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {HERE / "guided.py"} "$@"\n')
+        again.chmod(0o755)
         limits = (f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-timeout=20", "-rss_limit_mb=2048")
-        ended = _worker(name, found, corpus, f"-dict={words}", f"-artifact_prefix={BROKEN}/{name}-", *limits)
-        _worker(name, "-merge=1", corpus, found)
+        ended = _worker(
+            again, name, found, corpus, f"-dict={words}", f"-artifact_prefix={BROKEN}/{name}-", *limits
+        )
+        _worker(again, name, "-merge=1", corpus, found)
     runs = next((line for line in ended.stderr.splitlines() if line.startswith("Done ")), "stopped")
     print(f"{name}: {runs}; corpus {before} → {len(list(corpus.iterdir()))}")
     if ended.returncode != 0:
@@ -65,10 +71,10 @@ def _by_coverage(name: str, corpus: Path, seconds: int) -> bool:
     return ended.returncode == 0
 
 
-def _worker(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, HERE / "guided.py", name, *arguments]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def _worker(again: Path, name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    env = {"PYTHONPATH": os.pathsep.join(sys.path), "FUZZ_TARGET": name, "FUZZ_AGAIN": str(again)}
+    command = [again, *arguments]
+    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
 def _dictionary(name: str) -> str:

@@ -177,32 +177,31 @@ def verdict(core: Core, round_: Round | None, now: Now) -> str:
     if state.snapshot is None:
         why = state.rejected.why if state.rejected else "they were not read yet"
         return f"Doing nothing: no grade and history files are in force: {why}."
-    parts = [_activity(core, round_), *_held(round_), *_trouble(core, round_, now)]
+    parts = [_activity(core, round_, now), *_held(round_), *_trouble(core, round_, now)]
     return "; ".join(part for part in parts if part) + "."
 
 
-def _activity(core: Core, round_: Round | None) -> str:
+def _activity(core: Core, round_: Round | None, now: Now) -> str:
     tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
     done = round_.done if round_ else []
     copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
     deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
     if not copies and not deletes:
-        return _idle(core, round_)
+        return _idle(core, round_, now)
     waiting = max(0, core.shortlist.wanted_total - copies)
     deeds = f"{_count(copies, 'copy', 'copies')} and {_count(deletes, 'delete', 'deletes')} now"
     return f"{deeds}, {waiting} wanted files not placed"
 
 
-def _idle(core: Core, round_: Round | None) -> str:
+def _idle(core: Core, round_: Round | None, now: Now) -> str:
     """Nothing is under way: because all is done, or because something is waited for."""
     counts = round_.counts if round_ else Counter[tuple[str, str]]()
-    waiting = [(counts["copy", reason.name], reason) for reason in _WAITING if counts["copy", reason.name]]
-    if waiting:
-        number, reason = max(waiting, key=lambda found: found[0])
-        verb = "waits" if number == 1 else "wait"
-        return (
-            f"Waiting: {_count(number, 'wanted file', 'wanted files')} {verb} ({reason.name}: {reason.text})"
-        )
+    waits = [reason for reason in _WAITING if counts["copy", reason.name]]
+    if not waits and core.state.left_alone_after_failures(now):
+        waits = [no.RETRY_LATER]
+    if waits:
+        reason = max(waits, key=lambda reason: counts["copy", reason.name])
+        return f"Waiting to copy ({reason.name}: {reason.text})"
     looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
     return "Looking" if looking else "At rest"
 
@@ -236,9 +235,6 @@ def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
         yield f"{_count(len(unknown), 'delete', 'deletes')} of unknown outcome"
     if round_ is not None:
         yield from _full(core, round_)
-    failing = len(core.state.left_alone_after_failures(now))
-    if failing:
-        yield f"{_count(failing, 'copy', 'copies')} failed, to be tried again after a pause"
 
 
 def _full(core: Core, round_: Round) -> Iterable[str]:

@@ -198,7 +198,8 @@ class NodeState:
     def left_alone_after_failures(self, now: Now) -> list[str]:
         """Files whose copy failed, and which are not tried again yet."""
         retries = self.retries.retries.items()
-        return [name for name, retry in retries if retry.not_before_ms > now.mono_ms]
+        waiting = (name for name, retry in retries if retry.not_before_ms > now.mono_ms)
+        return [name for name in waiting if name not in self.fleet.holders]
 
     def next_retry_ms(self, now: Now) -> int | None:
         """When the next file that was left alone may be looked at again."""

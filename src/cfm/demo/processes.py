@@ -68,6 +68,7 @@ class Program:
         async for line in process.stdout:
             if line.startswith(SERVING):
                 return
+        await process.wait()
         raise CfmError(f"{self.name} ended before it served: {self.last_words()}")
 
     def last_words(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cfm.controller import events as ev
 from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Status, Task
+from cfm.plan import refusals as no
 from cfm.sim.facts import Facts, OrderFacts, TaskFacts
 from cfm.sim.invariants import ALL
 from cfm.sim.invariants.base import Invariant
@@ -48,6 +49,12 @@ class Violation:
     at_ms: int
     invariant: str
     text: str
+
+
+def _found_out(order: DeleteOrder) -> bool:
+    """Was it dropped for what only an order finds out, so that its file is left alone for a while?"""
+    why = order.ended_why
+    return why in (no.COPY_UNCONFIRMED.text, no.SAN_UNKNOWN.text) or why.startswith("listed again")
 
 
 class Checker:
@@ -164,7 +171,7 @@ class Checker:
         else:
             state.open_orders.pop(order.id, None)
             known.ended_mono_ms = now.mono_ms
-            if order.status is OrderStatus.DROPPED:
+            if order.status is OrderStatus.DROPPED and _found_out(order):
                 state.drops[order.file.name] = now.mono_ms
 
     def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:

@@ -451,7 +451,7 @@ class SimWorker:
         report = DiskUsage(usage.total_bytes, usage.used_bytes, usage.avail_bytes)
         if self.world.swarm.strikes("df_absurd"):
             return self.world.absurd_df(report)
-        return DiskReport(report, self.limit_percent, usage.disk_id)
+        return DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes)
 
     def serve_copy(self, claim: Claim, name: str, reply: Reply) -> None:
         self._hear_epoch(claim)

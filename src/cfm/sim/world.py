@@ -62,6 +62,7 @@ class World:
         self.writes_metadata = True
         self.cfm_addr = Addr("10.0.0.1:8080")
         self.library = self._library()
+        self.largest_bytes = max(file.size_bytes for file in self.library)
         self.ads = [f"AD_{i:02}.mpg" for i in range(profile.ads)]
         for file in self.library:
             self.san.files[file.name] = SanFile(file.size_bytes)

@@ -97,8 +97,8 @@ class _Link:
     fault: Fault | None = None
     passed: dict[Way, int] = field(default_factory=lambda: {Way.TO_SERVER: 0, Way.TO_CLIENT: 0})
     """Bytes since it was struck."""
-    spent: bool = False
-    """An effect that happens once has happened."""
+    hurt: bool = False
+    """The fault has done something to it; an effect that happens once does no more."""
 
     def abort(self) -> None:
         for writer in (self.client, self.server):
@@ -127,7 +127,7 @@ class FaultProxy:
         self.target = target
         self.addr = listen
         self.struck = 0
-        """Connections that a fault has struck so far."""
+        """Connections to which a fault has done something so far."""
         self._faults: tuple[Fault, ...] = ()
         self._left: dict[Fault, int] = {}
         self._requests: deque[bytes] = deque(maxlen=REMEMBERED)
@@ -208,7 +208,7 @@ class FaultProxy:
 
     async def _forget_open(self) -> None:
         for link in self._links:
-            self._strike(link, Fault(Effect.HOLE, Way.BOTH))
+            link.fault = Fault(Effect.HOLE, Way.BOTH)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -256,11 +256,7 @@ class FaultProxy:
             if link.fault is None and fault.when in data and self._left.get(fault, 1) > 0:
                 if fault in self._left:
                     self._left[fault] -= 1
-                self._strike(link, fault)
-
-    def _strike(self, link: _Link, fault: Fault) -> None:
-        link.fault = fault
-        self.struck += 1
+                link.fault = fault
 
     async def _pass(self, link: _Link, way: Way, data: bytes, writer: asyncio.StreamWriter) -> None:
         """Hand on what the fault leaves alone, then what it makes of the rest."""
@@ -278,6 +274,9 @@ class FaultProxy:
             await self._hurt(link, fault, rest, writer)
 
     async def _hurt(self, link: _Link, fault: Fault, data: bytes, writer: asyncio.StreamWriter) -> None:
+        first = not link.hurt and (fault.effect is not Effect.REPLACE or fault.find in data)
+        self.struck += first
+        link.hurt = link.hurt or first
         match fault.effect:
             case Effect.CUT | Effect.RESET:
                 raise _CutError(politely=fault.effect is Effect.CUT)
@@ -288,10 +287,10 @@ class FaultProxy:
             case Effect.TRICKLE:
                 await _trickle(data, fault.seconds, writer)
                 return
-            case Effect.CORRUPT if not link.spent:
-                data, link.spent = bytes([data[0] ^ 1]) + data[1:], True
-            case Effect.REPLACE if not link.spent and fault.find in data:
-                data, link.spent = data.replace(fault.find, fault.put, 1), True
+            case Effect.CORRUPT if first:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            case Effect.REPLACE if first:
+                data = data.replace(fault.find, fault.put, 1)
             case Effect.REPEAT:
                 self._beside(self._repeat(data))
         writer.write(data)

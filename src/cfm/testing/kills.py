@@ -26,6 +26,7 @@ BUSY_WITHIN_S: Final = 5.0
 PATIENCE_S: Final = 60.0
 """So long is waited for what should come within seconds."""
 REST_S: Final = 180.0
+STILL_S: Final = 3.0
 AT_A_TIME: Final = 8
 """Files that are published together."""
 LIBRARY: Final = 120
@@ -185,9 +186,17 @@ class Kills:
 
     def _rest(self) -> None:
         """The load stops: the node comes to rest, and everything is looked at."""
-        self.node.wait_for(self._is_at_rest, "the node to come to rest", REST_S)
+        self.node.wait_for(self._stays_at_rest, "the node to come to rest", REST_S)
         self.rests += 1
         self.problems += [f"after {self.kills} kills: {problem}" for problem in self.audit.problems()]
+
+    def _stays_at_rest(self) -> bool:
+        """A plan may be on its way: rest is what lasts."""
+        deeds = self.audit.deeds() if self._is_at_rest() else None
+        if deeds is None:
+            return False
+        time.sleep(STILL_S)
+        return self._is_at_rest() and self.audit.deeds() == deeds
 
     def _is_at_rest(self) -> bool:
         status = self.node.status()

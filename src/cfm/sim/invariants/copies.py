@@ -149,6 +149,13 @@ class OnlyWhatMayBeCopied(Invariant):
         return heard.list_failed_ms
 
 
+FORGOTTEN_MS = 3_500_000
+
+
+def _pause_ms(failed: list[int]) -> int:
+    return min(1_800_000, 10_000 << min(len(failed) - 1, 20))
+
+
 class Pauses(Invariant):
     """A copy that failed is tried again only after a pause that grows with each failure."""
 
@@ -161,15 +168,20 @@ class Pauses(Invariant):
         failures = self.facts.state(cfm.claim.controller).failures
         name = task.file.name
         if before is None:
-            failed = failures.get(name, [])
-            pause_ms = min(1_800_000, 10_000 << min(len(failed) - 1, 20)) if failed else 0
-            rested = not failed or now.mono_ms - failed[-1] >= pause_ms
+            failed = self._remembered(failures.get(name, []), now)
+            rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
             self.hold(rested, f"{len(failed)} failures, and tried again after "
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
         elif task.status is Status.DONE and isinstance(event, ev.TaskReport) and event.verified:
             failures.pop(name, None)
         elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
-            failures.setdefault(name, []).append(now.mono_ms)
+            failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
+
+    def _remembered(self, failed: list[int], now: Now) -> list[int]:
+        """An hour after the pause of the last one, failures are forgotten; a little early here."""
+        if failed and now.mono_ms - failed[-1] > _pause_ms(failed) + FORGOTTEN_MS:
+            return []
+        return failed
 
     def _counts(self, event: ev.Event, task: Task) -> bool:
         """A busy source and a server that died are not the copy's fault."""

@@ -207,7 +207,8 @@ class PaceAndNeed(Invariant):
     """No more deletes a minute and server than the pace; none for room that is not needed by the last `/df`
     and all orders since; none beyond the breaker's share without a confirmation.
 
-    Scope: bytes by what the server's own `/df` told last, which other software may make old at once.
+    Scope: bytes by what the server's own `/df` told last, which other software may make old at once.  The
+    product may still hold what went for not shown, so that the breaker's measure is one largest file wide.
     """
 
     number = "8"
@@ -256,7 +257,9 @@ class PaceAndNeed(Invariant):
         share_bytes = cfm.evidence.rules.breaker_percent * usage.used_bytes // 100
         confirmed = cfm.evidence.confirmed_ms is not None
         self.hold(
-            planned_bytes <= share_bytes or confirmed, f"{planned_bytes} bytes, {share_bytes} allowed:", order
+            planned_bytes <= share_bytes + self.world.largest_bytes or confirmed,
+            f"{planned_bytes} bytes, {share_bytes} allowed:",
+            order,
         )
 
     def _leaving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:

@@ -1,0 +1,162 @@
+"""Tasks in memory: found by id and by file, on the list for a while, offered once; and when to try again."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cfm.model import Addr, File, Now, Status, Task
+from cfm.tasks.book import RETRY_FIRST_MS, RETRY_LONGEST_MS, SHOWN_MS, RetryBook, Run, TaskBook
+from cfm.tasks.lifecycle import TASK_EDGES, IllegalChangeError, is_final
+
+SOURCE, SOURCE_2 = Addr("127.0.1.1:8888"), Addr("127.0.1.2:8888")
+ONE, TWO = Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
+FILE = File("F.mpg", 1, 100)
+
+
+def task(task_id: int, name: str = "F.mpg", destination: Addr = ONE) -> Task:
+    file = File(name, 1, 100)
+    return Task(task_id, Status.READY, 0, 0, file, f"/san/{name}", SOURCE, destination, 1, "")
+
+
+def at(mono_ms: int) -> Now:
+    return Now(mono_ms, 1_700_000_000_000 + mono_ms)
+
+
+def book(*tasks: Task) -> TaskBook:
+    made = TaskBook()
+    for each in tasks:
+        made.add(each, Run(deadline_ms=1000 * each.id, heard_ms=0))
+    return made
+
+
+def test_an_ended_task_stays_on_the_list_for_ten_minutes() -> None:
+    tasks = book(task(1), task(2, "G.mpg"))
+    tasks.change(tasks.active[1], Status.TIMED_OUT, at(5_000), "nobody spoke")
+    assert [(t.id, t.status) for t in tasks.shown()] == [(1, Status.TIMED_OUT), (2, Status.READY)]
+    ended = tasks.get(1)
+    assert ended is not None
+    assert (ended.ended_why, ended.changed_s) == ("nobody spoke", 1_700_000_005)
+    tasks.forget_old(5_000 + SHOWN_MS - 1)
+    assert tasks.get(1)
+    tasks.forget_old(5_000 + SHOWN_MS)
+    assert not tasks.get(1)
+
+
+def test_a_worker_is_offered_the_oldest_ready_task_that_it_does_not_hold() -> None:
+    tasks = book(task(2, "B"), task(1, "A"), task(3, "C", TWO))
+    assert [(t.id if (t := tasks.ready_for(ONE, held)) else None) for held in
+            (frozenset[int](), frozenset({1}), frozenset({1, 2}))] == [1, 2, None]  # fmt: skip
+    tasks.change(tasks.active[1], Status.WORKING, at(1))
+    offered = tasks.ready_for(ONE, frozenset())
+    assert offered is not None
+    assert offered.id == 2
+
+
+def test_a_source_is_freed_once_and_by_unfinished_tasks_only() -> None:
+    tasks = book(task(1))
+    assert tasks.free_source(1)
+    assert not tasks.free_source(1)
+    tasks.change(tasks.active[1], Status.DONE, at(1))
+    assert not tasks.freed
+    assert not tasks.free_source(1)
+
+
+def test_both_ends_of_a_task_find_it() -> None:
+    tasks = book(task(1), task(2, "G", TWO))
+    assert [t.id for t in tasks.of_server(SOURCE)] == [1, 2]
+    assert [t.id for t in tasks.of_server(TWO)] == [2]
+    assert not tasks.of_server(SOURCE_2)
+
+
+def test_deadlines() -> None:
+    tasks = book(task(1), task(2, "G"))
+    assert tasks.next_deadline_ms() == 1000
+    assert [t.id for t in tasks.overdue(1000)] == [1]
+    assert book().next_deadline_ms() is None
+
+
+class TaskMachine(RuleBasedStateMachine):
+    """Whatever is tried: only edges of the table are taken, and the indexes agree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = TaskBook()
+        self.last_id = 0
+        self.now_ms = 0
+        self.ends: dict[int, Status] = {}
+
+    @rule(name=st.sampled_from("ABCD"))
+    def a_copy_starts(self, name: str) -> None:
+        if name not in self.tasks.by_file:
+            self.last_id += 1
+            self.tasks.add(task(self.last_id, name), Run(0, 0))
+
+    @precondition(lambda self: self.last_id)
+    @rule(data=st.data(), status=st.sampled_from(Status))
+    def something_is_reported(self, data: st.DataObject, status: Status) -> None:
+        self.now_ms += 1
+        found = self.tasks.get(data.draw(st.integers(1, self.last_id)))
+        assert found is not None
+        try:
+            changed = self.tasks.change(found, status, at(self.now_ms))
+        except IllegalChangeError:
+            assert status not in TASK_EDGES[found.status]
+            return
+        assert status in TASK_EDGES[found.status]
+        if is_final(TASK_EDGES, changed.status):
+            self.ends[changed.id] = changed.status
+
+    @precondition(lambda self: self.last_id)
+    @rule(data=st.data())
+    def all_bytes_left_a_source(self, data: st.DataObject) -> None:
+        self.tasks.free_source(data.draw(st.integers(1, self.last_id)))
+
+    @invariant()
+    def indexes_agree(self) -> None:
+        active = self.tasks.active
+        assert self.tasks.runs.keys() == active.keys()
+        assert {t.id: t for t in self.tasks.by_file.values()} == active
+        assert self.tasks.freed <= active.keys()
+        assert not active.keys() & self.tasks.ended.keys()
+        assert [t.id for t in self.tasks.shown()] == list(range(1, self.last_id + 1))
+
+    @invariant()
+    def ends_never_change(self) -> None:
+        assert {task_id: ended.status for task_id, (ended, _) in self.tasks.ended.items()} == self.ends
+
+
+TestTaskMachine = TaskMachine.TestCase
+TestTaskMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+# ── trying again ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.lists(st.integers(0, 10**7), max_size=30))
+def test_pauses_grow_up_to_half_an_hour_and_pairs_are_remembered(gaps_ms: list[int]) -> None:
+    retries, now_ms, last_ms = RetryBook(), 0, 0
+    for number, gap_ms in enumerate(gaps_ms, 1):
+        now_ms += gap_ms
+        retry = retries.failed(FILE, SOURCE, ONE if number % 2 else TWO, now_ms)
+        pause_ms = retry.not_before_ms - now_ms
+        assert RETRY_FIRST_MS <= pause_ms <= RETRY_LONGEST_MS
+        assert pause_ms >= last_ms
+        assert retry.failures == number
+        assert retry.avoid == {(SOURCE, ONE), (SOURCE, TWO)} if number > 1 else {(SOURCE, ONE)}
+        last_ms = pause_ms
+
+
+def test_a_success_clears_the_record_and_time_does_too() -> None:
+    retries = RetryBook()
+    retries.failed(FILE, SOURCE, ONE, 0)
+    assert retries.next_due_ms(0) == RETRY_FIRST_MS
+    assert retries.next_due_ms(RETRY_FIRST_MS) is None
+    retries.succeeded(FILE.name)
+    assert not retries.retries
+    retries.failed(FILE, SOURCE, ONE, 0)
+    retries.forget_old(RETRY_LONGEST_MS)
+    assert retries.retries
+    retries.forget_old(RETRY_FIRST_MS + 2 * RETRY_LONGEST_MS)
+    assert not retries.retries
