@@ -7,7 +7,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check unit e2e faults kills bench fuzz schemathesis audit lock clean
+.PHONY: help setup demo test check unit e2e faults kills soak bench fuzz schemathesis audit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
@@ -49,6 +49,10 @@ faults: $(STAMP)
 # kill -9 of everything, a thousand times under load; an hour or so.
 kills: $(STAMP)
 	$(BIN)/python bench/kill_thousand.py $(ARGS)
+
+# A node under kill -9 of everything in turn, for half an hour or ARGS='--minutes N'.
+soak: $(STAMP)
+	$(BIN)/python bench/soak.py $(ARGS)
 
 bench: $(STAMP)
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

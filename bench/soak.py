@@ -36,6 +36,8 @@ CALM_S = 3.0
 TASTE_EVERY_S = 8.0
 LOOK_EVERY_S = 0.1
 RECOVERY_S, REST_S = 60.0, 180.0
+STRAY_S = 60.0
+"""How long a stray copy may lie there: its server has to be seen again, and it to be trimmed."""
 KEYS = {
     "remover": {"minimum_stay_sec": 0, "just_deleted_sec": 5},
     "servers": {"heartbeat_interval_sec": 5},
@@ -69,6 +71,8 @@ class Watcher(threading.Thread):
         super().__init__(daemon=True)
         self.looks = 0
         self.found: set[str] = set()
+        self.strays: dict[str, float] = {}
+        """Disks on which we put a copy too many, and when: they may be over their limit by it for a while."""
         self._cluster = cluster
         self._over = threading.Event()
 
@@ -89,6 +93,8 @@ class Watcher(threading.Thread):
         cluster = self._cluster
         with contextlib.suppress(FileNotFoundError):  # it was renamed or deleted while we looked
             used_bytes = cluster.used_bytes(addr)
+            if time.monotonic() < self.strays.get(addr, 0.0) + STRAY_S:
+                used_bytes -= cluster.file_bytes
             if 100 * used_bytes > cluster.limit_percent * cluster.quota_bytes:
                 self.found.add(f"{addr} was over its limit with {used_bytes} bytes")
 
@@ -124,8 +130,10 @@ class Viewers:
 class Fate:
     """Kills one program after the other, and starts it again."""
 
-    def __init__(self, cluster: Cluster, chance: random.Random, summary: Summary) -> None:
-        self._cluster = cluster
+    def __init__(self, watcher: Watcher, audit: Audit, chance: random.Random, summary: Summary) -> None:
+        self._cluster = cluster = audit.cluster
+        self._watcher = watcher
+        self._audit = audit
         self._chance = chance
         self._summary = summary
         self._victims: Iterator[Daemon] = cycle(cluster.daemons)
@@ -140,15 +148,17 @@ class Fate:
         began_s = time.monotonic()
         self._cluster.restart(victim)
         self._cluster.wait_for(lambda: self._recovered(victim), f"{victim.name} to recover", RECOVERY_S)
-        self._summary.max_recovery_s = max(self._summary.max_recovery_s, time.monotonic() - began_s)
+        took_s = round(time.monotonic() - began_s, 1)
+        self._summary.max_recovery_s = max(self._summary.max_recovery_s, took_s)
 
     def _leave_stray(self, addr: str) -> None:
         """A file of another server lies on the dead one's disk, as after a repair."""
-        cluster = self._cluster
-        others = sorted(cluster.placed() - cluster.visible(addr))
-        room = cluster.limit_percent * cluster.quota_bytes // 100 - cluster.used_bytes(addr)
-        if others and room >= cluster.file_bytes:
-            cluster.place(addr, [self._chance.choice(others)])
+        others = sorted(self._cluster.placed() - self._cluster.visible(addr))
+        if others and not self._chance.randrange(2):
+            name = self._chance.choice(others)
+            self._watcher.strays[addr] = time.monotonic()
+            self._cluster.place(addr, [name])
+            self._audit.begin = {**self._audit.begin, addr: self._audit.begin[addr] | {name}}
             self._summary.strays += 1
 
     def _recovered(self, victim: Daemon) -> bool:
@@ -171,7 +181,7 @@ def soak(cluster: Cluster, seconds: float, summary: Summary) -> None:
     audit, watcher = Audit(cluster, killed=True), Watcher(cluster)
     cluster.start()
     watcher.start()
-    viewers, fate = Viewers(cluster, chance), Fate(cluster, chance, summary)
+    viewers, fate = Viewers(cluster, chance), Fate(watcher, audit, chance, summary)
     began_s, next_s = time.monotonic(), time.monotonic() + CALM_S
     while time.monotonic() - began_s < seconds:
         viewers.live()
@@ -179,7 +189,7 @@ def soak(cluster: Cluster, seconds: float, summary: Summary) -> None:
             fate.strike()
             next_s = time.monotonic() + CALM_S
         pause(LOOK_EVERY_S)
-    summary.rest_after_s = cluster.wait_at_rest(REST_S)
+    summary.rest_after_s = round(cluster.wait_at_rest(REST_S), 1)
     summary.violations += [*watcher.stop(), *audit.problems()]
     summary.looks = watcher.looks
     summary.deeds = dict(audit.counted())

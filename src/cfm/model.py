@@ -306,6 +306,8 @@ class ServerView:
     last_chosen_ms: int = 0
     busy_until_ms: int = 0
     """It said that it serves others; ask it again then."""
+    no_deletes_until_ms: int = 0
+    """It did not carry out its last delete; it is left alone until then."""
     same_disk: frozenset[Addr] = frozenset()
     """Servers that seem to be the same disk under another address."""
 

@@ -55,6 +55,8 @@ class Worker:
     features: WorkerFeatures
     disk_bytes: int
     files: dict[str, int] = field(default_factory=dict)
+    open_bytes: int = 0
+    """Deleted, and not freed yet."""
     up: bool = True
     lists: bool = True
     measures: bool = True
@@ -67,7 +69,7 @@ class Worker:
 
     @property
     def used_bytes(self) -> int:
-        return sum(self.files.values())
+        return sum(self.files.values()) + self.open_bytes
 
     def usage(self) -> DiskUsage:
         used = self.used_bytes
@@ -93,6 +95,14 @@ class Node:
         self.library = sorted(library, key=lambda file: file.rank)
         self.san = {file.name: file.size_bytes for file in self.library}
         self.san_answers = True
+        self.confirms = True
+        """Workers answer when they are asked about one file."""
+        self.carries_out = True
+        """Workers delete what they are told to, whatever they answer."""
+        self.delete_answers: int | Failure | None = None
+        """What they answer to it; None for the truth."""
+        self.frees = True
+        """A deleted file frees its bytes; no viewer has it open."""
         self.cuts = True
         """Sources say that a stream is cut."""
         self.stuck = False
@@ -253,7 +263,11 @@ class Node:
                 answer = ev.DiskAnswer(addr, asked_ms, report)
             case ev.AskCopy(addr, name):
                 worker = self.workers[addr]
-                seen = CopySeen(name in worker.files, worker.files.get(name)) if worker.up else GONE
+                seen = (
+                    CopySeen(name in worker.files, worker.files.get(name))
+                    if worker.up and self.confirms
+                    else GONE
+                )
                 answer = ev.CopyAnswer(addr, name, asked_ms, seen)
             case ev.SendDelete(order):
                 answer = ev.DeleteAnswer(order.id, self._delete(order.server, order.file.name))
@@ -267,12 +281,16 @@ class Node:
         worker = self.workers[addr]
         if not worker.up:
             return GONE
-        there = worker.files.pop(name, None) is not None
-        if there:
+        if worker.refuses_deletes:
+            return 409
+        there = name in worker.files
+        if there and self.carries_out:
+            size_bytes = worker.files.pop(name)
+            worker.open_bytes += 0 if self.frees else size_bytes
             self.deleted.append((addr, name))
         if worker.loses_delete_answers:
             return Failure(Trouble.TIMEOUT, "no answer within 5 s")
-        return 200 if there else 404
+        return self.delete_answers or (200 if there else 404)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -104,6 +104,20 @@ def test_a_lost_answer_leaves_the_order_unknown_until_the_server_was_listed() ->
     assert len(node.says("delete unclear")) == 6
 
 
+def test_a_server_that_refuses_deletes_is_not_asked_for_one_file_after_the_other() -> None:
+    library = files(12)
+    node = Node(library, destinations=1, disk_bytes=1200)
+    node.put(node.destinations[0], *library)
+    node.carries_out, node.delete_answers = False, 409
+    node.grade()
+    node.run(60_000)
+    assert len(node.says("delete unclear")) <= 3
+    assert node.workers[node.destinations[0]].files.keys() == {file.name for file in library}
+    node.carries_out, node.delete_answers = True, None
+    node.run(120_000)
+    assert [name for _, name in node.deleted] == ["F012.mpg", "F011.mpg"]
+
+
 def test_a_destination_over_its_limit_is_brought_back_and_no_further() -> None:
     library = files(10)
     node = Node(library, destinations=1, disk_bytes=1000)

@@ -151,7 +151,10 @@ CASES: list[tuple[Callable[[], Node], str]] = [
     (unread, "Doing nothing: no grade and history files are in force: they were not read yet."),
     (rejected, "Doing nothing: no grade and history files are in force: the history is empty."),
     (newest_rejected, "At rest; the newest metadata is not used: the history is empty."),
-    (store_full, "Paused: cfm cannot write its own state (no space left on device); it goes on when there is room."),
+    (
+        store_full,
+        "Paused: cfm cannot write its own state (no space left on device); it goes on when there is room.",
+    ),
     (copying, "2 copies and 0 deletes now, 3 wanted files not placed."),
     (at_rest, "At rest."),
     (
@@ -184,7 +187,10 @@ CASES: list[tuple[Callable[[], Node], str]] = [
         "At rest; held by same_disk_suspected at 127.0.2.2:8888: the copies seem to be one, on one disk under two "
         "addresses (give each server a disk of its own, or take one address out of cfm.yml).",
     ),
-    (all_rise, "At rest; 127.0.2.1:8888 is over its limit and nothing there may go (no known file is there)."),
+    (
+        all_rise,
+        "At rest; 127.0.2.1:8888 is over its limit and nothing there may go (no known file is there).",
+    ),
     (fits_nowhere, "At rest; 1 wanted file fits nowhere, and not worth the room of others."),
 ]
 
@@ -211,7 +217,9 @@ def test_a_delete_of_unknown_outcome_is_told() -> None:
         node.run(100)
         if node.says("delete unclear"):
             break
-    assert verdict(node) == "0 copies and 1 delete now, 0 wanted files not placed; 1 delete of unknown outcome."
+    assert (
+        verdict(node) == "0 copies and 1 delete now, 0 wanted files not placed; 1 delete of unknown outcome."
+    )
 
 
 def test_with_deletes_off_the_plan_shows_what_would_go() -> None:

@@ -1,5 +1,5 @@
-"""One target under atheris; `run.py` starts it, and says by the environment which, and how to be started again
-(libFuzzer merges in processes of its own)."""
+"""One target under atheris; `run.py` starts it, and says by the environment which one it is, and how to
+start it again (libFuzzer merges in processes of its own)."""
 
 from __future__ import annotations
 

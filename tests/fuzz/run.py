@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ VIOLATION = 3
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    arguments.add_argument("--seconds", type=int, default=60, help="of fuzzing, for all targets together")
     arguments.add_argument("names", nargs="*", help="targets; else all")
     wanted = arguments.parse_args()
     sys.path[:0] = [str(SOURCES), str(HERE.parent)]
@@ -43,7 +44,10 @@ def main() -> int:
     print(f"fuzzing {len(names)} parsers, {'led by coverage' if guided else 'at random'}")
     each_s = max(1, wanted.seconds // len(names))
     fuzz = _by_coverage if guided else _at_random
-    broken = [name for name in names if not fuzz(name, CORPUS / name, each_s)]
+    at_once = (os.cpu_count() or 1) if guided else 1
+    with ThreadPoolExecutor(at_once) as workers:
+        fine = list(workers.map(lambda name: fuzz(name, CORPUS / name, each_s * at_once), names))
+    broken = [name for name, well in zip(names, fine, strict=True) if not well]
     print(f"broken: {', '.join(broken)}; see {BROKEN}" if broken else "nothing broke")
     return VIOLATION if broken else 0
 

@@ -32,6 +32,12 @@ def test_what_is_still_to_arrive_counts_as_used() -> None:
     assert not book.takes(File("X", 9, 251))
 
 
+def test_what_df_contains_of_a_copy_does_not_count_again() -> None:
+    running = at_half(tasks={1: task(NEW)}, arrived_bytes={1: 60})
+    assert disk(running).projected_bytes == 540
+    assert disk(replace(running, arrived_bytes={1: 500})).projected_bytes == 500, "never less than nothing"
+
+
 def test_room_is_not_credited_with_deletes_that_df_does_not_show() -> None:
     ordered = at_half(order_of={HELD.name: order(HELD, DISK_B)}, gone={DISK_B: [Booked(NOW.mono_ms, 300)]})
     assert disk(ordered).room_bytes() == disk(at_half()).room_bytes() == 400

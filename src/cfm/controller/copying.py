@@ -136,6 +136,14 @@ def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
         state.wants_dispatch = True
 
 
+def arrived_so_far(state: NodeState, addr: Addr, asked_ms: int) -> None:
+    """A `/df` of a destination contains what was reported before it was asked for: that is not to come."""
+    for task in state.tasks.of_server(addr):
+        run = state.tasks.runs[task.id]
+        if task.destination == addr and run.heard_ms <= asked_ms:
+            run.shown_bytes = run.bytes_done
+
+
 def _done(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
     if event.verified:
         _settle_done(state, task, now)

@@ -185,6 +185,7 @@ def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, n
         if state.orders.unknown_ms[made.id] + quiet_ms > asked_ms:
             continue
         if made.file.name in names:
+            _not_carried_out(state, made, now)
             _drop(state, made, no.ORDER_UNKNOWN, now, why="listed again: it is still there")
         else:
             _gone(state, made, now, "listed again: it is gone")
@@ -204,10 +205,13 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
     name, addr = made.file.name, made.server
     made = _change(state, made, OrderStatus.CONFIRMED, now, how)
     state.fleet.deleted(addr, name, made.file.size_bytes, now.mono_ms)
+    state.fleet.records[addr].failed_deletes = 0
     if state.arrivals.pop((name, addr), None) is not None:
         state.out.changes.append(DropArrival(name, addr))
     state.copies_seen.pop((name, addr), None)
     _remember_departure(state, made, now)
+    if len(state.fleet.holders.get(name, ())) > 1:
+        state.wants_plan = True  # the last plan left the file out, as it was busy
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
     state.say("deleted file", _facts(made))
@@ -219,6 +223,19 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
     if made.kind is DeleteKind.SPACE:
         ago_ms = max(0, 1000 * (now.wall_s - made.changed_s))
         state.departures[made.file.name] = Departure(now.mono_ms - ago_ms, made.file.rank)
+
+
+DELETE_PAUSE_FIRST_MS = 10_000
+DELETE_PAUSE_LONGEST_MS = 600_000
+
+
+def _not_carried_out(state: NodeState, made: DeleteOrder, now: Now) -> None:
+    """Listed again, and still there: leave the whole server alone for a while, longer each time."""
+    record = state.fleet.records.get(made.server)
+    if record is not None:
+        pause_ms = min(DELETE_PAUSE_LONGEST_MS, DELETE_PAUSE_FIRST_MS << min(record.failed_deletes, 20))
+        record.failed_deletes += 1
+        record.no_deletes_until_ms = now.mono_ms + pause_ms
 
 
 def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:

@@ -172,6 +172,7 @@ class NodeState:
             hits=self.hits,
             tasks=self.tasks.active,
             task_of={**self.tasks.by_file, **self.unproven},
+            arrived_bytes={i: run.shown_bytes for i, run in self.tasks.runs.items() if run.shown_bytes},
             freed_sources=self.tasks.freed,
             uncut=self.tasks.uncut,
             order_of=self.orders.by_file,
@@ -204,7 +205,11 @@ class NodeState:
     def next_retry_ms(self, now: Now) -> int | None:
         """When the next file that was left alone may be looked at again."""
         dropped = (until_ms for until_ms, _ in self.delete_pauses.values() if until_ms > now.mono_ms)
-        moments = [self.retries.next_due_ms(now.mono_ms), min(dropped, default=None)]
+        moments = [
+            self.retries.next_due_ms(now.mono_ms),
+            min(dropped, default=None),
+            self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms),
+        ]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def next_pause_end_ms(self, now: Now) -> int | None:
@@ -212,7 +217,12 @@ class NodeState:
         moments = [
             self.retries.next_due_ms(now.mono_ms),
             self.orders.pace_ends_ms(),
-            *(r.busy_until_ms for r in self.fleet.records.values() if r.busy_until_ms > now.mono_ms),
+            *(
+                until_ms
+                for record in self.fleet.records.values()
+                for until_ms in (record.busy_until_ms, record.no_deletes_until_ms)
+                if until_ms > now.mono_ms
+            ),
         ]
         return min((moment for moment in moments if moment is not None), default=None)
 

@@ -70,6 +70,9 @@ class Record:
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
     busy_until_ms: int = 0
+    failed_deletes: int = 0
+    """Deletes in a row that it did not carry out."""
+    no_deletes_until_ms: int = 0
     never_answered: bool = True
     """No list came since our start, and none was asked for in vain."""
     halved_ms: int | None = None
@@ -225,6 +228,7 @@ class FleetBook:
                 last_list=record.last_list,
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
+                no_deletes_until_ms=record.no_deletes_until_ms,
                 same_disk=twins.get(addr, frozenset()),
             )
             for addr, record in self.records.items()
@@ -239,6 +243,11 @@ class FleetBook:
             and isinstance(record.files, Unknown)
             and now_ms - record.lost_ms < grace_ms
         ]
+
+    def doubt_ends_ms(self, now_ms: int, grace_ms: int) -> int | None:
+        """When the next doubtful destination's files count as lost."""
+        ends = (self.records[addr].lost_ms + grace_ms for addr in self.doubtful(now_ms, grace_ms))
+        return min(ends, default=None)
 
     def _same_disks(self) -> dict[Addr, frozenset[Addr]]:
         """Servers that seem to be one disk: by its id where both have one, else by list and totals."""

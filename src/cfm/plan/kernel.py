@@ -114,6 +114,14 @@ def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: S
     return no.NEXT_TO_GO if outranks(view, better, file) else None
 
 
+def room_is_made(view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
+    """Where room is made for it, it waits until all that goes has gone by that server's own answer."""
+    if ledger.disks[destination.addr].reserved_for != file:
+        return None
+    going = (made for made in view.order_of.values() if made.server == destination.addr)
+    return no.NO_ROOM if any(made.room_for == file.name for made in going) else None
+
+
 def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
     return None if ledger.disks[destination.addr].takes(file) else no.NO_ROOM
 
@@ -159,6 +167,12 @@ def server_known(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refu
     if isinstance(server.files, Unknown) and server.last_list is None:
         return no.NOT_LISTED_SINCE_START
     return None if server.usable else no.SERVER_UNKNOWN
+
+
+def server_carries_out(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
+    """One refused delete is a hint that the next would be refused too: not every file is tried in turn."""
+    until_ms = view.servers[deletion.server].no_deletes_until_ms
+    return no.SERVER_REFUSES if not deletion.sending and view.now.mono_ms < until_ms else None
 
 
 def file_is_there(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
@@ -291,13 +305,19 @@ FILE_GUARDS: tuple[FileGuard, ...] = (
     not_failing,
     surely_on_san,
 )
-DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (destination_usable, not_next_to_go, within_limit)
+DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (
+    destination_usable,
+    not_next_to_go,
+    room_is_made,
+    within_limit,
+)
 SOURCE_GUARDS: tuple[SourceGuard, ...] = (source_free, source_speaks)
 DELETE_GUARDS: tuple[DeleteGuard, ...] = (
     delete_not_paused,
     deletes_on,
     delete_not_an_ad,
     server_known,
+    server_carries_out,
     file_is_there,
     metadata_fresh,
     not_being_copied,

@@ -100,7 +100,8 @@ class Ledger:
             if task.id not in view.freed_sources:
                 self.outgoing[task.source] += 1
             if (disk := self.disks.get(task.destination)) is not None:
-                disk.arriving_bytes += task.file.size_bytes
+                arrived_bytes = view.arrived_bytes.get(task.id, 0)
+                disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
             self._leave(order.server, order.file, for_room=order.room_for is not None)
 

@@ -58,6 +58,11 @@ NOT_LISTED_SINCE_START = Refusal(
     "not_listed_since_start", "a server that may hold it has not been listed since cfm started"
 )
 SERVER_UNKNOWN = Refusal("server_unknown", "the server is down, or its list or disk usage is not known")
+SERVER_REFUSES = Refusal(
+    "server_refuses",
+    "the server did not carry out its last delete; it is asked again after a pause",
+    "look into its cfw's log; where it says that it belongs to another controller: `cfw release` there",
+)
 NOT_NEEDED = Refusal("not_needed", "nothing has to go there")
 METADATA_OLD = Refusal(
     "metadata_old",
@@ -82,7 +87,7 @@ COPY_REFUSALS: tuple[Refusal, ...] = (
     NOT_ON_SAN, SAN_UNKNOWN, NO_DESTINATION, NEXT_TO_GO, NO_ROOM, NO_SOURCE,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
-    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, METADATA_OLD, IN_TASK,
+    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD, IN_TASK,
     ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, RISING, WATCHED,
     YOUNG, NOT_NEEDED, BREAKER, PACE,
 )  # fmt: skip

@@ -98,6 +98,8 @@ class ClusterView:
     """Unfinished tasks by id."""
     task_of: Mapping[str, Task] = field(default_factory=dict)
     """The unfinished task of a file."""
+    arrived_bytes: Mapping[int, int] = field(default_factory=dict)
+    """How much of a task is contained in its destination's last `/df`."""
     freed_sources: AbstractSet[int] = frozenset()
     """Unfinished tasks whose bytes have all left the source."""
     uncut: Mapping[int, Task] = field(default_factory=dict)

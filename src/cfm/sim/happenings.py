@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
-from cfm.controller.state import NodeConfig
 from cfm.model import Addr, File, Hits
 from cfm.sim.disks import SimDisk, content_of
 from cfm.sim.faults import Kind
@@ -58,11 +58,21 @@ def calm_down(world: World) -> None:
     for cfm in [one for one in world.cfms if one is not world.main]:
         _bury(world, cfm)
     world.main.process.go_on()
+    _settings_right(world)
     start_again(world, world.main)
     world.writes_metadata = True
     world.set_hits(Hits())
     world.write_metadata()
     world.tell_san_index()
+
+
+def _settings_right(world: World) -> None:
+    cfm = world.main
+    if cfm.config.destinations != world.destinations:
+        cfm.kill()
+        cfm.config = replace(cfm.config, destinations=world.destinations)
+    rules = world.profile.rules
+    _configure(world, {field.name: getattr(rules, field.name) for field in fields(rules)})
 
 
 def _every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], None]) -> None:
@@ -571,18 +581,19 @@ def _change_rules(world: World, rng: Rng, **changed: object) -> None:
     cfm = world.main
     if not cfm.running or cfm.process.stopped:
         return
-    before = cfm.config
-    rules = replace(before.rules, **changed)  # type: ignore[arg-type]  # the names are right by the callers
-    _configure(world, replace(before, rules=rules))
-    world.heal_after(rng.between(1, 60) * MINUTE_MS, lambda: _configure(world, before))
+    right = {name: getattr(world.profile.rules, name) for name in changed}
+    _configure(world, changed)
+    world.heal_after(rng.between(1, 60) * MINUTE_MS, lambda: _configure(world, right))
 
 
-def _configure(world: World, config: NodeConfig) -> None:
+def _configure(world: World, changed: Mapping[str, object]) -> None:
     """New settings are read."""
     for cfm in world.cfms:
-        cfm.config = replace(cfm.config, rules=config.rules)
-        if cfm.running:
-            cfm.process.do(lambda cfm=cfm: cfm.feed(ev.RulesChanged(config.rules)))  # type: ignore[misc]
+        rules = replace(cfm.config.rules, **changed)  # type: ignore[arg-type]  # the callers name the fields
+        if rules != cfm.config.rules:
+            cfm.config = replace(cfm.config, rules=rules)
+            if cfm.running:
+                cfm.process.do(partial(cfm.feed, ev.RulesChanged(rules)))
 
 
 def limit_mistyped(world: World, rng: Rng) -> None:

@@ -40,6 +40,12 @@ class Sending:
         source.sending[stream.number] = self
         source.world.check.stream_opened(source, task_id)
         stream.on_cut(self.cut)
+        source.world.schedule.after(STALL_MS, self._nobody_came)
+
+    def _nobody_came(self) -> None:
+        """The beginning of the answer was lost: nothing is read, and the stream stalls."""
+        if self.transfer is None:
+            self.close()
 
     def cut(self) -> None:
         """The source was told to stop; what the network holds is dropped a moment later."""

@@ -59,6 +59,7 @@ class World:
         self.calm = False
         self.heals: dict[int, Callable[[], None]] = {}
         self._heals = count(1)
+        self._further_cfms = count(1)
         self.writes_metadata = True
         self.cfm_addr = Addr("10.0.0.1:8080")
         self.library = self._library()
@@ -167,7 +168,7 @@ class World:
 
     def another_cfm(self, state: MemoryDisk | None = None) -> SimCfm:
         """A further cfm: on the same state, or on one of its own."""
-        number = len(self.cfms)
+        number = next(self._further_cfms)
         cfm = self._build_cfm(f"cfm-{number}", f"controller-{self.seed}-{number}")
         if state is not None:
             cfm.state = state

@@ -27,6 +27,8 @@ class Run:
     moved_ms: int = 0
     """When its bytes last grew."""
     bytes_done: int = 0
+    shown_bytes: int = 0
+    """The part of them that the destination's last `/df` contains."""
     reports: bool = False
     """Its worker tells progress: a worker of ours."""
 

@@ -10,6 +10,8 @@ Neighbours: `cluster` and `audit`; `bench/kill_thousand.py` and a fault test run
 
 from __future__ import annotations
 
+import http.client
+import json
 import random
 import statistics
 import time
@@ -48,6 +50,8 @@ class Kills:
     recovered_s: dict[str, list[float]] = field(default_factory=dict)
     """How long it took until all sources sent again, by the kind of victim."""
     problems: list[str] = field(default_factory=list)
+    odd_answers: list[str] = field(default_factory=list)
+    """What cfm said where it did not answer with its status."""
     rests: int = 0
     node: Cluster = field(init=False)
     audit: Audit = field(init=False)
@@ -103,6 +107,7 @@ class Kills:
                 "max": round(times[-1], 2),
                 "late": sum(time_s > BUSY_WITHIN_S for time_s in times),
             },
+            "odd_answers": len(self.odd_answers),
             "problems": self.problems,
         }
 
@@ -131,9 +136,13 @@ class Kills:
     def _sending(self) -> set[str]:
         """Sources from which something is being copied, by cfm's own word; none where it does not answer."""
         try:
-            transfers = self.node.status()["transfers"]
-        except (OSError, ValueError):
+            status, body = self.node.ask("/api/v1/status")
+        except (OSError, http.client.HTTPException):
             return set()
+        if status != http.HTTPStatus.OK:
+            self.odd_answers.append(body.decode(errors="replace"))
+            return set()
+        transfers = json.loads(body)["transfers"]
         return {one["source"] for one in transfers if one["status"] == "working"}
 
     def _until_busy(self) -> float:

@@ -1,0 +1,338 @@
+"""Deletes: what goes and what never does, how an order ends, and what a restart makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cfm.controller import events as ev
+from cfm.controller.deleting import PAUSE_MS
+from cfm.model import Failure, File, Hits, OrderStatus, Trouble
+from cfm.plan.view import Rules
+from controller.node import OLD, Node, files
+
+SECOND_MS = 1000
+
+
+def doubled(number: int = 4, **more: object) -> Node:
+    """Two destinations with room, and every file on both; one has a file more."""
+    library = files(number + 1)
+    node = Node(library, disk_bytes=4000, **more)  # type: ignore[arg-type]  # by keyword
+    for addr in node.destinations:
+        node.put(addr, *library[:number])
+    node.put(node.destinations[0], library[number])
+    return node
+
+
+def full(**rules: int | bool) -> Node:
+    """One destination with nine files of 100 bytes on 1000, at its limit; F010 lies nowhere."""
+    library = files(10)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=Rules(**rules))  # type: ignore[arg-type]
+    node.put(node.destinations[0], *library[:9])
+    return node
+
+
+def until(node: Node, event: str, most_s: int = 60) -> None:
+    for _ in range(100 * most_s):
+        if node.says(event):
+            return
+        node.run(10)
+    raise AssertionError(f"nobody said: {event}")
+
+
+def gone(node: Node) -> list[str]:
+    return [name for _, name in node.deleted]
+
+
+# ── surplus copies ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_copy_of_the_wrong_size_is_not_the_one_that_stays() -> None:
+    node = doubled(1)
+    emptier = node.destinations[1]
+    node.workers[emptier].files["F001.mpg"] = 7
+    node.grade()
+    node.run(2 * PAUSE_MS + 5 * SECOND_MS)
+    assert node.deleted == [(emptier, "F001.mpg")]
+
+
+def test_nothing_goes_where_the_copy_that_should_stay_is_not_there() -> None:
+    node = doubled(1)
+    node.grade()
+    node.run(1)
+    node.workers[node.destinations[1]].files.pop("F001.mpg")
+    node.run(60 * SECOND_MS)
+    assert not node.deleted
+    assert node.holders("F001.mpg") == [node.destinations[0]]
+
+
+def test_no_answer_about_the_copy_that_should_stay_is_not_an_answer() -> None:
+    node = doubled(2)
+    node.confirms = False
+    node.grade()
+    node.run(60 * SECOND_MS)
+    assert not node.deleted
+    assert node.says("delete dropped")
+    node.confirms = True
+    node.run(60 * SECOND_MS)
+    assert len(node.deleted) == 2
+
+
+def test_a_surplus_copy_of_an_old_worker_is_confirmed_by_one_list_for_all() -> None:
+    node = doubled(20, features=OLD)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    assert len(node.deleted) == 20
+    assert node.asked["AskCopy"] == 0
+    assert node.asked["AskList"] <= 8
+
+
+def test_surplus_copies_go_though_they_rise_are_watched_or_young() -> None:
+    node = doubled(2)
+    node.send(ev.HitsChanged(Hits({"F001.mpg": 9}, frozenset({"F002.mpg"}))))
+    for addr in node.destinations:
+        node.core.state.arrivals["F001.mpg", addr] = 0
+    node.grade()
+    node.run(5 * SECOND_MS)
+    assert sorted(gone(node)) == ["F001.mpg", "F002.mpg"]
+
+
+def test_neither_an_ad_nor_a_file_that_is_not_on_the_san_is_trimmed() -> None:
+    node = doubled(4, rules=Rules(ad_prefixes=("F001",)))
+    del node.san["F002.mpg"]
+    node.san["F003.mpg"] = 0
+    node.grade()
+    node.run(60 * SECOND_MS)
+    assert gone(node) == ["F004.mpg"]
+
+
+def test_a_404_is_followed_by_a_list() -> None:
+    node = doubled(1)
+    node.grade()
+    lost = node.destinations[0]
+    node.run(5)
+    assert [made.status for made in node.core.state.orders.active.values()] in ([], [OrderStatus.ORDERED])
+    node.delete_answers = 404
+    until(node, "delete unclear")
+    lists = node.asked["AskList"]
+    until(node, "deleted file")
+    assert node.asked["AskList"] >= lists
+    assert node.deleted == [(lost, "F001.mpg")]
+    assert len(node.holders("F001.mpg")) == 1
+
+
+def test_an_order_that_was_not_carried_out_is_dropped_and_tried_again_later() -> None:
+    node = doubled(1)
+    node.delete_answers = Failure(Trouble.BROKEN, "the connection was dropped")
+    node.carries_out = False
+    node.grade()
+    node.run(5 * SECOND_MS)
+    assert len(node.says("delete unclear")) == 1
+    assert len(node.says("delete dropped")) == 1
+    assert len(node.holders("F001.mpg")) == 2
+    node.delete_answers, node.carries_out = None, True
+    node.run(PAUSE_MS + 2 * SECOND_MS)
+    assert len(node.holders("F001.mpg")) == 1
+
+
+def test_an_unclear_order_blocks_its_file_and_no_other() -> None:
+    node = doubled(3, features=OLD)
+    node.delete_answers, node.carries_out = Failure(Trouble.TIMEOUT, "no answer"), False
+    node.grade()
+    until(node, "delete unclear")
+    node.delete_answers, node.carries_out = None, True
+    node.run(9 * SECOND_MS)
+    unknown = [made for made in node.core.state.orders.active.values() if made.status is OrderStatus.UNKNOWN]
+    assert len(unknown) >= 1, "an old worker is left in quiet for ten seconds"
+    assert all(len(node.holders(made.file.name)) == 2 for made in unknown)
+    node.run(60 * SECOND_MS)
+    assert all(len(node.holders(f"F{i:03}.mpg")) == 1 for i in (1, 2, 3))
+
+
+# ── one disk under two addresses ────────────────────────────────────────────────────────────────────────
+
+
+def test_one_disk_of_two_old_workers_is_never_trimmed_while_copies_arrive() -> None:
+    library = files(12)
+    node = Node(library, sources=1, destinations=2, disk_bytes=4000, features=OLD, transfer_ms=7_000)
+    one, two = node.destinations
+    node.put(one, *library[:6])
+    node.workers[two].files = node.workers[one].files
+    node.grade()
+    node.run(180 * SECOND_MS)
+    assert len(node.started) >= 6
+    assert not node.deleted
+    assert len(node.workers[one].files) == 12
+
+
+# ── for room ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rising_and_watched_files_do_not_go_for_room() -> None:
+    node = full(limit_percent=70)
+    node.send(ev.HitsChanged(Hits({"F009.mpg": 9}, frozenset({"F008.mpg"}))))
+    node.grade()
+    node.run(30 * SECOND_MS)
+    assert gone(node) == ["F007.mpg", "F006.mpg"]
+
+
+def test_what_went_for_room_is_not_copied_back_for_a_day_unless_it_moved() -> None:
+    node = full(limit_percent=80)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    assert gone(node) == ["F009.mpg"]
+    node.send(ev.RulesChanged(Rules(limit_percent=90)))
+    node.run(90 * SECOND_MS)
+    assert [name for _, _, name in node.started] == ["F010.mpg"], "the next in rank that did not go"
+    node.workers[node.destinations[0]].files.pop("F010.mpg")
+    node.library = [f for f in node.library if f.name != "F010.mpg"]
+    moved = [replace(file, rank=1 if file.name == "F009.mpg" else file.rank + 1) for file in node.library]
+    node.grade(moved)
+    node.run(90 * SECOND_MS)
+    assert node.holders("F009.mpg")
+
+
+def test_what_went_is_remembered_over_a_restart() -> None:
+    node = full(limit_percent=80)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    assert gone(node) == ["F009.mpg"]
+    node.restart(Rules(limit_percent=90))
+    node.grade(node.library[:9])
+    node.run(90 * SECOND_MS)
+    assert not node.started
+
+
+def test_the_pace_is_kept() -> None:
+    library = files(90, size_bytes=10)
+    rules = Rules(limit_percent=80, space_deletes_per_minute=4)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
+    node.put(node.destinations[0], *library)
+    node.grade()
+    node.run(59 * SECOND_MS)
+    assert len(node.deleted) == 4
+    node.run(60 * SECOND_MS)
+    assert len(node.deleted) == 8
+    node.run(60 * SECOND_MS)
+    assert len(node.deleted) == 10
+
+
+def test_a_file_open_for_a_viewer_frees_nothing_and_no_second_one_goes_for_it() -> None:
+    node = full(limit_percent=80)
+    node.frees = False
+    node.grade()
+    node.run(110 * SECOND_MS)
+    assert gone(node) == ["F009.mpg"]
+    node.run(90 * SECOND_MS)
+    assert gone(node) == ["F009.mpg", "F008.mpg"], "for ever it is not waited for"
+
+
+def test_room_is_made_by_that_servers_own_answer_before_the_copy_starts() -> None:
+    node = full()
+    node.workers[node.destinations[0]].features = OLD
+    node.run(40 * SECOND_MS)
+    node.delete_answers = Failure(Trouble.TIMEOUT, "no answer")
+    node.watch(F010__mpg=9)
+    node.grade()
+    until(node, "delete unclear")
+    unclear_ms = node.now_ms
+    until(node, "deleted file")
+    assert node.now_ms - unclear_ms >= 10 * SECOND_MS
+    assert not node.started
+    node.run(5 * SECOND_MS)
+    assert node.holders("F010.mpg")
+
+
+def test_deletes_that_are_switched_off_stop_what_was_not_sent() -> None:
+    node = doubled(3)
+    node.confirms = False
+    node.grade()
+    node.run(5)
+    node.send(ev.RulesChanged(Rules(deletes_on=False)))
+    node.confirms = True
+    node.run(60 * SECOND_MS)
+    assert not node.deleted
+    node.send(ev.RulesChanged(Rules()))
+    node.run(5 * SECOND_MS)
+    assert len(node.deleted) == 3, "and at once when they are on again"
+
+
+def test_metadata_that_grows_old_while_we_run_deletes_nothing() -> None:
+    node = full(metadata_max_age_ms=120_000)
+    node.grade(age_s=60)
+    node.run(70 * SECOND_MS)
+    node.send(ev.RulesChanged(Rules(metadata_max_age_ms=120_000, limit_percent=70)))
+    node.run(60 * SECOND_MS)
+    assert not node.deleted
+    node.grade(age_s=1)
+    node.run(10 * SECOND_MS)
+    assert gone(node) == ["F009.mpg", "F008.mpg"]
+
+
+# ── restarts ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_after_a_restart_what_was_sent_is_unknown_until_its_server_was_listed() -> None:
+    node = doubled(1)
+    node.grade()
+    for _ in range(1000):
+        node.run(1)
+        if any(made.status is OrderStatus.SENT for made in node.core.state.orders.active.values()):
+            break
+    node.restart()
+    (made,) = node.core.state.orders.active.values()
+    assert made.status is OrderStatus.UNKNOWN
+    node.grade()
+    until(node, "deleted file")
+    assert node.says("deleted file")[0].facts["order"] == made.id
+    assert len(node.holders("F001.mpg")) == 1
+    assert len(node.deleted) == 1
+
+
+def test_after_a_restart_what_was_not_sent_is_decided_anew() -> None:
+    node = doubled(1)
+    node.confirms = False
+    node.grade()
+    for _ in range(1000):
+        node.run(1)
+        if node.core.state.orders.active:
+            break
+    (order_id,) = node.core.state.orders.active
+    node.restart()
+    assert not node.core.state.orders.active
+    node.confirms = True
+    node.grade()
+    node.run(10 * SECOND_MS)
+    assert len(node.deleted) == 1
+    assert node.says("deleted file")[0].facts["order"] != order_id
+
+
+def test_nothing_is_trimmed_before_every_server_that_may_hold_it_was_listed() -> None:
+    library = [replace(file, history_ips=("127.0.2.3",)) for file in files(2)]
+    node = Node(library, destinations=3, disk_bytes=4000)
+    for addr in node.destinations:
+        node.put(addr, *library)
+    node.workers[node.destinations[2]].lists = False
+    node.grade()
+    node.run(60 * SECOND_MS)
+    assert not node.deleted
+    node.workers[node.destinations[2]].lists = True
+    node.run(30 * SECOND_MS)
+    assert len(node.deleted) == 4
+
+
+def test_each_delete_is_logged_once_with_its_facts() -> None:
+    node = full(limit_percent=80)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    (said,) = node.says("deleted file")
+    assert said.facts == {
+        "file": "F009.mpg",
+        "server": node.destinations[0],
+        "kind": "space",
+        "rank": 9,
+        "size_bytes": 100,
+        "hits": 991,
+        "reason": "space: the disk is 100 bytes over its limit of 80 %, rank 9 is the least wanted there",
+        "order": said.facts["order"],
+    }
+    assert File("F009.mpg", 9, 100).name == said.facts["file"]
