@@ -63,6 +63,7 @@ class Worker:
     reports: bool = True
     """Its reports reach the controller."""
     loses_delete_answers: bool = False
+    refuses_deletes: bool = False
     fails: set[str] = field(default_factory=set)
     limit_percent: int | None = None
     receiving: dict[int, Task] = field(default_factory=dict)

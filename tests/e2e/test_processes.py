@@ -19,7 +19,7 @@ MB = 1_000_000
 
 def slow_copies(folder: Path, **more: Any) -> Cluster:
     """Copies that take some seconds each, from one source to two destinations with room for all."""
-    settings = {"files": 4, "file_bytes": 1 * MB, "quota_bytes": 10 * MB, "copy_speed_bps": 4 * MB, **more}
+    settings = {"files": 3, "file_bytes": 1 * MB, "quota_bytes": 10 * MB, "copy_speed_bps": 4 * MB, **more}
     return Cluster(folder, sources=1, destinations=2, **settings)
 
 
@@ -68,7 +68,7 @@ def test_a_killed_worker_frees_its_source_and_comes_back_clean(tmp_path: Path) -
 
 
 def test_transfers_go_on_while_cfm_is_killed_and_started_again(tmp_path: Path) -> None:
-    with slow_copies(tmp_path, files=3) as cluster:
+    with slow_copies(tmp_path, files=2) as cluster:
         cluster.start()
         worker = destination_of_running(cluster)
         task = running(cluster)[0]["task"]
@@ -107,7 +107,7 @@ def _unlinked(cluster: Cluster) -> list[str]:
 
 def test_a_frozen_worker_is_given_up_and_told_so_when_it_thaws(tmp_path: Path) -> None:
     quick = {"servers": {"heartbeat_timeout_sec": 1, "heartbeat_interval_sec": 1}}
-    with slow_copies(tmp_path, files=3, cfm_keys=quick) as cluster:
+    with slow_copies(tmp_path, files=2, cfm_keys=quick) as cluster:
         cluster.start()
         frozen = destination_of_running(cluster)
         task = running(cluster)[0]["task"]

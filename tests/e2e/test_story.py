@@ -88,7 +88,7 @@ def full_disks(folder: Path, **more: Any) -> Cluster:
 
 
 def test_full_disks_make_room_for_a_file_that_becomes_popular(tmp_path: Path) -> None:
-    with full_disks(tmp_path) as cluster:
+    with full_disks(tmp_path, cfm_keys={"runner": {"between_events_run_interval_sec": 1}}) as cluster:
         cluster.start().wait_at_rest()
         popular = cluster.ranks[-1]
         cluster.hit(popular, times=6)
@@ -97,6 +97,20 @@ def test_full_disks_make_room_for_a_file_that_becomes_popular(tmp_path: Path) ->
         cluster.wait_for(lambda: len(cluster.cfm.deeds("copied")) == 1, "the deed to be logged")
         assert [deed.file for deed in cluster.cfm.deeds("deleted")] == cluster.ranks[17:18], "the worst went"
         assert cluster.problems() == []
+        _a_worker_lowers_its_own_limit(cluster, cluster.holders(popular)[0])
+        assert cluster.holders(popular), "what is wanted now stays"
+
+
+def _a_worker_lowers_its_own_limit(cluster: Cluster, addr: str) -> None:
+    """The lower limit holds: no more goes than is needed, and the least wanted."""
+    worker, held = cluster.workers[addr], cluster.visible(addr)
+    cluster.change(worker, {"storage_usage_limit_percent": 75})
+    worker.send(signal.SIGHUP)
+    cluster.wait_for(lambda: len(cluster.visible(addr)) == 7, "two files to go there")
+    gone = held - cluster.visible(addr)
+    ordinary = held - {cluster.ranks[-1]}
+    assert gone == set(sorted(ordinary)[-2:])
+    assert "disk limits differ" in cluster.cfm.output()
 
 
 def test_a_lowered_limit_is_held_by_the_breaker_until_it_is_confirmed_once(tmp_path: Path) -> None:
@@ -127,16 +141,6 @@ def _lower_limit(cluster: Cluster, percent: int) -> None:
     verdict = cluster.status()["verdict"]
     assert "breaker" in verdict
     assert "cfm confirm" in verdict
-
-
-def test_a_worker_that_lowers_its_own_limit_is_brought_to_it(tmp_path: Path) -> None:
-    with full_disks(tmp_path, cfm_keys={"runner": {"between_events_run_interval_sec": 1}}) as cluster:
-        cluster.start().wait_at_rest()
-        worker = cluster.workers[cluster.destination_addrs[0]]
-        cluster.change(worker, {"storage_usage_limit_percent": 75})
-        worker.send(signal.SIGHUP)
-        cluster.wait_for(lambda: len(cluster.visible(worker.addr)) == 7, "two files to go there")
-        assert len(cluster.placed()) == 16
 
 
 def test_of_three_copies_of_each_file_one_stays(tmp_path: Path) -> None:
