@@ -4,6 +4,7 @@
 #   make demo    a whole node on this machine, until stopped
 #   make test    everything that is held against a change
 #   make check   the quick, static part of it
+#   make faults  all faults on real processes, half an hour; make kills: a thousand times kill -9
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -64,7 +65,7 @@ fuzz: $(STAMP) .tools/fuzz.done
 
 # Asks both programs, as their OpenAPI documents say that one may, and worse.
 schemathesis: $(STAMP) .tools/schemathesis.done
-	PATH="$(CURDIR)/.tools/schemathesis/bin:$$PATH" $(BIN)/python tools/schemathesis.py $(ARGS)
+	PATH="$(CURDIR)/.tools/schemathesis/bin:$$PATH" $(BIN)/python tools/ask_apis.py $(ARGS)
 
 # Known vulnerabilities of what is pinned; ADVISORIES=FOLDER for a network without api.osv.dev.
 audit: $(STAMP)

@@ -147,51 +147,49 @@ def fits_nowhere() -> Node:
     return node
 
 
+AT_A = "127.0.2.1:8888"
+HELD_BY_BREAKER = (
+    f"At rest; held by breaker at {AT_A}: more would be deleted there at once than the breaker lets through "
+    "(look at `cfm plan`, then `cfm confirm SERVER`)."
+)
+NO_SOURCE = (
+    "Waiting to copy (no_source: no source is up and free that its destination can copy from); "
+    "down: 127.0.1.1:8888."
+)
+NO_DESTINATION = (
+    "Waiting to copy (no_destination: no destination is up, known, free and without a brake)."
+)  # fmt: skip
+SAN_SILENT = (
+    "Waiting to copy (san_unknown: the source folders have not answered for this file just now)."
+)  # fmt: skip
+STORE_FULL = (
+    "Paused: cfm cannot write its own state (no space left on device); it goes on when there is room."
+)  # fmt: skip
+OLD_METADATA = (
+    "At rest; nothing is deleted: the grade and history files in force are too old to delete by "
+    "(bring the grade and history files up to date)."
+)
+SAME_DISK = (
+    "At rest; held by same_disk_suspected at 127.0.2.2:8888: the copies seem to be one, on one disk under "
+    "two addresses (give each server a disk of its own, or take one address out of cfm.yml)."
+)
 CASES: list[tuple[Callable[[], Node], str]] = [
     (unread, "Doing nothing: no grade and history files are in force: they were not read yet."),
     (rejected, "Doing nothing: no grade and history files are in force: the history is empty."),
     (newest_rejected, "At rest; the newest metadata is not used: the history is empty."),
-    (
-        store_full,
-        "Paused: cfm cannot write its own state (no space left on device); it goes on when there is room.",
-    ),
+    (store_full, STORE_FULL),
     (copying, "2 copies and 0 deletes now, 3 wanted files not placed."),
     (at_rest, "At rest."),
-    (
-        no_source,
-        "Waiting to copy (no_source: no source is up and free that its destination can copy from); "
-        "down: 127.0.1.1:8888.",
-    ),
-    (
-        no_destination,
-        "Waiting to copy (no_destination: no destination is up, known, free and without a brake).",
-    ),
-    (
-        san_silent,
-        "Waiting to copy (san_unknown: the source folders have not answered for this file just now).",
-    ),
+    (no_source, NO_SOURCE),
+    (no_destination, NO_DESTINATION),
+    (san_silent, SAN_SILENT),
     (failing, "Waiting to copy (retry_later: copying it failed; it is tried again after a pause)."),
-    (
-        breaker,
-        "At rest; held by breaker at 127.0.2.1:8888: more would be deleted there at once than the breaker lets "
-        "through (look at `cfm plan`, then `cfm confirm SERVER`).",
-    ),
-    (
-        old_metadata,
-        "At rest; nothing is deleted: the grade and history files in force are too old to delete by "
-        "(bring the grade and history files up to date).",
-    ),
+    (breaker, HELD_BY_BREAKER),
+    (old_metadata, OLD_METADATA),
     (deletes_off, "At rest; deletes are off (set `deletes: on` in cfm.yml)."),
-    (
-        same_disk,
-        "At rest; held by same_disk_suspected at 127.0.2.2:8888: the copies seem to be one, on one disk under two "
-        "addresses (give each server a disk of its own, or take one address out of cfm.yml).",
-    ),
-    (
-        all_rise,
-        "At rest; 127.0.2.1:8888 is over its limit and nothing there may go (no known file is there).",
-    ),
-    (fits_nowhere, "At rest; 1 wanted file fits nowhere, and not worth the room of others."),
+    (same_disk, SAME_DISK),
+    (all_rise, f"At rest; {AT_A} is over its limit and nothing there may go (no known file is there)."),
+    (fits_nowhere, "At rest; 1 wanted file fits nowhere, and nothing may go for it."),
 ]
 
 

@@ -119,7 +119,7 @@ def another_clock(daemon: Daemon, folder: Path) -> Iterator[Path]:
         "/usr/bin/env",
         f"LD_PRELOAD={library}",
         f"FAKETIME_TIMESTAMP_FILE={offset}",
-        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_CACHE_DURATION=1",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
     )
     yield offset

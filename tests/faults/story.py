@@ -90,10 +90,15 @@ class Story:
             (shelf / STRANGER).write_bytes(b"somebody else's")
         (self.node.shelf(self.here) / AD).write_bytes(bytes(AD_BYTES))
 
-    def begin(self) -> Self:
+    def begin(self, *, graded: bool = True) -> Self:
+        """All programs run and know each other before there is anything to do."""
         self.furnish()
         self.audit = Audit(self.node)
+        (self.node.root / "grade.info").unlink()
         self.node.start()
+        self.wait(self._all_up, "everybody to be up")
+        if graded:
+            self.node.write_metadata()
         return self
 
     def wait(self, holds: Callable[[], bool], what: str, within_s: float = SETTLE_S) -> float:
@@ -147,9 +152,11 @@ class Story:
         if not self._all_in_place():
             return False
         status = self.node.status()
-        up = all(server["state"] == "up" for server in status["servers"])
         idle = not status["transfers"] and not status["deletes"]
-        return up and idle and str(status["verdict"]).startswith("At rest")
+        return self._all_up() and idle and str(status["verdict"]).startswith("At rest")
+
+    def _all_up(self) -> bool:
+        return all(server["state"] == "up" for server in self.node.status()["servers"])
 
     def _all_in_place(self) -> bool:
         """Each file once; but what went to keep a disk under its limit is not copied back that day."""

@@ -11,7 +11,7 @@ import pytest
 
 from cfm.testing.processes import Daemon
 from faults.machine import Mounts, failing, injected
-from faults.story import SURPLUS, Story, hold
+from faults.story import SETTLE_S, SURPLUS, Story, hold
 
 pytestmark = pytest.mark.e2e
 A_WHILE_S = 5.0
@@ -76,7 +76,6 @@ def _begin(story: Story) -> None:
 # ── the disk of a destination ───────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.quick
 def test_a_disk_fills_while_files_arrive(unlimited: Story, mounts: Mounts) -> None:
     mounts.tmpfs(unlimited.node.shelf(unlimited.here), DISK_BYTES)
     _begin(unlimited)
@@ -249,4 +248,4 @@ def test_files_of_the_san_are_cut_to_nothing(story: Story) -> None:
     assert story.node.holders(absent) == []
     for name in (surplus, absent):
         (story.node.san / name).write_bytes(story.node.content(name))
-    story.settle()
+    story.settle(2 * SETTLE_S)  # what was missing is looked for again after two minutes

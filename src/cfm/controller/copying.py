@@ -161,6 +161,8 @@ def _settle_done(state: NodeState, task: Task, now: Now) -> None:
     ended = state.tasks.change(task, Status.DONE, now)
     state.out.changes.append(PutTask(ended))
     state.fleet.arrived(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
+    if len(state.fleet.holders.get(task.file.name, ())) > 1:
+        state.wants_plan = True  # another one turned up meanwhile: it is to be trimmed
     state.copies_seen[task.file.name, task.destination] = Known(
         CopySeen(present=True, size_bytes=task.file.size_bytes), now.mono_ms
     )

@@ -287,9 +287,12 @@ class Core:
         state.hits, self.rising_files = event.hits, event.rising_files
         state.wants_dispatch = state.wants_dispatch or moved
 
-    def _san_indexed(self, event: ev.SanIndexed, _now: Now) -> None:
+    def _san_indexed(self, event: ev.SanIndexed, now: Now) -> None:
         if event.names is None and self.san_index is not None:
             self.state.say("source folders unknown", level="warning", because=event.why)
+        if event.names is not None and self.san_index is None:
+            deleting.san_is_back(self.state, now)
+            self.shortlist = replace(self.shortlist, evictable={})  # it lacks what was left alone
         self.san_index, self.san_index_why = event.names, event.why
         self.state.wants_plan = True
 

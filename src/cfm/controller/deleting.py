@@ -15,7 +15,7 @@ from __future__ import annotations
 from cfm.controller.copying import ask_disk, look_at
 from cfm.controller.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
 from cfm.controller.state import NodeState, words
-from cfm.model import Addr, CopySeen, DeleteKind, DeleteOrder, Failure, Known, Now, OrderStatus
+from cfm.model import Addr, CopySeen, DeleteKind, DeleteOrder, Failure, Known, Now, OrderStatus, Unknown
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
@@ -134,6 +134,17 @@ def _ask_for(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) ->
     elif key not in state.copies_asked:
         state.copies_asked[key] = now.mono_ms
         state.out.effects.append(AskCopy(made.keeper, made.file.name))
+
+
+def san_is_back(state: NodeState, now: Now) -> None:
+    """What waited for the source folders is decided anew, so that the least wanted file is first again."""
+    pauses = state.delete_pauses.items()
+    state.delete_pauses = {name: pause for name, pause in pauses if pause[1] is not no.SAN_UNKNOWN}
+    state.san = {name: asked for name, asked in state.san.items() if not isinstance(asked.value, Unknown)}
+    for made in state.orders.waiting():
+        if made.file.name not in state.san:
+            _drop(state, made, no.NOT_NEEDED, now, why="the source folders are back: decided anew")
+    state.wants_dispatch = state.wants_plan = True
 
 
 def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:

@@ -144,7 +144,7 @@ def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
 
 
 def look_again(state: NodeState, now: Now) -> None:
-    """A server that is up, and whose list or disk is not known, is not left alone until the next full look."""
+    """A server that is up, and whose list or disk is not known, does not wait for the next full look."""
     for addr, record in state.fleet.records.items():
         unknown = isinstance(record.disk, Unknown) or (
             record.is_destination and isinstance(record.files, Unknown)

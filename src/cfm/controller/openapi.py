@@ -35,6 +35,7 @@ def document() -> Json:
         "openapi": "3.1.0",
         "info": {"title": "cfm", "version": __version__, "description": "See docs/http-api.md."},
         "paths": {**_old(), **_waiting(), **_ours()},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }
 
 
@@ -52,6 +53,7 @@ def _old() -> Json:
                     "200": _plain("taken note of"),
                     "400": _plain("the id or the body is wrong"),
                     "404": _plain("no such task"),
+                    "403": _plain("another worker's task, where credentials are configured"),
                     "409": _plain("the task is over, or the change is not allowed"),
                     "413": _plain("the body is too large"),
                     "503": _plain("it cannot be written down now"),
@@ -72,7 +74,12 @@ def _waiting() -> Json:
         {"name": "wait_s", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 60}},
         {"name": "holding", "in": "query", "schema": {"type": "string"}},
     ]
-    answers = {"200": _json("a task"), "204": _plain("nothing to do for now"), "400": _PROBLEM}
+    answers = {
+        "200": _json("a task"),
+        "204": _plain("nothing to do for now"),
+        "400": _PROBLEM,
+        "403": _PROBLEM,
+    }
     return {"/tasks/next": _get("Wait for a task", answers, query)}
 
 

@@ -188,9 +188,16 @@ def _activity(core: Core, round_: Round | None, now: Now) -> str:
     deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
     if not copies and not deletes:
         return _idle(core, round_, now)
-    waiting = max(0, core.shortlist.wanted_total - copies)
+    waiting = _count(_unplaced(core), "wanted file", "wanted files")
     deeds = f"{_count(copies, 'copy', 'copies')} and {_count(deletes, 'delete', 'deletes')} now"
-    return f"{deeds}, {waiting} wanted files not placed"
+    return f"{deeds}, {waiting} not placed"
+
+
+def _unplaced(core: Core) -> int:
+    """Wanted files that are neither on a destination nor on their way, as far as the last plan told."""
+    placed, coming, wanted = core.state.fleet.holders, core.state.tasks.by_file, core.shortlist.wanted
+    left = sum(1 for file in wanted if file.name not in placed and file.name not in coming)
+    return left + core.shortlist.wanted_total - len(wanted)
 
 
 def _idle(core: Core, round_: Round | None, now: Now) -> str:
@@ -249,7 +256,7 @@ def _full(core: Core, round_: Round) -> Iterable[str]:
             yield f"{addr} is over its limit and nothing there may go ({why or 'no known file is there'})"
     if round_.unplaced and not round_.done and not braked:
         files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
-        yield f"{files} nowhere, and not worth the room of others"
+        yield f"{files} nowhere, and nothing may go for {'it' if len(round_.unplaced) == 1 else 'them'}"
 
 
 def _count(number: int, one: str, many: str) -> str:

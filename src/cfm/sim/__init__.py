@@ -1,1 +1,1 @@
-"""The simulator: a whole node in one thread and virtual time, with faults, and the truth beside the belief."""
+"""The simulator: a whole node in virtual time, with faults, and the truth beside the belief."""

@@ -32,6 +32,7 @@ from cfm.worker.memory_disk import Node
 from cfm.worker.obedience import Claim
 
 if TYPE_CHECKING:
+    from cfm.inputs.snapshot import Measure
     from cfm.sim.controller import SimCfm
     from cfm.sim.disks import SimDisk
     from cfm.sim.metadata import Pair
@@ -54,7 +55,7 @@ class Violation:
 def _found_out(order: DeleteOrder) -> bool:
     """Was it dropped for what only an order finds out, so that its file is left alone for a while?"""
     why = order.ended_why
-    return why in (no.COPY_UNCONFIRMED.text, no.SAN_UNKNOWN.text) or why.startswith("listed again")
+    return why == no.COPY_UNCONFIRMED.text or why.startswith("listed again")
 
 
 class Checker:
@@ -79,6 +80,7 @@ class Checker:
         self._transfer = self._with("transfer_started")
         self._arrives = self._with("report_arrives")
         self._reported = self._with("reported")
+        self._metadata = self._with("metadata_accepted")
         self._second = self._with("second_started")
         self._audit = self._with("audit")
 
@@ -214,8 +216,9 @@ class Checker:
         for rule in self._second:
             rule.second_started(first, second, started=started)
 
-    def metadata_accepted(self, cfm: SimCfm, pair: Pair) -> None:
-        self.world.note("metadata accepted", cfm.process.name, pair.facts.id)
+    def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
+        for rule in self._metadata:
+            rule.metadata_accepted(cfm, pair, good)
 
     def confirmed(self, cfm: SimCfm, reply: ev.Reply) -> None:
         self.world.note("operator confirms", cfm.process.name, reply.status, reply.detail.replace("\n", ", "))
@@ -308,5 +311,3 @@ class Checker:
     def audit(self) -> None:
         for rule in self._audit:
             rule.audit()
-
-

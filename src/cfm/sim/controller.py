@@ -350,7 +350,9 @@ class SimCfm:
 
         def answered() -> None:
             answers: dict[str, SanAnswer] = {
-                name: Unknown("no answer in time", asked_ms) if slow else self.world.san.answer(name, asked_ms)
+                name: Unknown("no answer in time", asked_ms)
+                if slow
+                else self.world.san.answer(name, asked_ms)
                 for name in effect.sizes
             }
             self.feed(ev.SanAnswers(asked_ms, answers))
@@ -366,13 +368,13 @@ class SimCfm:
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def on_pair(self, pair: Pair) -> None:
-        self.process.do(lambda: self._take_pair(pair))
+    def on_pair(self, pair: Pair, before: Measure | None) -> None:
+        self.process.do(lambda: self._take_pair(pair, before))
 
-    def _take_pair(self, pair: Pair) -> None:
+    def _take_pair(self, pair: Pair, before: Measure | None) -> None:
         self.pair = pair
         age_ms = max(0, self.clock.wall_ms() - 1000 * pair.facts.read_wall_s)
-        self.world.check.metadata_accepted(self, pair)
+        self.world.check.metadata_accepted(self, pair, before)
         self.feed(ev.SnapshotAccepted(pair.facts, age_ms))
         self._take_hits(self._hits)
 

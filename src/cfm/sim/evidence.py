@@ -37,7 +37,7 @@ class Heard:
         """Its last list of this start, whether or not it is believed still."""
         self.list_asked_ms = 0
         self.list_failed_ms: int | None = None
-        """Since when a list has failed, where the last one did."""
+        """Since when its list is in doubt: it failed, or the server went down."""
         self.lists = 0
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
@@ -63,15 +63,19 @@ class Evidence:
 
     def note(self, event: ev.Event, now: Now) -> None:
         """An event is about to be handled."""
+        if isinstance(event, ev.HeartbeatAnswer):
+            self._heartbeat(self.servers[event.addr], event.answer, now)
+        elif isinstance(event, ev.ListAnswer):
+            self._listed(event.addr, event.asked_ms, event.answer, now)
+        elif isinstance(event, ev.DiskAnswer):
+            self._measured(self.servers[event.addr], event)
+        elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
+            self.store_trouble = isinstance(event, ev.StoreTrouble)
+        else:
+            self._note_other(event, now)
+
+    def _note_other(self, event: ev.Event, now: Now) -> None:
         match event:
-            case ev.HeartbeatAnswer(addr, answer):
-                self._heartbeat(self.servers[addr], answer)
-            case ev.ListAnswer(addr, asked_ms, answer):
-                self._listed(addr, asked_ms, answer, now)
-            case ev.DiskAnswer(addr, asked_ms, answer):
-                heard = self.servers[addr]
-                heard.disk = None if isinstance(answer, Failure) else answer
-                heard.disk_asked_ms = asked_ms
             case ev.CopyAnswer(addr, name, asked_ms, answer):
                 if not isinstance(answer, Failure):
                     self.copies[name, addr] = (answer, asked_ms)
@@ -84,18 +88,22 @@ class Evidence:
                 self.snapshot, self.snapshot_ms = facts, now.mono_ms
             case ev.RulesChanged(rules):
                 self.rules = rules
-            case ev.StoreTrouble():
-                self.store_trouble = True
-            case ev.StoreRecovered():
-                self.store_trouble = False
             case _:
                 pass
 
-    def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure) -> None:
+    def _measured(self, heard: Heard, event: ev.DiskAnswer) -> None:
+        if isinstance(event.answer, Failure):
+            heard.disk = None
+        elif heard.up:
+            heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
+
+    def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
             heard.misses += 1
             if heard.misses >= self.misses_to_down:
-                heard.up = False
+                heard.up, heard.disk = False, None
+                if heard.list_failed_ms is None:
+                    heard.list_failed_ms = now.mono_ms
         else:
             heard.up, heard.misses, heard.features = True, 0, answer
 
@@ -104,7 +112,7 @@ class Evidence:
         if isinstance(answer, Failure):
             if heard.list_failed_ms is None:
                 heard.list_failed_ms = now.mono_ms
-        else:
+        elif heard.up:  # what a server said that counts as down is not believed before it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
 

@@ -66,7 +66,9 @@ class StateFacts:
 
     def forget_uncommitted(self) -> None:
         """The process that knew the rest is gone."""
-        self.orders = {i: OrderFacts(o, 0, 0, sent_ms=self._sent(i)) for i, o in self.committed_orders.items()}
+        self.orders = {
+            i: OrderFacts(o, 0, 0, sent_ms=self._sent(i)) for i, o in self.committed_orders.items()
+        }
         self.tasks = {i: TaskFacts(t, 0, 0, 0) for i, t in self.committed_tasks.items()}
         self.open_orders = {i: f for i, f in self.orders.items() if f.order.status in UNFINISHED_ORDERS}
         self.open_tasks = {i: f for i, f in self.tasks.items() if f.task.status in UNFINISHED_TASKS}

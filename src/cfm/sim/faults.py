@@ -183,9 +183,7 @@ class Swarm:
         return ""
 
     def events(self) -> list[Kind]:
-        return [
-            kind for name, kind in KINDS.items() if name in self.enabled and kind.form is Form.EVENT
-        ]
+        return [kind for name, kind in KINDS.items() if name in self.enabled and kind.form is Form.EVENT]
 
 
 def draw(rng: Rng) -> frozenset[str]:

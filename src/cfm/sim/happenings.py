@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
 from cfm.model import Addr, File, Hits
-from cfm.sim.disks import SimDisk, content_of
+from cfm.sim.disks import SimDisk
 from cfm.sim.faults import Kind
 from cfm.sim.metadata import Version, grade_text
 from cfm.sim.old_worker import OldWorker
-from cfm.sim.profile import HOUR_MS, MB, MINUTE_MS
+from cfm.sim.profile import HOUR_MS, MINUTE_MS
 from cfm.sim.rng import Rng
 from cfm.sim.worker import SimWorker
-from cfm.worker.disk import MARKER, Kind as FileKind
+from cfm.worker.disk import Kind as FileKind
 
 if TYPE_CHECKING:
     from cfm.sim.controller import SimCfm
@@ -39,7 +39,7 @@ def set_going(world: World) -> None:
     world.metadata.on_change = world.metadata_changed
     world.write_metadata()
     rng = world.rng.fork("happenings")
-    world.schedule.after(50, world.main.start)
+    world.schedule.after(50, start_again, world, world.main)
     _every(world, rng, world.profile.metadata_ms, _write_metadata)
     _every(world, rng, world.profile.viewers_ms, _viewers)
     _every(world, rng, world.profile.operator_ms, _operator)
@@ -125,9 +125,7 @@ def _viewers(world: World, rng: Rng) -> None:
     if world.calm:
         world.set_hits(Hits())
         return
-    rising = {
-        rng.pick(world.library).name: 5 + rng.below(20) for _ in range(rng.pick((0, 0, 1, 2)))
-    }
+    rising = {rng.pick(world.library).name: 5 + rng.below(20) for _ in range(rng.pick((0, 0, 1, 2)))}
     if world.ads and rng.below(4) == 0:
         rising[rng.pick(world.ads)] = 9
     if rng.below(5) == 0:
@@ -183,7 +181,7 @@ def cfm_stopped(world: World, rng: Rng) -> None:
         world.heal_after(rng.between(1_000, 300_000), cfm.process.go_on)
 
 
-def cfm_second(world: World, rng: Rng) -> None:
+def cfm_second(world: World, _rng: Rng) -> None:
     """It must not start while the first runs."""
     second = world.another_cfm(world.main.state)
     started = second.start()
@@ -352,6 +350,7 @@ def partial_partition(world: World, rng: Rng) -> None:
 def rolling_partition(world: World, rng: Rng) -> None:
     cfm = world.main.process.name
     for i, addr in enumerate(rng.shuffled(world.destinations)):
+
         def cut(addr: Addr = addr) -> None:
             if not world.calm:
                 _cut_for(world, [(cfm, addr), (addr, cfm)], rng.between(60_000, 400_000))
@@ -486,7 +485,7 @@ def metadata_emptied(world: World, rng: Rng) -> None:
     _spoil(world, lambda _data: b"", rng)
 
 
-def metadata_missing(world: World, rng: Rng) -> None:
+def metadata_missing(world: World, _rng: Rng) -> None:
     world.metadata.put(None, world.metadata.history)
 
 
@@ -495,7 +494,7 @@ def metadata_old_back(world: World, _rng: Rng) -> None:
         world.metadata.put(*world.metadata.older)
 
 
-def metadata_mismatched(world: World, rng: Rng) -> None:
+def metadata_mismatched(world: World, _rng: Rng) -> None:
     files = [replace(file, name=f"OTHER{file.rank:03}.mpg") for file in world.library]
     now_s = world.main.clock.wall_ms() // 1000
     world.metadata.put(Version(grade_text(files), now_s, good=False), world.metadata.history)
@@ -507,7 +506,9 @@ def metadata_garbage(world: World, rng: Rng) -> None:
         for _ in range(rng.between(1, 8)):
             at = rng.between(1, max(1, len(lines) - 1))
             line = lines[min(at, len(lines) - 1)]
-            garbage = rng.pick((b"\0\0", b"x" * 70_000, line + b"\r", line, b"\xff\xfe", b"", b"a\tb", b"a,b"))
+            garbage = rng.pick(
+                (b"\0\0", b"x" * 70_000, line + b"\r", line, b"\xff\xfe", b"", b"a\tb", b"a,b")
+            )
             lines.insert(at, garbage)
         return b"\n".join(lines)
 
@@ -557,9 +558,7 @@ def _change_san(world: World, rng: Rng, size_bytes: Callable[[File], int | None]
     file = rng.pick(world.library)
     now_ms = world.schedule.now_ms
     world.san.change(file.name, size_bytes(file), now_ms)
-    world.heal_after(
-        rng.between(10, 240) * MINUTE_MS, lambda: world.san.mend({file.name: file.size_bytes})
-    )
+    world.heal_after(rng.between(10, 240) * MINUTE_MS, lambda: world.san.mend({file.name: file.size_bytes}))
 
 
 def san_file_gone(world: World, rng: Rng) -> None:
@@ -626,8 +625,11 @@ def server_removed(world: World, rng: Rng) -> None:
 
 
 def addresses_swapped(world: World, rng: Rng) -> None:
-    one, other = rng.shuffled(world.destinations[world.profile.both :])[:2] if len(world.destinations) > 3 else (
-        None, None)
+    one, other = (
+        rng.shuffled(world.destinations[world.profile.both :])[:2]
+        if len(world.destinations) > 3
+        else (None, None)
+    )
     if one is None or other is None:
         return
     servers = world.servers[one], world.servers[other]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cfm.sim.world import World
 
 REST_MS: Final = 2_000
-_NO_FRAME = cast(Snapshot, None)
+_NO_FRAME = cast("Snapshot", None)
 """The judge of candidates looks at what was measured, not at the columns, which nobody makes here."""
 
 
@@ -103,7 +103,7 @@ class MetadataWatch:
     """Follows the pair for one running cfm."""
 
     def __init__(
-        self, world: World, alive: Callable[[], bool], on_pair: Callable[[Pair], None],
+        self, world: World, alive: Callable[[], bool], on_pair: Callable[[Pair, Measure | None], None],
         on_rejected: Callable[[SnapshotFacts], None], last_good: Measure | None,
     ) -> None:  # fmt: skip
         self.world = world
@@ -134,9 +134,9 @@ class MetadataWatch:
         if why is not None:
             self._reject(replace(pair.facts, accepted=False, why=why))
             return
-        self.last_good = candidate.measure
+        before, self.last_good = self.last_good, candidate.measure
         self._told = ""
-        self._on_pair(pair)
+        self._on_pair(pair, before)
 
     def _reject(self, facts: SnapshotFacts) -> None:
         if facts.why != self._told:

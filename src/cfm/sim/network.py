@@ -222,9 +222,7 @@ class Network:
         fate = call.fate
         if self.cuts and (call.server.name, call.caller.name) in self.cuts:
             fate = "answer_lost"
-        if fate == "answer_lost":
-            call.silence()
-        elif fate == "answer_late":
+        if fate == "answer_lost" or fate == "answer_late":
             call.silence()
         elif fate == "reset_mid_body":
             self.later(call, RESET)

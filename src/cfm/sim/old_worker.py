@@ -75,9 +75,7 @@ class OldWorker:
 
     def _poll(self) -> None:
         cfm = self.world.cfm_for(self)
-        self.world.net.call(
-            self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS, waits=True
-        )
+        self.world.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS, waits=True)
 
     def _listed(self, answer: object) -> None:
         offer = None

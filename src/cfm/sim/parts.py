@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cfm.controller.core import Core
+from cfm.controller.state import NodeConfig
 from cfm.fleet import answers
 from cfm.inputs.snapshot import judge
 from cfm.model import Now
-from cfm.controller.state import NodeConfig
 from cfm.sim.disks import SimDisk
 from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import Recovered

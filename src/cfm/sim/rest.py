@@ -15,6 +15,7 @@ from cfm.model import Addr, File, bytes_over, fits
 from cfm.plan.view import is_ad
 from cfm.sim.disks import SimDisk
 from cfm.sim.profile import MINUTE_MS
+from cfm.sim.worker import SimWorker
 
 if TYPE_CHECKING:
     from cfm.controller.core import Core
@@ -91,7 +92,7 @@ def _under_way(world: World, core: Core) -> Iterator[str]:
     for task in state.tasks.uncut.values():
         yield f"the stream of {task.file.name} at {task.source} is not cut"
     for server in world.servers.values():
-        if server.ours and (server.transfers or server.sending):
+        if isinstance(server, SimWorker) and (server.transfers or server.sending):
             yield f"{server.addr} transfers {sorted(server.transfers)}, sends {len(server.sending)}"
 
 
@@ -141,7 +142,7 @@ def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[s
 
 def _limit(world: World, addr: Addr) -> int:
     server = world.servers[addr]
-    own = server.limit_percent if server.ours else 100
+    own = server.limit_percent if isinstance(server, SimWorker) else 100
     return min(world.profile.rules.limit_percent, own)
 
 
@@ -174,6 +175,6 @@ def _fits(world: World, addr: Addr, size_bytes: int) -> bool:
     with world.disk_at(addr).open() as folder:
         space = folder.space()
     used_bytes = space.total_bytes - space.free_bytes
-    return size_bytes <= space.avail_bytes and fits(used_bytes, space.avail_bytes, size_bytes, _limit(world, addr))
-
-
+    return size_bytes <= space.avail_bytes and fits(
+        used_bytes, space.avail_bytes, size_bytes, _limit(world, addr)
+    )

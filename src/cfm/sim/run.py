@@ -45,7 +45,12 @@ class Run:
 
 
 def run_seed(
-    seed: int, hours: int, parts: Parts = PARTS, *, only: frozenset[str] | None = None, stop_early: bool = False
+    seed: int,
+    hours: int,
+    parts: Parts = PARTS,
+    *,
+    only: frozenset[str] | None = None,
+    stop_early: bool = False,
 ) -> Run:
     """One world from its beginning to its rest.  `stop_early`: the first violation ends it."""
     began_ns = time.process_time_ns()

@@ -172,9 +172,7 @@ class Download:
         if swarm.strikes("stream_stalls") or swarm.strikes("one_byte_a_second"):
             self.stalled = True
             self._later(STALL_MS, self._stalled_out)
-        elif swarm.strikes("stream_reset"):
-            self._later(somewhere_ms, self._reset)
-        elif swarm.strikes("short_body"):
+        elif swarm.strikes("stream_reset") or swarm.strikes("short_body"):
             self._later(somewhere_ms, self._reset)
         elif swarm.strikes("long_body"):
             self._later(left_ms, self._fail, "the source sends more bytes than it stated")
@@ -197,7 +195,7 @@ class Download:
         """Bytes that are here by now; the temporary file has grown to them."""
         if self.file is None:
             return 0
-        if self.sending is None and not self.external or self.stalled:
+        if (self.sending is None and not self.external) or self.stalled:
             return self.file.size()
         bytes_now = self._bytes_now()
         try:

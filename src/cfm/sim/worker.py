@@ -477,7 +477,9 @@ class SimWorker:
         delay_ms = 1 + self.world.rng.below(20)
         if self.world.swarm.strikes("delete_hangs"):
             delay_ms = self.world.rng.between(5_000, 90_000)
-        self.later(delay_ms, lambda: self._when_disk_moves(lambda: self._delete(claim, order_id, name, reply)))
+        self.later(
+            delay_ms, lambda: self._when_disk_moves(lambda: self._delete(claim, order_id, name, reply))
+        )
 
     def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
         world = self.world

@@ -146,7 +146,10 @@ class World:
         for addr in self.destinations:
             disk = self.servers[addr].disk
             for file in rng.shuffled(self.library)[: rng.below(12)]:
-                if file.name not in disk.names and disk.used_bytes + file.size_bytes < disk.total_bytes * 85 // 100:
+                if (
+                    file.name not in disk.names
+                    and disk.used_bytes + file.size_bytes < disk.total_bytes * 85 // 100
+                ):
                     disk.place(file.name, file.size_bytes, content_of(file.name))
             if self.ads and rng.below(3) == 0:
                 ad = rng.pick(self.ads)
@@ -216,9 +219,7 @@ class World:
         files = [replace(file, history_ips=holders.get(file.name, ())) for file in self.library]
         if self.metadata.grade is not None and self.metadata.history is not None:
             self.metadata.older = (self.metadata.grade, self.metadata.history)
-        self.metadata.put(
-            Version(meta.grade_text(files), now_s), Version(meta.history_text(files), now_s)
-        )
+        self.metadata.put(Version(meta.grade_text(files), now_s), Version(meta.history_text(files), now_s))
         self.note("metadata written")
 
     def _history(self) -> dict[str, tuple[str, ...]]:
@@ -273,7 +274,12 @@ class World:
         message = self.rng.pick(
             (
                 {"total_size": "0", "used_size": "0", "avail_size": "0", "used_percent": 0},
-                {"total_size": str(total), "used_size": str(total * 2), "avail_size": "0", "used_percent": 99},
+                {
+                    "total_size": str(total),
+                    "used_size": str(total * 2),
+                    "avail_size": "0",
+                    "used_percent": 99,
+                },
                 {"total_size": str(total), "used_size": str(used), "avail_size": str(total * 3)},
                 {"total_size": total, "used_size": used, "avail_size": 5},
                 {"total_size": str(total), "used_size": "0", "avail_size": str(total), "used_percent": 150},
@@ -282,4 +288,3 @@ class World:
         answer = self.parts.parse_df(wire.to_json(message))
         assert isinstance(answer, DiskReport | Failure)
         return answer
-

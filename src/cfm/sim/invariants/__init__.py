@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cfm.sim.invariants.base import Invariant
 from cfm.sim.invariants import bounds, copies, deletes, durability, obedience, tasks
+from cfm.sim.invariants.base import Invariant
 
 ALL: tuple[type[Invariant], ...] = (
     deletes.LastCopy,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from cfm.controller.events import Event, Reply
+from cfm.controller.events import Event
 from cfm.model import DeleteOrder, Now, Task
 from cfm.tasks.store import Change, Recovered
 from cfm.wire import TaskOffer, TaskReport
@@ -16,11 +16,13 @@ from cfm.worker.memory_disk import Node
 from cfm.worker.obedience import Claim
 
 if TYPE_CHECKING:
+    from cfm.inputs.snapshot import Measure
     from cfm.sim.controller import SimCfm
     from cfm.sim.disks import SimDisk
     from cfm.sim.facts import Facts
-    from cfm.sim.world import Server, World
+    from cfm.sim.metadata import Pair
     from cfm.sim.worker import SimWorker
+    from cfm.sim.world import Server, World
 
 
 class Invariant:
@@ -80,11 +82,11 @@ class Invariant:
     def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
         """A worker begins to download."""
 
+    def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
+        """A pair of metadata files is taken into force; `good` is the measure of the one before."""
+
     def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
         """A report reaches cfm."""
-
-    def replied(self, cfm: SimCfm, event: Event, reply: Reply) -> None:
-        """The core answers a request."""
 
     def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
         """A worker is about to send a report."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cfm.controller import dispatch
 from cfm.sim.invariants.base import Invariant
+from cfm.sim.worker import SimWorker
 
 
 class Bounded(Invariant):
@@ -39,7 +40,7 @@ class Bounded(Invariant):
                 size = max(map(len, (record.added, record.removed, record.landed, record.gone)))
                 self.hold(size <= files, f"the record of {record.addr} holds {size}")
         for server in world.servers.values():
-            if server.ours:
+            if isinstance(server, SimWorker):
                 held = len(server.book.stages())
                 self.hold(held <= 64, f"{server.addr} holds {held} tasks")
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
-from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OnSan, OrderStatus, Status, Task, Transfer, fits, host_of
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    Now,
+    OnSan,
+    OrderStatus,
+    Status,
+    Task,
+    Transfer,
+    fits,
+    host_of,
+)
 from cfm.plan.view import is_ad
 from cfm.sim.evidence import Heard
 from cfm.sim.invariants.base import Invariant
+from cfm.worker.memory_disk import MemoryFolder
 
 if TYPE_CHECKING:
     from cfm.sim.controller import SimCfm
@@ -18,15 +30,14 @@ class WithinLimit(Invariant):
     """No copy starts that would bring its destination over its limit: used by its last `/df`, what is still
     to arrive, and what landed since, with no credit for deletes; and none to a disk that is not known.
 
-    Scope: what the server's own `/df` told; other software may fill the disk a moment later.
+    Scope: what the server's own `/df` told; other software may fill the disk a moment later.  Bytes that are
+    on the disk already, of tasks that are not reported as done, need not be counted twice.
     """
 
     number = "18"
     title = "within the limit"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is not None:
             return
         heard = cfm.evidence.servers[task.destination]
@@ -36,8 +47,25 @@ class WithinLimit(Invariant):
         usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
         limit = min(limit, heard.disk.limit_percent or limit)
         more_bytes = task.file.size_bytes + self._arriving(cfm, task, heard.disk_asked_ms)
-        held = fits(usage.used_bytes, usage.avail_bytes, more_bytes, limit)
+        more_bytes -= min(
+            more_bytes, heard.disk.arriving_bytes
+        )  # of what arrives, so much is in `used` already
+        held = fits(usage.used_bytes, usage.avail_bytes, more_bytes, limit) or self._really_fits(
+            cfm, task, limit
+        )
         self.hold(held, f"{usage.used_bytes} used, {more_bytes} more, limit {limit} %:", task)
+
+    def _really_fits(self, cfm: SimCfm, task: Task, limit: int) -> bool:
+        """What has arrived and is not reported as done yet is counted once only, on the disk itself."""
+        disk = self.world.disk_at(task.destination)
+        more_bytes = task.file.size_bytes
+        for known in self.facts.state(cfm.claim.controller).open_tasks.values():
+            file = known.task.file
+            if known.task.destination == task.destination and file.name not in disk.names:
+                temp = disk.temp_names.get(f"{file.name}.{known.task.id}")
+                more_bytes += file.size_bytes - (temp.size_bytes if temp is not None else 0)
+        space = MemoryFolder(disk).space()
+        return fits(space.total_bytes - space.free_bytes, space.avail_bytes, more_bytes, limit)
 
     def _arriving(self, cfm: SimCfm, task: Task, since_ms: int) -> int:
         state = self.facts.state(cfm.claim.controller)
@@ -56,9 +84,7 @@ class NoFlapping(Invariant):
     number = "24"
     title = "no flapping"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
         if before is not None:
             return
         rules = cfm.evidence.rules
@@ -87,9 +113,7 @@ class OnlyWhatMayBeCopied(Invariant):
     number = "rule 4"
     title = "only what may be copied"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
         if before is not None:
             return
         evidence, name = cfm.evidence, task.file.name
@@ -162,9 +186,7 @@ class Pauses(Invariant):
     number = "rule 7"
     title = "growing pauses"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         failures = self.facts.state(cfm.claim.controller).failures
         name = task.file.name
         if before is None:
@@ -183,6 +205,6 @@ class Pauses(Invariant):
             return []
         return failed
 
-    def _counts(self, event: ev.Event, task: Task) -> bool:
+    def _counts(self, event: ev.Event, _task: Task) -> bool:
         """A busy source and a server that died are not the copy's fault."""
         return isinstance(event, ev.TaskReport) and event.retry_after_s is None

@@ -14,8 +14,10 @@ from cfm.worker.memory_disk import Node
 from cfm.worker.obedience import Claim
 
 if TYPE_CHECKING:
+    from cfm.inputs.snapshot import Measure
     from cfm.sim.controller import SimCfm
     from cfm.sim.disks import SimDisk
+    from cfm.sim.metadata import Pair
     from cfm.sim.world import Server
 
 ON_THE_WAY_MS = 45_000
@@ -37,7 +39,7 @@ class LastCopy(Invariant):
     title = "never the last copy"
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, _node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
     ) -> None:
         server, claim, order_id = by
         if order is None:
@@ -74,7 +76,7 @@ class PessimisticCount(Invariant):
     title = "pessimistic count"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if order.kind is not DeleteKind.SURPLUS:
             return
@@ -120,7 +122,7 @@ class OneDeletePerFile(Invariant):
     title = "one delete per file"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
     ) -> None:
         if before is None:
             state = self.facts.state(cfm.claim.controller)
@@ -142,15 +144,17 @@ class UnknownStaysUnknown(Invariant):
     number = "4"
     title = "unknown stays unknown"
 
-    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], _now: Now) -> None:
         if isinstance(event, ev.DeleteAnswer) and event.answer != 200:
             known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
             if known is not None and known.order.status is OrderStatus.SENT:
-                new = [c.order.status for c in changes if hasattr(c, "order") and c.order.id == event.order_id]
+                new = [
+                    c.order.status for c in changes if hasattr(c, "order") and c.order.id == event.order_id
+                ]
                 self.hold(new == [OrderStatus.UNKNOWN], "not unknown after", event.answer, new)
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, _now: Now
     ) -> None:
         if before is None or before.status is not OrderStatus.UNKNOWN:
             return
@@ -178,7 +182,7 @@ class FreshMetadata(Invariant):
     title = "fresh metadata"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None and order.status is not OrderStatus.SENT:
             return
@@ -188,18 +192,27 @@ class FreshMetadata(Invariant):
         if facts is not None:
             age_ms = max(now.mono_ms - evidence.snapshot_ms, now.wall_ms - 1000 * facts.read_wall_s)
             self.hold(age_ms <= evidence.rules.metadata_max_age_ms, "on metadata of age", age_ms, order)
-        self.hold(cfm.pair is not None and any(f.name == order.file.name for f in cfm.pair.files) or
+        self.hold((cfm.pair is not None and any(f.name == order.file.name for f in cfm.pair.files)) or
                   self._was_known(cfm, order), "a file that is not known:", order)  # fmt: skip
 
-    def _was_known(self, cfm: SimCfm, order: DeleteOrder) -> bool:
+    def metadata_accepted(self, _cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
+        facts = pair.facts
+        self.hold(bool(pair.files) and facts.accepted, "metadata without a known file was accepted")
+        if good is not None:
+            shrunken = 2 * facts.known_files < good.known_files or 2 * facts.graded_files < good.graded_files
+            self.hold(not shrunken, f"{facts.known_files} known files were accepted after", good)
+
+    def _was_known(self, cfm: SimCfm, _order: DeleteOrder) -> bool:
         """The plan that chose it was made from the snapshot before; the next plan replaces it at once."""
         return cfm.core is not None and now_planning(cfm)
 
 
 def now_planning(cfm: SimCfm) -> bool:
     core = cfm.core
-    return core is not None and core.state.snapshot is not None and (
-        core.shortlist.snapshot_id != core.state.snapshot.id or core.state.orders.active != {}
+    return (
+        core is not None
+        and core.state.snapshot is not None
+        and (core.shortlist.snapshot_id != core.state.snapshot.id or core.state.orders.active != {})
     )
 
 
@@ -215,7 +228,7 @@ class PaceAndNeed(Invariant):
     title = "pace, need and breaker"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None:
             return
@@ -244,12 +257,13 @@ class PaceAndNeed(Invariant):
         else:
             wanted_bytes = self._wanted_bytes(cfm, order)
             arriving_bytes = self._arriving(cfm, order, heard.disk_asked_ms)
+            arriving_bytes -= min(arriving_bytes, heard.disk.arriving_bytes)
             most = limit * (usage.used_bytes + usage.avail_bytes) // 100
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
-            unshown_bytes = self._gone(cfm, order, min(heard.disk_asked_ms, now.mono_ms - HELD_MS)) - self._gone(
-                cfm, order, heard.disk_asked_ms
-            )
+            unshown_bytes = self._gone(
+                cfm, order, min(heard.disk_asked_ms, now.mono_ms - HELD_MS)
+            ) - self._gone(cfm, order, heard.disk_asked_ms)
             planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes)
         self._breaker(cfm, order, usage, planned_bytes)
 
@@ -302,7 +316,7 @@ class NeverDeleted(Invariant):
     title = "never deleted"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None and order.status is not OrderStatus.SENT:
             return
@@ -325,7 +339,7 @@ class NeverDeleted(Invariant):
         self.hold(not young, "a young file:", order)
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, _node: Node, by: tuple[Server, Claim, int], _order: DeleteOrder | None
     ) -> None:
         self.hold(not is_ad(name, self.world.profile.rules.ad_prefixes), "an ad was deleted:", name)
         arriving = any(temp.startswith(f"{name}.") for temp in disk.temp_names)
@@ -333,9 +347,7 @@ class NeverDeleted(Invariant):
         current = any(f.task.file.name == name for f in known.open_tasks.values())
         self.hold(not (arriving and current), "deleted while it arrives:", name, disk.label)
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
             orders = self.facts.state(cfm.claim.controller).open_orders.values()
             clash = [f.order for f in orders if f.order.file.name == task.file.name]
@@ -350,7 +362,7 @@ class ListedSinceStart(Invariant):
     title = "listed since start"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None and order.status is not OrderStatus.SENT:
             return
@@ -392,7 +404,7 @@ class SwitchedOff(Invariant):
     title = "brakes"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None and order.status is not OrderStatus.SENT:
             return

@@ -37,7 +37,7 @@ class VisibleIsComplete(Invariant):
     number = "14"
     title = "visible is complete"
 
-    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+    def published(self, _disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
         offer = self.world.publishing
         if offer is None:
             return
@@ -106,5 +106,5 @@ class NothingLost(Invariant):
                 unclear = kept is not None and kept.status is OrderStatus.UNKNOWN
                 self.hold(unclear, "an order of before is not unknown:", order)
 
-    def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:
+    def second_started(self, first: SimCfm, _second: SimCfm, *, started: bool) -> None:
         self.hold(not started or not first.running, "a second cfm started on a state in use")

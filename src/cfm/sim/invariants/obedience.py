@@ -26,7 +26,12 @@ class Fencing(Invariant):
     title = "fencing"
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self,
+        _disk: SimDisk,
+        name: str,
+        _node: Node,
+        by: tuple[Server, Claim, int],
+        _order: DeleteOrder | None,
     ) -> None:
         server, claim, order_id = by
         if not server.ours:
@@ -49,11 +54,11 @@ class PlainPaths(Invariant):
         self.hold(plain, "a worker touches", repr(name), disk.label)
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, _by: tuple[Server, Claim, int], _order: DeleteOrder | None
     ) -> None:
         self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
 
-    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+    def published(self, _disk: SimDisk, name: str, _node: Node, replaced: Node | None) -> None:
         self.hold(replaced is None or replaced.kind is Kind.FILE, "replaced what is no file:", name)
 
 

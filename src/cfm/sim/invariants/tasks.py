@@ -35,13 +35,13 @@ class LegalEdges(Invariant):
     title = "legal changes"
 
     def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
+        self, _cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now
     ) -> None:
         old = before.status if before is not None else None
         self.hold(task.status in TASK_TABLE.get(old, ()), f"{old} became {task.status}:", task)
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: ev.Event, now: Now
+        self, _cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
     ) -> None:
         old = before.status if before is not None else None
         self.hold(order.status in ORDER_TABLE.get(old, ()), f"{old} became {order.status}:", order)
@@ -56,11 +56,11 @@ class OneWorkerPerTask(Invariant):
     number = "11"
     title = "one worker a task"
 
-    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
         begun = self.facts.downloads[offer.id]
         self.hold(len(begun) == 1, "one task on several workers:", offer.id, sorted(begun))
 
-    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[object], now: Now) -> None:  # type: ignore[override]
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[object], _now: Now) -> None:  # type: ignore[override]
         if isinstance(event, ev.TaskReport):
             known = self.facts.state(cfm.claim.controller).tasks.get(event.task_id)
             if known is not None and known.task.status in FINAL:
@@ -74,12 +74,10 @@ class OutgoingStreams(Invariant):
     number = "12"
     title = "outgoing streams"
 
-    def stream_opened(self, source: SimWorker, task_id: int) -> None:
+    def stream_opened(self, source: SimWorker, _task_id: int) -> None:
         self.hold(len(source.sending) <= source.slots, source.addr, "sends", len(source.sending), "streams")
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
             state = self.facts.state(cfm.claim.controller)
             busy = [
@@ -96,9 +94,7 @@ class IncomingCopies(Invariant):
     number = "13"
     title = "incoming copies"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
             state = self.facts.state(cfm.claim.controller)
             there = [f.task for f in state.open_tasks.values() if f.task.destination == task.destination]
@@ -107,7 +103,7 @@ class IncomingCopies(Invariant):
             most = min(own, cfm.evidence.rules.incoming_per_destination)
             self.hold(len(there) < most, f"{task.destination} receives {len(there)} already:", task)
 
-    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, worker: SimWorker, _offer: TaskOffer) -> None:
         self.hold(len(worker.transfers) <= worker.downloads, worker.addr, "receives", len(worker.transfers))
 
 
@@ -118,9 +114,7 @@ class TimeOutsAreReal(Invariant):
     number = "22"
     title = "real time-outs"
 
-    def task_changed(
-        self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now
-    ) -> None:
+    def task_changed(self, cfm: SimCfm, _before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReport):
             return
         known = self.facts.state(cfm.claim.controller).tasks[task.id]

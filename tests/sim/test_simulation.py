@@ -1,0 +1,53 @@
+"""The simulator itself: worlds with new seeds each time, seeds that once failed, and the same luck twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cfm.sim import faults, happenings
+from cfm.sim.run import run_seed, run_seeds
+
+SOURCE = Path(__file__).parents[2] / "src"
+CPU_S = int(os.environ.get("SIMULATE_CPU_S", "40"))
+ONCE_FAILED = (100, 104, 107, 303, 306, 307, 412)
+"""Seeds that found a mistake once, in the product or in the simulator."""
+
+
+def test_new_seeds_break_no_rule() -> None:
+    first = int(os.environ.get("SIMULATE_SEED", time.time_ns() // 1_000_000_000))
+    print(f"SIMULATE_SEED={first}")
+    report = run_seeds(first, 2, 10_000, cpu_s=CPU_S)
+    assert not report.violations, report.first_failed and "\n".join(report.first_failed.story)
+    assert sum(report.checks.values()) > 1_000
+
+
+@pytest.mark.parametrize("seed", ONCE_FAILED[:: max(1, len(ONCE_FAILED) // 4)])
+def test_seeds_that_once_failed(seed: int) -> None:
+    run = run_seed(seed, 1)
+    assert not run.violations, "\n".join(run.story)
+
+
+def test_a_world_without_faults_rests_and_breaks_nothing() -> None:
+    run = run_seed(7, 1, only=frozenset())
+    assert not run.violations
+    assert run.checks["20"] == 1
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "4711"])
+def test_the_same_seed_is_the_same_world(hash_seed: str) -> None:
+    code = "from cfm.sim.run import run_seed; print(run_seed(5, 1).digest)"
+    env = {"PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": hash_seed, "PATH": os.environ["PATH"]}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert int(found.stdout) == run_seed(5, 1).digest
+
+
+def test_every_event_fault_has_its_happening() -> None:
+    events = {name for name, kind in faults.KINDS.items() if kind.form is faults.Form.EVENT}
+    assert events == set(happenings.FAULTS)
+    assert len(faults.KINDS) >= 45
