@@ -8,7 +8,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check unit e2e faults kills soak bench fuzz schemathesis audit lock clean
+.PHONY: simulate simulate-night zoo help setup demo test check unit e2e faults kills soak bench fuzz schemathesis audit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
@@ -100,3 +100,14 @@ clean:
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
+
+# Whole nodes in virtual time: a fixed run, and one for a night.  A failing seed is told with its story.
+simulate: $(STAMP)
+	$(BIN)/cfm simulate --seed $(or $(SEED),1) --hours 3 --seeds $(or $(SEEDS),1500) $(ARGS)
+
+simulate-night: $(STAMP)
+	$(BIN)/cfm simulate --seed $$(date +%s) --hours 12 --seeds 1000000 --cpu-seconds 28800 $(ARGS)
+
+# Every bug of the zoo, one after the other; the simulator must catch each within a minute.
+zoo: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python tests/zoo/run_zoo.py $(ARGS)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from cfm.controller import events as ev
 from cfm.controller.copying import CUT_AGAIN_MS, LEASE_MARGIN_MS
-from cfm.model import File, Hits, Status
+from cfm.model import DiskReport, DiskUsage, File, Hits, Status
 from cfm.plan.view import Rules
 from controller.node import OLD, OURS, Node, files
 
@@ -75,6 +75,22 @@ def test_an_address_that_is_source_and_destination_alone_copies_from_itself() ->
     node.grade()
     node.run(10 * SECOND_MS)
     assert len(node.delivered) == 2
+
+
+def test_what_df_contains_of_running_copies_is_not_still_to_come() -> None:
+    """No more of it than the worker says to be unfinished: a transfer may have begun anew meanwhile."""
+    node = Node(files(1), sources=1, destinations=1, transfer_ms=60_000)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    (task_id,) = node.core.state.tasks.active
+    (only,) = node.destinations
+    for told, arriving, contained in ((60, 60, 60), (60, 10, 10), (5, 60, 5), (60, 0, 0)):
+        assert patch(node, task_id, Status.WORKING, bytes_done=told) == 200
+        usage = DiskUsage(1000, arriving, 1000 - arriving)
+        node.send(ev.DiskAnswer(only, node.now_ms, DiskReport(usage, arriving_bytes=arriving)))
+        assert node.core.state.view(node.now).arrived_bytes.get(task_id, 0) == contained
+    node.send(ev.DiskAnswer(only, node.now_ms - 500, DiskReport(usage, arriving_bytes=60)))
+    assert not node.core.state.view(node.now).arrived_bytes, "asked for before the report"
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────────────

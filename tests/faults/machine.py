@@ -121,5 +121,6 @@ def another_clock(daemon: Daemon, folder: Path) -> Iterator[Path]:
         f"FAKETIME_TIMESTAMP_FILE={offset}",
         "FAKETIME_CACHE_DURATION=1",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_FORCE_MONOTONIC_FIX=0",  # with it, threads that wait for each other spin
     )
     yield offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ from faults.machine import another_clock
 from faults.story import SURPLUS, Story, hold
 
 pytestmark = pytest.mark.e2e
+PATIENT = {"servers": {"heartbeat_timeout_sec": 10, "heartbeat_interval_sec": 2}}
+"""Time-outs that a busy machine does not reach: here none may come at all."""
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path, cfm_keys=PATIENT) as story:
+        yield story
 
 
 @pytest.mark.parametrize("jump", ["+1d", "-1d"])

@@ -71,7 +71,8 @@ def _by_coverage(name: str, corpus: Path, seconds: int) -> bool:
     runs = next((line for line in ended.stderr.splitlines() if line.startswith("Done ")), "stopped")
     print(f"{name}: {runs}; corpus {before} → {len(list(corpus.iterdir()))}")
     if ended.returncode != 0:
-        print("\n".join(ended.stderr.splitlines()[-30:]))
+        _, begin, told = (ended.stdout + ended.stderr).partition("=== Uncaught Python exception")
+        print(begin + (told or ended.stderr)[:4000])
     return ended.returncode == 0
 
 

@@ -58,8 +58,9 @@ def _line(run: runs.Run) -> str:
 
 def _tell(report: runs.Report) -> None:
     typer.echo(
-        f"{report.seeds} worlds, {report.simulated_ms // 3_600_000} hours, {sum(report.faults.values())} faults "
-        f"of {len(report.faults)} kinds, {sum(report.checks.values())} checks, "
+        f"{report.seeds} worlds, {report.simulated_ms // 3_600_000} hours, "
+        f"{sum(report.faults.values())} faults of {len(report.faults)} kinds, "
+        f"{sum(report.checks.values())} checks, "
         f"{len(report.violations)} violations; {report.hours_per_cpu_s} hours a CPU second"
     )
     for name, number in sorted(report.faults.items(), key=lambda item: -item[1]):

@@ -123,7 +123,8 @@ def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
     run.reports = run.reports or event.bytes_done is not None
     first = task.status is Status.READY
     moved = event.bytes_done is not None and event.bytes_done > run.bytes_done
-    run.bytes_done = max(run.bytes_done, event.bytes_done or 0)
+    run.told_bytes = event.bytes_done or 0
+    run.bytes_done = max(run.bytes_done, run.told_bytes)
     run.heard_ms = now.mono_ms
     if first:
         run.started_ms = run.moved_ms = now.mono_ms
@@ -136,12 +137,16 @@ def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
         state.wants_dispatch = True
 
 
-def arrived_so_far(state: NodeState, addr: Addr, asked_ms: int) -> None:
-    """A `/df` of a destination contains what was reported before it was asked for: that is not to come."""
+def arrived_so_far(state: NodeState, addr: Addr, arriving_bytes: int, asked_ms: int) -> None:
+    """A `/df` of a destination contains what was reported before it was asked for: that is not to come.
+
+    Never more of it than the worker says to be unfinished downloads: one may have begun anew since.
+    """
     for task in state.tasks.of_server(addr):
-        run = state.tasks.runs[task.id]
-        if task.destination == addr and run.heard_ms <= asked_ms:
-            run.shown_bytes = run.bytes_done
+        if task.destination == addr:
+            run = state.tasks.runs[task.id]
+            run.shown_bytes = min(run.told_bytes, arriving_bytes) if run.heard_ms <= asked_ms else 0
+            arriving_bytes -= run.shown_bytes
 
 
 def _done(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:

@@ -108,7 +108,7 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
         before, shown = record.own_limit_percent, _disk_shown(record)
-        copying.arrived_so_far(state, event.addr, event.asked_ms)
+        copying.arrived_so_far(state, event.addr, event.answer.arriving_bytes, event.asked_ms)
         state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
         state.wants_dispatch = state.wants_dispatch or shown != _disk_shown(record)
         if before != record.own_limit_percent:

@@ -32,11 +32,18 @@ def table(block: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[
     """One row a line that is not blank: `line` as it is, and the wanted columns, empty where absent."""
     text = block.replace(b"\0", NOT_TEXT_MARK.encode()) if b"\0" in block else block
     lines = _read_csv(text, "\0", ("line",), ("line",))
-    fields = _read_csv(text, separator, columns, wanted)
+    fields = _read_csv(_with_its_returns(text, separator.encode()), separator, columns, wanted)
     rows = pl.concat([lines, fields], how="horizontal")
     return rows.with_columns(pl.all().fill_null("")).filter(
         pl.col("line").str.strip_chars(BLANKS.decode()) != ""
     )
+
+
+def _with_its_returns(text: bytes, separator: bytes) -> bytes:
+    """Polars takes one carriage return off the end of every field, not of the last alone; so that a name or a
+    size keeps what it came with, it gets one more."""
+    at_an_end = b"\r" + separator
+    return text.replace(at_an_end, b"\r" + at_an_end) if at_an_end in text else text
 
 
 def _read_csv(text: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[str, ...]) -> pl.DataFrame:

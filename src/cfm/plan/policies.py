@@ -313,7 +313,7 @@ def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
 
 
 def _worth_asking(view: ClusterView, wanted: File, worst: File) -> bool:
-    """Could the least wanted file there go for it at all?  Mostly not, and then the kernel need not be asked."""
+    """Could the least wanted file there go for it at all?  Mostly not: the kernel need not be asked."""
     rank_gap = 100 * worst.rank > (100 + view.rules.room_margin_percent) * wanted.rank
     return rank_gap or wanted.name in view.hits.rising
 

@@ -26,8 +26,10 @@ from cfm.plan.view import Rules
 class Heard:
     """The last answers of one server."""
 
-    __slots__ = ("disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
-                 "up")  # fmt: skip
+    __slots__ = (
+        "disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
+        "up",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.features: WorkerFeatures | None = None

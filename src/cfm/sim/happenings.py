@@ -428,8 +428,17 @@ def foreign_copies(world: World, rng: Rng) -> None:
 
 
 def foreign_removal(world: World, rng: Rng) -> None:
-    disk = _some_disk(world, rng)
-    for name in rng.shuffled(disk.visible())[: rng.between(1, 3)]:
+    """Half of the time in the worst place: what is just being deleted, or the copy that should stay."""
+    orders = [
+        known.order for state in world.check.facts.states.values() for known in state.open_orders.values()
+    ]
+    if orders and rng.below(2):
+        order = rng.pick(orders)
+        disk, names = world.disk_at(rng.pick((order.server, order.keeper or order.server))), [order.file.name]
+    else:
+        disk = _some_disk(world, rng)
+        names = rng.shuffled(disk.visible())[: rng.between(1, 3)]
+    for name in names:
         world.check.lost(disk, name)
         disk.lose(name)
 

@@ -76,8 +76,10 @@ class Process:
 class Call:
     """One request under way."""
 
-    __slots__ = ("_done", "_incarnation", "_net", "_number", "_serve", "_timeout_ms", "caller", "fate", "gone",
-                 "over", "server", "started_ms")  # fmt: skip
+    __slots__ = (
+        "_done", "_incarnation", "_net", "_number", "_serve", "_timeout_ms", "caller", "fate", "gone", "over",
+        "server", "started_ms",
+    )  # fmt: skip
 
     def __init__(
         self, net: Network, caller: Process, server: Process, serve: Serve, done: Reply, timeout_ms: int
@@ -213,7 +215,8 @@ class Network:
             schedule.after(latency_ms + rng.below(min(4_000, timeout_ms)), call.arrive)
         elif fate == "request_twice":
             schedule.after(latency_ms, call.arrive)
-            schedule.after(latency_ms + rng.below(3_000), call.arrive)
+            schedule.after(latency_ms + rng.between(100, 3_000), call.arrive)
+            schedule.after(timeout_ms, call.deliver, SILENCE)
         else:
             schedule.after(latency_ms, call.arrive)
 
@@ -228,6 +231,8 @@ class Network:
             self.later(call, RESET)
         elif fate == "garbled":
             self.later(call, GARBLED)
+        elif fate == "request_twice" and self._rng.below(2):
+            call.fate = ""  # the first answer is lost, and the caller hears the second
         else:
             self.later(call, answer)
 

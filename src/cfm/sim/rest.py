@@ -27,7 +27,7 @@ STEADY_MS = 6 * MINUTE_MS
 
 
 def bound_ms(world: World) -> int:
-    """How long a calm world may take: the longest of its waiting times, and the time to copy and to delete."""
+    """How long a calm world may take: its longest waiting time, and the time to copy and to delete."""
     rules = world.profile.rules
     waiting_ms = max(rules.minimum_stay_ms, rules.unknown_grace_ms, rules.task_timeout_ms, rules.lease_ms)
     largest = max(file.size_bytes for file in world.library)

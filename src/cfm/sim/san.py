@@ -1,4 +1,4 @@
-"""The simulated SAN: the library in full, a source folder that may be unmounted, and files that may change."""
+"""The simulated SAN: the whole library, a source folder that may be unmounted, files that may change."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cfm.model import Failure, Transfer
 from cfm.sim.disks import SimTempFile, content_of
@@ -99,7 +99,7 @@ class Download:
             self.receipt = shelf.begin(offer.file_name, offer.id, offer.size_bytes)
             self.worker.receipts[offer.id] = self.receipt
             if self.world.swarm.strikes("out_of_inodes"):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise_io_error(errno.ENOSPC)
             shelf.create(self.receipt)
             disk = self.worker.disk
             self.file = SimTempFile(disk, disk.temp_names[self.receipt.temp])
@@ -200,7 +200,7 @@ class Download:
         bytes_now = self._bytes_now()
         try:
             if self.world.swarm.strikes("write_eio"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise_io_error(errno.EIO)
             self.file.grow(bytes_now)
         except OSError as error:
             self._fail(f"the disk: {error.strerror}")
@@ -266,7 +266,7 @@ class Download:
             return
         try:
             if self.world.swarm.strikes("fsync_eio"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise_io_error(errno.EIO)
             self.file.sync()
         except OSError as error:
             self._fail(f"the disk: {error.strerror}")
@@ -302,8 +302,13 @@ class Download:
         self.over = True
 
 
+def raise_io_error(number: int) -> NoReturn:
+    """What the disk would say."""
+    raise OSError(number, os.strerror(number))
+
+
 def serve_stream(source: SimWorker, offer: TaskOffer) -> tuple[Sending, int, int] | str | None:
-    """A source's answer to `GET /content`: a stream, a reason, or None: the task's older stream ends first."""
+    """A source's answer to `GET /content`: a stream, a reason, or None: an older stream ends first."""
     task = str(offer.id)
     older = [sending for sending in source.sending.values() if sending.stream.task == task]
     if older:

@@ -1,4 +1,4 @@
-"""A simulated worker of ours: the product's book of downloads, shelf, streams and obedience, on a fake machine.
+"""A simulated worker of ours: the product's book of downloads, shelf, streams and obedience, no real machine.
 
 What is decided is decided by the product; here are the process (killed, stopped, restarted), its state that
 survives, and what the API and the agent do around the deciding code.  Neighbours: `transfer` moves bytes,
@@ -8,7 +8,6 @@ survives, and what the API and the agent do around the deciding code.  Neighbour
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,7 +26,7 @@ from cfm.model import (
 from cfm.sim.disks import SimDisk
 from cfm.sim.network import ERROR_500, Process, Reply
 from cfm.sim.schedule import Clock
-from cfm.sim.transfer import Download, Sending, progress_events, serve_stream
+from cfm.sim.transfer import Download, Sending, progress_events, raise_io_error, serve_stream
 from cfm.wire import TaskOffer
 from cfm.worker.claims import FreeForAll
 from cfm.worker.download_events import (
@@ -293,7 +292,7 @@ class SimWorker:
         failed = None
         try:
             if self.world.swarm.strikes("fsync_eio"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise_io_error(errno.EIO)
             self.world.publishing = instruction.offer
             self.shelf.publish(self.receipts[task_id], verified=instruction.verified)
             del self.receipts[task_id]
@@ -485,7 +484,7 @@ class SimWorker:
         world = self.world
         try:
             if world.swarm.strikes("unlink_eio"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise_io_error(errno.EIO)
             world.deleting = (self, claim, order_id)
             deletion = self.shelf.delete(name, lambda: self.authority.still(claim, order_id))
             reply(STATUS[deletion])

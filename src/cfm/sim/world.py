@@ -64,11 +64,10 @@ class World:
         self.cfm_addr = Addr("10.0.0.1:8080")
         self.library = self._library()
         self.largest_bytes = max(file.size_bytes for file in self.library)
-        self.ads = [f"AD_{i:02}.mpg" for i in range(profile.ads)]
+        self.ads = [file.name for file in self.library if file.name.startswith("AD_")]
+        """Other software's: graded and known like all others, and never to be touched."""
         for file in self.library:
             self.san.files[file.name] = SanFile(file.size_bytes)
-        for name in self.ads:
-            self.san.files[name] = SanFile(200 * MB)
         self.check = Checker(self)
         self.servers: dict[Addr, Server] = {}
         self.disks: list[SimDisk] = []
@@ -96,8 +95,10 @@ class World:
     def _library(self) -> list[File]:
         low, high = self.profile.file_mb
         rng, ranks = self.rng, self.profile.library
+        ads = set(rng.shuffled(range(1, ranks + 1))[: self.profile.ads])
         return [
-            File(f"F{i:03}.mpg", i, rng.between(low, high) * MB, hits=ranks - i) for i in range(1, ranks + 1)
+            File(f"{'AD_' if i in ads else 'F'}{i:03}.mpg", i, rng.between(low, high) * MB, hits=ranks - i)
+            for i in range(1, ranks + 1)
         ]
 
     def _build_servers(self, own_sources: tuple[Addr, ...]) -> None:
@@ -151,9 +152,6 @@ class World:
                     and disk.used_bytes + file.size_bytes < disk.total_bytes * 85 // 100
                 ):
                     disk.place(file.name, file.size_bytes, content_of(file.name))
-            if self.ads and rng.below(3) == 0:
-                ad = rng.pick(self.ads)
-                disk.place(ad, 200 * MB, content_of(ad))
             if rng.below(4) == 0:
                 disk.place(f"STRANGE{rng.below(100)}.mpg", 150 * MB, b"stranger")
 

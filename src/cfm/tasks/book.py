@@ -27,6 +27,8 @@ class Run:
     moved_ms: int = 0
     """When its bytes last grew."""
     bytes_done: int = 0
+    told_bytes: int = 0
+    """What was reported last: less than before where the transfer began anew."""
     shown_bytes: int = 0
     """The part of them that the destination's last `/df` contains."""
     reports: bool = False

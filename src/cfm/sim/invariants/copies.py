@@ -19,7 +19,9 @@ from cfm.model import (
 )
 from cfm.plan.view import is_ad
 from cfm.sim.evidence import Heard
+from cfm.sim.facts import TaskFacts
 from cfm.sim.invariants.base import Invariant
+from cfm.worker.downloads import Stage
 from cfm.worker.memory_disk import MemoryFolder
 
 if TYPE_CHECKING:
@@ -61,11 +63,20 @@ class WithinLimit(Invariant):
         more_bytes = task.file.size_bytes
         for known in self.facts.state(cfm.claim.controller).open_tasks.values():
             file = known.task.file
-            if known.task.destination == task.destination and file.name not in disk.names:
+            here = known.task.destination == task.destination and file.name not in disk.names
+            if here and not self._over(known):
                 temp = disk.temp_names.get(f"{file.name}.{known.task.id}")
                 more_bytes += file.size_bytes - (temp.size_bytes if temp is not None else 0)
         space = MemoryFolder(disk).space()
         return fits(space.total_bytes - space.free_bytes, space.avail_bytes, more_bytes, limit)
+
+    def _over(self, known: TaskFacts) -> bool:
+        """Has its worker ended it already, or forgotten it, so that nothing more arrives?"""
+        worker = self.world.worker_at(known.task.destination)
+        if worker is None or not known.worked:
+            return False
+        stage = worker.book.stages().get(known.task.id)
+        return stage in (None, Stage.REPORTING, Stage.CLEANING, Stage.STOPPING)
 
     def _arriving(self, cfm: SimCfm, task: Task, since_ms: int) -> int:
         state = self.facts.state(cfm.claim.controller)

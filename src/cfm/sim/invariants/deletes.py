@@ -257,7 +257,6 @@ class PaceAndNeed(Invariant):
         else:
             wanted_bytes = self._wanted_bytes(cfm, order)
             arriving_bytes = self._arriving(cfm, order, heard.disk_asked_ms)
-            arriving_bytes -= min(arriving_bytes, heard.disk.arriving_bytes)
             most = limit * (usage.used_bytes + usage.avail_bytes) // 100
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)

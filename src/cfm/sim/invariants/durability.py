@@ -31,7 +31,7 @@ class DurableBeforeSent(Invariant):
 class VisibleIsComplete(Invariant):
     """A name that a worker of ours makes visible has the size and the checksum that its task stated.
 
-    Scope: an external downloader's file has no checksum to be held against, only a size.  It replaces nothing.
+    Scope: the file of an external downloader has no checksum, only a size; it replaces nothing.
     """
 
     number = "14"

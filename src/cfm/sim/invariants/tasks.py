@@ -50,7 +50,7 @@ class LegalEdges(Invariant):
 class OneWorkerPerTask(Invariant):
     """A task is held by at most one worker of ours, and a report on an ended one changes nothing.
 
-    Scope: old workers take what is not theirs from the list when two share an address; the simulator's do not.
+    Scope: old workers take what is not theirs from the list where two share an address; here they do not.
     """
 
     number = "11"
