@@ -11,6 +11,7 @@ import pytest
 
 from cfm.controller import events as ev
 from cfm.controller import report
+from cfm.controller.why import why_json
 from cfm.model import File, SnapshotFacts, Status
 from cfm.plan.view import Rules
 from controller.node import OLD, OURS, Node, files
@@ -27,7 +28,7 @@ def verdict(node: Node) -> str:
 
 
 def why(node: Node, file: File) -> dict[str, Any]:
-    return report.why_json(node.core, file.name, file, file.rank, node.now)
+    return why_json(node.core, file.name, file, file.rank, node.now)
 
 
 def full_disk(**rules: Any) -> Node:
@@ -292,7 +293,7 @@ def test_why_tells_of_a_file_in_a_task_and_of_one_that_nobody_knows() -> None:
     node.run(5 * SECOND_MS)
     assert why(node, node.library[0])["copy"]["reason"] == "in_task"
     assert len(why(node, node.library[0])["tasks"]) == 1
-    unknown = report.why_json(node.core, "X.mpg", None, 7, node.now)
+    unknown = why_json(node.core, "X.mpg", None, 7, node.now)
     assert (unknown["known"], unknown["rank"], unknown["copy"]["reason"]) == (False, 7, "not_known")
 
 

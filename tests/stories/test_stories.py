@@ -19,6 +19,7 @@ import pytest
 
 from cfm.controller import events as ev
 from cfm.controller import report
+from cfm.controller.verdict import verdict
 from cfm.model import File, SnapshotFacts
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files
@@ -46,10 +47,10 @@ class Story(Node):
         """Time passes; the verdict is looked at once a second."""
         for _ in range(seconds):
             self.run(SECOND_MS)
-            verdict = report.verdict(self.core, self.core.last_round, self.now)
-            if verdict != self._verdict:
-                self._verdict = verdict
-                self.lines.append(f"{self.now_ms / 1000:8.1f}   {verdict}")
+            sentence = verdict(self.core, self.core.last_round, self.now)
+            if sentence != self._verdict:
+                self._verdict = sentence
+                self.lines.append(f"{self.now_ms / 1000:8.1f}   {sentence}")
 
     def _carry_out(self, effect: ev.Effect) -> None:
         if isinstance(effect, ev.Say) and effect.level != "debug":

@@ -6,7 +6,6 @@ them; `plan.refusals` holds the sentences.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -14,26 +13,18 @@ from typing import Any, TypeAlias
 
 from cfm.controller import dispatch
 from cfm.controller.core import Core
+from cfm.controller.verdict import verdict as verdict_of
 from cfm.model import (
     Addr,
-    DeleteKind,
-    File,
     Known,
     Now,
-    OnSan,
-    OrderStatus,
-    SanAnswer,
     ServerView,
     SnapshotFacts,
     Task,
     Unknown,
 )
-from cfm.plan import policies
-from cfm.plan import refusals as no
-from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
 from cfm.plan.policies import Copy, Delete, Refused, Round
-from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView
 
 Json: TypeAlias = dict[str, Any]
@@ -153,7 +144,7 @@ def plan_json(core: Core, now: Now) -> Json:
         "refusals": [refused_json(refused) for refused in round_.refused[:REFUSALS_SHOWN]],
         "refusals_total": sum(round_.counts.values()),
         "refusals_shown": REFUSALS_SHOWN,
-        "verdict": verdict(core, round_, now),
+        "verdict": verdict_of(core, round_, now),
     }
 
 
@@ -162,105 +153,6 @@ def _would_delete(core: Core, view: ClusterView) -> list[Json]:
     rules = replace(view.rules, deletes_on=True)
     round_ = dispatch.propose(replace(view, rules=rules), core.backlog(), core.state)
     return [delete_json(view, p) for p in round_.done if isinstance(p, Delete)]
-
-
-# ── verdict ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def verdict(core: Core, round_: Round | None, now: Now) -> str:
-    """One sentence for people: what goes on, or why nothing does, and which brake holds."""
-    state = core.state
-    if state.store_trouble:
-        return (
-            f"Paused: cfm cannot write its own state ({state.store_trouble}); it goes on when there is room."
-        )
-    if state.snapshot is None:
-        why = state.rejected.why if state.rejected else "they were not read yet"
-        return f"Doing nothing: no grade and history files are in force: {why}."
-    parts = [_activity(core, round_, now), *_held(round_), *_trouble(core, round_, now)]
-    return "; ".join(part for part in parts if part) + "."
-
-
-def _activity(core: Core, round_: Round | None, now: Now) -> str:
-    tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
-    done = round_.done if round_ else []
-    copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
-    deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
-    if not copies and not deletes:
-        return _idle(core, round_, now)
-    waiting = _count(_unplaced(core), "wanted file", "wanted files")
-    deeds = f"{_count(copies, 'copy', 'copies')} and {_count(deletes, 'delete', 'deletes')} now"
-    return f"{deeds}, {waiting} not placed"
-
-
-def _unplaced(core: Core) -> int:
-    """Wanted files that are neither on a destination nor on their way, as far as the last plan told."""
-    placed, coming, wanted = core.state.fleet.holders, core.state.tasks.by_file, core.shortlist.wanted
-    left = sum(1 for file in wanted if file.name not in placed and file.name not in coming)
-    return left + core.shortlist.wanted_total - len(wanted)
-
-
-def _idle(core: Core, round_: Round | None, now: Now) -> str:
-    """Nothing is under way: because all is done, or because something is waited for."""
-    counts = round_.counts if round_ else Counter[tuple[str, str]]()
-    waits = [reason for reason in _WAITING if counts["copy", reason.name]]
-    if not waits and core.state.left_alone_after_failures(now):
-        waits = [no.RETRY_LATER]
-    if waits:
-        reason = max(waits, key=lambda reason: counts["copy", reason.name])
-        return f"Waiting to copy ({reason.name}: {reason.text})"
-    looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
-    return "Looking" if looking else "At rest"
-
-
-_WAITING = (no.HOLDER_UNKNOWN, no.NO_SOURCE, no.NO_DESTINATION, no.SAN_UNKNOWN, no.RETRY_LATER)
-"""Reasons for which a copy only waits; the others say that there is nothing to copy."""
-
-
-def _held(round_: Round | None) -> Iterable[str]:
-    """Brakes at single servers; those that hold everywhere are told once, by `_trouble`."""
-    brakes = [] if round_ is None else sorted(round_.brakes, key=lambda brake: (str(brake[0]), brake[1].name))
-    for server, refusal in brakes:
-        if server is not None and refusal not in (no.DELETES_OFF, no.METADATA_OLD):
-            yield f"held by {refusal.name} at {server}: {refusal.text} ({refusal.release})"
-
-
-def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
-    down = [addr for addr in core.state.fleet.records if core.state.health.pulse(addr).up is False]
-    if down:
-        yield f"down: {', '.join(down)}"
-    if core.state.rejected is not None:
-        yield f"the newest metadata is not used: {core.state.rejected.why}"
-    if core.state.metadata_age_ms(now) > core.state.rules.metadata_max_age_ms:
-        yield f"nothing is deleted: {no.METADATA_OLD.text} ({no.METADATA_OLD.release})"
-    if not core.state.rules.deletes_on:
-        yield f"deletes are off ({no.DELETES_OFF.release})"
-    if core.san_index is None:
-        yield f"the source folders are unknown: {core.san_index_why}"
-    unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
-    if unknown:
-        yield f"{_count(len(unknown), 'delete', 'deletes')} of unknown outcome"
-    if round_ is not None:
-        yield from _full(core, round_)
-
-
-def _full(core: Core, round_: Round) -> Iterable[str]:
-    """Disks over their limit where nothing goes, and files that find no room."""
-    busy = {made.server for made in core.state.orders.active.values()}
-    busy |= {p.deletion.server for p in round_.done if isinstance(p, Delete)}
-    braked = {server for server, _refusal in round_.brakes}
-    for addr, disk in round_.ledger.disks.items():
-        if disk.need_bytes and addr not in busy | braked:
-            reasons = Counter(r.refusal.name for r in round_.refused if r.server == addr)
-            why = ", ".join(f"{name}: {number}" for name, number in reasons.most_common(3))
-            yield f"{addr} is over its limit and nothing there may go ({why or 'no known file is there'})"
-    if round_.unplaced and not round_.done and not braked:
-        files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
-        yield f"{files} nowhere, and nothing may go for {'it' if len(round_.unplaced) == 1 else 'them'}"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def held_json(core: Core, now: Now, server: Addr | None) -> Json:
@@ -285,10 +177,10 @@ def status_json(core: Core, now: Now) -> Json:
     round_ = core.last_round
     return {
         "at": now.wall_s,
-        "verdict": verdict(core, round_, now),
+        "verdict": verdict_of(core, round_, now),
         "snapshot": snapshot_json(core, now),
         "servers": servers_json(core, view),
-        "transfers": [_transfer_json(core, task_id, now) for task_id in sorted(state.tasks.active)],
+        "transfers": [transfer_json(core, task_id, now) for task_id in sorted(state.tasks.active)],
         "backlog": {
             "wanted": core.shortlist.wanted_total,
             "surplus": core.shortlist.surplus_total,
@@ -334,7 +226,7 @@ def servers_json(core: Core, view: ClusterView) -> list[Json]:
     ]
 
 
-def _transfer_json(core: Core, task_id: int, now: Now) -> Json:
+def transfer_json(core: Core, task_id: int, now: Now) -> Json:
     task, run = core.state.tasks.active[task_id], core.state.tasks.runs[task_id]
     elapsed_ms = now.mono_ms - run.started_ms if run.started_ms is not None else 0
     told_ms = run.heard_ms - run.started_ms if run.started_ms is not None else 0
@@ -374,102 +266,10 @@ def _refusal_counts(round_: Round | None) -> Json:
     return counts
 
 
-# ── why ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def why_json(
-    core: Core, name: str, file: File | None, rank: int | None, now: Now, on_san: SanAnswer | None = None
-) -> Json:
-    """Everything known about a file, and why it is or is not copied, is or is not deleted.
-
-    `file`: the known file of that name; `rank`: its rank where it is graded, known or not; `on_san`: what
-    the source folders said of it just now, so that the reason is not that nobody had asked them.
-    """
-    view = core.state.view(now)
-    if on_san is not None:
-        view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)})
-    ledger = Ledger(view)
-    answer = view.san.get(name)
-    task = view.task_of.get(name)
-    holders = sorted(view.holders.get(name, ()))
-    return {
-        "file": name,
-        "known": file is not None,
-        "rank": file.rank if file else rank,
-        "hits": view.hits_of(file) if file else view.hits.rising.get(name),
-        "rising": name in view.hits.rising,
-        "watched": name in view.hits.watched,
-        "size_bytes": file.size_bytes if file else None,
-        "on_san": _on_san(answer.value if answer else None, file),
-        "on": holders,
-        "tasks": [_transfer_json(core, task.id, now)] if task and task.id in core.state.tasks.runs else [],
-        "copy": _why_copy(core, view, ledger, file, name),
-        "delete": [_why_delete(core, view, ledger, file, name, addr, holders) for addr in holders],
-        "story": [],
-    }
-
-
-def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:
-    """Does a plain file of that name, and of the size that is known, lie on the SAN?"""
-    if answer is None or isinstance(answer, Unknown):
-        return None
-    return isinstance(answer, OnSan) and (file is None or answer.size_bytes == file.size_bytes)
-
-
-def _why_copy(core: Core, view: ClusterView, ledger: Ledger, file: File | None, name: str) -> Json:
-    refusal = no.AD if view.is_ad(name) else no.NOT_KNOWN
-    if file is not None:
-        found = core.state.kernel.refuse_file(view, ledger, file) or _refused_everywhere(
-            core, view, ledger, file
-        )
-        if found is None:
-            return {"allowed": True, "reason": None, "text": "it may be copied, and is in its turn"}
-        refusal = found
-    return {"allowed": False, "reason": refusal.name, "text": refusal.text}
-
-
-def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
-    kernel = core.state.kernel
-    usable = [s for s in view.destinations if s.addr in ledger.disks]
-    refused = [kernel.refuse_destination(view, ledger, file, server) for server in usable]
-    if not usable or all(refused):
-        return no.NO_ROOM if no.NO_ROOM in refused else next(filter(None, refused), no.NO_DESTINATION)
-    pairs = [(s, d) for s in view.sources for d, no_ in zip(usable, refused, strict=True) if no_ is None]
-    if any(kernel.refuse_source(view, ledger, file, s, d) is None for s, d in pairs):
-        return None
-    return no.NO_SOURCE
-
-
-def _stays(core: Core, view: ClusterView, ledger: Ledger, file: File, holders: list[Addr]) -> Addr:
-    """The holder whose copy would stay, if all but one went."""
-    return policies.by_keeping(Round(view, core.backlog(), ledger, core.state.kernel), file, holders)[0]
-
-
-def _why_delete(
-    core: Core,
-    view: ClusterView,
-    ledger: Ledger,
-    file: File | None,
-    name: str,
-    addr: Addr,
-    holders: list[Addr],
-) -> Json:
-    refusal: Refusal | None = no.AD if view.is_ad(name) else no.NOT_KNOWN
-    if file is not None:
-        keeper = _stays(core, view, ledger, file, holders)
-        surplus = len(holders) > 1 and addr != keeper
-        kind = DeleteKind.SURPLUS if surplus else DeleteKind.SPACE
-        deletion = Deletion(file, addr, kind, keeper=keeper if surplus else None)
-        refusal = core.state.kernel.refuse_delete(view, ledger, deletion)
-    if refusal is None:
-        return {"server": addr, "allowed": True, "reason": None, "text": "it may go, and is in its turn"}
-    return {"server": addr, "allowed": False, "reason": refusal.name, "text": refusal.text}
-
-
 def tasks_json(core: Core, now: Now) -> list[Json]:
     """All tasks, those of the last minutes included."""
     return [
-        _transfer_json(core, task.id, now) if task.id in core.state.tasks.runs else ended_json(task)
+        transfer_json(core, task.id, now) if task.id in core.state.tasks.runs else ended_json(task)
         for task in core.state.tasks.shown()
     ]
 

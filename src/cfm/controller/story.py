@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cfm.controller import report
+from cfm.controller import report, why
 from cfm.controller.loop import Controller
 from cfm.model import DeleteOrder, Task
 from cfm.tasks.store import TaskStore
@@ -33,7 +33,7 @@ class Teller:
             rank = await asyncio.to_thread(snapshot.graded, name)
         on_san = await self._controller.stat_on_san(name, file)
         found: dict[str, Any] = await self._controller.read(
-            lambda core, now: report.why_json(core, name, file, rank, now, on_san)
+            lambda core, now: why.why_json(core, name, file, rank, now, on_san)
         )
         history = await asyncio.to_thread(self._store.history, name, STORY_LENGTH)
         lately = [said for said in self._controller.recent if said.get("file") == name]

@@ -1,0 +1,113 @@
+"""The verdict: one sentence for people about what goes on, or why nothing does, and which brake holds.
+
+Pure: made from the core's state at one moment.  Neighbours: `report` puts it on top of everything it tells.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cfm.controller.core import Core
+from cfm.model import (
+    Now,
+    OrderStatus,
+)
+from cfm.plan import refusals as no
+from cfm.plan.policies import Copy, Delete, Round
+
+
+def verdict(core: Core, round_: Round | None, now: Now) -> str:
+    """One sentence for people: what goes on, or why nothing does, and which brake holds."""
+    state = core.state
+    if state.store_trouble:
+        return (
+            f"Paused: cfm cannot write its own state ({state.store_trouble}); it goes on when there is room."
+        )
+    if state.snapshot is None:
+        why = state.rejected.why if state.rejected else "they were not read yet"
+        return f"Doing nothing: no grade and history files are in force: {why}."
+    parts = [_activity(core, round_, now), *_held(round_), *_trouble(core, round_, now)]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _activity(core: Core, round_: Round | None, now: Now) -> str:
+    tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
+    done = round_.done if round_ else []
+    copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
+    deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
+    if not copies and not deletes:
+        return _idle(core, round_, now)
+    waiting = _count(_unplaced(core), "wanted file", "wanted files")
+    deeds = f"{_count(copies, 'copy', 'copies')} and {_count(deletes, 'delete', 'deletes')} now"
+    return f"{deeds}, {waiting} not placed"
+
+
+def _unplaced(core: Core) -> int:
+    """Wanted files that are neither on a destination nor on their way, as far as the last plan told."""
+    placed, coming, wanted = core.state.fleet.holders, core.state.tasks.by_file, core.shortlist.wanted
+    left = sum(1 for file in wanted if file.name not in placed and file.name not in coming)
+    return left + core.shortlist.wanted_total - len(wanted)
+
+
+def _idle(core: Core, round_: Round | None, now: Now) -> str:
+    """Nothing is under way: because all is done, or because something is waited for."""
+    counts = round_.counts if round_ else Counter[tuple[str, str]]()
+    waits = [reason for reason in _WAITING if counts["copy", reason.name]]
+    if not waits and core.state.left_alone_after_failures(now):
+        waits = [no.RETRY_LATER]
+    if waits:
+        reason = max(waits, key=lambda reason: counts["copy", reason.name])
+        return f"Waiting to copy ({reason.name}: {reason.text})"
+    looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
+    return "Looking" if looking else "At rest"
+
+
+_WAITING = (no.HOLDER_UNKNOWN, no.NO_SOURCE, no.NO_DESTINATION, no.SAN_UNKNOWN, no.RETRY_LATER)
+"""Reasons for which a copy only waits; the others say that there is nothing to copy."""
+
+
+def _held(round_: Round | None) -> Iterable[str]:
+    """Brakes at single servers; those that hold everywhere are told once, by `_trouble`."""
+    brakes = [] if round_ is None else sorted(round_.brakes, key=lambda brake: (str(brake[0]), brake[1].name))
+    for server, refusal in brakes:
+        if server is not None and refusal not in (no.DELETES_OFF, no.METADATA_OLD):
+            yield f"held by {refusal.name} at {server}: {refusal.text} ({refusal.release})"
+
+
+def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
+    down = [addr for addr in core.state.fleet.records if core.state.health.pulse(addr).up is False]
+    if down:
+        yield f"down: {', '.join(down)}"
+    if core.state.rejected is not None:
+        yield f"the newest metadata is not used: {core.state.rejected.why}"
+    if core.state.metadata_age_ms(now) > core.state.rules.metadata_max_age_ms:
+        yield f"nothing is deleted: {no.METADATA_OLD.text} ({no.METADATA_OLD.release})"
+    if not core.state.rules.deletes_on:
+        yield f"deletes are off ({no.DELETES_OFF.release})"
+    if core.san_index is None:
+        yield f"the source folders are unknown: {core.san_index_why}"
+    unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
+    if unknown:
+        yield f"{_count(len(unknown), 'delete', 'deletes')} of unknown outcome"
+    if round_ is not None:
+        yield from _full(core, round_)
+
+
+def _full(core: Core, round_: Round) -> Iterable[str]:
+    """Disks over their limit where nothing goes, and files that find no room."""
+    busy = {made.server for made in core.state.orders.active.values()}
+    busy |= {p.deletion.server for p in round_.done if isinstance(p, Delete)}
+    braked = {server for server, _refusal in round_.brakes}
+    for addr, disk in round_.ledger.disks.items():
+        if disk.need_bytes and addr not in busy | braked:
+            reasons = Counter(r.refusal.name for r in round_.refused if r.server == addr)
+            why = ", ".join(f"{name}: {number}" for name, number in reasons.most_common(3))
+            yield f"{addr} is over its limit and nothing there may go ({why or 'no known file is there'})"
+    if round_.unplaced and not round_.done and not braked:
+        files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
+        yield f"{files} nowhere, and nothing may go for {'it' if len(round_.unplaced) == 1 else 'them'}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
