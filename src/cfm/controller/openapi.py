@@ -84,6 +84,7 @@ def _waiting() -> Json:
 
 
 def _ours() -> Json:
+    held = {"200": _json("what is held")}
     confirm = {"200": _json("what was let go"), "404": _PROBLEM, "503": _PROBLEM}
     return {
         "/healthz": _get("Alive?", {"200": _json("yes")}),
@@ -99,14 +100,14 @@ def _ours() -> Json:
         ),
         "/api/v1/events": _get("Decisions as they are made", {"200": _plain("server-sent events")}),
         "/api/v1/confirm": {
+            **_get("The breakers that hold, and what would be deleted without them", held),
             "post": {"summary": "Let every held breaker go once", "responses": confirm},
         },
         "/api/v1/confirm/{server}": {
+            **_get("The same of one server", held, [_SERVER]),
             "post": {
                 "summary": "Let the held breaker of one server go once",
-                "parameters": [
-                    {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
-                ],
+                "parameters": [_SERVER],
                 "responses": confirm,
             },
         },

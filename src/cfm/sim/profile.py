@@ -25,6 +25,8 @@ class Profile:
     """So many of the destinations have old workers."""
     external: int
     """So many of ours download with an external program."""
+    mute: bool
+    """The last of several sources has a worker that serves nothing: only external programs copy from it."""
     shared_disk: bool
     """Two addresses are one disk."""
     library: int
@@ -61,6 +63,7 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
         both=rng.pick((0, 0, 1)),
         old=min(old, destinations - 2),
         external=rng.pick((0, 0, 0, 1)),
+        mute=rng.below(4) == 0,
         shared_disk=rng.below(8) == 0 and old == 0,
         library=rng.between(40, 110),
         ads=rng.between(0, 5),

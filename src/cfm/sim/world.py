@@ -108,7 +108,8 @@ class World:
         share_bytes = total_bytes * 100 // (limit * profile.destinations)
         own = self.destinations
         for addr in own_sources:
-            self._add_ours(addr, self._disk(addr, 10_000 * MB), serves=True)
+            mute = profile.mute and addr != own_sources[0] and addr == own_sources[-1]
+            self._add_ours(addr, self._disk(addr, 10_000 * MB), serves=not mute)
         for i, addr in enumerate(own):
             # A third more or less than its share, and never too small for a few large files.
             size_bytes = max(share_bytes * rng.between(67, 133) // 100, 6 * profile.file_mb[1] * MB)

@@ -138,6 +138,9 @@ class OnlyWhatMayBeCopied(Invariant):
         there = isinstance(answer, OnSan) and answer.size_bytes == task.file.size_bytes
         fresh = now.mono_ms - asked_ms <= evidence.rules.confirmation_max_age_ms
         self.hold(there and fresh, "not just seen on the SAN:", task)
+        orders = [f.order for f in self.facts.state(cfm.claim.controller).open_orders.values()]
+        made = [o for o in orders if o.server == task.destination and o.room_for == name]
+        self.hold(not made, "before the room that is made for it is there:", task, made)
         self._speak(cfm, task)
         self._doubtful(cfm, task, now)
 
