@@ -95,7 +95,7 @@ class Story:
         self.furnish()
         self.audit = Audit(self.node)
         (self.node.root / "grade.info").unlink()
-        self.node.start()
+        self.restart(*self.node.daemons)
         self.wait(self._all_up, "everybody to be up")
         if graded:
             self.node.write_metadata()
@@ -125,7 +125,7 @@ class Story:
             daemon.kill()
 
     def restart(self, *daemons: Daemon) -> None:
-        """All at the same moment."""
+        """All at the same moment, and in their own time."""
         for daemon in daemons:
             daemon.start()
         for daemon in daemons:

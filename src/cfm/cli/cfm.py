@@ -13,6 +13,7 @@ from rich.console import Console
 from cfm.cli import tokens
 from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
 from cfm.cli.demo import demo
+from cfm.cli.simulate import simulate
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
@@ -149,6 +150,7 @@ def confirm(
 
 
 app.command()(demo)
+app.command()(simulate)
 
 
 def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
