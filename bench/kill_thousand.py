@@ -34,7 +34,7 @@ def main() -> int:
         kills.run(wanted.kills, 60 * wanted.minutes)
         figures = kills.figures()
     print(json.dumps(figures) if wanted.json else _table(figures))
-    return 3 if figures["problems"] or figures["busy_again_s"]["late"] else 0
+    return 3 if figures["problems"] or figures["late"] else 0
 
 
 def _table(figures: dict[str, object]) -> str:

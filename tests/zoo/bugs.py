@@ -264,8 +264,15 @@ OLD_ONES: Mapping[str, Parts] = {
 
 ZOO: Mapping[str, Parts] = {**OLD_ONES, **dict(without_guards()), **dict(illegal_edges())}
 
-REDUNDANT: Mapping[str, str] = {}
-"""Guards whose loss nothing can show, and why: another one refuses the same."""
+REDUNDANT: Mapping[str, str] = {
+    "without source_free": "the policy leaves busy sources out before it asks",
+    "without not_next_to_go": "the ledger keeps the reserved room from all others",
+    "without server_known": "a file on a server that is not known is not there, and its disk in no ledger",
+    "without not_being_copied": "one_order_per_file refuses what is in a task; left are streams not cut yet",
+    "without another_copy_stays": "the policy takes keepers from the holders; keeper_confirmed asks them",
+    "without server_carries_out": "spares a server that refuses; no rule of the book needs it",
+}
+"""Guards whose loss nothing has shown, and why: something else refuses the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
     destinations = rng.between(3, 8)
     old = rng.pick((0, 0, 0, 1, 2))
     chosen = faults.draw(rng.fork("faults"))
+    rules = _rules(rng)
     return Profile(
         sources=rng.between(1, 3),
         destinations=destinations,
@@ -69,12 +70,12 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
         ads=rng.between(0, 5),
         file_mb=(100, rng.pick((400, 900))),
         fill_percent=rng.between(35, 90),
-        rules=_rules(rng),
+        rules=rules,
         heartbeat_ms=rng.pick((30_000, 60_000, 120_000)),
         full_look_ms=rng.pick((60_000, 180_000, 300_000)),
         wait_s=60,
         old_poll_ms=rng.pick((15_000, 60_000)),
-        metadata_ms=rng.between(15, 90) * MINUTE_MS,
+        metadata_ms=min(rng.between(15, 90) * MINUTE_MS, rules.metadata_max_age_ms // 3),
         viewers_ms=rng.between(3, 30) * MINUTE_MS,
         drift_ppm=rng.pick((0, 20, 200)),
         start_wall_s=1_700_000_000 + rng.below(86_400 * 365),
@@ -103,7 +104,7 @@ def _rules(rng: Rng) -> Rules:
         task_timeout_ms=rng.pick((3, 10, 60)) * MINUTE_MS,
         lease_ms=rng.pick((20_000, 60_000)),
         minimum_stay_ms=rng.pick((2, 10, 60)) * MINUTE_MS,
-        metadata_max_age_ms=rng.pick((3, 8, 48)) * HOUR_MS,
+        metadata_max_age_ms=rng.pick((45, 180, 2_880)) * MINUTE_MS,
         just_deleted_ms=rng.pick((20, 120, 1_440)) * MINUTE_MS,
         unknown_grace_ms=rng.pick((5, 20, 60)) * MINUTE_MS,
     )

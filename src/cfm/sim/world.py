@@ -147,7 +147,7 @@ class World:
         rng = self.rng
         for addr in self.destinations:
             disk = self.servers[addr].disk
-            for file in rng.shuffled(self.library)[: rng.below(12)]:
+            for file in rng.shuffled(self.library)[: rng.below(18)]:
                 if (
                     file.name not in disk.names
                     and disk.used_bytes + file.size_bytes < disk.total_bytes * 85 // 100

@@ -49,6 +49,8 @@ class Kills:
     """After so many kills the load stops and everything is audited."""
     recovered_s: dict[str, list[float]] = field(default_factory=dict)
     """How long it took until all sources sent again, by the kind of victim."""
+    listening_s: list[float] = field(default_factory=list)
+    """How much of that the programs took to start: the processor's share."""
     problems: list[str] = field(default_factory=list)
     odd_answers: list[str] = field(default_factory=list)
     """What cfm said where it did not answer with its status."""
@@ -94,19 +96,16 @@ class Kills:
 
     def figures(self) -> dict[str, Any]:
         """What a run has to show."""
-        times = sorted(time_s for times in self.recovered_s.values() for time_s in times)
+        times = [time_s for times in self.recovered_s.values() for time_s in times]
         return {
             "seed": self.seed,
             "kills": self.kills,
             "by_victim": {who: len(times) for who, times in sorted(self.recovered_s.items())},
             "deeds": dict(self.audit.counted()),
             "audits_at_rest": self.rests,
-            "busy_again_s": {
-                "median": round(statistics.median(times), 2),
-                "p99": round(times[int(0.99 * (len(times) - 1))], 2),
-                "max": round(times[-1], 2),
-                "late": sum(time_s > BUSY_WITHIN_S for time_s in times),
-            },
+            "programs_listen_s": _spread(self.listening_s),
+            "busy_again_s": _spread(times),
+            "late": sum(time_s > BUSY_WITHIN_S for time_s in times),
             "odd_answers": len(self.odd_answers),
             "problems": self.problems,
         }
@@ -178,6 +177,9 @@ class Kills:
         began_s = time.monotonic()
         for victim in victims:
             victim.start()
+        for victim in victims:
+            self.node.wait_for(victim.listens, f"{victim.name} to listen", PATIENCE_S)
+        self.listening_s.append(time.monotonic() - began_s)
         self._until_busy()
         self.recovered_s.setdefault(who, []).append(time.monotonic() - began_s)
 
@@ -215,6 +217,13 @@ class Kills:
 
     def _all_read(self, status: dict[str, Any]) -> bool:
         return bool(status["snapshot"]["graded_files"] == len(self.node.ranks))
+
+
+def _spread(times_s: list[float]) -> dict[str, float]:
+    ordered = sorted(times_s)
+    p99 = ordered[int(0.99 * (len(ordered) - 1))]
+    spread = {"median": statistics.median(ordered), "p99": p99, "max": ordered[-1]}
+    return {name: round(time_s, 2) for name, time_s in spread.items()}
 
 
 def _standing(deeds: list[Deed]) -> Iterator[Deed]:

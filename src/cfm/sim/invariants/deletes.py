@@ -324,6 +324,8 @@ class NeverDeleted(Invariant):
         state = self.facts.state(cfm.claim.controller)
         running = [f.task for f in state.open_tasks.values() if f.task.file.name == name]
         self.hold(not running, "a file that is being copied:", order, running)
+        uncut = [] if cfm.core is None else list(cfm.core.state.tasks.uncut.values())
+        self.hold(all(t.file.name != name for t in uncut), "a stream of it may still run:", order)
         if order.kind is DeleteKind.SURPLUS:
             return
         self.hold(name not in evidence.hits.rising, "a rising file:", order)
