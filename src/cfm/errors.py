@@ -24,7 +24,7 @@ class StateError(CfmError):
     """Our own state cannot be used: held by another process, on a network disk, or damaged."""
 
 
-class StoreFull(StateError):
+class StoreFullError(StateError):
     """A commit failed because the disk under our own state is full or cannot be written."""
 
 

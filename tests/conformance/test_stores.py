@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Status, Task
 from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.sqlite_store import SqliteStore
@@ -302,7 +302,7 @@ def test_a_failed_commit_leaves_no_trace_and_may_succeed_later(bench: Bench, sto
     changes: list[Change] = [PutTask(task(1, Status.DONE)), *(PutTask(task(n)) for n in range(2, 200))]
     with bench.broken():
         for _ in range(2):
-            with pytest.raises(StoreFull):
+            with pytest.raises(StoreFullError):
                 store.commit(changes)
         assert store.history("a.mpg", 1000) == [task(1)]
     store.commit(changes)
@@ -479,7 +479,7 @@ def test_an_operators_open_transaction_delays_a_commit_only(on_disk: SqliteBench
     store.open()
     other = sqlite3.connect(on_disk.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreFull, match="locked"):
+    with pytest.raises(StoreFullError, match="locked"):
         store.commit([PutTask(task(1))])
     other.execute("ROLLBACK")
     other.close()
@@ -521,7 +521,7 @@ def test_an_operator_can_read_the_story(on_disk: SqliteBench) -> None:
 WRITER = """
     import sys
     from pathlib import Path
-    from cfm.errors import StoreFull
+    from cfm.errors import StoreFullError
     from cfm.model import Addr, File, Status, Task
     from cfm.tasks.sqlite_store import SqliteStore
     from cfm.tasks.store import PutTask
@@ -536,7 +536,7 @@ WRITER = """
         number += 7
         try:
             store.commit([PutTask(task) for task in group])
-        except StoreFull:
+        except StoreFullError:
             break
         print(number, flush=True)
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cfm.errors import StoreFull
+from cfm.errors import StoreFullError
 from cfm.model import Addr, Status
 from cfm.testing.old_controller import OldController
 from cfm.testing.waiting_cfm import WaitingCfm
@@ -135,7 +135,7 @@ async def test_what_another_or_an_older_controller_says_is_no_answer(
 
 class FullState(MemoryState):
     async def bind(self, binding: Binding | None) -> None:
-        raise StoreFull(f"no room for {binding}")
+        raise StoreFullError(f"no room for {binding}")
 
 
 async def test_an_epoch_that_cannot_be_remembered_does_not_count(cfm: WaitingCfm) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm import wire
-from cfm.errors import StoreFull
+from cfm.errors import StoreFullError
 from cfm.worker.obedience import (
     Authority,
     Claim,
@@ -130,7 +130,7 @@ class FullState(MemoryState):
     """A state on a full disk."""
 
     async def bind(self, binding: Binding | None) -> None:
-        raise StoreFull(f"no room for {binding}")
+        raise StoreFullError(f"no room for {binding}")
 
 
 @dataclass
@@ -164,7 +164,7 @@ class TestAuthority:
 
     async def test_what_could_not_be_written_down_does_not_count(self) -> None:
         authority = Authority(FullState(), BOUND)
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFullError):
             await authority.order(Claim(OURS, 6))
         assert authority.binding == BOUND
 

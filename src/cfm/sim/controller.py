@@ -17,7 +17,7 @@ from cfm import wire
 from cfm.controller import events as ev
 from cfm.controller.core import Core
 from cfm.controller.state import NodeConfig
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.inputs.snapshot import Measure
 from cfm.model import (
     Addr,
@@ -204,7 +204,7 @@ class SimCfm:
         try:
             if changes:
                 self.store.commit(changes)
-        except StoreFull as error:
+        except StoreFullError as error:
             if not self._in_trouble:
                 self._in_trouble = True
                 self.feed(ev.StoreTrouble(str(error)))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteOrder, OrderStatus, Task
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
@@ -68,7 +68,7 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> None:
         self._require_held()
         if self.trouble is not None:
-            raise StoreFull(f"cannot write the state: {self.trouble}")
+            raise StoreFullError(f"cannot write the state: {self.trouble}")
         for change in changes:
             self._apply(change)
         self.disk.last_id = max(self.disk.last_id, highest_id(changes))

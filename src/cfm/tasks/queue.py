@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.tasks.store import Change, TaskStore
 
 log = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ class Writer:
         while True:
             try:
                 await loop.run_in_executor(self._thread, self._store.commit, changes)
-            except StoreFull as error:
+            except StoreFullError as error:
                 self._say_trouble(str(error))
                 if self._closing.is_set():
                     return False

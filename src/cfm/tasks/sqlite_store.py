@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.model import DeleteOrder, OrderStatus, Task
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.state_lock import StateLock, refuse_network_file_system
@@ -169,7 +169,7 @@ class SqliteStore:
                     yield self._db
             except sqlite3.DatabaseError as error:
                 if _may_pass(error):
-                    raise StoreFull(f"cannot write the state in {self.path}: {error}") from error
+                    raise StoreFullError(f"cannot write the state in {self.path}: {error}") from error
                 raise StateError(f"the state in {self.path} can no longer be written: {error}") from error
 
     @contextmanager

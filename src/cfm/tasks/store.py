@@ -109,7 +109,7 @@ class TaskStore(Protocol):
         A commit that failed may be repeated as it is: every change has the same effect twice as once.
 
         Raises:
-            StoreFull: it cannot be written now; the next attempt may succeed.
+            StoreFullError: it cannot be written now; the next attempt may succeed.
             StateError: it can never be written again (taken over, damaged, closed).
         """
 

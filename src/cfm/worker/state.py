@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from cfm.errors import StateError, StoreFull
+from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, Status, Transfer
 from cfm.mounts import network_file_system
 from cfm.wire import TaskOffer, TaskReport
@@ -55,7 +55,7 @@ class Memory:
 
 
 class WorkerState(Protocol):
-    """Durable once the call returns; `StoreFull` where it could not be made so."""
+    """Durable once the call returns; `StoreFullError` where it could not be made so."""
 
     async def recall(self) -> Memory: ...
 
@@ -209,7 +209,7 @@ class _Database:
         try:
             self._connection.execute(statement, values)
         except sqlite3.OperationalError as error:
-            raise StoreFull(f"{self._path} cannot be written: {error}") from error
+            raise StoreFullError(f"{self._path} cannot be written: {error}") from error
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
