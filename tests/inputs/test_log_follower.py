@@ -201,7 +201,7 @@ class Following:
             clock=self.now,
             on_hits=self.heard.append,
             disk=self.disk,
-            patience_s=0.05,
+            patience_s=0.5,
         )
 
     def now(self) -> Now:

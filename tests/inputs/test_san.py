@@ -26,7 +26,7 @@ class San:
             clock=self.now,
             on_change=self.heard.append,
             disk=disk or self.disk,
-            answer_s=0.05,
+            answer_s=0.5,
             poll_s=0.01,
         )
         self.disk.put(f"{A}/a", b"123")
@@ -43,7 +43,7 @@ class San:
 
     async def ask(self, *names: str, **sizes: int) -> list[str]:
         """Path and size, or in a word that it is not there, or is unknown."""
-        answers = await self.index.stat_files(names, 0.05, sizes)
+        answers = await self.index.stat_files(names, 0.5, sizes)
         return [said(answers[name]) for name in names]
 
 

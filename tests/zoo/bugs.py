@@ -270,6 +270,7 @@ REDUNDANT: Mapping[str, str] = {
     "without server_known": "a file on a server that is not known is not there, and its disk in no ledger",
     "without not_being_copied": "one_order_per_file refuses what is in a task; left are streams not cut yet",
     "without another_copy_stays": "the policy takes keepers from the holders; keeper_confirmed asks them",
+    "without not_young": "the plan's lists leave young files out, and what arrives later is not in them",
     "without server_carries_out": "spares a server that refuses; no rule of the book needs it",
 }
 """Guards whose loss nothing has shown, and why: something else refuses the same."""

@@ -93,6 +93,8 @@ class Ledger:
         self.incoming: Counter[Addr] = Counter()
         self.outgoing: Counter[Addr] = Counter(task.source for task in view.uncut.values())
         self.ordered: Counter[tuple[Addr, DeleteKind]] = Counter(view.deletes_last_minute)
+        self.unfinished: Counter[Addr] = Counter(order.server for order in view.order_of.values())
+        """Delete orders that are under way, by server."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
         self._chosen: Counter[Addr] = Counter()
         for task in view.tasks.values():
@@ -117,12 +119,14 @@ class Ledger:
 
     def book_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
         self.ordered[server, kind] += 1
+        self.unfinished[server] += 1
         self.busy_files.add(file.name)
         self._leave(server, file, for_room=for_room)
 
     def unbook_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
         """Take an order's bytes out of the book again, to ask anew whether they must go."""
         self.ordered[server, kind] -= 1
+        self.unfinished[server] -= 1
         self.busy_files.discard(file.name)
         self._leave(server, file, for_room=for_room, sign=-1)
 

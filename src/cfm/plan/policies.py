@@ -353,18 +353,28 @@ def _why_room(view: ClusterView, deletion: Deletion) -> str:
 
 REFUSALS_A_ROUND = 128
 """A round stops after so many refusals: the rest is looked at when something has changed."""
+TRIMS_AT_A_TIME = 16
+"""Unfinished trims on one server: it carries out two at a time, and each is looked at in every round."""
+TRIMS_IN_A_BATCH = 64
+"""As many where an old worker keeps the copies: one list of it confirms them all."""
+WAITING_FILES_SEEN = 64
+"""A round stops after so many files whose servers have enough to do."""
 
 
 def trims(round_: Round) -> Iterator[Delete]:
     """One copy in the node: of a file on several destinations, all but the best copy go, one at a time."""
-    refused = 0
+    refused = waiting = 0
     for file in round_.shortlist.surplus:
         holders = round_.view.holders.get(file.name, frozenset())
         if len(holders) < 2 or file.name in round_.ledger.busy_files:
             continue
         keeper, *others = by_keeping(round_, file, holders)
+        free = [addr for addr in reversed(others) if _may_trim(round_, addr, keeper)]
+        waiting += not free
+        if waiting >= WAITING_FILES_SEEN:
+            return
         refusal = None
-        for addr in reversed(others):
+        for addr in free:
             deletion = Deletion(file, addr, DeleteKind.SURPLUS, keeper=keeper)
             refusal = round_.kernel.refuse_delete(round_.view, round_.ledger, deletion)
             if refusal is None:
@@ -376,6 +386,11 @@ def trims(round_: Round) -> Iterator[Delete]:
         refused += refusal not in (None, no.SAME_DISK_SUSPECTED)
         if refused >= REFUSALS_A_ROUND:
             return
+
+
+def _may_trim(round_: Round, addr: Addr, keeper: Addr) -> bool:
+    batch = not round_.view.servers[keeper].features.ours
+    return round_.ledger.unfinished[addr] < (TRIMS_IN_A_BATCH if batch else TRIMS_AT_A_TIME)
 
 
 def by_keeping(round_: Round, file: File, holders: Iterable[Addr]) -> list[Addr]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
-from cfm.model import Addr, File, Hits
+from cfm.model import Addr, DeleteOrder, File, Hits
 from cfm.sim.disks import SimDisk
 from cfm.sim.faults import Kind
 from cfm.sim.metadata import Version, grade_text
@@ -131,7 +131,14 @@ def _viewers(world: World, rng: Rng) -> None:
     if rng.below(5) == 0:
         rising["UNKNOWN01.mpg"] = 7
     watched = frozenset(rng.pick(world.library).name for _ in range(rng.below(3)))
+    if (going := _being_deleted(world)) and rng.below(2):  # viewers come at the worst moment
+        watched |= {rng.pick(going).file.name}
     world.set_hits(Hits(rising, watched))
+
+
+def _being_deleted(world: World) -> list[DeleteOrder]:
+    states = world.check.facts.states.values()
+    return [known.order for state in states for known in state.open_orders.values()]
 
 
 def _operator(world: World, rng: Rng) -> None:
@@ -429,9 +436,7 @@ def foreign_copies(world: World, rng: Rng) -> None:
 
 def foreign_removal(world: World, rng: Rng) -> None:
     """Half of the time in the worst place: what is just being deleted, or the copy that should stay."""
-    orders = [
-        known.order for state in world.check.facts.states.values() for known in state.open_orders.values()
-    ]
+    orders = _being_deleted(world)
     if orders and rng.below(2):
         order = rng.pick(orders)
         disk, names = world.disk_at(rng.pick((order.server, order.keeper or order.server))), [order.file.name]
@@ -608,6 +613,10 @@ def limit_mistyped(world: World, rng: Rng) -> None:
     _change_rules(world, rng, limit_percent=rng.pick((1, 9, 30, 60)))
 
 
+def prefix_added(world: World, rng: Rng) -> None:
+    _change_rules(world, rng, ad_prefixes=("AD_", f"F0{rng.below(10)}"))
+
+
 def deletes_off(world: World, rng: Rng) -> None:
     _change_rules(world, rng, deletes_on=False)
 
@@ -672,7 +681,8 @@ FAULTS: Mapping[str, Callable[[World, Rng], None]] = {
         unmounted_old, disk_hung, bit_rot, foreign_copies, foreign_removal, link_planted, wall_jump_day,
         wall_jump_back, metadata_half_written, metadata_emptied, metadata_missing, metadata_old_back,
         metadata_mismatched, metadata_garbage, metadata_stale, ranks_turned, log_missing, log_burst,
-        san_unmounted, san_file_gone, san_file_empty, san_file_resized, limit_mistyped, deletes_off,
+        san_unmounted, san_file_gone, san_file_empty, san_file_resized, limit_mistyped, prefix_added,
+        deletes_off,
         server_removed, addresses_swapped, operator_cancels, operator_confirms,
     )
 }  # fmt: skip

@@ -231,11 +231,25 @@ class PaceAndNeed(Invariant):
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None:
+            if order.status is OrderStatus.SENT and order.kind is DeleteKind.SPACE and order.room_for is None:
+                self._still_needed(cfm, order)
             return
         state = self.facts.state(cfm.claim.controller)
         self._pace(cfm, order, [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000])
         if order.kind is DeleteKind.SPACE:
             self._need(cfm, order, now)
+
+    def _still_needed(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        """What is sent is needed still, by the last `/df` and all other orders."""
+        heard = cfm.evidence.servers[order.server]
+        if heard.disk is not None:
+            usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
+            limit = min(limit, heard.disk.limit_percent or limit)
+            over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
+            others_bytes = self._leaving(cfm, order, heard.disk_asked_ms) - order.file.size_bytes
+            self.hold(
+                over_bytes > others_bytes, f"sent, with {over_bytes} over, {others_bytes} leaving:", order
+            )
 
     def _pace(self, cfm: SimCfm, order: DeleteOrder, last_minute: list[DeleteOrder]) -> None:
         same = [o for o in last_minute if o.server == order.server and o.kind is order.kind]
