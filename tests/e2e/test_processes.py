@@ -90,10 +90,11 @@ def test_deletes_under_way_survive_a_kill_of_cfm(tmp_path: Path) -> None:
         cluster.start()
         cluster.wait_for(lambda: len(cluster.cfm.deeds("deleted")) >= 5, "deletes to be under way")
         cluster.cfm.kill()
+        before = len(_unlinked(cluster))
         cluster.restart(cluster.cfm)
         # What was sent and not answered is settled by a list, and left alone for half a minute.
-        cluster.wait_for(lambda: len(_unlinked(cluster)) >= 40, "deletes to go on", 40)
-        cluster.wait_at_rest()
+        cluster.wait_for(lambda: len(_unlinked(cluster)) > before, "deletes to go on", 60)
+        cluster.wait_for(lambda: not cluster.status()["deletes"], "them to be settled")
         assert cluster.placed() == set(cluster.ranks), "no last copy was lost"
         gone = _unlinked(cluster)
         assert len(gone) == len(set(gone)), "no file lost two copies"

@@ -186,6 +186,8 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
     state.say("delete unclear", _facts(made), level="warning", because=why)
     if isinstance(event.answer, Failure):
         state.health.hurry(made.server, now.mono_ms)
+    elif event.answer != NO_SUCH_FILE:
+        _refused_by(state, made.server, now)
     look_at(state, made.server, now)
 
 
@@ -196,7 +198,6 @@ def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, n
         if state.orders.unknown_ms[made.id] + quiet_ms > asked_ms:
             continue
         if made.file.name in names:
-            _not_carried_out(state, made, now)
             _drop(state, made, no.ORDER_UNKNOWN, now, why="listed again: it is still there")
         else:
             _gone(state, made, now, "listed again: it is gone")
@@ -236,14 +237,15 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
         state.departures[made.file.name] = Departure(now.mono_ms - ago_ms, made.file.rank)
 
 
+NO_SUCH_FILE = 404
 DELETE_PAUSE_FIRST_MS = 10_000
 DELETE_PAUSE_LONGEST_MS = 600_000
 
 
-def _not_carried_out(state: NodeState, made: DeleteOrder, now: Now) -> None:
-    """Listed again, and still there: leave the whole server alone for a while, longer each time."""
-    record = state.fleet.records.get(made.server)
-    if record is not None:
+def _refused_by(state: NodeState, addr: Addr, now: Now) -> None:
+    """It answered, and did not delete: leave the whole server alone for a while, longer each time."""
+    record = state.fleet.records[addr]
+    if now.mono_ms >= record.no_deletes_until_ms:
         pause_ms = min(DELETE_PAUSE_LONGEST_MS, DELETE_PAUSE_FIRST_MS << min(record.failed_deletes, 20))
         record.failed_deletes += 1
         record.no_deletes_until_ms = now.mono_ms + pause_ms

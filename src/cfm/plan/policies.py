@@ -357,7 +357,7 @@ TRIMS_AT_A_TIME = 16
 """Unfinished trims on one server: it carries out two at a time, and each is looked at in every round."""
 TRIMS_IN_A_BATCH = 64
 """As many where an old worker keeps the copies: one list of it confirms them all."""
-WAITING_FILES_SEEN = 64
+WAITING_FILES_SEEN = 32
 """A round stops after so many files whose servers have enough to do."""
 
 

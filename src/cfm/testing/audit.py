@@ -117,14 +117,18 @@ class Audit:
             yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
-        """A surplus copy goes only where another one stays."""
+        """A surplus copy goes only where another one stays.
+
+        A task that cfm gave up may have landed all the same, when cfm or its worker was killed in the middle:
+        its copy is one more that may be the one that stays.
+        """
         holders: dict[str, set[str]] = {}
         for addr, names in self.begin.items():
             for name in names:
                 holders.setdefault(name, set()).add(addr)
         for deed in deeds:
             held = holders.setdefault(deed.place.name, set())
-            if deed.status == "done":
+            if deed.what == "copied":
                 held.add(deed.place.server)
             elif deed.status == "confirmed":
                 held.discard(deed.place.server)

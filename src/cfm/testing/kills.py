@@ -152,7 +152,10 @@ class Kills:
             self._publish()
             return self._sending() == everybody
 
-        return self.node.wait_for(busy, "all sources to send", PATIENCE_S)
+        try:
+            return self.node.wait_for(busy, "all sources to send", PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{json.dumps(self.node.status(), indent=1)}\n{error}") from None
 
     # ── kills ───────────────────────────────────────────────────────────────────────────────────────────
 
