@@ -1,11 +1,10 @@
-"""The simulator itself: worlds with new seeds each time, seeds that once failed, and the same luck twice."""
+"""The simulator itself: a minute of worlds, seeds that once failed, and the same luck twice."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,16 @@ from cfm.sim import faults, happenings
 from cfm.sim.run import run_seed, run_seeds
 
 SOURCE = Path(__file__).parents[2] / "src"
-CPU_S = int(os.environ.get("SIMULATE_CPU_S", "40"))
+CPU_S = int(os.environ.get("SIMULATE_CPU_S", "25"))
+FIRST_SEED = int(os.environ.get("SIMULATE_SEED", "50000"))
+"""The same worlds each time, so that a change is judged by itself; `make simulate SEED=…` tries others."""
 ONCE_FAILED = (100, 104, 107, 303, 306, 307, 412)
 """Seeds that found a mistake once, in the product or in the simulator."""
 
 
-def test_new_seeds_break_no_rule() -> None:
-    first = int(os.environ.get("SIMULATE_SEED", time.time_ns() // 1_000_000_000))
-    print(f"SIMULATE_SEED={first}")
-    report = run_seeds(first, 2, 10_000, cpu_s=CPU_S)
+def test_a_short_simulation_breaks_no_rule() -> None:
+    print(f"SIMULATE_SEED={FIRST_SEED}")
+    report = run_seeds(FIRST_SEED, 2, 10_000, cpu_s=CPU_S)
     assert not report.violations, report.first_failed and "\n".join(report.first_failed.story)
     assert sum(report.checks.values()) > 1_000
 
