@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from zoo.bugs import ZOO, hunt
 
 CAUGHT_AT_ONCE = (
