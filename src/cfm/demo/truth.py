@@ -173,7 +173,8 @@ class Truth:
             self._unexplained[place] = at_s
 
     def _deleted(self, place: Place, kind: str, at_s: float) -> None:
-        if self._unexplained.pop(place, None) is None:
+        came_and_went = self._unseen.pop(place, None) is not None  # both between two looks
+        if not came_and_went and self._unexplained.pop(place, None) is None:
             self._explained[place] = at_s
         if kind == "surplus" and not self._others(place):
             self.violations.append(f"the last copy of {place.name} was deleted on {place.server} as surplus")
