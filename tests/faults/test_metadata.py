@@ -77,7 +77,6 @@ def test_what_is_spoiled_decides_nothing(story: Story, spoiled: tuple[str, ...])
     assert story.copied() == deeds[0] + 1
 
 
-@pytest.mark.quick
 def test_half_of_the_grade_file_at_the_start(story: Story) -> None:
     """With bad files only, nothing is done, and it says why."""
     whole = (story.node.root / GRADE).read_text()

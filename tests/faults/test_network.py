@@ -90,7 +90,6 @@ COPIES = [
         "content corrupted",
         SOURCE,
         Fault(Effect.CORRUPT, when=CONTENT, after_bytes=30_000, times=1),
-        quick=True,
     ),
     Row(
         "content with a short Content-Length",
