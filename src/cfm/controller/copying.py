@@ -7,8 +7,6 @@ here, `tasks.book` keeps the rules of a task's life.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cfm.controller.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReport
 from cfm.controller.state import NodeState
 from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
@@ -281,6 +279,8 @@ def lost_by_restart(state: NodeState, task: Task, now: Now) -> None:
 
 def end_overdue(state: NodeState, now: Now) -> None:
     """Leases that ran out, and tasks without progress for the set time."""
+    if not state.tasks.runs:
+        return
     for task in state.tasks.overdue(now.mono_ms):
         end(state, task, Status.TIMED_OUT, "nothing was heard of it for too long", now)
     stuck_since_ms = now.mono_ms - state.rules.task_timeout_ms
@@ -289,31 +289,29 @@ def end_overdue(state: NodeState, now: Now) -> None:
             end(state, state.tasks.active[task_id], Status.TIMED_OUT, "no progress for too long", now)
 
 
-def next_standstill_ms(state: NodeState) -> int | None:
-    """When a task that is reported on will have stood still for too long."""
-    moving = (run.moved_ms for run in state.tasks.runs.values() if run.reports and run.started_ms is not None)
-    since_ms = min(moving, default=None)
-    return None if since_ms is None else since_ms + state.rules.task_timeout_ms
+def next_deadline_ms(state: NodeState, now: Now) -> int | None:
+    """When a task or a stream must be looked at again, if nothing is heard of it before."""
+    moments = [at_ms for at_ms in state.cut_again_ms.values() if at_ms > now.mono_ms]
+    for task_id, run in state.tasks.runs.items():
+        moments.append(run.deadline_ms)
+        if run.reports and run.started_ms is not None:
+            moments.append(run.moved_ms + state.rules.task_timeout_ms)
+            if (silent_ms := _silent_ms(state, task_id, run)) > now.mono_ms:
+                moments.append(silent_ms)
+    return min(moments, default=None)
 
 
 def hurry_silent(state: NodeState, now: Now) -> None:
     """A worker of ours that reported and stopped reporting may have been killed: ask it, now and again."""
-    for task_id, due_ms in _silences(state):
-        if due_ms <= now.mono_ms:
+    for task_id, run in state.tasks.runs.items():
+        if run.reports and run.started_ms is not None and _silent_ms(state, task_id, run) <= now.mono_ms:
             state.health.hurry(state.tasks.active[task_id].destination, now.mono_ms)
 
 
-def next_silence_ms(state: NodeState, now: Now) -> int | None:
-    """When a worker that does not report will have been silent for too long."""
-    return min((due_ms for _, due_ms in _silences(state) if due_ms > now.mono_ms), default=None)
-
-
-def _silences(state: NodeState) -> Iterator[tuple[int, int]]:
-    """Tasks that are reported on, and when their worker is asked if it lives: not again so soon."""
-    for task_id, run in state.tasks.runs.items():
-        if run.reports and run.started_ms is not None:
-            asked_ms = state.health.pulse(state.tasks.active[task_id].destination).asked_ms
-            yield task_id, max(run.heard_ms, asked_ms or 0) + SILENCE_MS
+def _silent_ms(state: NodeState, task_id: int, run: Run) -> int:
+    """When the worker of a task that is reported on is asked if it lives: not again so soon."""
+    asked_ms = state.health.pulse(state.tasks.active[task_id].destination).asked_ms
+    return max(run.heard_ms, asked_ms or 0) + SILENCE_MS
 
 
 def drop(state: NodeState, event: TaskDropped, now: Now) -> None:

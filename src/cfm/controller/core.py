@@ -73,6 +73,8 @@ class Core:
         self.san_index: frozenset[str] | None = None
         self.san_index_why = "not looked at yet"
         self._held: dict[Addr, Held] = {}
+        self._held_until_ms: int | None = None
+        """When the first of them must be answered."""
         self._planning = False
         self._plan_not_before_ms = now.mono_ms
         self._started_since_plan = 0
@@ -123,7 +125,11 @@ class Core:
         """
         self._handlers[type(event)](event, now)
         self._deadlines(now)
-        self._decide(now)
+        if self.state.wants_dispatch:
+            self._decide(now)
+        self._plan_if_due(now)
+        if self._held:
+            self._answer_held(now)
         self.state.note_sources(now)
         return self.state.out.take()
 
@@ -131,20 +137,16 @@ class Core:
         """When a `Tick` is due at the latest (monotonic)."""
         state = self.state
         moments = [
-            now.mono_ms + IDLE_MS,
-            self._full_look_ms,
-            self._housekeeping_ms,
             state.health.next_due_ms(),
-            state.tasks.next_deadline_ms(),
-            copying.next_standstill_ms(state),
-            min((at_ms for at_ms in state.cut_again_ms.values() if at_ms > now.mono_ms), default=None),
+            copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
-            copying.next_silence_ms(state, now),
-            min((held.until_ms for held in self._held.values()), default=None),
+            self._held_until_ms,
             self._plan_not_before_ms if self._plan_is_wanted() else None,
             self._pause_ends_ms,
         ]
-        return max(now.mono_ms, min(moment for moment in moments if moment is not None))
+        sooner = [moment for moment in moments if moment is not None]
+        at_the_latest = (now.mono_ms + IDLE_MS, self._full_look_ms, self._housekeeping_ms)
+        return max(now.mono_ms, min(*at_the_latest, *sooner))
 
     def _deadlines(self, now: Now) -> None:
         state = self.state
@@ -157,6 +159,7 @@ class Core:
             state.wants_dispatch = True
         if self._retry_due_ms is not None and now.mono_ms >= self._retry_due_ms:
             state.wants_plan = True  # the last one left out what was not to be tried yet
+            self._retry_due_ms = state.next_retry_ms(now)
         if now.mono_ms >= self._full_look_ms:
             self._full_look_ms = now.mono_ms + state.config.full_look_ms
             observing.full_look(state, now)
@@ -185,7 +188,11 @@ class Core:
         return any(reason == no.SAN_UNKNOWN.name for _action, reason in self.last_round.counts)
 
     def _decide(self, now: Now) -> None:
-        """Everything that an event may have made possible."""
+        """Everything that an event may have made possible, and when time alone may make more so.
+
+        Whatever changes a book that these moments are taken from wants a dispatch, too: between two of them
+        they stay what they are, and most events cost next to nothing.
+        """
         for _again in range(ROUNDS_AT_MOST):
             if not self.state.wants_dispatch:
                 break
@@ -194,8 +201,6 @@ class Core:
             self._started_since_plan += dispatch.started(self.last_round)
         self._pause_ends_ms = self.state.next_pause_end_ms(now)
         self._retry_due_ms = self.state.next_retry_ms(now)
-        self._plan_if_due(now)
-        self._answer_held(now)
 
     # ── planning ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -347,15 +352,22 @@ class Core:
         if (older := self._held.pop(event.destination, None)) is not None:
             self.state.out.effects.append(ev.Reply(older.request, 204))
         self._held[event.destination] = Held(event.request, event.until_ms, event.holding)
+        self._held_until_ms = self._first_held_ms()
 
     def _request_gone(self, event: ev.RequestGone, now: Now) -> None:
         """A worker that hangs up may have been killed."""
         for addr in [addr for addr, held in self._held.items() if held.request == event.request]:
             del self._held[addr]
             self.state.health.hurry(addr, now.mono_ms)
+        self._held_until_ms = self._first_held_ms()
+
+    def _first_held_ms(self) -> int | None:
+        return min((held.until_ms for held in self._held.values()), default=None)
 
     def _answer_held(self, now: Now) -> None:
         offered = self.state.tasks.ready_destinations()
+        if not offered and self._held_until_ms is not None and now.mono_ms < self._held_until_ms:
+            return
         for addr, held in list(self._held.items()):
             if addr not in offered and now.mono_ms < held.until_ms:
                 continue
@@ -365,6 +377,7 @@ class Core:
             del self._held[addr]
             reply = ev.Reply(held.request, 200, (task,)) if task else ev.Reply(held.request, 204)
             self.state.out.effects.append(reply)
+        self._held_until_ms = self._first_held_ms()
 
     def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
         held = dispatch.held_by_breaker(self.state, self.backlog(), now)

@@ -205,6 +205,8 @@ def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, n
 
 def next_relist_ms(state: NodeState, now: Now) -> int | None:
     """When an old worker may be listed to settle what it left unclear."""
+    if not state.orders.unknown_ms:
+        return None
     due = [
         state.orders.unknown_ms[made.id] + QUIET_MS
         for made in state.orders.active.values()

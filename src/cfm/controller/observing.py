@@ -167,6 +167,8 @@ def full_look(state: NodeState, now: Now) -> None:
 
 def relist_unclear(state: NodeState, now: Now) -> None:
     """Old workers that left a delete unclear are listed again when they have been quiet long enough."""
+    if not state.orders.unknown_ms:
+        return
     for made in list(state.orders.active.values()):
         unknown_ms = state.orders.unknown_ms.get(made.id)
         if unknown_ms is None or not state.health.is_up(made.server):

@@ -112,8 +112,10 @@ class NodeState:
 
     def note_sources(self, now: Now) -> None:
         """Keep the account of how long each source has been sending."""
-        tasks = (t for t in self.tasks.active.values() if t.id not in self.tasks.freed)
-        sending = {task.source for task in tasks if task.status is Status.WORKING}
+        active, freed = self.tasks.active.values(), self.tasks.freed
+        sending = {task.source for task in active if task.status is Status.WORKING and task.id not in freed}
+        if sending == self._sending_since_ms.keys():
+            return
         for addr in sending - self._sending_since_ms.keys():
             self._sending_since_ms[addr] = now.mono_ms
         for addr in self._sending_since_ms.keys() - sending:
