@@ -288,9 +288,8 @@ class SnapshotFacts:
     """Why it was rejected; None for an accepted one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerView:
-    """One server as it is known now."""
+class ServerView(NamedTuple):
+    """One server as it is known now.  A tuple: every view of the node makes one of each server."""
 
     addr: Addr
     is_source: bool

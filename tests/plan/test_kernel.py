@@ -47,7 +47,7 @@ def san(answer: object, age_ms: int = 0) -> dict[str, Any]:
 
 
 def doubtful(*names: str, listed: bool = True) -> ClusterView:
-    lost = replace(server(DISK_C, names), files=LOST, last_list=frozenset(names) if listed else None)
+    lost = server(DISK_C, names)._replace(files=LOST, last_list=frozenset(names) if listed else None)
     return replace(world([lost]), doubtful=(lost,))
 
 
@@ -298,11 +298,10 @@ def test_a_delete_is_refused(
 
 @pytest.mark.parametrize(("guard", "words", "view", "reason"), SURPLUS_CASES, ids=ids(SURPLUS_CASES))
 def test_a_surplus_copy_is_not_trimmed(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    view = replace(view, doubtful=tuple(replace(s) for s in view.doubtful))
     trim = (
         TRIM
         if guard is not k.holders_listed
-        else replace(TRIM, file=replace(TWICE, history_ips=("127.0.2.3",)))
+        else TRIM._replace(file=replace(TWICE, history_ips=("127.0.2.3",)))
     )
     assert KERNEL.refuse_delete(view, Ledger(view), trim) is reason
     assert without(guard).refuse_delete(view, Ledger(view), trim) is None
@@ -330,7 +329,7 @@ def test_every_guard_has_a_case() -> None:
 
 
 def sending(view: ClusterView) -> Refusal | None:
-    return KERNEL.refuse_delete(view, Ledger(view), replace(TRIM, sending=True))
+    return KERNEL.refuse_delete(view, Ledger(view), TRIM._replace(sending=True))
 
 
 def seen(present: bool, size: int | None, age_ms: int = 0) -> dict[str, Any]:
@@ -349,7 +348,7 @@ def test_a_trim_is_sent_only_when_the_copy_that_stays_was_just_confirmed() -> No
 def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:
     stale = world(san={HELD.name: on_san(HELD, 10_001)})
     assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE) is None
-    assert KERNEL.refuse_delete(stale, Ledger(stale), replace(SPACE, sending=True)) is no.SAN_UNKNOWN
+    assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE._replace(sending=True)) is no.SAN_UNKNOWN
 
 
 # ── what lets go ────────────────────────────────────────────────────────────────────────────────────────
@@ -374,7 +373,7 @@ def test_a_rising_file_outranks_all_that_is_not_protected() -> None:
 
 
 def test_room_for_a_wanted_file_is_made_only_as_far_as_it_is_short() -> None:
-    for_new = replace(SPACE, room_for=NEW)
+    for_new = SPACE._replace(room_for=NEW)
     view = world([server(DISK_A, {HELD.name}, 850)])
     assert KERNEL.refuse_delete(view, Ledger(view), for_new) is None
     roomy = world([server(DISK_A, {HELD.name}, 800)])

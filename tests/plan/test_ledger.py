@@ -65,7 +65,7 @@ def test_reserved_room_is_for_one_file_only() -> None:
 
 
 def test_a_disk_of_a_server_that_is_down_or_unknown_has_no_book() -> None:
-    assert DISK_A not in Ledger(world([replace(server(DISK_A), up=False)])).disks
+    assert DISK_A not in Ledger(world([server(DISK_A)._replace(up=False)])).disks
 
 
 def test_streams_count_until_they_are_received_or_cut() -> None:

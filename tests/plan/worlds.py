@@ -85,7 +85,7 @@ def on_san(file: File, age_ms: int = 0) -> Known[Any]:
 
 
 def with_server(view: ClusterView, addr: Addr, **changes: Any) -> ClusterView:
-    servers = {**view.servers, addr: replace(view.servers[addr], **changes)}
+    servers = {**view.servers, addr: view.servers[addr]._replace(**changes)}
     return replace(view, servers=servers)
 
 

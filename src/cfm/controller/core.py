@@ -29,9 +29,10 @@ from cfm.tasks.store import Change, Recovered
 
 PLAN_PAUSE_MS = 500
 """The least pause between two full plans; a slow plan waits for as long as the last one took."""
-IDLE_MS = 10_000
-"""The longest time until the deadlines are looked at again."""
 HOUSEKEEPING_MS = 10_000
+"""How often the books are tidied while something in them waits for time alone."""
+IDLE_MS = 60_000
+"""As often where nothing does; and the longest time until the deadlines are looked at again."""
 EVICTABLE_AT_MOST = 4_096
 """Candidates for eviction that a plan lists, over all destinations."""
 ROUNDS_AT_MOST = 8
@@ -165,7 +166,7 @@ class Core:
             observing.full_look(state, now)
             state.wants_plan = state.wants_dispatch = True
         if now.mono_ms >= self._housekeeping_ms:
-            self._housekeeping_ms = now.mono_ms + HOUSEKEEPING_MS
+            self._housekeeping_ms = now.mono_ms + IDLE_MS
             self._housekeeping(now)
 
     def _housekeeping(self, now: Now) -> None:
@@ -179,6 +180,11 @@ class Core:
                 del state.reserved[addr]
         dispatch.forget_approvals(state, now)
         state.wants_dispatch = state.wants_dispatch or self._time_may_help()
+        if observing.something_unknown(state) or state.unproven:
+            self._tidy_soon(now)
+
+    def _tidy_soon(self, now: Now) -> None:
+        self._housekeeping_ms = min(self._housekeeping_ms, now.mono_ms + HOUSEKEEPING_MS)
 
     def _time_may_help(self) -> bool:
         """Does anything wait for time alone that has no moment of its own?"""
@@ -201,6 +207,8 @@ class Core:
             self._started_since_plan += dispatch.started(self.last_round)
         self._pause_ends_ms = self.state.next_pause_end_ms(now)
         self._retry_due_ms = self.state.next_retry_ms(now)
+        if self._time_may_help() or observing.something_unknown(self.state) or self.state.unproven:
+            self._tidy_soon(now)
 
     # ── planning ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,9 +268,10 @@ class Core:
         self._planning = False
         self.state.counts.update(plans=1, plan_ms=event.took_ms)
         self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
-        if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
+        current = self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id
+        if current and event.shortlist != self.shortlist:
             self.shortlist = event.shortlist
-        self.state.wants_dispatch = True
+            self.state.wants_dispatch = True
 
     def _accepted(self, event: ev.SnapshotAccepted, now: Now) -> None:
         state = self.state

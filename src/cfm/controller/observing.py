@@ -5,6 +5,8 @@ Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.obs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cfm.controller import copying, deleting
 from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.state import NodeState, words
@@ -145,16 +147,22 @@ def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
 
 def look_again(state: NodeState, now: Now) -> None:
     """A server that is up, and whose list or disk is not known, does not wait for the next full look."""
-    for addr, record in state.fleet.records.items():
-        unknown = isinstance(record.disk, Unknown) or (
-            record.is_destination and isinstance(record.files, Unknown)
-        )
-        if (
-            unknown
-            and state.health.is_up(addr)
-            and not (record.listing.in_flight or record.asking_disk.in_flight)
-        ):
+    for addr in list(_unknown(state)):
+        record = state.fleet.records[addr]
+        if not (record.listing.in_flight or record.asking_disk.in_flight):
             copying.look_at(state, addr, now)
+
+
+def something_unknown(state: NodeState) -> bool:
+    return any(True for _addr in _unknown(state))
+
+
+def _unknown(state: NodeState) -> Iterator[Addr]:
+    """Servers that answer, and whose list or disk is not known all the same."""
+    for addr, record in state.fleet.records.items():
+        no_list = record.is_destination and isinstance(record.files, Unknown)
+        if (no_list or isinstance(record.disk, Unknown)) and state.health.is_up(addr):
+            yield addr
 
 
 def full_look(state: NodeState, now: Now) -> None:

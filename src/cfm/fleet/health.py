@@ -43,7 +43,7 @@ class HealthBook:
         self._pulses = {addr: Pulse(due_ms=now_ms, since_ms=now_ms) for addr in addrs}
         self._next_due_ms: int | None = None
         self._moved = True
-        """Has a pulse changed since `_next_due_ms` was looked up?  With 300 servers, most events change none."""
+        """Has a pulse changed since `_next_due_ms` was looked up?  Most events change none of 300."""
 
     def is_up(self, addr: Addr) -> bool:
         return self._pulses[addr].up is True
@@ -76,7 +76,7 @@ class HealthBook:
         pulse.up, pulse.misses, pulse.why = True, 0, ""
         if came_up:
             pulse.since_ms = now_ms
-        self._again(pulse, now_ms, self._interval_ms)
+        self._again(pulse, now_ms, self._next_beat_ms(pulse, now_ms))
         return came_up
 
     def missed(self, addr: Addr, why: str, now_ms: int) -> bool:
@@ -88,7 +88,7 @@ class HealthBook:
         went_down = down and pulse.up is not False
         if went_down:
             pulse.up, pulse.since_ms = False, now_ms
-        self._again(pulse, now_ms, self._interval_ms if down else RETRY_MS)
+        self._again(pulse, now_ms, self._next_beat_ms(pulse, now_ms) if down else now_ms + RETRY_MS)
         return went_down
 
     def hurry(self, addr: Addr, now_ms: int) -> None:
@@ -106,11 +106,16 @@ class HealthBook:
         pulse.hurried = pulse.in_flight
         pulse.due_ms = min(pulse.due_ms, _not_too_soon(pulse, now_ms))
 
-    def _again(self, pulse: Pulse, now_ms: int, pause_ms: int) -> None:
+    def _again(self, pulse: Pulse, now_ms: int, due_ms: int) -> None:
         self._moved = True
         pulse.in_flight = False
-        pulse.due_ms = _not_too_soon(pulse, now_ms) if pulse.hurried else now_ms + pause_ms
+        pulse.due_ms = _not_too_soon(pulse, now_ms) if pulse.hurried else max(now_ms, due_ms)
         pulse.hurried = False
+
+    def _next_beat_ms(self, pulse: Pulse, now_ms: int) -> int:
+        """An interval after the last one was *sent*: servers that began together stay together, so that one
+        wake-up asks all of them, however differently fast they answer."""
+        return (now_ms if pulse.asked_ms is None else pulse.asked_ms) + self._interval_ms
 
 
 def _not_too_soon(pulse: Pulse, now_ms: int) -> int:

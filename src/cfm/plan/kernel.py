@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cfm.model import Addr, DeleteKind, File, Known, OnSan, ServerView, Transfer, Unknown
 from cfm.plan import refusals as no
@@ -23,8 +24,7 @@ SAN_SILENCE_MS = 5_000
 """How long after a silence the source folders are left alone for that file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(NamedTuple):
     """A proposal to delete one file on one server."""
 
     file: File

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
 from cfm.plan import refusals as no
@@ -47,8 +47,7 @@ class Delete:
 Proposal: TypeAlias = Copy | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     action: str
     file: str
     server: Addr | None

@@ -265,15 +265,13 @@ class SimCfm:
         serve: Callable[[Server, Reply], None],
         done: Callable[[object], None],
         timeout_ms: int,
-        *,
-        waits: bool = False,
     ) -> None:
         server = self.world.server_at(addr)
         if self.no_descriptors or server is None:
             self.later(1, lambda: done(NO_DESCRIPTORS))
             return
         self.world.net.call(
-            self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms, waits=waits
+            self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms
         )
 
     def _heartbeat(self, addr: Addr) -> None:
@@ -290,9 +288,7 @@ class SimCfm:
             assert isinstance(answer, Listing | Failure)
             self.feed(ev.ListAnswer(addr, asked_ms, answer))
 
-        self._call(
-            addr, lambda server, reply: server.serve_list(claim, fence, reply), done, LIST_MS, waits=True
-        )
+        self._call(addr, lambda server, reply: server.serve_list(claim, fence, reply), done, LIST_MS)
 
     def _disk(self, addr: Addr) -> None:
         asked_ms, claim = self.clock.mono_ms(), self.claim
@@ -301,7 +297,7 @@ class SimCfm:
             assert isinstance(answer, DiskReport | Failure)
             self.feed(ev.DiskAnswer(addr, asked_ms, answer))
 
-        self._call(addr, lambda server, reply: server.serve_disk(claim, reply), done, DISK_MS, waits=True)
+        self._call(addr, lambda server, reply: server.serve_disk(claim, reply), done, DISK_MS)
 
     def _copy(self, addr: Addr, name: str) -> None:
         asked_ms, claim = self.clock.mono_ms(), self.claim
@@ -310,9 +306,7 @@ class SimCfm:
             assert isinstance(answer, CopySeen | Failure)
             self.feed(ev.CopyAnswer(addr, name, asked_ms, answer))
 
-        self._call(
-            addr, lambda server, reply: server.serve_copy(claim, name, reply), done, COPY_MS, waits=True
-        )
+        self._call(addr, lambda server, reply: server.serve_copy(claim, name, reply), done, COPY_MS)
 
     def _delete(self, effect: ev.SendDelete) -> None:
         order, claim = effect.order, self.claim
@@ -327,7 +321,6 @@ class SimCfm:
             lambda server, reply: server.serve_delete(claim, order.id, order.file.name, reply),
             done,
             DELETE_MS,
-            waits=True,
         )
 
     def _cut(self, effect: ev.CutStream) -> None:
@@ -341,7 +334,6 @@ class SimCfm:
             lambda server, reply: server.serve_cut(claim, effect.task_id, reply),
             done,
             CUT_MS,
-            waits=True,
         )
 
     def _ask_san(self, effect: ev.AskSan) -> None:

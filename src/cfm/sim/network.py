@@ -115,6 +115,8 @@ class Call:
         self._number = self._net.number()
         self.server.open_calls[self._number] = self
         self._serve(self.answer)
+        if self._number in self.server.open_calls:
+            self._watch()
 
     def answer(self, answer: object) -> None:
         """The server has answered."""
@@ -133,9 +135,10 @@ class Call:
         wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
         self._net.schedule.after(wait_ms, self.deliver, SILENCE)
 
-    def watch(self) -> None:
-        """Its answer may take any time: see to the time-out."""
-        self._net.schedule.after(self._timeout_ms, self._timed_out)
+    def _watch(self) -> None:
+        """Its answer takes its time: see to the time-out."""
+        wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
+        self._net.schedule.after(wait_ms, self._timed_out)
 
     def _timed_out(self) -> None:
         if not self.over:
@@ -177,14 +180,10 @@ class Network:
         serve: Serve,
         done: Reply,
         timeout_ms: int,
-        *,
-        waits: bool = False,
     ) -> Call:
-        """Ask; `waits`: the answer may take any time."""
+        """Ask."""
         self.calls_made += 1
         call = Call(self, caller, server, serve, done, timeout_ms)
-        if waits:
-            call.watch()
         if self.cuts and (caller.name, server.name) in self.cuts:
             call.silence()
             return call

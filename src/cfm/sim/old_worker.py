@@ -75,7 +75,7 @@ class OldWorker:
 
     def _poll(self) -> None:
         cfm = self.world.cfm_for(self)
-        self.world.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS, waits=True)
+        self.world.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
 
     def _listed(self, answer: object) -> None:
         offer = None
@@ -97,7 +97,6 @@ class OldWorker:
             lambda reply: cfm.serve_report(self, offer.id, report, reply),
             lambda _answer: then(),
             ANSWER_MS,
-            waits=True,
         )
 
     def _download(self, offer: TaskOffer) -> None:

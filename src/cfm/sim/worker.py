@@ -331,7 +331,6 @@ class SimWorker:
             lambda reply: cfm.serve_next(self.addr, instruction.holding, wait_s, reply),
             self._asked,
             timeout_ms,
-            waits=True,
         )
 
     def _asked(self, answer: object) -> None:
@@ -379,7 +378,6 @@ class SimWorker:
             lambda reply: cfm.serve_report(self, offer.id, report, reply),
             told,
             ANSWER_MS,
-            waits=True,
         )
 
     # ── the API ─────────────────────────────────────────────────────────────────────────────────────────

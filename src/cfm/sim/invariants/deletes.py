@@ -317,7 +317,8 @@ class PaceAndNeed(Invariant):
         return sum(t.file.size_bytes for t in tasks if t.destination == order.server)
 
     def _wanted_bytes(self, cfm: SimCfm, order: DeleteOrder) -> int:
-        files = cfm.pair.files if cfm.pair is not None else ()
+        """By the metadata in force, or, until there is a plan of it, by those before."""
+        files = (*(cfm.pair.files if cfm.pair is not None else ()), *self.world.library)
         return next((f.size_bytes for f in files if f.name == order.room_for), 1 << 60)
 
 
