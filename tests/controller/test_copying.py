@@ -144,19 +144,23 @@ def test_a_busy_source_is_left_alone_as_long_as_it_asked() -> None:
     assert not node.says("copy failed"), "a busy source is no failure of the file"
 
 
-def test_received_frees_the_source_and_not_the_destination() -> None:
+def test_received_frees_the_source_and_the_destination_for_one_more() -> None:
     node = Node(
-        files(2), sources=1, destinations=1, transfer_ms=60_000, rules=Rules(incoming_per_destination=1)
+        files(3), sources=1, destinations=1, transfer_ms=60_000, rules=Rules(incoming_per_destination=1)
     )
     node.grade()
     node.run(1 * SECOND_MS)
     (task_id,) = node.core.state.tasks.active
     assert patch(node, task_id, Status.WORKING, bytes_done=100, received=True) == 200
     node.run(1 * SECOND_MS)
-    assert len(node.started) == 1
+    assert len(node.started) == 2
+    second = max(node.core.state.tasks.active)
+    assert patch(node, second, Status.WORKING, bytes_done=100, received=True) == 200
+    node.run(1 * SECOND_MS)
+    assert len(node.started) == 2, "what is only made durable does not pile up"
     node.send(ev.RulesChanged(Rules(incoming_per_destination=2)))
     node.run(1 * SECOND_MS)
-    assert len(node.started) == 2
+    assert len(node.started) == 3
 
 
 def test_a_dead_destination_frees_its_source_when_the_stream_is_cut() -> None:

@@ -102,7 +102,7 @@ def transfer_settings(settings: CfwSettings, keys: Keys = NO_KEYS) -> TransferSe
             least_timeout_s=settings.downloader_timeout_sec,
         )
     loopback_ok = neighbourhood(settings).on_loopback
-    builtin = BuiltinSettings(threads=settings.downloads, loopback_ok=loopback_ok, keys=keys)
+    builtin = BuiltinSettings(threads=2 * settings.downloads, loopback_ok=loopback_ok, keys=keys)
     return TransferSettings(builtin, external)
 
 
@@ -128,7 +128,7 @@ class DownloadAgent:
         self._transfers: dict[int, asyncio.Task[Received]] = {}
         self._receipts: dict[int, Receipt] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._pool = Pool("base_dir", 1 + book.slots)
+        self._pool = Pool("base_dir", 1 + 2 * book.slots)
         self._litter = True
         """Temporary files of an earlier life may still lie there."""
 

@@ -90,6 +90,11 @@ class _Held:
     """How it ended; while STOPPING or CLEANING None means that cfm needs no word of it any more."""
 
     @property
+    def under_way(self) -> bool:
+        """Something is still being done about it here."""
+        return self.stage is not Stage.REPORTING
+
+    @property
     def leased(self) -> bool:
         return self.offer.lease_s is not None
 
@@ -122,7 +127,7 @@ class DownloadBook:
 
     here: Neighbourhood
     slots: int = 1
-    """How many tasks may be under way at a time."""
+    """How many tasks may receive bytes at a time; as many again may be about to become visible."""
     poll_ms: int = 5_000
     _held: dict[int, _Held] = field(default_factory=dict)
     _asking: Asking = field(init=False)
@@ -152,7 +157,13 @@ class DownloadBook:
     @property
     def under_way(self) -> int:
         """Tasks on which something is still being done here."""
-        return sum(held.stage is not Stage.REPORTING for held in self._held.values())
+        return sum(held.under_way for held in self._held.values())
+
+    @property
+    def receiving(self) -> int:
+        """Tasks of which bytes are still to come.  (An old cfm knows of no such moment: to it a task is under
+        way until it is done.)"""
+        return sum(held.under_way and not (held.received and held.leased) for held in self._held.values())
 
     @property
     def quiet(self) -> bool:
@@ -363,6 +374,8 @@ class DownloadBook:
                 yield SendReport(held.offer, report)
 
     def _may_ask(self) -> bool:
-        return (
-            self._open and not self._asking.out and self.under_way < self.slots and len(self._held) < MAX_HELD
-        )
+        """A copy that only has to be made durable does not hold up the next one, but for its like: they
+        must not pile up on a slow disk.  (cfm counts in the same way: `plan.ledger`.)"""
+        if not self._open or self._asking.out or len(self._held) >= MAX_HELD:
+            return False
+        return self.receiving < self.slots and self.under_way < 2 * self.slots
