@@ -294,6 +294,65 @@ def test_the_waiting_request_is_answered_when_it_ends_and_for_servers_of_ours_on
     assert node.replies[newer].status == 204
 
 
+def asking_takes(node: Node, holding: frozenset[int] = frozenset()) -> int:
+    """The one destination asks a question that takes what it is offered."""
+    node.polls.clear()  # it asks no other
+    request = node.request()
+    until_ms = node.now_ms + 25_000
+    node.send(ev.NextAsked(request, node.destinations[0], until_ms, holding, claims=True))
+    return request
+
+
+def test_a_question_that_takes_makes_its_task_a_running_one() -> None:
+    node = Node(files(1), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    (offered,) = node.replies[request].tasks
+    (task,) = node.core.state.tasks.active.values()
+    assert offered == task
+    assert task.status is Status.WORKING
+    assert node.core.state.tasks.runs[task.id].started_ms is not None
+
+
+def test_a_question_that_was_held_for_long_takes_nothing() -> None:
+    """Its lease would be over soon, or already, when the answer comes."""
+    node = Node(files(1), sources=1, destinations=1, rules=Rules(lease_ms=10_000))
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.run(6 * SECOND_MS)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    (offered,) = node.replies[request].tasks
+    assert offered.status is Status.READY
+
+
+def test_an_offer_that_did_not_reach_its_worker_is_made_again() -> None:
+    node = Node(files(2), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    offered = node.replies[request].tasks
+    again = asking_takes(node)
+    assert node.replies[again].tasks == offered
+    held = asking_takes(node, frozenset({offered[0].id}))
+    assert held not in node.replies, "it holds it now: there is nothing else for it"
+
+
+def test_an_offer_that_nobody_answers_for_ends_with_its_lease() -> None:
+    node = Node(files(1), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    node.run(60 * SECOND_MS)
+    assert node.core.state.tasks.active
+    node.run(10 * SECOND_MS)
+    assert node.says("copy failed")
+
+
 # ── restarts ────────────────────────────────────────────────────────────────────────────────────────────
 
 

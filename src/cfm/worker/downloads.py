@@ -11,9 +11,10 @@ A task's way through the book:
                   |       STOPPING → CLEANING ------+
                   +---------------------------------+
 
-It is held durably before anything is said about it, it is copied only when cfm took our `working`, and how it
-ended is durable before it is told, and told until it is answered.  What is due by time is looked at as a
-whole after each event (`_settle`), so that a late or doubled tick changes nothing.
+It is held durably before anything is said about it, it is copied only when cfm took our `working` (or offered
+it as `working`: then asking was taking), and how it ended is durable before it is told, and told until it is
+answered.  What is due by time is looked at as a whole after each event (`_settle`), so that a late or doubled
+tick changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from cfm.worker.download_events import (
     BytesReceived,
     Conclude,
     Event,
+    EventOfTask,
     Forget,
+    HeldDurably,
     Hold,
     Instruction,
     NotHeld,
@@ -93,6 +96,11 @@ class _Held:
     def under_way(self) -> bool:
         """Something is still being done about it here."""
         return self.stage is not Stage.REPORTING
+
+    @property
+    def claimed(self) -> bool:
+        """cfm counted it as ours when it answered our question; no `working` of ours need be waited for."""
+        return self.leased and self.offer.status is Status.WORKING
 
     @property
     def leased(self) -> bool:
@@ -185,8 +193,7 @@ class DownloadBook:
             case NothingOffered():
                 self._nothing(event.answer, now_ms)
             case NotHeld():
-                self._held.pop(event.task_id, None)
-                self._asking.rest(now_ms)
+                self._not_held(event.task_id, now_ms)
             case Stopping():
                 self._stop_all(now_ms)
             case Tick():
@@ -196,13 +203,10 @@ class DownloadBook:
                 if held is not None:
                     self._take_of(held, event, now_ms)
 
-    def _take_of(
-        self,
-        held: _Held,
-        event: ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned,
-        now_ms: int,
-    ) -> None:
+    def _take_of(self, held: _Held, event: EventOfTask, now_ms: int) -> None:
         match event:
+            case HeldDurably():
+                self._held_durably(held, now_ms)
             case ReportAnswered():
                 self._answered(held, event, now_ms)
             case Progress():
@@ -239,7 +243,22 @@ class DownloadBook:
             return
         if offer.lease_s is not None:
             held.until_ms = now_ms + min(CLAIM_MS, offer.lease_s * 1_000)
+        if held.claimed:
+            held.renew(self._asking.since_ms)  # the answer may have been long under way
         self._out.append(Hold(offer))
+
+    def _held_durably(self, held: _Held, now_ms: int) -> None:
+        in_time = held.until_ms is None or now_ms < held.until_ms
+        if held.claimed and held.stage is Stage.CLAIMING and in_time:
+            self._begin(held)
+
+    def _not_held(self, task_id: int, now_ms: int) -> None:
+        """It is not taken; a cfm that counts it as ours is told so."""
+        held = self._held.pop(task_id, None)
+        if held is not None and held.claimed:
+            self._held[task_id], held.in_flight = held, False
+            self._conclude(held, failure("the worker cannot write down that it took the task"), now_ms)
+        self._asking.rest(now_ms)
 
     def _nothing(self, answer: Answer, now_ms: int) -> None:
         self._asking.answered(answer, now_ms)
@@ -278,11 +297,9 @@ class DownloadBook:
             self._forget(held)
             self._asking.rest(sent_ms)
             return
-        self._asking.refusals = 0
-        held.stage = Stage.COPYING
         held.renew(sent_ms)
         held.say_at(sent_ms + PROGRESS_MS if held.leased else None)
-        self._out.append(StartTransfer(held.offer))
+        self._begin(held)
 
     def _progress_answered(self, held: _Held, event: ReportAnswered, now_ms: int) -> None:
         if event.status in _GONE:
@@ -325,6 +342,11 @@ class DownloadBook:
             self._conclude(held, held.final, now_ms)
 
     # --- steps
+
+    def _begin(self, held: _Held) -> None:
+        self._asking.refusals = 0
+        held.stage = Stage.COPYING
+        self._out.append(StartTransfer(held.offer))
 
     def _stop(self, held: _Held, final: TaskReport | None, now_ms: int, why: str = "") -> None:
         """End it, wherever it is; what is being published is let through."""
