@@ -144,19 +144,23 @@ def test_a_busy_source_is_left_alone_as_long_as_it_asked() -> None:
     assert not node.says("copy failed"), "a busy source is no failure of the file"
 
 
-def test_received_frees_the_source_and_not_the_destination() -> None:
+def test_received_frees_the_source_and_the_destination_for_one_more() -> None:
     node = Node(
-        files(2), sources=1, destinations=1, transfer_ms=60_000, rules=Rules(incoming_per_destination=1)
+        files(3), sources=1, destinations=1, transfer_ms=60_000, rules=Rules(incoming_per_destination=1)
     )
     node.grade()
     node.run(1 * SECOND_MS)
     (task_id,) = node.core.state.tasks.active
     assert patch(node, task_id, Status.WORKING, bytes_done=100, received=True) == 200
     node.run(1 * SECOND_MS)
-    assert len(node.started) == 1
+    assert len(node.started) == 2
+    second = max(node.core.state.tasks.active)
+    assert patch(node, second, Status.WORKING, bytes_done=100, received=True) == 200
+    node.run(1 * SECOND_MS)
+    assert len(node.started) == 2, "what is only made durable does not pile up"
     node.send(ev.RulesChanged(Rules(incoming_per_destination=2)))
     node.run(1 * SECOND_MS)
-    assert len(node.started) == 2
+    assert len(node.started) == 3
 
 
 def test_a_dead_destination_frees_its_source_when_the_stream_is_cut() -> None:
@@ -288,6 +292,65 @@ def test_the_waiting_request_is_answered_when_it_ends_and_for_servers_of_ours_on
     assert node.replies[ours].status == 204, "a newer question of the same worker overtakes it"
     node.run(2 * SECOND_MS)
     assert node.replies[newer].status == 204
+
+
+def asking_takes(node: Node, holding: frozenset[int] = frozenset()) -> int:
+    """The one destination asks a question that takes what it is offered."""
+    node.polls.clear()  # it asks no other
+    request = node.request()
+    until_ms = node.now_ms + 25_000
+    node.send(ev.NextAsked(request, node.destinations[0], until_ms, holding, claims=True))
+    return request
+
+
+def test_a_question_that_takes_makes_its_task_a_running_one() -> None:
+    node = Node(files(1), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    (offered,) = node.replies[request].tasks
+    (task,) = node.core.state.tasks.active.values()
+    assert offered == task
+    assert task.status is Status.WORKING
+    assert node.core.state.tasks.runs[task.id].started_ms is not None
+
+
+def test_a_question_that_was_held_for_long_takes_nothing() -> None:
+    """Its lease would be over soon, or already, when the answer comes."""
+    node = Node(files(1), sources=1, destinations=1, rules=Rules(lease_ms=10_000))
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.run(6 * SECOND_MS)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    (offered,) = node.replies[request].tasks
+    assert offered.status is Status.READY
+
+
+def test_an_offer_that_did_not_reach_its_worker_is_made_again() -> None:
+    node = Node(files(2), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    request = asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    offered = node.replies[request].tasks
+    again = asking_takes(node)
+    assert node.replies[again].tasks == offered
+    held = asking_takes(node, frozenset({offered[0].id}))
+    assert held not in node.replies, "it holds it now: there is nothing else for it"
+
+
+def test_an_offer_that_nobody_answers_for_ends_with_its_lease() -> None:
+    node = Node(files(1), sources=1, destinations=1)
+    node.run(1 * SECOND_MS)
+    asking_takes(node)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    node.run(60 * SECOND_MS)
+    assert node.core.state.tasks.active
+    node.run(10 * SECOND_MS)
+    assert node.says("copy failed")
 
 
 # ── restarts ────────────────────────────────────────────────────────────────────────────────────────────

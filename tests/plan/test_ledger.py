@@ -72,7 +72,15 @@ def test_streams_count_until_they_are_received_or_cut() -> None:
     view = world(tasks={1: task(NEW), 2: task(HELD, task_id=2)}, uncut={3: task(TWICE, task_id=3)})
     assert Ledger(view).outgoing[SOURCE] == 3
     assert Ledger(replace(view, freed_sources={1})).outgoing[SOURCE] == 2
-    assert Ledger(replace(view, freed_sources={1})).incoming[DISK_B] == 2, "it still verifies"
+
+
+def test_what_was_received_makes_way_for_as_many_more_as_may_come_in() -> None:
+    view = world(tasks={1: task(NEW), 2: task(HELD, task_id=2)})
+    (there,) = (one for one in view.destinations if one.addr == DISK_B)
+    assert not Ledger(view).may_receive(there, 2)
+    assert Ledger(replace(view, freed_sources={1})).may_receive(there, 2)
+    assert Ledger(replace(view, freed_sources={1, 2})).may_receive(there, 2)
+    assert not Ledger(replace(view, freed_sources={1, 2})).may_receive(there, 1), "they do not pile up"
 
 
 def test_an_order_taken_out_of_the_book_leaves_no_trace() -> None:

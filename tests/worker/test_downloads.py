@@ -21,6 +21,7 @@ from cfm.worker.download_events import (
     Conclude,
     Event,
     Forget,
+    HeldDurably,
     Hold,
     Instruction,
     NotHeld,
@@ -124,14 +125,13 @@ def test_a_whole_life() -> None:
     assert life.the(SendReport).report == TaskReport(Status.WORKING, bytes=500)
     life.answer(200, life.the(SendReport).report)
     life.hear(Progress(1, 1000), BytesReceived(1))
-    assert life.orders == [SendReport(offer(), TaskReport(Status.WORKING, bytes=1000, received=True))]
-    life.answer(200, life.the(SendReport).report)
-    assert life.hear(TransferEnded(1, 1000, verified=True)) == [Publish(offer(), verified=True)]
-    assert life.hear(Published(1)) == [
-        Conclude(offer(), DONE),
-        SendReport(offer(), DONE),
+    assert life.orders == [
+        SendReport(offer(), TaskReport(Status.WORKING, bytes=1000, received=True)),
         AskNext(Ask.WAIT, frozenset({1})),
     ]
+    life.answer(200, life.the(SendReport).report)
+    assert life.hear(TransferEnded(1, 1000, verified=True)) == [Publish(offer(), verified=True)]
+    assert life.hear(Published(1)) == [Conclude(offer(), DONE), SendReport(offer(), DONE)]
     assert life.answer(200, DONE) == [Forget(1)]
 
 
@@ -140,7 +140,7 @@ def test_all_here_is_told_at_once_even_while_another_report_is_under_way() -> No
     life.wait(1_000)
     before = life.the(SendReport).report
     life.hear(BytesReceived(1))
-    assert life.orders == []
+    assert life.kinds() == ["AskNext"]
     assert life.answer(200, before) == [SendReport(offer(), TaskReport(Status.WORKING, 0, received=True))]
 
 
@@ -152,6 +152,85 @@ def test_no_more_under_way_than_the_setting_says() -> None:
     life.hear(TaskOffered(offer(2)))
     assert "AskNext" not in life.kinds()
     assert life.book.under_way == 2
+
+
+def test_a_copy_that_is_only_made_durable_does_not_hold_up_the_next_one() -> None:
+    life = copying()
+    life.hear(BytesReceived(1))
+    assert life.the(AskNext).holding == {1}
+    life.hear(TaskOffered(offer(2, name="B.mpg")))
+    assert life.answer(200, task_id=2) == [StartTransfer(offer(2, name="B.mpg"))]
+    life.hear(BytesReceived(2))
+    assert "AskNext" not in life.kinds(), "they do not pile up where the disk is slow"
+    life.hear(TransferEnded(1, 1000, verified=True), Published(1))
+    assert life.the(AskNext).holding == {1, 2}
+
+
+# --- offers that are ours by our question
+
+
+TAKEN = replace(offer(), status=Status.WORKING)
+
+
+def taken() -> Life:
+    """A life in which task 1 was offered as ours; it is being written down."""
+    life = Life()
+    life.hear(Restarted())
+    life.hear(TaskOffered(TAKEN))
+    return life
+
+
+def test_what_asking_took_begins_when_it_is_held_and_waits_for_no_answer() -> None:
+    life = taken()
+    assert life.orders == [Hold(TAKEN), SendReport(TAKEN, WORKING)]
+    assert life.hear(HeldDurably(1)) == [StartTransfer(TAKEN)]
+    assert life.answer(200) == []
+    assert life.wait(1_000) == [SendReport(TAKEN, WORKING)]
+
+
+def test_what_cfm_took_back_meanwhile_is_stopped_by_the_first_answer() -> None:
+    life = taken()
+    life.hear(HeldDurably(1))
+    life.answer(409)
+    assert life.kinds() == ["StopTransfer"]
+
+
+def test_the_lease_of_what_asking_took_counts_from_the_question() -> None:
+    """The answer may have been long under way, and its task may have gone to others."""
+    life = Life()
+    life.hear(Restarted())
+    life.now_ms += 60_000
+    life.hear(TaskOffered(TAKEN))
+    assert "StartTransfer" not in [type(order).__name__ for order in life.orders + life.hear(HeldDurably(1))]
+    assert life.book.stages() == {1: Stage.REPORTING}
+
+
+def test_what_was_held_too_late_does_not_begin() -> None:
+    life = taken()
+    life.now_ms += 60_000
+    life.hear(HeldDurably(1))
+    assert life.kinds()[0] == "Conclude"
+    assert "StartTransfer" not in life.kinds()
+
+
+def test_what_asking_took_and_cannot_be_held_is_told_as_failed() -> None:
+    life = taken()
+    life.hear(NotHeld(1))
+    assert life.kinds() == ["Conclude", "SendReport"]
+    assert life.the(SendReport).report.status is Status.FAILED
+
+
+def test_to_be_held_is_not_enough_where_cfm_waits_for_a_word() -> None:
+    life = begun()
+    assert life.hear(HeldDurably(1)) == []
+    assert life.answer(200) == [StartTransfer(offer())]
+
+
+def test_an_old_cfm_s_list_takes_nothing() -> None:
+    life = Life()
+    life.hear(Restarted())
+    life.hear(TaskOffered(replace(TAKEN, lease_s=None)), HeldDurably(1))
+    assert "StartTransfer" not in life.kinds()
 
 
 # --- refusals
@@ -403,6 +482,7 @@ class World:
     asked: bool = False
     reports: list[SendReport] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
+    all_here: set[int] = field(default_factory=set)
     publishing: set[int] = field(default_factory=set)
     cleaning: set[int] = field(default_factory=set)
     durable: dict[int, TaskReport | None] = field(default_factory=dict)
@@ -412,7 +492,8 @@ class World:
     def obey(self, orders: list[Instruction]) -> None:
         for order in orders:
             self._obey(order)
-        assert len(self.running) <= self.life.book.slots
+        assert len(self.running - self.all_here) <= self.life.book.slots
+        assert len(self.running) <= 2 * self.life.book.slots
         in_flight = [report.offer.id for report in self.reports]
         assert len(in_flight) == len(set(in_flight))  # one report of a task at a time
 
@@ -459,11 +540,19 @@ class World:
         self.asked = False
         if self.data.draw(st.booleans()):
             lease_s = self.data.draw(st.sampled_from([None, 60]))
-            event: Event = TaskOffered(offer(self.next_id, lease_s, self.data.draw(NAMES)))
-            self.next_id += 1
+            status = self.data.draw(st.sampled_from([Status.READY, Status.WORKING]))
+            drawn = replace(offer(self.next_id, lease_s, self.data.draw(NAMES)), status=status)
+            self._offer(drawn)
         else:
-            event = NothingOffered(self.data.draw(st.sampled_from(Answer)))
-        self.obey(self.life.hear(event))
+            self.obey(self.life.hear(NothingOffered(self.data.draw(st.sampled_from(Answer)))))
+
+    def _offer(self, drawn: TaskOffer) -> None:
+        self.next_id += 1
+        if drawn.status is Status.WORKING and drawn.lease_s is not None:
+            self.claimed.add(drawn.id)
+        self.obey(self.life.hear(TaskOffered(drawn)))
+        if drawn.id in self.durable:
+            self.obey(self.life.hear(HeldDurably(drawn.id)))
 
     def _report(self) -> None:
         sent = self.reports.pop(self.data.draw(st.integers(0, len(self.reports) - 1)))
@@ -474,8 +563,11 @@ class World:
 
     def _move(self) -> None:
         task_id = self._one_of(self.running)
-        here = BytesReceived(task_id) if self.data.draw(st.booleans()) else Progress(task_id, 5)
-        self.obey(self.life.hear(here))
+        if self.data.draw(st.booleans()):
+            self.all_here.add(task_id)
+            self.obey(self.life.hear(BytesReceived(task_id)))
+        else:
+            self.obey(self.life.hear(Progress(task_id, 5)))
 
     def _end(self) -> None:
         task_id = self._one_of(self.running)

@@ -318,7 +318,7 @@ def test_settings_are_understood(tmp_path: Path) -> None:
     )
     assert neighbourhood(plain) == Neighbourhood(OWN, Addr("127.0.0.1:8080"))
     assert transfer_settings(plain).external is None
-    assert transfer_settings(plain).builtin.threads == 3
+    assert transfer_settings(plain).builtin.threads == 6
     assert transfer_settings(plain).builtin.loopback_ok
     assert (make_book(plain).slots, make_book(plain).poll_ms) == (3, 7_000)
     named = plain.model_copy(update={"downloader_bin": tmp_path / "x", "advertise_addr": Addr("vod-7:8888")})

@@ -51,7 +51,7 @@ async def test_waits_for_a_task(cfm: WaitingCfm) -> None:
         assert cfm.asks[0]["wait_s"] == "0"
         asking = asyncio.create_task(link.ask(Ask.WAIT, frozenset({5, 3})))
         await cfm.asked(2)
-        assert dict(cfm.asks[1]) == {"dst_addr": OWN, "wait_s": "1", "holding": "3,5"}
+        assert dict(cfm.asks[1]) == {"dst_addr": OWN, "wait_s": "1", "claim": "1", "holding": "3,5"}
         await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN, size_bytes=5, lease_s=30)
         answer = await asking
     assert isinstance(answer, TaskOffered)

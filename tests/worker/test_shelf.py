@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cfm.model import fits
 from cfm.worker.claims import Claims, FreeForAll
-from cfm.worker.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk
+from cfm.worker.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
 from cfm.worker.memory_disk import MemoryDisk
 from cfm.worker.shelf import Shelf
 from cfm.worker.shelf_rules import (
@@ -81,6 +81,31 @@ def fill(shelf: Shelf, receipt: Receipt, data: bytes) -> None:
     file = shelf.create(receipt)
     file.write(data)
     file.close()
+
+
+class BusyFolder(RealFolder):
+    """One in which something else happens right after its unfinished downloads were looked at."""
+
+    def __init__(self, fd: int, meanwhile: Callable[[], None]) -> None:
+        super().__init__(fd)
+        self._meanwhile = meanwhile
+
+    def temps(self) -> list[Entry]:
+        found = super().temps()
+        self._meanwhile()
+        return found
+
+
+class BusyDisk(RealDisk):
+    def __init__(self, base_dir: Path) -> None:
+        super().__init__(base_dir)
+        self.base_dir = base_dir
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def open(self) -> Iterator[Folder]:
+        with open_folder(self.base_dir) as fd:
+            yield BusyFolder(fd, self.meanwhile)
 
 
 class TestMarker:
@@ -383,6 +408,24 @@ class TestReceiving:
         disk.failing["sync"] = errno.EIO
         with pytest.raises(OSError, match="Input/output"):
             shelf.publish(receipt, verified=True)
+
+    def test_what_becomes_visible_while_room_is_counted_does_not_count_twice(self, tmp_path: Path) -> None:
+        """The next copy begins while the last one is published."""
+        disk = BusyDisk(tmp_path)
+        shelf = Kept(disk).shelf(limit_percent=99, quota_bytes=12)
+        receipt = shelf.begin("a.mpg", 17, 5)
+        fill(shelf, receipt, b"12345")
+        publishing = threading.Thread(target=lambda: shelf.publish(receipt, verified=False))
+
+        def publish() -> None:
+            disk.meanwhile = lambda: None
+            publishing.start()
+            publishing.join(0.2)  # it may have to wait for us
+
+        disk.meanwhile = publish
+        shelf.begin("b.mpg", 18, 5)
+        publishing.join()
+        assert (tmp_path / "a.mpg").exists()
 
     def test_a_downloader_that_is_another_program_finds_the_folder(self, tmp_path: Path) -> None:
         receipt = Kept(RealDisk(tmp_path)).shelf(limit_percent=99).begin("a.mpg", 17, 5)

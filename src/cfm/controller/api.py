@@ -174,7 +174,13 @@ class Api:
         wait_s = _number(request, "wait_s", WAIT_S, LONGEST_WAIT_S)
         holding = frozenset(int(part) for part in _list(request, "holding") if _is_id(part))
         until_ms = clock().mono_ms + int(1000 * wait_s)
-        question = partial(ev.NextAsked, destination=destination, until_ms=until_ms, holding=holding)
+        question = partial(
+            ev.NextAsked,
+            destination=destination,
+            until_ms=until_ms,
+            holding=holding,
+            claims=request.query.get("claim") == "1",
+        )
         reply = await self._unless_stopping(request, question)
         if reply is None or reply.status == 204:
             return empty(204, self._identity)

@@ -135,6 +135,22 @@ def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
         state.wants_dispatch = True
 
 
+def claim(state: NodeState, task: Task, now: Now) -> Task:
+    """Offer a task to a worker that takes what it is offered, for the first time or once more.
+
+    Its lease counts from the worker's question, which was before now.
+    """
+    run = state.tasks.runs[task.id]
+    run.reports, run.heard_ms = True, now.mono_ms
+    run.deadline_ms = _deadline_ms(state, task, now, reports=True)
+    if task.status is not Status.READY:
+        return task
+    run.started_ms = run.moved_ms = now.mono_ms
+    claimed = state.tasks.change(task, Status.WORKING, now)
+    state.out.changes.append(PutTask(claimed))
+    return claimed
+
+
 def arrived_so_far(state: NodeState, addr: Addr, arriving_bytes: int, asked_ms: int) -> None:
     """A `/df` of a destination contains what was reported before it was asked for: that is not to come.
 

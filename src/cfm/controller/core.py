@@ -49,6 +49,9 @@ class Held:
     request: int
     until_ms: int
     holding: frozenset[int]
+    claims_until_ms: int
+    """Until then it takes what it is answered; later too little of the lease, which counts from the question,
+    would be left."""
 
 
 class Core:
@@ -360,7 +363,16 @@ class Core:
         self.state.health.heard_of(event.destination, now.mono_ms)
         if (older := self._held.pop(event.destination, None)) is not None:
             self.state.out.effects.append(ev.Reply(older.request, 204))
-        self._held[event.destination] = Held(event.request, event.until_ms, event.holding)
+        lost = self.state.tasks.lost_offer(event.destination, event.holding) if event.claims else None
+        if lost is not None:
+            task = copying.claim(self.state, lost, now)
+            self.state.out.effects.append(ev.Reply(event.request, 200, (task,)))
+        else:
+            claims_until_ms = (
+                now.mono_ms + self.state.rules.lease_ms // 2 if event.claims else now.mono_ms - 1
+            )
+            held = Held(event.request, event.until_ms, event.holding, claims_until_ms)
+            self._held[event.destination] = held
         self._held_until_ms = self._first_held_ms()
 
     def _request_gone(self, event: ev.RequestGone, now: Now) -> None:
@@ -384,6 +396,8 @@ class Core:
             if task is None and now.mono_ms < held.until_ms:
                 continue
             del self._held[addr]
+            if task is not None and now.mono_ms <= held.claims_until_ms:
+                task = copying.claim(self.state, task, now)
             reply = ev.Reply(held.request, 200, (task,)) if task else ev.Reply(held.request, 204)
             self.state.out.effects.append(reply)
         self._held_until_ms = self._first_held_ms()

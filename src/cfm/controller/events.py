@@ -165,6 +165,8 @@ class NextAsked:
     destination: Addr
     until_ms: int
     holding: frozenset[int] = frozenset()
+    claims: bool = False
+    """The asker takes what it is offered: the task is `working` from the answer on."""
 
 
 @dataclass(frozen=True, slots=True)

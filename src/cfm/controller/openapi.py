@@ -73,6 +73,7 @@ def _waiting() -> Json:
         {"name": "dst_addr", "in": "query", "required": True, "schema": {"type": "string"}},
         {"name": "wait_s", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 60}},
         {"name": "holding", "in": "query", "schema": {"type": "string"}},
+        {"name": "claim", "in": "query", "schema": {"type": "string"}},
     ]
     answers = {
         "200": _json("a task"),

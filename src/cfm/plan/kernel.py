@@ -102,8 +102,8 @@ def surely_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | N
 def destination_usable(
     view: ClusterView, ledger: Ledger, _file: File, destination: ServerView
 ) -> Refusal | None:
-    cap = min(view.rules.incoming_per_destination, destination.features.downloads)
-    usable = destination.is_destination and destination.usable and ledger.incoming[destination.addr] < cap
+    usable = destination.is_destination and destination.usable
+    usable = usable and ledger.may_receive(destination, view.rules.incoming_per_destination)
     return None if usable else no.NO_DESTINATION
 
 

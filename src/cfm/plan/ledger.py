@@ -91,6 +91,8 @@ class Ledger:
             server.addr: _disk_book(view, server) for server in view.destinations if server.usable
         }
         self.incoming: Counter[Addr] = Counter()
+        self.finishing: Counter[Addr] = Counter()
+        """Copies whose bytes are all there, and which are still verified and made durable."""
         self.outgoing: Counter[Addr] = Counter(task.source for task in view.uncut.values())
         self.ordered: Counter[tuple[Addr, DeleteKind]] = Counter(view.deletes_last_minute)
         self.unfinished: Counter[Addr] = Counter(order.server for order in view.order_of.values())
@@ -98,14 +100,26 @@ class Ledger:
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
         self._chosen: Counter[Addr] = Counter()
         for task in view.tasks.values():
-            self.incoming[task.destination] += 1
-            if task.id not in view.freed_sources:
+            if task.id in view.freed_sources:
+                self.finishing[task.destination] += 1
+            else:
+                self.incoming[task.destination] += 1
                 self.outgoing[task.source] += 1
             if (disk := self.disks.get(task.destination)) is not None:
                 arrived_bytes = view.arrived_bytes.get(task.id, 0)
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
             self._leave(order.server, order.file, for_room=order.room_for is not None)
+
+    def may_receive(self, destination: ServerView, most: int) -> bool:
+        """Does it bear one copy more?  `most` is cfm's own number; the worker has one too.
+
+        What only has to be made durable comes in no more: the next copy need not wait for the disk.  But it
+        may not pile up where the disk is slower than the sources.
+        """
+        cap = min(most, destination.features.downloads)
+        incoming = self.incoming[destination.addr]
+        return incoming < cap and incoming + self.finishing[destination.addr] < 2 * cap
 
     def book_copy(self, file: File, source: Addr, destination: Addr) -> None:
         self.incoming[destination] += 1

@@ -183,8 +183,8 @@ def _may_send(round_: Round, source: ServerView) -> bool:
 
 
 def _may_receive(round_: Round, destination: ServerView) -> bool:
-    cap = min(round_.view.rules.incoming_per_destination, destination.features.downloads)
-    return destination.usable and round_.ledger.incoming[destination.addr] < cap
+    most = round_.view.rules.incoming_per_destination
+    return destination.usable and round_.ledger.may_receive(destination, most)
 
 
 def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refusal:
@@ -214,7 +214,7 @@ _WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM)
 def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, Addr]:
     """Free ones first, then the least projected use, then the least recently chosen."""
     return (
-        ledger.incoming[server.addr] > 0,
+        ledger.incoming[server.addr] + ledger.finishing[server.addr] > 0,
         ledger.disks[server.addr].projected_percent,
         ledger.chosen_now(server.addr),
         server.last_chosen_ms,

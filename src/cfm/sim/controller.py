@@ -397,7 +397,9 @@ class SimCfm:
         self.feed(make(request))
         return request
 
-    def serve_next(self, addr: Addr, holding: frozenset[int], wait_s: int, reply: Reply) -> None:
+    def serve_next(
+        self, addr: Addr, holding: frozenset[int], wait_s: int, claims: bool, reply: Reply
+    ) -> None:
         """The waiting request of a worker of ours."""
         until_ms = self.clock.mono_ms() + 1000 * wait_s
 
@@ -407,7 +409,7 @@ class SimCfm:
             else:
                 reply((self.claim, None if effect.status == 204 else effect.status))
 
-        self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding), answered)
+        self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding, claims), answered)
 
     def serve_tasks(self, reply: Reply) -> None:
         """The old list."""

@@ -86,6 +86,8 @@ class Download:
         self.rate_bpms = max(1, offer.copy_speed_bps // 8_000)
         self.stalled = False
         self.stopping = False
+        self.received = False
+        """All bytes are here; they are only verified and made durable yet."""
         self.lines = 0
         """Grows with every attempt, so that what belongs to an earlier one is not heard."""
         self.version = 0
@@ -254,6 +256,7 @@ class Download:
             content = b"\xff" * 8
         self.file.node.data[:] = content
         self._let_go()
+        self.received = True
         self.worker.act(BytesReceived(self.offer.id))
         if not self.over:
             self._later(VERIFY_MS, self._verified, content)

@@ -38,6 +38,7 @@ from cfm.worker.download_events import (
     Conclude,
     Event,
     Forget,
+    HeldDurably,
     Hold,
     Instruction,
     NotHeld,
@@ -126,6 +127,8 @@ class SimWorker:
         self.limit_percent = limit_percent
         self.downloads = downloads
         self.slots = slots
+        self.claims = sum(addr.encode()) % 2 == 0
+        """Whether its question takes what it is offered; else it takes it by its first report."""
         self.serves = serves
         self.kind = transfer
         self.here = Neighbourhood(addr, world.cfm_addr)
@@ -232,13 +235,15 @@ class SimWorker:
 
     def _act(self, event: Event) -> None:
         not_held: int | None = None
+        outcome: HeldDurably | NotHeld | None = None
         for instruction in self.book.handle(event, self.clock.mono_ms()):
             if isinstance(instruction, Hold):
-                not_held = self._hold(instruction.offer)
+                outcome = self._hold(instruction.offer)
+                not_held = outcome.task_id if isinstance(outcome, NotHeld) else None
             elif not (isinstance(instruction, SendReport) and instruction.offer.id == not_held):
                 self._carry_out(instruction)
-        if not_held is not None:
-            self._act(NotHeld(not_held))
+        if outcome is not None:
+            self._act(outcome)
 
     def _plan_wake(self) -> None:
         wake_ms = self.book.wake_at_ms()
@@ -280,12 +285,12 @@ class SimWorker:
             case Abandon():
                 self.later(5, lambda: self._abandon(instruction.offer))
 
-    def _hold(self, offer: TaskOffer) -> int | None:
+    def _hold(self, offer: TaskOffer) -> HeldDurably | NotHeld:
         try:
             at_once(self.state.hold(offer))
         except StateError:
-            return offer.id
-        return None
+            return NotHeld(offer.id)
+        return HeldDurably(offer.id)
 
     def _publish(self, instruction: Publish) -> None:
         task_id = instruction.offer.id
@@ -328,7 +333,7 @@ class SimWorker:
         self.world.net.call(
             self.process,
             cfm.process,
-            lambda reply: cfm.serve_next(self.addr, instruction.holding, wait_s, reply),
+            lambda reply: cfm.serve_next(self.addr, instruction.holding, wait_s, self.claims, reply),
             self._asked,
             timeout_ms,
         )

@@ -102,6 +102,15 @@ class TaskBook:
         offers = [t for t in mine if t.status is Status.READY and t.id not in holding]
         return min(offers, key=lambda t: t.id, default=None)
 
+    def lost_offer(self, destination: Addr, holding: frozenset[int]) -> Task | None:
+        """A task that its worker took by asking for it, and does not hold: the answer did not reach it.
+
+        A worker asks one question at a time, and holds what it was answered until its last report was taken.
+        """
+        mine = (t for t in self.active.values() if t.destination == destination)
+        lost = [t for t in mine if t.status is Status.WORKING and t.id not in holding]
+        return min(lost, key=lambda t: t.id, default=None)
+
     def of_server(self, addr: Addr) -> list[Task]:
         return [t for t in self.active.values() if addr in (t.source, t.destination)]
 

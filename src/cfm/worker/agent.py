@@ -30,6 +30,7 @@ from cfm.worker.download_events import (
     Conclude,
     Event,
     Forget,
+    HeldDurably,
     Hold,
     Instruction,
     NotHeld,
@@ -102,7 +103,7 @@ def transfer_settings(settings: CfwSettings, keys: Keys = NO_KEYS) -> TransferSe
             least_timeout_s=settings.downloader_timeout_sec,
         )
     loopback_ok = neighbourhood(settings).on_loopback
-    builtin = BuiltinSettings(threads=settings.downloads, loopback_ok=loopback_ok, keys=keys)
+    builtin = BuiltinSettings(threads=2 * settings.downloads, loopback_ok=loopback_ok, keys=keys)
     return TransferSettings(builtin, external)
 
 
@@ -128,7 +129,7 @@ class DownloadAgent:
         self._transfers: dict[int, asyncio.Task[Received]] = {}
         self._receipts: dict[int, Receipt] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._pool = Pool("base_dir", 1 + book.slots)
+        self._pool = Pool("base_dir", 1 + 2 * book.slots)
         self._litter = True
         """Temporary files of an earlier life may still lie there."""
 
@@ -166,14 +167,14 @@ class DownloadAgent:
         return None if wake_ms is None else max(0, wake_ms - monotonic_ms()) / 1_000
 
     async def _act(self, event: Event) -> None:
-        not_held: int | None = None
+        outcome: HeldDurably | NotHeld | None = None
         for instruction in self._book.handle(event, monotonic_ms()):
             if isinstance(instruction, Hold):
-                not_held = await self._hold(instruction.offer)
-            elif not (isinstance(instruction, SendReport) and instruction.offer.id == not_held):
+                outcome = await self._hold(instruction.offer)
+            elif not _is_void(instruction, outcome):
                 await self._carry_out(instruction)
-        if not_held is not None:
-            await self._act(NotHeld(not_held))
+        if outcome is not None:
+            await self._act(outcome)
 
     # --- instructions out
 
@@ -196,15 +197,14 @@ class DownloadAgent:
             case Abandon():
                 self._run_beside(self._abandon(instruction.offer))
 
-    async def _hold(self, offer: TaskOffer) -> int | None:
-        """The task's id where it could *not* be held."""
+    async def _hold(self, offer: TaskOffer) -> HeldDurably | NotHeld:
         try:
             await self._state.hold(offer)
         except StateError as error:
             log.error("cannot take a task", task=offer.id, file=offer.file_name, why=str(error))  # noqa: TRY400
-            return offer.id
+            return NotHeld(offer.id)
         log.debug("took a task", task=offer.id, file=offer.file_name, source=offer.source)
-        return None
+        return HeldDurably(offer.id)
 
     async def _conclude(self, instruction: Conclude) -> None:
         try:
@@ -345,6 +345,13 @@ class DownloadAgent:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._transfer.close()
         self._pool.close()
+
+
+def _is_void(instruction: Instruction, outcome: HeldDurably | NotHeld | None) -> bool:
+    """Nothing is said of a task that could not be held."""
+    if not isinstance(outcome, NotHeld) or not isinstance(instruction, SendReport):
+        return False
+    return instruction.offer.id == outcome.task_id
 
 
 def _why(error: BaseException, offer: TaskOffer) -> TaskReport:

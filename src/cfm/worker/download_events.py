@@ -55,6 +55,13 @@ class NothingOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldDurably:
+    """What `Hold` asked for was done."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotHeld:
     """The state could not be written; the task was not taken."""
 
@@ -116,20 +123,11 @@ class Stopping:
     """The worker is about to end: stop all, tell what can be told."""
 
 
-Event: TypeAlias = (
-    Restarted
-    | TaskOffered
-    | NothingOffered
-    | NotHeld
-    | ReportAnswered
-    | Progress
-    | BytesReceived
-    | TransferEnded
-    | Published
-    | Abandoned
-    | Tick
-    | Stopping
+EventOfTask: TypeAlias = (
+    HeldDurably | ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned
 )
+
+Event: TypeAlias = Restarted | TaskOffered | NothingOffered | NotHeld | EventOfTask | Tick | Stopping
 
 # --- instructions ----------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ A task's way through the book:
                   |       STOPPING → CLEANING ------+
                   +---------------------------------+
 
-It is held durably before anything is said about it, it is copied only when cfm took our `working`, and how it
-ended is durable before it is told, and told until it is answered.  What is due by time is looked at as a
-whole after each event (`_settle`), so that a late or doubled tick changes nothing.
+It is held durably before anything is said about it, it is copied only when cfm took our `working` (or offered
+it as `working`: then asking was taking), and how it ended is durable before it is told, and told until it is
+answered.  What is due by time is looked at as a whole after each event (`_settle`), so that a late or doubled
+tick changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from cfm.worker.download_events import (
     BytesReceived,
     Conclude,
     Event,
+    EventOfTask,
     Forget,
+    HeldDurably,
     Hold,
     Instruction,
     NotHeld,
@@ -90,6 +93,16 @@ class _Held:
     """How it ended; while STOPPING or CLEANING None means that cfm needs no word of it any more."""
 
     @property
+    def under_way(self) -> bool:
+        """Something is still being done about it here."""
+        return self.stage is not Stage.REPORTING
+
+    @property
+    def claimed(self) -> bool:
+        """cfm counted it as ours when it answered our question; no `working` of ours need be waited for."""
+        return self.leased and self.offer.status is Status.WORKING
+
+    @property
     def leased(self) -> bool:
         return self.offer.lease_s is not None
 
@@ -122,7 +135,7 @@ class DownloadBook:
 
     here: Neighbourhood
     slots: int = 1
-    """How many tasks may be under way at a time."""
+    """How many tasks may receive bytes at a time; as many again may be about to become visible."""
     poll_ms: int = 5_000
     _held: dict[int, _Held] = field(default_factory=dict)
     _asking: Asking = field(init=False)
@@ -152,7 +165,13 @@ class DownloadBook:
     @property
     def under_way(self) -> int:
         """Tasks on which something is still being done here."""
-        return sum(held.stage is not Stage.REPORTING for held in self._held.values())
+        return sum(held.under_way for held in self._held.values())
+
+    @property
+    def receiving(self) -> int:
+        """Tasks of which bytes are still to come.  (An old cfm knows of no such moment: to it a task is under
+        way until it is done.)"""
+        return sum(held.under_way and not (held.received and held.leased) for held in self._held.values())
 
     @property
     def quiet(self) -> bool:
@@ -174,8 +193,7 @@ class DownloadBook:
             case NothingOffered():
                 self._nothing(event.answer, now_ms)
             case NotHeld():
-                self._held.pop(event.task_id, None)
-                self._asking.rest(now_ms)
+                self._not_held(event.task_id, now_ms)
             case Stopping():
                 self._stop_all(now_ms)
             case Tick():
@@ -185,13 +203,10 @@ class DownloadBook:
                 if held is not None:
                     self._take_of(held, event, now_ms)
 
-    def _take_of(
-        self,
-        held: _Held,
-        event: ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned,
-        now_ms: int,
-    ) -> None:
+    def _take_of(self, held: _Held, event: EventOfTask, now_ms: int) -> None:
         match event:
+            case HeldDurably():
+                self._held_durably(held, now_ms)
             case ReportAnswered():
                 self._answered(held, event, now_ms)
             case Progress():
@@ -228,7 +243,22 @@ class DownloadBook:
             return
         if offer.lease_s is not None:
             held.until_ms = now_ms + min(CLAIM_MS, offer.lease_s * 1_000)
+        if held.claimed:
+            held.renew(self._asking.since_ms)  # the answer may have been long under way
         self._out.append(Hold(offer))
+
+    def _held_durably(self, held: _Held, now_ms: int) -> None:
+        in_time = held.until_ms is None or now_ms < held.until_ms
+        if held.claimed and held.stage is Stage.CLAIMING and in_time:
+            self._begin(held)
+
+    def _not_held(self, task_id: int, now_ms: int) -> None:
+        """It is not taken; a cfm that counts it as ours is told so."""
+        held = self._held.pop(task_id, None)
+        if held is not None and held.claimed:
+            self._held[task_id], held.in_flight = held, False
+            self._conclude(held, failure("the worker cannot write down that it took the task"), now_ms)
+        self._asking.rest(now_ms)
 
     def _nothing(self, answer: Answer, now_ms: int) -> None:
         self._asking.answered(answer, now_ms)
@@ -267,11 +297,9 @@ class DownloadBook:
             self._forget(held)
             self._asking.rest(sent_ms)
             return
-        self._asking.refusals = 0
-        held.stage = Stage.COPYING
         held.renew(sent_ms)
         held.say_at(sent_ms + PROGRESS_MS if held.leased else None)
-        self._out.append(StartTransfer(held.offer))
+        self._begin(held)
 
     def _progress_answered(self, held: _Held, event: ReportAnswered, now_ms: int) -> None:
         if event.status in _GONE:
@@ -314,6 +342,11 @@ class DownloadBook:
             self._conclude(held, held.final, now_ms)
 
     # --- steps
+
+    def _begin(self, held: _Held) -> None:
+        self._asking.refusals = 0
+        held.stage = Stage.COPYING
+        self._out.append(StartTransfer(held.offer))
 
     def _stop(self, held: _Held, final: TaskReport | None, now_ms: int, why: str = "") -> None:
         """End it, wherever it is; what is being published is let through."""
@@ -363,6 +396,8 @@ class DownloadBook:
                 yield SendReport(held.offer, report)
 
     def _may_ask(self) -> bool:
-        return (
-            self._open and not self._asking.out and self.under_way < self.slots and len(self._held) < MAX_HELD
-        )
+        """A copy that only has to be made durable does not hold up the next one, but for its like: they
+        must not pile up on a slow disk.  (cfm counts in the same way: `plan.ledger`.)"""
+        if not self._open or self._asking.out or len(self._held) >= MAX_HELD:
+            return False
+        return self.receiving < self.slots and self.under_way < 2 * self.slots

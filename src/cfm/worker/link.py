@@ -132,7 +132,7 @@ class CfmLink:
     async def _wait(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
         # The first answer tells whose worker this is: until then it must refuse deletes, so it comes at once.
         wait_s = self._wait_s if self._heard else 0
-        query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s)}
+        query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s), "claim": "1"}
         if holding:
             query["holding"] = ",".join(map(str, sorted(holding)))
         reply = await self._get("/tasks/next", self._wait_s + self._answer_s, query)

@@ -69,7 +69,7 @@ class Shelf:
         """Guards `_receiving`; never held while a disk is waited for."""
         self._recognising = threading.Lock()
         self._changing = threading.Lock()
-        """Held while a visible file is unlinked or replaced."""
+        """Held while a file becomes visible, is replaced or unlinked, and while room is counted."""
         self.limit_percent = limit_percent
 
     @property
@@ -97,10 +97,10 @@ class Shelf:
 
     def room_for(self, size_bytes: int) -> bool:
         """Would the disk stay within its limit with `size_bytes` more, all that is arriving counted whole?"""
-        with self._opened() as folder:
+        with self._opened() as folder, self._changing:  # what becomes visible meanwhile would count twice
             temps = folder.temps()
             usage = self._usage(folder, temps)
-        pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
+            pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
         return fits(usage.used_bytes + pending, usage.avail_bytes - pending, size_bytes, self.limit_percent)
 
     def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> Deletion:
@@ -165,7 +165,7 @@ class Shelf:
                     folder.publish(receipt.temp, receipt.name, replace=verified)
                 except (FileExistsError, NotPlainError) as error:
                     raise DeclinedError(f"{error.strerror}: {receipt.name}") from error
-            self._end(receipt)
+                self._end(receipt)
             folder.sync()
 
     def abandon(self, receipt: Receipt) -> None:

@@ -89,7 +89,7 @@ class OutgoingStreams(Invariant):
 
 
 class IncomingCopies(Invariant):
-    """A destination receives at most as many copies at a time as are set."""
+    """A destination receives at most as many copies at a time as are set, and finishes no more than that."""
 
     number = "13"
     title = "incoming copies"
@@ -97,14 +97,17 @@ class IncomingCopies(Invariant):
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
             state = self.facts.state(cfm.claim.controller)
-            there = [f.task for f in state.open_tasks.values() if f.task.destination == task.destination]
+            there = [f for f in state.open_tasks.values() if f.task.destination == task.destination]
+            incoming = [f for f in there if not f.received]
             features = cfm.evidence.servers[task.destination].features
             own = features.downloads if features is not None else 1
             most = min(own, cfm.evidence.rules.incoming_per_destination)
-            self.hold(len(there) < most, f"{task.destination} receives {len(there)} already:", task)
+            self.hold(len(incoming) < most, f"{task.destination} receives {len(incoming)} already:", task)
+            self.hold(len(there) < 2 * most, f"{task.destination} has {len(there)} under way already:", task)
 
     def transfer_started(self, worker: SimWorker, _offer: TaskOffer) -> None:
-        self.hold(len(worker.transfers) <= worker.downloads, worker.addr, "receives", len(worker.transfers))
+        coming = [one for one in worker.transfers.values() if not one.received]
+        self.hold(len(coming) <= worker.downloads, worker.addr, "receives", len(coming))
 
 
 class TimeOutsAreReal(Invariant):

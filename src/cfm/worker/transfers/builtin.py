@@ -52,7 +52,7 @@ _INTERRUPTIONS = frozenset(
 @dataclass(frozen=True, slots=True)
 class BuiltinSettings:
     threads: int = 4
-    """As many transfers as may run at a time."""
+    """As many transfers as may run at a time, those that only verify included."""
     loopback_ok: bool = False
     """Whether sources on the loopback are of this node (a demo, a test)."""
     connect_timeout_s: float = 5.0
