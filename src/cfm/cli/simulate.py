@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_lines
+import os
 from typing import Annotated
 
 import typer
@@ -20,6 +21,10 @@ def simulate(
     cpu_seconds: Annotated[
         int | None, typer.Option("--cpu-seconds", min=1, help="Begin no further world after so much work.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Processes that share the work [default: one a processor]."),
+    ] = None,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Cut a failing seed down to few faults and hours.")
     ] = False,
@@ -34,7 +39,10 @@ def simulate(
         if not json:
             typer.echo(_line(run))
 
-    report = runs.run_seeds(seed, hours, seeds, each=each, cpu_s=cpu_seconds)
+    processors = len(os.sched_getaffinity(0))
+    report = runs.run_seeds(
+        seed, hours, seeds, each=each, cpu_s=cpu_seconds, jobs=min(seeds, jobs or processors)
+    )
     failed = report.first_failed
     if json:
         typer.echo(json_lines.dumps(report.to_json()))

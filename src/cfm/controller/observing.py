@@ -11,7 +11,7 @@ from cfm.controller import copying, deleting
 from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.state import NodeState, words
 from cfm.fleet.observed import Record
-from cfm.model import Addr, Failure, Known, Now, Trouble, Unknown, WorkerFeatures
+from cfm.model import Addr, Failure, Known, Now, Trouble, Unknown, WorkerFeatures, bytes_over
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
@@ -81,11 +81,16 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
             _believed(state, event, change.appeared, now)
             news = before != record.last_list
             state.wants_plan = state.wants_plan or news
-            state.wants_dispatch = state.wants_dispatch or news or bool(state.orders.active)
+            state.wants_dispatch = state.wants_dispatch or news or _is_waited_for(state, event.addr)
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
         copying.look_at(state, event.addr, now)
+
+
+def _is_waited_for(state: NodeState, addr: Addr) -> bool:
+    """Does a delete order wait for a word of this server?"""
+    return any(addr in (made.server, made.keeper) for made in state.orders.active.values())
 
 
 def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
@@ -109,10 +114,10 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        before, shown = record.own_limit_percent, _disk_shown(record)
+        before, shown = record.own_limit_percent, _disk_shown(state, record)
         copying.arrived_so_far(state, event.addr, event.answer.arriving_bytes, event.asked_ms)
         state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
-        state.wants_dispatch = state.wants_dispatch or shown != _disk_shown(record)
+        state.wants_dispatch = state.wants_dispatch or shown != _disk_shown(state, record)
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
             state.wants_plan = True
@@ -120,10 +125,29 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         copying.ask_disk(state, event.addr, now)
 
 
-def _disk_shown(record: Record) -> tuple[object, ...]:
-    """What decides about a disk: where it is as before, there is nothing new to decide."""
-    usage = record.disk.value if isinstance(record.disk, Known) else None
-    return usage, record.own_limit_percent, len(record.landed), len(record.gone)
+def _disk_shown(state: NodeState, record: Record) -> tuple[int, ...] | None:
+    """What decides about a disk: where it is as before, there is nothing new to decide.
+
+    Bytes that were under way and are there now change nothing: they were counted already.
+    """
+    if not isinstance(record.disk, Known):
+        return None
+    usage, own = record.disk.value, record.own_limit_percent
+    limit_percent = min(state.rules.limit_percent, own or state.rules.limit_percent)
+    coming = [
+        max(0, task.file.size_bytes - state.tasks.runs[task.id].shown_bytes)
+        for task in state.tasks.of_server(record.addr)
+        if task.destination == record.addr
+    ]
+    coming_bytes = sum(coming) + sum(booked.size_bytes for booked in record.landed)
+    return (
+        limit_percent,
+        usage.used_bytes + usage.avail_bytes,
+        usage.used_bytes + coming_bytes,
+        max(0, usage.avail_bytes - coming_bytes),
+        bytes_over(usage.used_bytes, usage.avail_bytes, limit_percent),
+        len(record.gone),
+    )
 
 
 def _compare_limits(state: NodeState, addr: Addr) -> None:

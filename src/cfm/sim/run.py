@@ -6,10 +6,13 @@ A run is `hours` of faults, then calm until the world rests.  `Report` adds runs
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from cfm.sim import happenings, profile, rest
@@ -169,18 +172,32 @@ def run_seeds(
     each: Callable[[Run], None] = lambda _run: None,
     cpu_s: int | None = None,
     stop_at_first: bool = False,
+    jobs: int = 1,
 ) -> Report:
-    """`seeds` worlds from `seed` on; no new one is begun after `cpu_s` seconds of CPU."""
+    """`seeds` worlds from `seed` on; no new one counts after `cpu_s` seconds of CPU.
+
+    `jobs` processes share the work; the report is the same for any number of them.
+    """
     report = Report(seed, hours)
-    for number in range(seed, seed + seeds):
-        run = run_seed(number, hours, parts)
-        report.add(run)
-        each(run)
-        if stop_at_first and run.failed:
-            break
-        if cpu_s is not None and report.cpu_ns >= cpu_s * 10**9:
-            break
+    with contextlib.closing(_runs(range(seed, seed + seeds), hours, parts, jobs)) as runs:
+        for run in runs:
+            report.add(run)
+            each(run)
+            if stop_at_first and run.failed:
+                break
+            if cpu_s is not None and report.cpu_ns >= cpu_s * 10**9:
+                break
     return report
+
+
+def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run, None, None]:
+    """One run a seed, in order.  Spawned, not forked: the threads of Polars do not survive a fork."""
+    one = partial(run_seed, hours=hours, parts=parts)
+    if jobs == 1:
+        yield from map(one, numbers)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap(one, numbers)
 
 
 def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[Run, int]:
