@@ -185,6 +185,7 @@ def soak(cluster: Cluster, seconds: float, summary: Summary) -> None:
     began_s, next_s = time.monotonic(), time.monotonic() + CALM_S
     while time.monotonic() - began_s < seconds:
         viewers.live()
+        audit.look()
         if time.monotonic() >= next_s:
             fate.strike()
             next_s = time.monotonic() + CALM_S
