@@ -55,6 +55,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "hostile/test_inputs.py test_a_link_that_is_swapped_in_is_never_followed",
     ),
     "a task whose file name is no single component": (
+        "hostile/test_programs.py test_a_name_that_is_no_single_component_is_a_failed_task",
         "worker/test_offers.py test_a_name_is_a_single_component",
         "worker/test_downloads.py test_what_must_not_begin_is_told_as_failed",
     ),
@@ -65,6 +66,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_ranges.py test_of_a_file_of_a_hundred_bytes",
     ),
     "a task whose source is no peer; redirects; proxies of the environment": (
+        "hostile/test_programs.py test_a_source_that_is_no_peer_is_refused_before_connecting",
         "worker/test_offers.py test_servers_may_be_addresses_or_names",
         "worker/test_downloads.py test_what_must_not_begin_is_told_as_failed",
         "worker/test_transfers_builtin.py test_looks_at_the_address_that_it_really_connects_to",
@@ -72,6 +74,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_link.py test_a_redirect_is_not_followed",
     ),
     "a source that sends less, more, other bytes, a redirect, gzip, endless chunks": (
+        "hostile/test_programs.py test_a_source_that_does_not_send_the_file_leaves_nothing",
         "conformance/test_transfers.py test_fails_where_the_file_cannot_be_had_whole",
         "worker/test_transfers_builtin.py test_refuses_what_is_not_the_file",
         "worker/test_transfers_builtin.py test_endless_chunks_leave_nothing",
@@ -98,6 +101,8 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_content.py test_a_reader_who_does_not_read_is_cut",
     ),
     "settings with a python tag, an alias bomb, keys twice or unknown, a limit of 0 or 101": (
+        "hostile/test_programs.py test_settings_that_must_not_be_taken_end_the_start_of_cfm",
+        "hostile/test_programs.py test_settings_that_must_not_be_taken_end_the_start_of_cfw",
         "config/test_load.py test_refusals_of_form",
         "config/test_load.py test_an_alias_bomb_costs_nothing",
         "config/test_load.py test_a_limit_is_a_decimal_percentage",
