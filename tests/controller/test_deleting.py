@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cfm.controller import events as ev
 from cfm.controller.deleting import PAUSE_MS
-from cfm.model import Failure, File, Hits, OrderStatus, Trouble
+from cfm.model import Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files
 
@@ -53,6 +53,25 @@ def test_a_copy_of_the_wrong_size_is_not_the_one_that_stays() -> None:
     node.grade()
     node.run(2 * PAUSE_MS + 5 * SECOND_MS)
     assert node.deleted == [(emptier, "F001.mpg")]
+
+
+def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
+    """Both copies are empty; the name is on the list of the one that should stay, and that is no copy."""
+    node = doubled(1)
+    for addr in node.destinations:
+        node.workers[addr].files["F001.mpg"] = 0
+    node.grade()
+    for _ in range(1000):
+        if node.core.state.orders.waiting():
+            break
+        node.run(1)
+    (made,) = node.core.state.orders.waiting()
+    assert made.keeper is not None
+    node.send(ev.SanAnswers(node.now_ms, {"F001.mpg": OnSan("/san/F001.mpg", made.file.size_bytes)}))
+    listing = Listing(frozenset(node.workers[made.keeper].files))
+    node.send(ev.ListAnswer(made.keeper, node.now_ms, listing))
+    node.run(2 * PAUSE_MS)
+    assert not node.deleted
 
 
 def test_nothing_goes_where_the_copy_that_should_stay_is_not_there() -> None:
