@@ -74,6 +74,19 @@ def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
     assert not node.deleted
 
 
+def test_of_two_bad_copies_the_one_that_was_repaired_is_soon_found() -> None:
+    node = doubled(1)
+    for addr in node.destinations:
+        node.workers[addr].files["F001.mpg"] = 0
+    node.grade()
+    node.run(45 * SECOND_MS)
+    repaired, other = node.destinations
+    assert {said.facts["server"] for said in node.said if said.event == "delete dropped"} == {repaired, other}
+    node.workers[repaired].files["F001.mpg"] = node.library[0].size_bytes
+    node.run(105 * SECOND_MS)
+    assert node.deleted == [(other, "F001.mpg")]
+
+
 def test_nothing_goes_where_the_copy_that_should_stay_is_not_there() -> None:
     node = doubled(1)
     node.grade()
