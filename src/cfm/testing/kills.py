@@ -51,6 +51,10 @@ class Kills:
     """How long it took until all sources sent again, by the kind of victim."""
     listening_s: list[float] = field(default_factory=list)
     """How much of that the programs took to start: the processor's share."""
+    working_s: list[float] = field(default_factory=list)
+    """The rest of it."""
+    late: list[str] = field(default_factory=list)
+    """What cfm and the victims said while the sources took too long to send again."""
     problems: list[str] = field(default_factory=list)
     odd_answers: list[str] = field(default_factory=list)
     """What cfm said where it did not answer with its status."""
@@ -105,7 +109,8 @@ class Kills:
             "audits_at_rest": self.rests,
             "programs_listen_s": _spread(self.listening_s),
             "busy_again_s": _spread(times),
-            "late": sum(time_s > BUSY_WITHIN_S for time_s in times),
+            "busy_after_listening_s": _spread(self.working_s),
+            "late": len(self.late),
             "odd_answers": len(self.odd_answers),
             "problems": self.problems,
         }
@@ -177,14 +182,31 @@ class Kills:
         time.sleep(self._random.uniform(0, 1))  # any moment of a copy, a delete or a report
         for victim in victims:
             victim.kill()
+        said = {daemon.name: len(daemon.output()) for daemon in [self.node.cfm, *victims]}
         began_s = time.monotonic()
         for victim in victims:
             victim.start()
         for victim in victims:
             self.node.wait_for(victim.listens, f"{victim.name} to listen", PATIENCE_S)
-        self.listening_s.append(time.monotonic() - began_s)
+        listening_s = time.monotonic() - began_s
         self._until_busy()
-        self.recovered_s.setdefault(who, []).append(time.monotonic() - began_s)
+        busy_s = time.monotonic() - began_s
+        self.listening_s.append(listening_s)
+        self.working_s.append(busy_s - listening_s)
+        self.recovered_s.setdefault(who, []).append(busy_s)
+        if busy_s > BUSY_WITHIN_S:
+            self.late.append(
+                self._story(f"{who}: {listening_s:.1f} s to listen, {busy_s:.1f} s to send", said)
+            )
+
+    def _story(self, title: str, said: dict[str, int]) -> str:
+        """The words of each program since so many characters."""
+        words = [
+            f"--- {daemon.name}\n{daemon.output()[said[daemon.name] :]}"
+            for daemon in self.node.daemons
+            if daemon.name in said
+        ]
+        return "\n".join([title, *words])
 
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────
 
