@@ -211,13 +211,18 @@ class Kills:
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────
 
     def _acknowledged(self) -> None:
-        """What was called done is there, unless cfm has ordered it away since."""
-        deeds = self.audit.deeds()
+        """What was called done is there, unless cfm has ordered it away since.
+
+        The books are read before the disks and after them: what is ordered away in between may be gone.
+        """
+        before = list(_standing(self.audit.deeds()))
         there = {
             Place(addr, name) for addr in self.node.destination_addrs for name in self.node.visible(addr)
         }
-        for deed in _standing(deeds):
-            if deed.place not in there:
+        missing = [deed for deed in before if deed.place not in there]
+        after = set(_standing(self.audit.deeds())) if missing else set()
+        for deed in missing:
+            if deed in after:
                 self.problems.append(f"after {self.kills} kills: {deed.place} was acknowledged, and is gone")
 
     def _rest(self) -> None:
