@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -52,6 +53,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_content.py test_what_is_no_plain_file_bounces",
         "worker/test_shelf.py test_nothing_else",
         "worker/test_disk.py test_what_is_no_plain_file_is_never_opened_or_replaced",
+        "hostile/test_inputs.py test_a_device_is_no_file",
         "hostile/test_inputs.py test_a_link_that_is_swapped_in_is_never_followed",
     ),
     "a task whose file name is no single component": (
@@ -229,6 +231,20 @@ async def test_a_hostile_name_is_one_escaped_line_in_the_log(
     assert len(lines) == 1
     assert lines[0].isascii()
     assert lines[0].decode().isprintable()
+
+
+async def test_a_device_is_no_file(cfw: WorkerRig) -> None:
+    """Reading this one would never end."""
+    device = cfw.base / "ZERO.mpg"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root may make a device here")
+    for method, path in (("GET", "/content/ZERO.mpg?in=base"), ("HEAD", "/content/ZERO.mpg?in=base")):
+        assert (await cfw.ask(method, path)).status == 404
+    assert (await cfw.ask("DELETE", "/files/ZERO.mpg")).status == 406
+    assert (await cfw.ask("GET", "/files")).body == b""
+    assert device.is_char_device()
 
 
 async def test_a_link_that_is_swapped_in_is_never_followed(cfw: WorkerRig, tmp_path: Path) -> None:
