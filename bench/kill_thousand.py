@@ -33,6 +33,8 @@ def main() -> int:
         kills = Kills(Path(folder), seed)
         kills.run(wanted.kills, 60 * wanted.minutes)
         figures = kills.figures()
+        for number, story in enumerate(kills.late):
+            print(f"late, {number + 1} of {len(kills.late)}: {story}\n", file=sys.stderr)
     print(json.dumps(figures) if wanted.json else _table(figures))
     return 3 if figures["problems"] or figures["late"] else 0
 

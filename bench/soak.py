@@ -58,6 +58,8 @@ class Summary:
     """Rows in cfm's books, by what and how they ended."""
     bytes_delivered: int = 0
     max_recovery_s: float = 0
+    max_recovery_after_start_s: float = 0
+    """Without what the program took to start, which is the processor's share."""
     rest_after_s: float = 0
     looks: int = 0
     placed: int = 0
@@ -147,9 +149,13 @@ class Fate:
         pause(self._chance.uniform(0.0, 4.0))
         began_s = time.monotonic()
         self._cluster.restart(victim)
-        self._cluster.wait_for(lambda: self._recovered(victim), f"{victim.name} to recover", RECOVERY_S)
+        after_s = self._cluster.wait_for(
+            lambda: self._recovered(victim), f"{victim.name} to recover", RECOVERY_S
+        )
         took_s = round(time.monotonic() - began_s, 1)
-        self._summary.max_recovery_s = max(self._summary.max_recovery_s, took_s)
+        summary = self._summary
+        summary.max_recovery_s = max(summary.max_recovery_s, took_s)
+        summary.max_recovery_after_start_s = max(summary.max_recovery_after_start_s, round(after_s, 1))
 
     def _leave_stray(self, addr: str) -> None:
         """A file of another server lies on the dead one's disk, as after a repair."""
@@ -185,6 +191,7 @@ def soak(cluster: Cluster, seconds: float, summary: Summary) -> None:
     began_s, next_s = time.monotonic(), time.monotonic() + CALM_S
     while time.monotonic() - began_s < seconds:
         viewers.live()
+        audit.look()
         if time.monotonic() >= next_s:
             fate.strike()
             next_s = time.monotonic() + CALM_S

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cfm.controller import events as ev
 from cfm.controller.deleting import PAUSE_MS
-from cfm.model import Failure, File, Hits, OrderStatus, Trouble
+from cfm.model import Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files
 
@@ -53,6 +53,38 @@ def test_a_copy_of_the_wrong_size_is_not_the_one_that_stays() -> None:
     node.grade()
     node.run(2 * PAUSE_MS + 5 * SECOND_MS)
     assert node.deleted == [(emptier, "F001.mpg")]
+
+
+def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
+    """Both copies are empty; the name is on the list of the one that should stay, and that is no copy."""
+    node = doubled(1)
+    for addr in node.destinations:
+        node.workers[addr].files["F001.mpg"] = 0
+    node.grade()
+    for _ in range(1000):
+        if node.core.state.orders.waiting():
+            break
+        node.run(1)
+    (made,) = node.core.state.orders.waiting()
+    assert made.keeper is not None
+    node.send(ev.SanAnswers(node.now_ms, {"F001.mpg": OnSan("/san/F001.mpg", made.file.size_bytes)}))
+    listing = Listing(frozenset(node.workers[made.keeper].files))
+    node.send(ev.ListAnswer(made.keeper, node.now_ms, listing))
+    node.run(2 * PAUSE_MS)
+    assert not node.deleted
+
+
+def test_of_two_bad_copies_the_one_that_was_repaired_is_soon_found() -> None:
+    node = doubled(1)
+    for addr in node.destinations:
+        node.workers[addr].files["F001.mpg"] = 0
+    node.grade()
+    node.run(45 * SECOND_MS)
+    repaired, other = node.destinations
+    assert {said.facts["server"] for said in node.said if said.event == "delete dropped"} == {repaired, other}
+    node.workers[repaired].files["F001.mpg"] = node.library[0].size_bytes
+    node.run(105 * SECOND_MS)
+    assert node.deleted == [(other, "F001.mpg")]
 
 
 def test_nothing_goes_where_the_copy_that_should_stay_is_not_there() -> None:

@@ -189,7 +189,7 @@ CASES: list[tuple[Callable[[], Node], str]] = [
     (old_metadata, OLD_METADATA),
     (deletes_off, "At rest; deletes are off (set `deletes: on` in cfm.yml)."),
     (same_disk, SAME_DISK),
-    (all_rise, f"At rest; {AT_A} is over its limit and nothing there may go (no known file is there)."),
+    (all_rise, f"At rest; {AT_A} is over its limit and nothing there may go (rising: 10)."),
     (fits_nowhere, "At rest; 1 wanted file fits nowhere, and nothing may go for it."),
 ]
 

@@ -7,7 +7,6 @@ the node comes to rest with every file in one place, and the audit finds nothing
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -82,11 +81,11 @@ class Story:
     # ── the course of a story ───────────────────────────────────────────────────────────────────────────
 
     def furnish(self) -> None:
-        """What lies on the disks when it begins; on real copies, as disks share no inodes."""
+        """What lies on the disks when it begins, whatever the SAN holds by then."""
         for addr in (self.here, self.there):
             shelf = self.node.shelf(addr)
             for name in self.node.ranks[:SURPLUS]:
-                shutil.copyfile(self.node.san / name, shelf / name)
+                (shelf / name).write_bytes(self.node.content(name))
             (shelf / STRANGER).write_bytes(b"somebody else's")
         (self.node.shelf(self.here) / AD).write_bytes(bytes(AD_BYTES))
 

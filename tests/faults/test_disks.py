@@ -160,6 +160,20 @@ def test_a_worker_cannot_write_its_own_state(unlimited: Story, mounts: Mounts) -
     unlimited.settle()
 
 
+def test_copies_on_a_disk_are_cut_to_nothing(story: Story) -> None:
+    """Of two copies the whole one stays, though lists know of no sizes; two that are not whole both stay."""
+    story.begin(graded=False)
+    cut, both = story.node.ranks[0], story.node.ranks[1]
+    for addr, name in ((story.there, cut), (story.here, both), (story.there, both)):
+        (story.node.shelf(addr) / name).write_bytes(b"")
+    story.node.write_metadata()
+    story.wait(lambda: story.node.holders(cut) == [story.here], "the empty copy to go")
+    hold(A_WHILE_S)
+    assert len(story.node.holders(both)) == 2
+    (story.node.shelf(story.here) / both).write_bytes(story.node.content(both))
+    story.settle()
+
+
 # ── cfm's own state ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -52,9 +53,11 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_content.py test_what_is_no_plain_file_bounces",
         "worker/test_shelf.py test_nothing_else",
         "worker/test_disk.py test_what_is_no_plain_file_is_never_opened_or_replaced",
+        "hostile/test_inputs.py test_a_device_is_no_file",
         "hostile/test_inputs.py test_a_link_that_is_swapped_in_is_never_followed",
     ),
     "a task whose file name is no single component": (
+        "hostile/test_programs.py test_a_name_that_is_no_single_component_is_a_failed_task",
         "worker/test_offers.py test_a_name_is_a_single_component",
         "worker/test_downloads.py test_what_must_not_begin_is_told_as_failed",
     ),
@@ -65,6 +68,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_ranges.py test_of_a_file_of_a_hundred_bytes",
     ),
     "a task whose source is no peer; redirects; proxies of the environment": (
+        "hostile/test_programs.py test_a_source_that_is_no_peer_is_refused_before_connecting",
         "worker/test_offers.py test_servers_may_be_addresses_or_names",
         "worker/test_downloads.py test_what_must_not_begin_is_told_as_failed",
         "worker/test_transfers_builtin.py test_looks_at_the_address_that_it_really_connects_to",
@@ -72,6 +76,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_link.py test_a_redirect_is_not_followed",
     ),
     "a source that sends less, more, other bytes, a redirect, gzip, endless chunks": (
+        "hostile/test_programs.py test_a_source_that_does_not_send_the_file_leaves_nothing",
         "conformance/test_transfers.py test_fails_where_the_file_cannot_be_had_whole",
         "worker/test_transfers_builtin.py test_refuses_what_is_not_the_file",
         "worker/test_transfers_builtin.py test_endless_chunks_leave_nothing",
@@ -98,6 +103,8 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_content.py test_a_reader_who_does_not_read_is_cut",
     ),
     "settings with a python tag, an alias bomb, keys twice or unknown, a limit of 0 or 101": (
+        "hostile/test_programs.py test_settings_that_must_not_be_taken_end_the_start_of_cfm",
+        "hostile/test_programs.py test_settings_that_must_not_be_taken_end_the_start_of_cfw",
         "config/test_load.py test_refusals_of_form",
         "config/test_load.py test_an_alias_bomb_costs_nothing",
         "config/test_load.py test_a_limit_is_a_decimal_percentage",
@@ -224,6 +231,20 @@ async def test_a_hostile_name_is_one_escaped_line_in_the_log(
     assert len(lines) == 1
     assert lines[0].isascii()
     assert lines[0].decode().isprintable()
+
+
+async def test_a_device_is_no_file(cfw: WorkerRig) -> None:
+    """Reading this one would never end."""
+    device = cfw.base / "ZERO.mpg"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root may make a device here")
+    for method, path in (("GET", "/content/ZERO.mpg?in=base"), ("HEAD", "/content/ZERO.mpg?in=base")):
+        assert (await cfw.ask(method, path)).status == 404
+    assert (await cfw.ask("DELETE", "/files/ZERO.mpg")).status == 406
+    assert (await cfw.ask("GET", "/files")).body == b""
+    assert device.is_char_device()
 
 
 async def test_a_link_that_is_swapped_in_is_never_followed(cfw: WorkerRig, tmp_path: Path) -> None:

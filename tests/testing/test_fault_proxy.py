@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import socket
 import subprocess
@@ -180,6 +181,17 @@ def test_it_refuses_and_listens_again_at_the_same_address(proxy: FaultProxy) -> 
     proxy.clear()
     with connected(proxy) as connection:
         assert says(connection, b"a", 1) == b"A"
+
+
+def test_what_connects_while_it_ends_ends_too(echo: Echo) -> None:
+    """Nothing is left open, at whatever moment of a connection's beginning it is closed."""
+    for _ in range(50):
+        with FaultProxy(echo.addr) as proxy:
+            host, _, port = proxy.addr.rpartition(":")
+            clients = [socket.create_connection((host, int(port)), PATIENCE_S) for _ in range(3)]
+        for client in clients:
+            client.close()
+    gc.collect()  # what is left open warns now, and warnings are errors
 
 
 def test_faults_as_json() -> None:

@@ -163,11 +163,14 @@ def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
 
 
 def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int) -> None:
-    """One fresh list of an old worker confirms, or denies, all copies that wait for its word."""
+    """One fresh list of an old worker confirms, or denies, all copies that wait for its word.
+
+    A worker of ours is asked how large its copy is; its list only denies.
+    """
     for made in state.orders.waiting():
-        if made.keeper == addr:
-            seen = CopySeen(present=made.file.name in names)
-            state.copies_seen[made.file.name, made.keeper] = Known(seen, asked_ms)
+        present = made.file.name in names
+        if made.keeper == addr and not (present and state.fleet.records[addr].features.ours):
+            state.copies_seen[made.file.name, addr] = Known(CopySeen(present), asked_ms)
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────

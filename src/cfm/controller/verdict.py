@@ -9,10 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from cfm.controller.core import Core
-from cfm.model import (
-    Now,
-    OrderStatus,
-)
+from cfm.model import Addr, Known, Now, OrderStatus
 from cfm.plan import refusals as no
 from cfm.plan.policies import Copy, Delete, Round
 
@@ -27,7 +24,7 @@ def verdict(core: Core, round_: Round | None, now: Now) -> str:
     if state.snapshot is None:
         why = state.rejected.why if state.rejected else "they were not read yet"
         return f"Doing nothing: no grade and history files are in force: {why}."
-    parts = [_activity(core, round_, now), *_held(round_), *_trouble(core, round_, now)]
+    parts = [_activity(core, round_, now), *_held(round_), *_waiting(round_), *_trouble(core, round_, now)]
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -59,6 +56,8 @@ def _idle(core: Core, round_: Round | None, now: Now) -> str:
     if waits:
         reason = max(waits, key=lambda reason: counts["copy", reason.name])
         return f"Waiting to copy ({reason.name}: {reason.text})"
+    if counts["delete", no.PACE.name]:
+        return "Waiting to delete"
     looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
     return "Looking" if looking else "At rest"
 
@@ -73,6 +72,25 @@ def _held(round_: Round | None) -> Iterable[str]:
     for server, refusal in brakes:
         if server is not None and refusal not in (no.DELETES_OFF, no.METADATA_OLD):
             yield f"held by {refusal.name} at {server}: {refusal.text} ({refusal.release})"
+
+
+def _waiting(round_: Round | None) -> Iterable[str]:
+    """Brakes that let go by themselves, with what a person can do about them all the same."""
+    if round_ is None:
+        return
+    if round_.counts["delete", no.PACE.name]:
+        paced = sorted({str(r.server) for r in round_.refused if r.refusal is no.PACE})
+        yield f"held by pace at {', '.join(paced) or 'some server'}: {no.PACE.text} ({_PACE_ENDS})"
+    unlisted = [s.addr for s in round_.view.destinations if s.up and s.last_list is None]
+    if unlisted:
+        yield f"nothing is deleted at {', '.join(unlisted)}: not listed since cfm started ({_LISTED_ENDS})"
+
+
+_PACE_ENDS = (
+    "it goes on within a minute; `remover.space_deletes_per_minute`, `remover.trims_per_minute` set it"
+)
+_LISTED_ENDS = "its first complete list ends that; `cfm status` says why there is none"
+_YOUNG_ENDS = "what is young may go when it has stayed for `remover.minimum_stay_sec`"
 
 
 def _trouble(core: Core, round_: Round | None, now: Now) -> Iterable[str]:
@@ -99,14 +117,27 @@ def _full(core: Core, round_: Round) -> Iterable[str]:
     busy = {made.server for made in core.state.orders.active.values()}
     busy |= {p.deletion.server for p in round_.done if isinstance(p, Delete)}
     braked = {server for server, _refusal in round_.brakes}
+    braked |= {r.server for r in round_.refused if r.refusal is no.PACE}
     for addr, disk in round_.ledger.disks.items():
         if disk.need_bytes and addr not in busy | braked:
-            reasons = Counter(r.refusal.name for r in round_.refused if r.server == addr)
-            why = ", ".join(f"{name}: {number}" for name, number in reasons.most_common(3))
-            yield f"{addr} is over its limit and nothing there may go ({why or 'no known file is there'})"
+            yield f"{addr} is over its limit and nothing there may go ({_kept_there(round_, addr)})"
     if round_.unplaced and not round_.done and not braked:
         files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
         yield f"{files} nowhere, and nothing may go for {'it' if len(round_.unplaced) == 1 else 'them'}"
+
+
+def _kept_there(round_: Round, addr: Addr) -> str:
+    """Why: what was refused there, and what is not even proposed, as viewers want it or it has just come."""
+    view = round_.view
+    reasons = Counter(r.refusal.name for r in round_.refused if r.server == addr)
+    files = view.servers[addr].files
+    there = files.value if isinstance(files, Known) else frozenset[str]()
+    reasons["rising"] += sum(name in there for name in view.hits.rising)
+    reasons["watched"] += sum(name in there for name in view.hits.watched)
+    reasons["young"] += sum(place == addr and view.is_young(name, addr) for name, place in view.arrivals)
+    told = [f"{name}: {number}" for name, number in reasons.most_common(3) if number]
+    ends = f"; {_YOUNG_ENDS}" if reasons["young"] else ""
+    return (", ".join(told) or "no known file is there") + ends
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -397,20 +397,21 @@ def by_keeping(round_: Round, file: File, holders: Iterable[Addr]) -> list[Addr]
     return sorted(holders, key=lambda addr: _by_keeping(round_, file, addr))
 
 
-def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, bool, int, Addr]:
+def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, int, bool, int, Addr]:
     """The copy that stays comes first: of confirmed size, under its limit, least projected use."""
     disk = round_.ledger.disks.get(addr)
     if disk is None:
-        return (True, 0, True, 0, addr)
-    return (False, _doubt(round_, file, addr), disk.over_bytes > 0, disk.projected_percent, addr)
+        return (True, 0, 0, True, 0, addr)
+    return (False, *_doubt(round_, file, addr), disk.over_bytes > 0, disk.projected_percent, addr)
 
 
-def _doubt(round_: Round, file: File, addr: Addr) -> int:
-    """0: its server confirmed the size; 1: it told none; 2: it has another size there, or nothing."""
+def _doubt(round_: Round, file: File, addr: Addr) -> tuple[int, int]:
+    """0: its server confirmed the size; 1: it told none; 2: it has another size there, or nothing, as it said
+    at that time: of several bad copies another one is asked about each time, as it may be whole by now."""
     seen = round_.view.copies_seen.get((file.name, addr))
     if seen is None or (seen.value.present and seen.value.size_bytes is None):
-        return 1
-    return 0 if seen.value.present and seen.value.size_bytes == file.size_bytes else 2
+        return (1, 0)
+    return (0, 0) if seen.value.present and seen.value.size_bytes == file.size_bytes else (2, seen.at_ms)
 
 
 # ── over the limit ──────────────────────────────────────────────────────────────────────────────────────

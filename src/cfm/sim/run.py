@@ -18,7 +18,7 @@ from typing import Any, Final
 from cfm.sim import happenings, profile, rest
 from cfm.sim.checker import Violation
 from cfm.sim.parts import PARTS, Parts
-from cfm.sim.profile import HOUR_MS, MINUTE_MS
+from cfm.sim.profile import HOUR_MS, MINUTE_MS, Profile
 from cfm.sim.rng import MASK, Rng
 from cfm.sim.world import World
 
@@ -53,11 +53,16 @@ def run_seed(
     parts: Parts = PARTS,
     *,
     only: frozenset[str] | None = None,
+    plan: Profile | None = None,
     stop_early: bool = False,
 ) -> Run:
-    """One world from its beginning to its rest.  `stop_early`: the first violation ends it."""
+    """One world from its beginning to its rest.
+
+    `only` replaces the faults that the seed would draw, `plan` the whole profile.  `stop_early`: the first
+    violation ends it.
+    """
     began_ns = time.process_time_ns()
-    plan = profile.draw(Rng(seed).fork("profile"), only=only)
+    plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
     world = World(seed, plan, parts)
     try:
         _live(world, hours * HOUR_MS, stop_early=stop_early)

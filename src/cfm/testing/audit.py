@@ -2,22 +2,26 @@
 
 It believes no program.  Taken when a node begins and asked when it has come to rest, it names everything
 that is there and should not be, that went and nobody says why, that was called done and is not there, and
-each deed that was not told in exactly one line.  Neighbours: `cluster` has the disks; the fault tests and
-the benches end with this.
+each deed that was not told in exactly one line.  What went too early and came back is not on the disks any
+more at the end; for that the kernel's own record of what appeared and vanished is held against the books.
+
+Neighbours: `cluster` has the disks, `sight` that record; the fault tests and the benches end with this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from cfm.testing.cluster import Cluster
+from cfm.testing.sight import Sight
 
 _LINE: Final = re.compile(
     r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(?P<server>\S+)"
@@ -55,12 +59,24 @@ class Audit:
     state: Path | None = None
     """cfm's books, where they are not in its folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
+    _sight: Sight = field(init=False)
+    _foreign: Mapping[Place, str] = field(init=False)
+    """What the files of others looked like."""
 
     def __post_init__(self) -> None:
+        shelves = {addr: self.cluster.shelf(addr) for addr in self.cluster.destination_addrs}
+        self._sight = Sight(shelves)
         self.begin = self._disks()
+        foreign = [place for place in _places(self.begin) if place.name not in self.cluster.ranks]
+        self._foreign = {place: _digest(self.cluster, place) for place in foreign}
 
     def _disks(self) -> dict[str, frozenset[str]]:
         return {addr: frozenset(self.cluster.visible(addr)) for addr in self.cluster.destination_addrs}
+
+    def look(self) -> None:
+        """Take note of what happened on the disks; now and then in a long run, as the kernel keeps some
+        thousand changes."""
+        self._sight.look()
 
     # ── asked at the end ────────────────────────────────────────────────────────────────────────────────
 
@@ -72,11 +88,13 @@ class Audit:
             *self._bystanders(),
             *self._unexplained(deeds),
             *self._lost(deeds),
+            *self._seen(deeds),
             *self._lines(deeds),
         ]
 
     def deeds(self) -> list[Deed]:
         """cfm's books, by age; read beside a running cfm."""
+        self.look()
         path = self.state or self.cluster.cfm.folder / "cfm.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             tasks = db.execute("SELECT id, status, destination, file FROM tasks").fetchall()
@@ -99,11 +117,13 @@ class Audit:
 
     def _bystanders(self) -> Iterator[str]:
         """Ads and files that nobody graded: ours to leave alone."""
-        now, known = self._disks(), set(self.cluster.ranks)
-        for addr, names in self.begin.items():
-            for name in sorted(names - known - now[addr]):
-                if Place(addr, name) not in self.excused:
-                    yield f"{name} on {addr} is gone, and was none of ours"
+        for place, digest in sorted(self._foreign.items()):
+            if place in self.excused or place.name in self.cluster.ranks:  # it was published since
+                continue
+            if not (self.cluster.shelf(place.server) / place.name).is_file():
+                yield f"{place.name} on {place.server} is gone, and was none of ours"
+            elif _digest(self.cluster, place) != digest:
+                yield f"{place.name} on {place.server} was changed, and was none of ours"
 
     def _unexplained(self, deeds: list[Deed]) -> Iterator[str]:
         """Each difference from the beginning has its row, and each acknowledged deed its effect."""
@@ -111,29 +131,57 @@ class Audit:
         rows: dict[Place, list[Deed]] = {}
         for deed in deeds:
             rows.setdefault(deed.place, []).append(deed)
-        begun = {Place(addr, name) for addr, names in self.begin.items() for name in names}
-        there = {Place(addr, name) for addr, names in now.items() for name in names}
+        begun, there = _places(self.begin), _places(now)
         for place in sorted((begun | there | set(rows)) - self.excused):
             yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
-        """A surplus copy goes only where another one stays.
+        """By the books, a surplus copy goes only where another one stays.
 
-        A task that cfm gave up may have landed all the same, when cfm or its worker was killed in the middle:
-        its copy is one more that may be the one that stays.
+        A task that did not end well may have landed all the same, when cfm or its worker was killed in the
+        middle: its copy is one more that may be the one that stays, where it was really seen on the disk.
         """
-        holders: dict[str, set[str]] = {}
-        for addr, names in self.begin.items():
-            for name in names:
-                holders.setdefault(name, set()).add(addr)
+        holders: dict[str, set[str]] = defaultdict(set)
+        for place in _places(self.begin):
+            holders[place.name].add(place.server)
+        landed = self._landed()
         for deed in deeds:
-            held = holders.setdefault(deed.place.name, set())
-            if deed.what == "copied":
+            held = holders[deed.place.name]
+            if deed.what == "copied" and (deed.status == "done" or landed(deed.place)):
                 held.add(deed.place.server)
-            elif deed.status == "confirmed":
+            elif deed.what == "deleted" and deed.status == "confirmed":
                 held.discard(deed.place.server)
                 if deed.kind == "surplus" and not held and not self._excuses(deed.place.name):
                     yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
+
+    def _landed(self) -> Callable[[Place], bool]:
+        """Was a file ever seen at a place?  Where a disk was lost from sight, it may have been."""
+        seen = {Place(one.server, one.name) for one in self._sight.changes if one.there}
+        seen |= _places(self._disks())
+        return lambda place: place in seen or self._sight.blind_since is not None
+
+    def _seen(self, deeds: list[Deed]) -> Iterator[str]:
+        """By the kernel's record, and for each moment of it: what came was sent, what went was ordered away,
+        and what went as surplus left another copy behind."""
+        copies = {deed.place for deed in deeds if deed.what == "copied"}
+        orders: dict[Place, list[Deed]] = defaultdict(list)
+        for deed in deeds:
+            if deed.what == "deleted":
+                orders[deed.place].append(deed)
+        there = _places(self.begin)
+        begun = frozenset(there)
+        went: Counter[Place] = Counter()
+        for change in self._sight.changes[: self._sight.blind_since]:
+            place = Place(change.server, change.name)
+            (there.add if change.there else there.discard)(place)
+            if self._excuses(place.name) or place in self._foreign:
+                continue
+            if change.there and place not in copies | begun:
+                yield f"{place.name} appeared on {place.server} for a while, and nobody copied it"
+            if not change.there:
+                went[place] += 1
+                others = {one.server for one in there if one.name == place.name}
+                yield from _gone(place, went[place], others, orders[place])
 
     def _excuses(self, name: str) -> bool:
         return any(place.name == name for place in self.excused)
@@ -166,6 +214,22 @@ def _judged(place: Place, begun: bool, there: bool, rows: list[Deed]) -> Iterato
         yield f"{place.name} on {place.server} was acknowledged, and is gone"
     if not there and begun and last is None:
         yield f"{place.name} went from {place.server}, and nobody says why"
+
+
+def _gone(place: Place, times: int, others: set[str], orders: list[Deed]) -> Iterator[str]:
+    """A file went from a place for the so manieth time: who holds it then, and what was ordered there."""
+    if times > len(orders):
+        yield f"{place.name} vanished from {place.server} {times} times, by {len(orders)} orders"
+    elif not others and not any(order.kind == "space" for order in orders):
+        yield f"{place.name} vanished from {place.server} as surplus when no other disk held it"
+
+
+def _places(disks: Mapping[str, frozenset[str]]) -> set[Place]:
+    return {Place(addr, name) for addr, names in disks.items() for name in names}
+
+
+def _digest(cluster: Cluster, place: Place) -> str:
+    return hashlib.sha256((cluster.shelf(place.server) / place.name).read_bytes()).hexdigest()
 
 
 def _copied_after(delete: Deed, rows: list[Deed]) -> bool:

@@ -270,8 +270,13 @@ class Cluster:
         return len(self.destination_addrs) * (self.limit_percent * self.quota_bytes // 100 // self.file_bytes)
 
     def litter(self, addr: str) -> list[str]:
+        """Unfinished downloads; named `NAME.TASK`."""
         folder = self.shelf(addr) / "temp.downloaded"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def hidden(self, addr: str) -> list[str]:
+        """What lies there hidden, beside the disk's marker."""
+        return sorted(path.name for path in self.shelf(addr).glob(".*") if path.name != ".cfw-id")
 
     def used_bytes(self, addr: str) -> int:
         return sum((self.shelf(addr) / name).stat().st_size for name in self.visible(addr))
@@ -290,7 +295,7 @@ class Cluster:
         for addr in self.destination_addrs:
             if 100 * self.used_bytes(addr) > self.limit_percent * self.quota_bytes:
                 yield f"{addr} is over its limit with {self.used_bytes(addr)} bytes"
-            if litter := self.litter(addr):
+            if litter := [*self.litter(addr), *self.hidden(addr)]:
                 yield f"{addr} has litter: {litter}"
         for name in sorted(self.placed() & set(self.ranks)):  # ads and strangers may well lie twice
             if len(holders := self.holders(name)) > 1:

@@ -26,6 +26,8 @@ from typing import Any, Final, Self
 _PIECE_BYTES: Final = 65_536
 _START_S: Final = 10.0
 _CLOSE_S: Final = 1.0
+_ROUNDS: Final = 5
+"""Rounds of the loop from a connection that is there to a link of ours, or from its end to its socket's."""
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 REMEMBERED: Final = 10_000
 """Requests whose first lines are kept."""
@@ -177,15 +179,17 @@ class FaultProxy:
 
     async def _listen(self) -> None:
         host, _, port = self.addr.rpartition(":")
-        self._listener = await asyncio.start_server(self._serve, host, int(port))
+        self._listener = await asyncio.start_server(self._accept, host, int(port))
         self.addr = f"{host}:{self._listener.sockets[0].getsockname()[1]}"
 
     async def _end(self) -> None:
+        """Also what is being accepted at this moment ends: a connection may come while we close."""
         await self._refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next round
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        await _rounds()  # aborted transports close their sockets in the loop's next round
 
     async def _set(self, faults: tuple[Fault, ...]) -> None:
         self._faults = faults
@@ -201,6 +205,10 @@ class FaultProxy:
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            # What was accepted just now becomes a link before the listener closes: asyncio forgets it else.
+            for listening in self._listener.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await _rounds()
             self._listener.close()
             self._listener = None
         for link in list(self._links):
@@ -210,12 +218,19 @@ class FaultProxy:
         for link in self._links:
             link.fault = Fault(Effect.HOLE, Way.BOTH)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
         self._links.add(link)
+        task = asyncio.ensure_future(self._serve(link, reader))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(link, task))  # also where it never began
+
+    def _ended(self, link: _Link, task: asyncio.Task[None]) -> None:
+        link.abort()
+        self._links.discard(link)
+        self._tasks.discard(task)
+
+    async def _serve(self, link: _Link, reader: asyncio.StreamReader) -> None:
         try:
             await self._carry(link, reader)
             await link.close()
@@ -224,10 +239,6 @@ class FaultProxy:
                 await link.close()
         except (OSError, asyncio.CancelledError):
             pass  # one end is gone, or we are closed
-        finally:
-            link.abort()
-            self._links.discard(link)
-            self._tasks.discard(task)
 
     async def _carry(self, link: _Link, from_client: asyncio.StreamReader) -> None:
         host, _, port = self.target.rpartition(":")
@@ -310,6 +321,11 @@ class FaultProxy:
                 await reader.read(_PIECE_BYTES)
             finally:
                 writer.transport.abort()
+
+
+async def _rounds() -> None:
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 async def _trickle(data: bytes, pause_s: float, writer: asyncio.StreamWriter) -> None:

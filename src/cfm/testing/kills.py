@@ -51,6 +51,10 @@ class Kills:
     """How long it took until all sources sent again, by the kind of victim."""
     listening_s: list[float] = field(default_factory=list)
     """How much of that the programs took to start: the processor's share."""
+    working_s: list[float] = field(default_factory=list)
+    """The rest of it."""
+    late: list[str] = field(default_factory=list)
+    """What cfm and the victims said while the sources took too long to send again."""
     problems: list[str] = field(default_factory=list)
     odd_answers: list[str] = field(default_factory=list)
     """What cfm said where it did not answer with its status."""
@@ -105,7 +109,8 @@ class Kills:
             "audits_at_rest": self.rests,
             "programs_listen_s": _spread(self.listening_s),
             "busy_again_s": _spread(times),
-            "late": sum(time_s > BUSY_WITHIN_S for time_s in times),
+            "busy_after_listening_s": _spread(self.working_s),
+            "late": len(self.late),
             "odd_answers": len(self.odd_answers),
             "problems": self.problems,
         }
@@ -177,25 +182,47 @@ class Kills:
         time.sleep(self._random.uniform(0, 1))  # any moment of a copy, a delete or a report
         for victim in victims:
             victim.kill()
+        said = {daemon.name: len(daemon.output()) for daemon in [self.node.cfm, *victims]}
         began_s = time.monotonic()
         for victim in victims:
             victim.start()
         for victim in victims:
             self.node.wait_for(victim.listens, f"{victim.name} to listen", PATIENCE_S)
-        self.listening_s.append(time.monotonic() - began_s)
+        listening_s = time.monotonic() - began_s
         self._until_busy()
-        self.recovered_s.setdefault(who, []).append(time.monotonic() - began_s)
+        busy_s = time.monotonic() - began_s
+        self.listening_s.append(listening_s)
+        self.working_s.append(busy_s - listening_s)
+        self.recovered_s.setdefault(who, []).append(busy_s)
+        if busy_s > BUSY_WITHIN_S:
+            self.late.append(
+                self._story(f"{who}: {listening_s:.1f} s to listen, {busy_s:.1f} s to send", said)
+            )
+
+    def _story(self, title: str, said: dict[str, int]) -> str:
+        """The words of each program since so many characters."""
+        words = [
+            f"--- {daemon.name}\n{daemon.output()[said[daemon.name] :]}"
+            for daemon in self.node.daemons
+            if daemon.name in said
+        ]
+        return "\n".join([title, *words])
 
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────
 
     def _acknowledged(self) -> None:
-        """What was called done is there, unless cfm has ordered it away since."""
-        deeds = self.audit.deeds()
+        """What was called done is there, unless cfm has ordered it away since.
+
+        The books are read before the disks and after them: what is ordered away in between may be gone.
+        """
+        before = list(_standing(self.audit.deeds()))
         there = {
             Place(addr, name) for addr in self.node.destination_addrs for name in self.node.visible(addr)
         }
-        for deed in _standing(deeds):
-            if deed.place not in there:
+        missing = [deed for deed in before if deed.place not in there]
+        after = set(_standing(self.audit.deeds())) if missing else set()
+        for deed in missing:
+            if deed in after:
                 self.problems.append(f"after {self.kills} kills: {deed.place} was acknowledged, and is gone")
 
     def _rest(self) -> None:

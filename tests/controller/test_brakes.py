@@ -1,0 +1,164 @@
+"""Every brake bites, lets go, and tells an operator how: by the verdict, which is what people read first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from cfm.controller import events as ev
+from cfm.controller import report
+from cfm.plan.view import Rules
+from controller.node import Node, files
+
+SECOND_MS, MINUTE_MS, HOUR_MS = 1000, 60_000, 3_600_000
+AT = "127.0.2.1:8888"
+
+
+def over_limit(age_s: int = 60, **rules: int | bool) -> Node:
+    """One destination, full: one of ten files has to go."""
+    library = files(10)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=Rules(**rules))  # type: ignore[arg-type]
+    node.put(node.destinations[0], *library)
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade(age_s=age_s)
+    return node
+
+
+def doubled(number: int = 10, **rules: int | bool) -> Node:
+    """Two destinations with room, and every file on both."""
+    library = files(number)
+    node = Node(library, disk_bytes=4000, rules=Rules(**rules))  # type: ignore[arg-type]
+    for addr in node.destinations:
+        node.put(addr, *library)
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade()
+    return node
+
+
+def nothing_yet() -> Node:
+    """A server that answers heartbeats and lists nothing; another holds the same files."""
+    node = doubled(1)
+    for addr in node.destinations:
+        node.workers[addr].lists = False
+    return node
+
+
+def just_copied() -> Node:
+    """All that is there came minutes ago; then the limit is lowered."""
+    node = Node(files(9), destinations=1, disk_bytes=1000)
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade()
+    node.run(MINUTE_MS)
+    assert len(node.holders("F001.mpg")) == 1
+    node.send(ev.RulesChanged(Rules(limit_percent=80)))
+    return node
+
+
+def _lists_again(node: Node) -> None:
+    for worker in node.workers.values():
+        worker.lists = True
+
+
+def _confirmed(node: Node) -> None:
+    node.send(ev.BreakerReleased(node.request()))
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    name: str
+    make: Callable[[], Node]
+    before: int
+    """Deletes that come before it bites."""
+    says: tuple[str, ...]
+    """What the verdict says while it holds: its name or what it means, and what to do."""
+    release: Callable[[Node], object]
+    after: int
+    """Deletes in all when it has let go."""
+    release_takes_ms: int = MINUTE_MS
+
+
+BRAKES = (
+    Brake(
+        "pace of deletes for room",
+        lambda: over_limit(limit_percent=50, breaker_percent=100, space_deletes_per_minute=2),
+        2,
+        (
+            "Waiting to delete",
+            f"held by pace at {AT}",
+            "within a minute",
+            "`remover.space_deletes_per_minute`",
+        ),
+        lambda node: node.run(90 * SECOND_MS),
+        5,
+    ),
+    Brake(
+        "pace of trims",
+        lambda: doubled(trims_per_minute=2),
+        4,
+        ("Waiting to delete", "held by pace at 127.0.2.", "within a minute", "`remover.trims_per_minute`"),
+        lambda node: node.run(3 * MINUTE_MS),
+        10,
+    ),
+    Brake(
+        "breaker",
+        lambda: over_limit(limit_percent=50),
+        0,
+        (f"held by breaker at {AT}", "`cfm plan`", "`cfm confirm SERVER`"),
+        _confirmed,
+        5,
+    ),
+    Brake(
+        "not listed since the start",
+        nothing_yet,
+        0,
+        (
+            f"nothing is deleted at {AT}",
+            "not listed since cfm started",
+            "its first complete list",
+            "`cfm status`",
+        ),
+        _lists_again,
+        1,
+    ),
+    Brake(
+        "age of metadata",
+        lambda: over_limit(age_s=3 * 86_400),
+        0,
+        ("nothing is deleted", "too old to delete by", "bring the grade and history files up to date"),
+        lambda node: node.grade(),
+        1,
+    ),
+    Brake(
+        "minimum stay",
+        just_copied,
+        0,
+        (f"{AT} is over its limit", "young: 9", "`remover.minimum_stay_sec`"),
+        lambda node: node.run(HOUR_MS),
+        1,
+    ),
+    Brake(
+        "deletes: off",
+        lambda: over_limit(deletes_on=False),
+        0,
+        ("deletes are off", "set `deletes: on` in cfm.yml"),
+        lambda node: node.send(ev.RulesChanged(Rules())),
+        1,
+    ),
+)
+
+
+@pytest.mark.parametrize("brake", BRAKES, ids=[brake.name for brake in BRAKES])
+def test_it_bites_says_how_and_lets_go(brake: Brake) -> None:
+    node = brake.make()
+    node.run(20 * SECOND_MS)
+    assert len(node.deleted) == brake.before
+    verdict = report.status_json(node.core, node.now)["verdict"]
+    for words in brake.says:
+        assert words in verdict
+    brake.release(node)
+    node.run(brake.release_takes_ms)
+    assert len(node.deleted) == brake.after
+    verdict = report.status_json(node.core, node.now)["verdict"]
+    assert not any(words in verdict for words in ("held by", "nothing is deleted", "nothing there may go"))

@@ -1,0 +1,110 @@
+"""The list of faults that are tried on real processes, and where; held to the tests that there are.
+
+Each ends with the same look at the ground truth (`Story.settle`, or the rest of `Kills`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+HERE = Path(__file__).parent
+FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    # processes
+    "kill -9 of cfm": (
+        "test_processes.py test_killed_in_the_middle_of_copies",
+        "test_processes.py test_cfm_killed_in_the_middle_of_deletes",
+        "test_kills.py test_killed_again_and_again_under_load",
+    ),
+    "kill -9 of a cfw in the middle of a download": (
+        "test_processes.py test_killed_in_the_middle_of_copies",
+        "test_kills.py test_killed_again_and_again_under_load",
+    ),
+    "SIGSTOP, then SIGCONT": ("test_processes.py test_stopped_and_continued",),
+    "a zombie leader": ("test_controllers.py test_a_zombie_is_not_obeyed",),
+    "two cfm on one state": ("test_controllers.py test_a_second_cfm_on_the_same_state_says_so_and_ends",),
+    "two cfm on one port": ("test_controllers.py test_a_second_cfm_on_the_same_port_says_so_and_ends",),
+    "another cfm with the same workers": (
+        "test_controllers.py test_orders_of_a_cfm_with_another_state_are_refused",
+    ),
+    "out of file descriptors": ("test_processes.py test_out_of_file_descriptors",),
+    "a restart with an old disk": ("test_processes.py test_restarted_with_an_old_disk",),
+    # network; rows of one table
+    "RST in the middle of a body": (
+        "test_network.py content reset",
+        "test_network.py list reset in the middle",
+    ),
+    "early FIN": ("test_network.py content ends early", "test_network.py list ends early"),
+    "short Content-Length": (
+        "test_network.py content with a short Content-Length",
+        "test_network.py list with a Content-Length of its first two lines",
+    ),
+    "answer lost after the order was carried out": (
+        "test_network.py answer to a delete lost",
+        "test_network.py answers to three deletes lost",
+        "test_network.py answer to done lost",
+    ),
+    "answer later than the time-out": (
+        "test_network.py answer to a delete comes too late",
+        "test_network.py confirmation too late",
+        "test_network.py done arrives late",
+    ),
+    "order later than the time-out": ("test_network.py delete arrives late",),
+    "requests repeated": ("test_network.py delete arrives twice", "test_network.py reports arrive twice"),
+    "one byte a second": (
+        "test_network.py list at a byte a second",
+        "test_network.py questions at a byte a second",
+        "test_network.py content at a byte a second",
+    ),
+    "corrupted bytes": ("test_network.py content corrupted", "test_network.py disk usage is no JSON"),
+    "refused": ("test_network.py test_connections_refused",),
+    "black hole, one way": ("test_network.py test_nothing_passes_for_a_while",),
+    "half open": ("test_network.py test_half_open_connections",),
+    "delay": ("test_network.py test_everything_takes_a_third_of_a_second",),
+    "servers cut off one by one": ("test_network.py test_cut_off_one_by_one_and_rejoined_in_another_order",),
+    # disks
+    "ENOSPC": ("test_disks.py test_a_disk_fills_while_files_arrive",),
+    "out of inodes": ("test_disks.py test_a_disk_has_no_inodes_left",),
+    "EIO on fsync": ("test_disks.py test_nothing_is_done_that_is_not_durable",),
+    "read-only": ("test_disks.py test_a_disk_turns_read_only",),
+    "unmounted": ("test_disks.py test_a_disk_is_unmounted_and_the_folder_below_is_empty",),
+    "power cut": ("test_power.py test_what_was_reported_done_survives_a_power_cut",),
+    "copies cut to nothing": ("test_disks.py test_copies_on_a_disk_are_cut_to_nothing",),
+    "cfm's own disk full": (
+        "test_disks.py test_cfm_has_no_room_for_its_state",
+        "test_disks.py test_cfm_cannot_make_its_state_durable",
+    ),
+    "a worker's own disk full": ("test_disks.py test_a_worker_cannot_write_its_own_state",),
+    "a full disk under the log": ("test_disks.py test_the_disk_of_the_log_is_full",),
+    "a source folder unmounted": ("test_disks.py test_a_source_folder_is_unmounted",),
+    "SAN files of 0 bytes": ("test_disks.py test_files_of_the_san_are_cut_to_nothing",),
+    # time, metadata
+    "wall clock a day off": (
+        "test_clock.py test_a_clock_jumps_by_a_day",
+        "test_clock.py test_cfm_wakes_up_on_another_day",
+    ),
+    "metadata half written, cut, emptied, gone": ("test_metadata.py test_what_is_spoiled_decides_nothing",),
+    "older metadata put back": ("test_metadata.py test_an_older_pair_is_put_back",),
+    "the event log torn, rotated, cut, future-dated": (
+        "test_event_log.py test_hits_are_counted_after_every_trouble",
+    ),
+}
+
+
+def tried(file: str) -> set[str]:
+    """Names of tests, and of the rows of their tables."""
+    nodes = list(ast.walk(ast.parse((HERE / file).read_text())))
+    tests = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    return tests | {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_tried(fault: str) -> None:
+    for place in FAULTS[fault]:
+        file, _, name = place.partition(" ")
+        assert name in tried(file), place
