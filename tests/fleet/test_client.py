@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -316,8 +317,10 @@ async def test_no_proxy_is_taken_from_the_environment() -> None:
         assert not proxy.heads
 
 
-async def test_those_who_hang_cost_the_others_nothing(hasty: WorkerClient) -> None:
-    async with AsyncExitStack() as stack:
+async def test_those_who_hang_cost_the_others_nothing() -> None:
+    # Long enough for forty answers on a busy machine: what is measured is that the hanging wait side by side.
+    time_outs = replace(QUICK, list_s=3.0)
+    async with AsyncExitStack() as stack, WorkerClient("controller-1", 7, time_outs) as client:
 
         async def start(number: int) -> ScriptedServer:
             script = never if number % 3 == 0 else always(ok(b"a.mpg\n"))
@@ -325,6 +328,6 @@ async def test_those_who_hang_cost_the_others_nothing(hasty: WorkerClient) -> No
 
         servers = [await start(number) for number in range(60)]
         begun = time.monotonic()
-        told = await asyncio.gather(*(hasty.list_files(server.addr) for server in servers))
-        assert time.monotonic() - begun < 10 * QUICK.list_s  # one after the other: 20 times
+        told = await asyncio.gather(*(client.list_files(server.addr) for server in servers))
+        assert time.monotonic() - begun < 3 * time_outs.list_s  # one after the other: 20 times
     assert sum(isinstance(answer, Listing) for answer in told) == 40
