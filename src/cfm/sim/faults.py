@@ -80,6 +80,7 @@ KINDS: Mapping[str, Kind] = {
             ("plan_slow", 120_000, "a plan takes minutes"),
             ("worker_state_full", 30_000, "a worker cannot write its state"),
             ("commit_slow", 5_000, "a commit takes seconds"),
+            ("log_torn", 300_000, "lines of the event log are torn, garbled or too long"),
             ("san_slow", 20_000, "the SAN does not answer for a file in time"),
         ),
         *_events(

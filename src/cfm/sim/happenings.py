@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
 from cfm.model import Addr, DeleteOrder, File, Hits
-from cfm.sim.disks import SimDisk
+from cfm.sim.disks import SimDisk, content_of
 from cfm.sim.faults import Kind
 from cfm.sim.metadata import Version, grade_text
 from cfm.sim.old_worker import OldWorker
@@ -131,14 +131,25 @@ def _viewers(world: World, rng: Rng) -> None:
     if rng.below(5) == 0:
         rising["UNKNOWN01.mpg"] = 7
     watched = frozenset(rng.pick(world.library).name for _ in range(rng.below(3)))
-    if (going := _being_deleted(world)) and rng.below(2):  # viewers come at the worst moment
-        watched |= {rng.pick(going).file.name}
+    if (going := _going(world)) and rng.below(2):  # viewers come at the worst moment
+        watched |= {rng.pick(going)}
+    if (going := _going(world)) and rng.below(3) == 0:
+        rising[rng.pick(going)] = 5 + rng.below(20)
     world.set_hits(Hits(rising, watched))
 
 
 def _being_deleted(world: World) -> list[DeleteOrder]:
     states = world.check.facts.states.values()
     return [known.order for state in states for known in state.open_orders.values()]
+
+
+def _going(world: World) -> list[str]:
+    """Files that are being deleted, or would be next where a disk is full."""
+    going = [order.file.name for order in _being_deleted(world)]
+    core = world.main.core
+    if core is not None:
+        going += [file.name for files in core.shortlist.evictable.values() for file in files[:2]]
+    return going
 
 
 def _operator(world: World, rng: Rng) -> None:
@@ -425,13 +436,29 @@ def bit_rot(world: World, rng: Rng) -> None:
 
 
 def foreign_copies(world: World, rng: Rng) -> None:
-    """Somebody copies files from one disk to another."""
+    """Somebody copies files from one disk to another, or brings what is being copied twice."""
     source, target = _some_disk(world, rng), _some_disk(world, rng)
     for name in rng.shuffled(source.visible())[: rng.between(1, 6)]:
         node = source.names[name]
-        room_bytes = target.total_bytes - target.reserved_bytes - target.used_bytes
-        if name not in target.names and node.size_bytes < room_bytes:
-            target.place(name, node.size_bytes, bytes(node.data))
+        _bring(target, name, node.size_bytes, bytes(node.data))
+    for file in rng.shuffled(_being_copied(world))[: rng.below(3)]:
+        for disk in (source, target):
+            _bring(disk, file.name, file.size_bytes, content_of(file.name))
+
+
+def _bring(disk: SimDisk, name: str, size_bytes: int, content: bytes) -> None:
+    room_bytes = disk.total_bytes - disk.reserved_bytes - disk.used_bytes
+    if name not in disk.names and size_bytes < room_bytes:
+        disk.place(name, size_bytes, content)
+
+
+def _being_copied(world: World) -> list[File]:
+    """Files of tasks, ended ones too whose streams may still run."""
+    core = world.main.core
+    if core is None:
+        return []
+    book = core.state.tasks
+    return [task.file for task in (*book.active.values(), *book.uncut.values())]
 
 
 def foreign_removal(world: World, rng: Rng) -> None:

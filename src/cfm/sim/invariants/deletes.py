@@ -70,7 +70,8 @@ class LastCopy(Invariant):
 
 class PessimisticCount(Invariant):
     """When a surplus copy's order is written down, two live servers with undoubted lists show the file; when
-    it is sent, the server of the copy that stays has just confirmed it."""
+    it is sent, the server of the copy that stays has just confirmed it, and nothing since then speaks against
+    it: no later list without the file, no news that the server is down."""
 
     number = "2"
     title = "pessimistic count"
@@ -86,12 +87,22 @@ class PessimisticCount(Invariant):
             self.hold(fine or self._arrived(cfm, order, holders), "confirmed copies:", holders, order)
         elif order.status is OrderStatus.SENT:
             self.hold(self._confirmed(cfm, order, now), "sent without a fresh confirmation:", order)
+            self.hold(not self._denied(cfm, order), "sent, though the copy that stays is in doubt:", order)
 
     def _arrived(self, cfm: SimCfm, order: DeleteOrder, holders: list[Addr]) -> bool:
         """A copy that came by our own task after its server's last list counts as listed."""
         state = self.facts.state(cfm.claim.controller)
         came = {task.destination for _ms, task in state.done if task.file.name == order.file.name}
         return {order.keeper, order.server} <= {*holders, *came} and order.keeper != order.server
+
+    def _denied(self, cfm: SimCfm, order: DeleteOrder) -> bool:
+        """Has anything been heard since that confirmation which makes it doubtful?"""
+        heard = cfm.evidence.servers.get(order.keeper) if order.keeper else None
+        if heard is None or not heard.up:
+            return True
+        seen = cfm.evidence.copies.get((order.file.name, order.keeper)) if order.keeper else None
+        missing = heard.names is not None and order.file.name not in heard.names
+        return missing and seen is not None and heard.list_asked_ms > seen[1]
 
     def _confirmed(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> bool:
         keeper = order.keeper
