@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cfm.controller import deleting
+from cfm.controller import copying, deleting
 from cfm.controller import events as ev
 from cfm.controller.core import Core
 from cfm.controller.state import NodeConfig
@@ -19,7 +19,7 @@ from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.model import DeleteKind, Failure, File, Listing, Now, OnSan, ServerView, Status, Task
 from cfm.names import is_file_name
 from cfm.plan import refusals as no
-from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed
+from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed, surely_on_san
 from cfm.plan.ledger import Ledger
 from cfm.plan.policies import Delete
 from cfm.plan.refusals import Refusal
@@ -241,15 +241,17 @@ class OpensTwice(MemoryStore):
 
 
 class ByWall(Core):
-    """Time-outs are measured with the wall clock."""
+    """The time-outs of tasks are measured with the wall clock."""
 
-    began_ms: int | None = None
+    ahead_ms: int | None = None
 
     def handle(self, event: ev.Event, now: Now) -> Outcome:
-        if self.began_ms is None:
-            self.began_ms = now.wall_ms - now.mono_ms
-        shift_ms = now.wall_ms - now.mono_ms - self.began_ms
-        return super().handle(event, Now(now.mono_ms + shift_ms, now.wall_ms))
+        changes, effects = super().handle(event, now)
+        wall_ms = now.wall_ms - now.mono_ms
+        self.ahead_ms = wall_ms if self.ahead_ms is None else self.ahead_ms
+        copying.end_overdue(self.state, Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms))
+        more_changes, more_effects = self.state.out.take()
+        return [*changes, *more_changes], [*effects, *more_effects]
 
 
 class Hoarding(Core):
@@ -342,6 +344,13 @@ def receives_any_number(
     return None if usable and not view.paused else no.NO_DESTINATION
 
 
+def once_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
+    """However long ago."""
+    asked = view.san.get(file.name)
+    there = asked is not None and isinstance(asked.value, OnSan) and asked.value.size_bytes == file.size_bytes
+    return None if there else no.SAN_UNKNOWN
+
+
 class Fickle:
     """A guard that says no every other time."""
 
@@ -364,6 +373,11 @@ class Undecided(Core):
 def _incoming_without_bound() -> Parts:
     rest = (receives_any_number, *KERNEL.destination_guards[1:])
     return with_kernel(replace(KERNEL, destination_guards=rest))
+
+
+def _believing_old_looks() -> Parts:
+    rest = (once_on_san, *(guard for guard in KERNEL.file_guards if guard is not surely_on_san))
+    return with_kernel(replace(KERNEL, file_guards=rest))
 
 
 # ── the event log ───────────────────────────────────────────────────────────────────────────────────────
@@ -412,6 +426,7 @@ OLD_ONES: Mapping[str, Parts] = {
 
 FURTHER_ONES: Mapping[str, Parts] = {
     "a destination receives any number": _incoming_without_bound(),
+    "an old look at the SAN will do": _believing_old_looks(),
     "any bytes are published": replace(PARTS, book=TakesAnyBytes),
     "any name is taken": replace(PARTS, book=AnyOffer, shelf=AnyName),
     "late reports count": replace(PARTS, core=LateReportsCount),

@@ -47,7 +47,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "23": ("tasks are offered to others",),
     "24": ("without not_just_deleted",),
     "rule 3": ("another server's hits count",),
-    "rule 4": ("without on_no_destination", "without surely_on_san", "without source_speaks"),
+    "rule 4": ("without on_no_destination", "an old look at the SAN will do", "without source_speaks"),
     "rule 7": ("without not_failing", "without server_carries_out"),
     "rule 11": ("without not_next_to_go",),
     "rule 20": ("without deletes_on", "without delete_not_paused", "without not_lately_dropped"),
