@@ -101,6 +101,11 @@ KINDS: Mapping[str, Kind] = {
             ("partition", 60, "cfm and a worker are cut off from each other"),
             ("one_way", 60, "what one machine sends does not arrive"),
             ("partial_partition", 60, "two workers are cut off from each other"),
+            (
+                "copy_cut_off",
+                60,
+                "both ends of a copy are cut off from cfm, and somebody copies the file by hand",
+            ),
             ("rolling_partition", 120, "servers are cut off one by one and rejoined in another order"),
             ("disk_full", 90, "other software fills a disk"),
             ("read_only", 150, "a disk becomes read-only"),

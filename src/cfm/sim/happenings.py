@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
-from cfm.model import Addr, DeleteOrder, File, Hits
+from cfm.model import Addr, DeleteOrder, File, Hits, Status, Task
 from cfm.sim.disks import SimDisk, content_of
 from cfm.sim.faults import Kind
 from cfm.sim.metadata import Version, grade_text
@@ -365,6 +365,36 @@ def partial_partition(world: World, rng: Rng) -> None:
         _cut_for(world, [(one, other), (other, one)], rng.between(5_000, 900_000))
 
 
+LOOKS_FOR_A_COPY = 300
+
+
+def copy_cut_off(world: World, rng: Rng) -> None:
+    """Both ends of the next copy are cut off from cfm; meanwhile somebody copies its file by hand, twice."""
+    _cut_next_copy(world, rng, LOOKS_FOR_A_COPY)
+
+
+def _cut_next_copy(world: World, rng: Rng, looks: int) -> None:
+    core, cfm = world.main.core, world.main.process.name
+    active = core.state.tasks.active.values() if core is not None else ()
+    running = [task for task in active if task.status is Status.WORKING]
+    if world.calm or not looks:
+        return
+    if not running:
+        world.schedule.after(2 * SECOND_MS, _cut_next_copy, world, rng, looks - 1)
+        return
+    task = rng.pick(running)
+    pairs = [(cfm, end) for end in (task.source, task.destination)]
+    _cut_for(world, [*pairs, *((end, cfm) for _cfm, end in pairs)], rng.between(6, 15) * MINUTE_MS)
+    world.schedule.after(5 * SECOND_MS, _by_hand, world, rng, task)
+
+
+def _by_hand(world: World, rng: Rng, task: Task) -> None:
+    others = [world.disk_at(addr) for addr in world.destinations if addr != task.destination]
+    if not world.calm:
+        for disk in rng.shuffled(others)[:2]:
+            _bring(disk, task.file.name, task.file.size_bytes, content_of(task.file.name))
+
+
 def rolling_partition(world: World, rng: Rng) -> None:
     cfm = world.main.process.name
     for i, addr in enumerate(rng.shuffled(world.destinations)):
@@ -436,29 +466,17 @@ def bit_rot(world: World, rng: Rng) -> None:
 
 
 def foreign_copies(world: World, rng: Rng) -> None:
-    """Somebody copies files from one disk to another, or brings what is being copied twice."""
+    """Somebody copies files from one disk to another."""
     source, target = _some_disk(world, rng), _some_disk(world, rng)
     for name in rng.shuffled(source.visible())[: rng.between(1, 6)]:
         node = source.names[name]
         _bring(target, name, node.size_bytes, bytes(node.data))
-    for file in rng.shuffled(_being_copied(world))[: rng.below(3)]:
-        for disk in (source, target):
-            _bring(disk, file.name, file.size_bytes, content_of(file.name))
 
 
 def _bring(disk: SimDisk, name: str, size_bytes: int, content: bytes) -> None:
     room_bytes = disk.total_bytes - disk.reserved_bytes - disk.used_bytes
     if name not in disk.names and size_bytes < room_bytes:
         disk.place(name, size_bytes, content)
-
-
-def _being_copied(world: World) -> list[File]:
-    """Files of tasks, ended ones too whose streams may still run."""
-    core = world.main.core
-    if core is None:
-        return []
-    book = core.state.tasks
-    return [task.file for task in (*book.active.values(), *book.uncut.values())]
 
 
 def foreign_removal(world: World, rng: Rng) -> None:
@@ -704,8 +722,9 @@ FAULTS: Mapping[str, Callable[[World, Rng], None]] = {
     for call in (
         cfm_killed, cfm_stopped, cfm_second, cfm_superseded, cfm_rival, cfm_state_full, cfm_descriptors,
         worker_killed, worker_restarts_soft, worker_stopped, power_cut, old_disk, machine_gone, cpu_full,
-        partition, one_way, partial_partition, rolling_partition, disk_full, read_only, unmounted,
-        unmounted_old, disk_hung, bit_rot, foreign_copies, foreign_removal, link_planted, wall_jump_day,
+        partition, one_way, partial_partition, copy_cut_off, rolling_partition, disk_full, read_only,
+        unmounted, unmounted_old, disk_hung, bit_rot, foreign_copies, foreign_removal, link_planted,
+        wall_jump_day,
         wall_jump_back, metadata_half_written, metadata_emptied, metadata_missing, metadata_old_back,
         metadata_mismatched, metadata_garbage, metadata_stale, ranks_turned, log_missing, log_burst,
         san_unmounted, san_file_gone, san_file_empty, san_file_resized, limit_mistyped, prefix_added,
