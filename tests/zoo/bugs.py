@@ -16,7 +16,19 @@ from cfm.controller.core import Core
 from cfm.controller.state import NodeConfig
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
-from cfm.model import DeleteKind, Failure, File, Listing, Now, OnSan, ServerView, Status, Task
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    Failure,
+    File,
+    Listing,
+    Now,
+    OnSan,
+    Retry,
+    ServerView,
+    Status,
+    Task,
+)
 from cfm.names import is_file_name
 from cfm.plan import refusals as no
 from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed, surely_on_san
@@ -26,7 +38,7 @@ from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView
 from cfm.sim.disks import SimDisk
 from cfm.sim.parts import PARTS, Parts
-from cfm.tasks.book import TaskBook
+from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
@@ -280,6 +292,21 @@ class Remembering(Core):
         self.state.tasks = kept
 
 
+class _GivesUp(RetryBook):
+    def failed(self, file: File, source: Addr, destination: Addr, now_ms: int) -> Retry:
+        retry = super().failed(file, source, destination, now_ms)
+        self.retries[file.name] = retry._replace(not_before_ms=1 << 60)
+        return retry
+
+
+class NeverTriesAgain(Core):
+    """What could not be copied once is not copied any more."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.retries = _GivesUp(self.state.retries.retries)
+
+
 class LateReportsCount(Core):
     """A report on a task that has ended changes it."""
 
@@ -352,14 +379,16 @@ def once_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | Non
 
 
 class Fickle:
-    """A guard that says no every other time."""
+    """A guard that says no to every other plan."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.ledger: Ledger | None = None
+        self.no = False
 
-    def __call__(self, _view: ClusterView, _ledger: Ledger, _file: File) -> Refusal | None:
-        self.calls += 1
-        return no.NO_ROOM if self.calls % 2 else None
+    def __call__(self, _view: ClusterView, ledger: Ledger, _file: File) -> Refusal | None:
+        if ledger is not self.ledger:
+            self.ledger, self.no = ledger, not self.no
+        return no.NO_ROOM if self.no else None
 
 
 class Undecided(Core):
@@ -431,6 +460,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "any name is taken": replace(PARTS, book=AnyOffer, shelf=AnyName),
     "late reports count": replace(PARTS, core=LateReportsCount),
     "tasks are offered to others": replace(PARTS, core=OffersToOthers, book=TakesAllTasks),
+    "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),
     "a plan that wavers": replace(PARTS, core=Undecided),
 }

@@ -23,7 +23,12 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "5": ("orders are not written down",),
     "6": ("no epoch is checked", "no fence is kept"),
     "7": ("any metadata is accepted", "without metadata_fresh"),
-    "8": ("without within_pace", "without breaker_closed", "without room_is_needed"),
+    "8": (
+        "the ledger releases nothing",
+        "without within_pace",
+        "without breaker_closed",
+        "without room_is_needed",
+    ),
     "9": (
         "without not_rising",
         "without not_watched",
@@ -41,7 +46,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
     "18": ("without within_limit", "without server_known"),
     "19": ("any name is taken",),
-    "20": ("the ledger releases nothing",),
+    "20": ("what failed is given up",),
     "21": ("ended tasks are kept",),
     "22": ("time-outs by the wall clock",),
     "23": ("tasks are offered to others",),

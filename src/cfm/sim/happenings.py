@@ -365,11 +365,19 @@ def partial_partition(world: World, rng: Rng) -> None:
         _cut_for(world, [(one, other), (other, one)], rng.between(5_000, 900_000))
 
 
-LOOKS_FOR_A_COPY = 300
+LOOKS_FOR_A_COPY = 900
 
 
 def copy_cut_off(world: World, rng: Rng) -> None:
-    """Both ends of the next copy are cut off from cfm; meanwhile somebody copies its file by hand, twice."""
+    """Both ends of the next copy are cut off from cfm; meanwhile somebody copies its file by hand.
+
+    That there is something to copy, a file is lost.
+    """
+    disk = _some_disk(world, rng)
+    names = [file.name for file in world.library if file.name in disk.names]
+    if names:
+        world.check.lost(disk, names[0])
+        disk.lose(names[0])
     _cut_next_copy(world, rng, LOOKS_FOR_A_COPY)
 
 
@@ -391,7 +399,7 @@ def _cut_next_copy(world: World, rng: Rng, looks: int) -> None:
 def _by_hand(world: World, rng: Rng, task: Task) -> None:
     others = [world.disk_at(addr) for addr in world.destinations if addr != task.destination]
     if not world.calm:
-        for disk in rng.shuffled(others)[:2]:
+        for disk in rng.shuffled(others)[:4]:
             _bring(disk, task.file.name, task.file.size_bytes, content_of(task.file.name))
 
 

@@ -65,7 +65,7 @@ class Bounded(Invariant):
 
 
 class SamePlanTwice(Invariant):
-    """Planning twice from the same world gives the same plan."""
+    """Planning twice from the same world gives the same plan, and refuses the same for the same reasons."""
 
     number = "same plan"
     title = "the same plan twice"
@@ -78,3 +78,4 @@ class SamePlanTwice(Invariant):
         first = dispatch.propose(core.state.view(now), core.backlog(), core.state)
         second = dispatch.propose(core.state.view(now), core.backlog(), core.state)
         self.hold(first.done == second.done, "planned twice, and differently")
+        self.hold(first.refused == second.refused, "refused twice, and for other reasons")

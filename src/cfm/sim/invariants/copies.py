@@ -11,6 +11,7 @@ from cfm.model import (
     DeleteOrder,
     Failure,
     File,
+    Listing,
     Now,
     OnSan,
     OrderStatus,
@@ -265,12 +266,17 @@ class Pauses(Invariant):
         super().__init__(*args)  # type: ignore[arg-type]  # as the base has it
         self._refused: dict[tuple[str, Addr], int] = {}
         """(controller, server) → until when it is left alone (mono, of this run)."""
+        self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}
+        """(controller, file) → where an old worker called it done, and when (mono, of this run)."""
 
     def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
         mine = cfm.claim.controller
         self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
+        self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
 
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: list[Change], now: Now) -> None:
+        if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
+            self._proven(cfm, event.addr, event.asked_ms, event.answer.names)
         if not isinstance(event, ev.DeleteAnswer) or event.answer in (200, NO_SUCH_FILE):
             return
         known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
@@ -295,10 +301,22 @@ class Pauses(Invariant):
             rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
             self.hold(rested, f"{len(failed)} failures, and tried again after "
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
-        elif task.status is Status.DONE and isinstance(event, ev.TaskReport) and event.verified:
-            failures.pop(name, None)
+        elif task.status is Status.DONE and isinstance(event, ev.TaskReport):
+            if event.verified:
+                failures.pop(name, None)
+            else:
+                self._unproven[cfm.claim.controller, name] = (task.destination, now.mono_ms)
         elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
             failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
+
+    def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: frozenset[str]) -> None:
+        """What an old worker calls done is a success once its own list shows it."""
+        for key, (where, done_ms) in list(self._unproven.items()):
+            controller, name = key
+            if controller == cfm.claim.controller and where == addr and asked_ms >= done_ms:
+                del self._unproven[key]
+                if name in names:
+                    self.facts.state(controller).failures.pop(name, None)
 
     def _remembered(self, failed: list[int], now: Now) -> list[int]:
         """An hour after the pause of the last one, failures are forgotten; a little early here."""

@@ -97,12 +97,19 @@ class PessimisticCount(Invariant):
 
     def _denied(self, cfm: SimCfm, order: DeleteOrder) -> bool:
         """Has anything been heard since that confirmation which makes it doubtful?"""
-        heard = cfm.evidence.servers.get(order.keeper) if order.keeper else None
-        if heard is None or not heard.up:
+        keeper, name = order.keeper, order.file.name
+        heard = cfm.evidence.servers.get(keeper) if keeper else None
+        if keeper is None or heard is None or not heard.up:
             return True
-        seen = cfm.evidence.copies.get((order.file.name, order.keeper)) if order.keeper else None
-        missing = heard.names is not None and order.file.name not in heard.names
-        return missing and seen is not None and heard.list_asked_ms > seen[1]
+        _seen, seen_ms = cfm.evidence.copies.get((name, keeper), (None, 0))
+        missing = heard.names is not None and name not in heard.names
+        return missing and heard.list_asked_ms > max(seen_ms, self._came_ms(cfm, keeper, name))
+
+    def _came_ms(self, cfm: SimCfm, addr: Addr, name: str) -> int:
+        """When our own task last brought the file there; its `done` is a confirmation."""
+        ended = self.facts.state(cfm.claim.controller).done
+        came = (ms for ms, t in ended if t.destination == addr and t.file.name == name and t.status == "done")
+        return max(came, default=0)
 
     def _confirmed(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> bool:
         keeper = order.keeper
