@@ -1,6 +1,9 @@
-"""What holds for all tests: how Hypothesis searches, on fast machines and on busy ones."""
+"""What holds for all tests: how Hypothesis searches, and which luck the simulator's tests have this time."""
 
 from __future__ import annotations
+
+import os
+import time
 
 from hypothesis import HealthCheck, settings
 
@@ -9,3 +12,14 @@ settings.register_profile(
     "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("ours")
+
+# New worlds in each run, and other bugs of the zoo each day.  Drawn here, once, so that the processes among
+# which the tests are dealt out agree; shown in the header, so that a run can be had again.
+os.environ.setdefault("SIMULATE_SEED", str(int(time.time())))
+os.environ.setdefault("ZOO_TURN", str(int(time.time()) // 86_400))
+
+
+def pytest_report_header() -> str:
+    return (
+        f"SIMULATE_SEED={os.environ['SIMULATE_SEED']} ZOO_TURN={os.environ['ZOO_TURN']} (to repeat this run)"
+    )

@@ -80,6 +80,7 @@ KINDS: Mapping[str, Kind] = {
             ("plan_slow", 120_000, "a plan takes minutes"),
             ("worker_state_full", 30_000, "a worker cannot write its state"),
             ("commit_slow", 5_000, "a commit takes seconds"),
+            ("log_torn", 300_000, "lines of the event log are torn, garbled or too long"),
             ("san_slow", 20_000, "the SAN does not answer for a file in time"),
         ),
         *_events(
@@ -100,6 +101,11 @@ KINDS: Mapping[str, Kind] = {
             ("partition", 60, "cfm and a worker are cut off from each other"),
             ("one_way", 60, "what one machine sends does not arrive"),
             ("partial_partition", 60, "two workers are cut off from each other"),
+            (
+                "copy_cut_off",
+                60,
+                "both ends of a copy are cut off from cfm, and somebody copies the file by hand",
+            ),
             ("rolling_partition", 120, "servers are cut off one by one and rejoined in another order"),
             ("disk_full", 90, "other software fills a disk"),
             ("read_only", 150, "a disk becomes read-only"),

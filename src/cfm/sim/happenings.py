@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm.controller import events as ev
-from cfm.model import Addr, DeleteOrder, File, Hits
-from cfm.sim.disks import SimDisk
+from cfm.model import Addr, DeleteOrder, File, Hits, Status, Task
+from cfm.sim.disks import SimDisk, content_of
 from cfm.sim.faults import Kind
 from cfm.sim.metadata import Version, grade_text
 from cfm.sim.old_worker import OldWorker
@@ -131,14 +131,25 @@ def _viewers(world: World, rng: Rng) -> None:
     if rng.below(5) == 0:
         rising["UNKNOWN01.mpg"] = 7
     watched = frozenset(rng.pick(world.library).name for _ in range(rng.below(3)))
-    if (going := _being_deleted(world)) and rng.below(2):  # viewers come at the worst moment
-        watched |= {rng.pick(going).file.name}
+    if (going := _going(world)) and rng.below(2):  # viewers come at the worst moment
+        watched |= {rng.pick(going)}
+    if (going := _going(world)) and rng.below(3) == 0:
+        rising[rng.pick(going)] = 5 + rng.below(20)
     world.set_hits(Hits(rising, watched))
 
 
 def _being_deleted(world: World) -> list[DeleteOrder]:
     states = world.check.facts.states.values()
     return [known.order for state in states for known in state.open_orders.values()]
+
+
+def _going(world: World) -> list[str]:
+    """Files that are being deleted, or would be next where a disk is full."""
+    going = [order.file.name for order in _being_deleted(world)]
+    core = world.main.core
+    if core is not None:
+        going += [file.name for files in core.shortlist.evictable.values() for file in files[:2]]
+    return going
 
 
 def _operator(world: World, rng: Rng) -> None:
@@ -354,6 +365,44 @@ def partial_partition(world: World, rng: Rng) -> None:
         _cut_for(world, [(one, other), (other, one)], rng.between(5_000, 900_000))
 
 
+LOOKS_FOR_A_COPY = 900
+
+
+def copy_cut_off(world: World, rng: Rng) -> None:
+    """Both ends of the next copy are cut off from cfm; meanwhile somebody copies its file by hand.
+
+    That there is something to copy, a file is lost.
+    """
+    disk = _some_disk(world, rng)
+    names = [file.name for file in world.library if file.name in disk.names]
+    if names:
+        world.check.lost(disk, names[0])
+        disk.lose(names[0])
+    _cut_next_copy(world, rng, LOOKS_FOR_A_COPY)
+
+
+def _cut_next_copy(world: World, rng: Rng, looks: int) -> None:
+    core, cfm = world.main.core, world.main.process.name
+    active = core.state.tasks.active.values() if core is not None else ()
+    running = [task for task in active if task.status is Status.WORKING]
+    if world.calm or not looks:
+        return
+    if not running:
+        world.schedule.after(2 * SECOND_MS, _cut_next_copy, world, rng, looks - 1)
+        return
+    task = rng.pick(running)
+    pairs = [(cfm, end) for end in (task.source, task.destination)]
+    _cut_for(world, [*pairs, *((end, cfm) for _cfm, end in pairs)], rng.between(6, 15) * MINUTE_MS)
+    world.schedule.after(5 * SECOND_MS, _by_hand, world, rng, task)
+
+
+def _by_hand(world: World, rng: Rng, task: Task) -> None:
+    others = [world.disk_at(addr) for addr in world.destinations if addr != task.destination]
+    if not world.calm:
+        for disk in rng.shuffled(others)[:4]:
+            _bring(disk, task.file.name, task.file.size_bytes, content_of(task.file.name))
+
+
 def rolling_partition(world: World, rng: Rng) -> None:
     cfm = world.main.process.name
     for i, addr in enumerate(rng.shuffled(world.destinations)):
@@ -429,9 +478,13 @@ def foreign_copies(world: World, rng: Rng) -> None:
     source, target = _some_disk(world, rng), _some_disk(world, rng)
     for name in rng.shuffled(source.visible())[: rng.between(1, 6)]:
         node = source.names[name]
-        room_bytes = target.total_bytes - target.reserved_bytes - target.used_bytes
-        if name not in target.names and node.size_bytes < room_bytes:
-            target.place(name, node.size_bytes, bytes(node.data))
+        _bring(target, name, node.size_bytes, bytes(node.data))
+
+
+def _bring(disk: SimDisk, name: str, size_bytes: int, content: bytes) -> None:
+    room_bytes = disk.total_bytes - disk.reserved_bytes - disk.used_bytes
+    if name not in disk.names and size_bytes < room_bytes:
+        disk.place(name, size_bytes, content)
 
 
 def foreign_removal(world: World, rng: Rng) -> None:
@@ -677,8 +730,9 @@ FAULTS: Mapping[str, Callable[[World, Rng], None]] = {
     for call in (
         cfm_killed, cfm_stopped, cfm_second, cfm_superseded, cfm_rival, cfm_state_full, cfm_descriptors,
         worker_killed, worker_restarts_soft, worker_stopped, power_cut, old_disk, machine_gone, cpu_full,
-        partition, one_way, partial_partition, rolling_partition, disk_full, read_only, unmounted,
-        unmounted_old, disk_hung, bit_rot, foreign_copies, foreign_removal, link_planted, wall_jump_day,
+        partition, one_way, partial_partition, copy_cut_off, rolling_partition, disk_full, read_only,
+        unmounted, unmounted_old, disk_hung, bit_rot, foreign_copies, foreign_removal, link_planted,
+        wall_jump_day,
         wall_jump_back, metadata_half_written, metadata_emptied, metadata_missing, metadata_old_back,
         metadata_mismatched, metadata_garbage, metadata_stale, ranks_turned, log_missing, log_burst,
         san_unmounted, san_file_gone, san_file_empty, san_file_resized, limit_mistyped, prefix_added,

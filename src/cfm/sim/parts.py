@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from cfm.controller.core import Core
 from cfm.controller.state import NodeConfig
 from cfm.fleet import answers
+from cfm.inputs.event_log import parse_line
+from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.inputs.snapshot import judge
 from cfm.model import Now
 from cfm.sim.disks import SimDisk
+from cfm.sim.event_log import ParseLine
 from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import Recovered
 from cfm.worker.downloads import DownloadBook
@@ -35,6 +38,8 @@ class Parts:
     streams: type[Streams] = Streams
     disk: type[SimDisk] = SimDisk
     judge_metadata: Callable[..., str | None] = judge
+    read_history: Callable[[bytes], PlainReading] = read_hit_history
+    parse_log_line: ParseLine = parse_line
     parse_df: Callable[..., object] = answers.parse_df
     parse_listing: Callable[..., object] = answers.parse_listing
 

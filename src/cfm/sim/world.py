@@ -8,6 +8,7 @@ befalls them, `checker` and the `invariants` watch it, `run` drives it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import count
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from cfm import wire
 from cfm.controller import events as ev
 from cfm.controller.state import NodeConfig
 from cfm.model import Addr, DiskReport, DiskUsage, Failure, File, Hits, Transfer, host_of
+from cfm.sim import event_log
 from cfm.sim import metadata as meta
 from cfm.sim.checker import Checker
 from cfm.sim.controller import SimCfm
@@ -38,6 +40,16 @@ from cfm.worker.obedience import Claim
 Server: TypeAlias = SimWorker | OldWorker
 
 
+ALIKE = 10
+"""Every so-many-th file has a name that becomes another file's where it is cut at `#`."""
+
+
+def _name(number: int, ads: AbstractSet[int]) -> str:
+    if number % ALIKE == 0 and not ads & {number, number - 1}:
+        return f"F{number - 1:03}.mpg#old"
+    return f"{'AD_' if number in ads else 'F'}{number:03}.mpg"
+
+
 class World:
     """Everything that is."""
 
@@ -54,6 +66,8 @@ class World:
         self.san = San()
         self.metadata = MetadataFiles()
         self.hits = Hits()
+        self.true_hits = [self.hits]
+        """What viewers did, window by window."""
         self.publishing: TaskOffer | None = None
         self.deleting: tuple[Server, Claim, int] | None = None
         self.calm = False
@@ -97,8 +111,7 @@ class World:
         rng, ranks = self.rng, self.profile.library
         ads = set(rng.shuffled(range(1, ranks + 1))[: self.profile.ads])
         return [
-            File(f"{'AD_' if i in ads else 'F'}{i:03}.mpg", i, rng.between(low, high) * MB, hits=ranks - i)
-            for i in range(1, ranks + 1)
+            File(_name(i, ads), i, rng.between(low, high) * MB, hits=ranks - i) for i in range(1, ranks + 1)
         ]
 
     def _build_servers(self, own_sources: tuple[Addr, ...]) -> None:
@@ -229,11 +242,15 @@ class World:
         return found
 
     def set_hits(self, hits: Hits) -> None:
-        if hits != self.hits:
-            self.hits = hits
-            self.note("hits", sorted(hits.rising), sorted(hits.watched))
+        """Viewers have moved on: the event log says so, in lines that need not be whole."""
+        hits = event_log.loggable(hits)
+        if hits != self.true_hits[-1]:
+            self.true_hits.append(hits)
+            text = event_log.text_of(hits, torn=self.swarm.strikes("log_torn"))
+            self.hits = event_log.read(text, self.parts.parse_log_line)
+            self.note("hits", sorted(self.hits.rising), sorted(self.hits.watched))
             for cfm in self.cfms:
-                cfm.on_hits(hits)
+                cfm.on_hits(self.hits)
 
     def tell_san_index(self) -> None:
         for cfm in self.cfms:

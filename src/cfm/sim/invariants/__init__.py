@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cfm.sim.invariants import bounds, copies, deletes, durability, obedience, tasks
+from cfm.sim.invariants import bounds, copies, deletes, durability, inputs, obedience, tasks
 from cfm.sim.invariants.base import Invariant
 
 ALL: tuple[type[Invariant], ...] = (
@@ -29,8 +29,10 @@ ALL: tuple[type[Invariant], ...] = (
     tasks.TimeOutsAreReal,
     obedience.OwnTasksOnly,
     copies.NoFlapping,
+    copies.NextToGo,
     copies.OnlyWhatMayBeCopied,
     copies.Pauses,
+    inputs.HitsAsLogged,
     deletes.SwitchedOff,
     bounds.SamePlanTwice,
 )

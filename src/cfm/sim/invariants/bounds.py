@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cfm.controller import dispatch
 from cfm.sim.invariants.base import Invariant
 from cfm.sim.worker import SimWorker
+from cfm.tasks.book import SHOWN_MS
+
+FORGETS_MS = 10 * 60_000
+"""How long what is forgotten may stay: a housekeeping comes now and then, and not while cfm is stopped."""
+
+
+if TYPE_CHECKING:
+    from cfm.sim.controller import SimCfm
 
 
 class Bounded(Invariant):
@@ -20,10 +30,12 @@ class Bounded(Invariant):
         for cfm in world.cfms:
             if not cfm.running or cfm.core is None or cfm.store_full or cfm.process.stopped:
                 continue
+            if cfm.claim.epoch != cfm.state.epoch:
+                continue  # it does not know yet that it has been replaced
             state = cfm.core.state
             sizes = {
                 "tasks": (len(state.tasks.active), 4 * servers),
-                "ended tasks": (len(state.tasks.ended), 4_000),
+                "ended tasks": (len(state.tasks.ended), self._ended_lately(cfm)),
                 "uncut": (len(state.tasks.uncut), 50),
                 "orders": (len(state.orders.active), files),
                 "retries": (len(state.retries.retries), files),
@@ -44,9 +56,16 @@ class Bounded(Invariant):
                 held = len(server.book.stages())
                 self.hold(held <= 64, f"{server.addr} holds {held} tasks")
 
+    def _ended_lately(self, cfm: SimCfm) -> int:
+        """Tasks that ended so lately that they are shown still, those found at the start, and some."""
+        state = self.facts.state(cfm.claim.controller)
+        since_ms = cfm.clock.mono_ms() - SHOWN_MS - FORGETS_MS
+        found = sum(known.ended_mono_ms is None for known in state.tasks.values())
+        return 20 + found + sum(ms > since_ms for ms, _task in state.done)
+
 
 class SamePlanTwice(Invariant):
-    """Planning twice from the same world gives the same plan."""
+    """Planning twice from the same world gives the same plan, and refuses the same for the same reasons."""
 
     number = "same plan"
     title = "the same plan twice"
@@ -59,3 +78,4 @@ class SamePlanTwice(Invariant):
         first = dispatch.propose(core.state.view(now), core.backlog(), core.state)
         second = dispatch.propose(core.state.view(now), core.backlog(), core.state)
         self.hold(first.done == second.done, "planned twice, and differently")
+        self.hold(first.refused == second.refused, "refused twice, and for other reasons")

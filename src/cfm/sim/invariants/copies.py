@@ -8,6 +8,10 @@ from cfm.controller import events as ev
 from cfm.model import (
     Addr,
     DeleteKind,
+    DeleteOrder,
+    Failure,
+    File,
+    Listing,
     Now,
     OnSan,
     OrderStatus,
@@ -21,6 +25,7 @@ from cfm.plan.view import is_ad
 from cfm.sim.evidence import Heard
 from cfm.sim.facts import TaskFacts
 from cfm.sim.invariants.base import Invariant
+from cfm.tasks.store import Change, Recovered
 from cfm.worker.downloads import Stage
 from cfm.worker.memory_disk import MemoryFolder
 
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
 
 class WithinLimit(Invariant):
     """No copy starts that would bring its destination over its limit: used by its last `/df`, what is still
-    to arrive, and what landed since, with no credit for deletes; and none to a disk that is not known.
+    to arrive, and what landed since, with no credit for deletes.  A disk that is not known gets no copy, and
+    nothing is deleted from it either.
 
     Scope: what the server's own `/df` told; other software may fill the disk a moment later.  Bytes that are
     on the disk already, of tasks that are not reported as done, need not be counted twice.
@@ -56,6 +62,14 @@ class WithinLimit(Invariant):
             cfm, task, limit
         )
         self.hold(held, f"{usage.used_bytes} used, {more_bytes} more, limit {limit} %:", task)
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+    ) -> None:
+        if before is None or order.status is OrderStatus.SENT:
+            heard = cfm.evidence.servers.get(order.server)
+            known = heard is not None and heard.disk is not None
+            self.hold(known, "from a disk that is not known:", order)
 
     def _really_fits(self, cfm: SimCfm, task: Task, limit: int) -> bool:
         """What has arrived and is not reported as done yet is counted once only, on the disk itself."""
@@ -114,6 +128,46 @@ class NoFlapping(Invariant):
         moved = (100 + rules.room_margin_percent) * task.file.rank < 100 * last.order.file.rank
         fine = not recent or moved or task.file.name in cfm.evidence.hits.rising
         self.hold(fine, "copied back soon after it went:", task, last.order)
+
+
+class NextToGo(Invariant):
+    """Rule 11 of the domain: while room that was made on a disk waits for its file, no file goes there that
+    would have to go again for that one.
+
+    Scope: the room holds for its time after the order that made it, and until the file begins anywhere; an
+    order for it that was dropped gives the room up.
+    """
+
+    number = "rule 11"
+    title = "not what would be next to go"
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
+        if before is not None:
+            return
+        made = self._room_made(cfm, task, now)
+        for name in made:
+            better = next((f for f in cfm.pair.files if f.name == name), None) if cfm.pair else None
+            worse = better is not None and self._outranks(cfm, better, task.file)
+            self.hold(not worse, "room was made there for", name, ":", task)
+
+    def _room_made(self, cfm: SimCfm, task: Task, now: Now) -> list[str]:
+        state = self.facts.state(cfm.claim.controller)
+        since_ms = now.mono_ms - cfm.evidence.rules.room_hold_ms
+        there = [
+            state.orders[o.id] for ms, o in state.recent_orders
+            if ms > since_ms and o.server == task.destination and o.room_for not in (None, task.file.name)
+        ]  # fmt: skip
+        dropped = {f.order.room_for for f in there if f.order.status is OrderStatus.DROPPED}
+        begun = {f.task.file.name for f in state.tasks.values() if f.started_mono_ms > since_ms}
+        wanted = {f.order.room_for for f in there}
+        return sorted(name for name in wanted - dropped - begun if name is not None)
+
+    def _outranks(self, cfm: SimCfm, better: File, worse: File) -> bool:
+        hits = cfm.evidence.hits
+        if worse.name in hits.rising or worse.name in hits.watched:
+            return False
+        margin = 100 + cfm.evidence.rules.room_margin_percent
+        return better.name in hits.rising or 100 * worse.rank > margin * better.rank
 
 
 class OnlyWhatMayBeCopied(Invariant):
@@ -194,11 +248,50 @@ def _pause_ms(failed: list[int]) -> int:
     return min(1_800_000, 10_000 << min(len(failed) - 1, 20))
 
 
+NO_SUCH_FILE = 404
+REFUSED_MS = 10_000
+
+
 class Pauses(Invariant):
-    """A copy that failed is tried again only after a pause that grows with each failure."""
+    """A copy that failed is tried again only after a pause that grows with each failure; and a server that
+    answered, and did not delete, is asked to delete nothing for a while.
+
+    Scope: the first pause after a refused delete; that it grows is left out.
+    """
 
     number = "rule 7"
     title = "growing pauses"
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]  # as the base has it
+        self._refused: dict[tuple[str, Addr], int] = {}
+        """(controller, server) → until when it is left alone (mono, of this run)."""
+        self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}
+        """(controller, file) → where an old worker called it done, and when (mono, of this run)."""
+
+    def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
+        mine = cfm.claim.controller
+        self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
+        self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
+
+    def decided(self, cfm: SimCfm, event: ev.Event, _changes: list[Change], now: Now) -> None:
+        if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
+            self._proven(cfm, event.addr, event.asked_ms, event.answer.names)
+        if not isinstance(event, ev.DeleteAnswer) or event.answer in (200, NO_SUCH_FILE):
+            return
+        known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
+        if isinstance(event.answer, Failure) or known is None or known.order.status is not OrderStatus.SENT:
+            return
+        key = (cfm.claim.controller, known.order.server)
+        if now.mono_ms >= self._refused.get(key, 0):
+            self._refused[key] = now.mono_ms + REFUSED_MS
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
+    ) -> None:
+        if before is None:
+            until_ms = self._refused.get((cfm.claim.controller, order.server), 0)
+            self.hold(now.mono_ms >= until_ms, "ordered where a delete was just refused:", order)
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         failures = self.facts.state(cfm.claim.controller).failures
@@ -208,10 +301,22 @@ class Pauses(Invariant):
             rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
             self.hold(rested, f"{len(failed)} failures, and tried again after "
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
-        elif task.status is Status.DONE and isinstance(event, ev.TaskReport) and event.verified:
-            failures.pop(name, None)
+        elif task.status is Status.DONE and isinstance(event, ev.TaskReport):
+            if event.verified:
+                failures.pop(name, None)
+            else:
+                self._unproven[cfm.claim.controller, name] = (task.destination, now.mono_ms)
         elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
             failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
+
+    def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: frozenset[str]) -> None:
+        """What an old worker calls done is a success once its own list shows it."""
+        for key, (where, done_ms) in list(self._unproven.items()):
+            controller, name = key
+            if controller == cfm.claim.controller and where == addr and asked_ms >= done_ms:
+                del self._unproven[key]
+                if name in names:
+                    self.facts.state(controller).failures.pop(name, None)
 
     def _remembered(self, failed: list[int], now: Now) -> list[int]:
         """An hour after the pause of the last one, failures are forgotten; a little early here."""

@@ -70,7 +70,8 @@ class LastCopy(Invariant):
 
 class PessimisticCount(Invariant):
     """When a surplus copy's order is written down, two live servers with undoubted lists show the file; when
-    it is sent, the server of the copy that stays has just confirmed it."""
+    it is sent, the server of the copy that stays has just confirmed it, and nothing since then speaks against
+    it: no later list without the file, no news that the server is down."""
 
     number = "2"
     title = "pessimistic count"
@@ -86,12 +87,29 @@ class PessimisticCount(Invariant):
             self.hold(fine or self._arrived(cfm, order, holders), "confirmed copies:", holders, order)
         elif order.status is OrderStatus.SENT:
             self.hold(self._confirmed(cfm, order, now), "sent without a fresh confirmation:", order)
+            self.hold(not self._denied(cfm, order), "sent, though the copy that stays is in doubt:", order)
 
     def _arrived(self, cfm: SimCfm, order: DeleteOrder, holders: list[Addr]) -> bool:
         """A copy that came by our own task after its server's last list counts as listed."""
         state = self.facts.state(cfm.claim.controller)
         came = {task.destination for _ms, task in state.done if task.file.name == order.file.name}
         return {order.keeper, order.server} <= {*holders, *came} and order.keeper != order.server
+
+    def _denied(self, cfm: SimCfm, order: DeleteOrder) -> bool:
+        """Has anything been heard since that confirmation which makes it doubtful?"""
+        keeper, name = order.keeper, order.file.name
+        heard = cfm.evidence.servers.get(keeper) if keeper else None
+        if keeper is None or heard is None or not heard.up:
+            return True
+        _seen, seen_ms = cfm.evidence.copies.get((name, keeper), (None, 0))
+        missing = heard.names is not None and name not in heard.names
+        return missing and heard.list_asked_ms > max(seen_ms, self._came_ms(cfm, keeper, name))
+
+    def _came_ms(self, cfm: SimCfm, addr: Addr, name: str) -> int:
+        """When our own task last brought the file there; its `done` is a confirmation."""
+        ended = self.facts.state(cfm.claim.controller).done
+        came = (ms for ms, t in ended if t.destination == addr and t.file.name == name and t.status == "done")
+        return max(came, default=0)
 
     def _confirmed(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> bool:
         keeper = order.keeper

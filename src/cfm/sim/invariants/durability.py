@@ -13,6 +13,7 @@ from cfm.worker.memory_disk import Node
 
 if TYPE_CHECKING:
     from cfm.sim.controller import SimCfm
+    from cfm.sim.worker import SimWorker
     from cfm.sim.world import Server
 
 
@@ -52,8 +53,8 @@ class VisibleIsComplete(Invariant):
 class DoneIsDurable(Invariant):
     """A `done` of a worker of ours means that the complete file would be there after a power cut at once.
 
-    Scope: as it is first sent; other software, or an order of ours, may have removed the file before a
-    repetition of the report.
+    Scope: as it is first sent.  Other software, a power cut or an order of ours may have removed the file
+    since it became visible; but visible it must have become, in this attempt.
     """
 
     number = "15"
@@ -62,6 +63,10 @@ class DoneIsDurable(Invariant):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]  # as the base has it
         self._told: set[int] = set()
+        self._begun: dict[int, int] = {}
+
+    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
+        self._begun[offer.id] = self.world.schedule.now_ms
 
     def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
         if report.status is not Status.DONE or not worker.ours or offer.id in self._told:
@@ -71,7 +76,11 @@ class DoneIsDurable(Invariant):
         node = worker.disk._synced[0].get(name)  # noqa: SLF001 - what would be left after a power cut
         lost = self.facts.lost.get(name, -1) >= self.world.schedule.now_ms - 200_000
         fine = node is not None and node.synced_bytes == size_bytes
-        self.hold(fine or lost or name not in worker.disk.names, "done, and not durable:", name, worker.addr)
+        came_ms = self.facts.arrived.get((name, worker.disk), -1)
+        came = came_ms >= self._begun.get(offer.id, 0)
+        gone = name not in worker.disk.names
+        self.hold(came, "done, and never made visible:", name, worker.addr)
+        self.hold(fine or lost or gone, "done, and not durable:", name, worker.addr)
 
 
 class NothingLost(Invariant):

@@ -1,0 +1,65 @@
+"""The event log of a simulated load balancer: what viewers do as lines, and lines read as the product does.
+
+The whole window is written anew when it moves; its lines are parsed and counted by the product's own code.
+Between them is what else such a log has: other events, a server whose address begins like ours, lines that
+are torn, garbled or too long, and a last one that is not whole yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from cfm.inputs.event_log import Hit, HitWindow, Skipped
+from cfm.model import Hits, Now
+
+ParseLine = Callable[[bytes, str], Hit | Skipped | None]
+
+OUR_IP: Final = "10.0.9.3"
+"""Of the server that reads from the SAN."""
+OTHER_IP: Final = "10.0.9.39"
+BASE: Final = 5
+TERM_S: Final = 600
+AT_S: Final = 1_700_000_000
+_sign = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def loggable(hits: Hits) -> Hits:
+    """As far as the log can name it: it knows no names with other signs."""
+    rising = {name: number for name, number in hits.rising.items() if _sign.search(name) is None}
+    return Hits(rising, frozenset(name for name in hits.watched if _sign.search(name) is None))
+
+
+def text_of(hits: Hits, *, torn: bool) -> bytes:
+    """The log's lines of one window; `torn`: some of them not whole."""
+    lines = [_line(OUR_IP, name) for name, number in hits.rising.items() for _ in range(number)]
+    lines += [_line(OTHER_IP, name) for name in sorted(hits.watched) for _ in range(BASE)]
+    lines += [_line(OUR_IP, "ONCE.mpg"), b"0x40ffff,4,1,File Not Found, UUID : 1, GLB IP : 1, X.mpg", b""]
+    if torn:
+        whole = _line(OUR_IP, "TORN.mpg")
+        lines += [whole[:at] for at in (3, 9, 24, 40, len(whole) - 9)]
+        lines += [whole + b"\r", b"\0" * 40, b"\xff\xfe" + whole, b"0x40ffff," + b"9" * 70_000]
+    return b"\n".join(lines) + b"\n" + _line(OUR_IP, "LAST.mpg")[:50]
+
+
+def _line(server: str, name: str) -> bytes:
+    head = f"0x40ffff,1,{AT_S},Server {server} Selected for Client StreamID : 1, ClientID : 0"
+    return f"{head}, GLB IP : 10.0.9.1's file({name}) Request".encode()
+
+
+def read(text: bytes, parse_line: ParseLine) -> Hits:
+    """What a cfm makes of it; a last line without its end is read when it is whole."""
+    now = Now(0, AT_S * 1000)
+    window = HitWindow(TERM_S, BASE, now)
+    for hit in _hits(text, parse_line):
+        window.add(hit, now)
+    return window.hits(now)
+
+
+def _hits(text: bytes, parse_line: ParseLine) -> Iterator[Hit]:
+    whole, _end, _torn = text.rpartition(b"\n")
+    for line in whole.split(b"\n"):
+        parsed = parse_line(line, OUR_IP)
+        if isinstance(parsed, Hit):
+            yield parsed

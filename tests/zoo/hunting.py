@@ -1,0 +1,92 @@
+"""The table of all bugs, which rule must notice which of them, and the hunt: which seed does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfm.sim.parts import Parts
+from cfm.sim.run import run_seed
+from zoo.bugs import FURTHER_ONES, OLD_ONES
+from zoo.making import illegal_edges, without_guards
+
+MECHANICAL: Mapping[str, Parts] = {**dict(without_guards()), **dict(illegal_edges())}
+ZOO: Mapping[str, Parts] = {**OLD_ONES, **FURTHER_ONES, **MECHANICAL}
+
+NOTICED_BY: Mapping[str, tuple[str, ...]] = {
+    "1": ("a name is cut at #",),
+    "2": ("an ip counts twice", "without keeper_confirmed", "without another_copy_stays"),
+    "3": ("without one_order_per_file",),
+    "4": ("404 is a success", "silence is a success"),
+    "5": ("orders are not written down",),
+    "6": ("no epoch is checked", "no fence is kept"),
+    "7": ("any metadata is accepted", "without metadata_fresh"),
+    "8": (
+        "the ledger releases nothing",
+        "without within_pace",
+        "without breaker_closed",
+        "without room_is_needed",
+    ),
+    "9": (
+        "without not_rising",
+        "without not_watched",
+        "without not_young",
+        "without delete_not_an_ad",
+        "without not_being_copied",
+    ),
+    "10": ("without holders_listed", "without file_is_there"),
+    "11": ("late reports count",),
+    "12": ("a source serves all who come", "without source_free"),
+    "13": ("a destination receives any number",),
+    "14": ("any bytes are published",),
+    "15": ("no fsync of files", "no fsync of folders", "done for what failed"),
+    "16": tuple(name for name in MECHANICAL if " becomes " in name),
+    "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
+    "18": ("without within_limit", "without server_known"),
+    "19": ("any name is taken",),
+    "20": ("what failed is given up",),
+    "21": ("ended tasks are kept",),
+    "22": ("time-outs by the wall clock",),
+    "23": ("tasks are offered to others",),
+    "24": ("without not_just_deleted",),
+    "rule 3": ("another server's hits count",),
+    "rule 4": ("without on_no_destination", "an old look at the SAN will do", "without source_speaks"),
+    "rule 7": ("without not_failing", "without server_carries_out"),
+    "rule 11": ("without not_next_to_go",),
+    "rule 20": ("without deletes_on", "without delete_not_paused", "without not_lately_dropped"),
+    "same plan": ("a plan that wavers",),
+}
+"""Rule → bugs that break it first of all.  What is not named here may be noticed by any rule."""
+
+RULE_OF: Mapping[str, str] = {bug: rule for rule, bugs in NOTICED_BY.items() for bug in bugs}
+
+REDUNDANT: Mapping[str, str] = {}
+"""Guards whose loss nothing can show, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """Which seed caught a bug, by which rule, after how much work."""
+
+    seed: int
+    rule: str
+    text: str
+    cpu_s: float
+
+
+def hunt(name: str, budget_s: int, first_seed: int, hours: int = 2) -> Catch | None:
+    """Run worlds until one of them notices, by the rule that must; None where the time is up first."""
+    began_ns = time.process_time_ns()
+    rule = RULE_OF.get(name)
+    seed = first_seed
+    while time.process_time_ns() - began_ns < budget_s * 10**9:
+        run = run_seed(seed, hours, ZOO[name], stop_early=True)
+        if run.failed and rule in (None, run.violations[0].invariant):
+            first = run.violations[0]
+            return Catch(seed, first.invariant, first.text, (time.process_time_ns() - began_ns) / 1e9)
+        if run.failed and os.environ.get("ZOO_SHOW"):
+            print(f"  {name}: seed {seed} by {run.violations[0].invariant}: {run.violations[0].text[:150]}")
+        seed += 1
+    return None
