@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json as json_lines
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfm.cli.common import AsJson
-from cfm.sim import run as runs
+
+if TYPE_CHECKING:
+    from cfm.sim import run as runs
 
 FOUND_A_VIOLATION = 3
 
@@ -34,6 +36,7 @@ def simulate(
 
     The same seed gives the same world, step by step, on any machine.
     """
+    from cfm.sim import run as runs  # here: `cfm run` needs no simulator, and starts sooner without
 
     def each(run: runs.Run) -> None:
         if not json:
