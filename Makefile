@@ -104,11 +104,18 @@ clean:
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
 
 # Whole nodes in virtual time: a fixed run, and one for a night.  A failing seed is told with its story.
-simulate: $(STAMP)
-	$(BIN)/cfm simulate --seed $(or $(SEED),1) --hours 3 --seeds $(or $(SEEDS),1500) $(ARGS)
+simulate: .tools/simulator.done
+	PYTHONPATH=.tools/simulator $(BIN)/cfm simulate --seed $(or $(SEED),1) --hours 3 --seeds $(or $(SEEDS),1600) $(ARGS)
 
-simulate-night: $(STAMP)
-	$(BIN)/cfm simulate --seed $$(date +%s) --hours 12 --seeds 1000000 --cpu-seconds 28800 $(ARGS)
+simulate-night: .tools/simulator.done
+	PYTHONPATH=.tools/simulator $(BIN)/cfm simulate --seed $$(date +%s) --hours 12 --seeds 1000000 \
+	    --cpu-seconds 28800 $(ARGS)
+
+# The same worlds as native code, where there is a C compiler; else they are played in plain Python.
+.tools/simulator.done: $(STAMP) tools/compile_simulator.py $(shell find src/cfm -name '*.py')
+	@mkdir -p .tools
+	$(BIN)/python tools/compile_simulator.py .tools/simulator || rm -rf .tools/simulator
+	@touch $@
 
 # Every bug of the zoo, side by side on all cores; the simulator must catch each within a minute.
 zoo: $(STAMP)

@@ -36,8 +36,7 @@ class Now:
         return self.wall_ms // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Known(Generic[T]):
+class Known(NamedTuple, Generic[T]):
     """Something that was observed, and when its observation *began* (monotonic)."""
 
     value: T

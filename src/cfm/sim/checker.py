@@ -7,8 +7,7 @@ together with what follows from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cfm.controller import events as ev
 from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Status, Task
@@ -43,8 +42,7 @@ MOST_VIOLATIONS: Final = 20
 RECENT_MS: Final = 4 * 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     seed: int
     step: int
     at_ms: int

@@ -31,6 +31,8 @@ from cfm.worker.memory_disk import MemoryFolder
 
 if TYPE_CHECKING:
     from cfm.sim.controller import SimCfm
+    from cfm.sim.facts import Facts
+    from cfm.sim.world import World
 
 
 class WithinLimit(Invariant):
@@ -262,8 +264,8 @@ class Pauses(Invariant):
     number = "rule 7"
     title = "growing pauses"
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]  # as the base has it
+    def __init__(self, world: World, facts: Facts) -> None:
+        super().__init__(world, facts)
         self._refused: dict[tuple[str, Addr], int] = {}
         """(controller, server) → until when it is left alone (mono, of this run)."""
         self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}

@@ -13,8 +13,9 @@ from cfm.worker.memory_disk import Node
 
 if TYPE_CHECKING:
     from cfm.sim.controller import SimCfm
+    from cfm.sim.facts import Facts
     from cfm.sim.worker import SimWorker
-    from cfm.sim.world import Server
+    from cfm.sim.world import Server, World
 
 
 class DurableBeforeSent(Invariant):
@@ -60,8 +61,8 @@ class DoneIsDurable(Invariant):
     number = "15"
     title = "done is durable"
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]  # as the base has it
+    def __init__(self, world: World, facts: Facts) -> None:
+        super().__init__(world, facts)
         self._told: set[int] = set()
         self._begun: dict[int, int] = {}
 

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Compile what `cfm simulate` runs, so that a night holds a few times as many hours.
+
+    .venv/bin/python tools/compile_simulator.py FOLDER
+
+Makes FOLDER/cfm, a copy of the package in which the deciding code and the simulator are native: by mypyc,
+which is part of mypy, and needs a C compiler and Python's headers.  Nothing is decided otherwise in it: the
+same seed gives the same trace hash, and the tool ends by holding one against the other.  What is installed
+stays plain Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "cfm"
+ROOMS = ("plan", "tasks", "controller", "sim", "sim/invariants")
+SINGLE = (
+    "model", "names", "errors", "fleet/health", "fleet/observed", "worker/asking", "worker/download_events",
+    "worker/downloads", "worker/memory_disk", "worker/obedience", "worker/shelf", "worker/streams",
+)  # fmt: skip
+ACTING = (
+    "plan/reduce", "tasks/queue", "tasks/sqlite_schema", "tasks/sqlite_store", "tasks/state_lock",
+    "controller/api", "controller/html", "controller/loop", "controller/metrics", "controller/once",
+    "controller/openapi", "controller/pages", "controller/program", "controller/report", "controller/rules",
+    "controller/story", "controller/verdict", "controller/why",
+)  # fmt: skip
+"""They use libraries, threads or sockets; the simulator does without them."""
+PLAIN = frozenset((*ACTING, "sim/disks", "sim/run", "sim/parts", "sim/profile"))
+"""Nor what narrows an attribute of its base, which native classes cannot, or goes to other processes."""
+SEEDS = "from cfm.sim.run import run_seeds; print(run_seeds(5, 1, 2).to_json()['trace_hash'])"
+SETUP = """
+from setuptools import setup
+from mypyc.build import mypycify
+modules = {modules!r}
+native = mypycify(modules, opt_level="2", debug_level="0", multi_file=True)
+setup(name="compiled", packages=[], ext_modules=native)
+"""
+
+
+def modules() -> list[str]:
+    """Paths below the package, without their ending."""
+    in_rooms = [
+        f"{room}/{path.stem}"
+        for room in ROOMS
+        for path in sorted((SOURCE / room).glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    return [name for name in (*SINGLE, *in_rooms) if name not in PLAIN]
+
+
+def copy_to(folder: Path) -> None:
+    """Native classes have fixed attributes: they know no `slots=True`, and need none."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SOURCE, folder / "cfm", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in modules():
+        path = folder / "cfm" / f"{name}.py"
+        text = path.read_text()
+        path.write_text(text.replace(", slots=True)", ")").replace("(slots=True)", ""))
+
+
+def compile_in(folder: Path) -> None:
+    (folder / "setup.py").write_text(SETUP.format(modules=[f"cfm/{name}.py" for name in modules()]))
+    jobs = str(len(os.sched_getaffinity(0)))
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "-j", jobs]
+    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if told.returncode:
+        sys.exit(f"mypyc: {told.stdout[-2000:]}{told.stderr[-2000:]}")
+    shutil.rmtree(folder / "build")
+
+
+def trace_hash(path: Path) -> str:
+    """What two worlds come to with the package at `path`."""
+    env = {**os.environ, "PYTHONPATH": str(path)}
+    told = subprocess.run([sys.executable, "-c", SEEDS], env=env, capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    folder = Path(sys.argv[1]).resolve()
+    copy_to(folder)
+    compile_in(folder)
+    plain, compiled = trace_hash(SOURCE.parent), trace_hash(folder)
+    if plain != compiled:
+        sys.exit(f"the compiled simulator tells another story: {compiled}, not {plain}")
+    print(f"compiled {len(modules())} modules; both tell {plain}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
