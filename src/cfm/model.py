@@ -236,10 +236,12 @@ class DiskReport:
 
 @dataclass(frozen=True, slots=True)
 class CopySeen:
-    """A worker's answer about one file: is it there, and of which size."""
+    """A worker's answer about one file: is it there, of which size, and on which disk."""
 
     present: bool
     size_bytes: int | None = None
+    disk_id: str = ""
+    """As in `WorkerFeatures`; empty where it was not told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,11 @@ OURS = {"Cfw-Version": "1"}
     ("status", "headers", "seen"),
     [
         (200, {**OURS, "Content-Length": "7", "Cfw-Where": "base"}, CopySeen(present=True, size_bytes=7)),
+        (
+            200,
+            {**OURS, "Content-Length": "7", "Cfw-Disk": "d1"},
+            CopySeen(present=True, size_bytes=7, disk_id="d1"),
+        ),
         (404, OURS, CopySeen(present=False)),
     ],
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cfm.fleet.observed import AHEAD_MS, HALVED_AGAIN_MS, Asking, FleetBook
+from cfm.fleet.observed import AHEAD_MS, BY_COPY, BY_DF, BY_LIST, HALVED_AGAIN_MS, Asking, FleetBook
 from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
 
 SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
@@ -135,6 +136,48 @@ def test_the_same_id_is_the_same_disk_whatever_it_lists() -> None:
     book.listed(ONE, names("A"), 10)
     book.listed(TWO, names("B"), 10)
     assert twins(book) == {ONE: {TWO}, TWO: {ONE}}
+
+
+def test_one_disk_has_one_limit_under_all_its_addresses() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    ours(book, TWO, "id")
+    measured(book, replace(df(5), limit_percent=85), replace(df(5), limit_percent=80))
+    views = book.server_views(90, dict.fromkeys(book.records, True))
+    assert [views[addr].limit_percent for addr in (SOURCE, ONE, TWO)] == [90, 80, 80]
+
+
+def _moved(book: FleetBook, addr: Addr, to: str, by: str) -> None:
+    """The worker at `addr` is another one now, on another disk, and has answered only this so far."""
+    if by == BY_LIST:
+        book.listed(addr, Listing(frozenset({"A"}), to), 20)
+    elif by == BY_DF:
+        book.measured(addr, DiskReport(DiskUsage(1000, 5, 995), disk_id=to), 20, HOLD_MS)
+    else:
+        book.told_disk(addr, BY_COPY, to)
+
+
+@pytest.mark.parametrize("by", [BY_LIST, BY_DF, BY_COPY])
+def test_a_disk_that_comes_under_another_address_is_known_before_the_next_heartbeat(by: str) -> None:
+    book = fleet()
+    ours(book, ONE, "id-1")
+    ours(book, TWO, "id-2")
+    assert not twins(book)
+    _moved(book, TWO, "id-1", by)
+    assert twins(book) == {ONE: {TWO}, TWO: {ONE}}
+    book.introduced(ONE, WorkerFeatures(ours=True, disk_id="id-2"))
+    assert twins(book), "until the other one has said on which disk it is now"
+    book.introduced(TWO, WorkerFeatures(ours=True, disk_id="id-1"))
+    assert not twins(book), "they have changed places"
+
+
+def test_a_late_answer_about_a_copy_counts_until_the_next_list() -> None:
+    book = fleet()
+    ours(book, ONE, "id-1")
+    ours(book, TWO, "id-2")
+    _moved(book, TWO, "id-1", BY_COPY)
+    book.listed(TWO, Listing(frozenset({"A"}), "id-2"), 20)
+    assert not twins(book)
 
 
 def test_two_ids_are_two_disks_whatever_they_list() -> None:

@@ -133,6 +133,9 @@ class TestWhere:
         answer = await rig.ask("GET", "/content/small.mpg?in=base")
         assert (answer.body, answer.headers["cfw-where"]) == (b"another one", "base")
         assert (await rig.ask("GET", "/content/held.mpg")).headers["cfw-where"] == "base"
+        seen = await rig.ask("HEAD", "/content/held.mpg?in=base")
+        assert seen.headers["cfw-disk"] == (await rig.ask("GET", "/files")).headers["cfw-disk"] != ""
+        assert "cfw-disk" not in (await rig.ask("HEAD", "/content/big.mpg")).headers, "it is on the SAN"
         assert (await rig.ask("HEAD", "/content/big.mpg?in=base")).status == 404
 
     @pytest.mark.parametrize("query", ["?in=source", "?", "?x=1", "?in=base&in=base"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 from cfm.controller.copying import ask_disk, look_at
 from cfm.controller.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
 from cfm.controller.state import NodeState, words
+from cfm.fleet.observed import BY_COPY
 from cfm.model import Addr, CopySeen, DeleteKind, DeleteOrder, Failure, Known, Now, OrderStatus, Unknown
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
@@ -157,6 +158,7 @@ def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
             _drop(state, waiting, no.COPY_UNCONFIRMED, now, why=f"{event.addr}: {words(event.answer)}")
     else:
         state.copies_seen[event.name, event.addr] = Known(event.answer, event.asked_ms)
+        state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
         if not event.answer.present:
             look_at(state, event.addr, now)
     state.wants_dispatch = True

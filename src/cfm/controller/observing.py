@@ -41,7 +41,8 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
 def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
     """What it says of itself; a new boot id is a new process: what the old one ran is over."""
     record = state.fleet.records[addr]
-    before, record.features = record.features, features
+    before = record.features
+    state.fleet.introduced(addr, features)
     if before == features:
         return False
     if features.ours and not before.ours:

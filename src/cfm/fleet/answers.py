@@ -140,7 +140,7 @@ def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
         return malformed("a copy without a size")
     if said.get(wire.WHERE.lower(), "base") != "base":
         return malformed("a copy that is not in the base folder")
-    return CopySeen(present=True, size_bytes=size_bytes)
+    return CopySeen(present=True, size_bytes=size_bytes, disk_id=_token(said, wire.DISK))
 
 
 def _folded(headers: Mapping[str, str]) -> dict[str, str]:

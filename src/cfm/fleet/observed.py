@@ -54,6 +54,9 @@ class Asking:
         return self.again
 
 
+BY_LIST, BY_DF, BY_COPY = "list", "df", "copy"
+
+
 @dataclass(slots=True)
 class Record:
     """All that is remembered of one server."""
@@ -66,6 +69,9 @@ class Record:
     lost_ms: int
     """Since when its list is unknown; its grace runs from here."""
     features: WorkerFeatures = OLD_WORKER
+    told_disks: dict[str, str] = field(default_factory=dict)
+    """The id of the disk that its last list, `/df` and answer about one copy came from, since it last said of
+    itself on which disk it is: those may come before its next heartbeat, and from another disk."""
     last_list: frozenset[str] | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
@@ -121,11 +127,26 @@ class FleetBook:
         self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
         """Pairs of old workers that once showed one list on disks of one size."""
 
+    # ── disk ids ────────────────────────────────────────────────────────────────────────────────────────
+
+    def introduced(self, addr: Addr, features: WorkerFeatures) -> None:
+        """A heartbeat said what the worker is, and on which disk."""
+        record = self.records[addr]
+        if features.disk_id != record.features.disk_id:
+            record.told_disks.clear()
+        record.features = features
+
+    def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
+        """An answer came from that disk.  Where it is another than before, both count until all agree."""
+        self.records[addr].told_disks[by] = disk_id
+
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
         """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
         record = self.records[addr]
+        record.told_disks.pop(BY_COPY, None)
+        self.told_disk(addr, BY_LIST, listing.disk_id)
         if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
             return ListChange(believed=False, why="it was asked before the server was lost")
         names = _with_what_happened_since(record, listing.names, asked_ms)
@@ -201,6 +222,7 @@ class FleetBook:
     def measured(self, addr: Addr, report: DiskReport, asked_ms: int, hold_ms: int) -> None:
         """A `/df` came that was asked for at `asked_ms`; what it shows leaves the books."""
         record = self.records[addr]
+        self.told_disk(addr, BY_DF, report.disk_id)
         _settle_gone(record, report.usage.used_bytes - report.arriving_bytes, asked_ms, hold_ms)
         record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
         record.own_limit_percent = report.limit_percent
@@ -215,6 +237,9 @@ class FleetBook:
 
     def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
         twins = self._same_disks()
+        limits = {
+            a: min(limit_percent, r.own_limit_percent or limit_percent) for a, r in self.records.items()
+        }
         return {
             addr: ServerView(
                 addr=addr,
@@ -224,7 +249,8 @@ class FleetBook:
                 features=record.features,
                 files=record.files,
                 disk=record.disk,
-                limit_percent=min(limit_percent, record.own_limit_percent or limit_percent),
+                # One disk under two addresses has one limit, or one side fills what the other empties.
+                limit_percent=min(limits[one] for one in (addr, *twins.get(addr, ()))),
                 last_list=record.last_list,
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
@@ -253,9 +279,12 @@ class FleetBook:
         """Servers that seem to be one disk: by its id where both have one, else by list and totals."""
         by_id: dict[str, set[Addr]] = {}
         for addr, record in self.records.items():
-            if record.is_destination and record.features.disk_id:
-                by_id.setdefault(record.features.disk_id, set()).add(addr)
-        twins = {addr: set(group) - {addr} for group in by_id.values() if len(group) > 1 for addr in group}
+            for disk_id in _disk_ids(record) if record.is_destination else ():
+                by_id.setdefault(disk_id, set()).add(addr)
+        twins: dict[Addr, set[Addr]] = {}
+        for group in by_id.values():
+            for addr in group if len(group) > 1 else ():
+                twins.setdefault(addr, set()).update(group - {addr})
         for one, other in self._doubles:
             if not self._told_apart(one, other):
                 twins.setdefault(one, set()).add(other)
@@ -265,9 +294,9 @@ class FleetBook:
     def _told_apart(self, one: Addr, other: Addr) -> bool:
         """Two ids, or two sizes, are two disks."""
         records = self.records[one], self.records[other]
-        ids = {record.features.disk_id for record in records}
+        ids, others = map(_disk_ids, records)
         sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
-        return len(sizes) > 1 or (len(ids) > 1 and "" not in ids)
+        return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
 
     def _compare(self, record: Record) -> None:
         """Hold a new list against those of the others: is it the same disk under another address?
@@ -290,6 +319,11 @@ class FleetBook:
                     self._doubles[pair] = Likeness(differ, record.files.at_ms)
                 elif asked_ms > before.since_ms:
                     del self._doubles[pair]
+
+
+def _disk_ids(record: Record) -> set[str]:
+    """Of all disks that it may be on."""
+    return {record.features.disk_id, *record.told_disks.values()} - {""}
 
 
 def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:

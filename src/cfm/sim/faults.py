@@ -103,7 +103,7 @@ KINDS: Mapping[str, Kind] = {
             ("partial_partition", 60, "two workers are cut off from each other"),
             (
                 "copy_cut_off",
-                60,
+                25,
                 "both ends of a copy are cut off from cfm, and somebody copies the file by hand",
             ),
             ("rolling_partition", 120, "servers are cut off one by one and rejoined in another order"),

@@ -468,7 +468,7 @@ class SimWorker:
             entry = folder.look(name)
         if entry is None or entry.kind != "file":
             return CopySeen(present=False)
-        return CopySeen(present=True, size_bytes=entry.size_bytes)
+        return CopySeen(present=True, size_bytes=entry.size_bytes, disk_id=self.shelf.seen_disk_id)
 
     def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
         self._hear_epoch(claim)

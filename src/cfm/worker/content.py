@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from cfm import wire
 from cfm.web import RefusedError, name_from_path
 from cfm.worker.digests import Digest, Digests, etag_of, repr_digest, wants_digest
-from cfm.worker.library import ChangedError, Found, Library
+from cfm.worker.library import ChangedError, Found, Library, Where
 from cfm.worker.ranges import Part, part_wanted
 from cfm.worker.sending import MOST_CHUNK_BYTES, Source, send
 from cfm.worker.streams import BusyError, EndedError, Stream, Streams
@@ -112,6 +112,8 @@ class Content:
         if wants_digest(request.headers.get("Want-Repr-Digest")):
             response.headers["Repr-Digest"] = repr_digest(await self._digest(found))
         response.content_length = found.reader.entry.size_bytes
+        if found.where is Where.BASE:  # which disk speaks: two addresses may be one
+            response.headers[wire.DISK] = self._library.shelf.seen_disk_id
         await response.prepare(request)
         return response
 
