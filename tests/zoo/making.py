@@ -117,7 +117,6 @@ HIDDEN = frozenset(
     {
         "source_free",
         "server_known",
-        "not_being_copied",
         "another_copy_stays",
         "not_young",
         "not_rising",
