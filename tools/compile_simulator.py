@@ -30,8 +30,8 @@ ACTING = (
     "controller/story", "controller/verdict", "controller/why",
 )  # fmt: skip
 """They use libraries, threads or sockets; the simulator does without them."""
-PLAIN = frozenset((*ACTING, "sim/disks", "sim/run", "sim/parts", "sim/profile"))
-"""Nor what narrows an attribute of its base, which native classes cannot, or goes to other processes."""
+PLAIN = frozenset((*ACTING, "sim/run", "sim/parts", "sim/profile"))
+"""Nor what goes to other processes."""
 SEEDS = "from cfm.sim.run import run_seeds; print(run_seeds(5, 1, 2).to_json()['trace_hash'])"
 SETUP = """
 from setuptools import setup

@@ -132,14 +132,12 @@ class SimDisk(MemoryDisk):
 class SimFolder(MemoryFolder):
     """An open folder of a `SimDisk`."""
 
-    _disk: SimDisk
-
     def __init__(self, disk: SimDisk) -> None:
         super().__init__(disk)
-        self._disk = disk
+        self._watched = disk
 
     def remove(self, name: str) -> None:
-        disk = self._disk
+        disk = self._watched
         disk.witness.touched(disk, name)
         node = disk.names.get(name)
         super().remove(name)
@@ -148,7 +146,7 @@ class SimFolder(MemoryFolder):
             disk.witness.unlinked(disk, name, node)
 
     def publish(self, temp: str, name: str, *, replace: bool) -> None:
-        disk = self._disk
+        disk = self._watched
         disk.witness.touched(disk, name)
         replaced = disk.names.get(name)
         super().publish(temp, name, replace=replace)
@@ -156,7 +154,7 @@ class SimFolder(MemoryFolder):
         disk.witness.published(disk, name, disk.names[name], replaced)
 
     def open_temp(self, temp: str, *, new: bool) -> SimTempFile:
-        disk = self._disk
+        disk = self._watched
         disk.witness.touched(disk, temp)
         super().open_temp(temp, new=new)
         disk.version += 1
@@ -164,10 +162,10 @@ class SimFolder(MemoryFolder):
 
     def remove_temp(self, temp: str) -> None:
         super().remove_temp(temp)
-        self._disk.version += 1
+        self._watched.version += 1
 
     def space(self) -> Space:
-        self._disk.fail("space")
+        self._watched.fail("space")
         return super().space()
 
 
