@@ -126,6 +126,16 @@ DESTINATION_CASES: list[Case] = [
         ),
         no.NO_ROOM,
     ),
+    (
+        k.room_is_made,
+        "what goes for it has not gone yet, and its rank has moved meanwhile",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            reserved={DISK_B: Reservation(replace(NEW, rank=NEW.rank + 1), NOW.mono_ms + 1)},
+            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
+        ),
+        no.NO_ROOM,
+    ),
     (k.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), no.NO_ROOM),
 ]
 

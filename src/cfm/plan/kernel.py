@@ -116,7 +116,8 @@ def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: S
 
 def room_is_made(view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
     """Where room is made for it, it waits until all that goes has gone by that server's own answer."""
-    if ledger.disks[destination.addr].reserved_for != file:
+    reserved_for = ledger.disks[destination.addr].reserved_for
+    if reserved_for is None or reserved_for.name != file.name:  # its rank may have moved since
         return None
     going = (made for made in view.order_of.values() if made.server == destination.addr)
     return no.NO_ROOM if any(made.room_for == file.name for made in going) else None

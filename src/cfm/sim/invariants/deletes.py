@@ -32,14 +32,15 @@ class LastCopy(Invariant):
     under no pending delete of it; or the order was for room, and the SAN held it when it was confirmed.
 
     Scope: complete is what a server can say: name and size.  A copy that rotted, or that other software, a
-    power cut or an exchange of disks took away after it could be confirmed, is not our order's fault.
+    power cut or an exchange of disks took away after it could be confirmed, is not our order's fault.  Where
+    the copy that goes is not complete itself, another one like it is as good.
     """
 
     number = "1"
     title = "never the last copy"
 
     def unlinked(
-        self, disk: SimDisk, name: str, _node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
     ) -> None:
         server, claim, order_id = by
         if order is None:
@@ -55,15 +56,16 @@ class LastCopy(Invariant):
             self.hold(held, "for room, and not on the SAN:", name, server.addr)
         else:
             excused = self.facts.lost.get(name, -1) >= since_ms
-            self.hold(self._elsewhere(disk, name) or excused, "the last copy:", name, "on", server.addr)
+            stays = self._elsewhere(disk, name, whole=node.size_bytes == order.file.size_bytes)
+            self.hold(stays or excused, "the last copy:", name, "on", server.addr)
 
-    def _elsewhere(self, disk: SimDisk, name: str) -> bool:
+    def _elsewhere(self, disk: SimDisk, name: str, *, whole: bool = True) -> bool:
         file = self.world.file(name)
         others = (one for one in self.world.destination_disks() if one is not disk)
         return any(
             (there := other.names.get(name)) is not None
             and there.kind == "file"
-            and (file is None or there.size_bytes == file.size_bytes)
+            and (file is None or not whole or there.size_bytes == file.size_bytes)
             for other in others
         )
 
