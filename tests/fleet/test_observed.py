@@ -138,15 +138,6 @@ def test_the_same_id_is_the_same_disk_whatever_it_lists() -> None:
     assert twins(book) == {ONE: {TWO}, TWO: {ONE}}
 
 
-def test_one_disk_has_one_limit_under_all_its_addresses() -> None:
-    book = fleet()
-    ours(book, ONE, "id")
-    ours(book, TWO, "id")
-    measured(book, replace(df(5), limit_percent=85), replace(df(5), limit_percent=80))
-    views = book.server_views(90, dict.fromkeys(book.records, True))
-    assert [views[addr].limit_percent for addr in (SOURCE, ONE, TWO)] == [90, 80, 80]
-
-
 def _moved(book: FleetBook, addr: Addr, to: str, by: str) -> None:
     """The worker at `addr` is another one now, on another disk, and has answered only this so far."""
     if by == BY_LIST:

@@ -237,9 +237,6 @@ class FleetBook:
 
     def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
         twins = self._same_disks()
-        limits = {
-            a: min(limit_percent, r.own_limit_percent or limit_percent) for a, r in self.records.items()
-        }
         return {
             addr: ServerView(
                 addr=addr,
@@ -249,8 +246,7 @@ class FleetBook:
                 features=record.features,
                 files=record.files,
                 disk=record.disk,
-                # One disk under two addresses has one limit, or one side fills what the other empties.
-                limit_percent=min(limits[one] for one in (addr, *twins.get(addr, ()))),
+                limit_percent=min(limit_percent, record.own_limit_percent or limit_percent),
                 last_list=record.last_list,
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,

@@ -28,7 +28,7 @@ class Heard:
 
     __slots__ = (
         "disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
-        "told", "up",
+        "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,14 +42,7 @@ class Heard:
         """Since when its list is in doubt: it failed, or the server went down."""
         self.lists = 0
         self.disk: DiskReport | None = None
-        self.told: DiskReport | None = None
-        """The last `/df`, whether or not it is believed still."""
         self.disk_asked_ms = 0
-
-    def disk_ids(self) -> set[str]:
-        """Of the disks that it said to be on."""
-        said = (self.features.disk_id if self.features else "", self.told.disk_id if self.told else "")
-        return {disk_id for disk_id in said if disk_id}
 
 
 class Evidence:
@@ -105,7 +98,6 @@ class Evidence:
             heard.disk = None
         elif heard.up:
             heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
-            heard.told = event.answer
 
     def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
@@ -125,13 +117,6 @@ class Evidence:
         elif heard.up:  # what a server said that counts as down is not believed before it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
-
-    def limit_percent(self, addr: Addr) -> int:
-        """The lowest limit that anybody set for the disk of that server, under whatever address."""
-        mine = self.servers[addr].disk_ids()
-        same = [h for a, h in self.servers.items() if a == addr or h.disk_ids() & mine]
-        own = [h.told.limit_percent for h in same if h.told is not None and h.told.limit_percent]
-        return min((self.rules.limit_percent, *own))
 
     def holders(self, name: str) -> list[Addr]:
         """Servers whose last list, which nothing has put in doubt, shows the file."""

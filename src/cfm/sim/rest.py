@@ -141,11 +141,9 @@ def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[s
 
 
 def _limit(world: World, addr: Addr) -> int:
-    """The lowest that anybody set for its disk, under whatever address."""
-    disk = world.disk_at(addr)
-    same = [world.servers[one] for one in world.destinations if world.disk_at(one) is disk]
-    own = [server.limit_percent for server in same if isinstance(server, SimWorker)]
-    return min((world.profile.rules.limit_percent, *own))
+    server = world.servers[addr]
+    own = server.limit_percent if isinstance(server, SimWorker) else 100
+    return min(world.profile.rules.limit_percent, own)
 
 
 def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: Addr) -> bool:

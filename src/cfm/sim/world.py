@@ -143,6 +143,7 @@ class World:
 
     def _add_ours(self, addr: Addr, disk: SimDisk, *, serves: bool, external: bool = False) -> None:
         limit = self.profile.rules.limit_percent
+        same = (s.limit_percent for s in self.servers.values() if isinstance(s, SimWorker) and s.disk is disk)
         self.servers[addr] = SimWorker(
             self,
             addr,
@@ -150,7 +151,7 @@ class World:
             self.clock(),
             serves=serves,
             transfer=Transfer.EXTERNAL if external else Transfer.BUILTIN,
-            limit_percent=limit + self.rng.pick((0, 0, -5, 3)),
+            limit_percent=next(same, limit + self.rng.pick((0, 0, -5, 3))),
             downloads=self.rng.between(1, 4),
             slots=self.profile.rules.streams_per_source,
         )

@@ -263,7 +263,8 @@ class PaceAndNeed(Invariant):
         """What is sent is needed still, by the last `/df` and all other orders."""
         heard = cfm.evidence.servers[order.server]
         if heard.disk is not None:
-            usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
+            usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
+            limit = min(limit, heard.disk.limit_percent or limit)
             over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
             others_bytes = self._leaving(cfm, order, heard.disk_asked_ms) - order.file.size_bytes
             self.hold(
@@ -280,7 +281,8 @@ class PaceAndNeed(Invariant):
         if heard.disk is None:
             self.hold(False, "for room on a disk that is not known:", order)
             return
-        usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
+        usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
+        limit = min(limit, heard.disk.limit_percent or limit)
         over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
         leaving_bytes = self._leaving(cfm, order, heard.disk_asked_ms)
         if order.room_for is None:
