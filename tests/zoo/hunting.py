@@ -66,7 +66,12 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
 RULE_OF: Mapping[str, str] = {bug: rule for rule, bugs in NOTICED_BY.items() for bug in bugs}
 
 NEEDS_SHARED_DISK = frozenset(
-    {"without through_one_address", "without emptied_through_one_address", "without on_another_disk"}
+    {
+        "without through_one_address",
+        "without emptied_through_one_address",
+        "without on_another_disk",
+        "each address is a disk",
+    }
 )
 """What shows only where two addresses are one disk: the other worlds, nine in ten, are passed over."""
 
