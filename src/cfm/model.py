@@ -312,6 +312,11 @@ class ServerView(NamedTuple):
     """Servers that seem to be the same disk under another address."""
 
     @property
+    def addresses(self) -> frozenset[Addr]:
+        """All addresses of its disk."""
+        return self.same_disk | {self.addr}
+
+    @property
     def usable(self) -> bool:
         """Up, with its list and its disk known: nothing is decided about a server that is not."""
         return self.up and isinstance(self.files, Known) and isinstance(self.disk, Known)

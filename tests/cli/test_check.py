@@ -161,6 +161,18 @@ def test_limits_that_differ_are_told(node: Node, workers: Workers) -> None:
     ]
 
 
+def test_one_disk_under_two_addresses_is_told(node: Node, workers: Workers) -> None:
+    hosts = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+    ids = ("d1", "d1", "d2")
+    one, same, other = (
+        workers.start({**OURS, "Cfw-Disk": disk}, host=host) for host, disk in zip(hosts, ids, strict=True)
+    )
+    report = cfm_report(node.cfm([one], [other, same, one]))
+    assert texts(report, "servers.destinations") == [
+        f"{same} is the same disk as {one}, and is not used while that one is"
+    ]
+
+
 def test_a_source_that_built_in_transfers_cannot_use(node: Node, workers: Workers) -> None:
     old, unserving, new = (
         workers.start({}),

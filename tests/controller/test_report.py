@@ -171,8 +171,9 @@ OLD_METADATA = (
     "(bring the grade and history files up to date)."
 )
 SAME_DISK = (
-    "At rest; held by same_disk_suspected at 127.0.2.2:8888: the copies seem to be one, on one disk under "
-    "two addresses (give each server a disk of its own, or take one address out of cfm.yml)."
+    "At rest; held by same_disk_suspected at 127.0.2.2:8888: it seems to be one disk under two addresses; "
+    "its copies are one, and it is used through one of them "
+    "(give each server a disk of its own, or take one address out of cfm.yml)."
 )
 CASES: list[tuple[Callable[[], Node], str]] = [
     (unread, "Doing nothing: no grade and history files are in force: they were not read yet."),

@@ -356,3 +356,36 @@ class FleetMachine(RuleBasedStateMachine):
 
 TestFleetMachine = FleetMachine.TestCase
 TestFleetMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+def test_what_happens_through_one_address_is_booked_at_all_until_each_has_shown_it() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    ours(book, TWO, "id")
+    measured(book, df(500), df(500), 10)
+    book.landed(ONE, 40, 20)
+    book.deleted(ONE, "A", 100, 20)
+    for addr in (ONE, TWO):
+        assert [b.size_bytes for b in book.records[addr].landed] == [40]
+        assert [b.size_bytes for b in book.records[addr].gone] == [100]
+    book.measured(ONE, df(440), 30, HOLD_MS)
+    assert not book.records[ONE].gone
+    assert book.records[TWO].gone, "its own usage is older"
+    book.measured(TWO, df(440), 31, HOLD_MS)
+    assert not book.records[TWO].gone
+    assert not book.records[TWO].landed
+
+
+def test_a_silent_address_does_not_gather_what_goes_on_through_another() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    ours(book, TWO, "id")
+    measured(book, df(500), df(500), 10)
+    book.disk_lost(TWO, "down", 15)
+    book.landed(ONE, 40, 20)
+    book.deleted(ONE, "A", 100, 20)
+    book.measured(ONE, df(440), 20 + HOLD_MS - 1, HOLD_MS)
+    assert book.records[TWO].gone
+    book.measured(ONE, df(440), 20 + HOLD_MS, HOLD_MS)
+    assert not book.records[TWO].gone
+    assert not book.records[TWO].landed

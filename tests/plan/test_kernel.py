@@ -24,6 +24,7 @@ from plan.worlds import (
     DISK_B,
     DISK_C,
     HELD,
+    LOWER,
     NEW,
     NOW,
     OURS,
@@ -106,6 +107,12 @@ DESTINATION_CASES: list[Case] = [
             rules=Rules(incoming_per_destination=1),
         ),
         no.NO_DESTINATION,
+    ),
+    (
+        k.through_one_address,
+        "its disk is used through a lower address",
+        with_server(world(), DISK_B, same_disk=frozenset({DISK_A})),
+        no.SAME_DISK_SUSPECTED,
     ),
     (
         k.not_next_to_go,
@@ -237,10 +244,29 @@ SURPLUS_CASES: list[Case] = [
     ),
 ]
 
+
+def double(**lower: Any) -> ClusterView:
+    """DISK_A has a lower address as well."""
+    other = server(LOWER, {HELD.name}, 950, same_disk=frozenset({DISK_A}))._replace(**lower)
+    return with_server(world([other]), DISK_A, same_disk=frozenset({LOWER}))
+
+
 SPACE_CASES: list[Case] = [
+    (
+        k.emptied_through_one_address,
+        "its disk is used through a lower address",
+        double(),
+        no.SAME_DISK_SUSPECTED,
+    ),
     (k.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), no.RISING),
     (k.not_watched, "it is watched elsewhere", world(hits=Hits({}, frozenset({HELD.name}))), no.WATCHED),
     (k.not_young, "it came a moment ago", world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}), no.YOUNG),
+    (
+        k.not_young,
+        "it came a moment ago by another address of the disk",
+        replace(double(up=False), arrivals={(HELD.name, LOWER): NOW.mono_ms - 1}),
+        no.YOUNG,
+    ),
     (k.room_is_needed, "the disk is at its limit", world([server(DISK_A, {HELD.name}, 900)]), no.NOT_NEEDED),
     (
         k.breaker_closed,
@@ -373,6 +399,34 @@ def test_brakes_let_go() -> None:
     assert KERNEL.refuse_file(moved, Ledger(moved), NEW) is None
     stayed = world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 3_600_000})
     assert KERNEL.refuse_delete(stayed, Ledger(stayed), SPACE) is None
+
+
+@pytest.mark.parametrize(
+    "lost", [{"up": False}, {"files": LOST}, {"disk": LOST}, {"is_destination": False}], ids=str
+)
+def test_the_next_address_of_a_disk_is_used_where_the_lowest_is_not_usable(lost: dict[str, Any]) -> None:
+    view = double(**lost)
+    place = view.servers[DISK_A]
+    roomy = replace(view, servers={**view.servers, DISK_A: server(DISK_A, same_disk=place.same_disk)})
+    assert KERNEL.refuse_delete(view, Ledger(view), SPACE) is None
+    assert KERNEL.refuse_destination(roomy, Ledger(roomy), NEW, roomy.servers[DISK_A]) is None
+
+
+def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower_address() -> None:
+    view = double()
+    ordered = SPACE._replace(sending=True)
+    assert KERNEL.refuse_delete(view, Ledger(view), ordered) is no.SAME_DISK_SUSPECTED
+
+
+def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() -> None:
+    going = replace(order(HELD, DISK_B), room_for=NEW.name)
+    view = replace(
+        world([server(DISK_A, used_bytes=100, same_disk=frozenset({DISK_B}))]),
+        reserved={DISK_B: Reservation(NEW, NOW.mono_ms + 1)},
+        order_of={HELD.name: going},
+    )
+    view = with_server(view, DISK_B, same_disk=frozenset({DISK_A}))
+    assert KERNEL.refuse_destination(view, Ledger(view), NEW, view.servers[DISK_A]) is no.NO_ROOM
 
 
 def test_a_rising_file_outranks_all_that_is_not_protected() -> None:

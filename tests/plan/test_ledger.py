@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 from cfm.model import Booked, DeleteKind, DiskUsage, File, Known, fits
 from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.view import ClusterView, Reservation
-from plan.worlds import DISK_A, DISK_B, HELD, NEW, NOW, SOURCE, TWICE, order, server, task, world
+from plan.worlds import (
+    DISK_A,
+    DISK_B,
+    DISK_C,
+    HELD,
+    NEW,
+    NOW,
+    SOURCE,
+    TWICE,
+    order,
+    server,
+    task,
+    with_server,
+    world,
+)
 
 SPACE = DeleteKind.SPACE
 
@@ -134,3 +148,53 @@ def test_ordering_until_nothing_is_needed_frees_the_need_and_at_most_one_file_mo
         freed.append(size)
         assert ledger.disks[DISK_B].need_bytes == max(0, need - sum(freed))
     assert sum(freed) < need + max(freed, default=1)
+
+
+# ── one disk under two addresses ────────────────────────────────────────────────────────────────────────
+
+
+def double(used_bytes: int = 1000, **more: object) -> ClusterView:
+    """DISK_A and DISK_B are one disk, with a limit of 900 bytes by one and 800 by the other."""
+    one = server(DISK_A, {HELD.name}, used_bytes, same_disk=frozenset({DISK_B}))
+    other = server(DISK_B, {HELD.name}, used_bytes, same_disk=frozenset({DISK_A}), limit_percent=80)
+    return replace(world([one, other]), **more)  # type: ignore[arg-type]  # fields
+
+
+def test_what_is_under_way_at_any_address_of_a_disk_is_in_all_its_books() -> None:
+    for addr in (DISK_A, DISK_B):
+        leaving = Ledger(double(order_of={HELD.name: order(HELD, addr)}))
+        arriving = Ledger(double(tasks={1: task(NEW, destination=addr)}))
+        for book in (DISK_A, DISK_B):
+            assert leaving.disks[book].need_bytes == 100
+            assert arriving.disks[book].projected_bytes == 1100
+
+
+def test_what_is_booked_at_any_address_of_a_disk_is_in_all_its_books() -> None:
+    ledger = Ledger(double(used_bytes=500))
+    ledger.book_room(NEW, DISK_A)
+    assert ledger.disks[DISK_B].reserved_for == NEW
+    ledger.book_copy(NEW, SOURCE, DISK_A)
+    assert (ledger.disks[DISK_B].projected_bytes, ledger.disks[DISK_B].reserved_for) == (600, None)
+    ledger.book_delete(HELD, DISK_A, SPACE, for_room=False)
+    assert ledger.disks[DISK_B].leaving_bytes == 100
+
+
+def test_the_lowest_limit_holds_for_a_disk_under_all_its_addresses() -> None:
+    disks = Ledger(double()).disks
+    assert (disks[DISK_A].limit_percent, disks[DISK_B].limit_percent) == (80, 80)
+
+
+def test_an_arrival_is_seen_by_the_address_that_measured_it() -> None:
+    """Another address's usage may be older: nothing is credited there."""
+    ledger = Ledger(double(tasks={1: task(NEW)}, arrived_bytes={1: 60}))
+    assert ledger.disks[DISK_B].projected_bytes == 1040
+    assert ledger.disks[DISK_A].projected_bytes == 1100
+
+
+def test_room_at_an_address_that_is_not_used_is_none() -> None:
+    """An older usage there may show more of it."""
+    roomy = server(DISK_B, used_bytes=100, same_disk=frozenset({DISK_A}))
+    view = with_server(world([roomy]), DISK_A, same_disk=frozenset({DISK_B}))
+    assert Ledger(view).largest_room_bytes() == 0
+    assert Ledger(with_server(view, DISK_A, up=False)).largest_room_bytes() == 800
+    assert Ledger(world([server(DISK_C, used_bytes=200)])).largest_room_bytes() == 700

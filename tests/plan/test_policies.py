@@ -21,6 +21,7 @@ from plan.worlds import (
     DISK_B,
     DISK_C,
     HELD,
+    LOWER,
     NEW,
     NOW,
     SOURCE,
@@ -209,3 +210,46 @@ def _first(view: ClusterView) -> Copy:
     copy = decide(view, shortlist([NEW])).done[0]
     assert isinstance(copy, Copy)
     return copy
+
+
+# ── one disk under two addresses ────────────────────────────────────────────────────────────────────────
+
+
+def double(used_bytes: int = 950, alias_bytes: int | None = None) -> ClusterView:
+    """DISK_A, which is asked first, has a lower address as well; nothing else takes anything."""
+    seen_bytes = used_bytes if alias_bytes is None else alias_bytes
+    alias = server(DISK_A, {HELD.name}, seen_bytes, same_disk=frozenset({LOWER}))
+    lower = server(LOWER, {HELD.name}, used_bytes, same_disk=frozenset({DISK_A}))
+    return with_server(world([alias, lower]), DISK_B, up=False)
+
+
+def test_a_disk_with_two_addresses_is_brought_back_to_its_limit_once() -> None:
+    round_ = decide(double(), shortlist(evictable={DISK_A: (HELD,), LOWER: (HELD,)}))
+    (delete,) = round_.done
+    assert isinstance(delete, Delete)
+    assert delete.deletion.server == LOWER
+    assert (DISK_A, no.SAME_DISK_SUSPECTED) in round_.brakes
+
+
+def test_a_disk_with_two_addresses_is_filled_through_one() -> None:
+    round_ = decide(double(used_bytes=500), shortlist([NEW]))
+    (copy,) = round_.done
+    assert isinstance(copy, Copy)
+    assert copy.destination == LOWER
+
+
+def test_what_would_fit_only_by_an_older_look_at_the_other_address_gets_room_made() -> None:
+    round_ = decide(
+        double(used_bytes=850, alias_bytes=100), shortlist([NEW], evictable={DISK_A: (HELD,), LOWER: (HELD,)})
+    )
+    (delete,) = round_.done
+    assert isinstance(delete, Delete)
+    assert (delete.deletion.server, delete.deletion.room_for) == (LOWER, NEW)
+
+
+def test_the_copy_at_the_address_that_is_used_stays() -> None:
+    view = double(used_bytes=500, alias_bytes=100)
+    assert policies.by_keeping(Round(view, shortlist(), Ledger(view), KERNEL), HELD, [DISK_A, LOWER]) == [
+        LOWER,
+        DISK_A,
+    ]

@@ -28,6 +28,8 @@ from cfm.plan.view import ClusterView, Rules
 
 NOW = Now(100_000_000, 1_700_000_000_000)
 SOURCE, SOURCE_2 = Addr("127.0.1.1:8888"), Addr("127.0.1.2:8888")
+LOWER = Addr("127.0.2.0:8888")
+"""An address below all others: where one disk has two, it is used through this one."""
 DISK_A, DISK_B, DISK_C = Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888"), Addr("127.0.2.3:8888")
 OURS = WorkerFeatures(ours=True, transfer=Transfer.BUILTIN, serves=True, downloads=4)
 NEW = File("NEW.mpg", 5, 100)

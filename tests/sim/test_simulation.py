@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cfm.sim import faults, happenings
+from cfm.sim import faults, happenings, profile
+from cfm.sim.rng import Rng
 from cfm.sim.run import run_seed, run_seeds
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -30,6 +32,14 @@ def test_a_short_simulation_breaks_no_rule() -> None:
 @pytest.mark.parametrize("seed", ONCE_FAILED[:: max(1, len(ONCE_FAILED) // 4)])
 def test_seeds_that_once_failed(seed: int) -> None:
     run = run_seed(seed, 1)
+    assert not run.violations, "\n".join(run.story)
+
+
+@pytest.mark.parametrize("seed", [900, 903])
+def test_a_disk_under_two_addresses_is_one_disk(seed: int) -> None:
+    """One was emptied twice for the same need, the other filled past its limit."""
+    drawn = profile.draw(Rng(seed).fork("profile"))
+    run = run_seed(seed, 1, plan=replace(drawn, shared_disk=True, old=0))
     assert not run.violations, "\n".join(run.story)
 
 

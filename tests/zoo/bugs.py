@@ -82,6 +82,13 @@ def silence_is_success(event: ev.Event) -> ev.Event:
     return event
 
 
+def disk_ids_are_not_heard(event: ev.Event) -> ev.Event:
+    """Each address is taken for a disk of its own."""
+    if isinstance(event, ev.HeartbeatAnswer) and not isinstance(event.answer, Failure):
+        return replace(event, answer=replace(event.answer, disk_id=""))
+    return event
+
+
 class EmptyWillDo(Core):
     """A file of 0 bytes, or of any other size, on the SAN is taken for the file."""
 
@@ -462,6 +469,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "tasks are offered to others": replace(PARTS, core=OffersToOthers, book=TakesAllTasks),
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),
+    "each address is a disk": hearing(disk_ids_are_not_heard),
     "a plan that wavers": replace(PARTS, core=Undecided),
 }
 """Made so that each rule is broken by some bug."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from cfm import wire
 from cfm.cli.check_world import doubt
 from cfm.config import CfmSettings, split_address
 from cfm.config.problems import Problem, shown
@@ -33,6 +34,7 @@ class Heard:
     builtin: bool = False
     serves: bool = False
     limit_percent: int | None = None
+    disk_id: str = ""
 
 
 def listen_to(
@@ -71,6 +73,7 @@ async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, to
                 builtin=answer.headers.get("Cfw-Transfer") == Transfer.BUILTIN,
                 serves=answer.headers.get("Cfw-Serves") == "true",
                 limit_percent=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 4 else None,
+                disk_id=answer.headers.get(wire.DISK, ""),
             )
     except TimeoutError:
         return Heard(addr, "does not answer")
@@ -79,7 +82,7 @@ async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, to
 
 
 def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
-    """Silent servers, differing limits, and sources that some destinations cannot copy from."""
+    """Silent servers, differing limits, one disk twice, sources that some destinations cannot copy from."""
     servers = settings.servers
     for one in heard:
         key = "servers.sources" if one.addr in servers.sources else "servers.destinations"
@@ -87,7 +90,20 @@ def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Probl
             yield doubt(key, f"{one.addr} {one.silent_because}", "start its cfw, or correct the address")
         elif one.addr in servers.destinations:
             yield from _limit_doubts(settings, one)
+    yield from _disk_doubts(settings, heard)
     yield from _transfer_doubts(settings, heard)
+
+
+def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+    """The id that a worker of ours keeps in its `base_dir` shows that two addresses are one disk."""
+    lowest: dict[str, Addr] = {}
+    for one in sorted(heard, key=lambda one: one.addr):
+        if not one.disk_id or one.addr not in settings.servers.destinations:
+            continue
+        first = lowest.setdefault(one.disk_id, one.addr)
+        if first != one.addr:
+            text = f"{one.addr} is the same disk as {first}, and is not used while that one is"
+            yield doubt("servers.destinations", text, "give each server a disk of its own, or take one out")
 
 
 def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[Problem]:

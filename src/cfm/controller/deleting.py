@@ -234,7 +234,9 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
     state.say("deleted file", _facts(made))
-    ask_disk(state, addr, now)
+    for one in sorted(state.fleet.addresses(addr)):
+        if one == addr or state.health.is_up(one):
+            ask_disk(state, one, now)
 
 
 def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:

@@ -116,12 +116,13 @@ def _full(core: Core, round_: Round) -> Iterable[str]:
     """Disks over their limit where nothing goes, and files that find no room."""
     busy = {made.server for made in core.state.orders.active.values()}
     busy |= {p.deletion.server for p in round_.done if isinstance(p, Delete)}
-    braked = {server for server, _refusal in round_.brakes}
-    braked |= {r.server for r in round_.refused if r.refusal is no.PACE}
+    paced = {r.server for r in round_.refused if r.refusal is no.PACE}
+    braked = {server for server, _refusal in round_.brakes} | paced
+    full = {server for server, refusal in round_.brakes if refusal is not no.SAME_DISK_SUSPECTED} | paced
     for addr, disk in round_.ledger.disks.items():
         if disk.need_bytes and addr not in busy | braked:
             yield f"{addr} is over its limit and nothing there may go ({_kept_there(round_, addr)})"
-    if round_.unplaced and not round_.done and not braked:
+    if round_.unplaced and not round_.done and not full:
         files = _count(len(round_.unplaced), "wanted file fits", "wanted files fit")
         yield f"{files} nowhere, and nothing may go for {'it' if len(round_.unplaced) == 1 else 'them'}"
 

@@ -69,15 +69,23 @@ def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:
 
 
 def _why_copy(core: Core, view: ClusterView, ledger: Ledger, file: File | None, name: str) -> Json:
-    refusal = no.AD if view.is_ad(name) else no.NOT_KNOWN
+    refusal: Refusal | None = no.AD if view.is_ad(name) else no.NOT_KNOWN
+    left_out = ""
     if file is not None:
-        found = core.state.kernel.refuse_file(view, ledger, file) or _refused_everywhere(
-            core, view, ledger, file
-        )
-        if found is None:
-            return {"allowed": True, "reason": None, "text": "it may be copied, and is in its turn"}
-        refusal = found
-    return {"allowed": False, "reason": refusal.name, "text": refusal.text}
+        refusal = core.state.kernel.refuse_file(view, ledger, file)
+        if refusal is None:
+            refusal, left_out = _refused_everywhere(core, view, ledger, file), _left_out(view)
+    if refusal is None:
+        return {"allowed": True, "reason": None, "text": f"it may be copied, and is in its turn{left_out}"}
+    return {"allowed": False, "reason": refusal.name, "text": refusal.text + left_out}
+
+
+def _left_out(view: ClusterView) -> str:
+    """Addresses through which a disk is not used, although they are up: nothing is copied to them."""
+    unused = [s.addr for s in view.destinations if s.usable and view.used_through(s) != s.addr]
+    return "".join(
+        f"; not to {addr} ({no.SAME_DISK_SUSPECTED.name}: {no.SAME_DISK_SUSPECTED.text})" for addr in unused
+    )
 
 
 def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
@@ -85,7 +93,8 @@ def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: Fil
     usable = [s for s in view.destinations if s.addr in ledger.disks]
     refused = [kernel.refuse_destination(view, ledger, file, server) for server in usable]
     if not usable or all(refused):
-        return no.NO_ROOM if no.NO_ROOM in refused else next(filter(None, refused), no.NO_DESTINATION)
+        told = [reason for reason in refused if reason not in (None, no.SAME_DISK_SUSPECTED)]
+        return no.NO_ROOM if no.NO_ROOM in told else next(iter(told), no.NO_DESTINATION)
     pairs = [(s, d) for s in view.sources for d, no_ in zip(usable, refused, strict=True) if no_ is None]
     if any(kernel.refuse_source(view, ledger, file, s, d) is None for s, d in pairs):
         return None

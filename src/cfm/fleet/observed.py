@@ -185,14 +185,16 @@ class FleetBook:
 
     def landed(self, addr: Addr, size_bytes: int, now_ms: int) -> None:
         """A copy ended, well or not: its bytes count until a `/df` that began later has shown them."""
-        self.records[addr].landed.append(Booked(now_ms, size_bytes))
+        for one in self.addresses(addr):
+            self.records[one].landed.append(Booked(now_ms, size_bytes))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """A delete of ours was carried out there."""
         record = self.records[addr]
         record.removed[name] = now_ms
         record.added.pop(name, None)
-        record.gone.append(Booked(now_ms, size_bytes))
+        for one in self.addresses(addr):
+            self.records[one].gone.append(Booked(now_ms, size_bytes))
         self._amend(record, remove=frozenset({name}))
 
     def _amend(
@@ -227,11 +229,18 @@ class FleetBook:
         record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
         record.own_limit_percent = report.limit_percent
         record.disk = Known(report.usage, asked_ms)
+        for other in self.addresses(addr) - {addr}:
+            _forget_unasked(self.records[other], asked_ms, hold_ms)
 
     def disk_lost(self, addr: Addr, why: str, now_ms: int) -> None:
         record = self.records[addr]
         since_ms = record.disk.since_ms if isinstance(record.disk, Unknown) else now_ms
         record.disk = Unknown(why, since_ms)
+
+    def addresses(self, addr: Addr) -> frozenset[Addr]:
+        """All addresses of the disk at `addr`, as far as is known or suspected: each has its own `/df`, which
+        must show what happened to the disk through any of them."""
+        return self._same_disks().get(addr, frozenset()) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
 
@@ -347,6 +356,13 @@ def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int
     if not kept and not _is_ahead(record, freed_bytes, asked_ms):
         freed_bytes = 0
     record.gone, record.expected_bytes = kept, settled_bytes + freed_bytes
+
+
+def _forget_unasked(record: Record, now_ms: int, hold_ms: int) -> None:
+    """An address that is silent for long must not gather what goes on at its disk through another one."""
+    if isinstance(record.disk, Unknown):
+        record.landed = [booked for booked in record.landed if now_ms - booked.at_ms < hold_ms]
+        record.gone = [booked for booked in record.gone if now_ms - booked.at_ms < hold_ms]
 
 
 def _is_ahead(record: Record, freed_bytes: int, asked_ms: int) -> bool:

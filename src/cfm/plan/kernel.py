@@ -107,6 +107,13 @@ def destination_usable(
     return None if usable else no.NO_DESTINATION
 
 
+def through_one_address(
+    view: ClusterView, _ledger: Ledger, _file: File, destination: ServerView
+) -> Refusal | None:
+    """A disk under several addresses is filled through one of them, so that it is not filled twice."""
+    return None if view.used_through(destination) == destination.addr else no.SAME_DISK_SUSPECTED
+
+
 def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
     better = ledger.disks[destination.addr].reserved_for
     if better is None or better.name == file.name:
@@ -119,7 +126,7 @@ def room_is_made(view: ClusterView, ledger: Ledger, file: File, destination: Ser
     reserved_for = ledger.disks[destination.addr].reserved_for
     if reserved_for is None or reserved_for.name != file.name:  # its rank may have moved since
         return None
-    going = (made for made in view.order_of.values() if made.server == destination.addr)
+    going = (made for made in view.order_of.values() if made.server in destination.addresses)
     return no.NO_ROOM if any(made.room_for == file.name for made in going) else None
 
 
@@ -253,6 +260,12 @@ def keeper_confirmed(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> 
 # ── a delete for room ───────────────────────────────────────────────────────────────────────────────────
 
 
+def emptied_through_one_address(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
+    """Nor is it emptied twice for the same need."""
+    through = view.used_through(view.servers[deletion.server])
+    return None if through == deletion.server else no.SAME_DISK_SUSPECTED
+
+
 def not_rising(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     return no.RISING if deletion.file.name in view.hits.rising else None
 
@@ -262,7 +275,9 @@ def not_watched(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refus
 
 
 def not_young(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    return no.YOUNG if view.is_young(deletion.file.name, deletion.server) else None
+    """Nor does a file age by being seen under another address of its disk."""
+    addresses = view.servers[deletion.server].addresses
+    return no.YOUNG if any(view.is_young(deletion.file.name, addr) for addr in addresses) else None
 
 
 def room_is_needed(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
@@ -308,6 +323,7 @@ FILE_GUARDS: tuple[FileGuard, ...] = (
 )
 DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (
     destination_usable,
+    through_one_address,
     not_next_to_go,
     room_is_made,
     within_limit,
@@ -333,7 +349,14 @@ SURPLUS_GUARDS: tuple[DeleteGuard, ...] = (
     on_another_disk,
     keeper_confirmed,
 )
-SPACE_GUARDS: tuple[DeleteGuard, ...] = (not_rising, not_watched, not_young, room_is_needed, breaker_closed)
+SPACE_GUARDS: tuple[DeleteGuard, ...] = (
+    emptied_through_one_address,
+    not_rising,
+    not_watched,
+    not_young,
+    room_is_needed,
+    breaker_closed,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 *Room* answers "may more come?": used bytes and all that is still to arrive, with no credit for a delete
 before a fresh `/df` shows it.  *Need* answers "must something go?": used bytes less every delete that was
-ordered, unknown outcomes included, so that nothing is deleted twice over for the same bytes.
+ordered, unknown outcomes included, so that nothing is deleted twice over for the same bytes.  A disk under
+several addresses has a book for each, by that address's own `/df`; what is under way at one is in all.
 
 A ledger is made from a `ClusterView` at each wake-up; the kernel books every yes in it, so that the next
 proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
@@ -11,6 +12,7 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cfm.model import Addr, DeleteKind, DiskUsage, File, Known, ServerView, bytes_over, fits, percent_of
@@ -90,6 +92,10 @@ class Ledger:
         self.disks: dict[Addr, DiskBook] = {
             server.addr: _disk_book(view, server) for server in view.destinations if server.usable
         }
+        doubled = [server for server in view.destinations if server.same_disk]
+        self._addresses = {server.addr: server.addresses for server in doubled}
+        """All addresses of each disk that has several."""
+        self._unused = {server.addr for server in doubled if view.used_through(server) != server.addr}
         self.incoming: Counter[Addr] = Counter()
         self.finishing: Counter[Addr] = Counter()
         """Copies whose bytes are all there, and which are still verified and made durable."""
@@ -105,8 +111,9 @@ class Ledger:
             else:
                 self.incoming[task.destination] += 1
                 self.outgoing[task.source] += 1
-            if (disk := self.disks.get(task.destination)) is not None:
-                arrived_bytes = view.arrived_bytes.get(task.id, 0)
+            for addr, disk in self._books(task.destination):
+                # How much of it another address's `/df` contains, nobody has said.
+                arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
             self._leave(order.server, order.file, for_room=order.room_for is not None)
@@ -126,10 +133,10 @@ class Ledger:
         self.outgoing[source] += 1
         self._chosen[destination] += 1
         self.busy_files.add(file.name)
-        disk = self.disks[destination]
-        disk.arriving_bytes += file.size_bytes
-        if disk.reserved_for is not None and disk.reserved_for.name == file.name:
-            disk.reserved_for = None
+        for _addr, disk in self._books(destination):
+            disk.arriving_bytes += file.size_bytes
+            if disk.reserved_for is not None and disk.reserved_for.name == file.name:
+                disk.reserved_for = None
 
     def book_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
         self.ordered[server, kind] += 1
@@ -146,27 +153,40 @@ class Ledger:
 
     def book_room(self, file: File, server: Addr) -> None:
         """Room is being made on `server` for `file`: nothing else may take it."""
-        self.disks[server].reserved_for = file
+        for _addr, disk in self._books(server):
+            disk.reserved_for = file
 
     def chosen_now(self, addr: Addr) -> int:
         """How often `addr` was chosen since the view was taken."""
         return self._chosen[addr]
 
     def largest_room_bytes(self) -> int:
-        return max((disk.room_bytes() for disk in self.disks.values()), default=0)
+        """The largest file that any disk takes; an address through which none is used may only seem to."""
+        used = (disk for addr, disk in self.disks.items() if addr not in self._unused)
+        return max((disk.room_bytes() for disk in used), default=0)
 
     def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
-        if (disk := self.disks.get(server)) is not None:
+        for _addr, disk in self._books(server):
             disk.leaving_bytes += sign * file.size_bytes
             disk.room_leaving_bytes += sign * file.size_bytes if for_room else 0
+
+    def _books(self, addr: Addr) -> Iterator[tuple[Addr, DiskBook]]:
+        """The books of the disk at `addr`, of every address that it has, where they are kept."""
+        for one in self._addresses.get(addr, (addr,)):
+            if (disk := self.disks.get(one)) is not None:
+                yield one, disk
 
 
 def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
+    limit_percent = server.limit_percent
+    for other in sorted(server.same_disk & view.servers.keys()):
+        reservation = reservation or view.reserved.get(other)
+        limit_percent = min(limit_percent, view.servers[other].limit_percent)
     return DiskBook(
         usage=server.disk.value,
-        limit_percent=server.limit_percent,
+        limit_percent=limit_percent,
         arriving_bytes=sum(landed.size_bytes for landed in view.landed.get(server.addr, ())),
         leaving_bytes=sum(gone.size_bytes for gone in view.gone.get(server.addr, ())),
         reserved_for=reservation.file if reservation else None,

@@ -197,6 +197,8 @@ def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refus
     ):
         if (refusal := kernel.refuse_destination(view, ledger, file, destination)) is not None:
             reasons.add(refusal)
+            if refusal.brake:
+                round_.refuse("copy", file, destination.addr, refusal)
             continue
         allowed = [s for s in sources if not kernel.refuse_source(view, ledger, file, s, destination)]
         if not allowed:
@@ -208,7 +210,7 @@ def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refus
     return next((r for r in _WORST_FIRST if r in reasons), no.NO_DESTINATION)
 
 
-_WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM)
+_WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM, no.SAME_DISK_SUSPECTED)
 
 
 def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, Addr]:
@@ -397,12 +399,14 @@ def by_keeping(round_: Round, file: File, holders: Iterable[Addr]) -> list[Addr]
     return sorted(holders, key=lambda addr: _by_keeping(round_, file, addr))
 
 
-def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, int, bool, int, Addr]:
-    """The copy that stays comes first: of confirmed size, under its limit, least projected use."""
-    disk = round_.ledger.disks.get(addr)
+def _by_keeping(round_: Round, file: File, addr: Addr) -> tuple[bool, int, int, bool, bool, int, Addr]:
+    """The copy that stays comes first: of confirmed size, under its limit, at the address through which its
+    disk is used, least projected use."""
+    view, disk = round_.view, round_.ledger.disks.get(addr)
     if disk is None:
-        return (True, 0, 0, True, 0, addr)
-    return (False, *_doubt(round_, file, addr), disk.over_bytes > 0, disk.projected_percent, addr)
+        return (True, 0, 0, True, True, 0, addr)
+    unused = view.used_through(view.servers[addr]) != addr
+    return (False, *_doubt(round_, file, addr), disk.over_bytes > 0, unused, disk.projected_percent, addr)
 
 
 def _doubt(round_: Round, file: File, addr: Addr) -> tuple[int, int]:

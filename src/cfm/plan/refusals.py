@@ -77,14 +77,14 @@ BREAKER = Refusal(
 PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
 SAME_DISK_SUSPECTED = Refusal(
     "same_disk_suspected",
-    "the copies seem to be one, on one disk under two addresses",
+    "it seems to be one disk under two addresses; its copies are one, and it is used through one of them",
     "give each server a disk of its own, or take one address out of cfm.yml",
 )
 DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, SAN_UNKNOWN, NO_DESTINATION, NEXT_TO_GO, NO_ROOM, NO_SOURCE,
+    NOT_ON_SAN, SAN_UNKNOWN, NO_DESTINATION, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,

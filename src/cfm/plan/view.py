@@ -134,6 +134,12 @@ class ClusterView:
     def sources(self) -> list[ServerView]:
         return [server for server in self.servers.values() if server.is_source]
 
+    def used_through(self, server: ServerView) -> Addr:
+        """The one address through which a server's disk is used: the lowest usable one of all that it has."""
+        others = (self.servers[addr] for addr in server.same_disk if addr in self.servers)
+        usable = (other.addr for other in others if other.is_destination and other.usable)
+        return min([server.addr, *usable])
+
     def is_ad(self, name: str) -> bool:
         return is_ad(name, self.rules.ad_prefixes)
 

@@ -28,7 +28,7 @@ class Heard:
 
     __slots__ = (
         "disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
-        "up",
+        "own_limit_percent", "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,6 +43,13 @@ class Heard:
         self.lists = 0
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
+        self.own_limit_percent: int | None = None
+        """As it said last, whether or not its disk is known still."""
+
+    @property
+    def usable(self) -> bool:
+        listed = self.names is not None and self.list_failed_ms is None
+        return self.up and listed and self.disk is not None
 
 
 class Evidence:
@@ -51,6 +58,7 @@ class Evidence:
     def __init__(self, config: NodeConfig | None = None, now_ms: int = 0) -> None:
         self.started_ms = now_ms
         self.rules = config.rules if config else Rules()
+        self.destinations = config.destinations if config else ()
         self.servers: dict[Addr, Heard] = {}
         if config is not None:
             self.servers = {addr: Heard() for addr in (*config.sources, *config.destinations)}
@@ -98,6 +106,7 @@ class Evidence:
             heard.disk = None
         elif heard.up:
             heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
+            heard.own_limit_percent = event.answer.limit_percent
 
     def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
@@ -125,3 +134,24 @@ class Evidence:
             for addr, heard in self.servers.items()
             if heard.up and heard.names is not None and heard.list_failed_ms is None and name in heard.names
         ]
+
+    # ── one disk under several addresses ────────────────────────────────────────────────────────────────
+
+    def addresses(self, addr: Addr) -> list[Addr]:
+        """Every address of the disk at `addr`, by the id that our workers tell."""
+        disk_id = self._disk_id(addr)
+        same = [one for one in self.destinations if disk_id and self._disk_id(one) == disk_id]
+        return same or [addr]
+
+    def used_through(self, addr: Addr) -> Addr:
+        """The one address through which that disk is to be used: the lowest of those that are usable."""
+        return min((one for one in self.addresses(addr) if self.servers[one].usable), default=addr)
+
+    def limit_percent(self, addr: Addr) -> int:
+        """The lowest that anybody names for that disk."""
+        own = (self.servers[one].own_limit_percent for one in self.addresses(addr))
+        return min(self.rules.limit_percent, *(limit for limit in own if limit), 100)
+
+    def _disk_id(self, addr: Addr) -> str:
+        heard = self.servers.get(addr)
+        return heard.features.disk_id if heard is not None and heard.features is not None else ""

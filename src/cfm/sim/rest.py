@@ -141,9 +141,11 @@ def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[s
 
 
 def _limit(world: World, addr: Addr) -> int:
-    server = world.servers[addr]
-    own = server.limit_percent if isinstance(server, SimWorker) else 100
-    return min(world.profile.rules.limit_percent, own)
+    """The lowest that anybody names for the disk there, under whichever address."""
+    disk = world.disk_at(addr)
+    there = [server for one, server in world.servers.items() if world.disk_at(one) is disk]
+    own = [server.limit_percent for server in there if isinstance(server, SimWorker)]
+    return min([world.profile.rules.limit_percent, *own])
 
 
 def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: Addr) -> bool:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class WithinLimit(Invariant):
     """No copy starts that would bring its destination over its limit: used by its last `/df`, what is still
     to arrive, and what landed since, with no credit for deletes.  A disk that is not known gets no copy, and
-    nothing is deleted from it either.
+    nothing is deleted from it either.  One that has several addresses, as its workers say by its id, is one:
+    what arrives at any of them counts, and no more begins but to the lowest one that is usable.
 
     Scope: what the server's own `/df` told; other software may fill the disk a moment later.  Bytes that are
     on the disk already, of tasks that are not reported as done, need not be counted twice.
@@ -54,8 +55,9 @@ class WithinLimit(Invariant):
         if heard.disk is None:
             self.hold(False, "to a disk that is not known:", task)
             return
-        usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
-        limit = min(limit, heard.disk.limit_percent or limit)
+        through = cfm.evidence.used_through(task.destination)
+        self.hold(task.destination == through, f"to a disk that is used through {through}:", task)
+        usage, limit = heard.disk.usage, cfm.evidence.limit_percent(task.destination)
         more_bytes = task.file.size_bytes + self._arriving(cfm, task, heard.disk_asked_ms)
         more_bytes -= min(
             more_bytes, heard.disk.arriving_bytes
@@ -79,7 +81,7 @@ class WithinLimit(Invariant):
         more_bytes = task.file.size_bytes
         for known in self.facts.state(cfm.claim.controller).open_tasks.values():
             file = known.task.file
-            here = known.task.destination == task.destination and file.name not in disk.names
+            here = self.world.disk_at(known.task.destination) is disk and file.name not in disk.names
             if here and not self._over(known):
                 temp = disk.temp_names.get(f"{file.name}.{known.task.id}")
                 more_bytes += file.size_bytes - (temp.size_bytes if temp is not None else 0)
@@ -98,7 +100,8 @@ class WithinLimit(Invariant):
         state = self.facts.state(cfm.claim.controller)
         open_tasks = [known.task for known in state.open_tasks.values()]
         landed = [ended for ms, ended in state.done if ms > since_ms]
-        return sum(t.file.size_bytes for t in (*open_tasks, *landed) if t.destination == task.destination)
+        there = cfm.evidence.addresses(task.destination)
+        return sum(t.file.size_bytes for t in (*open_tasks, *landed) if t.destination in there)
 
 
 class NoFlapping(Invariant):

@@ -240,6 +240,9 @@ class PaceAndNeed(Invariant):
     """No more deletes a minute and server than the pace; none for room that is not needed by the last `/df`
     and all orders since; none beyond the breaker's share without a confirmation.
 
+    A disk that has several addresses, as its workers say by its id, is one: what was ordered at any of them
+    counts, and no more is ordered for room but through the lowest one that is usable.
+
     Scope: bytes by what the server's own `/df` told last, which other software may make old at once.  The
     product may still hold what went for not shown, so that the breaker's measure is one largest file wide.
     """
@@ -263,8 +266,7 @@ class PaceAndNeed(Invariant):
         """What is sent is needed still, by the last `/df` and all other orders."""
         heard = cfm.evidence.servers[order.server]
         if heard.disk is not None:
-            usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
-            limit = min(limit, heard.disk.limit_percent or limit)
+            usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
             over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
             others_bytes = self._leaving(cfm, order, heard.disk_asked_ms) - order.file.size_bytes
             self.hold(
@@ -281,8 +283,9 @@ class PaceAndNeed(Invariant):
         if heard.disk is None:
             self.hold(False, "for room on a disk that is not known:", order)
             return
-        usage, limit = heard.disk.usage, cfm.evidence.rules.limit_percent
-        limit = min(limit, heard.disk.limit_percent or limit)
+        through = cfm.evidence.used_through(order.server)
+        self.hold(order.server == through, f"for room, on a disk that is used through {through}:", order)
+        usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
         over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
         leaving_bytes = self._leaving(cfm, order, heard.disk_asked_ms)
         if order.room_for is None:
@@ -312,13 +315,15 @@ class PaceAndNeed(Invariant):
     def _leaving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """Ordered there, and certainly not shown by the last `/df`."""
         state = self.facts.state(cfm.claim.controller)
-        open_orders = [f.order for f in state.open_orders.values() if f.order.server == order.server]
+        there = cfm.evidence.addresses(order.server)
+        open_orders = [f.order for f in state.open_orders.values() if f.order.server in there]
         return sum(o.file.size_bytes for o in open_orders) + self._gone(cfm, order, since_ms)
 
     def _gone(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """Carried out there since then."""
         state = self.facts.state(cfm.claim.controller)
-        known = (state.orders[o.id] for _ms, o in state.recent_orders if o.server == order.server)
+        there = cfm.evidence.addresses(order.server)
+        known = (state.orders[o.id] for _ms, o in state.recent_orders if o.server in there)
         return sum(
             f.order.file.size_bytes for f in known
             if f.order.status is OrderStatus.CONFIRMED and (f.ended_mono_ms or 0) > since_ms
@@ -326,15 +331,17 @@ class PaceAndNeed(Invariant):
 
     def _for_room(self, cfm: SimCfm, order: DeleteOrder) -> int:
         state = self.facts.state(cfm.claim.controller)
+        there = cfm.evidence.addresses(order.server)
         orders = [f.order for f in state.open_orders.values() if f.order.room_for is not None]
-        return sum(o.file.size_bytes for o in orders if o.server == order.server)
+        return sum(o.file.size_bytes for o in orders if o.server in there)
 
     def _arriving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """What is or was under way to that disk, and need not be in its last `/df`."""
         state = self.facts.state(cfm.claim.controller)
         tasks = [f.task for f in state.open_tasks.values()]
         tasks += [task for ms, task in state.done if ms >= since_ms]
-        return sum(t.file.size_bytes for t in tasks if t.destination == order.server)
+        there = cfm.evidence.addresses(order.server)
+        return sum(t.file.size_bytes for t in tasks if t.destination in there)
 
     def _wanted_bytes(self, cfm: SimCfm, order: DeleteOrder) -> int:
         """By the metadata in force, or, until there is a plan of it, by those before."""

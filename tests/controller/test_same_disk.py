@@ -1,0 +1,138 @@
+"""One disk under two addresses is used through one of them, and two disks that only look alike get apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cfm.controller import events as ev
+from cfm.controller.report import status_json
+from cfm.controller.why import why_json
+from cfm.model import File
+from cfm.plan.view import Rules
+from controller.node import OLD, Node, files
+
+SECOND_MS = 1000
+MINUTE_MS = 60_000
+
+
+def share(node: Node) -> None:
+    """The second destination's address leads to the first one's disk, as their workers know."""
+    first, second = (node.workers[addr] for addr in node.destinations[:2])
+    second.files = first.files
+    second.features = replace(second.features, disk_id=first.features.disk_id)
+    node.restart()  # nothing that was asked before counts
+
+
+def shared(held: int, number: int = 20) -> Node:
+    """One disk of 1000 bytes, to be filled up to 900, with two addresses; each file has 100."""
+    library = files(number)
+    node = Node(library, rules=Rules(minimum_stay_ms=0, breaker_percent=100))
+    share(node)
+    node.put(node.destinations[0], *library[-held:] if held else ())
+    node.grade()
+    return node
+
+
+def test_a_disk_under_two_addresses_is_brought_back_to_its_limit_once() -> None:
+    node = shared(held=10, number=10)
+    node.run(10 * MINUTE_MS)
+    assert node.deleted == [(node.destinations[0], "F010.mpg")]
+
+
+def test_a_disk_under_two_addresses_is_filled_once_and_then_at_rest() -> None:
+    node = shared(held=0)
+    node.run(60 * MINUTE_MS)
+    assert sorted(node.workers[node.destinations[0]].files) == [f"F{i:03}.mpg" for i in range(1, 10)]
+    assert {addr for _ms, addr, _name in node.delivered} == {node.destinations[0]}
+    assert len(node.delivered) == 9, "no file came twice"
+    assert not node.deleted
+
+
+def test_room_is_made_on_it_and_nothing_comes_and_goes() -> None:
+    node = shared(held=9)
+    node.run(60 * MINUTE_MS)
+    assert sorted(node.workers[node.destinations[0]].files) == [f"F{i:03}.mpg" for i in range(1, 10)]
+    assert len(node.delivered) == len(node.deleted) == 9
+    assert {addr for addr, _name in node.deleted} == {node.destinations[0]}
+
+
+def test_the_other_address_is_used_while_the_lower_one_is_down() -> None:
+    node = shared(held=0)
+    node.kill(node.destinations[0])
+    node.run(5 * MINUTE_MS)
+    assert {addr for _ms, addr, _name in node.delivered} == {node.destinations[1]}
+    node.revive(node.destinations[0])
+    node.run(60 * MINUTE_MS)
+    assert len(node.delivered) == 9
+    assert not node.deleted
+
+
+def test_an_order_for_an_address_that_turns_out_to_be_the_same_disk_is_dropped() -> None:
+    library = files(20)
+    node = Node(library, rules=Rules(minimum_stay_ms=0, breaker_percent=100))
+    node.put(node.destinations[0], *library[:9])
+    node.put(node.destinations[1], *library[10:])
+    node.san_answers = False  # orders are made, and wait for it
+    node.grade()
+    node.run(3 * SECOND_MS)
+    (made,) = node.core.state.orders.waiting()
+    first, second = node.destinations
+    assert made.server == second
+    node.workers[second].features = replace(node.workers[second].features, disk_id=first)
+    node.send(ev.HeartbeatAnswer(second, node.workers[second].features))
+    node.san_answers = True
+    node.run(10 * SECOND_MS)
+    (said,) = node.says("delete dropped")
+    assert "one disk under two addresses" in str(said.facts["because"])
+    assert not node.deleted
+
+
+def alike(number: int, held: int) -> Node:
+    """Two old workers, whose two disks of one size hold the same files."""
+    library = files(number)
+    node = Node(library, features=OLD, rules=Rules(minimum_stay_ms=0, breaker_percent=100))
+    for addr in node.destinations:
+        node.put(addr, *library[-held:])
+    node.grade()
+    return node
+
+
+def suspected(node: Node) -> bool:
+    return any(view.same_disk for view in node.core.state.view(node.now).servers.values())
+
+
+def test_two_disks_that_look_alike_get_apart_by_the_first_copy() -> None:
+    """It goes to the lower one; then their lists differ for good, and both are used, and trimmed."""
+    node = alike(number=18, held=3)
+    node.run(2 * SECOND_MS)
+    assert suspected(node)
+    node.run(60 * MINUTE_MS)
+    assert not suspected(node)
+    assert node.delivered[0][1] == node.destinations[0]
+    assert {addr for _ms, addr, _name in node.delivered} == set(node.destinations)
+    assert all(len(node.holders(file.name)) == 1 for file in node.library)
+
+
+def test_two_full_disks_that_look_alike_get_apart_by_the_first_delete() -> None:
+    node = alike(number=10, held=10)
+    node.run(2 * SECOND_MS)
+    assert suspected(node)
+    node.run(60 * MINUTE_MS)
+    assert not suspected(node)
+    assert node.deleted[0][0] == node.destinations[0]
+    assert all(worker.used_bytes <= 900 for worker in node.workers.values())
+    assert all(len(node.holders(file.name)) == 1 for file in node.library[:9])
+
+
+def test_a_person_is_told_that_nothing_is_copied_to_the_other_address() -> None:
+    node = shared(held=0)
+    node.run(2 * SECOND_MS)
+    second = node.destinations[1]
+    brakes = status_json(node.core, node.now)["brakes"]
+    assert [(brake["name"], brake["server"]) for brake in brakes] == [("same_disk_suspected", second)]
+    node.run(60 * MINUTE_MS)
+    file = File("NEXT.mpg", 5, 100)
+    node.san[file.name] = 100
+    told = why_json(node.core, file.name, file, 5, node.now, node._on_san(file.name))["copy"]
+    assert told["reason"] == "no_room"
+    assert f"not to {second} (same_disk_suspected: " in told["text"]
