@@ -409,6 +409,17 @@ async def test_another_site_s_page_changes_nothing(cfm: ControllerRig, origin: s
     assert cfm.status_of(1) is Status.READY
 
 
+@pytest.mark.parametrize(
+    ("header", "value"), [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")]
+)
+async def test_a_page_takes_no_task(cfm: ControllerRig, header: str, value: str) -> None:
+    """The one `GET` that changes something: a picture's address must not do."""
+    path = f"/tasks/next?dst_addr={DESTINATIONS[0]}&wait_s=0&claim=1"
+    answer = await cfm.ask("GET", path, **{header: value})
+    assert answer.status == 403
+    assert cfm.status_of(1) is Status.READY
+
+
 async def test_a_page_of_another_name_for_this_address_is_not_served(cfm: ControllerRig) -> None:
     """DNS rebinding: the browser believes that it speaks to evil.example."""
     answer = parse(await say(cfm.addr, request("GET", "/dashboard", host="evil.example")))

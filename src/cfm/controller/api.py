@@ -59,6 +59,10 @@ DOORS = Doors(
 """Who may do what here, where credentials are configured; a worker with its own tasks only, at that."""
 
 
+_OF_A_PAGE = ("Origin", "Sec-Fetch-Site")
+"""What a browser says where a page asks, even for a picture."""
+
+
 class Api:
     """The endpoints over one controller."""
 
@@ -168,6 +172,8 @@ class Api:
     # ── the waiting request ─────────────────────────────────────────────────────────────────────────────
 
     async def next_task(self, request: web.Request) -> web.Response:
+        if any(name in request.headers for name in _OF_A_PAGE):
+            raise RefusedError(403, "workers ask this, and no page: its answer takes a task")
         destination = Addr(request.query.get("dst_addr", ""))
         if not may_speak_for(request, destination):
             raise RefusedError(403, "these credentials are another worker's")
