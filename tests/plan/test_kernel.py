@@ -143,6 +143,15 @@ DESTINATION_CASES: list[Case] = [
         ),
         no.NO_ROOM,
     ),
+    (
+        k.room_is_made,
+        "what goes for it has not gone yet, and the room is not kept for it any more",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
+        ),
+        no.NO_ROOM,
+    ),
     (k.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), no.NO_ROOM),
 ]
 

@@ -121,13 +121,13 @@ def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: S
     return no.NEXT_TO_GO if outranks(view, better, file) else None
 
 
-def room_is_made(view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
-    """Where room is made for it, it waits until all that goes has gone by that server's own answer."""
-    reserved_for = ledger.disks[destination.addr].reserved_for
-    if reserved_for is None or reserved_for.name != file.name:  # its rank may have moved since
-        return None
-    going = (made for made in view.order_of.values() if made.server in destination.addresses)
-    return no.NO_ROOM if any(made.room_for == file.name for made in going) else None
+def room_is_made(_view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
+    """Where room is made for it, it waits until all that goes has gone by that server's own answer.
+
+    The reservation may have ended before: the orders count.
+    """
+    going = any((addr, file.name) in ledger.making_room for addr in destination.addresses)
+    return no.NO_ROOM if going else None
 
 
 def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:

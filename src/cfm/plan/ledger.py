@@ -103,6 +103,8 @@ class Ledger:
         self.ordered: Counter[tuple[Addr, DeleteKind]] = Counter(view.deletes_last_minute)
         self.unfinished: Counter[Addr] = Counter(order.server for order in view.order_of.values())
         """Delete orders that are under way, by server."""
+        self.making_room = {(o.server, o.room_for) for o in view.order_of.values() if o.room_for is not None}
+        """(server, wanted file): orders that make room for it are under way there."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
         self._chosen: Counter[Addr] = Counter()
         for task in view.tasks.values():
