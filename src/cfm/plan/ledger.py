@@ -183,7 +183,7 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
     limit_percent = server.limit_percent
-    for other in sorted(server.same_disk & view.servers.keys()):
+    for other in sorted(server.same_disk.intersection(view.servers)):
         reservation = reservation or view.reserved.get(other)
         limit_percent = min(limit_percent, view.servers[other].limit_percent)
     return DiskBook(
