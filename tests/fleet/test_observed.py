@@ -162,6 +162,27 @@ def test_a_disk_that_comes_under_another_address_is_known_before_the_next_heartb
     assert not twins(book), "they have changed places"
 
 
+def test_who_was_told_apart_is_not_suspected_when_an_id_is_lost() -> None:
+    book = fleet()
+    ours(book, ONE, "id")
+    ours(book, TWO, "id")
+    book.listed(ONE, Listing(frozenset({"A"}), "id"), 10)
+    book.listed(TWO, Listing(frozenset({"A"}), "id"), 10)
+    book.introduced(TWO, WorkerFeatures(ours=True, disk_id="other"))
+    book.listed(TWO, Listing(frozenset({"B"}), "other"), 20)
+    book.introduced(ONE, WorkerFeatures(ours=True))
+    assert not twins(book), "its disk is not mounted; it is still not the other one"
+
+
+def test_answers_of_two_disks_are_those_of_a_moving_one() -> None:
+    book = fleet()
+    ours(book, TWO, "id-2")
+    _moved(book, TWO, "id-1", BY_DF)
+    assert book.server_views(90, dict.fromkeys(book.records, True))[TWO].moving_disk
+    book.introduced(TWO, WorkerFeatures(ours=True, disk_id="id-1"))
+    assert not book.server_views(90, dict.fromkeys(book.records, True))[TWO].moving_disk
+
+
 def test_a_late_answer_about_a_copy_counts_until_the_next_list() -> None:
     book = fleet()
     ours(book, ONE, "id-1")

@@ -267,6 +267,12 @@ SPACE_CASES: list[Case] = [
         double(),
         no.SAME_DISK_SUSPECTED,
     ),
+    (
+        k.emptied_through_one_address,
+        "its answers came from two disks, whose limits may be others",
+        with_server(world(), DISK_A, moving_disk=True),
+        no.SAME_DISK_SUSPECTED,
+    ),
     (k.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), no.RISING),
     (k.not_watched, "it is watched elsewhere", world(hits=Hits({}, frozenset({HELD.name}))), no.WATCHED),
     (k.not_young, "it came a moment ago", world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}), no.YOUNG),

@@ -260,6 +260,7 @@ class FleetBook:
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
                 no_deletes_until_ms=record.no_deletes_until_ms,
+                moving_disk=len(_disk_ids(record)) > 1,
                 same_disk=twins.get(addr, frozenset()),
             )
             for addr, record in self.records.items()
@@ -311,7 +312,10 @@ class FleetBook:
         """
         for other in self.records.values():
             pair = min(record.addr, other.addr), max(record.addr, other.addr)
-            if other is record or not isinstance(other.files, Known) or self._told_apart(*pair):
+            if other is record or not isinstance(other.files, Known):
+                continue
+            if self._told_apart(*pair):  # for good: that one of them loses its id later is no new suspicion
+                self._doubles.pop(pair, None)
                 continue
             assert isinstance(record.files, Known)
             if record.files.value == other.files.value:

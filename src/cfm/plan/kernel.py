@@ -261,9 +261,11 @@ def keeper_confirmed(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> 
 
 
 def emptied_through_one_address(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    """Nor is it emptied twice for the same need."""
-    through = view.used_through(view.servers[deletion.server])
-    return None if through == deletion.server else no.SAME_DISK_SUSPECTED
+    """Nor is it emptied twice for the same need; and not at all while it is not sure which addresses it has,
+    and thus which limits hold for it."""
+    server = view.servers[deletion.server]
+    moving = any(view.servers[addr].moving_disk for addr in server.addresses & view.servers.keys())
+    return None if view.used_through(server) == server.addr and not moving else no.SAME_DISK_SUSPECTED
 
 
 def not_rising(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
