@@ -14,6 +14,7 @@ from cfm.controller import copying, deleting
 from cfm.controller import events as ev
 from cfm.controller.core import Core
 from cfm.controller.state import NodeConfig
+from cfm.fleet.observed import Likeness
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.model import (
@@ -83,10 +84,32 @@ def silence_is_success(event: ev.Event) -> ev.Event:
 
 
 def disk_ids_are_not_heard(event: ev.Event) -> ev.Event:
-    """Each address is taken for a disk of its own."""
-    if isinstance(event, ev.HeartbeatAnswer) and not isinstance(event.answer, Failure):
-        return replace(event, answer=replace(event.answer, disk_id=""))
-    return event
+    """No answer says of which disk it is."""
+    match event:
+        case ev.HeartbeatAnswer() | ev.ListAnswer() | ev.DiskAnswer() | ev.CopyAnswer():
+            if isinstance(event.answer, Failure):
+                return event
+            return replace(event, answer=replace(event.answer, disk_id=""))  # type: ignore[arg-type]  # each has one
+        case _:
+            return event
+
+
+class _Unlike(dict[tuple[Addr, Addr], Likeness]):
+    """Lists that are the same raise no suspicion."""
+
+    def __setitem__(self, _pair: tuple[Addr, Addr], _likeness: Likeness) -> None:
+        return None
+
+
+class EachIsADisk(Core):
+    """Each address is taken for a disk of its own: by no id, and by no likeness, are two of them one."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.fleet._doubles = _Unlike()
+
+    def handle(self, event: ev.Event, now: Now) -> Outcome:
+        return super().handle(disk_ids_are_not_heard(event), now)
 
 
 class EmptyWillDo(Core):
@@ -469,7 +492,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "tasks are offered to others": replace(PARTS, core=OffersToOthers, book=TakesAllTasks),
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),
-    "each address is a disk": hearing(disk_ids_are_not_heard),
+    "each address is a disk": replace(PARTS, core=EachIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
 }
 """Made so that each rule is broken by some bug."""
