@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
 
-from cfm.testing.audit import Audit
+from cfm.testing.audit import Audit, Place
 from cfm.testing.cluster import Cluster
 from cfm.testing.processes import Daemon
 
@@ -164,7 +164,7 @@ class Fate:
             name = self._chance.choice(others)
             self._watcher.strays[addr] = time.monotonic()
             self._cluster.place(addr, [name])
-            self._audit.begin = {**self._audit.begin, addr: self._audit.begin[addr] | {name}}
+            self._audit.strays.add(Place(addr, name))
             self._summary.strays += 1
 
     def _recovered(self, victim: Daemon) -> bool:

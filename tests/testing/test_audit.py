@@ -127,6 +127,26 @@ def test_a_copy_that_came_too_late_to_count_may_be_the_one_that_stays(node: Node
     assert node.audit.problems() == []
 
 
+def _strays_where_it_once_was(node: Node) -> None:
+    """It was trimmed there before; now the copy that stayed then is the one that goes."""
+    well(node)
+    node.audit.strays.add(Place(node.here, DOUBLE))
+    node.arrives(node.here, DOUBLE)
+
+
+def test_a_copy_that_strayed_may_be_the_one_that_stays(node: Node) -> None:
+    _strays_where_it_once_was(node)
+    node.delete(node.there, DOUBLE)
+    assert node.audit.problems() == []
+
+
+def test_the_last_copy_of_a_file_that_strayed_is_missed(node: Node) -> None:
+    _strays_where_it_once_was(node)
+    node.delete(node.there, DOUBLE)
+    node.delete(node.here, DOUBLE)
+    assert "as surplus when no other disk held it" in "\n".join(node.audit.problems())
+
+
 # ── planted ─────────────────────────────────────────────────────────────────────────────────────────────
 
 Plant: TypeAlias = Callable[[Node], object]

@@ -56,6 +56,8 @@ class Audit:
     """cfm was ended in the middle: the line of its very last deed may be missing, never doubled."""
     excused: set[Place] = field(default_factory=set)
     """Places at which the fault itself took files away, or put them back."""
+    strays: set[Place] = field(default_factory=set)
+    """Copies that the run itself laid there, at any time: they count as copies, and no book knows of them."""
     state: Path | None = None
     """cfm's books, where they are not in its folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
@@ -131,16 +133,21 @@ class Audit:
         rows: dict[Place, list[Deed]] = {}
         for deed in deeds:
             rows.setdefault(deed.place, []).append(deed)
-        begun, there = _places(self.begin), _places(now)
+        begun, there = _places(self.begin) | self.strays, _places(now)
         for place in sorted((begun | there | set(rows)) - self.excused):
-            yield from _judged(place, place in begun, place in there, rows.get(place, []))
+            if (
+                place not in self.strays or place not in there
+            ):  # it may have come after all that the rows tell
+                yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
         """By the books, a surplus copy goes only where another one stays.
 
         A task that did not end well may have landed all the same, when cfm or its worker was killed in the
         middle: its copy is one more that may be the one that stays, where it was really seen on the disk.
+        Of files that strayed, the books do not know all copies: the kernel's record judges them (`_seen`).
         """
+        strayed = {place.name for place in self.strays} if self._sight.blind_since is None else set[str]()
         holders: dict[str, set[str]] = defaultdict(set)
         for place in _places(self.begin):
             holders[place.name].add(place.server)
@@ -151,7 +158,8 @@ class Audit:
                 held.add(deed.place.server)
             elif deed.what == "deleted" and deed.status == "confirmed":
                 held.discard(deed.place.server)
-                if deed.kind == "surplus" and not held and not self._excuses(deed.place.name):
+                known = not self._excuses(deed.place.name) and deed.place.name not in strayed
+                if deed.kind == "surplus" and not held and known:
                     yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
 
     def _landed(self) -> Callable[[Place], bool]:
@@ -169,7 +177,7 @@ class Audit:
             if deed.what == "deleted":
                 orders[deed.place].append(deed)
         there = _places(self.begin)
-        begun = frozenset(there)
+        begun = there | self.strays
         went: Counter[Place] = Counter()
         for change in self._sight.changes[: self._sight.blind_since]:
             place = Place(change.server, change.name)

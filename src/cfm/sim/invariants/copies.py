@@ -140,7 +140,7 @@ class NextToGo(Invariant):
     would have to go again for that one.
 
     Scope: the room holds for its time after the order that made it, and until the file begins anywhere; an
-    order for it that was dropped gives the room up.
+    order for it that was dropped gives the room up.  Ranks that have moved since it was made do not count.
     """
 
     number = "rule 11"
@@ -149,13 +149,20 @@ class NextToGo(Invariant):
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
         if before is not None:
             return
-        made = self._room_made(cfm, task, now)
-        for name in made:
-            better = next((f for f in cfm.pair.files if f.name == name), None) if cfm.pair else None
-            worse = better is not None and self._outranks(cfm, better, task.file)
-            self.hold(not worse, "room was made there for", name, ":", task)
+        files = {file.name: file for file in (cfm.pair.files if cfm.pair else ())}
+        if (known := files.get(task.file.name)) is None or known.rank != task.file.rank:
+            return
+        for name, reasons in self._room_made(cfm, task, now).items():
+            better = files.get(name)
+            if better is not None and (
+                better.name in cfm.evidence.hits.rising or _says(reasons, better.rank)
+            ):
+                self.hold(
+                    not self._outranks(cfm, better, task.file), "room was made there for", name, ":", task
+                )
 
-    def _room_made(self, cfm: SimCfm, task: Task, now: Now) -> list[str]:
+    def _room_made(self, cfm: SimCfm, task: Task, now: Now) -> dict[str, list[str]]:
+        """For which files, and the reasons of the orders that made it."""
         state = self.facts.state(cfm.claim.controller)
         since_ms = now.mono_ms - cfm.evidence.rules.room_hold_ms
         there = [
@@ -164,8 +171,11 @@ class NextToGo(Invariant):
         ]  # fmt: skip
         dropped = {f.order.room_for for f in there if f.order.status is OrderStatus.DROPPED}
         begun = {f.task.file.name for f in state.tasks.values() if f.started_mono_ms > since_ms}
-        wanted = {f.order.room_for for f in there}
-        return sorted(name for name in wanted - dropped - begun if name is not None)
+        made: dict[str, list[str]] = {}
+        for known in there:
+            if (name := known.order.room_for) is not None and name not in dropped | begun:
+                made.setdefault(name, []).append(known.order.reason)
+        return made
 
     def _outranks(self, cfm: SimCfm, better: File, worse: File) -> bool:
         hits = cfm.evidence.hits
@@ -173,6 +183,10 @@ class NextToGo(Invariant):
             return False
         margin = 100 + cfm.evidence.rules.room_margin_percent
         return better.name in hits.rising or 100 * worse.rank > margin * better.rank
+
+
+def _says(reasons: list[str], rank: int) -> bool:
+    return any(f"(rank {rank})" in reason for reason in reasons)
 
 
 class OnlyWhatMayBeCopied(Invariant):
@@ -288,7 +302,7 @@ class Pauses(Invariant):
         if isinstance(event.answer, Failure) or known is None or known.order.status is not OrderStatus.SENT:
             return
         key = (cfm.claim.controller, known.order.server)
-        if now.mono_ms >= self._refused.get(key, 0):
+        if known.ordered_mono_ms >= self._refused.get(key, 0):  # else it is one more of those in that pause
             self._refused[key] = now.mono_ms + REFUSED_MS
 
     def order_changed(

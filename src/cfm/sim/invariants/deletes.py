@@ -260,7 +260,7 @@ class PaceAndNeed(Invariant):
         state = self.facts.state(cfm.claim.controller)
         self._pace(cfm, order, [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000])
         if order.kind is DeleteKind.SPACE:
-            self._need(cfm, order, now)
+            self._need(cfm, order)
 
     def _still_needed(self, cfm: SimCfm, order: DeleteOrder) -> None:
         """What is sent is needed still, by the last `/df` and all other orders."""
@@ -278,7 +278,7 @@ class PaceAndNeed(Invariant):
         cap = cfm.evidence.rules.pace(order.kind)
         self.hold(len(same) < cap, "more deletes a minute than", cap, order)
 
-    def _need(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> None:
+    def _need(self, cfm: SimCfm, order: DeleteOrder) -> None:
         heard = cfm.evidence.servers[order.server]
         if heard.disk is None:
             self.hold(False, "for room on a disk that is not known:", order)
@@ -297,9 +297,8 @@ class PaceAndNeed(Invariant):
             most = limit * (usage.used_bytes + usage.avail_bytes) // 100
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
-            unshown_bytes = self._gone(
-                cfm, order, min(heard.disk_asked_ms, now.mono_ms - HELD_MS)
-            ) - self._gone(cfm, order, heard.disk_asked_ms)
+            shown_ms = heard.disk_asked_ms  # and what had gone shortly before it need not be in it
+            unshown_bytes = self._gone(cfm, order, shown_ms - HELD_MS) - self._gone(cfm, order, shown_ms)
             planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes)
         self._breaker(cfm, order, usage, planned_bytes)
 
@@ -339,7 +338,7 @@ class PaceAndNeed(Invariant):
         """What is or was under way to that disk, and need not be in its last `/df`."""
         state = self.facts.state(cfm.claim.controller)
         tasks = [f.task for f in state.open_tasks.values()]
-        tasks += [task for ms, task in state.done if ms >= since_ms]
+        tasks += [task for ms, task in state.done if ms > since_ms]
         there = cfm.evidence.addresses(order.server)
         return sum(t.file.size_bytes for t in tasks if t.destination in there)
 
