@@ -311,6 +311,8 @@ class ServerView(NamedTuple):
     moving_disk: bool = False
     """Its last answers came from different disks: on which one it is now, its next heartbeat says."""
     same_disk: frozenset[Addr] = frozenset()
+    """Servers that are the same disk under another address, by the id that it keeps."""
+    look_alikes: frozenset[Addr] = frozenset()
     """Servers that seem to be the same disk under another address."""
 
     @property

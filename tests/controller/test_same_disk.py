@@ -98,28 +98,26 @@ def alike(number: int, held: int) -> Node:
 
 
 def suspected(node: Node) -> bool:
-    return any(view.same_disk for view in node.core.state.view(node.now).servers.values())
+    return any(view.look_alikes for view in node.core.state.view(node.now).servers.values())
 
 
-def test_two_disks_that_look_alike_get_apart_by_the_first_copy() -> None:
-    """It goes to the lower one; then their lists differ for good, and both are used, and trimmed."""
+def test_two_disks_that_look_alike_are_both_used_and_get_apart_by_the_first_copies() -> None:
+    """A suspicion keeps a surplus copy; it does not keep a disk empty."""
     node = alike(number=18, held=3)
     node.run(2 * SECOND_MS)
     assert suspected(node)
     node.run(60 * MINUTE_MS)
     assert not suspected(node)
-    assert node.delivered[0][1] == node.destinations[0]
-    assert {addr for _ms, addr, _name in node.delivered} == set(node.destinations)
+    assert {addr for _ms, addr, _name in node.delivered[:4]} == set(node.destinations)
     assert all(len(node.holders(file.name)) == 1 for file in node.library)
 
 
-def test_two_full_disks_that_look_alike_get_apart_by_the_first_delete() -> None:
+def test_two_full_disks_that_look_alike_get_apart_by_what_goes() -> None:
     node = alike(number=10, held=10)
     node.run(2 * SECOND_MS)
     assert suspected(node)
     node.run(60 * MINUTE_MS)
     assert not suspected(node)
-    assert node.deleted[0][0] == node.destinations[0]
     assert all(worker.used_bytes <= 900 for worker in node.workers.values())
     assert all(len(node.holders(file.name)) == 1 for file in node.library[:9])
 

@@ -121,7 +121,8 @@ def test_a_question_under_way_is_repeated_where_it_came_too_early() -> None:
 
 def twins(book: FleetBook) -> dict[Addr, frozenset[Addr]]:
     views = book.server_views(90, dict.fromkeys(book.records, True))
-    return {addr: view.same_disk for addr, view in views.items() if view.same_disk}
+    both = {addr: view.same_disk | view.look_alikes for addr, view in views.items()}
+    return {addr: others for addr, others in both.items() if others}
 
 
 def measured(book: FleetBook, one: DiskReport, two: DiskReport, at_ms: int = 1) -> None:

@@ -176,7 +176,8 @@ class Truth:
         came_and_went = self._unseen.pop(place, None) is not None  # both between two looks
         if not came_and_went and self._unexplained.pop(place, None) is None:
             self._explained[place] = at_s
-        if kind == "surplus" and not self._others(place):
+        told = any(one.name == place.name and one.server != place.server for one in self._unseen)
+        if kind == "surplus" and not self._others(place) and not told:  # it came since the last look
             self.violations.append(f"the last copy of {place.name} was deleted on {place.server} as surplus")
         if kind == "space" and len(self._rising) == 2 and all(place.name in names for names in self._rising):
             self.violations.append(f"{place.name} was deleted on {place.server} for space while it rises")

@@ -238,14 +238,14 @@ class FleetBook:
         record.disk = Unknown(why, since_ms)
 
     def addresses(self, addr: Addr) -> frozenset[Addr]:
-        """All addresses of the disk at `addr`, as far as is known or suspected: each has its own `/df`, which
-        must show what happened to the disk through any of them."""
+        """All known addresses of the disk at `addr`: each has its own `/df`, which must show what happened to
+        the disk through any of them."""
         return self._same_disks().get(addr, frozenset()) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
 
     def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
-        twins = self._same_disks()
+        twins, alike = self._same_disks(), self._look_alikes()
         return {
             addr: ServerView(
                 addr=addr,
@@ -262,6 +262,7 @@ class FleetBook:
                 no_deletes_until_ms=record.no_deletes_until_ms,
                 moving_disk=len(_disk_ids(record)) > 1,
                 same_disk=twins.get(addr, frozenset()),
+                look_alikes=alike.get(addr, frozenset()),
             )
             for addr, record in self.records.items()
         }
@@ -282,7 +283,7 @@ class FleetBook:
         return min(ends, default=None)
 
     def _same_disks(self) -> dict[Addr, frozenset[Addr]]:
-        """Servers that seem to be one disk: by its id where both have one, else by list and totals."""
+        """Servers that are one disk, by its id."""
         by_id: dict[str, set[Addr]] = {}
         for addr, record in self.records.items():
             for disk_id in _disk_ids(record) if record.is_destination else ():
@@ -291,11 +292,17 @@ class FleetBook:
         for group in by_id.values():
             for addr in group if len(group) > 1 else ():
                 twins.setdefault(addr, set()).update(group - {addr})
+        return {addr: frozenset(others) for addr, others in twins.items()}
+
+    def _look_alikes(self) -> dict[Addr, frozenset[Addr]]:
+        """Servers that may be one disk, as they showed the same list on disks of one size: a suspicion, which
+        keeps a copy, and settles nothing else."""
+        alike: dict[Addr, frozenset[Addr]] = {}
         for one, other in self._doubles:
             if not self._told_apart(one, other):
-                twins.setdefault(one, set()).add(other)
-                twins.setdefault(other, set()).add(one)
-        return {addr: frozenset(others) for addr, others in twins.items()}
+                alike[one] = alike.get(one, frozenset()) | {other}
+                alike[other] = alike.get(other, frozenset()) | {one}
+        return alike
 
     def _told_apart(self, one: Addr, other: Addr) -> bool:
         """Two ids, or two sizes, are two disks."""

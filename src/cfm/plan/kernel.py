@@ -242,7 +242,8 @@ def another_copy_stays(view: ClusterView, _ledger: Ledger, deletion: Deletion) -
 
 
 def on_another_disk(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    same = deletion.keeper in view.servers[deletion.server].same_disk
+    server = view.servers[deletion.server]
+    same = deletion.keeper in server.same_disk | server.look_alikes
     return no.SAME_DISK_SUSPECTED if same else None
 
 
