@@ -133,6 +133,8 @@ class SimWorker:
         self.kind = transfer
         self.here = Neighbourhood(addr, world.cfm_addr)
         self.cfm_name = ""
+        self.moved_ms: int | None = None
+        """When it last got another address."""
         self._boots = 0
         self._start()
 
@@ -196,6 +198,7 @@ class SimWorker:
     def move_to(self, addr: Addr) -> None:
         """The machine gets another address, and its settings with it."""
         self.addr = addr
+        self.moved_ms = self.world.schedule.now_ms
         self.process.name = addr
         self.here = Neighbourhood(addr, self.world.cfm_addr)
 

@@ -64,10 +64,14 @@ class PlainPaths(Invariant):
         self.hold(plain or not ours, "replaced what is no file:", name)
 
 
+UNDER_WAY_MS = 20_000
+
+
 class OwnTasksOnly(Invariant):
     """A worker of ours reports on its own tasks only.
 
-    Scope: no credentials are in the simulation; those are held to their rules over real sockets.
+    Scope: no credentials are in the simulation; those are held to their rules over real sockets.  What was
+    under way when a worker got another address still speaks for the old one.
     """
 
     number = "23"
@@ -75,6 +79,9 @@ class OwnTasksOnly(Invariant):
 
     def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
         if not worker.ours or report.status is not Status.WORKING:
+            return
+        moved_ms = getattr(worker, "moved_ms", None)  # old ones have none
+        if moved_ms is not None and self.world.schedule.now_ms - moved_ms < UNDER_WAY_MS:
             return
         known = self.facts.state(cfm.claim.controller).open_tasks.get(task_id)
         if known is not None:
