@@ -216,6 +216,8 @@ def main() -> int:
     args = parser.parse_args()
     summary = Summary(seed=args.seed)
     began_s = time.monotonic()
+    if args.folder is not None:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="soak-", dir=args.folder) as folder,
         Cluster(

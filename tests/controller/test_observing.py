@@ -5,7 +5,7 @@ from __future__ import annotations
 from cfm.controller import events as ev
 from cfm.controller.copying import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
-from cfm.model import File
+from cfm.model import Failure, File, Trouble
 from controller.node import OLD, Node, files
 
 SECOND_MS = 1000
@@ -201,3 +201,25 @@ def test_a_wall_clock_that_jumps_ends_no_task_and_deletes_nothing() -> None:
         assert not node.says("copy failed")
         assert not node.says("copy ended")
         assert len(node.workers[node.destinations[0]].files) == 10
+
+
+# ── only news is decided about ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_same_failure_once_more_is_no_news() -> None:
+    """A full look at a large node brings hundreds of answers: most must cost next to nothing."""
+    node = Node(files(3))
+    node.grade()
+    node.run(30 * SECOND_MS)
+    addr = node.destinations[0]
+    failure = Failure(Trouble.STATUS, "no", 500)
+
+    def told(event: ev.Event) -> bool:
+        before = node.core.last_round
+        node.send(event)
+        return node.core.last_round is not before
+
+    assert told(ev.DiskAnswer(addr, node.now.mono_ms, failure)), "its disk was known until now"
+    assert not told(ev.DiskAnswer(addr, node.now.mono_ms, failure))
+    assert told(ev.ListAnswer(addr, node.now.mono_ms, failure)), "its list was known until now"
+    assert not told(ev.ListAnswer(addr, node.now.mono_ms, failure))

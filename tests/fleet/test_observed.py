@@ -29,7 +29,7 @@ def df(used: int, total: int = 1000, arriving: int = 0) -> DiskReport:
 
 
 def ours(book: FleetBook, addr: Addr, disk_id: str = "") -> None:
-    book.records[addr].features = WorkerFeatures(ours=True, disk_id=disk_id)
+    book.introduced(addr, WorkerFeatures(ours=True, disk_id=disk_id))
 
 
 # ── lists ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -105,7 +105,7 @@ def test_an_order_taken_out_of_the_book_leaves_no_trace() -> None:
     assert HELD.name in ledger.busy_files
     ledger.unbook_delete(HELD, DISK_B, SPACE, for_room=True)
     assert ledger.disks == untouched.disks
-    assert +ledger.ordered == untouched.ordered
+    assert ledger.ordered[DISK_B, SPACE] == untouched.ordered[DISK_B, SPACE] == 0
     assert ledger.busy_files == untouched.busy_files
 
 

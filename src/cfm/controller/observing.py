@@ -72,7 +72,8 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
     record = state.fleet.records[event.addr]
     again = record.listing.end()
     if isinstance(event.answer, Failure):
-        state.wants_dispatch = True
+        news = isinstance(record.files, Known) or record.never_answered or _is_waited_for(state, event.addr)
+        state.wants_dispatch = state.wants_dispatch or news
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
@@ -111,7 +112,7 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
     record = state.fleet.records[event.addr]
     again = record.asking_disk.end()
     if isinstance(event.answer, Failure):
-        state.wants_dispatch = True
+        state.wants_dispatch = state.wants_dispatch or isinstance(record.disk, Known)
         state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):

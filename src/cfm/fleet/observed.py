@@ -72,6 +72,8 @@ class Record:
     told_disks: dict[str, str] = field(default_factory=dict)
     """The id of the disk that its last list, `/df` and answer about one copy came from, since it last said of
     itself on which disk it is: those may come before its next heartbeat, and from another disk."""
+    disk_ids: frozenset[str] = frozenset()
+    """Of all disks that it may be on, by all that."""
     last_list: frozenset[str] | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
@@ -124,6 +126,8 @@ class FleetBook:
             for addr in dict.fromkeys((*sources, *destinations))
         }
         self.holders: dict[str, frozenset[Addr]] = {}
+        self._same_disk: dict[Addr, frozenset[Addr]] = {}
+        """Servers that are one disk, by its id: all others that each one is."""
         self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
         """Pairs of old workers that once showed one list on disks of one size."""
 
@@ -135,10 +139,20 @@ class FleetBook:
         if features.disk_id != record.features.disk_id:
             record.told_disks.clear()
         record.features = features
+        self._on_disks(record)
 
     def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
         """An answer came from that disk.  Where it is another than before, both count until all agree."""
-        self.records[addr].told_disks[by] = disk_id
+        record = self.records[addr]
+        record.told_disks[by] = disk_id
+        self._on_disks(record)
+
+    def _on_disks(self, record: Record) -> None:
+        """Something was told of the disks that it may be on."""
+        disk_ids = frozenset({record.features.disk_id, *record.told_disks.values()} - {""})
+        if disk_ids != record.disk_ids:
+            record.disk_ids = disk_ids
+            self._same_disk = _same_disks(self.records.values())
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,12 +254,12 @@ class FleetBook:
     def addresses(self, addr: Addr) -> frozenset[Addr]:
         """All known addresses of the disk at `addr`: each has its own `/df`, which must show what happened to
         the disk through any of them."""
-        return self._same_disks().get(addr, frozenset()) | {addr}
+        return self._same_disk.get(addr, frozenset()) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
 
     def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
-        twins, alike = self._same_disks(), self._look_alikes()
+        alike = self._look_alikes()
         return {
             addr: ServerView(
                 addr=addr,
@@ -260,8 +274,8 @@ class FleetBook:
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
                 no_deletes_until_ms=record.no_deletes_until_ms,
-                moving_disk=len(_disk_ids(record)) > 1,
-                same_disk=twins.get(addr, frozenset()),
+                moving_disk=len(record.disk_ids) > 1,
+                same_disk=self._same_disk.get(addr, frozenset()),
                 look_alikes=alike.get(addr, frozenset()),
             )
             for addr, record in self.records.items()
@@ -282,18 +296,6 @@ class FleetBook:
         ends = (self.records[addr].lost_ms + grace_ms for addr in self.doubtful(now_ms, grace_ms))
         return min(ends, default=None)
 
-    def _same_disks(self) -> dict[Addr, frozenset[Addr]]:
-        """Servers that are one disk, by its id."""
-        by_id: dict[str, set[Addr]] = {}
-        for addr, record in self.records.items():
-            for disk_id in _disk_ids(record) if record.is_destination else ():
-                by_id.setdefault(disk_id, set()).add(addr)
-        twins: dict[Addr, set[Addr]] = {}
-        for group in by_id.values():
-            for addr in group if len(group) > 1 else ():
-                twins.setdefault(addr, set()).update(group - {addr})
-        return {addr: frozenset(others) for addr, others in twins.items()}
-
     def _look_alikes(self) -> dict[Addr, frozenset[Addr]]:
         """Servers that may be one disk, as they showed the same list on disks of one size: a suspicion, which
         keeps a copy, and settles nothing else."""
@@ -307,7 +309,7 @@ class FleetBook:
     def _told_apart(self, one: Addr, other: Addr) -> bool:
         """Two ids, or two sizes, are two disks."""
         records = self.records[one], self.records[other]
-        ids, others = map(_disk_ids, records)
+        ids, others = (record.disk_ids for record in records)
         sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
         return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
 
@@ -317,29 +319,48 @@ class FleetBook:
         A copy or a delete shows in one list before it shows in the other, so a suspicion does not end with
         the first difference: it ends when a name that differed still does after both were listed anew.
         """
+        assert isinstance(record.files, Known)
         for other in self.records.values():
-            pair = min(record.addr, other.addr), max(record.addr, other.addr)
             if other is record or not isinstance(other.files, Known):
                 continue
+            alike = record.files.value == other.files.value
+            if not (record.files.value if alike else self._doubles):
+                continue  # as it is with most: nothing to be alike in, or none ever were
+            pair = min(record.addr, other.addr), max(record.addr, other.addr)
             if self._told_apart(*pair):  # for good: that one of them loses its id later is no new suspicion
                 self._doubles.pop(pair, None)
-                continue
-            assert isinstance(record.files, Known)
-            if record.files.value == other.files.value:
-                if record.files.value:
-                    self._doubles[pair] = Likeness()
+            elif alike:
+                self._doubles[pair] = Likeness()
             elif (before := self._doubles.get(pair)) is not None:
-                asked_ms = min(record.files.at_ms, other.files.at_ms)
-                differ = record.files.value ^ other.files.value
-                if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
-                    self._doubles[pair] = Likeness(differ, record.files.at_ms)
-                elif asked_ms > before.since_ms:
-                    del self._doubles[pair]
+                self._still_alike(pair, before, record.files, other.files)
+
+    def _still_alike(
+        self,
+        pair: tuple[Addr, Addr],
+        before: Likeness,
+        new: Known[frozenset[str]],
+        other: Known[frozenset[str]],
+    ) -> None:
+        """Two lists that were the same once are not now."""
+        asked_ms = min(new.at_ms, other.at_ms)
+        differ = new.value ^ other.value
+        if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
+            self._doubles[pair] = Likeness(differ, new.at_ms)
+        elif asked_ms > before.since_ms:
+            del self._doubles[pair]
 
 
-def _disk_ids(record: Record) -> set[str]:
-    """Of all disks that it may be on."""
-    return {record.features.disk_id, *record.told_disks.values()} - {""}
+def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:
+    """Destinations that are one disk, by its id."""
+    by_id: dict[str, set[Addr]] = {}
+    for record in records:
+        for disk_id in record.disk_ids if record.is_destination else ():
+            by_id.setdefault(disk_id, set()).add(record.addr)
+    twins: dict[Addr, set[Addr]] = {}
+    for group in by_id.values():
+        for addr in group if len(group) > 1 else ():
+            twins.setdefault(addr, set()).update(group - {addr})
+    return {addr: frozenset(others) for addr, others in twins.items()}
 
 
 def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:

@@ -265,7 +265,7 @@ def emptied_through_one_address(view: ClusterView, _ledger: Ledger, deletion: De
     """Nor is it emptied twice for the same need; and not at all while it is not sure which addresses it has,
     and thus which limits hold for it."""
     server = view.servers[deletion.server]
-    moving = any(view.servers[addr].moving_disk for addr in server.addresses.intersection(view.servers))
+    moving = any(view.servers[addr].moving_disk for addr in server.addresses if addr in view.servers)
     return None if view.used_through(server) == server.addr and not moving else no.SAME_DISK_SUSPECTED
 
 

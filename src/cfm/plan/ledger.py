@@ -11,7 +11,7 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -96,17 +96,19 @@ class Ledger:
         self._addresses = {server.addr: server.addresses for server in doubled}
         """All addresses of each disk that has several."""
         self._unused = {server.addr for server in doubled if view.used_through(server) != server.addr}
-        self.incoming: Counter[Addr] = Counter()
-        self.finishing: Counter[Addr] = Counter()
+        self.incoming = defaultdict[Addr, int](int)
+        self.finishing = defaultdict[Addr, int](int)
         """Copies whose bytes are all there, and which are still verified and made durable."""
-        self.outgoing: Counter[Addr] = Counter(task.source for task in view.uncut.values())
-        self.ordered: Counter[tuple[Addr, DeleteKind]] = Counter(view.deletes_last_minute)
-        self.unfinished: Counter[Addr] = Counter(order.server for order in view.order_of.values())
+        self.outgoing = defaultdict[Addr, int](int)
+        self.ordered = defaultdict[tuple[Addr, DeleteKind], int](int, view.deletes_last_minute)
+        self.unfinished = defaultdict[Addr, int](int)
         """Delete orders that are under way, by server."""
         self.making_room = {(o.server, o.room_for) for o in view.order_of.values() if o.room_for is not None}
         """(server, wanted file): orders that make room for it are under way there."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
-        self._chosen: Counter[Addr] = Counter()
+        self._chosen = defaultdict[Addr, int](int)
+        for task in view.uncut.values():
+            self.outgoing[task.source] += 1
         for task in view.tasks.values():
             if task.id in view.freed_sources:
                 self.finishing[task.destination] += 1
@@ -118,6 +120,7 @@ class Ledger:
                 arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
+            self.unfinished[order.server] += 1
             self._leave(order.server, order.file, for_room=order.room_for is not None)
 
     def may_receive(self, destination: ServerView, most: int) -> bool:
@@ -183,7 +186,7 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
     limit_percent = server.limit_percent
-    for other in sorted(server.same_disk.intersection(view.servers)):
+    for other in sorted(addr for addr in server.same_disk if addr in view.servers):
         reservation = reservation or view.reserved.get(other)
         limit_percent = min(limit_percent, view.servers[other].limit_percent)
     return DiskBook(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple, TypeAlias
 
 from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
@@ -259,12 +259,13 @@ def room(round_: Round) -> Iterator[Delete]:
     """
     promised = {r.file.name for addr, r in round_.view.reserved.items() if _still_comes(round_, addr, r.file)}
     free_sources = round_.senders - len(promised)
+    least_wanted = _least_wanted(round_) if round_.unplaced and free_sources > 0 else []
     for file in round_.unplaced[:FILES_TO_MAKE_ROOM_FOR]:
         if free_sources <= 0:
             return
         if file.name in promised:
             continue
-        found = _cheapest_room(round_, file)
+        found = _cheapest_room(round_, file, least_wanted)
         if found is None:
             continue
         if round_.kernel.refuse_file(round_.view, round_.ledger, file) is not None:
@@ -293,21 +294,23 @@ def _may_be_reserved(disk: DiskBook, wanted: File) -> bool:
     return disk.reserved_for is None or disk.reserved_for.name == wanted.name
 
 
-def _cheapest_room(round_: Round, wanted: File) -> list[Deletion] | None:
-    """The victims on that destination whose best one is the least wanted."""
-    candidates = [
-        (victims[0].rank, addr)
+def _least_wanted(round_: Round) -> list[tuple[File, Addr]]:
+    """The least wanted file that may go, of each destination whose disk is known; the least wanted first."""
+    found = [
+        (victims[0], addr)
         for addr, victims in round_.shortlist.evictable.items()
-        if victims
-        and addr in round_.ledger.disks
-        and _may_be_reserved(round_.ledger.disks[addr], wanted)
-        and _worth_asking(round_.view, wanted, victims[0])
+        if victims and addr in round_.ledger.disks
     ]
-    plans = [
-        plan
-        for _rank, addr in sorted(candidates, key=lambda c: (-c[0], c[1]))[:DISKS_TO_LOOK_AT]
-        if (plan := _victims(round_, wanted, addr))
-    ]
+    return sorted(found, key=lambda one: (-one[0].rank, one[1]))
+
+
+def _cheapest_room(
+    round_: Round, wanted: File, least_wanted: Iterable[tuple[File, Addr]]
+) -> list[Deletion] | None:
+    """The victims on that destination whose best one is the least wanted."""
+    worth_it = takewhile(lambda one: _worth_asking(round_.view, wanted, one[0]), least_wanted)
+    free = (addr for _worst, addr in worth_it if _may_be_reserved(round_.ledger.disks[addr], wanted))
+    plans = [plan for addr in islice(free, DISKS_TO_LOOK_AT) if (plan := _victims(round_, wanted, addr))]
     return max(
         plans, key=lambda plan: (plan[-1].file.rank, -sum(d.file.size_bytes for d in plan)), default=None
     )

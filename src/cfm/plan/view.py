@@ -136,6 +136,8 @@ class ClusterView:
 
     def used_through(self, server: ServerView) -> Addr:
         """The one address through which a server's disk is used: the lowest usable one of all that it has."""
+        if not server.same_disk:
+            return server.addr
         others = (self.servers[addr] for addr in server.same_disk if addr in self.servers)
         usable = (other.addr for other in others if other.is_destination and other.usable)
         return min([server.addr, *usable])
@@ -167,7 +169,7 @@ class ClusterView:
 
 def is_ad(name: str, prefixes: tuple[str, ...]) -> bool:
     """Does other software own this file?  An empty prefix counts for nothing."""
-    return any(prefix and name.startswith(prefix) for prefix in prefixes)
+    return name.startswith(prefixes) and any(prefix and name.startswith(prefix) for prefix in prefixes)
 
 
 def why_unknown(observed: Observed[object]) -> str:
