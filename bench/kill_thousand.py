@@ -14,6 +14,7 @@ import json
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from cfm.testing.kills import BUSY_WITHIN_S, Kills
@@ -30,7 +31,7 @@ def main() -> int:
     wanted = parser.parse_args()
     seed = random.randrange(10**6) if wanted.seed is None else wanted.seed
     with tempfile.TemporaryDirectory(prefix="cfm-kills-") as folder:
-        kills = Kills(Path(folder), seed)
+        kills = Kills(Path(folder), seed, tell=partial(print, file=sys.stderr, flush=True))
         kills.run(wanted.kills, 60 * wanted.minutes)
         figures = kills.figures()
         for number, story in enumerate(kills.late):

@@ -156,6 +156,8 @@ class Fate:
         summary = self._summary
         summary.max_recovery_s = max(summary.max_recovery_s, took_s)
         summary.max_recovery_after_start_s = max(summary.max_recovery_after_start_s, round(after_s, 1))
+        number = sum(summary.kills.values())
+        print(f"kill {number}, {victim.name}: recovered after {took_s} s", file=sys.stderr, flush=True)
 
     def _leave_stray(self, addr: str) -> None:
         """A file of another server lies on the dead one's disk, as after a repair."""

@@ -15,7 +15,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +59,8 @@ class Kills:
     odd_answers: list[str] = field(default_factory=list)
     """What cfm said where it did not answer with its status."""
     rests: int = 0
+    tell: Callable[[str], None] = lambda _line: None
+    """Hears of each kill: a thousand take hours."""
     node: Cluster = field(init=False)
     audit: Audit = field(init=False)
     _random: random.Random = field(init=False)
@@ -194,6 +196,7 @@ class Kills:
         self.listening_s.append(listening_s)
         self.working_s.append(busy_s - listening_s)
         self.recovered_s.setdefault(who, []).append(busy_s)
+        self.tell(f"kill {self.kills}, {who}: all sources send again after {busy_s:.1f} s")
         if busy_s > BUSY_WITHIN_S:
             self.late.append(
                 self._story(f"{who}: {listening_s:.1f} s to listen, {busy_s:.1f} s to send", said)
@@ -229,7 +232,9 @@ class Kills:
         """The load stops: the node comes to rest, and everything is looked at."""
         self.node.wait_for(self._stays_at_rest, "the node to come to rest", REST_S)
         self.rests += 1
-        self.problems += [f"after {self.kills} kills: {problem}" for problem in self.audit.problems()]
+        found = [f"after {self.kills} kills: {problem}" for problem in self.audit.problems()]
+        self.tell(f"at rest after {self.kills} kills: {len(found)} problems")
+        self.problems += found
 
     def _stays_at_rest(self) -> bool:
         """A plan may be on its way: rest is what lasts."""
