@@ -29,8 +29,9 @@ PATIENCE_S: Final = 60.0
 """So long is waited for what should come within seconds."""
 REST_S: Final = 180.0
 STILL_S: Final = 3.0
-AT_A_TIME: Final = 8
-"""Files that are published together."""
+AT_A_TIME: Final = 24
+"""Files that are published together: more than the sources send until cfm has noticed them on the SAN (it
+looks every five seconds), so that something is always left to send."""
 LIBRARY: Final = 120
 """Graded files; what is worse than that, and on no disk, leaves the library."""
 KEYS: Final[dict[str, Any]] = {
