@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "cfm"
-ROOMS = ("plan", "tasks", "controller", "sim", "sim/invariants")
+ROOMS = ("plan", "tasks", "controller", "sim", "sim/happenings", "sim/invariants")
 SINGLE = (
     "model", "names", "errors", "fleet/health", "fleet/observed", "worker/asking", "worker/download_events",
     "worker/downloads", "worker/memory_disk", "worker/obedience", "worker/shelf", "worker/streams",

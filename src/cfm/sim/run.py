@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from cfm.sim import happenings, profile, rest
+from cfm.sim import profile, rest
 from cfm.sim.checker import Violation
+from cfm.sim.happenings import days
 from cfm.sim.parts import PARTS, Parts
 from cfm.sim.profile import HOUR_MS, MINUTE_MS, Profile
 from cfm.sim.rng import MASK, Rng
@@ -83,14 +84,14 @@ def run_seed(
 
 
 def _live(world: World, faulty_ms: int, *, stop_early: bool) -> None:
-    happenings.set_going(world)
+    days.set_going(world)
     while world.schedule.now_ms < faulty_ms:
         world.schedule.run_until(min(faulty_ms, world.schedule.now_ms + AUDIT_MS))
         world.check.audit()
         if stop_early and world.check.violations:
             return
     world.make_calm()
-    happenings.calm_down(world)
+    days.calm_down(world)
     why = rest.come_to_rest(world)
     world.check.rested(why)
     world.check.audit()

@@ -1,0 +1,29 @@
+"""Whom it befalls: a part of the node, by luck."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.sim.disks import SimDisk
+from cfm.sim.rng import Rng
+from cfm.sim.worker import SimWorker
+
+if TYPE_CHECKING:
+    from cfm.sim.world import Server, World
+
+
+def some_server(world: World, rng: Rng) -> Server:
+    return world.servers[rng.pick((*world.sources, *world.destinations))]
+
+
+def some_destination(world: World, rng: Rng) -> Server:
+    return world.servers[rng.pick(world.destinations)]
+
+
+def some_disk(world: World, rng: Rng) -> SimDisk:
+    return some_destination(world, rng).disk
+
+
+def some_of_ours(world: World, rng: Rng) -> SimWorker | None:
+    server = some_destination(world, rng)
+    return server if isinstance(server, SimWorker) else None
