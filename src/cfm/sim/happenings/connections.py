@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from cfm.model import Addr, Status, Task
 from cfm.sim.disks import content_of
-from cfm.sim.happenings.luck import some_disk, some_server
+from cfm.sim.happenings.luck import Happening, some_disk, some_server
 from cfm.sim.happenings.storage import bring
 from cfm.sim.profile import MINUTE_MS
 from cfm.sim.rng import Rng
@@ -96,7 +96,7 @@ def rolling_partition(world: World, rng: Rng) -> None:
         world.schedule.after(i * 45_000, cut)
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Happening, ...]] = (
     partition,
     one_way,
     partial_partition,

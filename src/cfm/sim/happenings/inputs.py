@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cfm.model import File, Hits
+from cfm.sim.happenings.luck import Happening
 from cfm.sim.metadata import Version, grade_text
 from cfm.sim.profile import MINUTE_MS
 from cfm.sim.rng import Rng
@@ -136,7 +137,7 @@ def san_file_resized(world: World, rng: Rng) -> None:
     _change_san(world, rng, lambda file: file.size_bytes + 1)
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Happening, ...]] = (
     metadata_half_written,
     metadata_emptied,
     metadata_missing,

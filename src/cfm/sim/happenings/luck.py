@@ -1,8 +1,9 @@
-"""Whom it befalls: a part of the node, by luck."""
+"""What a happening is, and whom it befalls by luck."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from cfm.sim.disks import SimDisk
 from cfm.sim.rng import Rng
@@ -10,6 +11,9 @@ from cfm.sim.worker import SimWorker
 
 if TYPE_CHECKING:
     from cfm.sim.world import Server, World
+
+Happening: TypeAlias = "Callable[[World, Rng], None]"
+"""One fault that happens by itself."""
 
 
 def some_server(world: World, rng: Rng) -> Server:

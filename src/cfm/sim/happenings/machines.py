@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cfm.sim.happenings.luck import some_destination, some_server
+from cfm.sim.happenings.luck import Happening, some_destination, some_server
 from cfm.sim.old_worker import OldWorker
 from cfm.sim.profile import HOUR_MS, MINUTE_MS
 from cfm.sim.rng import Rng
@@ -189,7 +189,7 @@ def wall_jump_back(world: World, rng: Rng) -> None:
     world.main.clock.wall_shift_ms -= rng.between(1_000, 3_600_000)
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Happening, ...]] = (
     cfm_killed,
     cfm_stopped,
     cfm_second,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cfm.controller import events as ev
+from cfm.sim.happenings.luck import Happening
 from cfm.sim.happenings.machines import start_again
 from cfm.sim.profile import MINUTE_MS
 from cfm.sim.rng import Rng
@@ -99,7 +100,7 @@ def operator_confirms(world: World, _rng: Rng) -> None:
     world.main.confirm()
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Happening, ...]] = (
     limit_mistyped,
     prefix_added,
     deletes_off,

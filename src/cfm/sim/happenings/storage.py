@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cfm.model import DeleteOrder
 from cfm.sim.disks import SimDisk
-from cfm.sim.happenings.luck import some_destination, some_disk, some_of_ours
+from cfm.sim.happenings.luck import Happening, some_destination, some_disk, some_of_ours
 from cfm.sim.old_worker import OldWorker
 from cfm.sim.profile import MINUTE_MS
 from cfm.sim.rng import Rng
@@ -117,7 +117,7 @@ def link_planted(world: World, rng: Rng) -> None:
         world.heal_after(rng.between(1, 60) * MINUTE_MS, lambda: disk.lose(name))
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Happening, ...]] = (
     disk_full,
     read_only,
     unmounted,

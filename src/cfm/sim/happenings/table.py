@@ -6,16 +6,13 @@ stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from cfm.sim.happenings import connections, inputs, machines, people, storage
-from cfm.sim.rng import Rng
+from cfm.sim.happenings.luck import Happening
 
-if TYPE_CHECKING:
-    from cfm.sim.world import World
-
-FAULTS: Final[Mapping[str, Callable[[World, Rng], None]]] = {
+FAULTS: Final[Mapping[str, Happening]] = {
     fault.__name__: fault
     for faults in (machines.FAULTS, connections.FAULTS, storage.FAULTS, inputs.FAULTS, people.FAULTS)
     for fault in faults
