@@ -202,7 +202,7 @@ def test_a_task_without_progress_is_ended_and_logged() -> None:
     (said,) = node.says("copy failed")
     assert said.level == "info"
     assert said.facts["because"] == "no progress for too long"
-    assert said.facts["task"] == task_id
+    assert said.facts["task"] == str(task_id)
 
 
 def test_an_old_worker_has_half_again_the_time_that_its_speed_needs() -> None:

@@ -349,9 +349,13 @@ def _event_style(event: Json) -> str:
 EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "copied file": "copied {file} to {server} ({reason})",
     "copy starts": "copy of {file} starts: {source} → {server} ({reason})",
+    "copy done": "copied {file} to {server}, by its worker's word ({reason})",
     "copy failed": "copy of {file} to {server} failed: {because}; again in {again_in_s} s",
     "copy ended": "copy of {file} to {server} ended: {because}",
     "deleted file": "deleted {file} on {server} ({reason})",
+    "delete ordered": "{file} is to be deleted on {server} ({reason})",
+    "delete sent": "{file} is being deleted on {server} ({reason})",
+    "delete dropped": "the delete of {file} on {server} was given up: {because}",
     "delete unclear": "the delete of {file} on {server} is unclear: {because}",
     "file rises": "{file} rises: {hits} hits in the window",
     "server is up": "{server} is up",

@@ -48,7 +48,7 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
     for addr in [addr for addr, room in state.reserved.items() if room.file.name == copy.file.name]:
         del state.reserved[addr]  # also where room was made in vain: it found some elsewhere
     state.out.changes.append(PutTask(task))
-    state.say("copy starts", _facts(task), level="debug")
+    state.say("copy starts", facts(task), level="debug")
 
 
 def recover(state: NodeState, task: Task, now: Now) -> None:
@@ -197,7 +197,7 @@ def _copied(state: NodeState, task: Task, now: Now) -> None:
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
     state.wants_dispatch = True
-    state.say("copied file", _facts(task))
+    state.say("copied file", facts(task))
 
 
 def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
@@ -256,7 +256,7 @@ def end(
     if penalty and status is not Status.CANCELLED:
         _retry_later(state, ended, why, now)
     else:
-        state.say("copy ended", _facts(ended), ended=status, because=why)
+        state.say("copy ended", facts(ended), ended=status, because=why)
     state.wants_dispatch = True
 
 
@@ -275,7 +275,7 @@ def _retry_later(state: NodeState, task: Task, why: str, now: Now) -> None:
     state.wants_dispatch = True
     state.say(
         "copy failed",
-        _facts(task),
+        facts(task),
         because=why,
         failures=retry.failures,
         again_in_s=(retry.not_before_ms - now.mono_ms) // 1000,
@@ -390,7 +390,8 @@ def ask_disk(state: NodeState, addr: Addr, now: Now) -> None:
         state.out.effects.append(AskDisk(addr))
 
 
-def _facts(task: Task) -> dict[str, object]:
+def facts(task: Task) -> dict[str, object]:
+    """What is said of a task.  Its id is text: it is larger than what JavaScript counts exactly."""
     return {
         "file": task.file.name,
         "server": task.destination,
@@ -399,5 +400,5 @@ def _facts(task: Task) -> dict[str, object]:
         "size_bytes": task.file.size_bytes,
         "hits": task.window_hits or task.file.hits,
         "reason": task.reason,
-        "task": task.id,
+        "task": str(task.id),
     }

@@ -188,7 +188,7 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
         return
     why = words(event.answer) if isinstance(event.answer, Failure) else f"its server answered {event.answer}"
     made = _change(state, made, OrderStatus.UNKNOWN, now, why)
-    state.say("delete unclear", _facts(made), level="warning", because=why)
+    state.say("delete unclear", facts(made), level="warning", because=why)
     if isinstance(event.answer, Failure):
         state.health.hurry(made.server, now.mono_ms)
     elif event.answer != NO_SUCH_FILE:
@@ -233,7 +233,7 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
         state.wants_plan = True  # the last plan left the file out, as it was busy
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
-    state.say("deleted file", _facts(made))
+    state.say("deleted file", facts(made))
     for one in sorted(state.fleet.addresses(addr)):
         if one == addr or state.health.is_up(one):
             ask_disk(state, one, now)
@@ -268,7 +268,7 @@ def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: 
     reserved = state.reserved.get(made.server)
     if reserved and reserved.file.name == made.room_for and not _room_is_being_made(state, made):
         del state.reserved[made.server]
-    state.say("delete dropped", _facts(made), level="debug", because=why or refusal.text)
+    state.say("delete dropped", facts(made), level="debug", because=why or refusal.text)
 
 
 def _room_is_being_made(state: NodeState, made: DeleteOrder) -> bool:
@@ -284,7 +284,8 @@ def _change(state: NodeState, made: DeleteOrder, status: OrderStatus, now: Now, 
     return changed
 
 
-def _facts(made: DeleteOrder) -> dict[str, object]:
+def facts(made: DeleteOrder) -> dict[str, object]:
+    """What is said of an order."""
     return {
         "file": made.file.name,
         "server": made.server,
@@ -293,5 +294,5 @@ def _facts(made: DeleteOrder) -> dict[str, object]:
         "size_bytes": made.file.size_bytes,
         "hits": made.window_hits or made.file.hits,
         "reason": made.reason,
-        "order": made.id,
+        "order": str(made.id),
     }
