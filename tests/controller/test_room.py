@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from cfm.model import File
 from cfm.plan.view import Rules
 from controller.node import Node, files
@@ -55,3 +57,28 @@ def test_a_server_that_returns_with_the_list_it_had_is_trimmed_at_once() -> None
     node.revive(dead)
     node.run(30_000 + 2_000)  # a heartbeat, and two seconds
     assert not [name for name in lost if len(node.holders(name)) > 1]
+
+
+# ── a full node does not freeze ─────────────────────────────────────────────────────────────────────────
+
+
+def full_of_worse(files_there: int) -> Node:
+    """One full disk, and as many better files that lie nowhere."""
+    library = files(2 * files_there)
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100, space_deletes_per_minute=1_000)
+    node = Node(library, destinations=1, disk_bytes=files_there * 1000 // 9, rules=rules, transfer_ms=100)
+    node.put(node.destinations[0], *(replace(file, size_bytes=100) for file in library[files_there:]))
+    node.grade()
+    return node
+
+
+@pytest.mark.parametrize("files_there", [9, 90])
+def test_better_files_come_one_after_another_until_none_is_worth_the_room(files_there: int) -> None:
+    """Every victim of the last plan may be gone: the next one is looked for at once, not a minute later."""
+    node = full_of_worse(files_there)
+    before_a_full_look_ms = 55_000
+    node.run(before_a_full_look_ms)
+    worst = max(int(name[1:4]) for name in node.workers[node.destinations[0]].files)
+    left = [file.rank for file in node.library if not node.holders(file.name)]
+    assert len(node.delivered) > files_there // 2
+    assert 100 * worst <= 110 * min(left)

@@ -11,6 +11,7 @@ policies; `store` values and `events` are the way out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -79,9 +80,11 @@ class Core:
         self._held: dict[Addr, Held] = {}
         self._held_until_ms: int | None = None
         """When the first of them must be answered."""
-        self._planning = False
+        self.planning = False
+        """A full plan is being made."""
         self._plan_not_before_ms = now.mono_ms
         self._started_since_plan = 0
+        self._evicted_since_plan: Counter[Addr] = Counter()
         self._pause_ends_ms: int | None = None
         self._retry_due_ms: int | None = None
         self._full_look_ms = now.mono_ms
@@ -208,6 +211,7 @@ class Core:
             self.state.wants_dispatch = False
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
+            self._evicted_since_plan.update(dispatch.evicted(self.last_round))
         self._pause_ends_ms = self.state.next_pause_end_ms(now)
         self._retry_due_ms = self.state.next_retry_ms(now)
         if self._time_may_help() or observing.something_unknown(self.state) or self.state.unproven:
@@ -229,16 +233,23 @@ class Core:
         state = self.state
         if not self._plan_is_wanted() or now.mono_ms < self._plan_not_before_ms:
             return
-        self._planning = True
+        self.planning = True
         self._started_since_plan = 0
+        self._evicted_since_plan.clear()
         state.wants_plan = False
         state.out.effects.append(ev.StartPlan(self.plan_inputs(now)))
 
     def _plan_is_wanted(self) -> bool:
         """Has something changed, or is the backlog used up; and is there metadata to plan with?"""
-        used_up = self.shortlist.cut and self._started_since_plan > len(self.shortlist.wanted) // 2
-        possible = self.state.snapshot is not None and not self._planning
-        return possible and (self.state.wants_plan or used_up)
+        possible = self.state.snapshot is not None and not self.planning
+        return possible and (self.state.wants_plan or (self.shortlist.cut and self._is_used_up()))
+
+    def _is_used_up(self) -> bool:
+        """Has half of a list that may go on been chosen?"""
+        evictable = self.shortlist.evictable
+        return self._started_since_plan > len(self.shortlist.wanted) // 2 or any(
+            number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted_since_plan.items()
+        )
 
     def plan_inputs(self, now: Now) -> PlanInputs:
         """The world beside the metadata, as the reductions want it."""
@@ -268,7 +279,7 @@ class Core:
         )
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
-        self._planning = False
+        self.planning = False
         self.state.counts.update(plans=1, plan_ms=event.took_ms)
         self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
         current = self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id

@@ -7,16 +7,16 @@ Neighbours: `core` calls this; `plan.policies` holds what is worth doing, `plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from cfm.controller import copying, deleting
 from cfm.controller.state import NodeState
-from cfm.model import Addr, Now
+from cfm.model import Addr, DeleteKind, Now
 from cfm.plan import policies
 from cfm.plan import refusals as no
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Copy, Round
+from cfm.plan.policies import Copy, Delete, Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
 
@@ -43,6 +43,13 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
 def started(round_: Round) -> int:
     """How many copies a round started."""
     return sum(isinstance(proposal, Copy) for proposal in round_.done)
+
+
+def evicted(round_: Round) -> Iterator[Addr]:
+    """The server of each delete for room or space that a round ordered."""
+    for proposal in round_.done:
+        if isinstance(proposal, Delete) and proposal.deletion.kind is DeleteKind.SPACE:
+            yield proposal.deletion.server
 
 
 def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:

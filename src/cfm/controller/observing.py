@@ -215,8 +215,9 @@ def relist_unclear(state: NodeState, now: Now) -> None:
 
 
 def forget_arrivals(state: NodeState, now: Now) -> None:
-    """A file that has stayed its minimum time is young no more."""
+    """A file that has stayed its minimum time is young no more: from now on it may go for a better one."""
     for (name, addr), at_ms in list(state.arrivals.items()):
         if now.mono_ms - at_ms >= state.rules.minimum_stay_ms:
             del state.arrivals[name, addr]
+            state.wants_plan = True
             state.out.changes.append(DropArrival(name, addr))

@@ -236,12 +236,17 @@ class NodeState:
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""
         before_ms = now.mono_ms - FACTS_KEPT_MS
+        missing = [fact for fact in self.san.values() if isinstance(fact.value, NotOnSan)]
+        if any(fact.at_ms <= before_ms for fact in missing):
+            self.wants_plan = True  # the last one left them out
         self.san = {name: fact for name, fact in self.san.items() if fact.at_ms > before_ms}
         self.san_asked = {name: at_ms for name, at_ms in self.san_asked.items() if at_ms > before_ms}
         self.copies_seen = {key: fact for key, fact in self.copies_seen.items() if fact.at_ms > before_ms}
         self.copies_asked = {key: at_ms for key, at_ms in self.copies_asked.items() if at_ms > before_ms}
         kept_ms = now.mono_ms - self.rules.just_deleted_ms
-        self.departures = {name: left for name, left in self.departures.items() if left.at_ms > kept_ms}
+        departures = {name: left for name, left in self.departures.items() if left.at_ms > kept_ms}
+        self.wants_dispatch = self.wants_dispatch or len(departures) < len(self.departures)
+        self.departures = departures
         self.delete_pauses = {n: p for n, p in self.delete_pauses.items() if p[0] > now.mono_ms}
         self.tasks.forget_old(now.mono_ms)
         self.retries.forget_old(now.mono_ms)

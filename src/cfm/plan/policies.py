@@ -294,14 +294,18 @@ def _may_be_reserved(disk: DiskBook, wanted: File) -> bool:
     return disk.reserved_for is None or disk.reserved_for.name == wanted.name
 
 
+def _still_there(round_: Round, addr: Addr) -> Iterator[File]:
+    """What may go from `addr`, the least wanted first: not what has gone since the plan was made."""
+    holders = round_.view.holders
+    return (file for file in round_.shortlist.evictable.get(addr, ()) if addr in holders.get(file.name, ()))
+
+
 def _least_wanted(round_: Round) -> list[tuple[File, Addr]]:
     """The least wanted file that may go, of each destination whose disk is known; the least wanted first."""
-    found = [
-        (victims[0], addr)
-        for addr, victims in round_.shortlist.evictable.items()
-        if victims and addr in round_.ledger.disks
-    ]
-    return sorted(found, key=lambda one: (-one[0].rank, one[1]))
+    worst = ((next(_still_there(round_, addr), None), addr) for addr in round_.ledger.disks)
+    return sorted(
+        ((file, addr) for file, addr in worst if file is not None), key=lambda one: (-one[0].rank, one[1])
+    )
 
 
 def _cheapest_room(
@@ -327,7 +331,7 @@ def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
     ledger, chosen = round_.ledger, list[Deletion]()
     if wanted.size_bytes > ledger.disks[addr].ceiling_bytes:
         return None
-    for file in round_.shortlist.evictable[addr]:
+    for file in _still_there(round_, addr):
         if ledger.disks[addr].short_bytes(wanted) == 0:
             break
         deletion = Deletion(file, addr, DeleteKind.SPACE, room_for=wanted)
@@ -430,7 +434,7 @@ def evictions(round_: Round) -> Iterator[Delete]:
         disk = round_.ledger.disks.get(server.addr)
         if disk is None or not disk.need_bytes:
             continue
-        for file in round_.shortlist.evictable.get(server.addr, ()):
+        for file in _still_there(round_, server.addr):
             if not disk.need_bytes:
                 break
             deletion = Deletion(file, server.addr, DeleteKind.SPACE)

@@ -1,8 +1,9 @@
 """The liveness rules: when the faults have stopped, does the world come to rest, and rightly so?
 
 At rest means: nothing is under way, every file has at most one copy, every disk keeps its limit unless
-nothing on it may go, no wanted file would fit anywhere, and planning again would do nothing.  What is looked
-at is the truth; the controller's own books count only as far as they say for how long something must wait.
+nothing on it may go, no wanted file would fit anywhere or be worth the room of what may go, and planning
+again would do nothing.  What is looked at is the truth; the controller's own books count only as far as they
+say for how long something must wait.  Nor may it rest on its way there, while a plan would do something.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from cfm.controller import dispatch
 from cfm.model import Addr, File, bytes_over, fits
+from cfm.plan import reference
+from cfm.plan.policies import Copy
 from cfm.plan.view import is_ad
 from cfm.sim.disks import SimDisk
 from cfm.sim.profile import MINUTE_MS
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOK_MS = MINUTE_MS
 STEADY_MS = 6 * MINUTE_MS
+IDLE_LOOKS = 3
+"""So many looks in a row may find nothing under way, and a plan that would do the same thing."""
 
 
 def bound_ms(world: World) -> int:
@@ -40,15 +45,53 @@ def bound_ms(world: World) -> int:
 def come_to_rest(world: World) -> str | None:
     """Run the calm world until it rests; why it does not, where it does not within its bound."""
     end_ms = world.schedule.now_ms + bound_ms(world)
-    looks = 0
+    looks, idle = 0, Idle()
     while world.schedule.now_ms < end_ms:
         world.schedule.run_until(world.schedule.now_ms + LOOK_MS)
         looks += 1
         if looks % 5 == 0:
             world.main.confirm()
+        if idle.look(world) >= IDLE_LOOKS:
+            return f"it rests, and could do something: {idle.could_do}"
         if next(unrest(world), None) is None and _steady(world):
             return None
     return "; ".join(list(unrest(world))[:4]) or "it rests, and goes on, again and again"
+
+
+class Idle:
+    """For how many looks in a row nothing was under way, although a plan would do one and the same thing."""
+
+    def __init__(self) -> None:
+        self.could_do = ""
+        self.looks = 0
+
+    def look(self, world: World) -> int:
+        could_do = "" if _is_busy(world) else next(_next_plan(world.main), "")
+        self.looks = self.looks + 1 if could_do and could_do == self.could_do else bool(could_do)
+        self.could_do = could_do
+        return self.looks
+
+
+def _is_busy(world: World) -> bool:
+    """Is something under way, or a plan to come that was slow the last time?"""
+    core = world.main.core
+    if core is None or not world.main.running or core.planning or core.state.wants_plan:
+        return True
+    return next(_under_way(world, core), None) is not None
+
+
+def _next_plan(cfm: SimCfm) -> Iterator[str]:
+    """What a plan that was made now would do, or ask the SAN for the sake of."""
+    assert cfm.core is not None
+    now, state = cfm.clock.now(), cfm.core.state
+    if state.snapshot is None or cfm.pair is None:
+        return
+    fresh = reference.shortlist(cfm.pair.files, cfm.core.plan_inputs(now))
+    round_ = dispatch.propose(state.view(now), fresh, state)
+    for proposal in round_.done:
+        yield str(proposal.file.name if isinstance(proposal, Copy) else proposal.deletion)
+    for file in round_.ask_san if round_.senders else ():
+        yield f"{file.name}, once the SAN is asked"
 
 
 def _steady(world: World) -> bool:
@@ -78,9 +121,7 @@ def unrest(world: World) -> Iterator[str]:
     yield from _surplus(world, files, holders)
     yield from _over_limit(world, cfm, files)
     yield from _unplaced(world, cfm, files, holders)
-    core = cfm.core
-    if dispatch.propose(core.state.view(cfm.clock.now()), core.backlog(), core.state).done:
-        yield "the next plan would do something"
+    yield from (f"the next plan would do something: {deed}" for deed in _next_plan(cfm))
 
 
 def _under_way(world: World, core: Core) -> Iterator[str]:
