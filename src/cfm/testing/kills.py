@@ -29,9 +29,12 @@ PATIENCE_S: Final = 60.0
 """So long is waited for what should come within seconds."""
 REST_S: Final = 180.0
 STILL_S: Final = 3.0
-AT_A_TIME: Final = 24
-"""Files that are published together: more than the sources send until cfm has noticed them on the SAN (it
-looks every five seconds), so that something is always left to send."""
+AT_A_TIME: Final = 12
+"""Files that are published together, every two seconds: more than the sources send until cfm has noticed them
+on the SAN (it looks every five), so that something is always left to send."""
+FILE_BYTES: Final = 400_000
+COPY_SPEED_BPS: Final = 5_000_000
+"""A copy takes two thirds of a second; much smaller files are there before a limit of speed can bite."""
 LIBRARY: Final = 120
 """Graded files; what is worse than that, and on no disk, leaves the library."""
 KEYS: Final[dict[str, Any]] = {
@@ -75,9 +78,9 @@ class Kills:
             sources=2,
             destinations=3,
             files=30,
-            file_bytes=32_000,
-            quota_bytes=320_000,
-            copy_speed_bps=400_000,
+            file_bytes=FILE_BYTES,
+            quota_bytes=10 * FILE_BYTES,
+            copy_speed_bps=COPY_SPEED_BPS,
             cfm_keys=KEYS,
         )
         self.audit = Audit(self.node, killed=True)
