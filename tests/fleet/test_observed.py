@@ -149,6 +149,19 @@ def _moved(book: FleetBook, addr: Addr, to: str, by: str) -> None:
         book.told_disk(addr, BY_COPY, to)
 
 
+def test_the_limit_that_a_server_named_for_another_disk_is_forgotten() -> None:
+    """A disk that seems to have two addresses keeps the lower limit of both: it must be its own."""
+    book = FleetBook([], [ONE, TWO], now_ms=0)
+    up = dict.fromkeys((ONE, TWO), True)
+    ours(book, ONE, "disk-a")
+    book.measured(ONE, replace(df(100), limit_percent=60), 1, 1)
+    assert book.server_views(90, up)[ONE].limit_percent == 60
+    ours(book, ONE, "disk-a")
+    assert book.server_views(90, up)[ONE].limit_percent == 60
+    ours(book, ONE, "disk-b")
+    assert book.server_views(90, up)[ONE].limit_percent == 90
+
+
 @pytest.mark.parametrize("by", [BY_LIST, BY_DF, BY_COPY])
 def test_a_disk_that_comes_under_another_address_is_known_before_the_next_heartbeat(by: str) -> None:
     book = fleet()

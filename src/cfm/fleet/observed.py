@@ -138,6 +138,7 @@ class FleetBook:
         record = self.records[addr]
         if features.disk_id != record.features.disk_id:
             record.told_disks.clear()
+            record.own_limit_percent = None  # it was that of another disk
         record.features = features
         self._on_disks(record)
 

@@ -147,9 +147,10 @@ class Checker:
             return
         state.open_tasks.pop(task.id, None)
         known.ended_mono_ms = now.mono_ms
+        state.ended_on[task.id] = cfm.evidence.addresses(task.destination)
         state.done.append((now.mono_ms, task))
         while state.done and state.done[0][0] < now.mono_ms - RECENT_MS:
-            state.done.popleft()
+            state.ended_on.pop(state.done.popleft()[1].id, None)
 
     def _order_changed(self, cfm: SimCfm, order: DeleteOrder, event: ev.Event, now: Now) -> None:
         state = self.facts.state(cfm.claim.controller)
@@ -162,7 +163,7 @@ class Checker:
             known = state.orders[order.id] = OrderFacts(order, true_ms, now.mono_ms)
             state.recent_orders.append((now.mono_ms, order))
             while state.recent_orders[0][0] < now.mono_ms - RECENT_MS:
-                state.recent_orders.popleft()
+                state.ended_on.pop(state.recent_orders.popleft()[1].id, None)
         known.order = order
         if order.status is OrderStatus.UNKNOWN:
             known.unknown_mono_ms = now.mono_ms
@@ -171,6 +172,7 @@ class Checker:
         else:
             state.open_orders.pop(order.id, None)
             known.ended_mono_ms = now.mono_ms
+            state.ended_on[order.id] = cfm.evidence.addresses(order.server)
             if order.status is OrderStatus.DROPPED and _found_out(order):
                 state.drops[order.file.name] = now.mono_ms
 

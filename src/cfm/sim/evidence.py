@@ -116,6 +116,8 @@ class Evidence:
                 if heard.list_failed_ms is None:
                     heard.list_failed_ms = now.mono_ms
         else:
+            if heard.features is not None and heard.features.disk_id != answer.disk_id:
+                heard.own_limit_percent = None
             heard.up, heard.misses, heard.features = True, 0, answer
 
     def _listed(self, addr: Addr, asked_ms: int, answer: Listing | Failure, now: Now) -> None:

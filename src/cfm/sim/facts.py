@@ -59,6 +59,8 @@ class StateFacts:
     """(mono, order) of the last hours, of the cfm that runs now."""
     done: deque[tuple[int, Task]] = field(default_factory=deque)
     """(mono, task) that ended, of the cfm that runs now."""
+    ended_on: dict[int, list[Addr]] = field(default_factory=dict)
+    """Task or order that ended → all addresses that the disk had at that time, as far as cfm was told."""
     failures: dict[str, list[int]] = field(default_factory=dict)
     """File → when its copies failed, since the last success (mono, of this run)."""
     drops: dict[str, int] = field(default_factory=dict)
@@ -74,8 +76,14 @@ class StateFacts:
         self.open_tasks = {i: f for i, f in self.tasks.items() if f.task.status in UNFINISHED_TASKS}
         self.recent_orders.clear()
         self.done.clear()
+        self.ended_on.clear()
         self.failures.clear()
         self.drops.clear()
+
+    def ended_there(self, entry: Task | DeleteOrder, addr: Addr) -> bool:
+        """Did it end on the disk that was at `addr` at that time, under whichever of its addresses?"""
+        of = entry.destination if isinstance(entry, Task) else entry.server
+        return addr in self.ended_on.get(entry.id, (of,))
 
     def _sent(self, order_id: int) -> int | None:
         known = self.orders.get(order_id)

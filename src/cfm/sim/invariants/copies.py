@@ -98,10 +98,10 @@ class WithinLimit(Invariant):
 
     def _arriving(self, cfm: SimCfm, task: Task, since_ms: int) -> int:
         state = self.facts.state(cfm.claim.controller)
-        open_tasks = [known.task for known in state.open_tasks.values()]
-        landed = [ended for ms, ended in state.done if ms > since_ms]
         there = cfm.evidence.addresses(task.destination)
-        return sum(t.file.size_bytes for t in (*open_tasks, *landed) if t.destination in there)
+        coming = [known.task for known in state.open_tasks.values() if known.task.destination in there]
+        landed = [t for ms, t in state.done if ms > since_ms and state.ended_there(t, task.destination)]
+        return sum(one.file.size_bytes for one in (*coming, *landed))
 
 
 class NoFlapping(Invariant):

@@ -321,8 +321,8 @@ class PaceAndNeed(Invariant):
     def _gone(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """Carried out there since then."""
         state = self.facts.state(cfm.claim.controller)
-        there = cfm.evidence.addresses(order.server)
-        known = (state.orders[o.id] for _ms, o in state.recent_orders if o.server in there)
+        there = (o for _ms, o in state.recent_orders if state.ended_there(o, order.server))
+        known = (state.orders[o.id] for o in there)
         return sum(
             f.order.file.size_bytes for f in known
             if f.order.status is OrderStatus.CONFIRMED and (f.ended_mono_ms or 0) > since_ms
@@ -337,10 +337,10 @@ class PaceAndNeed(Invariant):
     def _arriving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """What is or was under way to that disk, and need not be in its last `/df`."""
         state = self.facts.state(cfm.claim.controller)
-        tasks = [f.task for f in state.open_tasks.values()]
-        tasks += [task for ms, task in state.done if ms > since_ms]
         there = cfm.evidence.addresses(order.server)
-        return sum(t.file.size_bytes for t in tasks if t.destination in there)
+        coming = [f.task for f in state.open_tasks.values() if f.task.destination in there]
+        landed = [t for ms, t in state.done if ms > since_ms and state.ended_there(t, order.server)]
+        return sum(one.file.size_bytes for one in (*coming, *landed))
 
     def _wanted_bytes(self, cfm: SimCfm, order: DeleteOrder) -> int:
         """By the metadata in force, or, until there is a plan of it, by those before."""
