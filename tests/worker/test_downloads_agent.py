@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,6 +244,34 @@ async def test_a_restart_tells_what_became_of_its_tasks(cfm: WaitingCfm, tmp_pat
         await cfm.heard(2, status=Status.DONE)
         await worker.forgotten()
         assert worker.litter() == []
+
+
+async def test_litter_goes_as_soon_as_the_disk_is_there_again(
+    cfm: WaitingCfm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only with the next download: it takes room, and there may be none for long."""
+    monkeypatch.setattr("cfm.worker.agent.LITTER_S", 0.02)
+    loop, failed, cleaned, clean = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Shelf.clean
+    mounted = threading.Event()
+
+    def watched(shelf: Shelf) -> int:
+        if not mounted.is_set():
+            loop.call_soon_threadsafe(failed.set)
+            raise OSError("not mounted")
+        dropped = clean(shelf)
+        loop.call_soon_threadsafe(cleaned.set)
+        return dropped
+
+    monkeypatch.setattr(Shelf, "clean", watched)
+    temp = tmp_path / "data" / "temp.downloaded"
+    temp.mkdir(parents=True)
+    (temp / "A.mpg.1").write_bytes(b"half")
+    worker = Worker(tmp_path, cfm.addr)
+    async with worker.running(), asyncio.timeout(10):
+        await failed.wait()
+        mounted.set()
+        await cleaned.wait()
+    assert worker.litter() == []
 
 
 def parsed(task_id: str) -> TaskOffer:

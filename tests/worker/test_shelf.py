@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cfm.model import fits
 from cfm.worker.claims import Claims, FreeForAll
 from cfm.worker.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
-from cfm.worker.memory_disk import MemoryDisk
+from cfm.worker.memory_disk import MemoryDisk, MemoryFolder
 from cfm.worker.shelf import Shelf
 from cfm.worker.shelf_rules import (
     DeclinedError,
@@ -504,6 +504,21 @@ class TestReceiving:
         again = kept.shelf()
         fill(again, again.begin("b.mpg", 2, 5), b"123")
         assert again.clean() == 1
+        assert set(disk.temp_names) == {"b.mpg.2"}
+
+    def test_a_download_that_begins_while_litter_is_looked_for_is_none(
+        self, disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shelf = Kept(disk).shelf()
+        listed = MemoryFolder.temps
+
+        def begins_meanwhile(folder: MemoryFolder) -> list[Entry]:
+            monkeypatch.setattr(MemoryFolder, "temps", listed)
+            fill(shelf, shelf.begin("b.mpg", 2, 5), b"123")
+            return list(folder.temps())
+
+        monkeypatch.setattr(MemoryFolder, "temps", begins_meanwhile)
+        assert shelf.clean() == 0
         assert set(disk.temp_names) == {"b.mpg.2"}
 
 

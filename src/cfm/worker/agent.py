@@ -60,6 +60,8 @@ from cfm.worker.transfers.external import ExternalSettings
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
+LITTER_S = 5.0
+"""How often unfinished downloads of an earlier life are looked for again where the disk was not there."""
 
 DISK_S: Final = 300.0
 """How long the disk may take to begin, publish or drop a file."""
@@ -132,6 +134,8 @@ class DownloadAgent:
         self._pool = Pool("base_dir", 1 + 2 * book.slots)
         self._litter = True
         """Temporary files of an earlier life may still lie there."""
+        self._cannot_clean = ""
+        """Why they could not be looked for, the last time."""
 
     @property
     def book(self) -> DownloadBook:
@@ -157,6 +161,7 @@ class DownloadAgent:
             async with asyncio.timeout(self._until_due_s()):
                 event = await self._events.get()
         except TimeoutError:
+            await self._clean()
             return Tick()
         if isinstance(event, BaseException):
             raise event
@@ -164,7 +169,10 @@ class DownloadAgent:
 
     def _until_due_s(self) -> float | None:
         wake_ms = self._book.wake_at_ms()
-        return None if wake_ms is None else max(0, wake_ms - monotonic_ms()) / 1_000
+        due_s = None if wake_ms is None else max(0, wake_ms - monotonic_ms()) / 1_000
+        if not self._litter:
+            return due_s
+        return LITTER_S if due_s is None else min(LITTER_S, due_s)
 
     async def _act(self, event: Event) -> None:
         outcome: HeldDurably | NotHeld | None = None
@@ -299,9 +307,11 @@ class DownloadAgent:
         try:
             dropped = await self._on_disk(self._shelf.clean)
         except OSError as error:
-            log.warning("cannot look for unfinished downloads", why=str(error))
+            if str(error) != self._cannot_clean:  # once: it is tried again every few seconds
+                log.warning("cannot look for unfinished downloads", why=str(error))
+            self._cannot_clean = str(error)
             return
-        self._litter = False
+        self._litter, self._cannot_clean = False, ""
         if dropped:
             log.info("dropped unfinished downloads", files=dropped)
 

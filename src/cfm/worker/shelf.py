@@ -177,9 +177,9 @@ class Shelf:
     def clean(self) -> int:
         """Drop the litter of earlier lives: temporary files that nobody is receiving; how many."""
         with self._opened() as folder:
-            with self._books:
-                ours = {receipt.temp for receipt in self._receiving.values()}
             temps = [temp.name for temp in folder.temps() if temp.kind is not Kind.FOLDER]
+            with self._books:  # after the look: who receives takes its place before it makes its file
+                ours = {receipt.temp for receipt in self._receiving.values()}
             litter = [temp for temp in temps if temp not in ours]
             for temp in litter:
                 folder.remove_temp(temp)
