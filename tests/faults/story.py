@@ -172,7 +172,9 @@ class Story:
     # ── the log ─────────────────────────────────────────────────────────────────────────────────────────
 
     def deleted(self) -> int:
-        return len(self.cfm.deeds("deleted"))
+        """By the workers' word: a cfm that is killed may have written a deed down, and not said it yet."""
+        said = (worker.output() for worker in self.node.workers.values())
+        return sum(output.count(" info deleted file ") for output in said)
 
     def copied(self) -> int:
         return len(self.cfm.deeds("copied"))

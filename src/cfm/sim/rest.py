@@ -9,10 +9,11 @@ say for how long something must wait.  Nor may it rest on its way there, while a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cfm.controller import dispatch
-from cfm.model import Addr, File, bytes_over, fits
+from cfm.model import Addr, File, Known, bytes_over, fits
 from cfm.plan import reference
 from cfm.plan.policies import Copy
 from cfm.plan.view import is_ad
@@ -66,7 +67,7 @@ class Idle:
         self.looks = 0
 
     def look(self, world: World) -> int:
-        could_do = "" if _is_busy(world) else next(_next_plan(world.main), "")
+        could_do = "" if _is_busy(world) else next(_next_plan(world), "")
         self.looks = self.looks + 1 if could_do and could_do == self.could_do else bool(could_do)
         self.could_do = could_do
         return self.looks
@@ -80,18 +81,19 @@ def _is_busy(world: World) -> bool:
     return next(_under_way(world, core), None) is not None
 
 
-def _next_plan(cfm: SimCfm) -> Iterator[str]:
-    """What a plan that was made now would do, or ask the SAN for the sake of."""
-    assert cfm.core is not None
-    now, state = cfm.clock.now(), cfm.core.state
-    if state.snapshot is None or cfm.pair is None:
+def _next_plan(world: World) -> Iterator[str]:
+    """What a plan that was made now would do, if the SAN had just been asked for everything."""
+    cfm, core = world.main, world.main.core
+    if core is None or core.state.snapshot is None or cfm.pair is None:
         return
-    fresh = reference.shortlist(cfm.pair.files, cfm.core.plan_inputs(now))
-    round_ = dispatch.propose(state.view(now), fresh, state)
-    for proposal in round_.done:
+    now = cfm.clock.now()
+    answers = {file.name: world.san.answer(file.name, now.mono_ms) for file in cfm.pair.files}
+    view = replace(
+        core.state.view(now), san={name: Known(told, now.mono_ms) for name, told in answers.items()}
+    )
+    fresh = reference.shortlist(cfm.pair.files, core.plan_inputs(now))
+    for proposal in dispatch.propose(view, fresh, core.state).done:
         yield str(proposal.file.name if isinstance(proposal, Copy) else proposal.deletion)
-    for file in round_.ask_san if round_.senders else ():
-        yield f"{file.name}, once the SAN is asked"
 
 
 def _steady(world: World) -> bool:
@@ -121,7 +123,7 @@ def unrest(world: World) -> Iterator[str]:
     yield from _surplus(world, files, holders)
     yield from _over_limit(world, cfm, files)
     yield from _unplaced(world, cfm, files, holders)
-    yield from (f"the next plan would do something: {deed}" for deed in _next_plan(cfm))
+    yield from (f"the next plan would do something: {deed}" for deed in _next_plan(world))
 
 
 def _under_way(world: World, core: Core) -> Iterator[str]:
