@@ -58,7 +58,9 @@ soak: $(STAMP)
 	$(BIN)/python bench/soak.py $(ARGS)
 
 bench: $(STAMP)
-	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@missed=; for file in bench/bench_*.py; do \
+	    echo "== $$file"; $(BIN)/python $$file || missed="$$missed $$file"; done; \
+	    [ -z "$$missed" ] || { echo "missed their targets:$$missed" >&2; exit 1; }
 
 # Looks for inputs that break a parser, for SECONDS in all; NAMES='patch df' takes some of them only.
 SECONDS ?= 60
