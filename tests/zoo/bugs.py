@@ -408,20 +408,6 @@ def once_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | Non
     return None if there else no.SAN_UNKNOWN
 
 
-class OneVictimAPlan(Core):
-    """The first file of a plan's list that has gone ends the search for room there, until the next plan."""
-
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
-        outcome = super().handle(event, now)
-        holders = self.state.fleet.holders
-        evictable = {
-            addr: files if files and addr in holders.get(files[0].name, ()) else ()
-            for addr, files in self.shortlist.evictable.items()
-        }
-        self.shortlist = replace(self.shortlist, evictable=evictable)
-        return outcome
-
-
 class Fickle:
     """A guard that says no to every other plan."""
 
@@ -505,7 +491,6 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "late reports count": replace(PARTS, core=LateReportsCount),
     "tasks are offered to others": replace(PARTS, core=OffersToOthers, book=TakesAllTasks),
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
-    "what has gone ends the search for room": replace(PARTS, core=OneVictimAPlan),
     "ended tasks are kept": replace(PARTS, core=Remembering),
     "each address is a disk": replace(PARTS, core=EachIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),

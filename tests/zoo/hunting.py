@@ -49,7 +49,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
     "18": ("without within_limit", "without server_known", "without through_one_address"),
     "19": ("any name is taken",),
-    "20": ("what failed is given up", "what has gone ends the search for room"),
+    "20": ("what failed is given up",),
     "21": ("ended tasks are kept",),
     "22": ("time-outs by the wall clock",),
     "23": ("tasks are offered to others",),

@@ -238,7 +238,7 @@ class NodeState:
         before_ms = now.mono_ms - FACTS_KEPT_MS
         missing = [fact for fact in self.san.values() if isinstance(fact.value, NotOnSan)]
         if any(fact.at_ms <= before_ms for fact in missing):
-            self.wants_plan = True  # the last one left them out
+            self.wants_plan = self.wants_dispatch = True  # the last plan left them out, or the kernel refused
         self.san = {name: fact for name, fact in self.san.items() if fact.at_ms > before_ms}
         self.san_asked = {name: at_ms for name, at_ms in self.san_asked.items() if at_ms > before_ms}
         self.copies_seen = {key: fact for key, fact in self.copies_seen.items() if fact.at_ms > before_ms}

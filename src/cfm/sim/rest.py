@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 LOOK_MS = MINUTE_MS
 STEADY_MS = 6 * MINUTE_MS
-IDLE_LOOKS = 3
-"""So many looks in a row may find nothing under way, and a plan that would do the same thing."""
+IDLE_LOOKS = 2
+"""So many looks in a row that find nothing under way, and a plan that would do one thing, are a pause."""
+PAUSES = 3
+"""So many of them are borne: some things wait for the next full look.  Who pauses after each deed does so
+again and again."""
 
 
 def bound_ms(world: World) -> int:
@@ -52,25 +55,27 @@ def come_to_rest(world: World) -> str | None:
         looks += 1
         if looks % 5 == 0:
             world.main.confirm()
-        if idle.look(world) >= IDLE_LOOKS:
-            return f"it rests, and could do something: {idle.could_do}"
+        if idle.look(world) > PAUSES:
+            return f"it pauses again and again, and could do something: {idle.could_do}"
         if next(unrest(world), None) is None and _steady(world):
             return None
     return "; ".join(list(unrest(world))[:4]) or "it rests, and goes on, again and again"
 
 
 class Idle:
-    """For how many looks in a row nothing was under way, although a plan would do one and the same thing."""
+    """How often nothing was under way for a while, although a plan would do one and the same thing."""
 
     def __init__(self) -> None:
         self.could_do = ""
         self.looks = 0
+        self.pauses = 0
 
     def look(self, world: World) -> int:
         could_do = "" if _is_busy(world) else next(_next_plan(world), "")
         self.looks = self.looks + 1 if could_do and could_do == self.could_do else bool(could_do)
         self.could_do = could_do
-        return self.looks
+        self.pauses += self.looks == IDLE_LOOKS
+        return self.pauses
 
 
 def _is_busy(world: World) -> bool:
