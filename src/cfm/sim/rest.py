@@ -3,7 +3,8 @@
 At rest means: nothing is under way, every file has at most one copy, every disk keeps its limit unless
 nothing on it may go, no wanted file would fit anywhere or be worth the room of what may go, and planning
 again would do nothing.  What is looked at is the truth; the controller's own books count only as far as they
-say for how long something must wait.  Nor may it rest on its way there, while a plan would do something.
+say for how long something must wait.  Nor may it pause again and again on its way there, while a plan would
+do something.
 """
 
 from __future__ import annotations

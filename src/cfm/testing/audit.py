@@ -134,11 +134,9 @@ class Audit:
         for deed in deeds:
             rows.setdefault(deed.place, []).append(deed)
         begun, there = _places(self.begin) | self.strays, _places(now)
-        for place in sorted((begun | there | set(rows)) - self.excused):
-            if (
-                place not in self.strays or place not in there
-            ):  # it may have come after all that the rows tell
-                yield from _judged(place, place in begun, place in there, rows.get(place, []))
+        late = self.strays & there  # they may have come after all that the rows tell
+        for place in sorted((begun | there | set(rows)) - self.excused - late):
+            yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
         """By the books, a surplus copy goes only where another one stays.
