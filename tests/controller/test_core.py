@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from cfm.controller import events as ev
-from cfm.model import File, bytes_over
+from cfm.model import File, OnSan, bytes_over
 from cfm.plan.view import Rules
 from controller.node import LATENCY_MS, OLD, Node, files
 
@@ -241,3 +241,20 @@ def test_ads_are_neither_copied_nor_deleted() -> None:
 
 def test_latency_is_part_of_this_world() -> None:
     assert LATENCY_MS > 0
+
+
+def test_the_answer_to_a_look_ahead_starts_no_round_unless_something_came_to_wait_for_it() -> None:
+    node = Node(files(30), sources=1, transfer_ms=600_000)
+    node.san_answers = False
+    node.grade()
+    node.run(1_000)
+    state, (file, *_rest) = node.core.state, node.core.shortlist.wanted
+    for ahead in (True, False):
+        state.san.clear()
+        state.san_asked.clear()
+        state.ask_san([file], node.now, ahead=True)
+        state.ask_san([file] if not ahead else [], node.now)
+        before = node.core.last_round
+        node.send(ev.SanAnswers(node.now_ms, {file.name: OnSan(f"/san/{file.name}", file.size_bytes)}))
+        assert (node.core.last_round is before) is ahead
+        assert isinstance(state.san[file.name].value, OnSan)

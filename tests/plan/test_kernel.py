@@ -314,7 +314,7 @@ def test_in_a_good_world_everything_is_allowed() -> None:
     ledger = Ledger(view)
     assert KERNEL.refuse_file(view, ledger, NEW) is None
     assert KERNEL.refuse_destination(view, ledger, NEW, view.servers[DISK_B]) is None
-    assert KERNEL.refuse_source(view, ledger, NEW, view.servers[SOURCE], view.servers[DISK_B]) is None
+    assert KERNEL.refuse_source(view, ledger, view.servers[SOURCE], view.servers[DISK_B]) is None
     assert KERNEL.refuse_delete(view, ledger, SPACE) is None
     assert KERNEL.refuse_delete(view, ledger, TRIM) is None
 
@@ -335,8 +335,8 @@ def test_a_destination_is_refused(guard: Any, words: str, view: ClusterView, rea
 @pytest.mark.parametrize(("guard", "words", "view", "reason"), SOURCE_CASES, ids=ids(SOURCE_CASES))
 def test_a_source_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
     source, place = view.servers[SOURCE], view.servers[DISK_B]
-    assert KERNEL.refuse_source(view, Ledger(view), NEW, source, place) is reason
-    assert without(guard).refuse_source(view, Ledger(view), NEW, source, place) is None
+    assert KERNEL.refuse_source(view, Ledger(view), source, place) is reason
+    assert without(guard).refuse_source(view, Ledger(view), source, place) is None
 
 
 @pytest.mark.parametrize("deletion", [SPACE, TRIM], ids=["space", "surplus"])

@@ -30,6 +30,7 @@ from plan.worlds import (
     on_san,
     server,
     shortlist,
+    task,
     with_server,
     world,
 )
@@ -181,6 +182,35 @@ def test_room_is_made_where_the_least_wanted_files_lie() -> None:
     assert isinstance(delete, Delete)
     assert (delete.deletion.server, delete.deletion.file) == (DISK_B, worst)
     assert "NEW.mpg" in delete.reason
+
+
+def test_what_only_a_busy_destination_takes_is_looked_up_ahead_and_holds_up_nothing() -> None:
+    big, small = File("BIG.mpg", 1, 300), File("SMALL.mpg", 2, 10)
+    roomy, tight = server(DISK_B, used_bytes=100), server(DISK_C, used_bytes=850)
+    running = task(replace(NEW, size_bytes=1))
+    view = world([roomy, tight], tasks={1: running}, rules=Rules(incoming_per_destination=1))
+    view = replace(view, san={small.name: on_san(small)})
+    round_ = decide(view, shortlist([big, small]))
+    assert [(p.file, p.destination) for p in round_.done if isinstance(p, Copy)] == [(small, DISK_C)]
+    assert (round_.ask_ahead, round_.ask_san) == ([big], [])
+    assert round_.counts == {("copy", "no_destination"): 1}
+
+
+def test_no_file_is_asked_about_where_all_that_is_worth_less_would_not_do() -> None:
+    big = replace(NEW, size_bytes=400)
+    full = server(DISK_A, {HELD.name}, used_bytes=880)
+    view = world([full, server(DISK_B, used_bytes=900)], san={f.name: on_san(f) for f in (big, HELD)})
+    round_ = decide(view, shortlist([big], evictable={DISK_A: (HELD,)}))
+    assert round_.counts == {("copy", "no_room"): 1}
+
+
+def test_a_server_that_lets_nothing_go_for_one_file_is_not_asked_for_the_next() -> None:
+    wanted = [replace(NEW, name=f"NEW{rank}.mpg", rank=rank) for rank in range(1, 4)]
+    full = server(DISK_A, {HELD.name}, used_bytes=880)
+    view = world([full, server(DISK_B, used_bytes=900)], metadata_age_ms=10**9)
+    view = replace(view, san={f.name: on_san(f) for f in (*wanted, HELD)})
+    round_ = decide(view, shortlist(wanted, evictable={DISK_A: (HELD,)}))
+    assert round_.counts == {("copy", "no_room"): 3, ("delete", "metadata_old"): 1}
 
 
 def test_no_room_is_made_while_every_source_is_busy() -> None:

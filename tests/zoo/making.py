@@ -79,7 +79,7 @@ class Careless(Core):
         if (
             kernel.refuse_file(view, ledger, file)
             or kernel.refuse_destination(view, ledger, file, destination)
-            or kernel.refuse_source(view, ledger, file, source, destination)
+            or kernel.refuse_source(view, ledger, source, destination)
         ):
             return
         ledger.book_copy(file, source.addr, destination.addr)

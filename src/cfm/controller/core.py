@@ -212,7 +212,8 @@ class Core:
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
             self._evicted_since_plan.update(dispatch.evicted(self.last_round))
-        self._pause_ends_ms = self.state.next_pause_end_ms(now)
+        paced = self.last_round is not None and ("delete", no.PACE.name) in self.last_round.counts
+        self._pause_ends_ms = self.state.next_pause_end_ms(now, paced=paced)
         self._retry_due_ms = self.state.next_retry_ms(now)
         if self._time_may_help() or observing.something_unknown(self.state) or self.state.unproven:
             self._tidy_soon(now)
@@ -352,10 +353,12 @@ class Core:
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
+        state = self.state
+        state.wants_dispatch = state.wants_dispatch or not state.san_ahead.issuperset(event.answers)
         for name, answer in event.answers.items():
-            self.state.san_asked.pop(name, None)
-            self.state.san[name] = Known(answer, event.asked_ms)
-        self.state.wants_dispatch = True
+            state.san_asked.pop(name, None)
+            state.san_ahead.discard(name)
+            state.san[name] = Known(answer, event.asked_ms)
 
     def _cut(self, event: ev.CutAnswer, _now: Now) -> None:
         if event.cut:

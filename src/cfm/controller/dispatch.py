@@ -37,6 +37,7 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
         else:
             deleting.order(state, proposal, now)
     state.ask_san(round_.ask_san, now)
+    state.ask_san(round_.ask_ahead, now, ahead=True)
     return round_
 
 

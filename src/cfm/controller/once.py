@@ -107,7 +107,8 @@ async def _decide(look: Look) -> None:
         state = look.core.state
         round_ = dispatch.propose(state.view(look.now), look.core.backlog(), state)
         state.san_asked.clear()
-        sizes = {file.name: file.size_bytes for file in round_.ask_san if file.name not in state.san}
+        asked = (*round_.ask_san, *round_.ask_ahead)
+        sizes = {file.name: file.size_bytes for file in asked if file.name not in state.san}
         if not sizes:
             return
         answers = await look.san.stat_files(sizes, SAN_S, sizes)

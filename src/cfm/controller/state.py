@@ -89,6 +89,8 @@ class NodeState:
     san: dict[str, Known[SanAnswer]] = field(default_factory=dict)
     san_asked: dict[str, int] = field(default_factory=dict)
     """Files that the SAN is being asked for, and since when."""
+    san_ahead: set[str] = field(default_factory=set)
+    """Those of them that nothing waits for yet."""
     copies_seen: dict[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
     copies_asked: dict[tuple[str, Addr], int] = field(default_factory=dict)
     arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
@@ -137,13 +139,20 @@ class NodeState:
         """One line for the log, and for whoever asks later why."""
         self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
 
-    def ask_san(self, files: Sequence[File], now: Now) -> None:
-        """Look files up on the SAN, unless that is being done, or it was silent a moment ago."""
+    def ask_san(self, files: Sequence[File], now: Now, *, ahead: bool = False) -> None:
+        """Look files up on the SAN, unless that is being done, or it was silent a moment ago.
+
+        `ahead`: for later; the answer makes nothing possible.
+        """
         due = (f for f in files if f.name not in self.san_asked and not self._san_is_silent(f.name, now))
         sizes = {file.name: file.size_bytes for file in due}
         if sizes:
             self.san_asked.update(dict.fromkeys(sizes, now.mono_ms))
             self.out.effects.append(AskSan(sizes))
+        if ahead:
+            self.san_ahead.update(sizes)
+        else:
+            self.san_ahead.difference_update(file.name for file in files)
 
     def _san_is_silent(self, name: str, now: Now) -> bool:
         asked = self.san.get(name)
@@ -214,11 +223,11 @@ class NodeState:
         ]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def next_pause_end_ms(self, now: Now) -> int | None:
-        """When the next thing that waits only for time may be decided anew."""
+    def next_pause_end_ms(self, now: Now, *, paced: bool) -> int | None:
+        """When the next thing that waits only for time may be decided anew; `paced`: the pace held some."""
         moments = [
             self.retries.next_due_ms(now.mono_ms),
-            self.orders.pace_ends_ms(),
+            self.orders.pace_ends_ms() if paced else None,
             *(
                 until_ms
                 for record in self.fleet.records.values()
@@ -241,6 +250,7 @@ class NodeState:
             self.wants_plan = self.wants_dispatch = True  # the last plan left them out, or the kernel refused
         self.san = {name: fact for name, fact in self.san.items() if fact.at_ms > before_ms}
         self.san_asked = {name: at_ms for name, at_ms in self.san_asked.items() if at_ms > before_ms}
+        self.san_ahead &= self.san_asked.keys()
         self.copies_seen = {key: fact for key, fact in self.copies_seen.items() if fact.at_ms > before_ms}
         self.copies_asked = {key: at_ms for key, at_ms in self.copies_asked.items() if at_ms > before_ms}
         kept_ms = now.mono_ms - self.rules.just_deleted_ms

@@ -40,7 +40,7 @@ class Deletion(NamedTuple):
 
 FileGuard = Callable[[ClusterView, Ledger, File], Refusal | None]
 DestinationGuard = Callable[[ClusterView, Ledger, File, ServerView], Refusal | None]
-SourceGuard = Callable[[ClusterView, Ledger, File, ServerView, ServerView], Refusal | None]
+SourceGuard = Callable[[ClusterView, Ledger, ServerView, ServerView], Refusal | None]
 DeleteGuard = Callable[[ClusterView, Ledger, Deletion], Refusal | None]
 
 
@@ -138,7 +138,7 @@ def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: Se
 
 
 def source_free(
-    view: ClusterView, ledger: Ledger, _file: File, source: ServerView, _destination: ServerView
+    view: ClusterView, ledger: Ledger, source: ServerView, _destination: ServerView
 ) -> Refusal | None:
     streams = ledger.outgoing[source.addr]
     free = source.is_source and source.up and streams < view.rules.streams_per_source
@@ -146,7 +146,7 @@ def source_free(
 
 
 def source_speaks(
-    _view: ClusterView, _ledger: Ledger, _file: File, source: ServerView, destination: ServerView
+    _view: ClusterView, _ledger: Ledger, source: ServerView, destination: ServerView
 ) -> Refusal | None:
     """The built-in transfer copies only from a worker that serves `/content`."""
     builtin = destination.features.transfer is Transfer.BUILTIN
@@ -389,10 +389,11 @@ class Kernel:
         return None
 
     def refuse_source(
-        self, view: ClusterView, ledger: Ledger, file: File, source: ServerView, destination: ServerView
+        self, view: ClusterView, ledger: Ledger, source: ServerView, destination: ServerView
     ) -> Refusal | None:
+        """Why `source` may send nothing to `destination` now, whichever file it is."""
         for guard in self.source_guards:
-            if (refusal := guard(view, ledger, file, source, destination)) is not None:
+            if (refusal := guard(view, ledger, source, destination)) is not None:
                 return refusal
         return None
 

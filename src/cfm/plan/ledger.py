@@ -12,7 +12,7 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cfm.model import Addr, DeleteKind, DiskUsage, File, Known, ServerView, bytes_over, fits, percent_of
@@ -165,10 +165,13 @@ class Ledger:
         """How often `addr` was chosen since the view was taken."""
         return self._chosen[addr]
 
-    def largest_room_bytes(self) -> int:
-        """The largest file that any disk takes; an address through which none is used may only seem to."""
-        used = (disk for addr, disk in self.disks.items() if addr not in self._unused)
-        return max((disk.room_bytes() for disk in used), default=0)
+    def largest_room_bytes(self, among: Iterable[Addr] | None = None) -> int:
+        """The largest file that any disk, or any `among` them, takes.
+
+        An address through which none is used may only seem to.
+        """
+        used = (addr for addr in (self.disks if among is None else among) if addr not in self._unused)
+        return max((self.disks[addr].room_bytes() for addr in used), default=0)
 
     def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
         for _addr, disk in self._books(server):

@@ -8,8 +8,7 @@ booked.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import NamedTuple, TypeAlias
@@ -64,18 +63,22 @@ class Round:
     ledger: Ledger
     kernel: Kernel
     refused: list[Refused] = field(default_factory=list)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
     """(action, reason) → how often."""
     ask_san: list[File] = field(default_factory=list)
     """Files that only wait for a look at the SAN."""
+    ask_ahead: list[File] = field(default_factory=list)
+    """Files to be looked up there for later: the answer alone makes nothing possible."""
     brakes: dict[tuple[Addr | None, Refusal], list[Refused]] = field(default_factory=dict)
     """Refusals that an operator can release, by server and reason: kept, however many others there are."""
     done: list[Proposal] = field(default_factory=list)
     """What the kernel let through, in order."""
     senders: int = 0
-    """Sources that were free when the round began."""
+    """Sources that could send to some destination when the round began."""
     unplaced: list[File] = field(default_factory=list)
     """Wanted files that found no room, best first; all better than those for which no source was left."""
+    no_room_there: set[Addr] = field(default_factory=set)
+    """Where nothing may go for room, whatever for."""
 
     def san_answers(self, file: File) -> bool:
         """May the SAN be asked for this file, or was it silent a moment ago?"""
@@ -86,7 +89,7 @@ class Round:
     def refuse(
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
     ) -> None:
-        self.counts[action, refusal.name] += 1
+        self.counts[action, refusal.name] = self.counts.get((action, refusal.name), 0) + 1
         refused = Refused(action, file.name, server, refusal, room_for)
         if len(self.refused) < REFUSALS_KEPT:
             self.refused.append(refused)
@@ -99,32 +102,37 @@ class Round:
 LOOKAHEAD = 4
 """Files beyond those that could start now whose place on the SAN is looked up ahead."""
 LOOKAHEAD_KEEPS_MS = 60_000
-"""How long such a look ahead is not repeated while no source is free."""
+"""How long such a look ahead is not repeated."""
+FILES_TO_MAKE_ROOM_FOR = 16
+"""Of the files that fit nowhere, so many are looked at; the others are only counted."""
+WAITING_LOOKED_AT = 4 * LOOKAHEAD
+"""Of the files that could start if only a source or a destination were free, so many are looked at."""
 
 
 def copies(round_: Round) -> Iterator[Copy]:
     """The next wanted files: rising first, then by rank, each where there is most room."""
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
-    sources = [s for s in view.sources if _may_send(round_, s)]
-    round_.senders = len(sources)
-    if not sources:
-        _look_ahead(round_, no.NO_SOURCE)
-        return
-    if not any(_may_receive(round_, s) for s in view.destinations):
-        _look_ahead(round_, no.NO_DESTINATION)
+    openings = Openings.of(round_)
+    round_.senders = len(openings.sources)
+    if not openings.destinations:
+        _look_ahead(round_, openings.closed)
         return
     largest_room = ledger.largest_room_bytes()
-    looks = 2 * len(sources) + LOOKAHEAD
+    looks, waiting = 2 * len(openings.sources) + LOOKAHEAD, 0
     for file in round_.shortlist.wanted:
         if file.size_bytes > largest_room:
             _fits_nowhere(round_, file)
             continue
-        outcome: Copy | Refusal = kernel.refuse_file(view, ledger, file) or _place(round_, file, sources)
+        if file.size_bytes > openings.largest_room_bytes:
+            waiting += 1
+            if waiting <= WAITING_LOOKED_AT:
+                _wait(round_, file, no.NO_DESTINATION)
+            continue
+        outcome = kernel.refuse_file(view, ledger, file) or _place(round_, file, openings)
         if isinstance(outcome, Copy):
             yield outcome
-            sources = [s for s in sources if _may_send(round_, s)]
-            largest_room = ledger.largest_room_bytes()
-            if not sources:
+            openings, largest_room = Openings.of(round_), ledger.largest_room_bytes()
+            if not openings.sources:
                 return
             continue
         round_.refuse("copy", file, None, outcome)
@@ -135,12 +143,48 @@ def copies(round_: Round) -> Iterator[Copy]:
             round_.ask_san.append(file)
 
 
-UNPLACED_KEPT = 64
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """Where the next copy could begin, whatever it is of; made anew when something was booked."""
+
+    senders: Mapping[Addr, list[ServerView]]
+    """The sources that may send to each destination whose disk is known."""
+    destinations: list[ServerView]
+    """Those of them that have a sender and bear one copy more, in the order of choice."""
+    largest_room_bytes: int
+    """The largest file that any of these takes."""
+
+    @classmethod
+    def of(cls, round_: Round) -> Openings:
+        view, ledger, kernel = round_.view, round_.ledger, round_.kernel
+        known = [server for server in view.destinations if server.addr in ledger.disks]
+        sources = view.sources
+        senders = {
+            to.addr: [source for source in sources if not kernel.refuse_source(view, ledger, source, to)]
+            for to in known
+        }
+        most = view.rules.incoming_per_destination
+        open_ = [to for to in known if senders[to.addr] and to.usable and ledger.may_receive(to, most)]
+        return cls(
+            senders=senders,
+            destinations=sorted(open_, key=lambda server: _by_room(ledger, server)),
+            largest_room_bytes=ledger.largest_room_bytes([server.addr for server in open_]),
+        )
+
+    @property
+    def sources(self) -> frozenset[Addr]:
+        """Those that may send to some destination."""
+        return frozenset(source.addr for senders in self.senders.values() for source in senders)
+
+    @property
+    def closed(self) -> Refusal:
+        """Why a destination that is not among them is closed."""
+        return no.NO_DESTINATION if all(self.senders.values()) else no.NO_SOURCE
 
 
 def _fits_nowhere(round_: Round, file: File) -> None:
     """Keep the best of what found no room, as far as nothing else is against copying it."""
-    if len(round_.unplaced) >= UNPLACED_KEPT:
+    if len(round_.unplaced) >= FILES_TO_MAKE_ROOM_FOR:
         round_.refuse("copy", file, None, no.NO_ROOM)
         return
     refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
@@ -159,55 +203,43 @@ def _look_ahead(round_: Round, busy: Refusal) -> None:
     open_ = (
         f for f in round_.shortlist.wanted if f.name not in ledger.busy_files and f.name not in view.holders
     )
-    for file in islice(open_, 4 * LOOKAHEAD):
+    for file in islice(open_, WAITING_LOOKED_AT):
         if file.size_bytes > largest_room:
             _fits_nowhere(round_, file)
             continue
-        refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
-        round_.refuse("copy", file, None, refusal or busy)
-        if refusal is no.SAN_UNKNOWN and round_.san_answers(file):
-            asked = round_.view.san.get(file.name)
-            if asked is None or round_.view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
-                round_.ask_san.append(file)
-        if len(round_.ask_san) >= LOOKAHEAD:
+        _wait(round_, file, busy)
+        if len(round_.ask_ahead) >= LOOKAHEAD:
             return
 
 
-def _may_send(round_: Round, source: ServerView) -> bool:
-    view, ledger = round_.view, round_.ledger
-    return (
-        source.up
-        and ledger.outgoing[source.addr] < view.rules.streams_per_source
-        and view.now.mono_ms >= source.busy_until_ms
-    )
+def _wait(round_: Round, file: File, busy: Refusal) -> None:
+    """It could start elsewhere or later: it is looked up on the SAN, so that then it starts at once."""
+    view = round_.view
+    refusal = round_.kernel.refuse_file(view, round_.ledger, file)
+    if refusal is no.SAN_UNKNOWN and len(round_.ask_ahead) < LOOKAHEAD and round_.san_answers(file):
+        asked = view.san.get(file.name)
+        if asked is None or view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
+            round_.ask_ahead.append(file)
+    round_.refuse("copy", file, None, busy if refusal in (None, no.SAN_UNKNOWN) else refusal)
 
 
-def _may_receive(round_: Round, destination: ServerView) -> bool:
-    most = round_.view.rules.incoming_per_destination
-    return destination.usable and round_.ledger.may_receive(destination, most)
-
-
-def _place(round_: Round, file: File, sources: list[ServerView]) -> Copy | Refusal:
+def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:
     """The destination by room, then the source that has rested longest; booked when found."""
-    view, ledger, kernel = round_.view, round_.ledger, round_.kernel
-    reasons: set[Refusal] = set()
-    known = (s for s in view.destinations if s.addr in ledger.disks)
-    for destination in sorted(
-        known, key=lambda s: (_failed_there(view, file, s, sources), *_by_room(ledger, s))
-    ):
-        if (refusal := kernel.refuse_destination(view, ledger, file, destination)) is not None:
+    view, ledger = round_.view, round_.ledger
+    all_open = len(openings.destinations) == len(openings.senders)
+    reasons = set[Refusal]() if all_open else {openings.closed}
+    for destination in _but_failed_last(view, file, openings):
+        refusal = round_.kernel.refuse_destination(view, ledger, file, destination)
+        if refusal is not None:
             reasons.add(refusal)
             if refusal.brake:
                 round_.refuse("copy", file, destination.addr, refusal)
             continue
-        allowed = [s for s in sources if not kernel.refuse_source(view, ledger, file, s, destination)]
-        if not allowed:
-            reasons.add(no.NO_SOURCE)
-            continue
-        source = min(allowed, key=lambda s: _by_rest(view, file, s, destination))
+        senders = openings.senders[destination.addr]
+        source = min(senders, key=lambda sender: _by_rest(view, file, sender, destination))
         ledger.book_copy(file, source.addr, destination.addr)
         return Copy(file, source.addr, destination.addr, _why_copy(view, file))
-    return next((r for r in _WORST_FIRST if r in reasons), no.NO_DESTINATION)
+    return next((reason for reason in _WORST_FIRST if reason in reasons), no.NO_DESTINATION)
 
 
 _WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM, no.SAME_DISK_SUSPECTED)
@@ -224,10 +256,15 @@ def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, A
     )
 
 
-def _failed_there(view: ClusterView, file: File, destination: ServerView, sources: list[ServerView]) -> bool:
-    """Has copying it there failed from every source that is free?  Then it is tried elsewhere first."""
-    retry = view.retries.get(file.name)
-    return retry is not None and all((s.addr, destination.addr) in retry.avoid for s in sources)
+def _but_failed_last(view: ClusterView, file: File, openings: Openings) -> list[ServerView]:
+    """Where copying it has failed from every source that may send, it is tried elsewhere first."""
+    if (retry := view.retries.get(file.name)) is None:
+        return openings.destinations
+    senders = openings.senders
+    return sorted(
+        openings.destinations,
+        key=lambda to: all((source.addr, to.addr) in retry.avoid for source in senders[to.addr]),
+    )
 
 
 def _by_rest(
@@ -247,7 +284,6 @@ def _why_copy(view: ClusterView, file: File) -> str:
 
 # ── making room ─────────────────────────────────────────────────────────────────────────────────────────
 
-FILES_TO_MAKE_ROOM_FOR = 16
 DISKS_TO_LOOK_AT = 8
 
 
@@ -260,7 +296,7 @@ def room(round_: Round) -> Iterator[Delete]:
     promised = {r.file.name for addr, r in round_.view.reserved.items() if _still_comes(round_, addr, r.file)}
     free_sources = round_.senders - len(promised)
     least_wanted = _least_wanted(round_) if round_.unplaced and free_sources > 0 else []
-    for file in round_.unplaced[:FILES_TO_MAKE_ROOM_FOR]:
+    for file in round_.unplaced:
         if free_sources <= 0:
             return
         if file.name in promised:
@@ -320,16 +356,16 @@ def _cheapest_room(
     )
 
 
-def _worth_asking(view: ClusterView, wanted: File, worst: File) -> bool:
-    """Could the least wanted file there go for it at all?  Mostly not: the kernel need not be asked."""
-    rank_gap = 100 * worst.rank > (100 + view.rules.room_margin_percent) * wanted.rank
+def _worth_asking(view: ClusterView, wanted: File, worse: File) -> bool:
+    """Could this file go for the wanted one at all?  Mostly not: the kernel need not be asked."""
+    rank_gap = 100 * worse.rank > (100 + view.rules.room_margin_percent) * wanted.rank
     return rank_gap or wanted.name in view.hits.rising
 
 
 def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
     """The least wanted files on `addr` whose going would make the room; None where it cannot be made."""
     ledger, chosen = round_.ledger, list[Deletion]()
-    if wanted.size_bytes > ledger.disks[addr].ceiling_bytes:
+    if addr in round_.no_room_there or not _is_enough_worth_less(round_, wanted, addr):
         return None
     for file in _still_there(round_, addr):
         if ledger.disks[addr].short_bytes(wanted) == 0:
@@ -339,14 +375,33 @@ def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
         if refusal is None:
             ledger.book_delete(file, addr, DeleteKind.SPACE, for_room=True)
             chosen.append(deletion)
-        else:
-            round_.refuse("delete", file, addr, refusal, wanted)
-            if refusal.brake or refusal is no.NOT_NEEDED:
-                break
+            continue
+        round_.refuse("delete", file, addr, refusal, wanted)
+        if refusal in _OF_THE_SERVER and not chosen:
+            round_.no_room_there.add(addr)
+        if refusal.brake or refusal is no.NOT_NEEDED:
+            break
     enough = ledger.disks[addr].short_bytes(wanted) == 0
     for deletion in chosen:
         ledger.unbook_delete(deletion.file, addr, deletion.kind, for_room=True)
     return chosen if enough and chosen else None
+
+
+_OF_THE_SERVER = frozenset({no.PAUSED, no.DELETES_OFF, no.SERVER_REFUSES, no.METADATA_OLD, no.PACE})
+"""Refusals of one file that hold in this round for every other there."""
+
+
+def _is_enough_worth_less(round_: Round, wanted: File, addr: Addr) -> bool:
+    """Would all that is clearly less wanted there, by rank alone, make the room?  The kernel judges each."""
+    disk = round_.ledger.disks[addr]
+    if wanted.size_bytes > disk.ceiling_bytes:
+        return False
+    short_bytes = disk.short_bytes(wanted)
+    for file in _still_there(round_, addr):
+        if short_bytes <= 0 or not _worth_asking(round_.view, wanted, file):
+            break
+        short_bytes -= file.size_bytes
+    return short_bytes <= 0
 
 
 def _why_room(view: ClusterView, deletion: Deletion) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
-    """One reason.  `brake` marks those that an operator can release, and `release` says how."""
+    """One reason, which is one object.  `brake` marks those that an operator can release, and `release` says
+    how."""
 
     name: str
     text: str
