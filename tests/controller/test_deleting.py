@@ -74,6 +74,14 @@ def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
     assert not node.deleted
 
 
+def test_the_source_folders_are_asked_once_for_all_that_is_ordered_together() -> None:
+    node = doubled(4)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    assert len(node.deleted) == 4
+    assert node.asked["AskSan"] == 1
+
+
 def test_of_two_bad_copies_the_one_that_was_repaired_is_soon_found() -> None:
     node = doubled(1)
     for addr in node.destinations:

@@ -16,7 +16,18 @@ from cfm.controller.copying import ask_disk, look_at
 from cfm.controller.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
 from cfm.controller.state import NodeState, words
 from cfm.fleet.observed import BY_COPY
-from cfm.model import Addr, CopySeen, DeleteKind, DeleteOrder, Failure, Known, Now, OrderStatus, Unknown
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DeleteKind,
+    DeleteOrder,
+    Failure,
+    File,
+    Known,
+    Now,
+    OrderStatus,
+    Unknown,
+)
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
@@ -83,6 +94,7 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
 
 def send_ready(state: NodeState, view: ClusterView, ledger: Ledger, now: Now) -> None:
     """Send what is confirmed, ask for what is not, drop what no longer holds."""
+    to_look_up: list[File] = []
     for made in state.orders.waiting():
         deletion = _deletion(state, made)
         for_room = made.room_for is not None
@@ -93,9 +105,12 @@ def send_ready(state: NodeState, view: ClusterView, ledger: Ledger, now: Now) ->
             state.out.effects.append(SendDelete(_change(state, made, OrderStatus.SENT, now)))
         elif refusal in (no.SAN_UNKNOWN, no.COPY_UNCONFIRMED) and _may_still_come(state, made, now):
             ledger.book_delete(made.file, made.server, made.kind, for_room=for_room)
-            _ask_for(state, made, refusal, now)
+            if _is_to_be_looked_up(state, made, refusal, now):
+                to_look_up.append(made.file)
+            _ask_keeper(state, made, now)
         else:
             _drop(state, made, refusal, now)
+    state.ask_san(to_look_up, now)
 
 
 def _deletion(state: NodeState, made: DeleteOrder) -> Deletion:
@@ -116,17 +131,20 @@ def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
     return not (asked_for_it and bad)
 
 
-def _ask_for(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) -> None:
-    """Both questions at once: the SAN, and the server of the copy that stays."""
+def _is_to_be_looked_up(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) -> bool:
+    """Is its file's place on the SAN not known, or not freshly enough?  Asked along with the keeper."""
     known = state.san.get(made.file.name)
-    max_age_ms = state.rules.confirmation_max_age_ms
-    if known is None or now.mono_ms - known.at_ms > max_age_ms or missing is no.SAN_UNKNOWN:
-        state.ask_san([made.file], now)
+    stale = known is None or now.mono_ms - known.at_ms > state.rules.confirmation_max_age_ms
+    return stale or missing is no.SAN_UNKNOWN
+
+
+def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
+    """The server of the copy that stays is asked for that copy, unless it answered just now."""
     if made.kind is not DeleteKind.SURPLUS or made.keeper is None:
         return
     key = (made.file.name, made.keeper)
     seen = state.copies_seen.get(key)
-    if seen is not None and now.mono_ms - seen.at_ms <= max_age_ms // 2:
+    if seen is not None and now.mono_ms - seen.at_ms <= state.rules.confirmation_max_age_ms // 2:
         return
     record = state.fleet.records[made.keeper]
     if not record.features.ours:
