@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from native_classes import rewritten
+
 SOURCE = Path(__file__).parents[1] / "src" / "cfm"
 ROOMS = ("plan", "tasks", "controller", "sim", "sim/happenings", "sim/invariants")
 SINGLE = (
@@ -54,13 +56,11 @@ def modules() -> list[str]:
 
 
 def copy_to(folder: Path) -> None:
-    """Native classes have fixed attributes: they know no `slots=True`, and need none."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(SOURCE, folder / "cfm", ignore=shutil.ignore_patterns("__pycache__"))
     for name in modules():
         path = folder / "cfm" / f"{name}.py"
-        text = path.read_text()
-        path.write_text(text.replace(", slots=True)", ")").replace("(slots=True)", ""))
+        path.write_text(rewritten(path.read_text()))
 
 
 def compile_in(folder: Path) -> None:
