@@ -115,7 +115,6 @@ def _carelessly(effect: ev.Effect) -> ev.Effect:
 
 HIDDEN = frozenset(
     {
-        "source_free",
         "server_known",
         "another_copy_stays",
         "not_young",
