@@ -150,7 +150,7 @@ class Openings:
     senders: Mapping[Addr, list[ServerView]]
     """The sources that may send to each destination whose disk is known."""
     destinations: list[ServerView]
-    """Those of them that have a sender and bear one copy more, in the order of choice."""
+    """Those of them that have a sender and bear one copy more."""
     largest_room_bytes: int
     """The largest file that any of these takes."""
 
@@ -167,7 +167,7 @@ class Openings:
         open_ = [to for to in known if senders[to.addr] and to.usable and ledger.may_receive(to, most)]
         return cls(
             senders=senders,
-            destinations=sorted(open_, key=lambda server: _by_room(ledger, server)),
+            destinations=open_,
             largest_room_bytes=ledger.largest_room_bytes([server.addr for server in open_]),
         )
 
@@ -228,7 +228,7 @@ def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:
     view, ledger = round_.view, round_.ledger
     all_open = len(openings.destinations) == len(openings.senders)
     reasons = set[Refusal]() if all_open else {openings.closed}
-    for destination in _but_failed_last(view, file, openings):
+    for destination in sorted(openings.destinations, key=lambda to: _by_choice(round_, file, to, openings)):
         refusal = round_.kernel.refuse_destination(view, ledger, file, destination)
         if refusal is not None:
             reasons.add(refusal)
@@ -245,25 +245,20 @@ def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:
 _WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM, no.SAME_DISK_SUSPECTED)
 
 
-def _by_room(ledger: Ledger, server: ServerView) -> tuple[bool, int, int, int, Addr]:
-    """Free ones first, then the least projected use, then the least recently chosen."""
+def _by_choice(
+    round_: Round, file: File, destination: ServerView, openings: Openings
+) -> tuple[bool, bool, int, int, int, Addr]:
+    """Not where copying it failed from all who may send; then free ones first, then the least projected use,
+    then the least recently chosen."""
+    ledger, addr = round_.ledger, destination.addr
+    retry = round_.view.retries.get(file.name)
     return (
-        ledger.incoming[server.addr] + ledger.finishing[server.addr] > 0,
-        ledger.disks[server.addr].projected_percent,
-        ledger.chosen_now(server.addr),
-        server.last_chosen_ms,
-        server.addr,
-    )
-
-
-def _but_failed_last(view: ClusterView, file: File, openings: Openings) -> list[ServerView]:
-    """Where copying it has failed from every source that may send, it is tried elsewhere first."""
-    if (retry := view.retries.get(file.name)) is None:
-        return openings.destinations
-    senders = openings.senders
-    return sorted(
-        openings.destinations,
-        key=lambda to: all((source.addr, to.addr) in retry.avoid for source in senders[to.addr]),
+        retry is not None and all((source.addr, addr) in retry.avoid for source in openings.senders[addr]),
+        ledger.incoming[addr] + ledger.finishing[addr] > 0,
+        ledger.disks[addr].projected_percent,
+        ledger.chosen_now(addr),
+        destination.last_chosen_ms,
+        addr,
     )
 
 
