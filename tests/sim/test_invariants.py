@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm.controller import events as ev
 from cfm.model import Addr, Listing, Now, Status, Task
 from cfm.sim import profile
 from cfm.sim.invariants.copies import Pauses
+from cfm.sim.invariants.obedience import PlainPaths
 from cfm.sim.rng import Rng
 from cfm.sim.world import World
+from cfm.worker.disk import Kind
+from cfm.worker.memory_disk import Node
 from plan.worlds import NEW, task
 
 OLD = Addr("10.0.2.1:8888")
@@ -39,3 +44,15 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     ends(3, Status.FAILED, 100_000)
     rule.task_changed(cfm, None, _task(4, Status.READY), ev.Tick(), _at(111_000))
     assert len(world.check.violations) == wrong
+
+
+@pytest.mark.parametrize("old", [0, 1])
+def test_a_link_may_be_deleted_by_an_old_worker_only(old: int) -> None:
+    """What a name in an old worker's list is, cfm cannot see."""
+    drawn = replace(profile.draw(Rng(1).fork("profile"), only=frozenset()), old=old, shared_disk=False)
+    world = World(1, drawn)
+    server = world.servers[world.destinations[-1]]
+    assert server.ours is not bool(old)
+    rule = PlainPaths(world, world.check.facts)
+    rule.unlinked(server.disk, "F001.mpg", Node(Kind.OTHER), (server, world.main.claim, 1), None)
+    assert len(world.check.violations) == server.ours

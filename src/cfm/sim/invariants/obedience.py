@@ -44,7 +44,10 @@ class Fencing(Invariant):
 
 
 class PlainPaths(Invariant):
-    """Every file operation is on a single plain component; a link is never followed, deleted or replaced."""
+    """Every file operation is on a single plain component; a link is never followed, deleted or replaced.
+
+    Scope: an old worker deletes whatever has the name, and cfm cannot see from a list what that is.
+    """
 
     number = "19"
     title = "plain paths"
@@ -54,9 +57,10 @@ class PlainPaths(Invariant):
         self.hold(plain, "a worker touches", repr(name), disk.label)
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, _by: tuple[Server, Claim, int], _order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], _order: DeleteOrder | None
     ) -> None:
-        self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
+        if by[0].ours:
+            self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
 
     def published(self, _disk: SimDisk, name: str, _node: Node, replaced: Node | None) -> None:
         ours = self.world.publishing is not None
