@@ -34,8 +34,8 @@ from cfm.names import is_file_name
 from cfm.plan import refusals as no
 from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed, surely_on_san
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Delete
 from cfm.plan.refusals import Refusal
+from cfm.plan.round import Delete
 from cfm.plan.view import ClusterView
 from cfm.sim.disks import SimDisk
 from cfm.sim.parts import PARTS, Parts

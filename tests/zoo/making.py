@@ -17,7 +17,7 @@ from cfm.controller.state import NodeConfig
 from cfm.model import DeleteKind, File, Now, OrderStatus, ServerView, Status
 from cfm.plan.kernel import KERNEL, Deletion, Kernel
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Copy, Delete
+from cfm.plan.round import Copy, Delete
 from cfm.plan.view import ClusterView
 from cfm.sim.parts import PARTS, Parts
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES

@@ -10,7 +10,7 @@ from __future__ import annotations
 from cfm.controller.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReport
 from cfm.controller.state import NodeState
 from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
-from cfm.plan.policies import Copy
+from cfm.plan.round import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.lifecycle import TASK_EDGES, is_final
 from cfm.tasks.store import DropTask, PutArrival, PutTask

@@ -24,7 +24,7 @@ from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.model import Addr, File, Known, Now, host_of
 from cfm.plan import refusals as no
-from cfm.plan.policies import Round
+from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.store import Change, Recovered
 

@@ -31,8 +31,8 @@ from cfm.model import (
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Delete
 from cfm.plan.refusals import Refusal
+from cfm.plan.round import Delete
 from cfm.plan.view import ClusterView, Departure, Reservation
 from cfm.tasks.store import DropArrival, PutOrder
 

@@ -16,7 +16,7 @@ from cfm.model import Addr, DeleteKind, Now
 from cfm.plan import policies
 from cfm.plan import refusals as no
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Copy, Delete, Round
+from cfm.plan.round import Copy, Delete, Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
 

@@ -24,7 +24,7 @@ from cfm.model import (
     Unknown,
 )
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Copy, Delete, Refused, Round
+from cfm.plan.round import Copy, Delete, Refused, Round
 from cfm.plan.view import ClusterView
 
 Json: TypeAlias = dict[str, Any]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from cfm.controller.core import Core
 from cfm.model import Addr, Known, Now, OrderStatus
 from cfm.plan import refusals as no
-from cfm.plan.policies import Copy, Delete, Round
+from cfm.plan.round import Copy, Delete, Round
 
 
 def verdict(core: Core, round_: Round | None, now: Now) -> str:

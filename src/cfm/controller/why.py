@@ -24,8 +24,8 @@ from cfm.plan import policies
 from cfm.plan import refusals as no
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import Ledger
-from cfm.plan.policies import Round
 from cfm.plan.refusals import Refusal
+from cfm.plan.round import Round
 from cfm.plan.view import ClusterView
 
 

@@ -3,99 +3,22 @@
 Each policy is a generator function over a view, the ledger, and the ordered lists of the last full plan
 (`Shortlist`).  It yields what the kernel let through, already booked, and tells the `Round` of every
 refusal.  `POLICIES` is their table, in the order in which they run: a later one sees what earlier ones
-booked.
+booked.  Neighbours: `round` holds what a run looks at and what comes of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, takewhile
-from typing import NamedTuple, TypeAlias
 
-from cfm.model import Addr, DeleteKind, File, ServerView, Unknown
+from cfm.model import Addr, DeleteKind, File, ServerView
 from cfm.plan import refusals as no
-from cfm.plan.kernel import SAN_SILENCE_MS, Deletion, Kernel
-from cfm.plan.ledger import DiskBook, Ledger
+from cfm.plan.kernel import Deletion
+from cfm.plan.ledger import DiskBook
 from cfm.plan.refusals import Refusal
-from cfm.plan.shortlist import Shortlist
+from cfm.plan.round import Copy, Delete, Proposal, Round
 from cfm.plan.view import ClusterView
-
-REFUSALS_KEPT = 200
-"""How many refusals a round keeps word for word; it counts all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Copy `file` from `source` to `destination`, because of `reason`."""
-
-    file: File
-    source: Addr
-    destination: Addr
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete as `deletion` says, because of `reason`."""
-
-    deletion: Deletion
-    reason: str
-
-
-Proposal: TypeAlias = Copy | Delete
-
-
-class Refused(NamedTuple):
-    action: str
-    file: str
-    server: Addr | None
-    refusal: Refusal
-    room_for: File | None = None
-
-
-@dataclass(slots=True)
-class Round:
-    """One run of the policies: what they may look at, and what became of their proposals."""
-
-    view: ClusterView
-    shortlist: Shortlist
-    ledger: Ledger
-    kernel: Kernel
-    refused: list[Refused] = field(default_factory=list)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(action, reason) → how often."""
-    ask_san: list[File] = field(default_factory=list)
-    """Files that only wait for a look at the SAN."""
-    ask_ahead: list[File] = field(default_factory=list)
-    """Files to be looked up there for later: the answer alone makes nothing possible."""
-    brakes: dict[tuple[Addr | None, Refusal], list[Refused]] = field(default_factory=dict)
-    """Refusals that an operator can release, by server and reason: kept, however many others there are."""
-    done: list[Proposal] = field(default_factory=list)
-    """What the kernel let through, in order."""
-    senders: int = 0
-    """Sources that could send to some destination when the round began."""
-    unplaced: list[File] = field(default_factory=list)
-    """Wanted files that found no room, best first; all better than those for which no source was left."""
-    no_room_there: set[Addr] = field(default_factory=set)
-    """Where nothing may go for room, whatever for."""
-
-    def san_answers(self, file: File) -> bool:
-        """May the SAN be asked for this file, or was it silent a moment ago?"""
-        asked = self.view.san.get(file.name)
-        silent = asked is not None and isinstance(asked.value, Unknown)
-        return not (silent and asked and self.view.now.mono_ms - asked.at_ms <= SAN_SILENCE_MS)
-
-    def refuse(
-        self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
-    ) -> None:
-        self.counts[action, refusal.name] = self.counts.get((action, refusal.name), 0) + 1
-        refused = Refused(action, file.name, server, refusal, room_for)
-        if len(self.refused) < REFUSALS_KEPT:
-            self.refused.append(refused)
-        if refusal.brake:
-            self.brakes.setdefault((server, refusal), []).append(refused)
-
 
 # ── copies ──────────────────────────────────────────────────────────────────────────────────────────────
 

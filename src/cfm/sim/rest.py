@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cfm.controller import dispatch
 from cfm.model import Addr, File, Known, bytes_over, fits
 from cfm.plan import reference
-from cfm.plan.policies import Copy
+from cfm.plan.round import Copy
 from cfm.plan.view import is_ad
 from cfm.sim.disks import SimDisk
 from cfm.sim.profile import MINUTE_MS
