@@ -114,6 +114,9 @@ DESTINATION_CASES: list[Case] = [
         with_server(world(), DISK_B, same_disk=frozenset({DISK_A})),
         no.SAME_DISK_SUSPECTED,
     ),
+]
+
+PLACE_CASES: list[Case] = [
     (
         k.not_next_to_go,
         "room is being made there for a better file",
@@ -301,6 +304,7 @@ def without(guard: Callable[..., Any]) -> k.Kernel:
     fields = (
         "file_guards",
         "destination_guards",
+        "place_guards",
         "source_guards",
         "delete_guards",
         "surplus_guards",
@@ -313,7 +317,8 @@ def test_in_a_good_world_everything_is_allowed() -> None:
     view = world()
     ledger = Ledger(view)
     assert KERNEL.refuse_file(view, ledger, NEW) is None
-    assert KERNEL.refuse_destination(view, ledger, NEW, view.servers[DISK_B]) is None
+    assert KERNEL.refuse_destination(view, ledger, view.servers[DISK_B]) is None
+    assert KERNEL.refuse_place(view, ledger, NEW, view.servers[DISK_B]) is None
     assert KERNEL.refuse_source(view, ledger, view.servers[SOURCE], view.servers[DISK_B]) is None
     assert KERNEL.refuse_delete(view, ledger, SPACE) is None
     assert KERNEL.refuse_delete(view, ledger, TRIM) is None
@@ -327,9 +332,14 @@ def test_a_file_is_refused(guard: Any, words: str, view: ClusterView, reason: Re
 
 @pytest.mark.parametrize(("guard", "words", "view", "reason"), DESTINATION_CASES, ids=ids(DESTINATION_CASES))
 def test_a_destination_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    place = view.servers[DISK_B]
-    ledger = Ledger(view)
-    assert KERNEL.refuse_destination(view, ledger, NEW, place) is reason
+    assert KERNEL.refuse_destination(view, Ledger(view), view.servers[DISK_B]) is reason
+    assert without(guard).refuse_destination(view, Ledger(view), view.servers[DISK_B]) is None
+
+
+@pytest.mark.parametrize(("guard", "words", "view", "reason"), PLACE_CASES, ids=ids(PLACE_CASES))
+def test_a_place_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
+    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_B]) is reason
+    assert without(guard).refuse_place(view, Ledger(view), NEW, view.servers[DISK_B]) is None
 
 
 @pytest.mark.parametrize(("guard", "words", "view", "reason"), SOURCE_CASES, ids=ids(SOURCE_CASES))
@@ -367,12 +377,13 @@ def test_a_file_does_not_go_for_room(guard: Any, words: str, view: ClusterView, 
 def test_every_guard_has_a_case() -> None:
     def guards() -> Iterator[Callable[..., Any]]:
         for table in (
-            KERNEL.file_guards, KERNEL.destination_guards, KERNEL.source_guards,
+            KERNEL.file_guards, KERNEL.destination_guards, KERNEL.place_guards, KERNEL.source_guards,
             KERNEL.delete_guards, KERNEL.surplus_guards, KERNEL.space_guards,
         ):  # fmt: skip
             yield from table
 
-    cases = (*FILE_CASES, *DESTINATION_CASES, *SOURCE_CASES, *DELETE_CASES, *SURPLUS_CASES, *SPACE_CASES)
+    copies = (*FILE_CASES, *DESTINATION_CASES, *PLACE_CASES, *SOURCE_CASES)
+    cases = (*copies, *DELETE_CASES, *SURPLUS_CASES, *SPACE_CASES)
     assert set(guards()) - {case[0] for case in cases} == {k.keeper_confirmed}  # see the next tests
 
 
@@ -424,7 +435,7 @@ def test_the_next_address_of_a_disk_is_used_where_the_lowest_is_not_usable(lost:
     place = view.servers[DISK_A]
     roomy = replace(view, servers={**view.servers, DISK_A: server(DISK_A, same_disk=place.same_disk)})
     assert KERNEL.refuse_delete(view, Ledger(view), SPACE) is None
-    assert KERNEL.refuse_destination(roomy, Ledger(roomy), NEW, roomy.servers[DISK_A]) is None
+    assert KERNEL.refuse_destination(roomy, Ledger(roomy), roomy.servers[DISK_A]) is None
 
 
 def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower_address() -> None:
@@ -441,7 +452,7 @@ def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() ->
         order_of={HELD.name: going},
     )
     view = with_server(view, DISK_B, same_disk=frozenset({DISK_A}))
-    assert KERNEL.refuse_destination(view, Ledger(view), NEW, view.servers[DISK_A]) is no.NO_ROOM
+    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_A]) is no.NO_ROOM
 
 
 def test_a_rising_file_outranks_all_that_is_not_protected() -> None:

@@ -393,9 +393,7 @@ def _counting_doubles() -> Parts:
 # ── what the kernel allows ──────────────────────────────────────────────────────────────────────────────
 
 
-def receives_any_number(
-    view: ClusterView, ledger: Ledger, _file: File, destination: ServerView
-) -> Refusal | None:
+def receives_any_number(view: ClusterView, ledger: Ledger, destination: ServerView) -> Refusal | None:
     """Room is all that counts."""
     usable = destination.is_destination and destination.usable and destination.addr in ledger.disks
     return None if usable and not view.paused else no.NO_DESTINATION

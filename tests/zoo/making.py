@@ -78,7 +78,8 @@ class Careless(Core):
             return
         if (
             kernel.refuse_file(view, ledger, file)
-            or kernel.refuse_destination(view, ledger, file, destination)
+            or kernel.refuse_destination(view, ledger, destination)
+            or kernel.refuse_place(view, ledger, file, destination)
             or kernel.refuse_source(view, ledger, source, destination)
         ):
             return
@@ -116,6 +117,7 @@ def _carelessly(effect: ev.Effect) -> ev.Effect:
 HIDDEN = frozenset(
     {
         "server_known",
+        "file_is_there",
         "another_copy_stays",
         "not_young",
         "not_rising",

@@ -91,7 +91,10 @@ def _left_out(view: ClusterView) -> str:
 def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
     kernel = core.state.kernel
     usable = [s for s in view.destinations if s.addr in ledger.disks]
-    refused = [kernel.refuse_destination(view, ledger, file, server) for server in usable]
+    refused = [
+        kernel.refuse_destination(view, ledger, server) or kernel.refuse_place(view, ledger, file, server)
+        for server in usable
+    ]
     if not usable or all(refused):
         told = [reason for reason in refused if reason not in (None, no.SAME_DISK_SUSPECTED)]
         return no.NO_ROOM if no.NO_ROOM in told else next(iter(told), no.NO_DESTINATION)

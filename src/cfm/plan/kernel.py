@@ -39,7 +39,8 @@ class Deletion(NamedTuple):
 
 
 FileGuard = Callable[[ClusterView, Ledger, File], Refusal | None]
-DestinationGuard = Callable[[ClusterView, Ledger, File, ServerView], Refusal | None]
+DestinationGuard = Callable[[ClusterView, Ledger, ServerView], Refusal | None]
+PlaceGuard = Callable[[ClusterView, Ledger, File, ServerView], Refusal | None]
 SourceGuard = Callable[[ClusterView, Ledger, ServerView, ServerView], Refusal | None]
 DeleteGuard = Callable[[ClusterView, Ledger, Deletion], Refusal | None]
 
@@ -99,19 +100,18 @@ def surely_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | N
 # ── a copy: the destination ─────────────────────────────────────────────────────────────────────────────
 
 
-def destination_usable(
-    view: ClusterView, ledger: Ledger, _file: File, destination: ServerView
-) -> Refusal | None:
+def destination_usable(view: ClusterView, ledger: Ledger, destination: ServerView) -> Refusal | None:
     usable = destination.is_destination and destination.usable
     usable = usable and ledger.may_receive(destination, view.rules.incoming_per_destination)
     return None if usable else no.NO_DESTINATION
 
 
-def through_one_address(
-    view: ClusterView, _ledger: Ledger, _file: File, destination: ServerView
-) -> Refusal | None:
+def through_one_address(view: ClusterView, _ledger: Ledger, destination: ServerView) -> Refusal | None:
     """A disk under several addresses is filled through one of them, so that it is not filled twice."""
     return None if view.used_through(destination) == destination.addr else no.SAME_DISK_SUSPECTED
+
+
+# ── a copy: the file at that destination ────────────────────────────────────────────────────────────────
 
 
 def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
@@ -324,13 +324,8 @@ FILE_GUARDS: tuple[FileGuard, ...] = (
     not_failing,
     surely_on_san,
 )
-DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (
-    destination_usable,
-    through_one_address,
-    not_next_to_go,
-    room_is_made,
-    within_limit,
-)
+DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (destination_usable, through_one_address)
+PLACE_GUARDS: tuple[PlaceGuard, ...] = (not_next_to_go, room_is_made, within_limit)
 SOURCE_GUARDS: tuple[SourceGuard, ...] = (source_free, source_speaks)
 DELETE_GUARDS: tuple[DeleteGuard, ...] = (
     delete_not_paused,
@@ -368,6 +363,7 @@ class Kernel:
 
     file_guards: tuple[FileGuard, ...] = FILE_GUARDS
     destination_guards: tuple[DestinationGuard, ...] = DESTINATION_GUARDS
+    place_guards: tuple[PlaceGuard, ...] = PLACE_GUARDS
     source_guards: tuple[SourceGuard, ...] = SOURCE_GUARDS
     delete_guards: tuple[DeleteGuard, ...] = DELETE_GUARDS
     surplus_guards: tuple[DeleteGuard, ...] = SURPLUS_GUARDS
@@ -381,9 +377,19 @@ class Kernel:
         return None
 
     def refuse_destination(
+        self, view: ClusterView, ledger: Ledger, destination: ServerView
+    ) -> Refusal | None:
+        """Why `destination` may receive nothing more now, whichever file it is."""
+        for guard in self.destination_guards:
+            if (refusal := guard(view, ledger, destination)) is not None:
+                return refusal
+        return None
+
+    def refuse_place(
         self, view: ClusterView, ledger: Ledger, file: File, destination: ServerView
     ) -> Refusal | None:
-        for guard in self.destination_guards:
+        """Why `file` must not be copied to `destination`, which may receive something."""
+        for guard in self.place_guards:
             if (refusal := guard(view, ledger, file, destination)) is not None:
                 return refusal
         return None

@@ -8,7 +8,7 @@ booked.  Neighbours: `round` holds what a run looks at and what comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -37,8 +37,9 @@ def copies(round_: Round) -> Iterator[Copy]:
     view, ledger, kernel = round_.view, round_.ledger, round_.kernel
     openings = Openings.of(round_)
     round_.senders = len(openings.sources)
+    _tell_brakes(round_, openings)
     if not openings.destinations:
-        _look_ahead(round_, openings.closed)
+        _look_ahead(round_, _worst(openings.closed.values()))
         return
     largest_room = ledger.largest_room_bytes()
     looks, waiting = 2 * len(openings.sources) + LOOKAHEAD, 0
@@ -73,9 +74,11 @@ class Openings:
     senders: Mapping[Addr, list[ServerView]]
     """The sources that may send to each destination whose disk is known."""
     destinations: list[ServerView]
-    """Those of them that have a sender and bear one copy more."""
+    """Those of them that have a sender and may receive."""
+    closed: Mapping[Addr, Refusal]
+    """Why the others are none."""
     largest_room_bytes: int
-    """The largest file that any of these takes."""
+    """The largest file that any of these destinations takes."""
 
     @classmethod
     def of(cls, round_: Round) -> Openings:
@@ -86,12 +89,16 @@ class Openings:
             to.addr: [source for source in sources if not kernel.refuse_source(view, ledger, source, to)]
             for to in known
         }
-        most = view.rules.incoming_per_destination
-        open_ = [to for to in known if senders[to.addr] and to.usable and ledger.may_receive(to, most)]
+        refusals = {
+            to.addr: kernel.refuse_destination(view, ledger, to) if senders[to.addr] else no.NO_SOURCE
+            for to in known
+        }
+        open_ = [to for to in known if refusals[to.addr] is None]
         return cls(
             senders=senders,
             destinations=open_,
-            largest_room_bytes=ledger.largest_room_bytes([server.addr for server in open_]),
+            closed={addr: refusal for addr, refusal in refusals.items() if refusal is not None},
+            largest_room_bytes=ledger.largest_room_bytes([to.addr for to in open_]),
         )
 
     @property
@@ -99,10 +106,12 @@ class Openings:
         """Those that may send to some destination."""
         return frozenset(source.addr for senders in self.senders.values() for source in senders)
 
-    @property
-    def closed(self) -> Refusal:
-        """Why a destination that is not among them is closed."""
-        return no.NO_DESTINATION if all(self.senders.values()) else no.NO_SOURCE
+
+def _tell_brakes(round_: Round, openings: Openings) -> None:
+    """Where nothing more is copied to until a person does something, though something is wanted."""
+    for addr, refusal in openings.closed.items():
+        if refusal.brake and round_.shortlist.wanted:
+            round_.hold(addr, refusal)
 
 
 def _fits_nowhere(round_: Round, file: File) -> None:
@@ -149,20 +158,22 @@ def _wait(round_: Round, file: File, busy: Refusal) -> None:
 def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:
     """The destination by room, then the source that has rested longest; booked when found."""
     view, ledger = round_.view, round_.ledger
-    all_open = len(openings.destinations) == len(openings.senders)
-    reasons = set[Refusal]() if all_open else {openings.closed}
+    refusals = set(openings.closed.values())
     for destination in sorted(openings.destinations, key=lambda to: _by_choice(round_, file, to, openings)):
-        refusal = round_.kernel.refuse_destination(view, ledger, file, destination)
+        refusal = round_.kernel.refuse_place(view, ledger, file, destination)
         if refusal is not None:
-            reasons.add(refusal)
-            if refusal.brake:
-                round_.refuse("copy", file, destination.addr, refusal)
+            refusals.add(refusal)
             continue
         senders = openings.senders[destination.addr]
         source = min(senders, key=lambda sender: _by_rest(view, file, sender, destination))
         ledger.book_copy(file, source.addr, destination.addr)
         return Copy(file, source.addr, destination.addr, _why_copy(view, file))
-    return next((reason for reason in _WORST_FIRST if reason in reasons), no.NO_DESTINATION)
+    return _worst(refusals)
+
+
+def _worst(refusals: Collection[Refusal]) -> Refusal:
+    """The one to be told, of those of several destinations."""
+    return next((refusal for refusal in _WORST_FIRST if refusal in refusals), no.NO_DESTINATION)
 
 
 _WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM, no.SAME_DISK_SUSPECTED)

@@ -92,3 +92,7 @@ class Round:
             self.refused.append(refused)
         if refusal.brake:
             self.brakes.setdefault((server, refusal), []).append(refused)
+
+    def hold(self, server: Addr, refusal: Refusal) -> None:
+        """A brake at a server that has nothing to do with a single file."""
+        self.brakes.setdefault((server, refusal), [])
