@@ -79,6 +79,7 @@ def test_a_list_asked_for_before_the_server_was_lost_says_nothing_of_what_came_b
     book.lost(ONE, "down", 30)
     assert not book.listed(ONE, names("A", "B"), 20).believed
     assert isinstance(book.records[ONE].files, Unknown)
+    assert book.records[ONE].last_list == frozenset({"A", "B"}), "B may be there"
     assert book.listed(ONE, names("A", "B"), 30).believed
 
 
@@ -89,6 +90,21 @@ def test_half_a_list_of_an_old_worker_counts_when_it_is_seen_again() -> None:
     assert not book.listed(ONE, names("A"), 1_001).believed, "the same moment"
     assert isinstance(book.records[ONE].files, Unknown)
     assert book.listed(ONE, names("A"), 1_000 + HALVED_AGAIN_MS).believed
+
+
+def test_what_only_a_list_shows_that_is_not_believed_may_be_there_as_well() -> None:
+    """It was copied there, say, and the list is short because the server could not read its whole disk."""
+    book = fleet()
+    book.listed(ONE, names("A", "B", "C"), 10)
+    assert not book.listed(ONE, names("NEW"), 1_000).believed
+    assert book.records[ONE].last_list == frozenset({"A", "B", "C", "NEW"})
+    change = book.listed(ONE, names("A", "B", "C", "NEW"), 2_000)
+    assert change.believed
+    assert change.appeared == {"NEW"}
+    assert book.records[ONE].last_list == frozenset({"A", "B", "C", "NEW"})
+    assert not book.listed(ONE, names("NEW"), 3_000).believed
+    assert book.listed(ONE, names("NEW"), 3_000 + HALVED_AGAIN_MS).appeared == frozenset()
+    assert book.records[ONE].last_list == frozenset({"NEW"})
 
 
 def test_a_list_that_grows_back_takes_the_suspicion_away() -> None:

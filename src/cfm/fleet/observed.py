@@ -85,6 +85,8 @@ class Record:
     """No list came since our start, and none was asked for in vain."""
     halved_ms: int | None = None
     """Since when its list is half as long as it was, and not believed yet."""
+    doubted: frozenset[str] = frozenset()
+    """Names in `last_list` that only a list showed which was not believed: they may be there, too."""
     listing: Asking = field(default_factory=Asking)
     asking_disk: Asking = field(default_factory=Asking)
     added: dict[str, int] = field(default_factory=dict)
@@ -162,19 +164,21 @@ class FleetBook:
         record = self.records[addr]
         record.told_disks.pop(BY_COPY, None)
         self.told_disk(addr, BY_LIST, listing.disk_id)
-        if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
-            return ListChange(believed=False, why="it was asked before the server was lost")
         names = _with_what_happened_since(record, listing.names, asked_ms)
-        before = record.last_list
+        before = None if record.last_list is None else record.last_list - record.doubted
+        if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
+            _doubt(record, before, names)
+            return ListChange(believed=False, why="it was asked before the server was lost")
         halves = before is not None and HALVED * len(names) < len(before)
         since_ms = asked_ms if record.halved_ms is None else record.halved_ms
         seen_twice = record.features.ours or asked_ms - since_ms >= HALVED_AGAIN_MS
         if before is not None and halves and not seen_twice:
             record.halved_ms = since_ms
+            _doubt(record, before, names)
             why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
-        record.halved_ms, record.never_answered = None, False
+        record.halved_ms, record.doubted, record.never_answered = None, frozenset(), False
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
@@ -362,6 +366,12 @@ def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:
         for addr in group if len(group) > 1 else ():
             twins.setdefault(addr, set()).update(group - {addr})
     return {addr: frozenset(others) for addr, others in twins.items()}
+
+
+def _doubt(record: Record, before: frozenset[str] | None, names: frozenset[str]) -> None:
+    """A list is not believed: what only it shows may be there all the same."""
+    if before is not None:
+        record.doubted, record.last_list = names - before, before | names
 
 
 def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:
