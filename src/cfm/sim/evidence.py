@@ -28,7 +28,7 @@ class Heard:
 
     __slots__ = (
         "disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
-        "own_limit_percent", "up",
+        "own_limit_percent", "told_disks", "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,6 +45,13 @@ class Heard:
         self.disk_asked_ms = 0
         self.own_limit_percent: int | None = None
         """As it said last, whether or not its disk is known still."""
+        self.told_disks: dict[type[ev.Event], str] = {}
+        """The disk that its last answer of each kind came from, since it last said itself on which it is."""
+
+    def disk_ids(self) -> set[str]:
+        """Of all disks that it may be on."""
+        itself = self.features.disk_id if self.features is not None else ""
+        return {itself, *self.told_disks.values()} - {""}
 
     @property
     def usable(self) -> bool:
@@ -89,6 +96,7 @@ class Evidence:
             case ev.CopyAnswer(addr, name, asked_ms, answer):
                 if not isinstance(answer, Failure):
                     self.copies[name, addr] = (answer, asked_ms)
+                    self.servers[addr].told_disks[ev.CopyAnswer] = answer.disk_id
             case ev.SanAnswers(asked_ms, answers):
                 for name, found in answers.items():
                     self.san[name] = (found, asked_ms)
@@ -107,6 +115,7 @@ class Evidence:
         elif heard.up:
             heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
             heard.own_limit_percent = event.answer.limit_percent
+            heard.told_disks[ev.DiskAnswer] = event.answer.disk_id
 
     def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
@@ -118,6 +127,7 @@ class Evidence:
         else:
             if heard.features is not None and heard.features.disk_id != answer.disk_id:
                 heard.own_limit_percent = None
+                heard.told_disks.clear()
             heard.up, heard.misses, heard.features = True, 0, answer
 
     def _listed(self, addr: Addr, asked_ms: int, answer: Listing | Failure, now: Now) -> None:
@@ -128,6 +138,8 @@ class Evidence:
         elif heard.up:  # what a server said that counts as down is not believed before it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
+            heard.told_disks.pop(ev.CopyAnswer, None)
+            heard.told_disks[ev.ListAnswer] = answer.disk_id
 
     def holders(self, name: str) -> list[Addr]:
         """Servers whose last list, which nothing has put in doubt, shows the file."""
@@ -140,9 +152,9 @@ class Evidence:
     # ── one disk under several addresses ────────────────────────────────────────────────────────────────
 
     def addresses(self, addr: Addr) -> list[Addr]:
-        """Every address of the disk at `addr`, by the id that our workers tell."""
-        disk_id = self._disk_id(addr)
-        same = [one for one in self.destinations if disk_id and self._disk_id(one) == disk_id]
+        """Every address of the disk at `addr`, by the ids that our workers tell."""
+        ids = self._disk_ids(addr)
+        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))]
         return same or [addr]
 
     def used_through(self, addr: Addr) -> Addr:
@@ -154,6 +166,6 @@ class Evidence:
         own = (self.servers[one].own_limit_percent for one in self.addresses(addr))
         return min(self.rules.limit_percent, *(limit for limit in own if limit), 100)
 
-    def _disk_id(self, addr: Addr) -> str:
+    def _disk_ids(self, addr: Addr) -> set[str]:
         heard = self.servers.get(addr)
-        return heard.features.disk_id if heard is not None and heard.features is not None else ""
+        return heard.disk_ids() if heard is not None else set()
