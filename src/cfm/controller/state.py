@@ -27,9 +27,8 @@ from cfm.model import (
     SnapshotFacts,
     Status,
     Task,
-    Unknown,
 )
-from cfm.plan.kernel import KERNEL, SAN_SILENCE_MS, Kernel
+from cfm.plan.kernel import KERNEL, Kernel, san_was_silent
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView, Departure, Reservation, Rules
 from cfm.tasks.book import RetryBook, TaskBook
@@ -144,7 +143,8 @@ class NodeState:
 
         `ahead`: for later; the answer makes nothing possible.
         """
-        due = (f for f in files if f.name not in self.san_asked and not self._san_is_silent(f.name, now))
+        open_ = (file for file in files if file.name not in self.san_asked)
+        due = (file for file in open_ if not san_was_silent(self.san.get(file.name), now))
         sizes = {file.name: file.size_bytes for file in due}
         if sizes:
             self.san_asked.update(dict.fromkeys(sizes, now.mono_ms))
@@ -153,11 +153,6 @@ class NodeState:
             self.san_ahead.update(sizes)
         else:
             self.san_ahead.difference_update(file.name for file in files)
-
-    def _san_is_silent(self, name: str, now: Now) -> bool:
-        asked = self.san.get(name)
-        silent = asked is not None and isinstance(asked.value, Unknown)
-        return silent and asked is not None and now.mono_ms - asked.at_ms <= SAN_SILENCE_MS
 
     def metadata_age_ms(self, now: Now) -> int:
         """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""

@@ -12,7 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cfm.model import Addr, DeleteKind, File, Known, OnSan, ServerView, Transfer, Unknown
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    File,
+    Known,
+    Now,
+    OnSan,
+    SanAnswer,
+    ServerView,
+    Transfer,
+    Unknown,
+)
 from cfm.plan import refusals as no
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import Refusal
@@ -300,6 +311,13 @@ def breaker_closed(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Ref
     return no.BREAKER if plan_bytes > allowed_bytes else None
 
 
+def san_was_silent(asked: Known[SanAnswer] | None, now: Now) -> bool:
+    """Did the source folders not answer for a file a moment ago?  Then they are left alone for it."""
+    if asked is None or not isinstance(asked.value, Unknown):
+        return False
+    return now.mono_ms - asked.at_ms <= SAN_SILENCE_MS
+
+
 def _san_refusal(view: ClusterView, file: File, *, must_be_fresh: bool) -> Refusal | None:
     """A recent "no" or silence refuses; a yes must be fresh where something is about to happen."""
     asked = view.san.get(file.name)
@@ -309,8 +327,7 @@ def _san_refusal(view: ClusterView, file: File, *, must_be_fresh: bool) -> Refus
         stale = must_be_fresh and age_ms > view.rules.confirmation_max_age_ms
         return no.SAN_UNKNOWN if stale else None
     if answer is None or isinstance(answer, Unknown):
-        silent = answer is not None and age_ms <= SAN_SILENCE_MS
-        return no.SAN_UNKNOWN if must_be_fresh or silent else None
+        return no.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
     return no.NOT_ON_SAN if age_ms <= SAN_NO_MS else no.SAN_UNKNOWN if must_be_fresh else None
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from cfm.model import Addr, File, Unknown
-from cfm.plan.kernel import SAN_SILENCE_MS, Deletion, Kernel
+from cfm.model import Addr, File
+from cfm.plan.kernel import Deletion, Kernel, san_was_silent
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import Refusal
 from cfm.plan.shortlist import Shortlist
@@ -79,9 +79,7 @@ class Round:
 
     def san_answers(self, file: File) -> bool:
         """May the SAN be asked for this file, or was it silent a moment ago?"""
-        asked = self.view.san.get(file.name)
-        silent = asked is not None and isinstance(asked.value, Unknown)
-        return not (silent and asked and self.view.now.mono_ms - asked.at_ms <= SAN_SILENCE_MS)
+        return not san_was_silent(self.view.san.get(file.name), self.view.now)
 
     def refuse(
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
