@@ -7,6 +7,7 @@ The checker writes here as things happen; the invariants read.  All times are tr
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,15 @@ class StateFacts:
         """Did it end on the disk that was at `addr` at that time, under whichever of its addresses?"""
         of = entry.destination if isinstance(entry, Task) else entry.server
         return addr in self.ended_on.get(entry.id, (of,))
+
+    def arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
+        """What is or was under way to the disk at `addr`, and need not be in its `/df` of `since_ms`.
+
+        `there`: all addresses that the disk has now.
+        """
+        coming = [known.task for known in self.open_tasks.values() if known.task.destination in there]
+        landed = [task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr)]
+        return sum(one.file.size_bytes for one in (*coming, *landed))
 
     def _sent(self, order_id: int) -> int | None:
         known = self.orders.get(order_id)

@@ -58,7 +58,9 @@ class WithinLimit(Invariant):
         through = cfm.evidence.used_through(task.destination)
         self.hold(task.destination == through, f"to a disk that is used through {through}:", task)
         usage, limit = heard.disk.usage, cfm.evidence.limit_percent(task.destination)
-        more_bytes = task.file.size_bytes + self._arriving(cfm, task, heard.disk_asked_ms)
+        state, there = self.facts.state(cfm.claim.controller), cfm.evidence.addresses(task.destination)
+        arriving_bytes = state.arriving_bytes(task.destination, there, heard.disk_asked_ms)
+        more_bytes = task.file.size_bytes + arriving_bytes
         more_bytes -= min(
             more_bytes, heard.disk.arriving_bytes
         )  # of what arrives, so much is in `used` already
@@ -95,13 +97,6 @@ class WithinLimit(Invariant):
             return False
         stage = worker.book.stages().get(known.task.id)
         return stage in (None, Stage.REPORTING, Stage.CLEANING, Stage.STOPPING)
-
-    def _arriving(self, cfm: SimCfm, task: Task, since_ms: int) -> int:
-        state = self.facts.state(cfm.claim.controller)
-        there = cfm.evidence.addresses(task.destination)
-        coming = [known.task for known in state.open_tasks.values() if known.task.destination in there]
-        landed = [t for ms, t in state.done if ms > since_ms and state.ended_there(t, task.destination)]
-        return sum(one.file.size_bytes for one in (*coming, *landed))
 
 
 class NoFlapping(Invariant):

@@ -293,7 +293,8 @@ class PaceAndNeed(Invariant):
             planned_bytes = over_bytes
         else:
             wanted_bytes = self._wanted_bytes(cfm, order)
-            arriving_bytes = self._arriving(cfm, order, heard.disk_asked_ms)
+            state, there = self.facts.state(cfm.claim.controller), cfm.evidence.addresses(order.server)
+            arriving_bytes = state.arriving_bytes(order.server, there, heard.disk_asked_ms)
             most = limit * (usage.used_bytes + usage.avail_bytes) // 100
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
@@ -333,14 +334,6 @@ class PaceAndNeed(Invariant):
         there = cfm.evidence.addresses(order.server)
         orders = [f.order for f in state.open_orders.values() if f.order.room_for is not None]
         return sum(o.file.size_bytes for o in orders if o.server in there)
-
-    def _arriving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
-        """What is or was under way to that disk, and need not be in its last `/df`."""
-        state = self.facts.state(cfm.claim.controller)
-        there = cfm.evidence.addresses(order.server)
-        coming = [f.task for f in state.open_tasks.values() if f.task.destination in there]
-        landed = [t for ms, t in state.done if ms > since_ms and state.ended_there(t, order.server)]
-        return sum(one.file.size_bytes for one in (*coming, *landed))
 
     def _wanted_bytes(self, cfm: SimCfm, order: DeleteOrder) -> int:
         """By the metadata in force, or, until there is a plan of it, by those before."""
