@@ -59,12 +59,17 @@ def _options(node: ast.ClassDef) -> dict[str, bool] | None:
     """What `dataclass` was asked for; None where `node` is no class of values."""
     if _is_named_tuple(node):
         return {"frozen": True}
-    for decorator in node.decorator_list:
-        if _name(decorator) == "dataclass":
-            return {}
-        if isinstance(decorator, ast.Call) and _name(decorator.func) == "dataclass":
-            return {str(word.arg): bool(ast.literal_eval(word.value)) for word in decorator.keywords}
-    return None
+    decorator = _decorator(node)
+    if decorator is None:
+        return None
+    words = decorator.keywords if isinstance(decorator, ast.Call) else []
+    return {str(word.arg): bool(ast.literal_eval(word.value)) for word in words}
+
+
+def _decorator(node: ast.ClassDef) -> ast.expr | None:
+    """`@dataclass`, with or without words, where `node` has it."""
+    called = ((d, d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list)
+    return next((decorator for decorator, named in called if _name(named) == "dataclass"), None)
 
 
 def _name(node: ast.expr) -> str:
@@ -129,9 +134,8 @@ def _strip_default(lines: list[str], statement: ast.AnnAssign) -> None:
 
 def _mark(lines: list[str], node: ast.ClassDef) -> None:
     """`dataclass` still makes what is seldom asked for: its fields, for `replace`, and how it is shown."""
-    for decorator in node.decorator_list:
-        if "dataclass" in ast.unparse(decorator):
-            lines[decorator.lineno - 1] = "@dataclass(init=False, eq=False)"
+    if (decorator := _decorator(node)) is not None:
+        lines[decorator.lineno - 1] = "@dataclass(init=False, eq=False)"
     if _is_named_tuple(node):
         bases = ", ".join(ast.unparse(base) for base in node.bases if _name(base) != "NamedTuple")
         lines[node.lineno - 1] = f"class {node.name}({bases}):" if bases else f"class {node.name}:"
