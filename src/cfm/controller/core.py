@@ -212,7 +212,7 @@ class Core:
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
             self._evicted_since_plan.update(dispatch.evicted(self.last_round))
-        paced = self.last_round is not None and ("delete", no.PACE.name) in self.last_round.counts
+        paced = self.last_round is not None and self.last_round.times("delete", no.PACE) > 0
         self._pause_ends_ms = self.state.next_pause_end_ms(now, paced=paced)
         self._retry_due_ms = self.state.next_retry_ms(now)
         if self._time_may_help() or observing.something_unknown(self.state) or self.state.unproven:

@@ -49,14 +49,14 @@ def _unplaced(core: Core) -> int:
 
 def _idle(core: Core, round_: Round | None, now: Now) -> str:
     """Nothing is under way: because all is done, or because something is waited for."""
-    counts = round_.counts if round_ else {}
-    waits = [reason for reason in _WAITING if ("copy", reason.name) in counts]
+    times = {reason: round_.times("copy", reason) for reason in _WAITING} if round_ else {}
+    waits = [reason for reason, number in times.items() if number]
     if not waits and core.state.left_alone_after_failures(now):
         waits = [no.RETRY_LATER]
     if waits:
-        reason = max(waits, key=lambda reason: counts.get(("copy", reason.name), 0))
+        reason = max(waits, key=lambda reason: times.get(reason, 0))
         return f"Waiting to copy ({reason.name}: {reason.text})"
-    if ("delete", no.PACE.name) in counts:
+    if round_ is not None and round_.times("delete", no.PACE):
         return "Waiting to delete"
     looking = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
     return "Looking" if looking else "At rest"
@@ -78,7 +78,7 @@ def _waiting(round_: Round | None) -> Iterable[str]:
     """Brakes that let go by themselves, with what a person can do about them all the same."""
     if round_ is None:
         return
-    if ("delete", no.PACE.name) in round_.counts:
+    if round_.times("delete", no.PACE):
         paced = sorted({str(r.server) for r in round_.refused if r.refusal is no.PACE})
         yield f"held by pace at {', '.join(paced) or 'some server'}: {no.PACE.text} ({_PACE_ENDS})"
     unlisted = [s.addr for s in round_.view.destinations if s.up and s.last_list is None]
@@ -122,7 +122,7 @@ def _full(core: Core, round_: Round) -> Iterable[str]:
     for addr, disk in round_.ledger.disks.items():
         if disk.need_bytes and addr not in busy | braked:
             yield f"{addr} is over its limit and nothing there may go ({_kept_there(round_, addr)})"
-    unplaced = round_.counts.get(("copy", no.NO_ROOM.name), 0)
+    unplaced = round_.times("copy", no.NO_ROOM)
     if unplaced and not round_.done and not full:
         files = _count(unplaced, "wanted file fits", "wanted files fit")
         yield f"{files} nowhere, and nothing may go for {'it' if unplaced == 1 else 'them'}"

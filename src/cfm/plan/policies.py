@@ -42,7 +42,7 @@ def copies(round_: Round) -> Iterator[Copy]:
         _look_ahead(round_, _worst(openings.closed.values()))
         return
     largest_room = ledger.largest_room_bytes()
-    looks, waiting = 2 * len(openings.sources) + LOOKAHEAD, 0
+    looks, waiting = 2 * round_.senders + LOOKAHEAD, 0
     for file in round_.shortlist.wanted:
         if file.size_bytes > largest_room:
             _fits_nowhere(round_, file)

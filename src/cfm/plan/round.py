@@ -84,12 +84,16 @@ class Round:
     def refuse(
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
     ) -> None:
-        self.counts[action, refusal.name] = self.counts.get((action, refusal.name), 0) + 1
+        self.counts[action, refusal.name] = self.times(action, refusal) + 1
         refused = Refused(action, file.name, server, refusal, room_for)
         if len(self.refused) < REFUSALS_KEPT:
             self.refused.append(refused)
         if refusal.brake:
             self.brakes.setdefault((server, refusal), []).append(refused)
+
+    def times(self, action: str, refusal: Refusal) -> int:
+        """How often `action` was refused for this reason."""
+        return self.counts.get((action, refusal.name), 0)
 
     def hold(self, server: Addr, refusal: Refusal) -> None:
         """A brake at a server that has nothing to do with a single file."""
