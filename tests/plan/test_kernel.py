@@ -169,6 +169,9 @@ SOURCE_CASES: list[Case] = [
         with_server(world(), SOURCE, busy_until_ms=NOW.mono_ms + 1),
         no.NO_SOURCE,
     ),
+]
+
+PAIR_CASES: list[Case] = [
     (
         k.source_speaks,
         "an old cfw and a built-in transfer",
@@ -306,6 +309,7 @@ def without(guard: Callable[..., Any]) -> k.Kernel:
         "destination_guards",
         "place_guards",
         "source_guards",
+        "pair_guards",
         "delete_guards",
         "surplus_guards",
         "space_guards",
@@ -319,7 +323,8 @@ def test_in_a_good_world_everything_is_allowed() -> None:
     assert KERNEL.refuse_file(view, ledger, NEW) is None
     assert KERNEL.refuse_destination(view, ledger, view.servers[DISK_B]) is None
     assert KERNEL.refuse_place(view, ledger, NEW, view.servers[DISK_B]) is None
-    assert KERNEL.refuse_source(view, ledger, view.servers[SOURCE], view.servers[DISK_B]) is None
+    assert KERNEL.refuse_source(view, ledger, view.servers[SOURCE]) is None
+    assert KERNEL.refuse_pair(view, ledger, view.servers[SOURCE], view.servers[DISK_B]) is None
     assert KERNEL.refuse_delete(view, ledger, SPACE) is None
     assert KERNEL.refuse_delete(view, ledger, TRIM) is None
 
@@ -344,9 +349,15 @@ def test_a_place_is_refused(guard: Any, words: str, view: ClusterView, reason: R
 
 @pytest.mark.parametrize(("guard", "words", "view", "reason"), SOURCE_CASES, ids=ids(SOURCE_CASES))
 def test_a_source_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
+    assert KERNEL.refuse_source(view, Ledger(view), view.servers[SOURCE]) is reason
+    assert without(guard).refuse_source(view, Ledger(view), view.servers[SOURCE]) is None
+
+
+@pytest.mark.parametrize(("guard", "words", "view", "reason"), PAIR_CASES, ids=ids(PAIR_CASES))
+def test_a_pair_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
     source, place = view.servers[SOURCE], view.servers[DISK_B]
-    assert KERNEL.refuse_source(view, Ledger(view), source, place) is reason
-    assert without(guard).refuse_source(view, Ledger(view), source, place) is None
+    assert KERNEL.refuse_pair(view, Ledger(view), source, place) is reason
+    assert without(guard).refuse_pair(view, Ledger(view), source, place) is None
 
 
 @pytest.mark.parametrize("deletion", [SPACE, TRIM], ids=["space", "surplus"])
@@ -378,11 +389,11 @@ def test_every_guard_has_a_case() -> None:
     def guards() -> Iterator[Callable[..., Any]]:
         for table in (
             KERNEL.file_guards, KERNEL.destination_guards, KERNEL.place_guards, KERNEL.source_guards,
-            KERNEL.delete_guards, KERNEL.surplus_guards, KERNEL.space_guards,
+            KERNEL.pair_guards, KERNEL.delete_guards, KERNEL.surplus_guards, KERNEL.space_guards,
         ):  # fmt: skip
             yield from table
 
-    copies = (*FILE_CASES, *DESTINATION_CASES, *PLACE_CASES, *SOURCE_CASES)
+    copies = (*FILE_CASES, *DESTINATION_CASES, *PLACE_CASES, *SOURCE_CASES, *PAIR_CASES)
     cases = (*copies, *DELETE_CASES, *SURPLUS_CASES, *SPACE_CASES)
     assert set(guards()) - {case[0] for case in cases} == {k.keeper_confirmed}  # see the next tests
 

@@ -80,7 +80,8 @@ class Careless(Core):
             kernel.refuse_file(view, ledger, file)
             or kernel.refuse_destination(view, ledger, destination)
             or kernel.refuse_place(view, ledger, file, destination)
-            or kernel.refuse_source(view, ledger, source, destination)
+            or kernel.refuse_source(view, ledger, source)
+            or kernel.refuse_pair(view, ledger, source, destination)
         ):
             return
         ledger.book_copy(file, source.addr, destination.addr)

@@ -98,8 +98,9 @@ def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: Fil
     if not usable or all(refused):
         told = [reason for reason in refused if reason not in (None, no.SAME_DISK_SUSPECTED)]
         return no.NO_ROOM if no.NO_ROOM in told else next(iter(told), no.NO_DESTINATION)
-    pairs = [(s, d) for s in view.sources for d, no_ in zip(usable, refused, strict=True) if no_ is None]
-    if any(kernel.refuse_source(view, ledger, s, d) is None for s, d in pairs):
+    free = [source for source in view.sources if kernel.refuse_source(view, ledger, source) is None]
+    pairs = [(s, d) for s in free for d, no_ in zip(usable, refused, strict=True) if no_ is None]
+    if any(kernel.refuse_pair(view, ledger, s, d) is None for s, d in pairs):
         return None
     return no.NO_SOURCE
 

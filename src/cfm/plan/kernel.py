@@ -52,7 +52,8 @@ class Deletion(NamedTuple):
 FileGuard = Callable[[ClusterView, Ledger, File], Refusal | None]
 DestinationGuard = Callable[[ClusterView, Ledger, ServerView], Refusal | None]
 PlaceGuard = Callable[[ClusterView, Ledger, File, ServerView], Refusal | None]
-SourceGuard = Callable[[ClusterView, Ledger, ServerView, ServerView], Refusal | None]
+SourceGuard = Callable[[ClusterView, Ledger, ServerView], Refusal | None]
+PairGuard = Callable[[ClusterView, Ledger, ServerView, ServerView], Refusal | None]
 DeleteGuard = Callable[[ClusterView, Ledger, Deletion], Refusal | None]
 
 
@@ -148,12 +149,13 @@ def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: Se
 # ── a copy: the source ──────────────────────────────────────────────────────────────────────────────────
 
 
-def source_free(
-    view: ClusterView, ledger: Ledger, source: ServerView, _destination: ServerView
-) -> Refusal | None:
+def source_free(view: ClusterView, ledger: Ledger, source: ServerView) -> Refusal | None:
     streams = ledger.outgoing[source.addr]
     free = source.is_source and source.up and streams < view.rules.streams_per_source
     return None if free and view.now.mono_ms >= source.busy_until_ms else no.NO_SOURCE
+
+
+# ── a copy: that source and that destination ────────────────────────────────────────────────────────────
 
 
 def source_speaks(
@@ -343,7 +345,8 @@ FILE_GUARDS: tuple[FileGuard, ...] = (
 )
 DESTINATION_GUARDS: tuple[DestinationGuard, ...] = (destination_usable, through_one_address)
 PLACE_GUARDS: tuple[PlaceGuard, ...] = (not_next_to_go, room_is_made, within_limit)
-SOURCE_GUARDS: tuple[SourceGuard, ...] = (source_free, source_speaks)
+SOURCE_GUARDS: tuple[SourceGuard, ...] = (source_free,)
+PAIR_GUARDS: tuple[PairGuard, ...] = (source_speaks,)
 DELETE_GUARDS: tuple[DeleteGuard, ...] = (
     delete_not_paused,
     deletes_on,
@@ -382,6 +385,7 @@ class Kernel:
     destination_guards: tuple[DestinationGuard, ...] = DESTINATION_GUARDS
     place_guards: tuple[PlaceGuard, ...] = PLACE_GUARDS
     source_guards: tuple[SourceGuard, ...] = SOURCE_GUARDS
+    pair_guards: tuple[PairGuard, ...] = PAIR_GUARDS
     delete_guards: tuple[DeleteGuard, ...] = DELETE_GUARDS
     surplus_guards: tuple[DeleteGuard, ...] = SURPLUS_GUARDS
     space_guards: tuple[DeleteGuard, ...] = SPACE_GUARDS
@@ -411,11 +415,18 @@ class Kernel:
                 return refusal
         return None
 
-    def refuse_source(
+    def refuse_source(self, view: ClusterView, ledger: Ledger, source: ServerView) -> Refusal | None:
+        """Why `source` may send nothing now, wherever to."""
+        for guard in self.source_guards:
+            if (refusal := guard(view, ledger, source)) is not None:
+                return refusal
+        return None
+
+    def refuse_pair(
         self, view: ClusterView, ledger: Ledger, source: ServerView, destination: ServerView
     ) -> Refusal | None:
-        """Why `source` may send nothing to `destination` now, whichever file it is."""
-        for guard in self.source_guards:
+        """Why `source`, which may send, can send nothing to `destination`."""
+        for guard in self.pair_guards:
             if (refusal := guard(view, ledger, source, destination)) is not None:
                 return refusal
         return None

@@ -84,9 +84,9 @@ class Openings:
     def of(cls, round_: Round) -> Openings:
         view, ledger, kernel = round_.view, round_.ledger, round_.kernel
         known = [server for server in view.destinations if server.addr in ledger.disks]
-        sources = view.sources
+        free = [source for source in view.sources if not kernel.refuse_source(view, ledger, source)]
         senders = {
-            to.addr: [source for source in sources if not kernel.refuse_source(view, ledger, source, to)]
+            to.addr: [source for source in free if not kernel.refuse_pair(view, ledger, source, to)]
             for to in known
         }
         refusals = {
