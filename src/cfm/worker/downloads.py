@@ -116,7 +116,8 @@ class _Held:
 
     def due_ms(self) -> int | None:
         """When its report is due."""
-        return None if self.in_flight or self.report() is None else self.report_at_ms
+        silent = self.in_flight or self.stage in (Stage.STOPPING, Stage.CLEANING)
+        return None if silent else self.report_at_ms
 
     def ends_ms(self) -> int | None:
         """When it has to stop if nothing is heard."""
@@ -157,10 +158,10 @@ class DownloadBook:
 
     def wake_at_ms(self) -> int | None:
         """When something will be due without an event; None: not before one."""
-        times = [time for held in self._held.values() for time in (held.due_ms(), held.ends_ms())]
-        if self._may_ask():
-            times.append(self._asking.not_before_ms)
-        return min((time for time in times if time is not None), default=None)
+        times = [self._asking.not_before_ms if self._may_ask() else None]
+        for held in self._held.values():
+            times += (held.due_ms(), held.ends_ms())
+        return min([time for time in times if time is not None], default=None)
 
     @property
     def under_way(self) -> int:
@@ -390,8 +391,8 @@ class DownloadBook:
 
     def _reports_due(self, now_ms: int) -> Iterator[SendReport]:
         for held in self._held.values():
-            due_ms, report = held.due_ms(), held.report()
-            if due_ms is not None and report is not None and now_ms >= due_ms:
+            due_ms = held.due_ms()
+            if due_ms is not None and now_ms >= due_ms and (report := held.report()) is not None:
                 held.in_flight = True
                 yield SendReport(held.offer, report)
 

@@ -76,7 +76,7 @@ def judge(binding: Binding | None, claim: Claim | None) -> Verdict:
         return Refuse("this worker belongs to another controller; `cfw release` frees it")
     if claim.epoch < binding.epoch:
         return Refuse(f"epoch {claim.epoch} is over: {binding.epoch} was heard")
-    return Obey(replace(binding, epoch=claim.epoch))
+    return Obey(_at_epoch(binding, claim.epoch))
 
 
 def judge_delete(binding: Binding | None, claim: Claim | None, order: int | None) -> Verdict:
@@ -97,7 +97,12 @@ def hear(binding: Binding | None, claim: Claim) -> Binding:
         return Binding(claim.controller, claim.epoch)
     if claim.controller != binding.controller:
         return binding
-    return replace(binding, epoch=max(binding.epoch, claim.epoch))
+    return _at_epoch(binding, claim.epoch)
+
+
+def _at_epoch(binding: Binding, epoch: int) -> Binding:
+    """Most messages tell the epoch that is known already."""
+    return binding if epoch <= binding.epoch else replace(binding, epoch=epoch)
 
 
 def raise_fence(binding: Binding, fence: int) -> Binding:
@@ -146,12 +151,18 @@ class Authority:
 
     async def hear(self, claim: Claim) -> bool:
         """An answer to our own request at `cfm_addr`; whether it speaks for the controller we obey."""
-        async with self._changing:
-            binding = hear(self._binding, claim)
-            if self._binding is None and self._early.controller == claim.controller:
-                binding = raise_fence(binding, self._early.fence)
-            await self._keep(binding)
-            return binding == replace(binding, controller=claim.controller, epoch=claim.epoch)
+        if not self._is_current(claim):
+            async with self._changing:
+                binding = hear(self._binding, claim)
+                if self._binding is None and self._early.controller == claim.controller:
+                    binding = raise_fence(binding, self._early.fence)
+                await self._keep(binding)
+        return self._is_current(claim)
+
+    def _is_current(self, claim: Claim) -> bool:
+        """Is it made in the name of whom we obey, and of their last start?"""
+        binding = self._binding
+        return binding is not None and (binding.controller, binding.epoch) == (claim.controller, claim.epoch)
 
     async def release(self) -> Binding | None:
         """Forget the controller; what it was."""

@@ -12,7 +12,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from cfm.model import fits
 from cfm.names import is_file_name
@@ -188,16 +188,19 @@ class Shelf:
     @contextmanager
     def _opened(self) -> Iterator[Folder]:
         """`base_dir`, once it is known to be ours."""
-        with ExitStack() as stack:
-            try:
-                folder = stack.enter_context(self._disk.open())
+        recognised = False
+        try:
+            with self._disk.open() as folder:
                 self._recognise(folder)
-            except OSError as error:
-                self._seen_id = ""
-                if isinstance(error, UnreadableError):
-                    raise
-                raise UnreadableError(f"base_dir cannot be used: {error.strerror or error}") from error
-            yield folder
+                recognised = True
+                yield folder
+        except OSError as error:
+            if recognised:  # it came of what is done in there
+                raise
+            self._seen_id = ""
+            if isinstance(error, UnreadableError):
+                raise
+            raise UnreadableError(f"base_dir cannot be used: {error.strerror or error}") from error
 
     def _recognise(self, folder: Folder) -> None:
         with self._recognising:
