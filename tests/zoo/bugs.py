@@ -7,7 +7,7 @@ they hear for something else.  Neighbours: `making` has the mechanical ones, `hu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from cfm.controller import copying, deleting
@@ -318,8 +318,7 @@ class Remembering(Core):
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
         book = self.state.tasks
-        kept = _NeverForgets(book.active, book.runs, book.by_file, book.freed, book.ended, book.uncut)
-        self.state.tasks = kept
+        self.state.tasks = _NeverForgets(**{f.name: getattr(book, f.name) for f in fields(book)})
 
 
 class _GivesUp(RetryBook):

@@ -308,14 +308,13 @@ def end_overdue(state: NodeState, now: Now) -> None:
 def next_deadline_ms(state: NodeState, now: Now) -> int | None:
     """When a task or a stream must be looked at again, if nothing is heard of it before."""
     moments = [at_ms for at_ms in state.cut_again_ms.values() if at_ms > now.mono_ms]
-    if (deadline_ms := state.tasks.next_deadline_ms()) is not None:
-        moments.append(deadline_ms)
     for task_id, run in state.tasks.runs.items():
+        moments.append(run.deadline_ms)
         if run.reports and run.started_ms is not None:
             moments.append(run.moved_ms + state.rules.task_timeout_ms)
             if (silent_ms := _silent_ms(state, task_id, run)) > now.mono_ms:
                 moments.append(silent_ms)
-    return min(moments, default=None)
+    return min(moments) if moments else None
 
 
 def hurry_silent(state: NodeState, now: Now) -> None:

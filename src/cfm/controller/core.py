@@ -75,6 +75,8 @@ class Core:
         self.shortlist = NO_SHORTLIST
         self.last_round: Round | None = None
         self.rising_files: tuple[File, ...] = ()
+        self._backlog: tuple[Shortlist, Shortlist] | None = None
+        """A plan's lists, and what came of them with the files that rise put first."""
         self.san_index: frozenset[str] | None = None
         self.san_index_why = "not looked at yet"
         self._held: dict[Addr, Held] = {}
@@ -144,6 +146,9 @@ class Core:
         """When a `Tick` is due at the latest (monotonic)."""
         state = self.state
         moments = [
+            now.mono_ms + IDLE_MS,
+            self._full_look_ms,
+            self._housekeeping_ms,
             state.health.next_due_ms(),
             copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
@@ -151,9 +156,7 @@ class Core:
             self._plan_not_before_ms if self._plan_is_wanted() else None,
             self._pause_ends_ms,
         ]
-        sooner = [moment for moment in moments if moment is not None]
-        at_the_latest = (now.mono_ms + IDLE_MS, self._full_look_ms, self._housekeeping_ms)
-        return max(now.mono_ms, min(*at_the_latest, *sooner))
+        return max(now.mono_ms, min([moment for moment in moments if moment is not None]))
 
     def _deadlines(self, now: Now) -> None:
         state = self.state
@@ -211,7 +214,8 @@ class Core:
             self.state.wants_dispatch = False
             self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
             self._started_since_plan += dispatch.started(self.last_round)
-            self._evicted_since_plan.update(dispatch.evicted(self.last_round))
+            for addr in dispatch.evicted(self.last_round):
+                self._evicted_since_plan[addr] += 1
         paced = self.last_round is not None and self.last_round.times("delete", no.PACE) > 0
         self._pause_ends_ms = self.state.next_pause_end_ms(now, paced=paced)
         self._retry_due_ms = self.state.next_retry_ms(now)
@@ -224,6 +228,11 @@ class Core:
         """The last plan's lists with the files that rise now put first."""
         if not self.rising_files:
             return self.shortlist
+        if self._backlog is None or self._backlog[0] is not self.shortlist:
+            self._backlog = self.shortlist, self._rising_first()
+        return self._backlog[1]
+
+    def _rising_first(self) -> Shortlist:
         rising = self.state.hits.rising
         first = sorted(self.rising_files, key=lambda file: (-rising.get(file.name, 0), file.rank))
         names = {file.name for file in first}
@@ -313,7 +322,7 @@ class Core:
             state.wants_plan = True
             for name in sorted(event.hits.rising.keys() - state.hits.rising.keys()):
                 state.say("file rises", file=name, hits=event.hits.rising[name])
-        state.hits, self.rising_files = event.hits, event.rising_files
+        state.hits, self.rising_files, self._backlog = event.hits, event.rising_files, None
         state.wants_dispatch = state.wants_dispatch or moved
 
     def _san_indexed(self, event: ev.SanIndexed, now: Now) -> None:
@@ -400,7 +409,7 @@ class Core:
         return min((held.until_ms for held in self._held.values()), default=None)
 
     def _answer_held(self, now: Now) -> None:
-        offered = self.state.tasks.ready_destinations()
+        offered = self.state.tasks.ready_destinations()  # mostly none
         if not offered and self._held_until_ms is not None and now.mono_ms < self._held_until_ms:
             return
         for addr, held in list(self._held.items()):

@@ -113,6 +113,9 @@ class NodeState:
 
     def note_sources(self, now: Now) -> None:
         """Keep the account of how long each source has been sending."""
+        if not self.tasks.moved:
+            return
+        self.tasks.moved = False
         active, freed = self.tasks.active.values(), self.tasks.freed
         sending = {task.source for task in active if task.status is Status.WORKING and task.id not in freed}
         if sending == self._sending_since_ms.keys():
@@ -210,27 +213,24 @@ class NodeState:
 
     def next_retry_ms(self, now: Now) -> int | None:
         """When the next file that was left alone may be looked at again."""
-        dropped = (until_ms for until_ms, _ in self.delete_pauses.values() if until_ms > now.mono_ms)
+        dropped = [until_ms for until_ms, _ in self.delete_pauses.values() if until_ms > now.mono_ms]
         moments = [
             self.retries.next_due_ms(now.mono_ms),
             min(dropped, default=None),
             self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms),
         ]
-        return min((moment for moment in moments if moment is not None), default=None)
+        return min([moment for moment in moments if moment is not None], default=None)
 
     def next_pause_end_ms(self, now: Now, *, paced: bool) -> int | None:
         """When the next thing that waits only for time may be decided anew; `paced`: the pace held some."""
+        records = self.fleet.records.values()
         moments = [
             self.retries.next_due_ms(now.mono_ms),
             self.orders.pace_ends_ms() if paced else None,
-            *(
-                until_ms
-                for record in self.fleet.records.values()
-                for until_ms in (record.busy_until_ms, record.no_deletes_until_ms)
-                if until_ms > now.mono_ms
-            ),
+            *[record.busy_until_ms for record in records if record.busy_until_ms > now.mono_ms],
+            *[record.no_deletes_until_ms for record in records if record.no_deletes_until_ms > now.mono_ms],
         ]
-        return min((moment for moment in moments if moment is not None), default=None)
+        return min([moment for moment in moments if moment is not None], default=None)
 
     def _never_looked_at(self, addr: Addr) -> bool:
         """Neither found down, nor listed or asked in vain for its list."""

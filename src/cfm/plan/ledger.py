@@ -12,10 +12,21 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cfm.model import Addr, DeleteKind, DiskUsage, File, Known, ServerView, bytes_over, fits, percent_of
+from cfm.model import (
+    Addr,
+    Booked,
+    DeleteKind,
+    DiskUsage,
+    File,
+    Known,
+    ServerView,
+    bytes_over,
+    fits,
+    percent_of,
+)
 from cfm.plan.view import ClusterView
 
 
@@ -89,24 +100,25 @@ class Ledger:
     """What the disks and the sources have promised, as of one view and the yeses since."""
 
     def __init__(self, view: ClusterView) -> None:
+        destinations = view.destinations
         self.disks: dict[Addr, DiskBook] = {
-            server.addr: _disk_book(view, server) for server in view.destinations if server.usable
+            server.addr: _disk_book(view, server) for server in destinations if server.usable
         }
-        doubled = [server for server in view.destinations if server.same_disk]
+        doubled = [server for server in destinations if server.same_disk]
         self._addresses = {server.addr: server.addresses for server in doubled}
         """All addresses of each disk that has several."""
         self._unused = {server.addr for server in doubled if view.used_through(server) != server.addr}
-        self.incoming = defaultdict[Addr, int](int)
-        self.finishing = defaultdict[Addr, int](int)
+        self.incoming: defaultdict[Addr, int] = defaultdict(int)
+        self.finishing: defaultdict[Addr, int] = defaultdict(int)
         """Copies whose bytes are all there, and which are still verified and made durable."""
-        self.outgoing = defaultdict[Addr, int](int)
-        self.ordered = defaultdict[tuple[Addr, DeleteKind], int](int, view.deletes_last_minute)
-        self.unfinished = defaultdict[Addr, int](int)
+        self.outgoing: defaultdict[Addr, int] = defaultdict(int)
+        self.ordered: defaultdict[tuple[Addr, DeleteKind], int] = defaultdict(int, view.deletes_last_minute)
+        self.unfinished: defaultdict[Addr, int] = defaultdict(int)
         """Delete orders that are under way, by server."""
         self.making_room = {(o.server, o.room_for) for o in view.order_of.values() if o.room_for is not None}
         """(server, wanted file): orders that make room for it are under way there."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
-        self._chosen = defaultdict[Addr, int](int)
+        self._chosen: defaultdict[Addr, int] = defaultdict(int)
         for task in view.uncut.values():
             self.outgoing[task.source] += 1
         for task in view.tasks.values():
@@ -189,13 +201,18 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
     limit_percent = server.limit_percent
-    for other in sorted(addr for addr in server.same_disk if addr in view.servers):
-        reservation = reservation or view.reserved.get(other)
-        limit_percent = min(limit_percent, view.servers[other].limit_percent)
+    for other in sorted(server.same_disk):
+        if other in view.servers:
+            reservation = reservation or view.reserved.get(other)
+            limit_percent = min(limit_percent, view.servers[other].limit_percent)
     return DiskBook(
         usage=server.disk.value,
         limit_percent=limit_percent,
-        arriving_bytes=sum(landed.size_bytes for landed in view.landed.get(server.addr, ())),
-        leaving_bytes=sum(gone.size_bytes for gone in view.gone.get(server.addr, ())),
+        arriving_bytes=_sum_bytes(view.landed, server.addr),
+        leaving_bytes=_sum_bytes(view.gone, server.addr),
         reserved_for=reservation.file if reservation else None,
     )
+
+
+def _sum_bytes(booked: Mapping[Addr, Sequence[Booked]], addr: Addr) -> int:
+    return sum(one.size_bytes for one in booked[addr]) if addr in booked else 0

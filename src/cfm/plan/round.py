@@ -84,7 +84,10 @@ class Round:
     def refuse(
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
     ) -> None:
-        self.counts[action, refusal.name] = self.times(action, refusal) + 1
+        key = action, refusal.name
+        self.counts[key] = self.counts.get(key, 0) + 1
+        if len(self.refused) >= REFUSALS_KEPT and not refusal.brake:
+            return
         refused = Refused(action, file.name, server, refusal, room_for)
         if len(self.refused) < REFUSALS_KEPT:
             self.refused.append(refused)

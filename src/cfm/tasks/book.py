@@ -42,15 +42,22 @@ class TaskBook:
     active: dict[int, Task] = field(default_factory=dict)
     runs: dict[int, Run] = field(default_factory=dict)
     by_file: dict[str, Task] = field(default_factory=dict)
+    ready: dict[int, Task] = field(default_factory=dict)
+    """Those that nobody has taken yet."""
     freed: set[int] = field(default_factory=set)
     ended: dict[int, tuple[Task, int]] = field(default_factory=dict)
     """Ended tasks, oldest first, with the time of their end."""
     uncut: dict[int, Task] = field(default_factory=dict)
+    moved: bool = True
+    """Has a task begun, been taken, freed its source or ended since whoever reads this looked?"""
 
     def add(self, task: Task, run: Run) -> None:
         self.active[task.id] = task
         self.runs[task.id] = run
         self.by_file[task.file.name] = task
+        self.moved = True
+        if task.status is Status.READY:
+            self.ready[task.id] = task
 
     def get(self, task_id: int) -> Task | None:
         ended = self.ended.get(task_id)
@@ -65,6 +72,8 @@ class TaskBook:
         changed = replace(
             task, status=advance(TASK_EDGES, task.status, status), changed_s=now.wall_s, ended_why=why
         )
+        self.ready.pop(task.id, None)
+        self.moved = True
         if is_final(TASK_EDGES, status):
             self._end(changed, now.mono_ms)
         else:
@@ -81,6 +90,7 @@ class TaskBook:
         news = task_id in self.active and task_id not in self.freed
         if news:
             self.freed.add(task_id)
+            self.moved = True
         return news
 
     def forget_old(self, now_ms: int) -> None:
@@ -94,12 +104,12 @@ class TaskBook:
         return sorted([*self.active.values(), *(t for t, _ in self.ended.values())], key=lambda t: t.id)
 
     def ready_destinations(self) -> set[Addr]:
-        return {task.destination for task in self.active.values() if task.status is Status.READY}
+        return {task.destination for task in self.ready.values()}
 
     def ready_for(self, destination: Addr, holding: frozenset[int]) -> Task | None:
         """The oldest ready task of a destination that its worker does not hold already."""
-        mine = (t for t in self.active.values() if t.destination == destination)
-        offers = [t for t in mine if t.status is Status.READY and t.id not in holding]
+        mine = (task for task in self.ready.values() if task.destination == destination)
+        offers = [task for task in mine if task.id not in holding]
         return min(offers, key=lambda t: t.id, default=None)
 
     def lost_offer(self, destination: Addr, holding: frozenset[int]) -> Task | None:
@@ -116,9 +126,6 @@ class TaskBook:
 
     def overdue(self, now_ms: int) -> list[Task]:
         return [self.active[task_id] for task_id, run in self.runs.items() if run.deadline_ms <= now_ms]
-
-    def next_deadline_ms(self) -> int | None:
-        return min((run.deadline_ms for run in self.runs.values()), default=None)
 
 
 RETRY_FIRST_MS = 10_000

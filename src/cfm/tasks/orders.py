@@ -7,7 +7,7 @@ table, `controller.core` sends what is ready and feeds the answers in.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OrderStatus
@@ -75,8 +75,11 @@ class OrderBook:
         """When the oldest order of the last minute stops counting."""
         return self.recent[0][0] + MINUTE_MS if self.recent else None
 
-    def last_minute(self, now_ms: int) -> Counter[tuple[Addr, DeleteKind]]:
+    def last_minute(self, now_ms: int) -> dict[tuple[Addr, DeleteKind], int]:
         """Orders of the last minute per server and kind: what the pace counts."""
         while self.recent and now_ms - self.recent[0][0] >= MINUTE_MS:
             self.recent.popleft()
-        return Counter((addr, kind) for _ms, addr, kind in self.recent)
+        ordered: dict[tuple[Addr, DeleteKind], int] = {}
+        for _ms, addr, kind in self.recent:
+            ordered[addr, kind] = ordered.get((addr, kind), 0) + 1
+        return ordered
