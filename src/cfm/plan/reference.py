@@ -16,8 +16,12 @@ from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
 
 def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     """Reduce all known files (of unique names and ranks, in any order) to what may be worth a decision."""
-    ours = sorted((file for file in files if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
-    copies = Counter(name for names in inputs.listings.values() for name in names)
+    prefixes = real_prefixes(inputs.ad_prefixes)
+    no_ads = (file for file in files if not file.name.startswith(prefixes))
+    ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
+    copies = Counter[str]()
+    for names in inputs.listings.values():
+        copies.update(names)
 
     unplaced = [file for file in ours if not copies[file.name] and _may_be_copied(file, inputs)]
     wanted = _most_wanted(unplaced, inputs)
@@ -41,12 +45,9 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
 
 
 def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:
-    """Neither an ad, nor in an unfinished task or order, nor known to be missing on the SAN."""
-    return (
-        not file.name.startswith(real_prefixes(inputs.ad_prefixes))
-        and file.name not in inputs.busy
-        and (inputs.on_san is None or file.name in inputs.on_san)
-    )
+    """Neither in an unfinished task or order, nor known to be missing on the SAN."""
+    missing = inputs.on_san is not None and file.name not in inputs.on_san
+    return file.name not in inputs.busy and not missing
 
 
 def _may_be_copied(file: File, inputs: PlanInputs) -> bool:

@@ -80,6 +80,8 @@ class SimCfm:
         self.claim = Claim("", 0)
         self.last_good: Measure | None = None
         self._requests = count(1)
+        self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
+        """What old workers were shown last, and what they read of it."""
 
     @property
     def running(self) -> bool:
@@ -415,8 +417,10 @@ class SimCfm:
         """The old list."""
 
         def answered(effect: ev.Reply) -> None:
-            body = wire.to_json([wire.task_to_old_json(task) for task in effect.tasks])
-            reply((self.claim, wire.parse_task_list(body)[0]))
+            if effect.tasks != self._told_tasks[0]:
+                body = wire.to_json([wire.task_to_old_json(task) for task in effect.tasks])
+                self._told_tasks = effect.tasks, wire.parse_task_list(body)[0]
+            reply((self.claim, self._told_tasks[1]))
 
         self._request(ev.TasksAsked, answered)
 

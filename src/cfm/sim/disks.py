@@ -204,6 +204,7 @@ class SimTempFile:
     def truncate(self, size_bytes: int) -> None:
         del self.node.data[size_bytes:]
         self.node.size_bytes = size_bytes
+        self._disk.version += 1
 
     def sync(self) -> None:
         self._disk.node_sync(self.node)

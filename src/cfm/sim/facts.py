@@ -120,4 +120,7 @@ class Facts:
     """Task → workers on which it was ever begun."""
 
     def state(self, controller: str) -> StateFacts:
-        return self.states.setdefault(controller, StateFacts())
+        known = self.states.get(controller)
+        if known is None:
+            known = self.states[controller] = StateFacts()
+        return known

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cfm.model import Now
-from cfm.sim.rng import MASK, MILLION
+from cfm.sim.rng import MILLION
 
-_PRIME = 1_099_511_628_211
+_FACTOR = 0x9E37B
+_MASK = (1 << 40) - 1
+"""The digest stays so small that a native integer holds it, times the factor."""
 
 
 class Schedule:
@@ -24,7 +26,7 @@ class Schedule:
     def __init__(self) -> None:
         self.now_ms = 0
         self.steps = 0
-        self.digest = 14_695_981_039_346_656_037
+        self.digest = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._made = 0
 
@@ -38,7 +40,7 @@ class Schedule:
         while heap and heap[0][0] <= end_ms:
             self.now_ms, number, call, args = heapq.heappop(heap)
             self.steps += 1
-            self.digest = ((self.digest ^ self.now_ms ^ number) * _PRIME) & MASK
+            self.digest = ((self.digest ^ self.now_ms ^ number) & _MASK) * _FACTOR & _MASK
             call(*args)
         self.now_ms = end_ms
 

@@ -57,7 +57,7 @@ from cfm.worker.download_events import (
 from cfm.worker.obedience import Claim
 from cfm.worker.offers import Neighbourhood, failure
 from cfm.worker.shelf import DeclinedError, Receipt
-from cfm.worker.shelf_rules import Deletion
+from cfm.worker.shelf_rules import Deletion, Usage
 from cfm.worker.state import MemoryState
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class SimWorker:
         self.sending: dict[int, Sending] = {}
         self._wake_at_ms: int | None = None
         self._seen: tuple[int, str, Listing] | None = None
+        self._measured: tuple[int, Usage] | None = None
+        """What the shelf said of its disk, at which version of it."""
         self._acting = False
         self._events: list[Event] = []
         self._litter = True
@@ -449,10 +451,13 @@ class SimWorker:
         self._when_disk_moves(lambda: reply(self._usage()))
 
     def _usage(self) -> DiskReport | Failure:
-        try:
-            usage = self.shelf.usage()
-        except OSError:
-            return ERROR_500
+        if self._measured is None or self._measured[0] != self.disk.version:
+            try:
+                self._measured = self.disk.version, self.shelf.usage()
+            except OSError:
+                self._measured = None
+                return ERROR_500
+        usage = self._measured[1]
         report = DiskUsage(usage.total_bytes, usage.used_bytes, usage.avail_bytes)
         if self.world.swarm.strikes("df_absurd"):
             return self.world.absurd_df(report)
