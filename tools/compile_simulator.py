@@ -22,8 +22,10 @@ from native_classes import rewritten
 SOURCE = Path(__file__).parents[1] / "src" / "cfm"
 ROOMS = ("plan", "tasks", "controller", "sim", "sim/happenings", "sim/invariants")
 SINGLE = (
-    "model", "names", "errors", "fleet/health", "fleet/observed", "worker/asking", "worker/download_events",
-    "worker/downloads", "worker/memory_disk", "worker/obedience", "worker/shelf", "worker/streams",
+    "model", "names", "errors", "wire", "inputs/event_log", "inputs/lines", "inputs/reference",
+    "fleet/health", "fleet/observed", "worker/asking", "worker/download_events", "worker/downloads",
+    "worker/memory_disk", "worker/obedience", "worker/offers", "worker/shelf", "worker/state",
+    "worker/streams",
 )  # fmt: skip
 ACTING = (
     "plan/reduce", "tasks/queue", "tasks/sqlite_schema", "tasks/sqlite_store", "tasks/state_lock",

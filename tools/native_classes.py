@@ -1,8 +1,9 @@
 """Value classes as a compiler to native code likes them: with methods of their own.
 
 mypyc knows the attributes of a dataclass or a named tuple, but leaves what Python makes for them to the
-interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out.  What it
-returns means the same, and is for the compiler alone.
+interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out; and it
+writes `isinstance(x, A | B)` with a tuple, for which no union is made each time.  What it returns means the
+same, and is for the compiler alone.
 """
 
 # ruff: noqa: INP001 - of a program, and no module
@@ -39,6 +40,7 @@ class Field:
 
 def rewritten(source: str) -> str:
     """`source` with the methods of its value classes spelled out below each of them."""
+    source = "\n".join(_with_tuples(source.splitlines(), ast.parse(source)))
     lines = source.splitlines()
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     for node in reversed(classes):  # from the end, so that what stands before keeps its place
@@ -53,6 +55,30 @@ def rewritten(source: str) -> str:
                 _strip_default(lines, statement)
         _mark(lines, node)
     return "\n".join(lines) + "\n"
+
+
+def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
+    """The lines of a source with a tuple of classes where `isinstance` is asked about a union of them."""
+    asked = [
+        node.args[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _name(node.func) == "isinstance"
+    ]
+    unions = [kinds for kinds in asked if isinstance(kinds, ast.BinOp) and kinds.lineno == kinds.end_lineno]
+    for kinds in sorted(unions, key=lambda kinds: -kinds.col_offset):  # from the right, as below
+        line = lines[kinds.lineno - 1].encode()
+        told = f"({', '.join(_parts(kinds))})".encode()
+        lines[kinds.lineno - 1] = (line[: kinds.col_offset] + told + line[kinds.end_col_offset :]).decode()
+    return lines
+
+
+def _parts(kinds: ast.expr) -> Iterator[str]:
+    if isinstance(kinds, ast.BinOp):
+        yield from _parts(kinds.left)
+        yield from _parts(kinds.right)
+    else:
+        name = ast.unparse(kinds)
+        yield "type(None)" if name == "None" else name
 
 
 def _options(node: ast.ClassDef) -> dict[str, bool] | None:

@@ -61,6 +61,10 @@ class Single:
 @dataclass(frozen=True, slots=True)
 class Empty:
     """Nothing but its kind."""
+
+
+def kinds(thing: object) -> tuple[bool, bool]:
+    return isinstance(thing, Single | Empty | None), isinstance(thing, int | str)
 '''
 
 
@@ -117,6 +121,16 @@ def test_each_growing_one_has_a_list_of_its_own(both: tuple[ModuleType, ModuleTy
     _plain, written = both
     written.Growing(1).lines.append("mine")
     assert written.Growing(1).lines == []
+
+
+def test_a_union_of_kinds_is_asked_as_before(both: tuple[ModuleType, ModuleType]) -> None:
+    for made in both:
+        things = (made.Single("s"), made.Empty(), None, 1, "one", 0.5)
+        assert [made.kinds(thing) for thing in things] == [
+            *[(True, False)] * 3,
+            *[(False, True)] * 2,
+            (False, False),
+        ]
 
 
 def test_they_are_replaced_and_sent_to_other_processes(both: tuple[ModuleType, ModuleType]) -> None:
