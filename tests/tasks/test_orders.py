@@ -61,7 +61,7 @@ def test_the_pace_counts_the_last_minute_by_server_and_kind() -> None:
     }
     assert book.pace_ends_ms() == MINUTE_MS
     assert book.last_minute(MINUTE_MS) == {(ONE, DeleteKind.SURPLUS): 1, (TWO, DeleteKind.SPACE): 1}
-    assert not book.last_minute(10 * MINUTE_MS)
+    assert book.last_minute(10 * MINUTE_MS) == {}
     assert book.pace_ends_ms() is None
 
 

@@ -200,7 +200,7 @@ class Core:
         state = self.state
         if state.orders.active or state.reserved or state.delete_pauses or self.last_round is None:
             return True
-        return any(reason == no.SAN_UNKNOWN.name for _action, reason in self.last_round.counts)
+        return any(self.last_round.times(action, no.SAN_UNKNOWN) for action in ("copy", "delete"))
 
     def _decide(self, now: Now) -> None:
         """Everything that an event may have made possible, and when time alone may make more so.
@@ -290,7 +290,8 @@ class Core:
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
         self.planning = False
-        self.state.counts.update(plans=1, plan_ms=event.took_ms)
+        self.state.counts["plans"] += 1
+        self.state.counts["plan_ms"] += event.took_ms
         self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
         current = self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id
         if current and event.shortlist != self.shortlist:
@@ -406,7 +407,7 @@ class Core:
         self._held_until_ms = self._first_held_ms()
 
     def _first_held_ms(self) -> int | None:
-        return min((held.until_ms for held in self._held.values()), default=None)
+        return min([held.until_ms for held in self._held.values()], default=None)
 
     def _answer_held(self, now: Now) -> None:
         offered = self.state.tasks.ready_destinations()  # mostly none

@@ -21,7 +21,8 @@ FRESH_ENOUGH_MS = 1_000
 
 
 def send_heartbeats(state: NodeState, now: Now) -> None:
-    state.out.effects.extend(SendHeartbeat(addr) for addr in state.health.take_due(now.mono_ms))
+    for addr in state.health.take_due(now.mono_ms):
+        state.out.effects.append(SendHeartbeat(addr))
 
 
 def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:

@@ -146,6 +146,8 @@ class NodeState:
 
         `ahead`: for later; the answer makes nothing possible.
         """
+        if not files:
+            return
         open_ = (file for file in files if file.name not in self.san_asked)
         due = (file for file in open_ if not san_was_silent(self.san.get(file.name), now))
         sizes = {file.name: file.size_bytes for file in due}

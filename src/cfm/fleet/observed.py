@@ -30,6 +30,7 @@ HALVED = 2
 """An old worker's list that shrank by this factor is believed only when it is seen twice."""
 HALVED_AGAIN_MS = 5_000
 """The least time between the two: a disk that is being mounted shows the same emptiness twice in a moment."""
+NOBODY: frozenset[Addr] = frozenset()
 
 
 @dataclass(slots=True)
@@ -230,7 +231,7 @@ class FleetBook:
         """Bring the index of holders up to date with a server's new list."""
         before = record.files.value if isinstance(record.files, Known) else frozenset()
         for name in names - before:
-            self.holders[name] = self.holders.get(name, frozenset()) | {record.addr}
+            self.holders[name] = self.holders.get(name, NOBODY) | {record.addr}
         for name in before - names:
             rest = self.holders[name] - {record.addr}
             if rest:
@@ -259,7 +260,7 @@ class FleetBook:
     def addresses(self, addr: Addr) -> frozenset[Addr]:
         """All known addresses of the disk at `addr`: each has its own `/df`, which must show what happened to
         the disk through any of them."""
-        return self._same_disk.get(addr, frozenset()) | {addr}
+        return self._same_disk.get(addr, NOBODY) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
 
@@ -280,8 +281,8 @@ class FleetBook:
                 busy_until_ms=record.busy_until_ms,
                 no_deletes_until_ms=record.no_deletes_until_ms,
                 moving_disk=len(record.disk_ids) > 1,
-                same_disk=self._same_disk.get(addr, frozenset()),
-                look_alikes=alike.get(addr, frozenset()),
+                same_disk=self._same_disk.get(addr, NOBODY),
+                look_alikes=alike.get(addr, NOBODY),
             )
             for addr, record in self.records.items()
         }
@@ -307,8 +308,8 @@ class FleetBook:
         alike: dict[Addr, frozenset[Addr]] = {}
         for one, other in self._doubles:
             if not self._told_apart(one, other):
-                alike[one] = alike.get(one, frozenset()) | {other}
-                alike[other] = alike.get(other, frozenset()) | {one}
+                alike[one] = alike.get(one, NOBODY) | {other}
+                alike[other] = alike.get(other, NOBODY) | {one}
         return alike
 
     def _told_apart(self, one: Addr, other: Addr) -> bool:

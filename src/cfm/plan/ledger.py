@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cfm.model import (
     Addr,
@@ -41,6 +41,12 @@ class DiskBook:
     room_leaving_bytes: int = 0
     """The part of it that makes room for a wanted file, not ended yet."""
     reserved_for: File | None = None
+    ceiling_bytes: int = field(init=False)
+    """The most bytes that may be used."""
+
+    def __post_init__(self) -> None:
+        whole = self.usage.used_bytes + self.usage.avail_bytes
+        self.ceiling_bytes = self.limit_percent * whole // 100
 
     @property
     def projected_bytes(self) -> int:
@@ -65,8 +71,7 @@ class DiskBook:
 
     def room_bytes(self) -> int:
         """The largest file that it takes now, whoever room is kept for."""
-        whole = self.usage.used_bytes + self.usage.avail_bytes
-        within_limit = self.limit_percent * whole // 100 - self.usage.used_bytes
+        within_limit = self.ceiling_bytes - self.usage.used_bytes
         return max(0, min(within_limit, self.usage.avail_bytes) - self.arriving_bytes)
 
     @property
@@ -88,12 +93,6 @@ class DiskBook:
         if room_for is None:
             return self.over_bytes
         return self.room_leaving_bytes + self.short_bytes(room_for)
-
-    @property
-    def ceiling_bytes(self) -> int:
-        """The most bytes that may be used."""
-        whole = self.usage.used_bytes + self.usage.avail_bytes
-        return self.limit_percent * whole // 100
 
 
 class Ledger:
@@ -201,7 +200,8 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
     limit_percent = server.limit_percent
-    for other in sorted(server.same_disk):
+    others = sorted(server.same_disk) if server.same_disk else ()
+    for other in others:
         if other in view.servers:
             reservation = reservation or view.reserved.get(other)
             limit_percent = min(limit_percent, view.servers[other].limit_percent)

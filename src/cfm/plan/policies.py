@@ -8,7 +8,7 @@ booked.  Neighbours: `round` holds what a run looks at and what comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -274,9 +274,11 @@ def _least_wanted(round_: Round) -> list[tuple[File, Addr]]:
 
 
 def _cheapest_room(
-    round_: Round, wanted: File, least_wanted: Iterable[tuple[File, Addr]]
+    round_: Round, wanted: File, least_wanted: Sequence[tuple[File, Addr]]
 ) -> list[Deletion] | None:
     """The victims on that destination whose best one is the least wanted."""
+    if not least_wanted or not _worth_asking(round_.view, wanted, least_wanted[0][0]):
+        return None
     worth_it = takewhile(lambda one: _worth_asking(round_.view, wanted, one[0]), least_wanted)
     free = (addr for _worst, addr in worth_it if _may_be_reserved(round_.ledger.disks[addr], wanted))
     plans = [plan for addr in islice(free, DISKS_TO_LOOK_AT) if (plan := _victims(round_, wanted, addr))]
@@ -357,8 +359,8 @@ def trims(round_: Round) -> Iterator[Delete]:
     """One copy in the node: of a file on several destinations, all but the best copy go, one at a time."""
     refused = waiting = 0
     for file in round_.shortlist.surplus:
-        holders = round_.view.holders.get(file.name, frozenset())
-        if len(holders) < 2 or file.name in round_.ledger.busy_files:
+        holders = round_.view.holders.get(file.name)
+        if holders is None or len(holders) < 2 or file.name in round_.ledger.busy_files:
             continue
         keeper, *others = by_keeping(round_, file, holders)
         free = [addr for addr in reversed(others) if _may_trim(round_, addr, keeper)]

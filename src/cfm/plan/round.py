@@ -60,8 +60,9 @@ class Round:
     ledger: Ledger
     kernel: Kernel
     refused: list[Refused] = field(default_factory=list)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(action, reason) → how often."""
+    copies_refused: dict[Refusal, int] = field(default_factory=dict)
+    """How often, by reason."""
+    deletes_refused: dict[Refusal, int] = field(default_factory=dict)
     ask_san: list[File] = field(default_factory=list)
     """Files that only wait for a look at the SAN."""
     ask_ahead: list[File] = field(default_factory=list)
@@ -84,8 +85,8 @@ class Round:
     def refuse(
         self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
     ) -> None:
-        key = action, refusal.name
-        self.counts[key] = self.counts.get(key, 0) + 1
+        counted = self._counted(action)
+        counted[refusal] = counted.get(refusal, 0) + 1
         if len(self.refused) >= REFUSALS_KEPT and not refusal.brake:
             return
         refused = Refused(action, file.name, server, refusal, room_for)
@@ -94,9 +95,18 @@ class Round:
         if refusal.brake:
             self.brakes.setdefault((server, refusal), []).append(refused)
 
+    def _counted(self, action: str) -> dict[Refusal, int]:
+        return self.copies_refused if action == "copy" else self.deletes_refused
+
     def times(self, action: str, refusal: Refusal) -> int:
         """How often `action` was refused for this reason."""
-        return self.counts.get((action, refusal.name), 0)
+        return self._counted(action).get(refusal, 0)
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(action, reason) → how often."""
+        copies = {("copy", refusal.name): number for refusal, number in self.copies_refused.items()}
+        return copies | {("delete", refusal.name): number for refusal, number in self.deletes_refused.items()}
 
     def hold(self, server: Addr, refusal: Refusal) -> None:
         """A brake at a server that has nothing to do with a single file."""

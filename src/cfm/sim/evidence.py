@@ -27,8 +27,8 @@ class Heard:
     """The last answers of one server."""
 
     __slots__ = (
-        "disk", "disk_asked_ms", "features", "list_asked_ms", "list_failed_ms", "lists", "misses", "names",
-        "own_limit_percent", "told_disks", "up",
+        "_told", "disk", "disk_asked_ms", "disk_ids", "features", "list_asked_ms", "list_failed_ms", "lists",
+        "misses", "names", "own_limit_percent", "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,13 +45,30 @@ class Heard:
         self.disk_asked_ms = 0
         self.own_limit_percent: int | None = None
         """As it said last, whether or not its disk is known still."""
-        self.told_disks: dict[type[ev.Event], str] = {}
+        self.disk_ids: frozenset[str] = frozenset()
+        """Of all disks that it may be on."""
+        self._told: dict[type[ev.Event], str] = {}
         """The disk that its last answer of each kind came from, since it last said itself on which it is."""
 
-    def disk_ids(self) -> set[str]:
-        """Of all disks that it may be on."""
+    def introduced(self, features: WorkerFeatures) -> None:
+        """It said what it is, and on which disk."""
+        if self.features is not None and self.features.disk_id != features.disk_id:
+            self.own_limit_percent = None
+            self._told.clear()
+        self.features = features
+        self._on_disks()
+
+    def told_disk(self, by: type[ev.Event], disk_id: str) -> None:
+        """An answer came from that disk."""
+        self._told[by] = disk_id
+        self._on_disks()
+
+    def forget_disk(self, by: type[ev.Event]) -> None:
+        self._told.pop(by, None)
+
+    def _on_disks(self) -> None:
         itself = self.features.disk_id if self.features is not None else ""
-        return {itself, *self.told_disks.values()} - {""}
+        self.disk_ids = frozenset({itself, *self._told.values()} - {""})
 
     @property
     def usable(self) -> bool:
@@ -86,8 +103,6 @@ class Evidence:
             self._listed(event.addr, event.asked_ms, event.answer, now)
         elif isinstance(event, ev.DiskAnswer):
             self._measured(self.servers[event.addr], event)
-        elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
-            self.store_trouble = isinstance(event, ev.StoreTrouble)
         else:
             self._note_other(event, now)
 
@@ -96,7 +111,7 @@ class Evidence:
             case ev.CopyAnswer(addr, name, asked_ms, answer):
                 if not isinstance(answer, Failure):
                     self.copies[name, addr] = (answer, asked_ms)
-                    self.servers[addr].told_disks[ev.CopyAnswer] = answer.disk_id
+                    self.servers[addr].told_disk(ev.CopyAnswer, answer.disk_id)
             case ev.SanAnswers(asked_ms, answers):
                 for name, found in answers.items():
                     self.san[name] = (found, asked_ms)
@@ -106,6 +121,10 @@ class Evidence:
                 self.snapshot, self.snapshot_ms = facts, now.mono_ms
             case ev.RulesChanged(rules):
                 self.rules = rules
+            case ev.StoreTrouble():
+                self.store_trouble = True
+            case ev.StoreRecovered():
+                self.store_trouble = False
             case _:
                 pass
 
@@ -115,7 +134,7 @@ class Evidence:
         elif heard.up:
             heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
             heard.own_limit_percent = event.answer.limit_percent
-            heard.told_disks[ev.DiskAnswer] = event.answer.disk_id
+            heard.told_disk(ev.DiskAnswer, event.answer.disk_id)
 
     def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
@@ -125,10 +144,8 @@ class Evidence:
                 if heard.list_failed_ms is None:
                     heard.list_failed_ms = now.mono_ms
         else:
-            if heard.features is not None and heard.features.disk_id != answer.disk_id:
-                heard.own_limit_percent = None
-                heard.told_disks.clear()
-            heard.up, heard.misses, heard.features = True, 0, answer
+            heard.introduced(answer)
+            heard.up, heard.misses = True, 0
 
     def _listed(self, addr: Addr, asked_ms: int, answer: Listing | Failure, now: Now) -> None:
         heard = self.servers[addr]
@@ -138,8 +155,8 @@ class Evidence:
         elif heard.up:  # what a server said that counts as down is not believed before it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
-            heard.told_disks.pop(ev.CopyAnswer, None)
-            heard.told_disks[ev.ListAnswer] = answer.disk_id
+            heard.forget_disk(ev.CopyAnswer)
+            heard.told_disk(ev.ListAnswer, answer.disk_id)
 
     def holders(self, name: str) -> list[Addr]:
         """Servers whose last list, which nothing has put in doubt, shows the file."""
@@ -154,7 +171,7 @@ class Evidence:
     def addresses(self, addr: Addr) -> list[Addr]:
         """Every address of the disk at `addr`, by the ids that our workers tell."""
         ids = self._disk_ids(addr)
-        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))]
+        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))] if ids else []
         return same or [addr]
 
     def used_through(self, addr: Addr) -> Addr:
@@ -166,6 +183,6 @@ class Evidence:
         own = (self.servers[one].own_limit_percent for one in self.addresses(addr))
         return min(self.rules.limit_percent, *(limit for limit in own if limit), 100)
 
-    def _disk_ids(self, addr: Addr) -> set[str]:
+    def _disk_ids(self, addr: Addr) -> frozenset[str]:
         heard = self.servers.get(addr)
-        return heard.disk_ids() if heard is not None else set()
+        return heard.disk_ids if heard is not None else frozenset()

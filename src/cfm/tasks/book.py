@@ -154,4 +154,5 @@ class RetryBook:
         self.retries = {n: r for n, r in self.retries.items() if r.not_before_ms > long_ago_ms}
 
     def next_due_ms(self, now_ms: int) -> int | None:
-        return min((r.not_before_ms for r in self.retries.values() if r.not_before_ms > now_ms), default=None)
+        waiting = [r.not_before_ms for r in self.retries.values() if r.not_before_ms > now_ms]
+        return min(waiting, default=None)

@@ -26,11 +26,16 @@ class OrderBook:
     unknown_ms: dict[int, int] = field(default_factory=dict)
     """Since when an order's outcome is unknown; only a list asked for later settles it."""
     recent: deque[tuple[int, Addr, DeleteKind]] = field(default_factory=deque)
+    """What was ordered in the last minute, oldest first."""
+    paced: dict[tuple[Addr, DeleteKind], int] = field(default_factory=dict)
+    """The same as numbers."""
 
     def add(self, order: DeleteOrder, now_ms: int) -> None:
         self.active[order.id] = self.by_file[order.file.name] = order
         self.ordered_ms[order.id] = now_ms
         self.recent.append((now_ms, order.server, order.kind))
+        key = order.server, order.kind
+        self.paced[key] = self.paced.get(key, 0) + 1
 
     def recover(self, order: DeleteOrder, now_ms: int) -> None:
         """Take an unfinished order over from before a restart."""
@@ -78,8 +83,8 @@ class OrderBook:
     def last_minute(self, now_ms: int) -> dict[tuple[Addr, DeleteKind], int]:
         """Orders of the last minute per server and kind: what the pace counts."""
         while self.recent and now_ms - self.recent[0][0] >= MINUTE_MS:
-            self.recent.popleft()
-        ordered: dict[tuple[Addr, DeleteKind], int] = {}
-        for _ms, addr, kind in self.recent:
-            ordered[addr, kind] = ordered.get((addr, kind), 0) + 1
-        return ordered
+            _ms, addr, kind = self.recent.popleft()
+            self.paced[addr, kind] -= 1
+            if not self.paced[addr, kind]:
+                del self.paced[addr, kind]
+        return self.paced
