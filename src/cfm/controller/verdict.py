@@ -123,7 +123,7 @@ def _full(core: Core, round_: Round) -> Iterable[str]:
         if disk.need_bytes and addr not in busy | braked:
             yield f"{addr} is over its limit and nothing there may go ({_kept_there(round_, addr)})"
     unplaced = round_.times("copy", no.NO_ROOM)
-    if unplaced and not round_.done and not full:
+    if unplaced and not round_.done and not busy and not full:
         files = _count(unplaced, "wanted file fits", "wanted files fit")
         yield f"{files} nowhere, and nothing may go for {'it' if unplaced == 1 else 'them'}"
 
