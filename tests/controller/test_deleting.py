@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cfm.controller import events as ev
 from cfm.controller.deleting import PAUSE_MS
-from cfm.model import Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
+from cfm.model import CopySeen, DeleteOrder, Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files
 
@@ -43,6 +43,16 @@ def gone(node: Node) -> list[str]:
     return [name for _, name in node.deleted]
 
 
+def until_ordered(node: Node) -> DeleteOrder:
+    """Until the one order that there is waits for its confirmations."""
+    for _ in range(1000):
+        if waiting := node.core.state.orders.waiting():
+            (made,) = waiting
+            return made
+        node.run(1)
+    raise AssertionError("nothing was ordered")
+
+
 # ── surplus copies ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -61,17 +71,39 @@ def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
     for addr in node.destinations:
         node.workers[addr].files["F001.mpg"] = 0
     node.grade()
-    for _ in range(1000):
-        if node.core.state.orders.waiting():
-            break
-        node.run(1)
-    (made,) = node.core.state.orders.waiting()
+    made = until_ordered(node)
     assert made.keeper is not None
     node.send(ev.SanAnswers(node.now_ms, {"F001.mpg": OnSan("/san/F001.mpg", made.file.size_bytes)}))
     listing = Listing(frozenset(node.workers[made.keeper].files))
     node.send(ev.ListAnswer(made.keeper, node.now_ms, listing))
     node.run(2 * PAUSE_MS)
     assert not node.deleted
+
+
+def test_an_answer_that_only_an_order_waits_for_asks_no_policy_anew() -> None:
+    node = doubled(1)
+    node.grade()
+    made = until_ordered(node)
+    assert made.keeper is not None
+    before = node.core.last_round
+    node.send(ev.SanAnswers(node.now_ms, {"F001.mpg": OnSan("/san/F001.mpg", made.file.size_bytes)}))
+    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
+    node.send(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, seen))
+    assert node.core.state.orders.active[made.id].status is OrderStatus.SENT
+    assert node.core.last_round is before
+    node.run(1 * SECOND_MS)
+    assert gone(node) == ["F001.mpg"]
+
+
+def test_an_answer_that_an_order_waits_for_in_vain_lets_all_be_decided_anew() -> None:
+    node = doubled(1)
+    node.grade()
+    made = until_ordered(node)
+    assert made.keeper is not None
+    before = node.core.last_round
+    node.send(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, CopySeen(present=False)))
+    assert made.id not in node.core.state.orders.active
+    assert node.core.last_round is not before
 
 
 def test_the_source_folders_are_asked_once_for_all_that_is_ordered_together() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cfm.model import File
-from cfm.plan.view import Rules
+from cfm.plan.view import Reservation, Rules
 from controller.node import Node, files
 
 LARGE = File("BIG.mpg", 1, 150, hits=5)
@@ -41,6 +41,18 @@ def test_room_is_there_for_the_file_it_was_made_for_and_then_for_others() -> Non
     node.grade([*node.library, File("NEXT.mpg", 1, 90, hits=9)])
     node.run(20_000)
     assert len(node.delivered) == before + 1
+
+
+def test_room_that_was_kept_in_vain_is_anybodys_when_its_time_is_over() -> None:
+    node = Node(files(1), sources=1, destinations=1, disk_bytes=200, rules=Rules(limit_percent=60))
+    hold_ms = node.core.state.rules.room_hold_ms
+    kept_for = File("NEVER.mpg", 1, 100, hits=5)
+    node.core.state.reserved[node.destinations[0]] = Reservation(kept_for, node.now_ms + hold_ms)
+    node.grade()
+    node.run(hold_ms - 1_000)
+    assert not node.delivered
+    node.run(15_000)
+    assert len(node.delivered) == 1
 
 
 def test_a_server_that_returns_with_the_list_it_had_is_trimmed_at_once() -> None:

@@ -134,7 +134,7 @@ class Core:
         """
         self._handlers[type(event)](event, now)
         self._deadlines(now)
-        if self.state.wants_dispatch:
+        if self.state.wants_dispatch or self.state.wants_orders:
             self._decide(now)
         self._plan_if_due(now)
         if self._held:
@@ -155,6 +155,7 @@ class Core:
             self._held_until_ms,
             self._plan_not_before_ms if self._plan_is_wanted() else None,
             self._pause_ends_ms,
+            self._retry_due_ms,
         ]
         return max(now.mono_ms, min([moment for moment in moments if moment is not None]))
 
@@ -187,9 +188,11 @@ class Core:
         for addr, reserved in list(state.reserved.items()):
             if reserved.until_ms <= now.mono_ms:
                 del state.reserved[addr]
+                state.wants_dispatch = True  # the room is anybody's now
         dispatch.forget_approvals(state, now)
-        state.wants_dispatch = state.wants_dispatch or self._time_may_help()
-        if observing.something_unknown(state) or state.unproven:
+        state.wants_orders = state.wants_orders or bool(state.orders.waiting())
+        state.wants_dispatch = state.wants_dispatch or self._san_is_waited_for()
+        if self._time_may_help():
             self._tidy_soon(now)
 
     def _tidy_soon(self, now: Now) -> None:
@@ -198,9 +201,14 @@ class Core:
     def _time_may_help(self) -> bool:
         """Does anything wait for time alone that has no moment of its own?"""
         state = self.state
-        if state.orders.active or state.reserved or state.delete_pauses or self.last_round is None:
+        if state.orders.waiting() or state.reserved or state.unproven or self._san_is_waited_for():
             return True
-        return any(self.last_round.times(action, no.SAN_UNKNOWN) for action in ("copy", "delete"))
+        return observing.something_unknown(state)
+
+    def _san_is_waited_for(self) -> bool:
+        """Did the last round want to know of a file whether it is on the SAN, which may have been silent?"""
+        last = self.last_round
+        return last is None or any(last.times(action, no.SAN_UNKNOWN) for action in ("copy", "delete"))
 
     def _decide(self, now: Now) -> None:
         """Everything that an event may have made possible, and when time alone may make more so.
@@ -208,19 +216,27 @@ class Core:
         Whatever changes a book that these moments are taken from wants a dispatch, too: between two of them
         they stay what they are, and most events cost next to nothing.
         """
+        state = self.state
         for _again in range(ROUNDS_AT_MOST):
-            if not self.state.wants_dispatch:
+            everything, orders = state.wants_dispatch, state.wants_orders
+            state.wants_dispatch = state.wants_orders = False
+            if everything:
+                self._dispatch(now)
+            elif orders:
+                dispatch.send_orders(state, now)
+            else:
                 break
-            self.state.wants_dispatch = False
-            self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
-            self._started_since_plan += dispatch.started(self.last_round)
-            for addr in dispatch.evicted(self.last_round):
-                self._evicted_since_plan[addr] += 1
         paced = self.last_round is not None and self.last_round.times("delete", no.PACE) > 0
-        self._pause_ends_ms = self.state.next_pause_end_ms(now, paced=paced)
-        self._retry_due_ms = self.state.next_retry_ms(now)
-        if self._time_may_help() or observing.something_unknown(self.state) or self.state.unproven:
+        self._pause_ends_ms = state.next_pause_end_ms(now, paced=paced)
+        self._retry_due_ms = state.next_retry_ms(now)
+        if self._time_may_help():
             self._tidy_soon(now)
+
+    def _dispatch(self, now: Now) -> None:
+        self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
+        self._started_since_plan += dispatch.started(self.last_round)
+        for addr in dispatch.evicted(self.last_round):
+            self._evicted_since_plan[addr] += 1
 
     # ── planning ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -364,11 +380,13 @@ class Core:
 
     def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
         state = self.state
-        state.wants_dispatch = state.wants_dispatch or not state.san_ahead.issuperset(event.answers)
         for name, answer in event.answers.items():
             state.san_asked.pop(name, None)
-            state.san_ahead.discard(name)
             state.san[name] = Known(answer, event.asked_ms)
+            if name in state.san_ahead:
+                state.san_ahead.discard(name)
+            else:
+                deleting.concerns_order(state, name)
 
     def _cut(self, event: ev.CutAnswer, _now: Now) -> None:
         if event.cut:

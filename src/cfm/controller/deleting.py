@@ -68,7 +68,7 @@ def order(state: NodeState, delete: Delete, now: Now) -> None:
         until_ms = now.mono_ms + state.rules.room_hold_ms
         state.reserved[deletion.server] = Reservation(deletion.room_for, until_ms)
     state.out.changes.append(PutOrder(made))
-    state.wants_dispatch = True
+    state.wants_orders = True
 
 
 def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
@@ -175,11 +175,24 @@ def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
         if waiting is not None and waiting.status is OrderStatus.ORDERED and waiting.keeper == event.addr:
             _drop(state, waiting, no.COPY_UNCONFIRMED, now, why=f"{event.addr}: {words(event.answer)}")
     else:
+        disk_ids = state.fleet.records[event.addr].disk_ids
         state.copies_seen[event.name, event.addr] = Known(event.answer, event.asked_ms)
         state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
         if not event.answer.present:
             look_at(state, event.addr, now)
-    state.wants_dispatch = True
+        if disk_ids != state.fleet.records[event.addr].disk_ids:
+            state.wants_dispatch = True
+    concerns_order(state, event.name)
+
+
+def concerns_order(state: NodeState, name: str) -> None:
+    """Something was learnt about a file: it matters to the order that waits for it, or else to whoever
+    chooses files, which leaves out those in orders."""
+    waiting = state.orders.by_file.get(name)
+    if waiting is not None and waiting.status is OrderStatus.ORDERED:
+        state.wants_orders = True
+    else:
+        state.wants_dispatch = True
 
 
 def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int) -> None:
@@ -298,7 +311,8 @@ def _room_is_being_made(state: NodeState, made: DeleteOrder) -> bool:
 def _change(state: NodeState, made: DeleteOrder, status: OrderStatus, now: Now, why: str = "") -> DeleteOrder:
     changed = state.orders.change(made, status, now, why)
     state.out.changes.append(PutOrder(changed))
-    state.wants_dispatch = True
+    if status is not OrderStatus.SENT:  # which makes nothing possible yet
+        state.wants_dispatch = True
     return changed
 
 

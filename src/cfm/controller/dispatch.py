@@ -26,7 +26,7 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
     view = state.view(now)
     ledger = Ledger(view)
     deleting.send_ready(state, view, ledger, now)
-    if state.wants_dispatch:  # an order changed: look again with what is now known
+    if state.wants_dispatch:  # an order was dropped: look again with what is now known
         state.wants_dispatch = False
         view = state.view(now)
         ledger = Ledger(view)
@@ -39,6 +39,12 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
     state.ask_san(round_.ask_san, now)
     state.ask_san(round_.ask_ahead, now, ahead=True)
     return round_
+
+
+def send_orders(state: NodeState, now: Now) -> None:
+    """Nothing but the first step of `dispatch`: most answers that an order waits for concern nobody else."""
+    view = state.view(now)
+    deleting.send_ready(state, view, Ledger(view), now)
 
 
 def started(round_: Round) -> int:

@@ -73,18 +73,21 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
     record = state.fleet.records[event.addr]
     again = record.listing.end()
     if isinstance(event.answer, Failure):
-        news = isinstance(record.files, Known) or record.never_answered or _is_waited_for(state, event.addr)
+        news = isinstance(record.files, Known) or record.never_answered
         state.wants_dispatch = state.wants_dispatch or news
+        state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
         before = record.last_list if isinstance(record.files, Known) else None
+        disk_ids = record.disk_ids
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)
             news = before != record.last_list
             state.wants_plan = state.wants_plan or news
-            state.wants_dispatch = state.wants_dispatch or news or _is_waited_for(state, event.addr)
+            state.wants_dispatch = state.wants_dispatch or news or disk_ids != record.disk_ids
+            state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:

@@ -104,6 +104,9 @@ class NodeState:
     """When a source is told again to cut a stream that it has not said to be cut."""
     store_trouble: str = ""
     wants_dispatch: bool = True
+    """Something may be possible that was not: all policies are asked."""
+    wants_orders: bool = False
+    """A delete order may be ready to be sent, or to be dropped, and nothing else has changed."""
     wants_plan: bool = True
     counts: Counter[str] = field(default_factory=Counter)
     """Deeds since the start, for metrics and the verdict."""
