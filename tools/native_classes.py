@@ -1,9 +1,10 @@
 """Value classes as a compiler to native code likes them: with methods of their own.
 
 mypyc knows the attributes of a dataclass or a named tuple, but leaves what Python makes for them to the
-interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out; and it
-writes `isinstance(x, A | B)` with a tuple, for which no union is made each time.  What it returns means the
-same, and is for the compiler alone.
+interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out; it also
+writes `isinstance(x, A | B)` with a tuple, for which no union is made each time, and marks plain constants as
+final, so that they are written where they are used.  What it returns means the same, and is for the compiler
+alone.
 """
 
 # ruff: noqa: INP001 - of a program, and no module
@@ -41,6 +42,7 @@ class Field:
 def rewritten(source: str) -> str:
     """`source` with the methods of its value classes spelled out below each of them."""
     source = "\n".join(_with_tuples(source.splitlines(), ast.parse(source)))
+    source = "\n".join(_with_finals(source.splitlines(), ast.parse(source)))
     lines = source.splitlines()
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     for node in reversed(classes):  # from the end, so that what stands before keeps its place
@@ -70,6 +72,22 @@ def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
         told = f"({', '.join(_parts(kinds))})".encode()
         lines[kinds.lineno - 1] = (line[: kinds.col_offset] + told + line[kinds.end_col_offset :]).decode()
     return lines
+
+
+def _with_finals(lines: list[str], tree: ast.Module) -> list[str]:
+    """The lines with the module's constants that are plain numbers or text marked as final."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and _name(node.targets[0]).isupper() and _is_plain(node.value):
+            name, line = _name(node.targets[0]), lines[node.lineno - 1]
+            lines[node.lineno - 1] = f"{name}: _Final{line[len(name) :]}"
+    future = next(node for node in tree.body if isinstance(node, ast.ImportFrom))
+    lines[future.lineno : future.lineno] = ["from typing import Final as _Final"]
+    return lines
+
+
+def _is_plain(value: ast.expr) -> bool:
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(isinstance(part, parts) for part in ast.walk(value))
 
 
 def _parts(kinds: ast.expr) -> Iterator[str]:

@@ -85,8 +85,8 @@ def test_a_disk_of_a_server_that_is_down_or_unknown_has_no_book() -> None:
 
 def test_streams_count_until_they_are_received_or_cut() -> None:
     view = world(tasks={1: task(NEW), 2: task(HELD, task_id=2)}, uncut={3: task(TWICE, task_id=3)})
-    assert Ledger(view).outgoing[SOURCE] == 3
-    assert Ledger(replace(view, freed_sources={1})).outgoing[SOURCE] == 2
+    assert Ledger(view).load(SOURCE).outgoing == 3
+    assert Ledger(replace(view, freed_sources={1})).load(SOURCE).outgoing == 2
 
 
 def test_what_was_received_makes_way_for_as_many_more_as_may_come_in() -> None:

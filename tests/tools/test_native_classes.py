@@ -20,6 +20,11 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+A_MINUTE_MS = 60 * 1_000
+LONG = (
+    "over several"
+    " lines"
+)
 
 
 class Seen(NamedTuple, Generic[T]):
@@ -121,6 +126,12 @@ def test_each_growing_one_has_a_list_of_its_own(both: tuple[ModuleType, ModuleTy
     _plain, written = both
     written.Growing(1).lines.append("mine")
     assert written.Growing(1).lines == []
+
+
+def test_constants_are_final_and_the_same(both: tuple[ModuleType, ModuleType]) -> None:
+    plain, written = both
+    assert (written.A_MINUTE_MS, written.LONG) == (plain.A_MINUTE_MS, plain.LONG)
+    assert {"A_MINUTE_MS", "LONG"} <= written.__annotations__.keys()
 
 
 def test_a_union_of_kinds_is_asked_as_before(both: tuple[ModuleType, ModuleType]) -> None:

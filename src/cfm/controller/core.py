@@ -428,9 +428,10 @@ class Core:
         return min([held.until_ms for held in self._held.values()], default=None)
 
     def _answer_held(self, now: Now) -> None:
-        offered = self.state.tasks.ready_destinations()  # mostly none
-        if not offered and self._held_until_ms is not None and now.mono_ms < self._held_until_ms:
+        early = self._held_until_ms is not None and now.mono_ms < self._held_until_ms
+        if early and not self.state.tasks.ready:
             return
+        offered = self.state.tasks.ready_destinations()
         for addr, held in list(self._held.items()):
             if addr not in offered and now.mono_ms < held.until_ms:
                 continue

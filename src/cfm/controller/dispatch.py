@@ -30,7 +30,7 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
         state.wants_dispatch = False
         view = state.view(now)
         ledger = Ledger(view)
-    round_ = policies.run(Round(view, backlog, ledger, state.kernel))
+    round_ = policies.run(Round(view, backlog, ledger, state.kernel, told=False))
     for proposal in round_.done:
         if isinstance(proposal, Copy):
             copying.start_copy(state, proposal, now)

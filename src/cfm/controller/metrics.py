@@ -98,8 +98,8 @@ def _servers(core: Core) -> Iterable[Metric]:
     yield _labelled("cfm_disk_size_bytes", "Disk size.", "server", totals)
     limits = {s.addr: s.limit_percent / 100 for s in view.destinations}
     yield _labelled("cfm_disk_limit_ratio", "The limit in force.", "server", limits)
-    sending = Ledger(view).outgoing
-    streams = {s.addr: sending[s.addr] for s in view.sources}
+    ledger = Ledger(view)
+    streams = {s.addr: ledger.load(s.addr).outgoing for s in view.sources}
     yield _labelled("cfm_source_streams", "Copies that a source sends.", "server", streams)
 
 

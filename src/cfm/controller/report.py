@@ -219,8 +219,8 @@ def servers_json(core: Core, view: ClusterView) -> list[Json]:
     return [
         {
             **server_json(core, server),
-            "receiving": ledger.incoming[server.addr],
-            "sending": ledger.outgoing[server.addr],
+            "receiving": ledger.load(server.addr).incoming,
+            "sending": ledger.load(server.addr).outgoing,
         }
         for server in view.servers.values()
     ]

@@ -150,7 +150,7 @@ def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: Se
 
 
 def source_free(view: ClusterView, ledger: Ledger, source: ServerView) -> Refusal | None:
-    streams = ledger.outgoing[source.addr]
+    streams = ledger.load(source.addr).outgoing
     free = source.is_source and source.up and streams < view.rules.streams_per_source
     return None if free and view.now.mono_ms >= source.busy_until_ms else no.NO_SOURCE
 
@@ -232,7 +232,7 @@ def still_on_san(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refu
 def within_pace(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
     if deletion.sending:
         return None
-    ordered = ledger.ordered[deletion.server, deletion.kind]
+    ordered = ledger.ordered.get((deletion.server, deletion.kind), 0)
     return no.PACE if ordered >= view.rules.pace(deletion.kind) else None
 
 

@@ -11,7 +11,6 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +94,23 @@ class DiskBook:
         return self.room_leaving_bytes + self.short_bytes(room_for)
 
 
+@dataclass(slots=True)
+class Load:
+    """What one server has under way."""
+
+    incoming: int = 0
+    finishing: int = 0
+    """Copies whose bytes are all there, and which are still verified and made durable."""
+    outgoing: int = 0
+    unfinished: int = 0
+    """Delete orders."""
+    chosen: int = 0
+    """How often it was chosen as a destination since the view was taken."""
+
+
+IDLE = Load()
+
+
 class Ledger:
     """What the disks and the sources have promised, as of one view and the yeses since."""
 
@@ -107,32 +123,36 @@ class Ledger:
         self._addresses = {server.addr: server.addresses for server in doubled}
         """All addresses of each disk that has several."""
         self._unused = {server.addr for server in doubled if view.used_through(server) != server.addr}
-        self.incoming: defaultdict[Addr, int] = defaultdict(int)
-        self.finishing: defaultdict[Addr, int] = defaultdict(int)
-        """Copies whose bytes are all there, and which are still verified and made durable."""
-        self.outgoing: defaultdict[Addr, int] = defaultdict(int)
-        self.ordered: defaultdict[tuple[Addr, DeleteKind], int] = defaultdict(int, view.deletes_last_minute)
-        self.unfinished: defaultdict[Addr, int] = defaultdict(int)
-        """Delete orders that are under way, by server."""
+        self.ordered = dict(view.deletes_last_minute)
+        """Deletes of the last minute, by server and kind."""
+        self._loads: dict[Addr, Load] = {}
         self.making_room = {(o.server, o.room_for) for o in view.order_of.values() if o.room_for is not None}
         """(server, wanted file): orders that make room for it are under way there."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
-        self._chosen: defaultdict[Addr, int] = defaultdict(int)
         for task in view.uncut.values():
-            self.outgoing[task.source] += 1
+            self._load(task.source).outgoing += 1
         for task in view.tasks.values():
             if task.id in view.freed_sources:
-                self.finishing[task.destination] += 1
+                self._load(task.destination).finishing += 1
             else:
-                self.incoming[task.destination] += 1
-                self.outgoing[task.source] += 1
+                self._load(task.destination).incoming += 1
+                self._load(task.source).outgoing += 1
             for addr, disk in self._books(task.destination):
                 # How much of it another address's `/df` contains, nobody has said.
                 arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
-            self.unfinished[order.server] += 1
+            self._load(order.server).unfinished += 1
             self._leave(order.server, order.file, for_room=order.room_for is not None)
+
+    def load(self, addr: Addr) -> Load:
+        """What is under way at a server, to be read only."""
+        return self._loads.get(addr, IDLE)
+
+    def _load(self, addr: Addr) -> Load:
+        if addr not in self._loads:
+            self._loads[addr] = Load()
+        return self._loads[addr]
 
     def may_receive(self, destination: ServerView, most: int) -> bool:
         """Does it bear one copy more?  `most` is cfm's own number; the worker has one too.
@@ -141,13 +161,13 @@ class Ledger:
         may not pile up where the disk is slower than the sources.
         """
         cap = min(most, destination.features.downloads)
-        incoming = self.incoming[destination.addr]
-        return incoming < cap and incoming + self.finishing[destination.addr] < 2 * cap
+        load = self.load(destination.addr)
+        return load.incoming < cap and load.incoming + load.finishing < 2 * cap
 
     def book_copy(self, file: File, source: Addr, destination: Addr) -> None:
-        self.incoming[destination] += 1
-        self.outgoing[source] += 1
-        self._chosen[destination] += 1
+        self._load(destination).incoming += 1
+        self._load(destination).chosen += 1
+        self._load(source).outgoing += 1
         self.busy_files.add(file.name)
         for _addr, disk in self._books(destination):
             disk.arriving_bytes += file.size_bytes
@@ -155,15 +175,15 @@ class Ledger:
                 disk.reserved_for = None
 
     def book_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
-        self.ordered[server, kind] += 1
-        self.unfinished[server] += 1
+        self.ordered[server, kind] = self.ordered.get((server, kind), 0) + 1
+        self._load(server).unfinished += 1
         self.busy_files.add(file.name)
         self._leave(server, file, for_room=for_room)
 
     def unbook_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
         """Take an order's bytes out of the book again, to ask anew whether they must go."""
-        self.ordered[server, kind] -= 1
-        self.unfinished[server] -= 1
+        self.ordered[server, kind] = self.ordered.get((server, kind), 0) - 1
+        self._load(server).unfinished -= 1
         self.busy_files.discard(file.name)
         self._leave(server, file, for_room=for_room, sign=-1)
 
@@ -172,17 +192,16 @@ class Ledger:
         for _addr, disk in self._books(server):
             disk.reserved_for = file
 
-    def chosen_now(self, addr: Addr) -> int:
-        """How often `addr` was chosen since the view was taken."""
-        return self._chosen[addr]
-
     def largest_room_bytes(self, among: Iterable[Addr] | None = None) -> int:
         """The largest file that any disk, or any `among` them, takes.
 
         An address through which none is used may only seem to.
         """
-        used = (addr for addr in (self.disks if among is None else among) if addr not in self._unused)
-        return max((self.disks[addr].room_bytes() for addr in used), default=0)
+        largest_bytes = 0
+        for addr in self.disks if among is None else among:
+            if addr not in self._unused:
+                largest_bytes = max(largest_bytes, self.disks[addr].room_bytes())
+        return largest_bytes
 
     def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
         for _addr, disk in self._books(server):

@@ -72,7 +72,7 @@ class Openings:
     """Where the next copy could begin, whatever it is of; made anew when something was booked."""
 
     senders: Mapping[Addr, list[ServerView]]
-    """The sources that may send to each destination whose disk is known."""
+    """The sources that may send to each destination whose disk is known; empty where none may send at all."""
     destinations: list[ServerView]
     """Those of them that have a sender and may receive."""
     closed: Mapping[Addr, Refusal]
@@ -85,6 +85,8 @@ class Openings:
         view, ledger, kernel = round_.view, round_.ledger, round_.kernel
         known = [server for server in view.destinations if server.addr in ledger.disks]
         free = [source for source in view.sources if not kernel.refuse_source(view, ledger, source)]
+        if not free:
+            return cls({}, [], {to.addr: no.NO_SOURCE for to in known}, 0)
         senders = {
             to.addr: [source for source in free if not kernel.refuse_pair(view, ledger, source, to)]
             for to in known
@@ -185,12 +187,13 @@ def _by_choice(
     """Not where copying it failed from all who may send; then free ones first, then the least projected use,
     then the least recently chosen."""
     ledger, addr = round_.ledger, destination.addr
+    load = ledger.load(addr)
     retry = round_.view.retries.get(file.name)
     return (
         retry is not None and all((source.addr, addr) in retry.avoid for source in openings.senders[addr]),
-        ledger.incoming[addr] + ledger.finishing[addr] > 0,
+        load.incoming + load.finishing > 0,
         ledger.disks[addr].projected_percent,
-        ledger.chosen_now(addr),
+        load.chosen,
         destination.last_chosen_ms,
         addr,
     )
@@ -384,7 +387,7 @@ def trims(round_: Round) -> Iterator[Delete]:
 
 def _may_trim(round_: Round, addr: Addr, keeper: Addr) -> bool:
     batch = not round_.view.servers[keeper].features.ours
-    return round_.ledger.unfinished[addr] < (TRIMS_IN_A_BATCH if batch else TRIMS_AT_A_TIME)
+    return round_.ledger.load(addr).unfinished < (TRIMS_IN_A_BATCH if batch else TRIMS_AT_A_TIME)
 
 
 def by_keeping(round_: Round, file: File, holders: Iterable[Addr]) -> list[Addr]:

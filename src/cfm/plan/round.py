@@ -59,6 +59,8 @@ class Round:
     shortlist: Shortlist
     ledger: Ledger
     kernel: Kernel
+    told: bool = True
+    """Somebody wants to read which copies were refused; those of a round that is carried out are counted."""
     refused: list[Refused] = field(default_factory=list)
     copies_refused: dict[Refusal, int] = field(default_factory=dict)
     """How often, by reason."""
@@ -87,10 +89,11 @@ class Round:
     ) -> None:
         counted = self._counted(action)
         counted[refusal] = counted.get(refusal, 0) + 1
-        if len(self.refused) >= REFUSALS_KEPT and not refusal.brake:
+        kept = len(self.refused) < REFUSALS_KEPT and (self.told or action != "copy")
+        if not kept and not refusal.brake:
             return
         refused = Refused(action, file.name, server, refusal, room_for)
-        if len(self.refused) < REFUSALS_KEPT:
+        if kept:
             self.refused.append(refused)
         if refusal.brake:
             self.brakes.setdefault((server, refusal), []).append(refused)

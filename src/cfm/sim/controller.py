@@ -58,6 +58,7 @@ DELETE_MS: Final = 30_000
 CUT_MS: Final = 5_000
 SAN_MS: Final = 5_000
 RETRY_MS: Final = 1_000
+NS_PER_MS: Final = 1_000_000
 NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 
 
@@ -442,13 +443,13 @@ class SimCfm:
         self._request(event, lambda effect: reply((self.claim, effect.status)))
 
     def _offer(self, task: Task) -> TaskOffer:
-        """Mostly a short way, now and then over the wire's own JSON; both must be the same."""
+        """Mostly by a short way, now and then over the wire's own JSON; both must be the same."""
         assert self.core is not None
         state = self.core.state
         source = state.fleet.records.get(task.source)
         transfer = Transfer.BUILTIN if source is not None and source.features.serves else Transfer.EXTERNAL
         lease_s = state.rules.lease_ms // 1000
-        if task.id & 15 == 0:
+        if task.id // NS_PER_MS % 16 == 0:
             message = wire.task_offer(task, src_transfer=transfer, lease_s=lease_s)
             return wire.parse_task(wire.parse_json(wire.to_json(message)))
         return TaskOffer(
