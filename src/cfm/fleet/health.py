@@ -39,6 +39,7 @@ class HealthBook:
 
     def __init__(self, addrs: Iterable[Addr], *, interval_ms: int, misses_to_down: int, now_ms: int) -> None:
         self._interval_ms = interval_ms
+        self._began_ms = now_ms
         self._misses_to_down = misses_to_down
         self._pulses = {addr: Pulse(due_ms=now_ms, since_ms=now_ms) for addr in addrs}
         self._next_due_ms: int | None = None
@@ -113,9 +114,10 @@ class HealthBook:
         pulse.hurried = False
 
     def _next_beat_ms(self, pulse: Pulse, now_ms: int) -> int:
-        """An interval after the last one was *sent*: servers that began together stay together, so that one
-        wake-up asks all of them, however differently fast they answer."""
-        return (now_ms if pulse.asked_ms is None else pulse.asked_ms) + self._interval_ms
+        """At the next of the moments at which all are asked, so that one wake-up does it: however differently
+        fast they answer, and also after a beat that was hurried."""
+        asked_ms = now_ms if pulse.asked_ms is None else pulse.asked_ms
+        return asked_ms + self._interval_ms - (asked_ms - self._began_ms) % self._interval_ms
 
 
 def _not_too_soon(pulse: Pulse, now_ms: int) -> int:
