@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.model import Booked, DeleteKind, DiskUsage, File, Known, fits
+from cfm.model import Booked, DeleteKind, DiskUsage, File, Known, bytes_over, fits
 from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.view import ClusterView, Reservation
 from plan.worlds import (
@@ -132,6 +132,20 @@ def test_copies_that_the_book_takes_keep_the_limit_whatever_is_deleted(
             ledger.book_copy(file, SOURCE, DISK_B)
             taken += size
     assert not taken or 100 * (used + taken) <= limit * 1000
+
+
+@given(
+    used=st.integers(0, 10**13),
+    avail=st.integers(0, 10**13),
+    limit=st.integers(1, 100),
+    size=st.integers(1, 10**13),
+)
+def test_a_disks_ceiling_means_what_the_model_says_of_limits(
+    used: int, avail: int, limit: int, size: int
+) -> None:
+    book = DiskBook(DiskUsage(used + avail, used, avail), limit)
+    assert book.over_bytes == bytes_over(used, avail, limit)
+    assert book.takes(File("F", 1, size)) == (fits(used, avail, size, limit) and size <= avail)
 
 
 @given(used=st.integers(0, 1000), limit=st.integers(1, 100), deletes=st.lists(SIZES))

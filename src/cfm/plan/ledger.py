@@ -22,8 +22,6 @@ from cfm.model import (
     File,
     Known,
     ServerView,
-    bytes_over,
-    fits,
     percent_of,
 )
 from cfm.plan.view import ClusterView
@@ -41,7 +39,7 @@ class DiskBook:
     """The part of it that makes room for a wanted file, not ended yet."""
     reserved_for: File | None = None
     ceiling_bytes: int = field(init=False)
-    """The most bytes that may be used."""
+    """The most bytes that may be used: as many are within the limit by `fits`, and not one more."""
 
     def __post_init__(self) -> None:
         whole = self.usage.used_bytes + self.usage.avail_bytes
@@ -64,9 +62,7 @@ class DiskBook:
     def takes(self, file: File) -> bool:
         """Would the disk stay within its limit, and have the bytes at all, with `file` on it?"""
         more_bytes = self.arriving_bytes + self.reserved_bytes(file.name) + file.size_bytes
-        return more_bytes <= self.usage.avail_bytes and fits(
-            self.usage.used_bytes, self.usage.avail_bytes, more_bytes, self.limit_percent
-        )
+        return more_bytes <= min(self.usage.avail_bytes, self.ceiling_bytes - self.usage.used_bytes)
 
     def room_bytes(self) -> int:
         """The largest file that it takes now, whoever room is kept for."""
@@ -76,7 +72,7 @@ class DiskBook:
     @property
     def over_bytes(self) -> int:
         """Bytes above the limit as `/df` shows it, whatever was ordered since: what a breaker looks at."""
-        return bytes_over(self.usage.used_bytes, self.usage.avail_bytes, self.limit_percent)
+        return max(0, self.usage.used_bytes - self.ceiling_bytes)
 
     @property
     def need_bytes(self) -> int:
