@@ -6,8 +6,7 @@ against each other, and the simulator plans with this one: the same shortlist, f
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from cfm.model import Addr, File
@@ -19,13 +18,11 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     prefixes = real_prefixes(inputs.ad_prefixes)
     no_ads = (file for file in files if not file.name.startswith(prefixes))
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
-    copies = Counter[str]()
-    for names in inputs.listings.values():
-        copies.update(names)
+    copies = _copies(inputs.listings)
 
-    unplaced = [file for file in ours if not copies[file.name] and _may_be_copied(file, inputs)]
+    unplaced = [file for file in ours if file.name not in copies and _may_be_copied(file, inputs)]
     wanted = _most_wanted(unplaced, inputs)
-    surplus = [file for file in ours if copies[file.name] >= 2]
+    surplus = [file for file in ours if copies.get(file.name, 0) >= 2]
     unprotected = {server: _unprotected(ours, server, inputs) for server in inputs.listings}
 
     kept_wanted = _cut_by_room(wanted, inputs)
@@ -42,6 +39,15 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         or len(kept_surplus) < len(surplus)
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
     )
+
+
+def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
+    """How many destinations list a name; one that none lists is absent."""
+    copies: dict[str, int] = {}
+    for names in listings.values():
+        for name in names:
+            copies[name] = copies.get(name, 0) + 1
+    return copies
 
 
 def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:

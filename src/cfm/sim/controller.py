@@ -243,22 +243,22 @@ class SimCfm:
 
     def _start(self, effect: ev.Effect) -> None:
         match effect:
-            case ev.SendHeartbeat(addr):
-                self._heartbeat(addr)
-            case ev.AskList(addr, fence):
-                self._list(addr, fence)
-            case ev.AskDisk(addr):
-                self._disk(addr)
-            case ev.AskCopy(addr, name):
-                self._copy(addr, name)
+            case ev.SendHeartbeat():
+                self._heartbeat(effect.addr)
+            case ev.AskList():
+                self._list(effect.addr, effect.fence)
+            case ev.AskDisk():
+                self._disk(effect.addr)
+            case ev.AskCopy():
+                self._copy(effect.addr, effect.name)
             case ev.AskSan():
                 self._ask_san(effect)
             case ev.SendDelete():
                 self._delete(effect)
             case ev.CutStream():
                 self._cut(effect)
-            case ev.StartPlan(inputs):
-                self._plan(inputs)
+            case ev.StartPlan():
+                self._plan(effect.inputs)
             case _:
                 raise AssertionError(effect)
 

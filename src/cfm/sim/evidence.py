@@ -107,26 +107,21 @@ class Evidence:
             self._note_other(event, now)
 
     def _note_other(self, event: ev.Event, now: Now) -> None:
-        match event:
-            case ev.CopyAnswer(addr, name, asked_ms, answer):
-                if not isinstance(answer, Failure):
-                    self.copies[name, addr] = (answer, asked_ms)
-                    self.servers[addr].told_disk(ev.CopyAnswer, answer.disk_id)
-            case ev.SanAnswers(asked_ms, answers):
-                for name, found in answers.items():
-                    self.san[name] = (found, asked_ms)
-            case ev.HitsChanged(hits):
-                self.hits = hits
-            case ev.SnapshotAccepted(facts):
-                self.snapshot, self.snapshot_ms = facts, now.mono_ms
-            case ev.RulesChanged(rules):
-                self.rules = rules
-            case ev.StoreTrouble():
-                self.store_trouble = True
-            case ev.StoreRecovered():
-                self.store_trouble = False
-            case _:
-                pass
+        if isinstance(event, ev.SanAnswers):
+            for name, found in event.answers.items():
+                self.san[name] = (found, event.asked_ms)
+        elif isinstance(event, ev.CopyAnswer):
+            if not isinstance(event.answer, Failure):
+                self.copies[event.name, event.addr] = (event.answer, event.asked_ms)
+                self.servers[event.addr].told_disk(ev.CopyAnswer, event.answer.disk_id)
+        elif isinstance(event, ev.HitsChanged):
+            self.hits = event.hits
+        elif isinstance(event, ev.SnapshotAccepted):
+            self.snapshot, self.snapshot_ms = event.facts, now.mono_ms
+        elif isinstance(event, ev.RulesChanged):
+            self.rules = event.rules
+        elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
+            self.store_trouble = isinstance(event, ev.StoreTrouble)
 
     def _measured(self, heard: Heard, event: ev.DiskAnswer) -> None:
         if isinstance(event.answer, Failure):

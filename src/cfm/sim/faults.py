@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cfm.sim.rng import MILLION, Rng
+from cfm.sim.rng import Rng
 
 
 class Form(enum.Enum):
@@ -175,12 +175,9 @@ class Swarm:
         self.counts[name] += 1
         return True
 
-    def fate(self) -> str:
-        """What happens to one request; empty where nothing does."""
-        if self.calm or not self._requests_total:
-            return ""
-        drawn = self.rng.below(MILLION)
-        if drawn >= self._requests_total:
+    def fate(self, drawn: int) -> str:
+        """What happens to one request, by a number drawn below a million; empty where nothing does."""
+        if self.calm or drawn >= self._requests_total:
             return ""
         for name, rate in self._requests:
             if drawn < rate:

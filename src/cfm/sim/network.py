@@ -12,7 +12,7 @@ from typing import Final
 
 from cfm.model import Failure, Trouble
 from cfm.sim.faults import Swarm
-from cfm.sim.rng import Rng
+from cfm.sim.rng import MILLION, Rng
 from cfm.sim.schedule import Schedule
 
 Reply = Callable[[object], None]
@@ -77,8 +77,8 @@ class Call:
     """One request under way."""
 
     __slots__ = (
-        "_done", "_incarnation", "_net", "_number", "_serve", "_timeout_ms", "caller", "fate", "gone", "over",
-        "server", "started_ms",
+        "_done", "_incarnation", "_net", "_number", "_serve", "_timeout_ms", "back_ms", "caller", "fate",
+        "gone", "over", "server", "started_ms",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,8 @@ class Call:
         self.caller = caller
         self.server = server
         self.fate = ""
+        self.back_ms = LATENCY_MS
+        """How long its answer is under way."""
         self.over = False
         self.gone: Callable[[], None] | None = None
         """Called when the caller does not wait any more."""
@@ -187,8 +189,10 @@ class Network:
         if self.cuts and (caller.name, server.name) in self.cuts:
             call.silence()
             return call
-        call.fate = fate = self._swarm.fate()
-        latency_ms = LATENCY_MS + self._rng.below(JITTER_MS)
+        luck, jitter = divmod(self._rng.below(MILLION * JITTER_MS * JITTER_MS), JITTER_MS * JITTER_MS)
+        call.fate = fate = self._swarm.fate(luck)
+        call.back_ms = LATENCY_MS + jitter // JITTER_MS
+        latency_ms = LATENCY_MS + jitter % JITTER_MS
         if server.slow:
             latency_ms += self._rng.below(BUSY_CPU_MS)
         if fate:
@@ -236,7 +240,7 @@ class Network:
             self.later(call, answer)
 
     def later(self, call: Call, answer: object) -> None:
-        self.schedule.after(LATENCY_MS + self._rng.below(JITTER_MS), call.deliver, answer)
+        self.schedule.after(call.back_ms, call.deliver, answer)
 
     def number(self) -> int:
         self._calls += 1

@@ -13,9 +13,9 @@ from typing import Any
 from cfm.model import Now
 from cfm.sim.rng import MILLION
 
-_FACTOR = 0x9E37B
-_MASK = (1 << 40) - 1
-"""The digest stays so small that a native integer holds it, times the factor."""
+_FACTOR = 0x2545F491
+_MASK = (1 << 30) - 1
+"""The digest stays so small that its product with the factor is a native integer."""
 
 
 class Schedule:

@@ -166,13 +166,14 @@ class DownloadBook:
     @property
     def under_way(self) -> int:
         """Tasks on which something is still being done here."""
-        return sum(held.under_way for held in self._held.values())
+        return sum([held.under_way for held in self._held.values()])
 
     @property
     def receiving(self) -> int:
         """Tasks of which bytes are still to come.  (An old cfm knows of no such moment: to it a task is under
         way until it is done.)"""
-        return sum(held.under_way and not (held.received and held.leased) for held in self._held.values())
+        held_here = self._held.values()
+        return sum([held.under_way and not (held.received and held.leased) for held in held_here])
 
     @property
     def quiet(self) -> bool:
