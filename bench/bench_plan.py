@@ -5,7 +5,7 @@
     python bench/bench_plan.py --json     one JSON object
 
 `first` is a plan on a snapshot that was never seen before; `next` one after a server's list changed and
-all small sets (rising, watched, busy files, recent arrivals) came anew.  Medians, in milliseconds.
+all small sets (rising, watched, left alone, recent arrivals) came anew.  Medians, in milliseconds.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def make_inputs(case: Case, frame: pl.DataFrame) -> PlanInputs:
         watched=frozenset(),
         young={},
         ad_prefixes=("M1", "AD_", "M99"),
-        busy=frozenset(),
+        left_alone=frozenset(),
         on_san=on_san,
         largest_room_bytes=8_000_000_000,
     )
@@ -113,7 +113,7 @@ def later(inputs: PlanInputs, frame: pl.DataFrame) -> Iterator[PlanInputs]:
             rising={name: chance.randrange(5, 500) for name in chance.sample(near, 200)},
             watched=frozenset(chance.sample(near, 200)),
             young={server: frozenset(chance.sample(near, 20)) for server in servers},
-            busy=frozenset(chance.sample(near, 50)),
+            left_alone=frozenset(chance.sample(near, 50)),
         )
         yield inputs
 

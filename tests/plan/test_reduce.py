@@ -76,7 +76,7 @@ worlds = st.builds(
     watched=any_names,
     young=st.dictionaries(st.sampled_from(SERVERS), any_names),
     ad_prefixes=st.lists(st.sampled_from(["", "AD", "NO", "m1", "a.mpg", "x"]), max_size=3).map(tuple),
-    busy=st.frozensets(st.sampled_from(KNOWN + FOREIGN), max_size=3),
+    left_alone=st.frozensets(st.sampled_from(KNOWN + FOREIGN), max_size=3),
     on_san=st.none() | any_names,
     largest_room_bytes=st.integers(-1, 7),
     largest_disk_bytes=st.none() | st.integers(0, 7),
@@ -93,7 +93,7 @@ QUIET = PlanInputs(
     watched=frozenset(),
     young={},
     ad_prefixes=(),
-    busy=frozenset(),
+    left_alone=frozenset(),
     on_san=None,
     largest_room_bytes=100,
 )
@@ -147,12 +147,12 @@ def test_the_order_of_servers_and_files_is_no_matter(files: list[File], inputs: 
 
 @promise
 @given(libraries(), worlds)
-def test_ads_busy_files_and_files_missing_on_the_san_are_on_no_list(
+def test_ads_files_left_alone_and_files_missing_on_the_san_are_on_no_list(
     files: list[File], inputs: PlanInputs
 ) -> None:
     for file in listed(shortlist(files, inputs)):
         assert not any(file.name.startswith(prefix) for prefix in inputs.ad_prefixes if prefix)
-        assert file.name not in inputs.busy
+        assert file.name not in inputs.left_alone
         assert inputs.on_san is None or file.name in inputs.on_san
 
 

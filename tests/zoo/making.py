@@ -96,7 +96,7 @@ class Careless(Core):
 
 
 def _carelessly(effect: ev.Effect) -> ev.Effect:
-    """A plan over everything: neither ads nor young, rising, watched or busy files are left out."""
+    """A plan over everything: neither ads nor young, rising, watched or failed files are left out."""
     if not isinstance(effect, ev.StartPlan):
         return effect
     none: frozenset[str] = frozenset()
@@ -106,7 +106,7 @@ def _carelessly(effect: ev.Effect) -> ev.Effect:
         watched=none,
         young={},
         ad_prefixes=(),
-        busy=none,
+        left_alone=none,
         on_san=None,
         max_evictable=4096,
     )

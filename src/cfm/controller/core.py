@@ -296,8 +296,8 @@ class Core:
             watched=state.hits.watched,
             young={addr: frozenset(names) for addr, names in young.items()},
             ad_prefixes=state.rules.ad_prefixes,
-            # Not the files in tasks: one that fails must be in its place in the backlog at once.
-            busy=frozenset((*view.order_of, *state.left_alone(now))),
+            # Not the files in tasks and orders: one that comes to nothing must be in its place at once.
+            left_alone=frozenset(state.left_alone(now)),
             on_san=self.san_index,
             max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
             largest_room_bytes=dispatch.largest_room_bytes(view),

@@ -260,8 +260,6 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
         state.out.changes.append(DropArrival(name, addr))
     state.copies_seen.pop((name, addr), None)
     _remember_departure(state, made, now)
-    if len(state.fleet.holders.get(name, ())) > 1:
-        state.wants_plan = True  # the last plan left the file out, as it was busy
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
     state.say("deleted file", facts(made))
@@ -295,7 +293,7 @@ def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: 
     _change(state, made, OrderStatus.DROPPED, now, why or refusal.text)
     if refusal in PAUSING:
         state.delete_pauses[made.file.name] = (now.mono_ms + PAUSE_MS, refusal)
-    state.wants_plan = True  # the last plan left its file out, as it was busy
+        state.wants_plan = True  # one that looks beyond this file
     reserved = state.reserved.get(made.server)
     if reserved and reserved.file.name == made.room_for and not _room_is_being_made(state, made):
         del state.reserved[made.server]

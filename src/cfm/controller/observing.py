@@ -6,6 +6,7 @@ Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.obs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cfm.controller import copying, deleting
 from cfm.controller.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
@@ -33,7 +34,8 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
     changed = _features(state, event.addr, event.answer, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
-        state.wants_dispatch = state.wants_plan = True
+        if state.fleet.records[event.addr].is_source:
+            state.wants_dispatch = True  # a destination must be listed and measured first
         copying.look_at(state, event.addr, now)
     elif changed:
         copying.look_at(state, event.addr, now)
@@ -56,7 +58,8 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
             started = state.tasks.runs[task.id].started_ms is not None
             if started and task.destination == addr:
                 copying.lost_by_restart(state, task, now)
-    state.wants_dispatch = True
+    if replace(before, boot_id=features.boot_id) != features:
+        state.wants_dispatch = True
     return True
 
 

@@ -93,11 +93,11 @@ class _Plan:
         rising = frozenset(inputs.rising)
         on_san = () if inputs.on_san is None else (inputs.on_san,)
         per_server = chain(inputs.listings.values(), inputs.young.values())
-        finder.find(chain((_NO_NAMES, rising, inputs.watched, inputs.busy), on_san, per_server))
+        finder.find(chain((_NO_NAMES, rising, inputs.watched, inputs.left_alone), on_san, per_server))
 
         self._rising = self._marked(finder.rows(rising))
         self._protected = self._rising | self._marked(finder.rows(inputs.watched))
-        self._eligible = ~ads & ~self._marked(finder.rows(inputs.busy))
+        self._eligible = ~ads & ~self._marked(finder.rows(inputs.left_alone))
         for names in on_san:
             self._eligible &= self._marked(finder.rows(names))
         self._held = _by_server(inputs.listings, inputs.listings, finder)

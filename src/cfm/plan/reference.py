@@ -53,7 +53,7 @@ def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
 def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:
     """Neither in an unfinished task or order, nor known to be missing on the SAN."""
     missing = inputs.on_san is not None and file.name not in inputs.on_san
-    return file.name not in inputs.busy and not missing
+    return file.name not in inputs.left_alone and not missing
 
 
 def _may_be_copied(file: File, inputs: PlanInputs) -> bool:

@@ -29,8 +29,8 @@ class PlanInputs:
     young: Mapping[Addr, frozenset[str]]
     """Names that arrived too recently at that server to go for room."""
     ad_prefixes: tuple[str, ...]
-    busy: frozenset[str]
-    """Files that are left out: of an unfinished delete order, or to be left alone for a while."""
+    left_alone: frozenset[str]
+    """Files that are left out for a while: what was tried with them came to nothing."""
     on_san: frozenset[str] | None
     """Complete index of what is on the SAN; None where it is unknown, and then it excludes nothing."""
     largest_room_bytes: int
