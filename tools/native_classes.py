@@ -1,10 +1,10 @@
 """Value classes as a compiler to native code likes them: with methods of their own.
 
 mypyc knows the attributes of a dataclass or a named tuple, but leaves what Python makes for them to the
-interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out; it also
-writes `isinstance(x, A | B)` with a tuple, for which no union is made each time, and marks plain constants as
-final, so that they are written where they are used.  What it returns means the same, and is for the compiler
-alone.
+interpreter: constructors, comparisons, hashes, the fields of a tuple.  `rewritten` spells these out.  It also
+calls a mapping in a field what it is, a dictionary, which is looked up faster; writes `isinstance(x, A | B)`
+with a tuple, for which no union is made each time; and marks constants as final, so that they need not be
+looked up.  What it returns means the same, and is for the compiler alone.
 """
 
 # ruff: noqa: INP001 - of a program, and no module
@@ -41,6 +41,7 @@ class Field:
 
 def rewritten(source: str) -> str:
     """`source` with the methods of its value classes spelled out below each of them."""
+    source = "\n".join(_with_dicts(source.splitlines(), ast.parse(source)))
     source = "\n".join(_with_tuples(source.splitlines(), ast.parse(source)))
     source = "\n".join(_with_finals(source.splitlines(), ast.parse(source)))
     lines = source.splitlines()
@@ -59,6 +60,17 @@ def rewritten(source: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _with_dicts(lines: list[str], tree: ast.Module) -> list[str]:
+    """The lines with the fields of classes that are annotated as mappings annotated as dictionaries."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for field in (statement for node in classes for statement in node.body):
+        if isinstance(field, ast.AnnAssign):
+            line, at = lines[field.lineno - 1], field.annotation.col_offset
+            if line.startswith("Mapping[", at):
+                lines[field.lineno - 1] = line[:at] + "dict[" + line[at + len("Mapping[") :]
+    return lines
+
+
 def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
     """The lines of a source with a tuple of classes where `isinstance` is asked about a union of them."""
     asked = [
@@ -75,9 +87,13 @@ def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
 
 
 def _with_finals(lines: list[str], tree: ast.Module) -> list[str]:
-    """The lines with the module's constants that are plain numbers or text marked as final."""
+    """The lines with the module's constants marked as final."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and _name(node.targets[0]).isupper() and _is_plain(node.value):
+        if (
+            isinstance(node, ast.Assign)
+            and _name(node.targets[0]).isupper()
+            and not _is_type_variable(node.value)
+        ):
             name, line = _name(node.targets[0]), lines[node.lineno - 1]
             lines[node.lineno - 1] = f"{name}: _Final{line[len(name) :]}"
     future = next(node for node in tree.body if isinstance(node, ast.ImportFrom))
@@ -85,9 +101,8 @@ def _with_finals(lines: list[str], tree: ast.Module) -> list[str]:
     return lines
 
 
-def _is_plain(value: ast.expr) -> bool:
-    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
-    return all(isinstance(part, parts) for part in ast.walk(value))
+def _is_type_variable(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and _name(value.func) == "TypeVar"
 
 
 def _parts(kinds: ast.expr) -> Iterator[str]:

@@ -16,6 +16,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "native_classes.py"
 SOURCE = '''
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -61,6 +62,11 @@ class Growing:
 @dataclass(frozen=True, slots=True, eq=False)
 class Single:
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,12 @@ def test_constants_are_final_and_the_same(both: tuple[ModuleType, ModuleType]) -
     plain, written = both
     assert (written.A_MINUTE_MS, written.LONG) == (plain.A_MINUTE_MS, plain.LONG)
     assert {"A_MINUTE_MS", "LONG"} <= written.__annotations__.keys()
+
+
+def test_a_mapping_in_a_field_is_called_a_dictionary(both: tuple[ModuleType, ModuleType]) -> None:
+    plain, written = both
+    assert written.Keyed().numbers == plain.Keyed().numbers == {}
+    assert written.Keyed.__annotations__ == {"numbers": "dict[str, int]"}
 
 
 def test_a_union_of_kinds_is_asked_as_before(both: tuple[ModuleType, ModuleType]) -> None:

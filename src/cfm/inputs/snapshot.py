@@ -7,7 +7,7 @@ brings the files and the last good measure; everybody else only ever sees an acc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -102,7 +102,7 @@ def build(grade: Reading, history: Reading, sources: tuple[Source, Source]) -> C
     return Candidate(Snapshot(known, facts, unsized), measure, flaw, grade.torn or history.torn)
 
 
-def _skipped(grade: Reading, history: Reading) -> Mapping[str, int]:
+def _skipped(grade: Reading, history: Reading) -> dict[str, int]:
     named = {"grade": grade.skipped, "history": history.skipped}
     return {f"{file}_{reason}": lines for file, skipped in named.items() for reason, lines in skipped.items()}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from cfm.model import (
@@ -434,7 +435,7 @@ class Kernel:
     def refuse_delete(self, view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
         """Why this deletion must not be ordered, or, when `sending`, not be sent now."""
         by_kind = self.surplus_guards if deletion.kind is DeleteKind.SURPLUS else self.space_guards
-        for guard in (*self.delete_guards, *by_kind):
+        for guard in chain(self.delete_guards, by_kind):
             if (refusal := guard(view, ledger, deletion)) is not None:
                 return refusal
         return None

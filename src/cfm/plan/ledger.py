@@ -11,7 +11,7 @@ proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cfm.model import (
@@ -229,5 +229,5 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     )
 
 
-def _sum_bytes(booked: Mapping[Addr, Sequence[Booked]], addr: Addr) -> int:
+def _sum_bytes(booked: Mapping[Addr, list[Booked]], addr: Addr) -> int:
     return sum(one.size_bytes for one in booked[addr]) if addr in booked else 0

@@ -28,7 +28,7 @@ LOOKAHEAD_KEEPS_MS = 60_000
 """How long such a look ahead is not repeated."""
 FILES_TO_MAKE_ROOM_FOR = 16
 """Of the files that fit nowhere, so many are looked at; the others are only counted."""
-WAITING_LOOKED_AT = 4 * LOOKAHEAD
+WAITING_LOOKED_AT = 2 * LOOKAHEAD
 """Of the files that could start if only a source or a destination were free, so many are looked at."""
 
 
@@ -122,11 +122,10 @@ def _fits_nowhere(round_: Round, file: File) -> None:
         round_.refuse("copy", file, None, no.NO_ROOM)
         return
     refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
-    if refusal in (None, no.SAN_UNKNOWN) and not round_.ledger.disks:
-        refusal = no.NO_DESTINATION
-    if refusal in (None, no.SAN_UNKNOWN):
-        refusal = no.NO_ROOM
-        round_.unplaced.append(file)
+    if refusal is None or refusal is no.SAN_UNKNOWN:  # nothing is against it but what the SAN may tell
+        refusal = no.NO_ROOM if round_.ledger.disks else no.NO_DESTINATION
+        if refusal is no.NO_ROOM:
+            round_.unplaced.append(file)
     round_.refuse("copy", file, None, refusal)
 
 
@@ -154,7 +153,7 @@ def _wait(round_: Round, file: File, busy: Refusal) -> None:
         asked = view.san.get(file.name)
         if asked is None or view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
             round_.ask_ahead.append(file)
-    round_.refuse("copy", file, None, busy if refusal in (None, no.SAN_UNKNOWN) else refusal)
+    round_.refuse("copy", file, None, busy if refusal is None or refusal is no.SAN_UNKNOWN else refusal)
 
 
 def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:

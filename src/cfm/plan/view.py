@@ -6,7 +6,7 @@ the books hold and copies nothing large.  Whoever gets one must not change what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -115,9 +115,9 @@ class ClusterView:
     """When a file arrived on a server, where that was seen (monotonic)."""
     departures: Mapping[str, Departure] = field(default_factory=dict)
     retries: Mapping[str, Retry] = field(default_factory=dict)
-    landed: Mapping[Addr, Sequence[Booked]] = field(default_factory=dict)
+    landed: Mapping[Addr, list[Booked]] = field(default_factory=dict)
     """Copies that ended after the last `/df` began."""
-    gone: Mapping[Addr, Sequence[Booked]] = field(default_factory=dict)
+    gone: Mapping[Addr, list[Booked]] = field(default_factory=dict)
     """Confirmed deletes that `/df` has not shown."""
     reserved: Mapping[Addr, Reservation] = field(default_factory=dict)
     deletes_last_minute: Mapping[tuple[Addr, DeleteKind], int] = field(default_factory=dict)

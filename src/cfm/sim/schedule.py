@@ -6,8 +6,8 @@ clock may also jump; only `Clock` knows by how much, and only the simulator's ow
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 from cfm.model import Now
@@ -32,13 +32,13 @@ class Schedule:
 
     def after(self, delay_ms: int, call: Callable[..., None], *args: Any) -> None:
         self._made += 1
-        heapq.heappush(self._heap, (self.now_ms + delay_ms, self._made, call, args))
+        heappush(self._heap, (self.now_ms + delay_ms, self._made, call, args))
 
     def run_until(self, end_ms: int) -> None:
         """Let everything happen that is due until `end_ms`."""
         heap = self._heap
         while heap and heap[0][0] <= end_ms:
-            self.now_ms, number, call, args = heapq.heappop(heap)
+            self.now_ms, number, call, args = heappop(heap)
             self.steps += 1
             self.digest = ((self.digest ^ self.now_ms ^ number) & _MASK) * _FACTOR & _MASK
             call(*args)
