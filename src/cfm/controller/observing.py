@@ -44,7 +44,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
 def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
     """What it says of itself; a new boot id is a new process: what the old one ran is over."""
     record = state.fleet.records[addr]
-    before = record.features
+    before, disk_ids = record.features, record.disk_ids
     state.fleet.introduced(addr, features)
     if before == features:
         return False
@@ -58,7 +58,8 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
             started = state.tasks.runs[task.id].started_ms is not None
             if started and task.destination == addr:
                 copying.lost_by_restart(state, task, now)
-    if replace(before, boot_id=features.boot_id) != features:
+    alike = replace(before, boot_id=features.boot_id, disk_id=features.disk_id) == features
+    if not alike or (record.disk_ids and record.disk_ids != disk_ids):
         state.wants_dispatch = True
     return True
 
@@ -126,7 +127,8 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         before, shown = record.own_limit_percent, _disk_shown(state, record)
         copying.arrived_so_far(state, event.addr, event.answer.arriving_bytes, event.asked_ms)
         state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
-        state.wants_dispatch = state.wants_dispatch or shown != _disk_shown(state, record)
+        if shown != _disk_shown(state, record) and record.is_destination and isinstance(record.files, Known):
+            state.wants_dispatch = True  # elsewhere nothing is decided by it, or not before there is a list
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
             state.wants_plan = True
