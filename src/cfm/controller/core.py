@@ -145,10 +145,8 @@ class Core:
     def next_wakeup_ms(self, now: Now) -> int:
         """When a `Tick` is due at the latest (monotonic)."""
         state = self.state
-        moments = [
-            now.mono_ms + IDLE_MS,
-            self._full_look_ms,
-            self._housekeeping_ms,
+        soonest_ms = min(now.mono_ms + IDLE_MS, self._full_look_ms, self._housekeeping_ms)
+        for moment_ms in (
             state.health.next_due_ms(),
             copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
@@ -156,8 +154,10 @@ class Core:
             self._plan_not_before_ms if self._plan_is_wanted() else None,
             self._pause_ends_ms,
             self._retry_due_ms,
-        ]
-        return max(now.mono_ms, min([moment for moment in moments if moment is not None]))
+        ):
+            if moment_ms is not None and moment_ms < soonest_ms:
+                soonest_ms = moment_ms
+        return max(now.mono_ms, soonest_ms)
 
     def _deadlines(self, now: Now) -> None:
         state = self.state

@@ -239,8 +239,7 @@ class NodeState:
 
     def _never_looked_at(self, addr: Addr) -> bool:
         """Neither found down, nor listed or asked in vain for its list."""
-        never_asked = self.fleet.records[addr].never_answered
-        return self.health.pulse(addr).up is not False and never_asked
+        return self.fleet.records[addr].never_answered and self.health.pulse(addr).up is not False
 
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""

@@ -148,8 +148,9 @@ class FleetBook:
     def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
         """An answer came from that disk.  Where it is another than before, both count until all agree."""
         record = self.records[addr]
-        record.told_disks[by] = disk_id
-        self._on_disks(record)
+        if record.told_disks.get(by) != disk_id:
+            record.told_disks[by] = disk_id
+            self._on_disks(record)
 
     def _on_disks(self, record: Record) -> None:
         """Something was told of the disks that it may be on."""
@@ -163,7 +164,8 @@ class FleetBook:
     def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
         """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
         record = self.records[addr]
-        record.told_disks.pop(BY_COPY, None)
+        if record.told_disks.pop(BY_COPY, None) is not None:
+            self._on_disks(record)
         self.told_disk(addr, BY_LIST, listing.disk_id)
         names = _with_what_happened_since(record, listing.names, asked_ms)
         before = None if record.last_list is None else record.last_list - record.doubted

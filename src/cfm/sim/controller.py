@@ -242,25 +242,23 @@ class SimCfm:
     # ── questions and orders ────────────────────────────────────────────────────────────────────────────
 
     def _start(self, effect: ev.Effect) -> None:
-        match effect:
-            case ev.SendHeartbeat():
-                self._heartbeat(effect.addr)
-            case ev.AskList():
-                self._list(effect.addr, effect.fence)
-            case ev.AskDisk():
-                self._disk(effect.addr)
-            case ev.AskCopy():
-                self._copy(effect.addr, effect.name)
-            case ev.AskSan():
-                self._ask_san(effect)
-            case ev.SendDelete():
-                self._delete(effect)
-            case ev.CutStream():
-                self._cut(effect)
-            case ev.StartPlan():
-                self._plan(effect.inputs)
-            case _:
-                raise AssertionError(effect)
+        if isinstance(effect, ev.SendHeartbeat):
+            self._heartbeat(effect.addr)
+        elif isinstance(effect, ev.AskDisk):
+            self._disk(effect.addr)
+        elif isinstance(effect, ev.AskList):
+            self._list(effect.addr, effect.fence)
+        elif isinstance(effect, ev.AskSan):
+            self._ask_san(effect)
+        elif isinstance(effect, ev.AskCopy):
+            self._copy(effect.addr, effect.name)
+        elif isinstance(effect, ev.SendDelete):
+            self._delete(effect)
+        elif isinstance(effect, ev.CutStream):
+            self._cut(effect)
+        else:
+            assert isinstance(effect, ev.StartPlan), effect
+            self._plan(effect.inputs)
 
     def _call(
         self,

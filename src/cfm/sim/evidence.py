@@ -60,11 +60,13 @@ class Heard:
 
     def told_disk(self, by: type[ev.Event], disk_id: str) -> None:
         """An answer came from that disk."""
-        self._told[by] = disk_id
-        self._on_disks()
+        if self._told.get(by) != disk_id:
+            self._told[by] = disk_id
+            self._on_disks()
 
     def forget_disk(self, by: type[ev.Event]) -> None:
-        self._told.pop(by, None)
+        if self._told.pop(by, None) is not None:
+            self._on_disks()
 
     def _on_disks(self) -> None:
         itself = self.features.disk_id if self.features is not None else ""
