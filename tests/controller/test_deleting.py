@@ -149,6 +149,20 @@ def test_no_answer_about_the_copy_that_should_stay_is_not_an_answer() -> None:
     assert len(node.deleted) == 2
 
 
+def test_a_dropped_order_is_decided_anew_when_its_pause_is_over_however_long_a_plan_takes() -> None:
+    node = doubled(1)
+    node.confirms = False
+    node.grade()
+    for _ in range(1000):
+        if node.says("delete dropped"):
+            break
+        node.run(10)
+    node.core.planning = True  # a slow one, of which nothing is heard
+    node.confirms = True
+    node.run(PAUSE_MS + 2 * SECOND_MS)
+    assert gone(node) == ["F001.mpg"]
+
+
 def test_a_surplus_copy_of_an_old_worker_is_confirmed_by_one_list_for_all() -> None:
     node = doubled(20, features=OLD)
     node.grade()

@@ -218,10 +218,9 @@ class NodeState:
 
     def next_retry_ms(self, now: Now) -> int | None:
         """When the next file that was left alone may be looked at again."""
-        dropped = [until_ms for until_ms, _ in self.delete_pauses.values() if until_ms > now.mono_ms]
         moments = [
             self.retries.next_due_ms(now.mono_ms),
-            min(dropped, default=None),
+            self._next_delete_pause_end_ms(now),
             self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms),
         ]
         return min([moment for moment in moments if moment is not None], default=None)
@@ -231,11 +230,16 @@ class NodeState:
         records = self.fleet.records.values()
         moments = [
             self.retries.next_due_ms(now.mono_ms),
+            self._next_delete_pause_end_ms(now),
             self.orders.pace_ends_ms() if paced else None,
             *[record.busy_until_ms for record in records if record.busy_until_ms > now.mono_ms],
             *[record.no_deletes_until_ms for record in records if record.no_deletes_until_ms > now.mono_ms],
         ]
         return min([moment for moment in moments if moment is not None], default=None)
+
+    def _next_delete_pause_end_ms(self, now: Now) -> int | None:
+        pauses = self.delete_pauses.values()
+        return min([until_ms for until_ms, _why in pauses if until_ms > now.mono_ms], default=None)
 
     def _never_looked_at(self, addr: Addr) -> bool:
         """Neither found down, nor listed or asked in vain for its list."""
