@@ -79,7 +79,9 @@ def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Call) and _name(node.func) == "isinstance"
     ]
     unions = [kinds for kinds in asked if isinstance(kinds, ast.BinOp) and kinds.lineno == kinds.end_lineno]
-    for kinds in sorted(unions, key=lambda kinds: -kinds.col_offset):  # from the right, as below
+    for kinds in sorted(
+        unions, key=lambda kinds: -kinds.col_offset
+    ):  # from the right: what is left of it stays
         line = lines[kinds.lineno - 1].encode()
         told = f"({', '.join(_parts(kinds))})".encode()
         lines[kinds.lineno - 1] = (line[: kinds.col_offset] + told + line[kinds.end_col_offset :]).decode()

@@ -14,16 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cfm.model import (
-    Addr,
-    Booked,
-    DeleteKind,
-    DiskUsage,
-    File,
-    Known,
-    ServerView,
-    percent_of,
-)
+from cfm.model import Addr, Booked, DeleteKind, DiskUsage, File, Known, ServerView, percent_of
 from cfm.plan.view import ClusterView
 
 
@@ -215,8 +206,7 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
     assert isinstance(server.disk, Known)
     reservation = view.reserved.get(server.addr)
     limit_percent = server.limit_percent
-    others = sorted(server.same_disk) if server.same_disk else ()
-    for other in others:
+    for other in sorted(server.same_disk) if server.same_disk else ():
         if other in view.servers:
             reservation = reservation or view.reserved.get(other)
             limit_percent = min(limit_percent, view.servers[other].limit_percent)
