@@ -106,6 +106,39 @@ def test_an_answer_that_an_order_waits_for_in_vain_lets_all_be_decided_anew() ->
     assert node.core.last_round is not before
 
 
+def test_an_order_may_be_sent_for_as_long_as_what_confirmed_it_counts() -> None:
+    """Its record may take long to become durable; the older of both answers counts."""
+    node = doubled(1)
+    node.grade()
+    made = until_ordered(node)
+    assert made.keeper is not None
+    now, max_age_ms = node.now, node.core.state.rules.confirmation_max_age_ms
+    asked_san_ms, asked_copy_ms = now.mono_ms - 3_000, now.mono_ms - 500
+    on_san = OnSan("/san/F001.mpg", made.file.size_bytes)
+    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
+    node.core.handle(ev.SanAnswers(asked_san_ms, {"F001.mpg": on_san}), now)
+    _changes, effects = node.core.handle(ev.CopyAnswer(made.keeper, "F001.mpg", asked_copy_ms, seen), now)
+    (sent,) = (effect for effect in effects if isinstance(effect, ev.SendDelete))
+    assert sent.before_ms == asked_san_ms + max_age_ms
+
+
+def test_an_order_that_came_too_late_to_be_sent_is_settled_by_a_list() -> None:
+    node = doubled(1)
+    node.grade()
+    made = until_ordered(node)
+    assert made.keeper is not None
+    on_san = OnSan("/san/F001.mpg", made.file.size_bytes)
+    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
+    node.core.handle(ev.SanAnswers(node.now_ms, {"F001.mpg": on_san}), node.now)
+    node.core.handle(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, seen), node.now)
+    assert node.core.state.orders.active[made.id].status is OrderStatus.SENT
+    node.send(ev.DeleteAnswer(made.id, ev.LATE))
+    assert node.core.state.orders.active[made.id].status is OrderStatus.UNKNOWN
+    node.run(1 * SECOND_MS)
+    assert made.id not in node.core.state.orders.active
+    assert not node.deleted
+
+
 def test_the_source_folders_are_asked_once_for_all_that_is_ordered_together() -> None:
     node = doubled(4)
     node.grade()

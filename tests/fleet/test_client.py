@@ -274,6 +274,27 @@ async def test_an_answer_after_the_time_out_is_a_time_out_and_the_order_was_sent
         assert len(server.heads) == 1
 
 
+async def test_an_order_whose_turn_comes_too_late_is_not_sent(client: WorkerClient) -> None:
+    """What confirmed it may have been true when it began to wait."""
+    first, released = asyncio.Event(), asyncio.Event()
+
+    async def hang(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        first.set()
+        await released.wait()
+        return await always(EMPTY_OK)(head, writer)
+
+    async with scripted(hang) as server:
+        hanging = asyncio.create_task(client.delete(server.addr, 1, "a.mpg", within_s=30))
+        await first.wait()
+        told = await client.delete(server.addr, 2, "b.mpg", within_s=0.2)
+        assert trouble_of(told) is Trouble.REFUSED
+        assert isinstance(told, Failure)
+        assert told.detail == "never sent: its turn did not come within 0.2 s"
+        released.set()
+        assert await hanging == 200, "a turn that came in time is not limited any more"
+        assert len(server.heads) == 1
+
+
 async def test_refused_connections(client: WorkerClient) -> None:
     async with scripted(never) as server:
         addr = server.addr

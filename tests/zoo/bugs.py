@@ -418,6 +418,18 @@ class Fickle:
         return no.NO_ROOM if self.no else None
 
 
+class HoweverLate(Core):
+    """An order is sent whenever its record is durable at last."""
+
+    def handle(self, event: ev.Event, now: Now) -> Outcome:
+        changes, effects = super().handle(event, now)
+        late = [
+            replace(effect, before_ms=1 << 60) if isinstance(effect, ev.SendDelete) else effect
+            for effect in effects
+        ]
+        return changes, late
+
+
 class Undecided(Core):
     """The same plan comes out differently each time."""
 
@@ -486,6 +498,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "any bytes are published": replace(PARTS, book=TakesAnyBytes),
     "any name is taken": replace(PARTS, book=AnyOffer, shelf=AnyName),
     "late reports count": replace(PARTS, core=LateReportsCount),
+    "late orders are sent": replace(PARTS, core=HoweverLate),
     "tasks are offered to others": replace(PARTS, core=OffersToOthers, book=TakesAllTasks),
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),

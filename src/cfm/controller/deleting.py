@@ -26,6 +26,7 @@ from cfm.model import (
     Known,
     Now,
     OrderStatus,
+    SanAnswer,
     Unknown,
 )
 from cfm.plan import refusals as no
@@ -102,7 +103,8 @@ def send_ready(state: NodeState, view: ClusterView, ledger: Ledger, now: Now) ->
         refusal = state.kernel.refuse_delete(view, ledger, deletion)
         if refusal is None:
             ledger.book_delete(made.file, made.server, made.kind, for_room=for_room)
-            state.out.effects.append(SendDelete(_change(state, made, OrderStatus.SENT, now)))
+            before_ms = _confirmed_until_ms(state, made)
+            state.out.effects.append(SendDelete(_change(state, made, OrderStatus.SENT, now), before_ms))
         elif refusal in (no.SAN_UNKNOWN, no.COPY_UNCONFIRMED) and _may_still_come(state, made, now):
             ledger.book_delete(made.file, made.server, made.kind, for_room=for_room)
             if _is_to_be_looked_up(state, made, refusal, now):
@@ -111,6 +113,15 @@ def send_ready(state: NodeState, view: ClusterView, ledger: Ledger, now: Now) ->
         else:
             _drop(state, made, refusal, now)
     state.ask_san(to_look_up, now)
+
+
+def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
+    """Until when all that the order waited for counts: the SAN's word, and that of the copy that stays."""
+    answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [state.san.get(made.file.name)]
+    if made.keeper is not None:
+        answers.append(state.copies_seen.get((made.file.name, made.keeper)))
+    oldest_ms = min([answer.at_ms if answer is not None else 0 for answer in answers])
+    return oldest_ms + state.rules.confirmation_max_age_ms
 
 
 def _deletion(state: NodeState, made: DeleteOrder) -> Deletion:

@@ -24,6 +24,7 @@ from cfm.model import (
     SnapshotFacts,
     Status,
     Task,
+    Trouble,
     WorkerFeatures,
 )
 from cfm.plan.shortlist import PlanInputs, Shortlist
@@ -251,7 +252,12 @@ class AskSan:
 
 @dataclass(frozen=True, slots=True)
 class SendDelete:
+    """Tell a server to delete a file, if it can be told in time."""
+
     order: DeleteOrder
+    before_ms: int
+    """Monotonic: what confirmed it counts until then.  Where the record of the order is durable only later,
+    as our disk was full, nothing is sent; `LATE` is its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,4 +298,5 @@ Effect: TypeAlias = (
     SendHeartbeat | AskList | AskDisk | AskCopy | AskSan | SendDelete | CutStream | StartPlan | Reply | Say
 )
 DURABLE = (SendDelete, CutStream, Reply, Say)
+LATE = Failure(Trouble.TIMEOUT, "not sent: what confirmed it was too old when its record was durable")
 """These tell somebody; all others only ask."""

@@ -222,8 +222,11 @@ class Controller:
         self.feed(ev.SanAnswers(asked_ms, answers))
 
     async def _delete(self, effect: ev.SendDelete) -> None:
-        order = effect.order
-        answer = await self._client.delete(order.server, order.id, order.file.name)
+        order, left_ms = effect.order, effect.before_ms - clock().mono_ms
+        answer: int | Failure = ev.LATE
+        if left_ms > 0:
+            name, within_s = order.file.name, left_ms / 1000
+            answer = await self._client.delete(order.server, order.id, name, within_s=within_s)
         self.feed(ev.DeleteAnswer(order.id, answer))
 
     async def _cut(self, effect: ev.CutStream) -> None:

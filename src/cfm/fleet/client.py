@@ -186,13 +186,25 @@ class WorkerClient:
 
     # ── orders ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def delete(self, addr: Addr, order_id: int, name: str) -> DeleteAnswer:
-        """Order a worker to delete a file; sent at most once, whatever happens."""
+    async def delete(
+        self, addr: Addr, order_id: int, name: str, *, within_s: float | None = None
+    ) -> DeleteAnswer:
+        """Order a worker to delete a file; sent at most once, whatever happens.
+
+        `within_s`: not at all where its turn comes later, as others before it take their time.
+        """
         headers = {wire.ORDER: str(order_id)}
         path = f"/files/{_quoted(name)}"
         ticket = _Ticket()
         reply = await self._ask(
-            self._bulk, "DELETE", addr, path, self._time_outs.delete_s, headers, ticket=ticket
+            self._bulk,
+            "DELETE",
+            addr,
+            path,
+            self._time_outs.delete_s,
+            headers,
+            ticket=ticket,
+            turn_s=within_s,
         )
         if isinstance(reply, Reply):
             return reply.status
@@ -222,7 +234,9 @@ class WorkerClient:
         headers: Mapping[str, str] | None = None,
         most_bytes: int = MOST_SMALL_BYTES,
         ticket: _Ticket | None = None,
+        turn_s: float | None = None,
     ) -> Reply | Failure:
+        """`turn_s`: how long its turn and its connection are waited for; None: as long as for the answer."""
         if lane is None or lane.closed:
             return Failure(Trouble.REFUSED, "the client is not open")
         try:
@@ -231,9 +245,16 @@ class WorkerClient:
             shown = {**(headers or {}), **self._shown.get(addr, {})}
             async with asyncio.timeout(time_out_s * _OF_THE_TIME_OUT):
                 async with lane.request(
-                    method, url, headers=shown, allow_redirects=False, trace_request_ctx=ticket
+                    method,
+                    url,
+                    headers=shown,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),
+                    trace_request_ctx=ticket,
                 ) as response:
                     return await _read(response, most_bytes)
+        except aiohttp.ConnectionTimeoutError:
+            return Failure(Trouble.TIMEOUT, f"its turn did not come within {turn_s:g} s")
         except TimeoutError:
             return Failure(Trouble.TIMEOUT, f"no answer within {time_out_s:g} s")
         except (aiohttp.ClientError, _OddAnswerError, OSError, ValueError) as error:

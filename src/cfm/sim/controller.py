@@ -311,6 +311,9 @@ class SimCfm:
 
     def _delete(self, effect: ev.SendDelete) -> None:
         order, claim = effect.order, self.claim
+        if self.clock.mono_ms() > effect.before_ms:
+            self.later(0, lambda: self.feed(ev.DeleteAnswer(order.id, ev.LATE)))
+            return
         self.world.check.order_sent(self, order)
 
         def done(answer: object) -> None:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cfm.inputs.snapshot import Measure
     from cfm.sim.controller import SimCfm
     from cfm.sim.disks import SimDisk
+    from cfm.sim.facts import Facts
     from cfm.sim.metadata import Pair
-    from cfm.sim.world import Server
+    from cfm.sim.world import Server, World
 
 ON_THE_WAY_MS = 45_000
 """How long after its decision an order may still be carried out, time-out and late arrival included."""
@@ -73,10 +74,16 @@ class LastCopy(Invariant):
 class PessimisticCount(Invariant):
     """When a surplus copy's order is written down, two live servers with undoubted lists show the file; when
     it is sent, the server of the copy that stays has just confirmed it, and nothing since then speaks against
-    it: no later list without the file, no news that the server is down."""
+    it: no later list without the file, no news that the server is down.  The confirmation is as fresh still
+    when the first byte goes out, however long the record of it took to become durable."""
 
     number = "2"
     title = "pessimistic count"
+
+    def __init__(self, world: World, facts: Facts) -> None:
+        super().__init__(world, facts)
+        self._confirmed: dict[int, int] = {}
+        """Order that is about to be sent → when the copy that stays was confirmed (mono)."""
 
     def order_changed(
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
@@ -88,8 +95,16 @@ class PessimisticCount(Invariant):
             fine = order.keeper in holders and order.server in holders and order.keeper != order.server
             self.hold(fine or self._arrived(cfm, order, holders), "confirmed copies:", holders, order)
         elif order.status is OrderStatus.SENT:
-            self.hold(self._confirmed(cfm, order, now), "sent without a fresh confirmation:", order)
+            confirmed_ms = self._confirmed_ms(cfm, order, now)
+            self._confirmed[order.id] = confirmed_ms or 0
+            self.hold(confirmed_ms is not None, "sent without a fresh confirmation:", order)
             self.hold(not self._denied(cfm, order), "sent, though the copy that stays is in doubt:", order)
+
+    def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        if order.kind is DeleteKind.SURPLUS:
+            age_ms = cfm.clock.mono_ms() - self._confirmed.pop(order.id, 0)
+            fresh = age_ms <= cfm.evidence.rules.confirmation_max_age_ms
+            self.hold(fresh, f"its first byte goes out {age_ms} ms after its confirmation:", order)
 
     def _arrived(self, cfm: SimCfm, order: DeleteOrder, holders: list[Addr]) -> bool:
         """A copy that came by our own task after its server's last list counts as listed."""
@@ -113,22 +128,21 @@ class PessimisticCount(Invariant):
         came = (ms for ms, t in ended if t.destination == addr and t.file.name == name and t.status == "done")
         return max(came, default=0)
 
-    def _confirmed(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> bool:
+    def _confirmed_ms(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> int | None:
+        """When the server of the copy that stays was asked for it and had it; None where that is long ago."""
         keeper = order.keeper
         if keeper is None:
-            return False
+            return None
         oldest_ms = now.mono_ms - cfm.evidence.rules.confirmation_max_age_ms
-        seen = cfm.evidence.copies.get((order.file.name, keeper))
-        if seen is not None and seen[1] >= oldest_ms:
-            return seen[0].present and seen[0].size_bytes in (None, order.file.size_bytes)
+        seen, seen_ms = cfm.evidence.copies.get((order.file.name, keeper), (None, 0))
+        if seen is not None and seen_ms >= oldest_ms:
+            return seen_ms if seen.present and seen.size_bytes in (None, order.file.size_bytes) else None
         heard = cfm.evidence.servers[keeper]
         listed = heard.names is not None and order.file.name in heard.names
         if listed and heard.list_asked_ms >= oldest_ms and heard.list_failed_ms is None:
-            return True
-        done = self.facts.state(cfm.claim.controller).done
-        return any(
-            ms >= oldest_ms and t.destination == keeper and t.file.name == order.file.name for ms, t in done
-        )
+            return heard.list_asked_ms
+        came_ms = self._came_ms(cfm, keeper, order.file.name)
+        return came_ms if came_ms >= oldest_ms else None
 
 
 class OneDeletePerFile(Invariant):
@@ -438,6 +452,11 @@ class SwitchedOff(Invariant):
     number = "rule 20"
     title = "brakes"
 
+    def __init__(self, world: World, facts: Facts) -> None:
+        super().__init__(world, facts)
+        self._seen: dict[int, int] = {}
+        """Order that is about to be sent → when the SAN was asked for its file (mono)."""
+
     def order_changed(
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
@@ -452,6 +471,12 @@ class SwitchedOff(Invariant):
             self.hold(rested, "ordered again at once after it was dropped:", order)
         else:
             answer, asked_ms = evidence.san.get(order.file.name, (None, 0))
+            self._seen[order.id] = asked_ms
             there = isinstance(answer, OnSan) and answer.size_bytes == order.file.size_bytes
             fresh = now.mono_ms - asked_ms <= evidence.rules.confirmation_max_age_ms
             self.hold(there and fresh, "sent, and not just seen on the SAN:", order)
+
+    def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        age_ms = cfm.clock.mono_ms() - self._seen.pop(order.id, 0)
+        fresh = age_ms <= cfm.evidence.rules.confirmation_max_age_ms
+        self.hold(fresh, f"its first byte goes out {age_ms} ms after the SAN was asked for it:", order)

@@ -1,0 +1,69 @@
+"""The controller's shell: an order that has become durable too late is not sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from cfm.controller import events as ev
+from cfm.controller.core import Core
+from cfm.controller.loop import Controller, clock
+from cfm.fleet.client import WorkerClient
+from cfm.inputs.san import SanIndex
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
+from cfm.tasks.store import Change, TaskStore
+
+ORDER = DeleteOrder(
+    id=1,
+    status=OrderStatus.SENT,
+    created_s=0,
+    changed_s=0,
+    file=File("F.mpg", 1, 100),
+    server=Addr("127.0.2.1:8888"),
+    kind=DeleteKind.SURPLUS,
+    reason="surplus",
+)
+
+
+class Ordering:
+    """A core that sends one delete at once, and keeps what it is told of it."""
+
+    def __init__(self, before_ms: int) -> None:
+        self.before_ms = before_ms
+        self.told = asyncio.get_running_loop().create_future()
+
+    def handle(self, event: ev.Event, _now: Now) -> tuple[list[Change], Sequence[ev.Effect]]:
+        if isinstance(event, ev.DeleteAnswer):
+            self.told.set_result(event.answer)
+        return [], [ev.SendDelete(ORDER, self.before_ms)] if isinstance(event, ev.Tick) else []
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + 3_600_000
+
+
+class Client:
+    def __init__(self) -> None:
+        self.within_s: list[float] = []
+
+    async def delete(self, _addr: Addr, _order_id: int, _name: str, *, within_s: float) -> int:
+        self.within_s.append(within_s)
+        return 200
+
+
+@pytest.mark.parametrize("left_ms", [-1, 60_000])
+async def test_an_order_is_sent_only_while_what_confirmed_it_counts(left_ms: int) -> None:
+    core, client = Ordering(clock().mono_ms + left_ms), Client()
+    controller = Controller(
+        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", client), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        answer = await asyncio.wait_for(core.told, 30)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert answer == (200 if left_ms > 0 else ev.LATE)
+    assert [0 < within_s <= 60 for within_s in client.within_s] == ([True] if left_ms > 0 else [])
