@@ -3,7 +3,8 @@
     a policy proposes, the kernel agrees       → ORDERED, durable with its reason
     the SAN has the file; for a surplus copy
     the server of the copy that stays has it   → asked now, believed for ten seconds
-    the kernel agrees once more                → SENT, durable before the first byte
+    the kernel agrees once more                → SENT, durable before the first byte, which goes out in
+                                                 those ten seconds or never
     the server answers 200                     → CONFIRMED
     anything else, or nothing                  → UNKNOWN until the server was listed again
 
