@@ -41,9 +41,8 @@ class Field:
 
 def rewritten(source: str) -> str:
     """`source` with the methods of its value classes spelled out below each of them."""
-    source = "\n".join(_with_dicts(source.splitlines(), ast.parse(source)))
-    source = "\n".join(_with_tuples(source.splitlines(), ast.parse(source)))
-    source = "\n".join(_with_finals(source.splitlines(), ast.parse(source)))
+    for step in (_with_dicts, _with_tuples, _with_finals):
+        source = "\n".join(step(source.splitlines(), ast.parse(source)))
     lines = source.splitlines()
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     for node in reversed(classes):  # from the end, so that what stands before keeps its place
@@ -79,9 +78,8 @@ def _with_tuples(lines: list[str], tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Call) and _name(node.func) == "isinstance"
     ]
     unions = [kinds for kinds in asked if isinstance(kinds, ast.BinOp) and kinds.lineno == kinds.end_lineno]
-    for kinds in sorted(
-        unions, key=lambda kinds: -kinds.col_offset
-    ):  # from the right: what is left of it stays
+    # From the right, so that what stands before keeps its place.
+    for kinds in sorted(unions, key=lambda kinds: -kinds.col_offset):
         line = lines[kinds.lineno - 1].encode()
         told = f"({', '.join(_parts(kinds))})".encode()
         lines[kinds.lineno - 1] = (line[: kinds.col_offset] + told + line[kinds.end_col_offset :]).decode()

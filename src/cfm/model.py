@@ -94,8 +94,7 @@ def fits(used_bytes: int, avail_bytes: int, more_bytes: int, limit_percent: int)
 
 def bytes_over(used_bytes: int, avail_bytes: int, limit_percent: int) -> int:
     """How many bytes must go until the disk is at its limit; 0 where it is not strictly above."""
-    hundredfold = 100 * used_bytes - limit_percent * (used_bytes + avail_bytes)
-    return -(-hundredfold // 100) if hundredfold > 0 else 0
+    return max(0, -(-(100 * used_bytes - limit_percent * (used_bytes + avail_bytes)) // 100))
 
 
 class Status(enum.StrEnum):

@@ -53,6 +53,18 @@ def until_ordered(node: Node) -> DeleteOrder:
     raise AssertionError("nothing was ordered")
 
 
+def ordered() -> tuple[Node, DeleteOrder, ev.SanAnswers, ev.CopyAnswer]:
+    """A node whose one order waits for its confirmations, and these."""
+    node = doubled(1)
+    node.grade()
+    made = until_ordered(node)
+    assert made.keeper is not None
+    name, size_bytes, now_ms = made.file.name, made.file.size_bytes, node.now_ms
+    on_san = ev.SanAnswers(now_ms, {name: OnSan(f"/san/{name}", size_bytes)})
+    stays = ev.CopyAnswer(made.keeper, name, now_ms, CopySeen(present=True, size_bytes=size_bytes))
+    return node, made, on_san, stays
+
+
 # ── surplus copies ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -81,14 +93,10 @@ def test_a_list_of_ours_that_comes_meanwhile_says_nothing_of_the_size() -> None:
 
 
 def test_an_answer_that_only_an_order_waits_for_asks_no_policy_anew() -> None:
-    node = doubled(1)
-    node.grade()
-    made = until_ordered(node)
-    assert made.keeper is not None
+    node, made, on_san, stays = ordered()
     before = node.core.last_round
-    node.send(ev.SanAnswers(node.now_ms, {"F001.mpg": OnSan("/san/F001.mpg", made.file.size_bytes)}))
-    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
-    node.send(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, seen))
+    node.send(on_san)
+    node.send(stays)
     assert node.core.state.orders.active[made.id].status is OrderStatus.SENT
     assert node.core.last_round is before
     node.run(1 * SECOND_MS)
@@ -96,41 +104,27 @@ def test_an_answer_that_only_an_order_waits_for_asks_no_policy_anew() -> None:
 
 
 def test_an_answer_that_an_order_waits_for_in_vain_lets_all_be_decided_anew() -> None:
-    node = doubled(1)
-    node.grade()
-    made = until_ordered(node)
-    assert made.keeper is not None
+    node, made, _on_san, stays = ordered()
     before = node.core.last_round
-    node.send(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, CopySeen(present=False)))
+    node.send(replace(stays, answer=CopySeen(present=False)))
     assert made.id not in node.core.state.orders.active
     assert node.core.last_round is not before
 
 
 def test_an_order_may_be_sent_for_as_long_as_what_confirmed_it_counts() -> None:
     """Its record may take long to become durable; the older of both answers counts."""
-    node = doubled(1)
-    node.grade()
-    made = until_ordered(node)
-    assert made.keeper is not None
-    now, max_age_ms = node.now, node.core.state.rules.confirmation_max_age_ms
-    asked_san_ms, asked_copy_ms = now.mono_ms - 3_000, now.mono_ms - 500
-    on_san = OnSan("/san/F001.mpg", made.file.size_bytes)
-    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
-    node.core.handle(ev.SanAnswers(asked_san_ms, {"F001.mpg": on_san}), now)
-    _changes, effects = node.core.handle(ev.CopyAnswer(made.keeper, "F001.mpg", asked_copy_ms, seen), now)
+    node, _made, on_san, stays = ordered()
+    asked_san_ms, asked_copy_ms = node.now_ms - 3_000, node.now_ms - 500
+    node.core.handle(replace(on_san, asked_ms=asked_san_ms), node.now)
+    _changes, effects = node.core.handle(replace(stays, asked_ms=asked_copy_ms), node.now)
     (sent,) = (effect for effect in effects if isinstance(effect, ev.SendDelete))
-    assert sent.before_ms == asked_san_ms + max_age_ms
+    assert sent.before_ms == asked_san_ms + node.core.state.rules.confirmation_max_age_ms
 
 
 def test_an_order_that_came_too_late_to_be_sent_is_settled_by_a_list() -> None:
-    node = doubled(1)
-    node.grade()
-    made = until_ordered(node)
-    assert made.keeper is not None
-    on_san = OnSan("/san/F001.mpg", made.file.size_bytes)
-    seen = CopySeen(present=True, size_bytes=made.file.size_bytes)
-    node.core.handle(ev.SanAnswers(node.now_ms, {"F001.mpg": on_san}), node.now)
-    node.core.handle(ev.CopyAnswer(made.keeper, "F001.mpg", node.now_ms, seen), node.now)
+    node, made, on_san, stays = ordered()
+    node.core.handle(on_san, node.now)
+    node.core.handle(stays, node.now)
     assert node.core.state.orders.active[made.id].status is OrderStatus.SENT
     node.send(ev.DeleteAnswer(made.id, ev.LATE))
     assert node.core.state.orders.active[made.id].status is OrderStatus.UNKNOWN
@@ -186,10 +180,7 @@ def test_a_dropped_order_is_decided_anew_when_its_pause_is_over_however_long_a_p
     node = doubled(1)
     node.confirms = False
     node.grade()
-    for _ in range(1000):
-        if node.says("delete dropped"):
-            break
-        node.run(10)
+    until(node, "delete dropped")
     node.core.planning = True  # a slow one, of which nothing is heard
     node.confirms = True
     node.run(PAUSE_MS + 2 * SECOND_MS)

@@ -198,9 +198,8 @@ def the_san_is_gone_for_a_minute() -> Story:
     node.tell("cfm starts; the disk is over its limit, and the source folders do not answer")
     node.send(ev.SanIndexed(None, "/san does not answer"))
     node.grade()
-    node.run(
-        5
-    )  # off the full seconds, at which it looks after what waits, so that the verdict is one of rest
+    # Off the full seconds, at which it looks after what waits, so that the verdict is one of rest.
+    node.run(5)
     node.let(63)
     node.tell("they answer again")
     node.san_answers = True

@@ -431,7 +431,7 @@ class Core:
         early = self._held_until_ms is not None and now.mono_ms < self._held_until_ms
         if early and not self.state.tasks.ready:
             return
-        offered, waiting = self.state.tasks.ready_destinations(), len(self._held)
+        offered = self.state.tasks.ready_destinations()
         for addr, held in list(self._held.items()):
             if addr not in offered and now.mono_ms < held.until_ms:
                 continue
@@ -443,8 +443,7 @@ class Core:
                 task = copying.claim(self.state, task, now)
             reply = ev.Reply(held.request, 200, (task,)) if task else ev.Reply(held.request, 204)
             self.state.out.effects.append(reply)
-        if len(self._held) < waiting:
-            self._held_until_ms = self._first_held_ms()
+        self._held_until_ms = self._first_held_ms()
 
     def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
         held = dispatch.held_by_breaker(self.state, self.backlog(), now)

@@ -187,13 +187,11 @@ def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
         if waiting is not None and waiting.status is OrderStatus.ORDERED and waiting.keeper == event.addr:
             _drop(state, waiting, no.COPY_UNCONFIRMED, now, why=f"{event.addr}: {words(event.answer)}")
     else:
-        disk_ids = state.fleet.records[event.addr].disk_ids
         state.copies_seen[event.name, event.addr] = Known(event.answer, event.asked_ms)
-        state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
+        if state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id):
+            state.wants_dispatch = True
         if not event.answer.present:
             look_at(state, event.addr, now)
-        if disk_ids != state.fleet.records[event.addr].disk_ids:
-            state.wants_dispatch = True
     concerns_order(state, event.name)
 
 

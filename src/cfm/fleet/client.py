@@ -249,7 +249,7 @@ class WorkerClient:
                     url,
                     headers=shown,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),
+                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),  # the whole is limited above
                     trace_request_ctx=ticket,
                 ) as response:
                     return await _read(response, most_bytes)
@@ -274,7 +274,6 @@ async def _lane(
     async with aiohttp.ClientSession(
         connector=connector,
         headers=headers,
-        timeout=aiohttp.ClientTimeout(total=None),  # `_ask` sets one that covers everything
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -145,27 +145,30 @@ class FleetBook:
         record.features = features
         self._on_disks(record)
 
-    def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
-        """An answer came from that disk.  Where it is another than before, both count until all agree."""
-        record = self.records[addr]
-        if record.told_disks.get(by) != disk_id:
-            record.told_disks[by] = disk_id
-            self._on_disks(record)
+    def told_disk(self, addr: Addr, by: str, disk_id: str) -> bool:
+        """An answer came from that disk.  Where it is another than before, both count until all agree.
 
-    def _on_disks(self, record: Record) -> None:
-        """Something was told of the disks that it may be on."""
+        Returns True where that changes on which disks the server may be.
+        """
+        record = self.records[addr]
+        record.told_disks[by] = disk_id
+        return self._on_disks(record)
+
+    def _on_disks(self, record: Record) -> bool:
+        """Something was told of the disks that it may be on; is it news?"""
         disk_ids = frozenset({record.features.disk_id, *record.told_disks.values()} - {""})
-        if disk_ids != record.disk_ids:
+        news = disk_ids != record.disk_ids
+        if news:
             record.disk_ids = disk_ids
             self._same_disk = _same_disks(self.records.values())
+        return news
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
         """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
         record = self.records[addr]
-        if record.told_disks.pop(BY_COPY, None) is not None:
-            self._on_disks(record)
+        record.told_disks.pop(BY_COPY, None)
         self.told_disk(addr, BY_LIST, listing.disk_id)
         names = _with_what_happened_since(record, listing.names, asked_ms)
         before = None if record.last_list is None else record.last_list - record.doubted

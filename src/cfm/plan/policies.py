@@ -8,7 +8,7 @@ booked.  Neighbours: `round` holds what a run looks at and what comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -72,7 +72,7 @@ class Openings:
     """Where the next copy could begin, whatever it is of; made anew when something was booked."""
 
     senders: Mapping[Addr, list[ServerView]]
-    """The sources that may send to each destination whose disk is known; empty where none may send at all."""
+    """The sources that may send to each destination whose disk is known."""
     destinations: list[ServerView]
     """Those of them that have a sender and may receive."""
     closed: Mapping[Addr, Refusal]
@@ -85,8 +85,6 @@ class Openings:
         view, ledger, kernel = round_.view, round_.ledger, round_.kernel
         known = [server for server in view.destinations if server.addr in ledger.disks]
         free = [source for source in view.sources if not kernel.refuse_source(view, ledger, source)]
-        if not free:
-            return cls({}, [], {to.addr: no.NO_SOURCE for to in known}, 0)
         senders = {
             to.addr: [source for source in free if not kernel.refuse_pair(view, ledger, source, to)]
             for to in known
@@ -276,11 +274,9 @@ def _least_wanted(round_: Round) -> list[tuple[File, Addr]]:
 
 
 def _cheapest_room(
-    round_: Round, wanted: File, least_wanted: Sequence[tuple[File, Addr]]
+    round_: Round, wanted: File, least_wanted: Iterable[tuple[File, Addr]]
 ) -> list[Deletion] | None:
     """The victims on that destination whose best one is the least wanted."""
-    if not least_wanted or not _worth_asking(round_.view, wanted, least_wanted[0][0]):
-        return None
     worth_it = takewhile(lambda one: _worth_asking(round_.view, wanted, one[0]), least_wanted)
     free = (addr for _worst, addr in worth_it if _may_be_reserved(round_.ledger.disks[addr], wanted))
     plans = [plan for addr in islice(free, DISKS_TO_LOOK_AT) if (plan := _victims(round_, wanted, addr))]

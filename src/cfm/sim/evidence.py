@@ -60,13 +60,13 @@ class Heard:
 
     def told_disk(self, by: type[ev.Event], disk_id: str) -> None:
         """An answer came from that disk."""
-        if self._told.get(by) != disk_id:
-            self._told[by] = disk_id
-            self._on_disks()
+        self._told[by] = disk_id
+        self._on_disks()
 
-    def forget_disk(self, by: type[ev.Event]) -> None:
-        if self._told.pop(by, None) is not None:
-            self._on_disks()
+    def listed(self, disk_id: str) -> None:
+        """A list came from that disk: it outdates what was told with single copies."""
+        self._told.pop(ev.CopyAnswer, None)
+        self.told_disk(ev.ListAnswer, disk_id)
 
     def _on_disks(self) -> None:
         itself = self.features.disk_id if self.features is not None else ""
@@ -152,8 +152,7 @@ class Evidence:
         elif heard.up:  # what a server said that counts as down is not believed before it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
-            heard.forget_disk(ev.CopyAnswer)
-            heard.told_disk(ev.ListAnswer, answer.disk_id)
+            heard.listed(answer.disk_id)
 
     def holders(self, name: str) -> list[Addr]:
         """Servers whose last list, which nothing has put in doubt, shows the file."""
@@ -168,7 +167,7 @@ class Evidence:
     def addresses(self, addr: Addr) -> list[Addr]:
         """Every address of the disk at `addr`, by the ids that our workers tell."""
         ids = self._disk_ids(addr)
-        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))] if ids else []
+        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))]
         return same or [addr]
 
     def used_through(self, addr: Addr) -> Addr:

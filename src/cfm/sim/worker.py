@@ -365,7 +365,7 @@ class SimWorker:
         return offer
 
     def _hears(self, claim: Claim) -> bool:
-        ours = self.authority.knows(claim) or at_once(self.authority.hear(claim))
+        ours = at_once(self.authority.hear(claim))
         self.world.check.epoch_heard(self, claim, ours)
         return ours
 

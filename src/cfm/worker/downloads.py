@@ -116,8 +116,7 @@ class _Held:
 
     def due_ms(self) -> int | None:
         """When its report is due."""
-        silent = self.in_flight or self.stage in (Stage.STOPPING, Stage.CLEANING)
-        return None if silent else self.report_at_ms
+        return None if self.in_flight or self.report() is None else self.report_at_ms
 
     def ends_ms(self) -> int | None:
         """When it has to stop if nothing is heard."""
@@ -158,22 +157,21 @@ class DownloadBook:
 
     def wake_at_ms(self) -> int | None:
         """When something will be due without an event; None: not before one."""
-        times = [self._asking.not_before_ms if self._may_ask() else None]
-        for held in self._held.values():
-            times += (held.due_ms(), held.ends_ms())
-        return min([time for time in times if time is not None], default=None)
+        times = [time for held in self._held.values() for time in (held.due_ms(), held.ends_ms())]
+        if self._may_ask():
+            times.append(self._asking.not_before_ms)
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def under_way(self) -> int:
         """Tasks on which something is still being done here."""
-        return sum([held.under_way for held in self._held.values()])
+        return sum(held.under_way for held in self._held.values())
 
     @property
     def receiving(self) -> int:
         """Tasks of which bytes are still to come.  (An old cfm knows of no such moment: to it a task is under
         way until it is done.)"""
-        held_here = self._held.values()
-        return sum([held.under_way and not (held.received and held.leased) for held in held_here])
+        return sum(held.under_way and not (held.received and held.leased) for held in self._held.values())
 
     @property
     def quiet(self) -> bool:
@@ -392,8 +390,8 @@ class DownloadBook:
 
     def _reports_due(self, now_ms: int) -> Iterator[SendReport]:
         for held in self._held.values():
-            due_ms = held.due_ms()
-            if due_ms is not None and now_ms >= due_ms and (report := held.report()) is not None:
+            due_ms, report = held.due_ms(), held.report()
+            if due_ms is not None and report is not None and now_ms >= due_ms:
                 held.in_flight = True
                 yield SendReport(held.offer, report)
 

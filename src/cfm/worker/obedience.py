@@ -151,15 +151,15 @@ class Authority:
 
     async def hear(self, claim: Claim) -> bool:
         """An answer to our own request at `cfm_addr`; whether it speaks for the controller we obey."""
-        if not self.knows(claim):
+        if not self._knows(claim):
             async with self._changing:
                 binding = hear(self._binding, claim)
                 if self._binding is None and self._early.controller == claim.controller:
                     binding = raise_fence(binding, self._early.fence)
                 await self._keep(binding)
-        return self.knows(claim)
+        return self._knows(claim)
 
-    def knows(self, claim: Claim) -> bool:
+    def _knows(self, claim: Claim) -> bool:
         """Is it made in the name of whom we obey, and of no other start of theirs than the last we know?"""
         binding = self._binding
         return binding is not None and (binding.controller, binding.epoch) == (claim.controller, claim.epoch)
