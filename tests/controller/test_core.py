@@ -258,3 +258,34 @@ def test_the_answer_to_a_look_ahead_starts_no_round_unless_something_came_to_wai
         node.send(ev.SanAnswers(node.now_ms, {file.name: OnSan(f"/san/{file.name}", file.size_bytes)}))
         assert (node.core.last_round is before) is ahead
         assert isinstance(state.san[file.name].value, OnSan)
+
+
+# ── full plans ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_node_at_rest_makes_no_plan_and_a_change_makes_one() -> None:
+    node = Node(files(30))
+    node.grade()
+    node.run(3_600_000 + 120_000)  # what was copied is not young any more either
+    before = node.asked["StartPlan"]
+    node.run(1_800_000)
+    assert node.asked["StartPlan"] == before
+    node.watch(F030__mpg=10)
+    node.run(20_000)
+    assert node.asked["StartPlan"] > before
+    assert node.holders("F030.mpg")
+
+
+def test_a_source_folder_that_is_gone_for_a_moment_makes_a_plan_though_nothing_else_changed() -> None:
+    node = Node(files(30))
+    index = frozenset(node.san)
+    node.send(ev.SanIndexed(index))
+    node.grade()
+    node.run(3_600_000 + 120_000)
+    evictable = node.core.shortlist.evictable
+    assert any(evictable.values())
+    node.send(ev.SanIndexed(None, "gone"))
+    node.send(ev.SanIndexed(index))
+    assert not node.core.shortlist.evictable, "it lacks what was left alone"
+    node.run(2_000)
+    assert node.core.shortlist.evictable == evictable

@@ -19,11 +19,12 @@ from typing import Any
 
 from cfm.controller import copying, deleting, dispatch, observing
 from cfm.controller import events as ev
-from cfm.controller.state import NodeConfig, NodeState
+from cfm.controller.state import NodeConfig, NodeState, soonest
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.model import Addr, File, Known, Now, host_of
 from cfm.plan import refusals as no
+from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.store import Change, Recovered
@@ -84,6 +85,8 @@ class Core:
         """When the first of them must be answered."""
         self.planning = False
         """A full plan is being made."""
+        self._planned: PlanInputs | None = None
+        """What the last plan was made of."""
         self._plan_not_before_ms = now.mono_ms
         self._started_since_plan = 0
         self._evicted_since_plan: Counter[Addr] = Counter()
@@ -170,7 +173,7 @@ class Core:
             state.wants_dispatch = True
         if self._retry_due_ms is not None and now.mono_ms >= self._retry_due_ms:
             state.wants_plan = True  # the last one left out what was not to be tried yet
-            self._retry_due_ms = state.next_retry_ms(now)
+            self._retry_due_ms = soonest(state.next_file_due_ms(now), state.doubt_ends_ms(now))
         if now.mono_ms >= self._full_look_ms:
             self._full_look_ms = now.mono_ms + state.config.full_look_ms
             observing.full_look(state, now)
@@ -227,8 +230,10 @@ class Core:
             else:
                 break
         paced = self.last_round is not None and self.last_round.times("delete", no.PACE) > 0
-        self._pause_ends_ms = state.next_pause_end_ms(now, paced=paced)
-        self._retry_due_ms = state.next_retry_ms(now)
+        file_due_ms = state.next_file_due_ms(now)
+        pace_ends_ms = state.orders.pace_ends_ms() if paced else None
+        self._pause_ends_ms = soonest(file_due_ms, state.next_server_due_ms(now), pace_ends_ms)
+        self._retry_due_ms = soonest(file_due_ms, state.doubt_ends_ms(now))
         if self._time_may_help():
             self._tidy_soon(now)
 
@@ -259,11 +264,23 @@ class Core:
         state = self.state
         if not self._plan_is_wanted() or now.mono_ms < self._plan_not_before_ms:
             return
-        self.planning = True
         self._started_since_plan = 0
         self._evicted_since_plan.clear()
         state.wants_plan = False
-        state.out.effects.append(ev.StartPlan(self.plan_inputs(now)))
+        inputs = self.plan_inputs(now)
+        if self._was_planned(inputs):
+            self._plan_not_before_ms = now.mono_ms + PLAN_PAUSE_MS
+            return
+        self._planned, self.planning = inputs, True
+        state.out.effects.append(ev.StartPlan(inputs))
+
+    def _was_planned(self, inputs: PlanInputs) -> bool:
+        """Would the plan say the same as the last one?  A node at rest makes none, however large its library.
+
+        An index of the SAN that was made anew counts as another: it is too long to be compared here.
+        """
+        last = self._planned
+        return last is not None and inputs.on_san is last.on_san and inputs == last
 
     def _plan_is_wanted(self) -> bool:
         """Has something changed, or is the backlog used up; and is there metadata to plan with?"""
@@ -282,6 +299,7 @@ class Core:
         state = self.state
         assert state.snapshot is not None
         view = state.view(now)
+        ledger = Ledger(view)
         young: dict[Addr, set[str]] = {}
         for name, addr in state.arrivals:
             young.setdefault(addr, set()).add(name)
@@ -300,8 +318,8 @@ class Core:
             left_alone=frozenset(state.left_alone(now)),
             on_san=self.san_index,
             max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
-            largest_room_bytes=dispatch.largest_room_bytes(view),
-            largest_disk_bytes=dispatch.largest_disk_bytes(view),
+            largest_room_bytes=ledger.largest_room_bytes(),
+            largest_disk_bytes=ledger.largest_disk_bytes(),
         )
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
@@ -348,6 +366,7 @@ class Core:
         if event.names is not None and self.san_index is None:
             deleting.san_is_back(self.state, now)
             self.shortlist = replace(self.shortlist, evictable={})  # it lacks what was left alone
+            self._planned = None
         self.san_index, self.san_index_why = event.names, event.why
         self.state.wants_plan = True
 

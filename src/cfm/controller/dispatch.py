@@ -64,16 +64,6 @@ def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:
     return policies.run(Round(view, backlog, Ledger(view), state.kernel))
 
 
-def largest_room_bytes(view: ClusterView) -> int:
-    """The largest file that any destination takes now."""
-    return Ledger(view).largest_room_bytes()
-
-
-def largest_disk_bytes(view: ClusterView) -> int | None:
-    """The most that any destination may ever hold; None where no disk is known."""
-    return max((disk.ceiling_bytes for disk in Ledger(view).disks.values()), default=None)
-
-
 def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
     """Destinations whose space breaker holds, and the bytes that it would have to let through."""
     round_ = propose(state.view(now), backlog, state)

@@ -216,30 +216,24 @@ class NodeState:
         waiting = (name for name, retry in retries if retry.not_before_ms > now.mono_ms)
         return [name for name in waiting if name not in self.fleet.holders]
 
-    def next_retry_ms(self, now: Now) -> int | None:
-        """When the next file that was left alone may be looked at again."""
-        moments = [
-            self.retries.next_due_ms(now.mono_ms),
-            self._next_delete_pause_end_ms(now),
-            self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms),
-        ]
-        return min([moment for moment in moments if moment is not None], default=None)
-
-    def next_pause_end_ms(self, now: Now, *, paced: bool) -> int | None:
-        """When the next thing that waits only for time may be decided anew; `paced`: the pace held some."""
-        records = self.fleet.records.values()
-        moments = [
-            self.retries.next_due_ms(now.mono_ms),
-            self._next_delete_pause_end_ms(now),
-            self.orders.pace_ends_ms() if paced else None,
-            *[record.busy_until_ms for record in records if record.busy_until_ms > now.mono_ms],
-            *[record.no_deletes_until_ms for record in records if record.no_deletes_until_ms > now.mono_ms],
-        ]
-        return min([moment for moment in moments if moment is not None], default=None)
-
-    def _next_delete_pause_end_ms(self, now: Now) -> int | None:
+    def next_file_due_ms(self, now: Now) -> int | None:
+        """When the next file that was left alone after a failure may be tried again."""
         pauses = self.delete_pauses.values()
-        return min([until_ms for until_ms, _why in pauses if until_ms > now.mono_ms], default=None)
+        dropped = min([until_ms for until_ms, _why in pauses if until_ms > now.mono_ms], default=None)
+        return soonest(self.retries.next_due_ms(now.mono_ms), dropped)
+
+    def doubt_ends_ms(self, now: Now) -> int | None:
+        """When the files of the next server that fell silent count as lost."""
+        return self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms)
+
+    def next_server_due_ms(self, now: Now) -> int | None:
+        """When the next server that refused something may be asked again."""
+        due_ms: int | None = None
+        for record in self.fleet.records.values():
+            for until_ms in (record.busy_until_ms, record.no_deletes_until_ms):
+                if until_ms > now.mono_ms:
+                    due_ms = soonest(due_ms, until_ms)
+        return due_ms
 
     def _never_looked_at(self, addr: Addr) -> bool:
         """Neither found down, nor listed or asked in vain for its list."""
@@ -263,6 +257,11 @@ class NodeState:
         self.delete_pauses = {n: p for n, p in self.delete_pauses.items() if p[0] > now.mono_ms}
         self.tasks.forget_old(now.mono_ms)
         self.retries.forget_old(now.mono_ms)
+
+
+def soonest(*moments_ms: int | None) -> int | None:
+    """The first of the moments that there are."""
+    return min([moment_ms for moment_ms in moments_ms if moment_ms is not None], default=None)
 
 
 def words(failure: Failure) -> str:

@@ -190,6 +190,10 @@ class Ledger:
                 largest_bytes = max(largest_bytes, self.disks[addr].room_bytes())
         return largest_bytes
 
+    def largest_disk_bytes(self) -> int | None:
+        """The most that any disk may ever hold; None where none is known."""
+        return max((disk.ceiling_bytes for disk in self.disks.values()), default=None)
+
     def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
         for _addr, disk in self._books(server):
             disk.leaving_bytes += sign * file.size_bytes
