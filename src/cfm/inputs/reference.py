@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cfm.inputs.lines import BYTE_ORDER_MARK, MAX_LINE_BYTES, NOT_TEXT_MARK, Skip, is_blank
 from cfm.names import is_file_name
@@ -111,6 +112,7 @@ def _graded_name(line: bytes) -> str | Skip:
     return name if is_file_name(name) else Skip.BAD_NAME
 
 
+@lru_cache(maxsize=4096)  # from one reading to the next most lines stay as they are
 def _history_entry(line: bytes) -> tuple[str, HistoryEntry] | Skip:
     text = _text(line)
     if isinstance(text, Skip):

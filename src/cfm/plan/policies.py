@@ -228,14 +228,13 @@ def room(round_: Round) -> Iterator[Delete]:
     for file in round_.unplaced:
         if free_sources <= 0:
             return
-        if file.name in promised:
+        if file.name in promised or not round_.san_answers(file):
             continue
         found = _cheapest_room(round_, file, least_wanted)
         if found is None:
             continue
         if round_.kernel.refuse_file(round_.view, round_.ledger, file) is not None:
-            if round_.san_answers(file):
-                round_.ask_san.append(file)
+            round_.ask_san.append(file)
             continue
         free_sources -= 1
         round_.ledger.book_room(file, found[0].server)
