@@ -1,4 +1,4 @@
-"""The controller's shell: an order that has become durable too late is not sent."""
+"""The controller's shell: orders that became durable too late, and readers while nothing can be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from cfm.controller.loop import Controller, clock
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
-from cfm.tasks.store import Change, TaskStore
+from cfm.tasks.memory_store import MemoryStore
+from cfm.tasks.store import Change, DropTask, TaskStore
 
 ORDER = DeleteOrder(
     id=1,
@@ -67,3 +68,39 @@ async def test_an_order_is_sent_only_while_what_confirmed_it_counts(left_ms: int
         await asyncio.gather(running, return_exceptions=True)
     assert answer == (200 if left_ms > 0 else ev.LATE)
     assert [0 < within_s <= 60 for within_s in client.within_s] == ([True] if left_ms > 0 else [])
+
+
+class Writing:
+    """A core that has something to write at once, and says whether that can be done."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        self.began = asyncio.Event()
+
+    def handle(self, event: ev.Event, _now: Now) -> tuple[list[Change], Sequence[ev.Effect]]:
+        if isinstance(event, ev.StoreTrouble):
+            self.trouble = event.why
+        self.began.set()
+        return [DropTask(1)] if isinstance(event, ev.Tick) else [], []
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + 3_600_000
+
+
+async def test_who_reads_when_the_disk_becomes_full_is_told_so_and_does_not_wait() -> None:
+    """What was asked a moment before waited for a commit that could not come."""
+    core, store = Writing(), MemoryStore()
+    store.open()
+    store.trouble = "no space left"
+    controller = Controller(cast("Core", core), store, cast("WorkerClient", Client()), cast("SanIndex", None))
+    running = asyncio.create_task(controller.run())
+    try:
+        await core.began.wait()
+        assert controller.writer.waiting
+        assert controller.writer.trouble is None, "it is not known yet"
+        told = await asyncio.wait_for(controller.read(lambda _core, _now: core.trouble), 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await controller.writer.close()
+    assert "no space left" in told

@@ -51,7 +51,7 @@ class Controller:
         self.listeners: set[asyncio.Queue[Mapping[str, Any]]] = set()
         self.writer = Writer(
             store,
-            on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
+            on_trouble=self._store_trouble,
             on_recovered=lambda: self.feed(ev.StoreRecovered()),
         )
         self._client = client
@@ -61,6 +61,8 @@ class Controller:
         self._hits = Hits()
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
+        self._readers: set[asyncio.Event] = set()
+        """Each set when what was read before it is durable, or cannot be made so."""
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._carriers: Mapping[type, Callable[[Any], Awaitable[None]]] = {
@@ -151,14 +153,25 @@ class Controller:
             self._waiting.pop(request, None)
 
     async def read(self, make: Callable[[Core, Now], Any]) -> Any:
-        """A value made from the state; it is shown once everything before it is durable."""
+        """A value made from the state; it is shown once everything before it is durable.
+
+        While nothing can be written it says so itself, and is shown at once: to wait would be to say nothing.
+        """
         value = make(self.core, clock())
-        if self.writer.trouble:
-            return value  # it says so itself; to wait would be to say nothing
-        durable = asyncio.Event()
-        self.writer.submit((), durable.set)
-        await durable.wait()
-        return value
+        if not self.writer.trouble:
+            done = asyncio.Event()
+            self._readers.add(done)
+            try:
+                self.writer.submit((), done.set)
+                await done.wait()
+            finally:
+                self._readers.discard(done)
+        return make(self.core, clock()) if self.writer.trouble else value
+
+    def _store_trouble(self, why: str) -> None:
+        self.feed(ev.StoreTrouble(why))
+        for reader in self._readers:
+            reader.set()
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 
