@@ -182,7 +182,8 @@ def _paused(story: Story) -> Callable[[], bool]:
 
 
 def _nothing_new(story: Story) -> None:
-    """No order goes out, and everybody is still looked at."""
+    """No order goes out, and everybody is still looked at; what had gone out before is carried out first."""
+    hold(A_WHILE_S)
     deeds = story.copied() + story.deleted()
     hold(A_WHILE_S)
     assert story.copied() + story.deleted() == deeds
