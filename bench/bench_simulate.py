@@ -31,10 +31,6 @@ def with_workers(seed: int, workers: int) -> Profile:
     return replace(drawn, sources=workers // 3, destinations=workers - workers // 3)
 
 
-def speed(run: Run) -> float:
-    return (run.hours_ms / HOUR_MS) / (run.cpu_ns / 1e9)
-
-
 def play(seeds: int, hours: int, workers: int) -> list[Run]:
     return [run_seed(seed, hours, plan=with_workers(seed, workers)) for seed in range(1, seeds + 1)]
 
@@ -54,7 +50,7 @@ def measure(seeds: int, hours: int, workers: int, rounds: int) -> dict[str, Any]
         "hours": round(simulated_h, 1),
         "hours_per_cpu_s": round(hours_per_cpu_s(runs), 2),
         "hours_per_cpu_s_of_rounds": sorted(round(hours_per_cpu_s(one), 2) for one in played),
-        "hours_per_cpu_s_median": round(statistics.median(map(speed, runs)), 2),
+        "hours_per_cpu_s_median": round(statistics.median(hours_per_cpu_s([run]) for run in runs), 2),
         "steps_per_hour": round(steps / simulated_h),
         "us_per_step": round(1e6 * cpu_s / steps, 1),
         "checks_per_hour": round(sum(sum(run.checks.values()) for run in runs) / simulated_h),

@@ -157,8 +157,8 @@ class Controller:
 
         While nothing can be written it says so itself, and is shown at once: to wait would be to say nothing.
         """
-        value = make(self.core, clock())
         if not self.writer.trouble:
+            value = make(self.core, clock())
             done = asyncio.Event()
             self._readers.add(done)
             try:
@@ -166,7 +166,9 @@ class Controller:
                 await done.wait()
             finally:
                 self._readers.discard(done)
-        return make(self.core, clock()) if self.writer.trouble else value
+            if not self.writer.trouble:
+                return value
+        return make(self.core, clock())
 
     def _store_trouble(self, why: str) -> None:
         self.feed(ev.StoreTrouble(why))
