@@ -21,15 +21,15 @@ from pathlib import Path
 from aiohttp import web
 
 from cfm.web import serve
-from cfm.worker.blocking import Pool
-from cfm.worker.claims import FreeForAll
-from cfm.worker.content import Content
-from cfm.worker.digests import Digests
-from cfm.worker.disk import RealDisk
-from cfm.worker.library import Library
-from cfm.worker.metrics import Metrics
-from cfm.worker.shelf import Shelf
-from cfm.worker.streams import Streams
+from cfm.worker.act.blocking import Pool
+from cfm.worker.act.digests import Digests
+from cfm.worker.act.disk import RealDisk
+from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.library import Library
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.serve.content import Content
+from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.streams import Streams
 
 MIB = 1 << 20
 NAME = "file.bin"

@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.state import NodeConfig
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.model import (
     Addr,
     DiskReport,

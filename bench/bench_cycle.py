@@ -17,9 +17,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.state import NodeConfig
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.model import Addr, DiskReport, DiskUsage, Listing, Now, SnapshotFacts, Transfer, WorkerFeatures
 from cfm.plan.reduce import Reducer
 from cfm.plan.view import Rules

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import yaml
 
-from cfm.testing.cluster import SAN_IP, Cluster
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.cluster import SAN_IP, Cluster
+from cfm_lab.testing.processes import Daemon
 
 SERVERS = 3
 """Sources, and as many destinations."""

@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from cfm.fleet.client import TimeOuts, WorkerClient
 from cfm.model import Addr, Failure
-from cfm.testing.raw_http import Script, never, scripted
+from cfm_lab.testing.raw_http import Script, never, scripted
 
 USAGE = b'{"total_size":"1000","used_size":"500","avail_size":"400","used_percent":56,"free_size":"500"}'
 

@@ -18,10 +18,10 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from cfm.sim import profile
-from cfm.sim.profile import HOUR_MS, Profile
-from cfm.sim.rng import Rng
-from cfm.sim.run import Run, run_seed
+from cfm_lab.sim import profile
+from cfm_lab.sim.profile import HOUR_MS, Profile
+from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.run import Run, run_seed
 
 HOURS_PER_CPU_S = 10.0
 

@@ -17,7 +17,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from cfm.testing.kills import BUSY_WITHIN_S, Kills
+from cfm_lab.testing.kills import BUSY_WITHIN_S, Kills
 
 
 def main() -> int:

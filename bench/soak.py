@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
 
-from cfm.testing.audit import Audit, Place
-from cfm.testing.cluster import Cluster
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.audit import Audit, Place
+from cfm_lab.testing.cluster import Cluster
+from cfm_lab.testing.processes import Daemon
 
 SERVERS = 3
 FILES, FILE_BYTES, QUOTA_BYTES = 90, 400_000, 8_000_000

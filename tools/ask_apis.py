@@ -18,8 +18,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from cfm.logs import setup_logging
-from cfm.testing.controller_rig import DESTINATIONS, a_task, controller_rig
-from cfm.testing.worker_rig import worker_rig
+from cfm_lab.testing.controller_rig import DESTINATIONS, a_task, controller_rig
+from cfm_lab.testing.worker_rig import worker_rig
 
 VIOLATION: Final = 3
 CHECKS: Final = (

@@ -40,8 +40,8 @@ ACTING = (
 """They use libraries, threads or sockets; the simulator does without them."""
 PLAIN = frozenset((*ACTING, "sim/run", "sim/parts", "sim/profile"))
 """Nor what goes to other processes."""
-SEEDS = "from cfm.sim.run import run_seeds; print(run_seeds(5, 1, 2).to_json()['trace_hash'])"
-PRACTICE = "from cfm.sim.run import run_seeds; run_seeds(101, 2, 24)"
+SEEDS = "from cfm_lab.sim.run import run_seeds; print(run_seeds(5, 1, 2).to_json()['trace_hash'])"
+PRACTICE = "from cfm_lab.sim.run import run_seeds; run_seeds(101, 2, 24)"
 
 
 def modules() -> list[str]:

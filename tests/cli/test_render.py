@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from cfm.cli import render
-from cfm.controller.report import plan_json, status_json
-from cfm.controller.why import why_json
+from cfm.controller.explain.report import plan_json, status_json
+from cfm.controller.explain.why import why_json
 from controller.node import Node, files
 
 EVIL = "[red]a[/red]\x1b[31m\n\u202eb.mpg"

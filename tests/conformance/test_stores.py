@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Status, Task
-from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import (
     Change,
@@ -39,6 +38,7 @@ from cfm.tasks.store import (
     SupersededError,
     TaskStore,
 )
+from cfm_lab.fakes.memory_store import MemoryStore
 
 NOW_S = 1_800_000_000
 DAY_S = 24 * 60 * 60

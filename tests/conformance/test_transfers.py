@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from cfm.model import Transfer as Kind
-from cfm.testing.faulty_source import Fault, FaultySource
-from cfm.worker.disk import RealDisk, TempFile
-from cfm.worker.transfers import TRANSFERS, TransferSettings
-from cfm.worker.transfers.builtin import BuiltinSettings
-from cfm.worker.transfers.contract import Job, Transfer, TransferError
-from cfm.worker.transfers.external import ExternalSettings
+from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.transfers import TRANSFERS, TransferSettings
+from cfm.worker.act.transfers.builtin import BuiltinSettings
+from cfm.worker.act.transfers.contract import Job, Transfer, TransferError
+from cfm.worker.act.transfers.external import ExternalSettings
+from cfm_lab.testing.faulty_source import Fault, FaultySource
 
 CONTENT = bytes(range(256)) * 2_000
 NAME = "MXCI5B4LSGL1000051_K20180531174730.mpg"

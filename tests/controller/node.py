@@ -1,7 +1,7 @@
 """A whole node in virtual time, without faults: the real core, workers that do what they are told.
 
 Stories about the controller are told on it: "a file becomes popular", "a server dies".  Every effect is
-carried out after a fixed latency; time jumps from one happening to the next.
+carried out after a fixed latency; time jumps from one event to the next.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.state import NodeConfig
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.model import (
     OLD_WORKER,
     Addr,
@@ -38,8 +38,8 @@ from cfm.model import (
 )
 from cfm.plan import reference
 from cfm.plan.view import Rules
-from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import Change
+from cfm_lab.fakes.memory_store import MemoryStore
 
 DAY_S = 1_700_000_000
 LATENCY_MS = 2

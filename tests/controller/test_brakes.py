@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from cfm.controller import events as ev
-from cfm.controller import report
+from cfm.controller.decide import events as ev
+from cfm.controller.explain import report
 from cfm.plan.view import Rules
 from controller.node import Node, files
 

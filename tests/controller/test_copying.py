@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from cfm.controller import events as ev
-from cfm.controller.copying import CUT_AGAIN_MS, LEASE_MARGIN_MS
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.copying import CUT_AGAIN_MS, LEASE_MARGIN_MS
 from cfm.model import DiskReport, DiskUsage, File, Hits, Status
 from cfm.plan.view import Rules
 from controller.node import OLD, OURS, Node, files

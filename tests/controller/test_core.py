@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from cfm.controller import events as ev
+from cfm.controller.decide import events as ev
 from cfm.model import File, OnSan, bytes_over
 from cfm.plan.view import Rules
 from controller.node import LATENCY_MS, OLD, Node, files
@@ -204,7 +204,7 @@ def test_nothing_is_deleted_on_old_metadata() -> None:
 
 
 def test_a_restart_repeats_nothing_that_is_still_running() -> None:
-    from cfm.controller.core import Core
+    from cfm.controller.decide.core import Core
 
     node = Node(files(4), sources=1, destinations=1, transfer_ms=10_000)
     node.grade()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cfm.controller import events as ev
-from cfm.controller.deleting import PAUSE_MS
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.deleting import PAUSE_MS
 from cfm.model import CopySeen, DeleteOrder, Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files

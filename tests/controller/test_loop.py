@@ -8,14 +8,14 @@ from typing import cast
 
 import pytest
 
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.loop import Controller, clock
+from cfm.controller.act.loop import Controller, clock
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
-from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import Change, DropTask, TaskStore
+from cfm_lab.fakes.memory_store import MemoryStore
 
 ORDER = DeleteOrder(
     id=1,

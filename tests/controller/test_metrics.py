@@ -7,8 +7,8 @@ from typing import cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from cfm.controller.loop import Controller
-from cfm.controller.metrics import Metrics
+from cfm.controller.act.loop import Controller
+from cfm.controller.serve.metrics import Metrics
 from controller.node import Node, files
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cfm.controller import events as ev
-from cfm.controller.copying import SILENCE_MS
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.copying import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
 from cfm.model import Failure, File, Trouble
 from controller.node import OLD, Node, files

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.controller import pages
-from cfm.controller.html import tag
-from cfm.controller.report import status_json
+from cfm.controller.explain.report import status_json
+from cfm.controller.serve import pages
+from cfm.controller.serve.html import tag
 from cfm.wire import task_to_old_json
 from controller.node import Node, files
 

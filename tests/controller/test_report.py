@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cfm.controller import events as ev
-from cfm.controller import report
-from cfm.controller.why import why_json
+from cfm.controller.decide import events as ev
+from cfm.controller.explain import report
+from cfm.controller.explain.why import why_json
 from cfm.model import File, SnapshotFacts, Status
 from cfm.plan.view import Rules
 from controller.node import OLD, OURS, Node, files

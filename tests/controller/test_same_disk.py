@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cfm.controller import events as ev
-from cfm.controller.report import status_json
-from cfm.controller.why import why_json
+from cfm.controller.decide import events as ev
+from cfm.controller.explain.report import status_json
+from cfm.controller.explain.why import why_json
 from cfm.model import File
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files

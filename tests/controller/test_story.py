@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cfm.cli.render import event_words
-from cfm.controller.story import tell
+from cfm.controller.explain.story import tell
 from cfm.model import OrderStatus, Status
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.cluster import Cluster
-from cfm.testing.old_controller import OldController
-from cfm.testing.processes import Daemon, free_port
+from cfm_lab.testing.cluster import Cluster
+from cfm_lab.testing.old_controller import OldController
+from cfm_lab.testing.processes import Daemon, free_port
 
 pytestmark = pytest.mark.e2e
 

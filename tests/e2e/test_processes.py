@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cfm.testing.cluster import Cluster
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.cluster import Cluster
+from cfm_lab.testing.processes import Daemon
 
 pytestmark = pytest.mark.e2e
 

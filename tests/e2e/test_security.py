@@ -13,8 +13,8 @@ import pytest
 
 from cfm.model import Addr
 from cfm.security.tokens import PersonPass, Secret
-from cfm.testing.cluster import Cluster
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.cluster import Cluster
+from cfm_lab.testing.processes import Daemon
 
 pytestmark = pytest.mark.e2e
 CERTS = Path(__file__).parent.parent / "security" / "certs"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cfm.testing.cluster import Cluster
+from cfm_lab.testing.cluster import Cluster
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.cluster import Cluster
+from cfm_lab.testing.cluster import Cluster
 
 pytestmark = pytest.mark.e2e
 

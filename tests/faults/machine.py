@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from cfm.testing.processes import Daemon, wait_for
+from cfm_lab.testing.processes import Daemon, wait_for
 
 _CLONE_NEWNS: Final = 0x00020000
 

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
-from cfm.testing.audit import Audit
-from cfm.testing.cluster import Cluster
-from cfm.testing.fault_proxy import FaultProxy
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.audit import Audit
+from cfm_lab.testing.cluster import Cluster
+from cfm_lab.testing.fault_proxy import FaultProxy
+from cfm_lab.testing.processes import Daemon
 
 SETTLE_S: Final = 120.0
 """How long the world may take to heal: pauses after a failure are tens of seconds."""

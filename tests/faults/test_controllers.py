@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cfm.testing.processes import Daemon, free_port, wait_for
+from cfm_lab.testing.processes import Daemon, free_port, wait_for
 from faults.story import SURPLUS, Story
 
 pytestmark = pytest.mark.e2e

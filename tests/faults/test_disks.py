@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.processes import Daemon
 from faults.machine import Mounts, failing, injected
 from faults.story import SETTLE_S, SURPLUS, Story, hold
 

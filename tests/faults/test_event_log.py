@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.cluster import SAN_IP
+from cfm_lab.testing.cluster import SAN_IP
 from faults.story import Story, hold
 
 pytestmark = pytest.mark.e2e

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.kills import Kills
+from cfm_lab.testing.kills import Kills
 
 pytestmark = pytest.mark.e2e
 KILLS, WITHIN_S = 15, 120.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from _pytest.mark import ParameterSet
 
-from cfm.testing.fault_proxy import Effect, Fault, FaultProxy, Way, lost_answer
+from cfm_lab.testing.fault_proxy import Effect, Fault, FaultProxy, Way, lost_answer
 from faults.story import Story, hold
 
 pytestmark = pytest.mark.e2e

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cfm.testing.audit import Place
-from cfm.testing.processes import Daemon
+from cfm_lab.testing.audit import Place
+from cfm_lab.testing.processes import Daemon
 from faults.story import Story, hold
 
 pytestmark = pytest.mark.e2e

@@ -24,7 +24,7 @@ from cfm.model import (
     Trouble,
     WorkerFeatures,
 )
-from cfm.testing.raw_http import ScriptedServer, always, never, scripted
+from cfm_lab.testing.raw_http import ScriptedServer, always, never, scripted
 
 QUICK = TimeOuts(heartbeat_s=0.3, list_s=0.3, disk_s=0.3, copy_s=0.3, delete_s=0.3, cut_s=0.3)
 EMPTY_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

@@ -24,7 +24,7 @@ from cfm.model import Failure, Now
 from cfm.names import is_file_name
 from cfm.security.tokens import TokenError, parse_holding
 from cfm.web.paths import name_in
-from cfm.worker.ranges import part_wanted
+from cfm.worker.decide.ranges import part_wanted
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 OUR_IP = "125.159.40.3"

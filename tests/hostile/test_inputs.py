@@ -26,10 +26,10 @@ import structlog
 
 from cfm.logs import FileSink, TerminalSink, setup_logging
 from cfm.model import Status
-from cfm.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
-from cfm.testing.raw_http import connect, hang_up, read_all, request, say, status_of
-from cfm.testing.worker_rig import WorkerRig, parse, worker_rig
 from cfm.web import Limits
+from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
+from cfm_lab.testing.raw_http import connect, hang_up, read_all, request, say, status_of
+from cfm_lab.testing.worker_rig import WorkerRig, parse, worker_rig
 
 ROOT = Path(__file__).parents[1]
 ROWS: Final[Mapping[str, tuple[str, ...]]] = {

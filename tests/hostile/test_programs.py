@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from cfm.cli.cfm import app as cfm_commands
 from cfm.cli.cfw import app as cfw_commands
 from cfm.model import Status
-from cfm.testing.faulty_source import Fault, FaultySource
-from cfm.testing.processes import Daemon, free_port, wait_for
-from cfm.testing.waiting_cfm import WaitingCfm
+from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.processes import Daemon, free_port, wait_for
+from cfm_lab.testing.waiting_cfm import WaitingCfm
 
 CONTENT: Final = bytes(range(256)) * 8_000
 NAME: Final = "A.mpg"

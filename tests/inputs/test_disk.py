@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cfm.inputs.disk import Disk, RealDisk, pieces_of
-from cfm.inputs.fake_disk import FakeDisk
+from cfm_lab.fakes.fake_disk import FakeDisk
 
 Put = Callable[[str, bytes], None]
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfm.inputs.disk import RealDisk
-from cfm.inputs.fake_disk import FakeDisk
 from cfm.inputs.log_follower import Batch, LogFollower, LogReader, newest_logs, replay
 from cfm.model import Hits, Now
+from cfm_lab.fakes.fake_disk import FakeDisk
 
 IP = "125.159.40.3"
 T0 = 1_527_951_600  # 2018-06-02 15:00 UTC

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cfm.inputs.disk import Disk
-from cfm.inputs.fake_disk import FakeDisk
 from cfm.inputs.san import SanIndex
 from cfm.model import Known, NotOnSan, Now, Observed, OnSan, Unknown
+from cfm_lab.fakes.fake_disk import FakeDisk
 
 A, B = "/san/data2", "/san/data3"
 

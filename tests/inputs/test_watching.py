@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cfm.inputs.disk import Version
-from cfm.inputs.fake_disk import FakeDisk
 from cfm.inputs.snapshot import Measure, Snapshot
 from cfm.inputs.watching import AtRest, MetadataWatch, look_once
 from cfm.model import Now, SnapshotFacts
+from cfm_lab.fakes.fake_disk import FakeDisk
 
 DATA = Path(__file__).parents[1] / "data"
 WALL_S = 1_700_000_000

@@ -14,7 +14,7 @@ import pytest
 
 from cfm.model import CopySeen, DeleteKind, DiskUsage, Hits, Known, NotOnSan, OnSan, Retry, Unknown
 from cfm.plan import kernel as k
-from cfm.plan import refusals as no
+from cfm.plan import refusals
 from cfm.plan.kernel import KERNEL, Deletion
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS, Refusal
@@ -53,50 +53,55 @@ def doubtful(*names: str, listed: bool = True) -> ClusterView:
 
 
 FILE_CASES: list[Case] = [
-    (k.paused, "our state cannot be written", world(paused=True), no.PAUSED),
-    (k.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("NE",))), no.AD),
+    (k.paused, "our state cannot be written", world(paused=True), refusals.PAUSED),
+    (k.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("NE",))), refusals.AD),
     (
         k.on_no_destination,
         "a destination lists it",
         world([server(DISK_C, {NEW.name})]),
-        no.ALREADY_PLACED,
+        refusals.ALREADY_PLACED,
     ),
-    (k.on_no_doubtful_destination, "a lost list has it", doubtful(NEW.name), no.HOLDER_UNKNOWN),
-    (k.not_in_a_task, "it is being copied", world(task_of={NEW.name: task(NEW)}), no.IN_TASK),
-    (k.not_in_a_task, "its delete is open", world(order_of={NEW.name: order(NEW)}), no.ORDER_UNKNOWN),
+    (k.on_no_doubtful_destination, "a lost list has it", doubtful(NEW.name), refusals.HOLDER_UNKNOWN),
+    (k.not_in_a_task, "it is being copied", world(task_of={NEW.name: task(NEW)}), refusals.IN_TASK),
+    (k.not_in_a_task, "its delete is open", world(order_of={NEW.name: order(NEW)}), refusals.ORDER_UNKNOWN),
     (
         k.not_just_deleted,
         "it went an hour ago",
         world(departures={NEW.name: Departure(NOW.mono_ms - 3_600_000, NEW.rank)}),
-        no.JUST_DELETED,
+        refusals.JUST_DELETED,
     ),
     (
         k.not_failing,
         "its pause runs",
         world(retries={NEW.name: Retry(1, NOW.mono_ms + 1, frozenset())}),
-        no.RETRY_LATER,
+        refusals.RETRY_LATER,
     ),
-    (k.surely_on_san, "not looked up yet", world(san={}), no.SAN_UNKNOWN),
-    (k.surely_on_san, "looked up too long ago", world(**san(OnSan("/san/x", 100), 10_001)), no.SAN_UNKNOWN),
-    (k.surely_on_san, "the SAN is silent", world(**san(LOST)), no.SAN_UNKNOWN),
-    (k.surely_on_san, "it is not there", world(**san(NotOnSan())), no.NOT_ON_SAN),
-    (k.surely_on_san, "it is empty there", world(**san(OnSan("/san/x", 0))), no.NOT_ON_SAN),
-    (k.surely_on_san, "it has another size", world(**san(OnSan("/san/x", 99))), no.NOT_ON_SAN),
+    (k.surely_on_san, "not looked up yet", world(san={}), refusals.SAN_UNKNOWN),
+    (
+        k.surely_on_san,
+        "looked up too long ago",
+        world(**san(OnSan("/san/x", 100), 10_001)),
+        refusals.SAN_UNKNOWN,
+    ),
+    (k.surely_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
+    (k.surely_on_san, "it is not there", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
+    (k.surely_on_san, "it is empty there", world(**san(OnSan("/san/x", 0))), refusals.NOT_ON_SAN),
+    (k.surely_on_san, "it has another size", world(**san(OnSan("/san/x", 99))), refusals.NOT_ON_SAN),
 ]
 
 DESTINATION_CASES: list[Case] = [
-    (k.destination_usable, "it is down", with_server(world(), DISK_B, up=False), no.NO_DESTINATION),
+    (k.destination_usable, "it is down", with_server(world(), DISK_B, up=False), refusals.NO_DESTINATION),
     (
         k.destination_usable,
         "its list is unknown",
         with_server(world(), DISK_B, files=LOST),
-        no.NO_DESTINATION,
+        refusals.NO_DESTINATION,
     ),
     (
         k.destination_usable,
         "it is no destination",
         with_server(world(), DISK_B, is_destination=False),
-        no.NO_DESTINATION,
+        refusals.NO_DESTINATION,
     ),
     (
         k.destination_usable,
@@ -106,13 +111,13 @@ DESTINATION_CASES: list[Case] = [
             tasks={1: task(TWICE)},
             rules=Rules(incoming_per_destination=1),
         ),
-        no.NO_DESTINATION,
+        refusals.NO_DESTINATION,
     ),
     (
         k.through_one_address,
         "its disk is used through a lower address",
         with_server(world(), DISK_B, same_disk=frozenset({DISK_A})),
-        no.SAME_DISK_SUSPECTED,
+        refusals.SAME_DISK_SUSPECTED,
     ),
 ]
 
@@ -124,7 +129,7 @@ PLACE_CASES: list[Case] = [
             [server(DISK_B, used_bytes=100)],
             reserved={DISK_B: Reservation(replace(HELD, rank=1), NOW.mono_ms + 1)},
         ),
-        no.NEXT_TO_GO,
+        refusals.NEXT_TO_GO,
     ),
     (
         k.room_is_made,
@@ -134,7 +139,7 @@ PLACE_CASES: list[Case] = [
             reserved={DISK_B: Reservation(NEW, NOW.mono_ms + 1)},
             order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
         ),
-        no.NO_ROOM,
+        refusals.NO_ROOM,
     ),
     (
         k.room_is_made,
@@ -144,7 +149,7 @@ PLACE_CASES: list[Case] = [
             reserved={DISK_B: Reservation(replace(NEW, rank=NEW.rank + 1), NOW.mono_ms + 1)},
             order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
         ),
-        no.NO_ROOM,
+        refusals.NO_ROOM,
     ),
     (
         k.room_is_made,
@@ -153,21 +158,21 @@ PLACE_CASES: list[Case] = [
             [server(DISK_B, used_bytes=100)],
             order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
         ),
-        no.NO_ROOM,
+        refusals.NO_ROOM,
     ),
-    (k.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), no.NO_ROOM),
+    (k.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), refusals.NO_ROOM),
 ]
 
 SOURCE_CASES: list[Case] = [
-    (k.source_free, "it is down", with_server(world(), SOURCE, up=False), no.NO_SOURCE),
-    (k.source_free, "it sends already", world(tasks={1: task(TWICE)}), no.NO_SOURCE),
-    (k.source_free, "a zombie is still read from it", world(uncut={1: task(TWICE)}), no.NO_SOURCE),
-    (k.source_free, "it is no source", with_server(world(), SOURCE, is_source=False), no.NO_SOURCE),
+    (k.source_free, "it is down", with_server(world(), SOURCE, up=False), refusals.NO_SOURCE),
+    (k.source_free, "it sends already", world(tasks={1: task(TWICE)}), refusals.NO_SOURCE),
+    (k.source_free, "a zombie is still read from it", world(uncut={1: task(TWICE)}), refusals.NO_SOURCE),
+    (k.source_free, "it is no source", with_server(world(), SOURCE, is_source=False), refusals.NO_SOURCE),
     (
         k.source_free,
         "it said that it is busy",
         with_server(world(), SOURCE, busy_until_ms=NOW.mono_ms + 1),
-        no.NO_SOURCE,
+        refusals.NO_SOURCE,
     ),
 ]
 
@@ -176,7 +181,7 @@ PAIR_CASES: list[Case] = [
         k.source_speaks,
         "an old cfw and a built-in transfer",
         with_server(world(), SOURCE, features=replace(OURS, serves=False)),
-        no.NO_SOURCE,
+        refusals.NO_SOURCE,
     ),
 ]
 
@@ -184,56 +189,63 @@ SPACE = Deletion(HELD, DISK_A, DeleteKind.SPACE)
 TRIM = Deletion(TWICE, DISK_A, DeleteKind.SURPLUS, keeper=DISK_B)
 
 DELETE_CASES: list[Case] = [
-    (k.delete_not_paused, "our state cannot be written", world(paused=True), no.PAUSED),
-    (k.deletes_on, "deletes are off", world(rules=Rules(deletes_on=False)), no.DELETES_OFF),
-    (k.delete_not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), no.AD),
-    (k.server_known, "it is down", with_server(world(), DISK_A, up=False), no.SERVER_UNKNOWN),
-    (k.server_known, "its disk is unknown", with_server(world(), DISK_A, disk=LOST), no.SERVER_UNKNOWN),
+    (k.delete_not_paused, "our state cannot be written", world(paused=True), refusals.PAUSED),
+    (k.deletes_on, "deletes are off", world(rules=Rules(deletes_on=False)), refusals.DELETES_OFF),
+    (k.delete_not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), refusals.AD),
+    (k.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN),
+    (k.server_known, "its disk is unknown", with_server(world(), DISK_A, disk=LOST), refusals.SERVER_UNKNOWN),
     (
         k.server_known,
         "it was never listed",
         with_server(world(), DISK_A, files=LOST, last_list=None),
-        no.NOT_LISTED_SINCE_START,
+        refusals.NOT_LISTED_SINCE_START,
     ),
     (
         k.server_carries_out,
         "it did not carry out its last delete",
         with_server(world(), DISK_A, no_deletes_until_ms=NOW.mono_ms + 1),
-        no.SERVER_REFUSES,
+        refusals.SERVER_REFUSES,
     ),
     (
         k.file_is_there,
         "its list does not have it",
         with_server(world(), DISK_A, files=Known(frozenset[str](), NOW.mono_ms)),
-        no.NOT_NEEDED,
+        refusals.NOT_NEEDED,
     ),
-    (k.metadata_fresh, "the numbers are old", world(metadata_age_ms=2 * 86_400_000 + 1), no.METADATA_OLD),
-    (k.metadata_fresh, "there are no numbers", world(snapshot=None), no.METADATA_OLD),
+    (
+        k.metadata_fresh,
+        "the numbers are old",
+        world(metadata_age_ms=2 * 86_400_000 + 1),
+        refusals.METADATA_OLD,
+    ),
+    (k.metadata_fresh, "there are no numbers", world(snapshot=None), refusals.METADATA_OLD),
     (
         k.not_being_copied,
         "a stream of it is not cut",
         world(uncut={1: task(HELD), 2: task(TWICE)}),
-        no.IN_TASK,
+        refusals.IN_TASK,
     ),
     (
         k.one_order_per_file,
         "another order for it is open",
         world(order_of={HELD.name: order(HELD, DISK_B), TWICE.name: order(TWICE, DISK_B)}),
-        no.ORDER_UNKNOWN,
+        refusals.ORDER_UNKNOWN,
     ),
     (
         k.not_lately_dropped,
         "its last order was dropped a moment ago",
-        world(delete_pauses=dict.fromkeys((HELD.name, TWICE.name), (NOW.mono_ms + 1, no.COPY_UNCONFIRMED))),
-        no.COPY_UNCONFIRMED,
+        world(
+            delete_pauses=dict.fromkeys((HELD.name, TWICE.name), (NOW.mono_ms + 1, refusals.COPY_UNCONFIRMED))
+        ),
+        refusals.COPY_UNCONFIRMED,
     ),
-    (k.still_on_san, "the SAN does not have it", world(**san(NotOnSan())), no.NOT_ON_SAN),
-    (k.still_on_san, "the SAN is silent", world(**san(LOST)), no.SAN_UNKNOWN),
+    (k.still_on_san, "the SAN does not have it", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
+    (k.still_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
     (
         k.within_pace,
         "as many as may be in a minute",
         world(deletes_last_minute={(DISK_A, DeleteKind.SPACE): 30, (DISK_A, DeleteKind.SURPLUS): 300}),
-        no.PACE,
+        refusals.PACE,
     ),
 ]
 
@@ -242,20 +254,20 @@ SURPLUS_CASES: list[Case] = [
         k.holders_listed,
         "a server that may hold it was never listed",
         doubtful(listed=False),
-        no.NOT_LISTED_SINCE_START,
+        refusals.NOT_LISTED_SINCE_START,
     ),
     (
         k.another_copy_stays,
         "the other copy's server is down",
         with_server(world(), DISK_B, up=False),
-        no.LAST_COPY,
+        refusals.LAST_COPY,
     ),
-    (k.another_copy_stays, "the other copy is gone", world([server(DISK_B)]), no.LAST_COPY),
+    (k.another_copy_stays, "the other copy is gone", world([server(DISK_B)]), refusals.LAST_COPY),
     (
         k.on_another_disk,
         "one disk under two addresses",
         with_server(world(), DISK_A, same_disk=frozenset({DISK_B})),
-        no.SAME_DISK_SUSPECTED,
+        refusals.SAME_DISK_SUSPECTED,
     ),
 ]
 
@@ -271,29 +283,44 @@ SPACE_CASES: list[Case] = [
         k.emptied_through_one_address,
         "its disk is used through a lower address",
         double(),
-        no.SAME_DISK_SUSPECTED,
+        refusals.SAME_DISK_SUSPECTED,
     ),
     (
         k.emptied_through_one_address,
         "its answers came from two disks, whose limits may be others",
         with_server(world(), DISK_A, moving_disk=True),
-        no.SAME_DISK_SUSPECTED,
+        refusals.SAME_DISK_SUSPECTED,
     ),
-    (k.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), no.RISING),
-    (k.not_watched, "it is watched elsewhere", world(hits=Hits({}, frozenset({HELD.name}))), no.WATCHED),
-    (k.not_young, "it came a moment ago", world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}), no.YOUNG),
+    (k.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), refusals.RISING),
+    (
+        k.not_watched,
+        "it is watched elsewhere",
+        world(hits=Hits({}, frozenset({HELD.name}))),
+        refusals.WATCHED,
+    ),
+    (
+        k.not_young,
+        "it came a moment ago",
+        world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}),
+        refusals.YOUNG,
+    ),
     (
         k.not_young,
         "it came a moment ago by another address of the disk",
         replace(double(up=False), arrivals={(HELD.name, LOWER): NOW.mono_ms - 1}),
-        no.YOUNG,
+        refusals.YOUNG,
     ),
-    (k.room_is_needed, "the disk is at its limit", world([server(DISK_A, {HELD.name}, 900)]), no.NOT_NEEDED),
+    (
+        k.room_is_needed,
+        "the disk is at its limit",
+        world([server(DISK_A, {HELD.name}, 900)]),
+        refusals.NOT_NEEDED,
+    ),
     (
         k.breaker_closed,
         "more than a quarter would go",
         world([server(DISK_A, {HELD.name}, 950, limit_percent=70)]),
-        no.BREAKER,
+        refusals.BREAKER,
     ),
 ]
 
@@ -410,18 +437,18 @@ def seen(present: bool, size: int | None, age_ms: int = 0) -> dict[str, Any]:
 
 
 def test_a_trim_is_sent_only_when_the_copy_that_stays_was_just_confirmed() -> None:
-    assert sending(world()) is no.COPY_UNCONFIRMED
+    assert sending(world()) is refusals.COPY_UNCONFIRMED
     assert sending(world(**seen(True, TWICE.size_bytes))) is None
     assert sending(world(**seen(True, None))) is None, "an old worker's list tells no size"
-    assert sending(world(**seen(True, TWICE.size_bytes, 10_001))) is no.COPY_UNCONFIRMED
-    assert sending(world(**seen(True, TWICE.size_bytes - 1))) is no.COPY_UNCONFIRMED
-    assert sending(world(**seen(False, None))) is no.COPY_UNCONFIRMED
+    assert sending(world(**seen(True, TWICE.size_bytes, 10_001))) is refusals.COPY_UNCONFIRMED
+    assert sending(world(**seen(True, TWICE.size_bytes - 1))) is refusals.COPY_UNCONFIRMED
+    assert sending(world(**seen(False, None))) is refusals.COPY_UNCONFIRMED
 
 
 def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:
     stale = world(san={HELD.name: on_san(HELD, 10_001)})
     assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE) is None
-    assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE._replace(sending=True)) is no.SAN_UNKNOWN
+    assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE._replace(sending=True)) is refusals.SAN_UNKNOWN
 
 
 # ── what lets go ────────────────────────────────────────────────────────────────────────────────────────
@@ -452,7 +479,7 @@ def test_the_next_address_of_a_disk_is_used_where_the_lowest_is_not_usable(lost:
 def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower_address() -> None:
     view = double()
     ordered = SPACE._replace(sending=True)
-    assert KERNEL.refuse_delete(view, Ledger(view), ordered) is no.SAME_DISK_SUSPECTED
+    assert KERNEL.refuse_delete(view, Ledger(view), ordered) is refusals.SAME_DISK_SUSPECTED
 
 
 def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() -> None:
@@ -463,7 +490,7 @@ def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() ->
         order_of={HELD.name: going},
     )
     view = with_server(view, DISK_B, same_disk=frozenset({DISK_A}))
-    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_A]) is no.NO_ROOM
+    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_A]) is refusals.NO_ROOM
 
 
 def test_a_rising_file_outranks_all_that_is_not_protected() -> None:
@@ -478,7 +505,7 @@ def test_room_for_a_wanted_file_is_made_only_as_far_as_it_is_short() -> None:
     view = world([server(DISK_A, {HELD.name}, 850)])
     assert KERNEL.refuse_delete(view, Ledger(view), for_new) is None
     roomy = world([server(DISK_A, {HELD.name}, 800)])
-    assert KERNEL.refuse_delete(roomy, Ledger(roomy), for_new) is no.NOT_NEEDED
+    assert KERNEL.refuse_delete(roomy, Ledger(roomy), for_new) is refusals.NOT_NEEDED
 
 
 def test_the_names_of_the_reasons_are_the_contract() -> None:

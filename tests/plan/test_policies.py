@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import DiskUsage, File, Hits, Known, ServerView, fits
-from cfm.plan import policies
-from cfm.plan import refusals as no
+from cfm.plan import policies, refusals
 from cfm.plan.kernel import KERNEL
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Copy, Delete, Round
@@ -233,7 +232,7 @@ def test_the_copy_that_stays_is_under_its_limit_with_least_use() -> None:
 def test_without_sources_the_reason_is_told() -> None:
     view = with_server(with_server(world(), SOURCE, up=False), SOURCE_2, up=False)
     round_ = decide(view, shortlist([NEW]))
-    assert [refused.refusal for refused in round_.refused] == [no.NO_SOURCE]
+    assert [refused.refusal for refused in round_.refused] == [refusals.NO_SOURCE]
 
 
 def _first(view: ClusterView) -> Copy:
@@ -258,7 +257,7 @@ def test_a_disk_with_two_addresses_is_brought_back_to_its_limit_once() -> None:
     (delete,) = round_.done
     assert isinstance(delete, Delete)
     assert delete.deletion.server == LOWER
-    assert (DISK_A, no.SAME_DISK_SUSPECTED) in round_.brakes
+    assert (DISK_A, refusals.SAME_DISK_SUSPECTED) in round_.brakes
 
 
 def test_a_disk_with_two_addresses_is_filled_through_one() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.plan import refusals as no
+from cfm.plan import refusals
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS, Refusal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "refusals.md"
@@ -29,7 +29,7 @@ def test_the_page_says_what_the_code_says(heading: str, reasons: tuple[Refusal, 
 
 
 def test_every_constant_is_in_one_of_the_lists() -> None:
-    constants = {value for value in vars(no).values() if isinstance(value, Refusal)}
+    constants = {value for value in vars(refusals).values() if isinstance(value, Refusal)}
     assert constants == {*COPY_REFUSALS, *DELETE_REFUSALS}
 
 

@@ -16,17 +16,17 @@ from rich.console import Console
 
 from cfm import wire
 from cfm.cli.render import status_view
-from cfm.controller.api import DOORS as CFM_DOORS
+from cfm.controller.serve.api import DOORS as CFM_DOORS
 from cfm.model import Addr, Status
 from cfm.security import Admission
 from cfm.security.roster import worker_roster
 from cfm.security.tokens import Secret
-from cfm.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
-from cfm.testing.raw_http import connect, hang_up, request, say, status_of
-from cfm.testing.worker_rig import WorkerRig, parse, worker_rig
 from cfm.web.answers import READING_METHODS
-from cfm.web.porter import Doors
-from cfm.worker.api import DOORS as CFW_DOORS
+from cfm.web.authentication import Doors
+from cfm.worker.serve.api import DOORS as CFW_DOORS
+from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
+from cfm_lab.testing.raw_http import connect, hang_up, request, say, status_of
+from cfm_lab.testing.worker_rig import WorkerRig, parse, worker_rig
 
 TEXT = "correct horse battery staple"
 SECRET = Secret(TEXT)

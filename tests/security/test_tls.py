@@ -17,13 +17,13 @@ from cfm.security import Admission, Keys, Tls
 from cfm.security.files import read_tls
 from cfm.security.roster import WorkerCertificates, worker_roster
 from cfm.security.tokens import Secret
-from cfm.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
-from cfm.testing.raw_http import connect, hang_up, read_all, request, say, status_of
-from cfm.testing.worker_rig import worker_rig
 from cfm.web import Limits
-from cfm.worker.disk import RealDisk, TempFile
-from cfm.worker.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.transfers.contract import Job, TransferError
+from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
+from cfm.worker.act.transfers.contract import Job, TransferError
+from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
+from cfm_lab.testing.raw_http import connect, hang_up, read_all, request, say, status_of
+from cfm_lab.testing.worker_rig import worker_rig
 
 CERTS = Path(__file__).parent / "certs"
 WORKING = b'{"status":"working"}'

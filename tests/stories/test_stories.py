@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from cfm.controller import events as ev
-from cfm.controller import report
-from cfm.controller.verdict import verdict
+from cfm.controller.decide import events as ev
+from cfm.controller.explain import report
+from cfm.controller.explain.verdict import verdict
 from cfm.model import File, SnapshotFacts
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files

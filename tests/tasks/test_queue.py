@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from cfm.errors import StateError
 from cfm.model import Addr
 from cfm.tasks import queue
-from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.queue import OverloadedError, Writer
 from cfm.tasks.store import Change, PutArrival
+from cfm_lab.fakes.memory_store import MemoryStore
 
 SERVER = Addr("127.0.2.1:1")
 

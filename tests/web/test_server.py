@@ -18,7 +18,6 @@ from aiohttp import web
 
 from cfm import wire
 from cfm.errors import StateError
-from cfm.testing.raw_http import connect, hang_up, read_all, request, say, status_of
 from cfm.web import (
     STOPPING,
     Limits,
@@ -30,6 +29,7 @@ from cfm.web import (
     old_json,
     serve,
 )
+from cfm_lab.testing.raw_http import connect, hang_up, read_all, request, say, status_of
 
 LIMITS = Limits(head_s=5, body_s=5, idle_s=5, stall_s=5, stop_s=2)
 

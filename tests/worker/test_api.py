@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from cfm import __version__, wire
-from cfm.testing.raw_http import request, say
-from cfm.testing.worker_rig import BOOT_ID, DISK_ID, WorkerRig, parse, worker_rig
-from cfm.worker.disk import Folder, RealDisk
-from cfm.worker.obedience import Claim
-from cfm.worker.openapi import DOCUMENT
-from cfm.worker.state import Binding
+from cfm.worker.act.disk import Folder, RealDisk
+from cfm.worker.act.fencing import Claim
+from cfm.worker.act.state import Binding
+from cfm.worker.serve.openapi import DOCUMENT
+from cfm_lab.testing.raw_http import request, say
+from cfm_lab.testing.worker_rig import BOOT_ID, DISK_ID, WorkerRig, parse, worker_rig
 
 OURS, OTHER = "controller-a", "controller-b"
 

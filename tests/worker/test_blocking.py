@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cfm.worker.blocking import HungError, Pool
+from cfm.worker.act.blocking import HungError, Pool
 
 
 class Hung:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from cfm.testing.raw_http import hang_up, read_all, request, say
-from cfm.testing.worker_rig import WorkerRig, parse, worker_rig
+from cfm_lab.testing.raw_http import hang_up, read_all, request, say
+from cfm_lab.testing.worker_rig import WorkerRig, parse, worker_rig
 
 MIB = 1 << 20
 SMALL = b"0123456789" * 10

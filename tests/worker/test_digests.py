@@ -7,8 +7,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.worker.digests import Digest, Digests, etag_of, repr_digest, wants_digest
-from cfm.worker.disk import Entry, Kind
+from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
+from cfm.worker.act.disk import Entry, Kind
 
 DATA = bytes(range(256)) * 8
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.disk import MARKER, TEMP_FOLDER, Disk, Kind, NotPlainError, RealDisk
-from cfm.worker.memory_disk import MemoryDisk
+from cfm.worker.act.disk import MARKER, TEMP_FOLDER, Disk, Kind, NotPlainError, RealDisk
+from cfm_lab.fakes.memory_disk import MemoryDisk
 
 GIB = 1 << 30
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.download_events import (
+from cfm.worker.decide.download_events import (
     Abandon,
     Abandoned,
     Answer,
@@ -39,8 +39,8 @@ from cfm.worker.download_events import (
     Tick,
     TransferEnded,
 )
-from cfm.worker.downloads import CLAIM_MS, MAX_HELD, DownloadBook, Stage
-from cfm.worker.offers import HeldTask, Neighbourhood, failure
+from cfm.worker.decide.downloads import CLAIM_MS, MAX_HELD, DownloadBook, Stage
+from cfm.worker.decide.offers import HeldTask, Neighbourhood, failure
 
 I = TypeVar("I")  # noqa: E741 - an instruction
 

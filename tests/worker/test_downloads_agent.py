@@ -15,23 +15,23 @@ import pytest
 
 from cfm.config import CfwSettings
 from cfm.model import Addr, Status
-from cfm.testing.faulty_source import Fault, FaultySource
-from cfm.testing.old_controller import OldController
-from cfm.testing.waiting_cfm import WaitingCfm, usual_task
 from cfm.wire import TaskOffer, TaskReport, parse_task
-from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
-from cfm.worker.claims import FreeForAll
-from cfm.worker.disk import RealDisk
-from cfm.worker.downloads import DownloadBook
-from cfm.worker.link import CfmLink
-from cfm.worker.obedience import Authority
-from cfm.worker.offers import HeldTask, Neighbourhood
-from cfm.worker.shelf import Shelf
-from cfm.worker.state import Memory, MemoryState
-from cfm.worker.transfers import TransferSettings, make_transfer
-from cfm.worker.transfers.builtin import BuiltinSettings
-from cfm.worker.transfers.contract import Transfer
-from cfm.worker.transfers.external import ExternalSettings
+from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.act.disk import RealDisk
+from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.fencing import Authority
+from cfm.worker.act.link import CfmLink
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.state import Memory, MemoryState
+from cfm.worker.act.transfers import TransferSettings, make_transfer
+from cfm.worker.act.transfers.builtin import BuiltinSettings
+from cfm.worker.act.transfers.contract import Transfer
+from cfm.worker.act.transfers.external import ExternalSettings
+from cfm.worker.decide.downloads import DownloadBook
+from cfm.worker.decide.offers import HeldTask, Neighbourhood
+from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.old_controller import OldController
+from cfm_lab.testing.waiting_cfm import WaitingCfm, usual_task
 
 OWN = Addr("127.0.2.1:8888")
 CONTENT = bytes(range(256)) * 400
@@ -250,7 +250,7 @@ async def test_litter_goes_as_soon_as_the_disk_is_there_again(
     cfm: WaitingCfm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not only with the next download: it takes room, and there may be none for long."""
-    monkeypatch.setattr("cfm.worker.agent.LITTER_S", 0.02)
+    monkeypatch.setattr("cfm.worker.act.agent.LITTER_S", 0.02)
     loop, failed, cleaned, clean = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Shelf.clean
     mounted = threading.Event()
 

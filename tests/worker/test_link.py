@@ -11,14 +11,14 @@ import pytest
 
 from cfm.errors import StoreFullError
 from cfm.model import Addr, Status
-from cfm.testing.old_controller import OldController
-from cfm.testing.waiting_cfm import WaitingCfm
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.download_events import Answer, Ask, NothingOffered, TaskOffered
-from cfm.worker.link import CfmLink
-from cfm.worker.obedience import Authority
-from cfm.worker.offers import Neighbourhood, failure
-from cfm.worker.state import Binding, MemoryState
+from cfm.worker.act.fencing import Authority
+from cfm.worker.act.link import CfmLink
+from cfm.worker.act.state import Binding, MemoryState
+from cfm.worker.decide.download_events import Answer, Ask, NothingOffered, TaskOffered
+from cfm.worker.decide.offers import Neighbourhood, failure
+from cfm_lab.testing.old_controller import OldController
+from cfm_lab.testing.waiting_cfm import WaitingCfm
 
 OWN = Addr("127.0.2.1:8888")
 OFFER = TaskOffer(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer
-from cfm.worker.offers import (
+from cfm.worker.decide.offers import (
     Neighbourhood,
     first_ready,
     ip_objection,

@@ -20,10 +20,10 @@ import pytest
 from cfm.config import CfwSettings, load_cfw
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr
-from cfm.testing.raw_http import request, say
-from cfm.testing.worker_rig import Answer, parse
+from cfm.worker.act.state import Binding, SqliteState
 from cfm.worker.program import release, run
-from cfm.worker.state import Binding, SqliteState
+from cfm_lab.testing.raw_http import request, say
+from cfm_lab.testing.worker_rig import Answer, parse
 
 PROGRAM = """
 import asyncio, sys

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.worker.ranges import Part, part_wanted
+from cfm.worker.decide.ranges import Part, part_wanted
 
 ETAG = '"1-2-3"'
 

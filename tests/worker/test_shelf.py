@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import fits
-from cfm.worker.claims import Claims, FreeForAll
-from cfm.worker.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
-from cfm.worker.memory_disk import MemoryDisk, MemoryFolder
-from cfm.worker.shelf import Shelf
-from cfm.worker.shelf_rules import (
+from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
+from cfm.worker.act.disk_lock import Claims, FreeForAll
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.shelf_rules import (
     DeclinedError,
     Deletion,
     Inventory,
@@ -31,6 +30,7 @@ from cfm.worker.shelf_rules import (
     quota_space,
     temp_name,
 )
+from cfm_lab.fakes.memory_disk import MemoryDisk, MemoryFolder
 
 DISK_ID = "0123456789abcdef"
 OTHER_ID = "fedcba9876543210"

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cfm.worker.streams import MAX_CUT_TASKS, BusyError, EndedError, Stream, Streams
+from cfm.worker.serve.streams import MAX_CUT_TASKS, BusyError, EndedError, Stream, Streams
 
 
 async def test_as_many_controlled_streams_as_there_are_slots() -> None:

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
 from cfm.model import Addr
-from cfm.testing.faulty_source import Fault, FaultySource
-from cfm.worker.disk import RealDisk, RealTempFile, TempFile
-from cfm.worker.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.transfers.contract import Job, Received, TransferError
-from cfm.worker.transfers.response import (
+from cfm.worker.act.disk import RealDisk, RealTempFile, TempFile
+from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
+from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.transfers.response import (
     Head,
     InterruptionError,
     Restart,
     judge_content,
     judge_digest,
 )
+from cfm_lab.testing.faulty_source import Fault, FaultySource
 
 CONTENT = bytes(range(256)) * 8_000
 NAME = "a b%23#?.mpg"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cfm.model import Addr
-from cfm.worker.disk import RealDisk, TempFile
-from cfm.worker.transfers.contract import Job, Received, TransferError
-from cfm.worker.transfers.external import ExternalSettings, ExternalTransfer
+from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.transfers.external import ExternalSettings, ExternalTransfer
 
 JOB = Job(
     task_id=5,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.transfers.external import GUARD
+from cfm.worker.act.transfers.external import GUARD
 
 FAMILY = """#!/bin/sh
 # A child in the background, a grandchild, and one that tries to slip away into a session of its own.

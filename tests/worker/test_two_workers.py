@@ -12,11 +12,11 @@ import pytest
 import xxhash
 
 from cfm.model import Addr
-from cfm.testing.worker_rig import WorkerRig, worker_rig
-from cfm.worker.disk import TempFile
-from cfm.worker.shelf import Receipt, Shelf
-from cfm.worker.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.disk import TempFile
+from cfm.worker.act.shelf import Receipt, Shelf
+from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
+from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm_lab.testing.worker_rig import WorkerRig, worker_rig
 
 DATA = os.urandom((5 << 20) + 123)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from cfm.controller import copying, deleting
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.state import NodeConfig
+from cfm.controller.decide import copying, deleting
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.fleet.observed import Likeness
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
@@ -31,27 +31,27 @@ from cfm.model import (
     Task,
 )
 from cfm.names import is_file_name
-from cfm.plan import refusals as no
+from cfm.plan import refusals
 from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed, surely_on_san
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Delete
 from cfm.plan.view import ClusterView
-from cfm.sim.disks import SimDisk
-from cfm.sim.parts import PARTS, Parts
 from cfm.tasks.book import RetryBook, TaskBook
-from cfm.tasks.memory_store import MemoryStore
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.disk import MARKER
-from cfm.worker.download_events import Event, Hold, Instruction, SendReport, TaskOffered, TransferEnded
-from cfm.worker.downloads import DownloadBook
-from cfm.worker.memory_disk import Node
-from cfm.worker.obedience import Authority, Claim
-from cfm.worker.shelf import Receipt, Shelf
-from cfm.worker.shelf_rules import Deletion as Deleted
-from cfm.worker.shelf_rules import temp_name
-from cfm.worker.streams import Stream, Streams
+from cfm.worker.act.disk import MARKER
+from cfm.worker.act.fencing import Authority, Claim
+from cfm.worker.act.shelf import Receipt, Shelf
+from cfm.worker.act.shelf_rules import Deletion as Deleted
+from cfm.worker.act.shelf_rules import temp_name
+from cfm.worker.decide.download_events import Event, Hold, Instruction, SendReport, TaskOffered, TransferEnded
+from cfm.worker.decide.downloads import DownloadBook
+from cfm.worker.serve.streams import Stream, Streams
+from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_store import MemoryStore
+from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.parts import PARTS, Parts
 from zoo.making import Outcome, with_kernel
 
 # ── what cfm hears ──────────────────────────────────────────────────────────────────────────────────────
@@ -395,14 +395,14 @@ def _counting_doubles() -> Parts:
 def receives_any_number(view: ClusterView, ledger: Ledger, destination: ServerView) -> Refusal | None:
     """Room is all that counts."""
     usable = destination.is_destination and destination.usable and destination.addr in ledger.disks
-    return None if usable and not view.paused else no.NO_DESTINATION
+    return None if usable and not view.paused else refusals.NO_DESTINATION
 
 
 def once_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
     """However long ago."""
     asked = view.san.get(file.name)
     there = asked is not None and isinstance(asked.value, OnSan) and asked.value.size_bytes == file.size_bytes
-    return None if there else no.SAN_UNKNOWN
+    return None if there else refusals.SAN_UNKNOWN
 
 
 class Fickle:
@@ -415,7 +415,7 @@ class Fickle:
     def __call__(self, _view: ClusterView, ledger: Ledger, _file: File) -> Refusal | None:
         if ledger is not self.ledger:
             self.ledger, self.no = ledger, not self.no
-        return no.NO_ROOM if self.no else None
+        return refusals.NO_ROOM if self.no else None
 
 
 class HoweverLate(Core):

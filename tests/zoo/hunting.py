@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cfm.sim import profile
-from cfm.sim.parts import Parts
-from cfm.sim.rng import Rng
-from cfm.sim.run import run_seed
+from cfm_lab.sim import profile
+from cfm_lab.sim.parts import Parts
+from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.run import run_seed
 from zoo.bugs import FURTHER_ONES, OLD_ONES
 from zoo.making import illegal_edges, without_guards
 

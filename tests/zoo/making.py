@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
-from cfm.controller import copying, deleting
-from cfm.controller import events as ev
-from cfm.controller.core import Core
-from cfm.controller.state import NodeConfig
+from cfm.controller.decide import copying, deleting
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.model import DeleteKind, File, Now, OrderStatus, ServerView, Status
 from cfm.plan.kernel import KERNEL, Deletion, Kernel
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Copy, Delete
 from cfm.plan.view import ClusterView
-from cfm.sim.parts import PARTS, Parts
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES
 from cfm.tasks.store import Change, PutOrder, PutTask, Recovered
+from cfm_lab.sim.parts import PARTS, Parts
 
 Outcome = tuple[list[Change], list[ev.Effect]]
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cfm.sim.invariants import ALL
-from cfm.sim.run import run_seed
+from cfm_lab.sim.invariants import ALL
+from cfm_lab.sim.run import run_seed
 from zoo.hunting import NEEDS_SHARED_DISK, NOTICED_BY, REDUNDANT, ZOO, hunt
 from zoo.making import CARELESS, HIDDEN
 from zoo.turn import TURN, bugs_of

@@ -13,7 +13,7 @@ from rich.console import Console
 from cfm.cli import tokens
 from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
 from cfm.cli.demo import demo
-from cfm.cli.simulate import simulate
+from cfm.cli.simulate import PASS_ON, simulate
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
@@ -65,7 +65,7 @@ def plan(
     Needs no lock, and works beside a running cfm.
     """
     from cfm.cli.render import plan_view
-    from cfm.controller import once
+    from cfm.controller.act import once
 
     settings = settings_from(config, load_cfm)
     setup_logging("error", None, "cfm")
@@ -150,7 +150,7 @@ def confirm(
 
 
 app.command()(demo)
-app.command()(simulate)
+app.command(context_settings=PASS_ON)(simulate)
 
 
 def _where(config: Path, addr: str) -> tuple[Addr, Keys]:

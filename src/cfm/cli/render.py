@@ -1,8 +1,9 @@
 """cfm's JSON as a person reads it in a terminal: the plan, the status, one file's reasons.
 
-Pure: values as `controller.report` makes them go in, rich renderables come out, good from 80 columns on.
-Whatever came from outside (names, reasons) goes through `said`: never markup, and no control character
-reaches the terminal.  Neighbours: the commands in this package print these, `cli.demo` shows them live.
+Pure: it takes values as `controller.explain.report` makes them and returns rich renderables, which read well
+from 80 columns on.  Whatever came from outside (names, reasons) goes through `said`, so that no markup and no
+control character reaches the terminal.  Neighbours: the commands in this package print these, `cli.demo`
+shows them live.
 """
 
 from __future__ import annotations

@@ -1,85 +1,28 @@
-"""`cfm simulate`: worlds in virtual time, with faults, held against every rule of the book."""
+"""`cfm simulate`: hands over to the simulator, which is a package of its own and not part of the wheel."""
 
 from __future__ import annotations
 
-import json as json_lines
-import os
-from typing import TYPE_CHECKING, Annotated
+import importlib
+import importlib.util
+from typing import Final
 
 import typer
 
-from cfm.cli.common import AsJson
+from cfm.cli.common import fail
+from cfm.errors import CfmError
 
-if TYPE_CHECKING:
-    from cfm.sim import run as runs
+LAB = "cfm_lab"
 
-FOUND_A_VIOLATION = 3
-
-
-def simulate(
-    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 1,
-    hours: Annotated[int, typer.Option("--hours", min=1, help="Hours with faults in each world.")] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds, seed by seed.")] = 1,
-    cpu_seconds: Annotated[
-        int | None, typer.Option("--cpu-seconds", min=1, help="Begin no further world after so much work.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, help="Processes that share the work [default: one a processor]."),
-    ] = None,
-    shrink: Annotated[
-        bool, typer.Option("--shrink", help="Cut a failing seed down to few faults and hours.")
-    ] = False,
-    json: AsJson = False,
-) -> None:
-    """Simulate nodes with faults and check every safety rule; exit 3 where one was broken.
-
-    The same seed gives the same world, step by step, on any machine.
-    """
-    from cfm.sim import run as runs  # here: `cfm run` needs no simulator, and starts sooner without
-
-    def each(run: runs.Run) -> None:
-        if not json:
-            typer.echo(_line(run))
-
-    processors = len(os.sched_getaffinity(0))
-    report = runs.run_seeds(
-        seed, hours, seeds, each=each, cpu_s=cpu_seconds, jobs=min(seeds, jobs or processors)
-    )
-    failed = report.first_failed
-    if json:
-        typer.echo(json_lines.dumps(report.to_json()))
-    else:
-        _tell(report)
-    if failed is None:
-        return
-    if shrink:
-        failed, hours = runs.shrink(failed.seed, hours)
-        typer.echo(f"seed {failed.seed}, {hours} h, with: {', '.join(sorted(failed.happened))}", err=True)
-    for violation in failed.violations:
-        typer.echo(f"{violation.invariant}: {violation.text}", err=True)
-    typer.echo("\n".join(failed.story), err=True)
-    raise typer.Exit(FOUND_A_VIOLATION)
+PASS_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""All options belong to the simulator's own command, `--help` too."""
 
 
-def _line(run: runs.Run) -> str:
-    verdict = f"{len(run.violations)} violations" if run.failed else "fine"
-    return f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
-
-
-def _tell(report: runs.Report) -> None:
-    typer.echo(
-        f"{report.seeds} worlds, {report.simulated_ms // 3_600_000} hours, "
-        f"{sum(report.faults.values())} faults of {len(report.faults)} kinds, "
-        f"{sum(report.checks.values())} checks, "
-        f"{len(report.violations)} violations; {report.hours_per_cpu_s} hours a CPU second"
-    )
-    for name, number in sorted(report.faults.items(), key=lambda item: -item[1]):
-        typer.echo(f"  {number:9}  {name}")
-
-
-def run(argv: list[str]) -> None:
-    """For those who call it without the rest of `cfm`."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(simulate)
-    app(argv)
+def simulate(context: typer.Context) -> None:
+    """Simulate nodes with faults and check every safety rule (needs the source checkout)."""
+    if importlib.util.find_spec(LAB) is None:
+        fail(
+            CfmError(
+                "the simulator is not installed; it comes with the source code of cfm: run `make setup` there"
+            )
+        )
+    importlib.import_module(f"{LAB}.cli").main(context.args)

@@ -15,14 +15,13 @@ import structlog
 
 from cfm import wire
 from cfm.config import CfmSettings, SettingsFileError, load_cfm
-from cfm.controller import events as ev
-from cfm.controller.api import DOORS, Api
-from cfm.controller.core import Core
-from cfm.controller.loop import Controller, clock
-from cfm.controller.metrics import Metrics
-from cfm.controller.rules import node_of, rules_of
-from cfm.controller.story import Teller
-from cfm.fleet.client import TimeOuts, WorkerClient
+from cfm.controller.act.from_settings import node_of, rules_of, worker_client
+from cfm.controller.act.loop import Controller, clock
+from cfm.controller.act.teller import Teller
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.serve.api import DOORS, Api
+from cfm.controller.serve.metrics import Metrics
 from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -49,18 +48,6 @@ async def run(settings: CfmSettings) -> None:
         await _run_on(settings, credentials, store, recovered)
     finally:
         await asyncio.to_thread(store.close)
-
-
-def time_outs(settings: CfmSettings) -> TimeOuts:
-    servers = settings.servers
-    return TimeOuts(
-        heartbeat_s=servers.heartbeat_timeout_sec,
-        list_s=servers.list_timeout_sec,
-        disk_s=servers.request_timeout_sec,
-        copy_s=servers.request_timeout_sec,
-        delete_s=servers.request_timeout_sec,
-        cut_s=servers.request_timeout_sec,
-    )
 
 
 async def _run_on(
@@ -100,19 +87,6 @@ async def _run_on(
         finally:
             await server.stop()
             await controller.writer.close()
-
-
-def worker_client(
-    settings: CfmSettings, credentials: ControllerCredentials, controller_id: str, epoch: int
-) -> WorkerClient:
-    """The client that these settings want."""
-    return WorkerClient(
-        controller_id,
-        epoch,
-        time_outs(settings),
-        tokens=credentials.order_tokens,
-        tls=credentials.tls.client if credentials.tls else None,
-    )
 
 
 class _Late:

@@ -46,7 +46,7 @@ class Program:
         Raises:
             CfmError: it ended, or did not come up in time; with its last words.
         """
-        leash = (sys.executable, "-m", "cfm.demo.leash", str(os.getpid()))
+        leash = (sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid()))
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *leash,

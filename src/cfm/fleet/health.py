@@ -2,8 +2,8 @@
 
 A server is down after a set number of misses in a row and up after one answer.  Any sign of trouble
 (a refused connection, a progress report that does not come) brings its next heartbeat forward, so that a
-killed worker is noticed at once, whatever the interval.  Neighbours: `controller.core` sends what is due
-and tells what came back.
+killed worker is noticed at once, whatever the interval.  Neighbours: `controller.decide.core` sends what is
+due and tells what came back.
 """
 
 from __future__ import annotations

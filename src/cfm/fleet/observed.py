@@ -2,7 +2,7 @@
 
 A list that was not had is `Unknown`, never empty.  A list speaks for the moment at which it was asked
 for: what our own tasks and deletes did later is put on top of it, and what was asked earlier than that
-never undoes it.  Neighbours: `controller.core` feeds the answers in; `plan.view` gets the result.
+never undoes it.  Neighbours: `controller.decide.core` feeds the answers in; `plan.view` gets the result.
 """
 
 from __future__ import annotations

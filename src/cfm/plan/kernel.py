@@ -3,7 +3,7 @@
 Policies propose, the kernel disposes: nothing is copied or deleted that a guard here refuses, whoever
 asks.  A guard looks at the view and the ledger and returns a `Refusal` or None; the tables at the end of
 this module are the whole rule book, in the order in which reasons are given.  Neighbours: `policies`
-propose, `controller.dispatch` runs the proposals, `refusals` holds the sentences.
+propose, `controller.decide.dispatch` runs the proposals, `refusals` holds the sentences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cfm.model import (
     Transfer,
     Unknown,
 )
-from cfm.plan import refusals as no
+from cfm.plan import refusals
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView
@@ -71,26 +71,26 @@ def outranks(view: ClusterView, better: File, worse: File) -> bool:
 
 
 def paused(view: ClusterView, _ledger: Ledger, _file: File) -> Refusal | None:
-    return no.PAUSED if view.paused else None
+    return refusals.PAUSED if view.paused else None
 
 
 def not_an_ad(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
-    return no.AD if view.is_ad(file.name) else None
+    return refusals.AD if view.is_ad(file.name) else None
 
 
 def on_no_destination(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
-    return no.ALREADY_PLACED if view.holders.get(file.name) else None
+    return refusals.ALREADY_PLACED if view.holders.get(file.name) else None
 
 
 def on_no_doubtful_destination(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
     doubt = view.first_look or any(view.may_hold(server, file) for server in view.doubtful)
-    return no.HOLDER_UNKNOWN if doubt else None
+    return refusals.HOLDER_UNKNOWN if doubt else None
 
 
 def not_in_a_task(view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
     if file.name in view.order_of:
-        return no.ORDER_UNKNOWN
-    return no.IN_TASK if file.name in ledger.busy_files else None
+        return refusals.ORDER_UNKNOWN
+    return refusals.IN_TASK if file.name in ledger.busy_files else None
 
 
 def not_just_deleted(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
@@ -98,12 +98,12 @@ def not_just_deleted(view: ClusterView, _ledger: Ledger, file: File) -> Refusal 
     if left is None or view.now.mono_ms - left.at_ms >= view.rules.just_deleted_ms:
         return None
     really_moved = (100 + view.rules.room_margin_percent) * file.rank < 100 * left.rank
-    return None if really_moved or file.name in view.hits.rising else no.JUST_DELETED
+    return None if really_moved or file.name in view.hits.rising else refusals.JUST_DELETED
 
 
 def not_failing(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
     retry = view.retries.get(file.name)
-    return no.RETRY_LATER if retry is not None and view.now.mono_ms < retry.not_before_ms else None
+    return refusals.RETRY_LATER if retry is not None and view.now.mono_ms < retry.not_before_ms else None
 
 
 def surely_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
@@ -116,12 +116,12 @@ def surely_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | N
 def destination_usable(view: ClusterView, ledger: Ledger, destination: ServerView) -> Refusal | None:
     usable = destination.is_destination and destination.usable
     usable = usable and ledger.may_receive(destination, view.rules.incoming_per_destination)
-    return None if usable else no.NO_DESTINATION
+    return None if usable else refusals.NO_DESTINATION
 
 
 def through_one_address(view: ClusterView, _ledger: Ledger, destination: ServerView) -> Refusal | None:
     """A disk under several addresses is filled through one of them, so that it is not filled twice."""
-    return None if view.used_through(destination) == destination.addr else no.SAME_DISK_SUSPECTED
+    return None if view.used_through(destination) == destination.addr else refusals.SAME_DISK_SUSPECTED
 
 
 # ── a copy: the file at that destination ────────────────────────────────────────────────────────────────
@@ -131,7 +131,7 @@ def not_next_to_go(view: ClusterView, ledger: Ledger, file: File, destination: S
     better = ledger.disks[destination.addr].reserved_for
     if better is None or better.name == file.name:
         return None
-    return no.NEXT_TO_GO if outranks(view, better, file) else None
+    return refusals.NEXT_TO_GO if outranks(view, better, file) else None
 
 
 def room_is_made(_view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
@@ -140,11 +140,11 @@ def room_is_made(_view: ClusterView, ledger: Ledger, file: File, destination: Se
     The reservation may have ended before: the orders count.
     """
     going = any((addr, file.name) in ledger.making_room for addr in destination.addresses)
-    return no.NO_ROOM if going else None
+    return refusals.NO_ROOM if going else None
 
 
 def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: ServerView) -> Refusal | None:
-    return None if ledger.disks[destination.addr].takes(file) else no.NO_ROOM
+    return None if ledger.disks[destination.addr].takes(file) else refusals.NO_ROOM
 
 
 # ── a copy: the source ──────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +153,7 @@ def within_limit(_view: ClusterView, ledger: Ledger, file: File, destination: Se
 def source_free(view: ClusterView, ledger: Ledger, source: ServerView) -> Refusal | None:
     streams = ledger.load(source.addr).outgoing
     free = source.is_source and source.up and streams < view.rules.streams_per_source
-    return None if free and view.now.mono_ms >= source.busy_until_ms else no.NO_SOURCE
+    return None if free and view.now.mono_ms >= source.busy_until_ms else refusals.NO_SOURCE
 
 
 # ── a copy: that source and that destination ────────────────────────────────────────────────────────────
@@ -164,60 +164,60 @@ def source_speaks(
 ) -> Refusal | None:
     """The built-in transfer copies only from a worker that serves `/content`."""
     builtin = destination.features.transfer is Transfer.BUILTIN
-    return no.NO_SOURCE if builtin and not source.features.serves else None
+    return refusals.NO_SOURCE if builtin and not source.features.serves else None
 
 
 # ── a delete ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def delete_not_paused(view: ClusterView, _ledger: Ledger, _deletion: Deletion) -> Refusal | None:
-    return no.PAUSED if view.paused else None
+    return refusals.PAUSED if view.paused else None
 
 
 def deletes_on(view: ClusterView, _ledger: Ledger, _deletion: Deletion) -> Refusal | None:
-    return None if view.rules.deletes_on else no.DELETES_OFF
+    return None if view.rules.deletes_on else refusals.DELETES_OFF
 
 
 def delete_not_an_ad(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    return no.AD if view.is_ad(deletion.file.name) else None
+    return refusals.AD if view.is_ad(deletion.file.name) else None
 
 
 def server_known(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     server = view.servers.get(deletion.server)
     if server is None or not server.is_destination:
-        return no.SERVER_UNKNOWN
+        return refusals.SERVER_UNKNOWN
     if isinstance(server.files, Unknown) and server.last_list is None:
-        return no.NOT_LISTED_SINCE_START
-    return None if server.usable else no.SERVER_UNKNOWN
+        return refusals.NOT_LISTED_SINCE_START
+    return None if server.usable else refusals.SERVER_UNKNOWN
 
 
 def server_carries_out(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     """One refused delete is a hint that the next would be refused too: not every file is tried in turn."""
     until_ms = view.servers[deletion.server].no_deletes_until_ms
-    return no.SERVER_REFUSES if not deletion.sending and view.now.mono_ms < until_ms else None
+    return refusals.SERVER_REFUSES if not deletion.sending and view.now.mono_ms < until_ms else None
 
 
 def file_is_there(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     server = view.servers[deletion.server]
     there = isinstance(server.files, Known) and deletion.file.name in server.files.value
-    return None if there else no.NOT_NEEDED
+    return None if there else refusals.NOT_NEEDED
 
 
 def metadata_fresh(view: ClusterView, _ledger: Ledger, _deletion: Deletion) -> Refusal | None:
     fresh = view.snapshot is not None and view.metadata_age_ms <= view.rules.metadata_max_age_ms
-    return None if fresh else no.METADATA_OLD
+    return None if fresh else refusals.METADATA_OLD
 
 
 def not_being_copied(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     name = deletion.file.name
     running = name in view.task_of or any(task.file.name == name for task in view.uncut.values())
-    return no.IN_TASK if running else None
+    return refusals.IN_TASK if running else None
 
 
 def one_order_per_file(_view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
     if deletion.sending:
         return None
-    return no.ORDER_UNKNOWN if deletion.file.name in ledger.busy_files else None
+    return refusals.ORDER_UNKNOWN if deletion.file.name in ledger.busy_files else None
 
 
 def not_lately_dropped(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
@@ -234,7 +234,7 @@ def within_pace(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusa
     if deletion.sending:
         return None
     ordered = ledger.ordered.get((deletion.server, deletion.kind), 0)
-    return no.PACE if ordered >= view.rules.pace(deletion.kind) else None
+    return refusals.PACE if ordered >= view.rules.pace(deletion.kind) else None
 
 
 # ── a surplus copy ──────────────────────────────────────────────────────────────────────────────────────
@@ -245,20 +245,20 @@ def holders_listed(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Re
     unlisted = any(
         server.last_list is None and view.may_hold(server, deletion.file) for server in view.doubtful
     )
-    return no.NOT_LISTED_SINCE_START if unlisted else None
+    return refusals.NOT_LISTED_SINCE_START if unlisted else None
 
 
 def another_copy_stays(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     keeper = view.servers.get(deletion.keeper) if deletion.keeper else None
     if keeper is None or keeper.addr == deletion.server or not keeper.usable:
-        return no.LAST_COPY
-    return None if keeper.addr in view.holders.get(deletion.file.name, ()) else no.LAST_COPY
+        return refusals.LAST_COPY
+    return None if keeper.addr in view.holders.get(deletion.file.name, ()) else refusals.LAST_COPY
 
 
 def on_another_disk(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     server = view.servers[deletion.server]
     same = deletion.keeper in server.same_disk | server.look_alikes
-    return no.SAME_DISK_SUSPECTED if same else None
+    return refusals.SAME_DISK_SUSPECTED if same else None
 
 
 def keeper_confirmed(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
@@ -267,9 +267,9 @@ def keeper_confirmed(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> 
     seen = view.copies_seen.get((deletion.file.name, deletion.keeper))
     fresh = seen is not None and view.now.mono_ms - seen.at_ms <= view.rules.confirmation_max_age_ms
     if seen is None or not fresh or not seen.value.present:
-        return no.COPY_UNCONFIRMED
+        return refusals.COPY_UNCONFIRMED
     complete = seen.value.size_bytes in (None, deletion.file.size_bytes)
-    return None if complete else no.COPY_UNCONFIRMED
+    return None if complete else refusals.COPY_UNCONFIRMED
 
 
 # ── a delete for room ───────────────────────────────────────────────────────────────────────────────────
@@ -280,30 +280,30 @@ def emptied_through_one_address(view: ClusterView, _ledger: Ledger, deletion: De
     and thus which limits hold for it."""
     server = view.servers[deletion.server]
     moving = any(view.servers[addr].moving_disk for addr in server.addresses if addr in view.servers)
-    return None if view.used_through(server) == server.addr and not moving else no.SAME_DISK_SUSPECTED
+    return None if view.used_through(server) == server.addr and not moving else refusals.SAME_DISK_SUSPECTED
 
 
 def not_rising(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    return no.RISING if deletion.file.name in view.hits.rising else None
+    return refusals.RISING if deletion.file.name in view.hits.rising else None
 
 
 def not_watched(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
-    return no.WATCHED if deletion.file.name in view.hits.watched else None
+    return refusals.WATCHED if deletion.file.name in view.hits.watched else None
 
 
 def not_young(view: ClusterView, _ledger: Ledger, deletion: Deletion) -> Refusal | None:
     """Nor does a file age by being seen under another address of its disk."""
     addresses = view.servers[deletion.server].addresses
-    return no.YOUNG if any(view.is_young(deletion.file.name, addr) for addr in addresses) else None
+    return refusals.YOUNG if any(view.is_young(deletion.file.name, addr) for addr in addresses) else None
 
 
 def room_is_needed(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
     disk = ledger.disks[deletion.server]
     wanted = deletion.room_for
     if wanted is None:
-        return None if disk.need_bytes > 0 else no.NOT_NEEDED
+        return None if disk.need_bytes > 0 else refusals.NOT_NEEDED
     worth_it = outranks(view, wanted, deletion.file) and disk.short_bytes(wanted) > 0
-    return None if worth_it else no.NOT_NEEDED
+    return None if worth_it else refusals.NOT_NEEDED
 
 
 def breaker_closed(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Refusal | None:
@@ -311,7 +311,7 @@ def breaker_closed(view: ClusterView, ledger: Ledger, deletion: Deletion) -> Ref
     plan_bytes = disk.plan_bytes(deletion.room_for)
     share_bytes = view.rules.breaker_percent * disk.usage.used_bytes // 100
     allowed_bytes = max(share_bytes, view.approved_bytes.get(deletion.server, 0))
-    return no.BREAKER if plan_bytes > allowed_bytes else None
+    return refusals.BREAKER if plan_bytes > allowed_bytes else None
 
 
 def san_was_silent(asked: Known[SanAnswer] | None, now: Now) -> bool:
@@ -328,10 +328,10 @@ def _san_refusal(view: ClusterView, file: File, *, must_be_fresh: bool) -> Refus
     answer = asked.value if asked else None
     if isinstance(answer, OnSan) and answer.size_bytes == file.size_bytes:
         stale = must_be_fresh and age_ms > view.rules.confirmation_max_age_ms
-        return no.SAN_UNKNOWN if stale else None
+        return refusals.SAN_UNKNOWN if stale else None
     if answer is None or isinstance(answer, Unknown):
-        return no.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
-    return no.NOT_ON_SAN if age_ms <= SAN_NO_MS else no.SAN_UNKNOWN if must_be_fresh else None
+        return refusals.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
+    return refusals.NOT_ON_SAN if age_ms <= SAN_NO_MS else refusals.SAN_UNKNOWN if must_be_fresh else None
 
 
 FILE_GUARDS: tuple[FileGuard, ...] = (

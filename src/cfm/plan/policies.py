@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 
 from cfm.model import Addr, DeleteKind, File, ServerView
-from cfm.plan import refusals as no
+from cfm.plan import refusals
 from cfm.plan.kernel import Deletion
 from cfm.plan.ledger import DiskBook
 from cfm.plan.refusals import Refusal
@@ -50,7 +50,7 @@ def copies(round_: Round) -> Iterator[Copy]:
         if file.size_bytes > openings.largest_room_bytes:
             waiting += 1
             if waiting <= WAITING_LOOKED_AT:
-                _wait(round_, file, no.NO_DESTINATION)
+                _wait(round_, file, refusals.NO_DESTINATION)
             continue
         outcome = kernel.refuse_file(view, ledger, file) or _place(round_, file, openings)
         if isinstance(outcome, Copy):
@@ -60,7 +60,7 @@ def copies(round_: Round) -> Iterator[Copy]:
                 return
             continue
         round_.refuse("copy", file, None, outcome)
-        if outcome is no.SAN_UNKNOWN and round_.san_answers(file):
+        if outcome is refusals.SAN_UNKNOWN and round_.san_answers(file):
             if not looks:
                 return  # enough are being looked up; the answer calls us again
             looks -= 1
@@ -89,15 +89,15 @@ class Openings:
             to.addr: [source for source in free if not kernel.refuse_pair(view, ledger, source, to)]
             for to in known
         }
-        refusals = {
-            to.addr: kernel.refuse_destination(view, ledger, to) if senders[to.addr] else no.NO_SOURCE
+        against = {
+            to.addr: kernel.refuse_destination(view, ledger, to) if senders[to.addr] else refusals.NO_SOURCE
             for to in known
         }
-        open_ = [to for to in known if refusals[to.addr] is None]
+        open_ = [to for to in known if against[to.addr] is None]
         return cls(
             senders=senders,
             destinations=open_,
-            closed={addr: refusal for addr, refusal in refusals.items() if refusal is not None},
+            closed={addr: refusal for addr, refusal in against.items() if refusal is not None},
             largest_room_bytes=ledger.largest_room_bytes([to.addr for to in open_]),
         )
 
@@ -117,12 +117,12 @@ def _tell_brakes(round_: Round, openings: Openings) -> None:
 def _fits_nowhere(round_: Round, file: File) -> None:
     """Keep the best of what found no room, as far as nothing else is against copying it."""
     if len(round_.unplaced) >= FILES_TO_MAKE_ROOM_FOR:
-        round_.refuse("copy", file, None, no.NO_ROOM)
+        round_.refuse("copy", file, None, refusals.NO_ROOM)
         return
     refusal = round_.kernel.refuse_file(round_.view, round_.ledger, file)
-    if refusal is None or refusal is no.SAN_UNKNOWN:  # nothing is against it but what the SAN may tell
-        refusal = no.NO_ROOM if round_.ledger.disks else no.NO_DESTINATION
-        if refusal is no.NO_ROOM:
+    if refusal is None or refusal is refusals.SAN_UNKNOWN:  # nothing is against it but what the SAN may tell
+        refusal = refusals.NO_ROOM if round_.ledger.disks else refusals.NO_DESTINATION
+        if refusal is refusals.NO_ROOM:
             round_.unplaced.append(file)
     round_.refuse("copy", file, None, refusal)
 
@@ -147,35 +147,41 @@ def _wait(round_: Round, file: File, busy: Refusal) -> None:
     """It could start elsewhere or later: it is looked up on the SAN, so that then it starts at once."""
     view = round_.view
     refusal = round_.kernel.refuse_file(view, round_.ledger, file)
-    if refusal is no.SAN_UNKNOWN and len(round_.ask_ahead) < LOOKAHEAD and round_.san_answers(file):
+    if refusal is refusals.SAN_UNKNOWN and len(round_.ask_ahead) < LOOKAHEAD and round_.san_answers(file):
         asked = view.san.get(file.name)
         if asked is None or view.now.mono_ms - asked.at_ms > LOOKAHEAD_KEEPS_MS:
             round_.ask_ahead.append(file)
-    round_.refuse("copy", file, None, busy if refusal is None or refusal is no.SAN_UNKNOWN else refusal)
+    round_.refuse("copy", file, None, busy if refusal is None or refusal is refusals.SAN_UNKNOWN else refusal)
 
 
 def _place(round_: Round, file: File, openings: Openings) -> Copy | Refusal:
     """The destination by room, then the source that has rested longest; booked when found."""
     view, ledger = round_.view, round_.ledger
-    refusals = set(openings.closed.values())
+    given = set(openings.closed.values())
     for destination in sorted(openings.destinations, key=lambda to: _by_choice(round_, file, to, openings)):
         refusal = round_.kernel.refuse_place(view, ledger, file, destination)
         if refusal is not None:
-            refusals.add(refusal)
+            given.add(refusal)
             continue
         senders = openings.senders[destination.addr]
         source = min(senders, key=lambda sender: _by_rest(view, file, sender, destination))
         ledger.book_copy(file, source.addr, destination.addr)
         return Copy(file, source.addr, destination.addr, _why_copy(view, file))
-    return _worst(refusals)
+    return _worst(given)
 
 
-def _worst(refusals: Collection[Refusal]) -> Refusal:
+def _worst(given: Collection[Refusal]) -> Refusal:
     """The one to be told, of those of several destinations."""
-    return next((refusal for refusal in _WORST_FIRST if refusal in refusals), no.NO_DESTINATION)
+    return next((refusal for refusal in _WORST_FIRST if refusal in given), refusals.NO_DESTINATION)
 
 
-_WORST_FIRST = (no.NO_SOURCE, no.NEXT_TO_GO, no.NO_DESTINATION, no.NO_ROOM, no.SAME_DISK_SUSPECTED)
+_WORST_FIRST = (
+    refusals.NO_SOURCE,
+    refusals.NEXT_TO_GO,
+    refusals.NO_DESTINATION,
+    refusals.NO_ROOM,
+    refusals.SAME_DISK_SUSPECTED,
+)
 
 
 def _by_choice(
@@ -307,7 +313,7 @@ def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
         round_.refuse("delete", file, addr, refusal, wanted)
         if refusal in _OF_THE_SERVER and not chosen:
             round_.no_room_there.add(addr)
-        if refusal.brake or refusal is no.NOT_NEEDED:
+        if refusal.brake or refusal is refusals.NOT_NEEDED:
             break
     enough = ledger.disks[addr].short_bytes(wanted) == 0
     for deletion in chosen:
@@ -315,7 +321,9 @@ def _victims(round_: Round, wanted: File, addr: Addr) -> list[Deletion] | None:
     return chosen if enough and chosen else None
 
 
-_OF_THE_SERVER = frozenset({no.PAUSED, no.DELETES_OFF, no.SERVER_REFUSES, no.METADATA_OLD, no.PACE})
+_OF_THE_SERVER = frozenset(
+    {refusals.PAUSED, refusals.DELETES_OFF, refusals.SERVER_REFUSES, refusals.METADATA_OLD, refusals.PACE}
+)
 """Refusals of one file that hold in this round for every other there."""
 
 
@@ -374,7 +382,7 @@ def trims(round_: Round) -> Iterator[Delete]:
                 yield Delete(deletion, reason)
                 break
             round_.refuse("delete", file, addr, refusal)
-        refused += refusal not in (None, no.SAME_DISK_SUSPECTED)
+        refused += refusal not in (None, refusals.SAME_DISK_SUSPECTED)
         if refused >= REFUSALS_A_ROUND:
             return
 
@@ -424,7 +432,9 @@ def evictions(round_: Round) -> Iterator[Delete]:
             refusal = round_.kernel.refuse_delete(round_.view, round_.ledger, deletion)
             if refusal is not None:
                 round_.refuse("delete", file, server.addr, refusal)
-                if refusal.brake or refusal is no.SAN_UNKNOWN:  # no better file goes because of a silence
+                if (
+                    refusal.brake or refusal is refusals.SAN_UNKNOWN
+                ):  # no better file goes because of a silence
                     break
                 continue
             over_bytes = disk.need_bytes

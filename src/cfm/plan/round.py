@@ -1,7 +1,7 @@
 """A round: one run of the policies over one view, what they propose, and what became of that.
 
-Neighbours: `policies` fill it in, `controller.dispatch` carries out what is `done`, and what tells people why
-reads the refusals.
+Neighbours: `policies` fill it in, `controller.decide.dispatch` carries out what is `done`, and the code that
+tells people why reads the refusals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is known at `now`, as one value: all that the kernel and the policies may look at.
 
-`controller.core` builds a view from its books at every wake-up; it is cheap, because it refers to what
+`controller.decide.core` builds a view from its books at every wake-up; it is cheap, because it refers to what
 the books hold and copies nothing large.  Whoever gets one must not change what it refers to.
 """
 

@@ -1,7 +1,7 @@
 """Credentials: optional shared tokens and mutual TLS between cfm, cfw and the command line.
 
 `tokens` derives them, `files` reads them, `roster` tells whose they are, `credentials` puts each program's
-together.  `cfm.web.porter` stands at the door.  What an operator does with all this is in
+together.  `cfm.web.authentication` stands at the door.  What an operator does with all this is in
 `docs/security.md`.
 """
 

@@ -1,7 +1,7 @@
 """Who is who: the credentials that a server recognises, and whose they are.
 
-`tokens` makes them; `web.porter` asks here for each request.  A token decides where tokens are configured;
-with TLS alone, the names in the client's certificate do.
+`tokens` makes them; `web.authentication` asks here for each request.  Where tokens are configured, the token
+decides; with TLS alone, the names in the client's certificate decide.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Changes of state go through `lifecycle`; this book adds what a task needs while it runs: the file it
 occupies, its lease or deadline, whether its source is free again, and the streams of ended tasks that
-a source has not cut yet.  Neighbours: `controller.core` is its only user, `store` keeps its tasks.
+a source has not cut yet.  Neighbours: `controller.decide.core` is its only user, `store` keeps its tasks.
 """
 
 from __future__ import annotations

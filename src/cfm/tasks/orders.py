@@ -2,7 +2,7 @@
 
 At most one unfinished order per file in the whole node.  An order that got any answer but 200 is UNKNOWN
 until its server has been listed again by a question that began later.  Neighbours: `lifecycle` holds the
-table, `controller.core` sends what is ready and feeds the answers in.
+table, `controller.decide.core` sends what is ready and feeds the answers in.
 """
 
 from __future__ import annotations

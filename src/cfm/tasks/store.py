@@ -3,7 +3,7 @@
 A store keeps tasks, delete orders and arrivals, and the controller's identity: its id, made once, and its
 epoch, which grows with every start, so that workers can tell an order of today's cfm from one of
 yesterday's.  It knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
-on disk, `tasks.memory_store` keeps it for tests and the simulator, and both pass
+on disk, `cfm_lab.fakes.memory_store` keeps it for tests and the simulator, and both pass
 `tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
 """
 

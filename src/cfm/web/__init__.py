@@ -17,9 +17,9 @@ from cfm.web.answers import (
     old_text,
     problem,
 )
+from cfm.web.authentication import IDENTITY, Doors, may_speak_for
 from cfm.web.limits import Limits
 from cfm.web.paths import name_from_path
-from cfm.web.porter import IDENTITY, Doors, may_speak_for
 from cfm.web.server import STOPPING, WebServer, serve
 
 __all__ = [

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from cfm.web.answers import problem
-from cfm.web.porter import CHALLENGE
+from cfm.web.authentication import CHALLENGE
 
 log = structlog.get_logger(__name__)
 

@@ -22,11 +22,11 @@ from cfm.errors import StateError
 from cfm.model import Addr
 from cfm.security import EVERYBODY, Admission
 from cfm.web.answers import PROGRAM, add_common_headers
-from cfm.web.door import Door
-from cfm.web.gate import Gate
+from cfm.web.authentication import Doors, Porter
+from cfm.web.connections import Door
 from cfm.web.handler import Handler
 from cfm.web.limits import Limits, allow_many_files
-from cfm.web.porter import Doors, Porter
+from cfm.web.middleware import Gate
 
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 """`request.app[STOPPING]` is set when the server is about to stop: held requests should then answer."""

@@ -25,21 +25,21 @@ from cfm.errors import CfmError, StateError
 from cfm.model import Addr, Transfer
 from cfm.security import WorkerCredentials, connect, open_door, worker_credentials
 from cfm.web import WebServer
-from cfm.worker.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
-from cfm.worker.api import DOORS, Api, Facts
-from cfm.worker.blocking import Pool
-from cfm.worker.claims import Claims, SocketClaims, overlap
-from cfm.worker.content import Content
-from cfm.worker.disk import RealDisk
-from cfm.worker.library import Library
-from cfm.worker.link import CfmLink
-from cfm.worker.metrics import Metrics
-from cfm.worker.obedience import Authority
-from cfm.worker.shelf import Shelf
-from cfm.worker.shelf_rules import SharedError
-from cfm.worker.state import Binding, Memory, SqliteState, WorkerState
-from cfm.worker.streams import Streams
-from cfm.worker.transfers import make_transfer
+from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.act.blocking import Pool
+from cfm.worker.act.disk import RealDisk
+from cfm.worker.act.disk_lock import Claims, SocketClaims, overlap
+from cfm.worker.act.fencing import Authority
+from cfm.worker.act.library import Library
+from cfm.worker.act.link import CfmLink
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.shelf_rules import SharedError
+from cfm.worker.act.state import Binding, Memory, SqliteState, WorkerState
+from cfm.worker.act.transfers import make_transfer
+from cfm.worker.serve.api import DOORS, Api, Facts
+from cfm.worker.serve.content import Content
+from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.streams import Streams
 
 log = structlog.get_logger(__name__)
 

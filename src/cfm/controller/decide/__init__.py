@@ -1,0 +1,1 @@
+"""What the controller decides: pure functions over its state.  Events go in; changes and effects come out."""

@@ -1,0 +1,302 @@
+"""What happens to the controller, and what it wants done: the two vocabularies of `controller.decide.core`.
+
+Events come in one at a time; each yields effects.  Effects are values: the shell (`controller.act.loop`, or
+the simulator) carries them out and brings what came of it back as the next event.  Those in `DURABLE`
+wait until the changes before them are committed: what is told to anybody was written down first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DeleteOrder,
+    DiskReport,
+    Failure,
+    File,
+    Hits,
+    Listing,
+    SanAnswer,
+    SnapshotFacts,
+    Status,
+    Task,
+    Trouble,
+    WorkerFeatures,
+)
+from cfm.plan.shortlist import PlanInputs, Shortlist
+from cfm.plan.view import Rules
+
+# ── events: time and the world ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; sent at `Core.next_wakeup_ms` at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAccepted:
+    """New metadata is in force.  The core knows only its facts; the shell keeps the columns."""
+
+    facts: SnapshotFacts
+    age_ms: int
+    """How old its numbers were when it was read, by the wall clock; never negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRejected:
+    facts: SnapshotFacts
+
+
+@dataclass(frozen=True, slots=True)
+class HitsChanged:
+    """The event log's window moved.  `rising_files`: the known ones among the rising."""
+
+    hits: Hits
+    rising_files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SanIndexed:
+    """The background index of the source folders: all names, or None where they are unknown."""
+
+    names: frozenset[str] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChanged:
+    """An operator changed the settings that may change while we run."""
+
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTrouble:
+    """Our own state cannot be written."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered:
+    """It can be written again."""
+
+
+# ── events: answers to our questions ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    addr: Addr
+    answer: WorkerFeatures | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ListAnswer:
+    addr: Addr
+    asked_ms: int
+    answer: Listing | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class DiskAnswer:
+    addr: Addr
+    asked_ms: int
+    answer: DiskReport | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class CopyAnswer:
+    """What a server said of one file that it should hold."""
+
+    addr: Addr
+    name: str
+    asked_ms: int
+    answer: CopySeen | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAnswer:
+    """`answer`: the HTTP status, or how the request failed."""
+
+    order_id: int
+    answer: int | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class CutAnswer:
+    """`cut`: the source says that nothing of that task is being sent any more."""
+
+    task_id: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SanAnswers:
+    asked_ms: int
+    answers: Mapping[str, SanAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReady:
+    shortlist: Shortlist
+    took_ms: int = 0
+
+
+# ── events: requests ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAsked:
+    """`GET /tasks`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class NextAsked:
+    """`GET /tasks/next`: held until there is a task, or until `until_ms`."""
+
+    request: int
+    destination: Addr
+    until_ms: int
+    holding: frozenset[int] = frozenset()
+    claims: bool = False
+    """The asker takes what it is offered: the task is `working` from the answer on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestGone:
+    """The asker of a held request went away."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """`PATCH /tasks/{id}`, its body understood; a worker of ours says FAILED where it tells an error."""
+
+    request: int
+    task_id: int
+    status: Status
+    bytes_done: int | None = None
+    received: bool = False
+    verified: bool = False
+    error: str = ""
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDropped:
+    """`DELETE /tasks/{id}`."""
+
+    request: int
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerReleased:
+    """An operator lets held breakers go once: of one server, or of all."""
+
+    request: int
+    server: Addr | None = None
+
+
+Event: TypeAlias = (
+    Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | SanIndexed | RulesChanged | StoreTrouble
+    | StoreRecovered | HeartbeatAnswer | ListAnswer | DiskAnswer | CopyAnswer | DeleteAnswer | CutAnswer
+    | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone | TaskReport | TaskDropped
+    | BreakerReleased
+)  # fmt: skip
+
+# ── effects ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeartbeat:
+    addr: Addr
+
+
+@dataclass(frozen=True, slots=True)
+class AskList:
+    """`fence`: deletes with a lower order id are void from then on (workers of ours)."""
+
+    addr: Addr
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskDisk:
+    addr: Addr
+
+
+@dataclass(frozen=True, slots=True)
+class AskCopy:
+    """Ask one server whether it holds one file, and of which size."""
+
+    addr: Addr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskSan:
+    """Look files up on the SAN: name → the size that it should have."""
+
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SendDelete:
+    """Tell a server to delete a file, if it can be told in time."""
+
+    order: DeleteOrder
+    before_ms: int
+    """Monotonic: what confirmed it counts until then.  Where the record of the order is durable only later,
+    as our disk was full, nothing is sent; `LATE` is its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutStream:
+    """Tell a source of ours to stop sending on behalf of an ended task."""
+
+    source: Addr
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartPlan:
+    """Reduce the metadata to a shortlist, beside the loop."""
+
+    inputs: PlanInputs
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request: its HTTP status, and tasks where it carries any."""
+
+    request: int
+    status: int
+    tasks: tuple[Task, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """One line for the log: an event, its level, and the facts."""
+
+    event: str
+    level: str = "info"
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect: TypeAlias = (
+    SendHeartbeat | AskList | AskDisk | AskCopy | AskSan | SendDelete | CutStream | StartPlan | Reply | Say
+)
+DURABLE = (SendDelete, CutStream, Reply, Say)
+LATE = Failure(Trouble.TIMEOUT, "not sent: what confirmed it was too old when its record was durable")
+"""These tell somebody; all others only ask."""

@@ -1,0 +1,232 @@
+"""Looking at the node: heartbeats, lists, disks, and what follows when a server comes or goes.  Pure.
+
+Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.observed` what each holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cfm.controller.decide import copying, deleting
+from cfm.controller.decide.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
+from cfm.controller.decide.state import NodeState, words
+from cfm.fleet.observed import Record
+from cfm.model import Addr, Failure, Known, Now, Trouble, Unknown, WorkerFeatures, bytes_over
+from cfm.tasks.store import DropArrival, PutArrival
+
+ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
+"""Failures that say something about the server, not about the question."""
+FRESH_ENOUGH_MS = 1_000
+"""A full look asks nothing again that was asked this lately."""
+
+
+def send_heartbeats(state: NodeState, now: Now) -> None:
+    for addr in state.health.take_due(now.mono_ms):
+        state.out.effects.append(SendHeartbeat(addr))
+
+
+def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
+    if isinstance(event.answer, Failure):
+        if state.health.missed(event.addr, words(event.answer), now.mono_ms):
+            _went_down(state, event.addr, words(event.answer), now)
+        return
+    changed = _features(state, event.addr, event.answer, now)
+    if state.health.answered(event.addr, now.mono_ms):
+        state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
+        if state.fleet.records[event.addr].is_source:
+            state.wants_dispatch = True  # a destination must be listed and measured first
+        copying.look_at(state, event.addr, now)
+    elif changed:
+        copying.look_at(state, event.addr, now)
+
+
+def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
+    """What it says of itself; a new boot id is a new process: what the old one ran is over."""
+    record = state.fleet.records[addr]
+    before, disk_ids = record.features, record.disk_ids
+    state.fleet.introduced(addr, features)
+    if before == features:
+        return False
+    if features.ours and not before.ours:
+        copying.expect_reports(state, addr, now)
+    if before.boot_id and before.boot_id != features.boot_id:
+        for task in list(state.tasks.uncut.values()):
+            if task.source == addr:
+                copying.stream_cut(state, task.id)
+        for task in state.tasks.of_server(addr):
+            started = state.tasks.runs[task.id].started_ms is not None
+            if started and task.destination == addr:
+                copying.lost_by_restart(state, task, now)
+    alike = replace(before, boot_id=features.boot_id, disk_id=features.disk_id) == features
+    if not alike or (record.disk_ids and record.disk_ids != disk_ids):
+        state.wants_dispatch = True
+    return True
+
+
+def _went_down(state: NodeState, addr: Addr, why: str, now: Now) -> None:
+    state.say("server is down", level="warning", server=addr, because=why)
+    state.fleet.lost(addr, f"down: {why}", now.mono_ms)
+    state.fleet.disk_lost(addr, f"down: {why}", now.mono_ms)
+    copying.end_of_server(state, addr, why, now)
+    state.wants_dispatch = state.wants_plan = True
+
+
+def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
+    """A file list came, or did not: what did not answer, or answered half, is unknown."""
+    record = state.fleet.records[event.addr]
+    again = record.listing.end()
+    if isinstance(event.answer, Failure):
+        news = isinstance(record.files, Known) or record.never_answered
+        state.wants_dispatch = state.wants_dispatch or news
+        state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
+        state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
+        _alarm(state, event.addr, event.answer, now)
+    elif state.health.is_up(event.addr):
+        before = record.last_list if isinstance(record.files, Known) else None
+        disk_ids = record.disk_ids
+        change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
+        if change.believed:
+            _believed(state, event, change.appeared, now)
+            news = before != record.last_list
+            state.wants_plan = state.wants_plan or news
+            state.wants_dispatch = state.wants_dispatch or news or disk_ids != record.disk_ids
+            state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
+        else:
+            state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
+    if again:
+        copying.look_at(state, event.addr, now)
+
+
+def _is_waited_for(state: NodeState, addr: Addr) -> bool:
+    """Does a delete order wait for a word of this server?"""
+    return any(addr in (made.server, made.keeper) for made in state.orders.active.values())
+
+
+def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
+    assert not isinstance(event.answer, Failure)
+    names = state.fleet.records[event.addr].last_list or frozenset()
+    young = {name for name in appeared if (name, event.addr) not in state.arrivals}
+    for name in sorted(young):
+        state.arrivals[name, event.addr] = now.mono_ms
+        state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
+    deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
+    deleting.copies_listed(state, event.addr, names, event.asked_ms)
+    copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
+
+
+def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
+    """A `/df` came, or did not; an absurd one makes the server unusable, and is no ground for deletes."""
+    record = state.fleet.records[event.addr]
+    again = record.asking_disk.end()
+    if isinstance(event.answer, Failure):
+        state.wants_dispatch = state.wants_dispatch or isinstance(record.disk, Known)
+        state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
+        _alarm(state, event.addr, event.answer, now)
+    elif state.health.is_up(event.addr):
+        before, shown = record.own_limit_percent, _disk_shown(state, record)
+        copying.arrived_so_far(state, event.addr, event.answer.arriving_bytes, event.asked_ms)
+        state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
+        if shown != _disk_shown(state, record) and record.is_destination and isinstance(record.files, Known):
+            state.wants_dispatch = True  # elsewhere nothing is decided by it, or not before there is a list
+        if before != record.own_limit_percent:
+            _compare_limits(state, event.addr)
+            state.wants_plan = True
+    if again:
+        copying.ask_disk(state, event.addr, now)
+
+
+def _disk_shown(state: NodeState, record: Record) -> tuple[int, ...] | None:
+    """What decides about a disk: where it is as before, there is nothing new to decide.
+
+    Bytes that were under way and are there now change nothing: they were counted already.
+    """
+    if not isinstance(record.disk, Known):
+        return None
+    usage, own = record.disk.value, record.own_limit_percent
+    limit_percent = min(state.rules.limit_percent, own or state.rules.limit_percent)
+    coming = [
+        max(0, task.file.size_bytes - state.tasks.runs[task.id].shown_bytes)
+        for task in state.tasks.of_server(record.addr)
+        if task.destination == record.addr
+    ]
+    coming_bytes = sum(coming) + sum(booked.size_bytes for booked in record.landed)
+    return (
+        limit_percent,
+        usage.used_bytes + usage.avail_bytes,
+        usage.used_bytes + coming_bytes,
+        max(0, usage.avail_bytes - coming_bytes),
+        bytes_over(usage.used_bytes, usage.avail_bytes, limit_percent),
+        len(record.gone),
+    )
+
+
+def _compare_limits(state: NodeState, addr: Addr) -> None:
+    own = state.fleet.records[addr].own_limit_percent
+    if own is not None and own != state.rules.limit_percent:
+        lower = min(own, state.rules.limit_percent)
+        state.say(
+            "disk limits differ, the lower one holds",
+            level="warning",
+            server=addr,
+            its_percent=own,
+            ours_percent=state.rules.limit_percent,
+            holds_percent=lower,
+        )
+
+
+def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
+    if failure.trouble in ALARMING:
+        state.health.hurry(addr, now.mono_ms)
+
+
+def look_again(state: NodeState, now: Now) -> None:
+    """A server that is up, and whose list or disk is not known, does not wait for the next full look."""
+    for addr in list(_unknown(state)):
+        record = state.fleet.records[addr]
+        if not (record.listing.in_flight or record.asking_disk.in_flight):
+            copying.look_at(state, addr, now)
+
+
+def something_unknown(state: NodeState) -> bool:
+    return any(True for _addr in _unknown(state))
+
+
+def _unknown(state: NodeState) -> Iterator[Addr]:
+    """Servers that answer, and whose list or disk is not known all the same."""
+    for addr, record in state.fleet.records.items():
+        no_list = record.is_destination and isinstance(record.files, Unknown)
+        if (no_list or isinstance(record.disk, Unknown)) and state.health.is_up(addr):
+            yield addr
+
+
+def full_look(state: NodeState, now: Now) -> None:
+    """Ask all servers that are up for their lists and disks, all at once."""
+    for addr, record in state.fleet.records.items():
+        lately_ms = now.mono_ms - FRESH_ENOUGH_MS
+        if state.health.is_up(addr) and record.asking_disk.asked_ms <= lately_ms:
+            copying.look_at(state, addr, now)
+
+
+def relist_unclear(state: NodeState, now: Now) -> None:
+    """Old workers that left a delete unclear are listed again when they have been quiet long enough."""
+    if not state.orders.unknown_ms:
+        return
+    for made in list(state.orders.active.values()):
+        unknown_ms = state.orders.unknown_ms.get(made.id)
+        if unknown_ms is None or not state.health.is_up(made.server):
+            continue
+        quiet_ms = 0 if state.fleet.records[made.server].features.ours else deleting.QUIET_MS
+        record = state.fleet.records[made.server]
+        due_ms = unknown_ms + quiet_ms
+        if due_ms <= now.mono_ms and record.listing.asked_ms < due_ms and not record.listing.in_flight:
+            copying.look_at(state, made.server, now)
+
+
+def forget_arrivals(state: NodeState, now: Now) -> None:
+    """A file that has stayed its minimum time is young no more: from now on it may go for a better one."""
+    for (name, addr), at_ms in list(state.arrivals.items()):
+        if now.mono_ms - at_ms >= state.rules.minimum_stay_ms:
+            del state.arrivals[name, addr]
+            state.wants_plan = True
+            state.out.changes.append(DropArrival(name, addr))

@@ -1,0 +1,1 @@
+"""What the controller says about its decisions: verdict, report, story, and why."""

@@ -1,0 +1,132 @@
+"""What Prometheus scrapes from cfm, read from the core when it is asked.
+
+Nothing is counted twice: the numbers are the core's own.  Neighbours: `api` serves them at `/metrics`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cfm.controller.act.loop import Controller, clock
+from cfm.controller.decide.core import Core
+from cfm.inputs.log_follower import LogFollower
+from cfm.model import Known, OrderStatus
+from cfm.plan.ledger import Ledger
+
+
+class Metrics(Collector):
+    """All metrics of one controller."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, controller: Controller, follower: LogFollower | None) -> None:
+        self._controller = controller
+        self._follower = follower
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def expose(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        core = self._controller.core
+        yield from _deeds(core)
+        yield from _backlog(core)
+        yield from _servers(core)
+        yield from _metadata(core)
+        yield _gauge("cfm_store_waiting", "Changes that wait to be written.", self._controller.writer.waiting)
+        if self._follower is not None:
+            status = self._follower.status()
+            yield _gauge("cfm_event_log_lag_seconds", "Age of the newest event.", status.lag_s or 0)
+            yield _gauge("cfm_event_log_behind_bytes", "Event log not read yet.", status.behind_bytes)
+            yield _labelled("cfm_event_log_skipped_lines", "Lines left out.", "reason", status.skipped)
+
+
+def _deeds(core: Core) -> Iterable[Metric]:
+    counts = core.state.counts
+    outcomes = {
+        "done": counts["copied_files"],
+        "failed": counts["tasks_failed"],
+        "timed_out": counts["tasks_timed_out"],
+        "cancelled": counts["tasks_cancelled"],
+    }
+    yield _counted("cfm_transfers", "Copies that ended.", "outcome", outcomes)
+    yield CounterMetricFamily("cfm_transferred_bytes", "Bytes copied.", value=counts["copied_bytes"])
+    deletes = {kind: counts[f"deleted_{kind}"] for kind in ("surplus", "space")}
+    yield _counted("cfm_deletes", "Files deleted.", "kind", deletes)
+    yield CounterMetricFamily("cfm_deleted_bytes", "Bytes deleted.", value=counts["deleted_bytes"])
+    busy = {addr: ms / 1000 for addr, ms in core.state.source_busy_ms(clock()).items()}
+    yield _counted("cfm_source_busy_seconds", "Time in which a source was sending.", "server", busy)
+    yield CounterMetricFamily("cfm_plans", "Full plans made.", value=counts["plans"])
+    yield CounterMetricFamily("cfm_plan_seconds", "Time spent in full plans.", value=counts["plan_ms"] / 1000)
+
+
+def _backlog(core: Core) -> Iterable[Metric]:
+    yield _gauge("cfm_backlog_files", "Wanted files that are on no destination.", core.shortlist.wanted_total)
+    yield _gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
+    yield _gauge("cfm_rising_files", "Files that viewers want now.", len(core.state.hits.rising))
+    yield _gauge("cfm_tasks", "Unfinished copies.", len(core.state.tasks.active))
+    unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
+    yield _gauge("cfm_unknown_deletes", "Deletes of unknown outcome.", len(unknown))
+    refusals = GaugeMetricFamily(
+        "cfm_refusals", "Refusals in the last round by reason.", labels=["action", "reason"]
+    )
+    for (action, reason), number in core.last_round.counts.items() if core.last_round else ():
+        refusals.add_metric([action, reason], number)
+    yield refusals
+    copies = Counter(len(holders) for holders in core.state.fleet.holders.values())
+    by_number = {str(number): files for number, files in copies.items()}
+    yield _labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
+
+
+def _servers(core: Core) -> Iterable[Metric]:
+    view = core.state.view(clock())
+    up = {addr: int(server.up) for addr, server in view.servers.items()}
+    yield _labelled("cfm_server_up", "1 where a server answers.", "server", up)
+    unknown = [s for s in view.destinations if not s.usable]
+    yield _gauge("cfm_unknown_servers", "Destinations whose list or disk is not known.", len(unknown))
+    disks = {s.addr: s.disk.value for s in view.servers.values() if isinstance(s.disk, Known)}
+    used = {addr: disk.used_bytes for addr, disk in disks.items()}
+    yield _labelled("cfm_disk_used_bytes", "Disk used.", "server", used)
+    totals = {addr: disk.total_bytes for addr, disk in disks.items()}
+    yield _labelled("cfm_disk_size_bytes", "Disk size.", "server", totals)
+    limits = {s.addr: s.limit_percent / 100 for s in view.destinations}
+    yield _labelled("cfm_disk_limit_ratio", "The limit in force.", "server", limits)
+    ledger = Ledger(view)
+    streams = {s.addr: ledger.load(s.addr).outgoing for s in view.sources}
+    yield _labelled("cfm_source_streams", "Copies that a source sends.", "server", streams)
+
+
+def _metadata(core: Core) -> Iterable[Metric]:
+    facts = core.state.snapshot
+    yield _gauge("cfm_metadata_accepted", "1 where metadata is in force.", int(facts is not None))
+    if facts is not None:
+        age_s = core.state.metadata_age_ms(clock()) / 1000
+        yield _gauge("cfm_metadata_age_seconds", "Age of the numbers in force.", age_s)
+        yield _gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
+        yield _gauge("cfm_known_files", "Graded files with a size.", facts.known_files)
+        yield _labelled("cfm_skipped_lines", "Metadata lines left out.", "reason", facts.skipped_lines)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[Any, float]) -> Metric:
+    return _fill(GaugeMetricFamily(name, text, labels=[label]), values)
+
+
+def _counted(name: str, text: str, label: str, values: Mapping[Any, float]) -> Metric:
+    return _fill(CounterMetricFamily(name, text, labels=[label]), values)
+
+
+def _fill(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Any, float]) -> Metric:
+    for label, value in values.items():
+        family.add_metric([str(label)], value)
+    return family

@@ -1,0 +1,180 @@
+"""What every request passes before its handler sees it, and how its answer gets its form.
+
+A browser must not become somebody's tool: the `Host` must be one of ours (a page of another site whose
+name was made to point here is not), and a change with an `Origin` must come from our own page.  Where
+credentials are configured, the `porter` looks at them next.  Bodies are small and are read whole, within a
+deadline, before the handler runs.  A change that has begun is carried to its end, even where the client
+goes away in the middle; a request that only reads is dropped with its client, so that held requests do not
+pile up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from cfm.web.answers import READING_METHODS, RefusedError, refusal
+from cfm.web.authentication import Porter
+from cfm.web.connections import Guard
+from cfm.web.limits import Limits
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_AFTER: Final = frozenset({400, 401, 408, 413})
+_DEAD_PEER: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+_KEPT_HEADERS: Final = ("Allow", "Retry-After")
+_HOST: Final = re.compile(
+    r"(?:(?P<ip>\[[0-9A-Fa-f:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
+)
+
+
+class Gate:
+    """The outermost middleware of a server."""
+
+    def __init__(self, limits: Limits, names: Iterable[str] = (), porter: Porter | None = None) -> None:
+        self._limits = limits
+        self._porter = porter
+        self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
+        self._changes: set[asyncio.Task[web.StreamResponse]] = set()
+
+    async def finish_changes(self, within_s: float) -> None:
+        """Let changes that have begun come to their end."""
+        if self._changes:
+            _, unfinished = await asyncio.wait(set(self._changes), timeout=within_s)
+            for change in unfinished:
+                change.cancel()
+
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def pass_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self.pass_through(request, handler)
+
+        return pass_gate
+
+    async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        guard = Guard.of(request)
+        if guard is None:  # gone before its request was looked at
+            raise ConnectionResetError
+        guard.request_begins()
+        try:
+            return await self._answer(request, handler)
+        finally:
+            guard.request_ends()
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._check(request)
+            if self._porter is not None:
+                self._porter.check(request)
+            await self._read_body(request)
+            return await self._carry_out(request, handler)
+        except RefusedError as refused:
+            return _refuse(request, refused)
+        except web.HTTPException as error:  # aiohttp's own: no such path, no such method
+            headers = {name: error.headers[name] for name in _KEPT_HEADERS if name in error.headers}
+            return _refuse(request, RefusedError(error.status, error.reason, headers))
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception as error:
+            if _reader_gone(request, error):
+                raise ConnectionResetError from error
+            log.exception("request failed", method=request.method, path=_for_log(request.raw_path))
+            return _refuse(request, RefusedError(500, "an error of ours; the log tells more"))
+
+    def _check(self, request: web.Request) -> None:
+        if not request.raw_path.startswith("/"):
+            raise RefusedError(400, "not a path")
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            raise RefusedError(400, "this server does not go by that name: see `Host`")
+        if request.method not in READING_METHODS:
+            for origin in request.headers.getall("Origin", []):
+                if not _same_site(origin, hosts[0]):
+                    raise RefusedError(403, "a change asked for by another site's page")
+
+    def _is_ours(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        return match["ip"] is not None or match["name"].lower().rstrip(".") in self._names
+
+    async def _read_body(self, request: web.Request) -> None:
+        """Afterwards `await request.read()` gives the body at once."""
+        if not request.can_read_body:
+            return
+        if "Content-Encoding" in request.headers:
+            raise RefusedError(415, "bodies are taken as they are, not compressed")
+        most = self._limits.body_bytes
+        if (request.content_length or 0) > most:
+            raise RefusedError(413, f"at most {most} bytes")
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                body = await request.read()
+        except TimeoutError:
+            raise RefusedError(408, "the body took too long") from None
+        except web.RequestPayloadError:
+            raise RefusedError(400, "the body is broken") from None
+        if len(body) > most:
+            raise RefusedError(413, f"at most {most} bytes")
+
+    async def _carry_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in READING_METHODS:
+            return await handler(request)
+        change = asyncio.ensure_future(_completed(handler, request))
+        self._changes.add(change)
+        change.add_done_callback(self._forget)
+        return await asyncio.shield(change)
+
+    def _forget(self, change: asyncio.Task[web.StreamResponse]) -> None:
+        self._changes.discard(change)
+        if not change.cancelled():
+            change.exception()  # looked at: whoever asked may be gone
+
+
+async def _completed(handler: Handler, request: web.Request) -> web.StreamResponse:
+    return await handler(request)
+
+
+def _reader_gone(request: web.Request, error: Exception) -> bool:
+    """Did the kernel give up on a client that takes nothing any more?  (A disk may time out likewise, but
+    not where bytes are already on their way.)"""
+    timed_out = isinstance(error, OSError) and error.errno in _DEAD_PEER
+    return timed_out and request.writer.output_size > 0
+
+
+def _refuse(request: web.Request, refused: RefusedError) -> web.StreamResponse:
+    if request.writer.output_size > 0:  # an answer is under way: all that is left is to cut it
+        raise ConnectionResetError
+    if refused.status in _CLOSE_AFTER or refused.status == 403:
+        log.info(
+            "refused a request",
+            client=request.remote,
+            method=request.method,
+            path=_for_log(request.raw_path),
+            status=refused.status,
+            why=refused.detail,
+        )
+    answer = refusal(request.path, refused)
+    if refused.status in _CLOSE_AFTER:
+        answer.force_close()
+    return answer
+
+
+def _same_site(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
+
+
+def _for_log(path: str) -> str:
+    """A path from outside, on one line and in plain characters."""
+    return ascii(path[:200])[1:-1]

@@ -1,0 +1,173 @@
+"""Where a file is read from: the source folders in their order, or else `base_dir`.
+
+Opens files for `content`, each in a thread and with a time-out, since a SAN may hang.  A folder that does
+not answer, is gone or is empty is unknown: then "not found" is not said either.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cfm.worker.act.blocking import Pool
+from cfm.worker.act.digests import Digest, version_of
+from cfm.worker.act.disk import Entry, NotPlainError, entry_of, open_folder, open_plain
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.shelf_rules import UnreadableError
+
+OPEN_S = 15.0
+_STEP_BYTES = 256 * 1024
+"""Read and hashed at a time: it stays in the processor's cache."""
+
+
+class Where(enum.StrEnum):
+    SOURCE = "source"
+    BASE = "base"
+
+
+class ChangedError(OSError):
+    """The file is no longer the one that was opened."""
+
+
+class Reader:
+    """An open file of which one version is read, from threads; closed when no thread uses it."""
+
+    def __init__(self, fd: int, entry: Entry) -> None:
+        self.entry = entry
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def seek(self, offset: int) -> int:
+        """asyncio's sendfile leaves the position behind what it sent; nobody reads from there."""
+        return offset
+
+    def warm(self, start: int, stop: int, digest: Digest) -> None:
+        """Read, so that sending it will not wait for the disk, and take it into the checksum."""
+        buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start)))
+        with self._lock:
+            for offset in range(start, stop, _STEP_BYTES):
+                step = buffer[: min(_STEP_BYTES, stop - offset)]
+                self._fill(offset, step)
+                digest.feed(offset, step)
+            self._check()
+
+    def read(self, start: int, stop: int, digest: Digest) -> bytes:
+        """As `warm`, and the bytes themselves."""
+        data = bytearray(stop - start)
+        with self._lock:
+            self._fill(start, memoryview(data))
+            digest.feed(start, memoryview(data))
+            self._check()
+        return bytes(data)
+
+    def check(self) -> None:
+        """`ChangedError` where somebody wrote into the file since it was opened."""
+        with self._lock:
+            self._check()
+
+    def close(self) -> None:
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+    def _fill(self, offset: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if count == 0:
+                raise ChangedError("the file became shorter")
+            done += count
+
+    def _check(self) -> None:
+        if version_of(entry_of(self.entry.name, os.fstat(self._fd))) != version_of(self.entry):
+            raise ChangedError("the file was changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    reader: Reader
+    where: Where
+
+
+class Library:
+    """All that this worker can read."""
+
+    def __init__(self, shelf: Shelf, disk: Pool, source_dirs: tuple[Path, ...], sources: Pool) -> None:
+        self.shelf = shelf
+        self.disk = disk
+        self._source_dirs = source_dirs
+        self._sources = sources
+
+    @property
+    def serves(self) -> bool:
+        """Is there a source folder?"""
+        return bool(self._source_dirs)
+
+    def pool(self, found: Found) -> Pool:
+        return self._sources if found.where is Where.SOURCE else self.disk
+
+    async def find(self, name: str, *, only_base: bool = False) -> Found | None:
+        """The file, opened; None where it is nowhere.  `OSError` where that cannot be known."""
+        unknown: OSError | None = None
+        for folder in () if only_base else self._source_dirs:
+            try:
+                found = await self._open(self._sources, partial(_open_in, folder, name))
+            except OSError as error:
+                unknown = error
+                continue
+            if found is not None:
+                return Found(found, Where.SOURCE)
+        found = await self._open(self.disk, partial(self._open_base, name))
+        if found is None and unknown is not None:
+            raise unknown
+        return None if found is None else Found(found, Where.BASE)
+
+    async def close(self, found: Found) -> None:
+        """Give the file back; closing may block, and nobody needs to wait for it."""
+        with suppress(OSError):
+            await self.pool(found).run(OPEN_S, found.reader.close)
+
+    async def _open(self, pool: Pool, opening: Callable[[], Reader | None]) -> Reader | None:
+        return await pool.run(OPEN_S, opening, _dispose)
+
+    def _open_base(self, name: str) -> Reader | None:
+        try:
+            return Reader(*self.shelf.open_file(name))
+        except (FileNotFoundError, NotPlainError):
+            return None
+
+
+def _dispose(reader: Reader | None) -> None:
+    if reader is not None:
+        reader.close()
+
+
+def _open_in(folder: Path, name: str) -> Reader | None:
+    try:
+        opened = open_folder(folder)
+        with opened as fd:
+            return _open_or_none(fd, name)
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"a source folder cannot be read: {error.strerror or error}") from error
+
+
+def _open_or_none(folder_fd: int, name: str) -> Reader | None:
+    try:
+        return Reader(*open_plain(folder_fd, name))
+    except (FileNotFoundError, NotPlainError):
+        with os.scandir(folder_fd) as entries:
+            if next(entries, None) is None:
+                raise UnreadableError("a source folder is empty: is it mounted?") from None
+        return None

@@ -1,0 +1,297 @@
+"""The rules of the shelf: what a worker lists, counts, deletes, lends out and takes in under `base_dir`.
+
+This is the last check before a disk is touched.  Each call opens `base_dir` anew and looks at its marker
+first, so that an unmounted, replaced or covered folder is *unreadable* and never empty.  Calls block: `api`
+and `downloads` make them in a `blocking.Pool`.  The disk itself is behind `disk.Disk`, so that the simulator
+runs these rules on a disk in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cfm.model import fits
+from cfm.names import is_file_name
+from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, NotPlainError, TempFile
+from cfm.worker.act.disk_lock import Claims
+from cfm.worker.act.shelf_rules import (
+    DeclinedError,
+    Deletion,
+    Inventory,
+    MarkerVerdict,
+    Receipt,
+    SharedError,
+    UnreadableError,
+    Usage,
+    deletion_objection,
+    judge_marker,
+    quota_space,
+    temp_name,
+)
+
+__all__ = ["DeclinedError", "Receipt", "Shelf"]
+
+
+class Shelf:
+    """`base_dir` and its rules.  All methods block and may be called from any thread.
+
+    They raise `OSError` where the disk cannot be used (`UnreadableError` where it is not known to be ours),
+    and `DeclinedError` where the shelf will not.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        disk_id: str | None,
+        new_id: str,
+        remember: Callable[[str], None],
+        claims: Claims,
+        limit_percent: int,
+        quota_bytes: int | None = None,
+    ) -> None:
+        """`disk_id` is the one in our state; None at the very first start, when `new_id` becomes it, and
+        `remember` makes it durable."""
+        self._disk = disk
+        self._disk_id = disk_id
+        self._new_id = new_id
+        self._remember = remember
+        self._claims = claims
+        self._held = False
+        self._quota_bytes = quota_bytes
+        self._seen_id = ""
+        self._receiving: dict[str, Receipt] = {}
+        self._books = threading.Lock()
+        """Guards `_receiving`; never held while a disk is waited for."""
+        self._recognising = threading.Lock()
+        self._changing = threading.Lock()
+        """Held while a file becomes visible, is replaced or unlinked, and while room is counted."""
+        self.limit_percent = limit_percent
+
+    @property
+    def seen_disk_id(self) -> str:
+        """The disk's id as of the last look; empty where that look did not find our disk."""
+        return self._seen_id
+
+    def check(self) -> str:
+        """Look whether the disk is there and ours; its id."""
+        with self._opened():
+            return self.seen_disk_id
+
+    def inventory(self) -> Inventory:
+        """All plain files.  A delete that was let through before this call has happened, or failed."""
+        with self._changing:
+            pass  # wait for the one that may be on its way; all later ones ask `allowed` again
+        with self._opened() as folder:
+            plain = [name for name, kind in folder.kinds() if kind is Kind.FILE and name[:1] != "."]
+            names = sorted(filter(is_file_name, plain))
+            return Inventory(tuple(names), self._seen_id, len(plain) - len(names))
+
+    def usage(self) -> Usage:
+        with self._opened() as folder:
+            return self._usage(folder, folder.temps())
+
+    def room_for(self, size_bytes: int) -> bool:
+        """Would the disk stay within its limit with `size_bytes` more, all that is arriving counted whole?"""
+        with self._opened() as folder, self._changing:  # what becomes visible meanwhile would count twice
+            temps = folder.temps()
+            usage = self._usage(folder, temps)
+            pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
+        return fits(usage.used_bytes + pending, usage.avail_bytes - pending, size_bytes, self.limit_percent)
+
+    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> Deletion:
+        """Delete one plain file, durably.  `allowed` is asked again when nothing can come in between."""
+        with self._changing, self._opened() as folder:
+            there = folder.look(name) if is_file_name(name) else None
+            receiving = name in self._receiving
+            objection = deletion_objection(there, receiving=receiving, allowed=allowed())
+            if objection is not None:
+                return objection
+            try:
+                folder.remove(name)
+            except FileNotFoundError:
+                return Deletion.ABSENT
+            except IsADirectoryError:
+                return Deletion.NOT_PLAIN
+            folder.sync()
+            return Deletion.DELETED
+
+    def open_file(self, name: str) -> tuple[int, Entry]:
+        """A descriptor of a plain file, to be closed by the caller; `FileNotFoundError`, `NotPlainError`."""
+        if not is_file_name(name):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        with self._opened() as folder:
+            return folder.open_read(name)
+
+    def begin(self, name: str, task_id: int, size_bytes: int | None) -> Receipt:
+        """Reserve a place for a file: `DeclinedError` without room, or where something is in the way."""
+        if not is_file_name(name):
+            raise DeclinedError("the file name is not a single plain path component")
+        with self._opened() as folder:
+            there = folder.look(name)
+            if there is not None and there.kind is not Kind.FILE:
+                raise DeclinedError("something that is not a plain file has that name")
+            folder.make_temp_folder()  # a downloader that is another program expects it to be there
+        temp = temp_name(name, task_id)
+        receipt = Receipt(name, task_id, size_bytes, temp, self._disk.temp_path(temp))
+        self._reserve(receipt)
+        return receipt
+
+    def create(self, receipt: Receipt) -> TempFile:
+        """A new, empty temporary file for the built-in transfer; what an attempt left there is dropped."""
+        with self._opened() as folder:
+            folder.remove_temp(receipt.temp)
+            return folder.open_temp(receipt.temp, new=True)
+
+    def reopen(self, receipt: Receipt) -> TempFile:
+        """The temporary file as an external downloader, or an interrupted transfer, left it."""
+        with self._opened() as folder:
+            return folder.open_temp(receipt.temp, new=False)
+
+    def publish(self, receipt: Receipt, *, verified: bool) -> None:
+        """Make a complete file visible, durably: file, then name.
+
+        A plain file of that name is replaced only by a `verified` copy (size and checksum are the
+        source's), since that can lose nothing; else `DeclinedError`, as where anything else stands there.
+        """
+        with self._opened() as folder:
+            _make_durable(folder, receipt)
+            with self._changing:
+                try:
+                    folder.publish(receipt.temp, receipt.name, replace=verified)
+                except (FileExistsError, NotPlainError) as error:
+                    raise DeclinedError(f"{error.strerror}: {receipt.name}") from error
+                self._end(receipt)
+            folder.sync()
+
+    def abandon(self, receipt: Receipt) -> None:
+        """Give the place back and drop what was received; the place is free even if the disk fails."""
+        self._end(receipt)
+        with self._opened() as folder:
+            folder.remove_temp(receipt.temp)
+
+    def clean(self) -> int:
+        """Drop the litter of earlier lives: temporary files that nobody is receiving; how many."""
+        with self._opened() as folder:
+            temps = [temp.name for temp in folder.temps() if temp.kind is not Kind.FOLDER]
+            with self._books:  # after the look: who receives takes its place before it makes its file
+                ours = {receipt.temp for receipt in self._receiving.values()}
+            litter = [temp for temp in temps if temp not in ours]
+            for temp in litter:
+                folder.remove_temp(temp)
+            return len(litter)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Folder]:
+        """`base_dir`, once it is known to be ours."""
+        recognised = False
+        try:
+            with self._disk.open() as folder:
+                self._recognise(folder)
+                recognised = True
+                yield folder
+        except OSError as error:
+            if recognised:  # it came of what is done in there
+                raise
+            self._seen_id = ""
+            if isinstance(error, UnreadableError):
+                raise
+            raise UnreadableError(f"base_dir cannot be used: {error.strerror or error}") from error
+
+    def _recognise(self, folder: Folder) -> None:
+        with self._recognising:
+            marker = folder.marker()
+            match judge_marker(self._disk_id, marker):
+                case MarkerVerdict.MAKE:
+                    folder.make_marker(self._new_id)
+                    self._adopt(self._new_id)
+                case MarkerVerdict.ADOPT:
+                    self._adopt(marker)
+                case MarkerVerdict.OURS:
+                    self._hold(marker)
+                case MarkerVerdict.LOST | MarkerVerdict.FOREIGN as verdict:
+                    self._refuse(verdict, marker)
+            self._seen_id = marker or self._new_id
+
+    def _adopt(self, marker: str) -> None:
+        self._hold(marker)
+        self._remember(marker)
+        self._disk_id = marker
+
+    def _hold(self, marker: str) -> None:
+        if not self._held and not self._claims.hold(marker):
+            raise SharedError("another cfw on this machine uses the same base_dir")
+        self._held = True
+
+    def _refuse(self, verdict: MarkerVerdict, marker: str) -> None:
+        if verdict is MarkerVerdict.LOST:
+            raise UnreadableError(
+                f"base_dir has lost its marker {MARKER}: is the disk mounted? "
+                f"(if this new, empty disk is meant: echo {self._disk_id} > {MARKER} in it)"
+            )
+        if self._claims.is_held(marker):
+            raise SharedError("another cfw on this machine uses the same base_dir")
+        raise UnreadableError(
+            f"base_dir holds the marker of another disk: is the right one mounted? "
+            f"(if this disk is meant: echo {self._disk_id} > {MARKER} in it)"
+        )
+
+    def _usage(self, folder: Folder, temps: list[Entry]) -> Usage:
+        arriving = sum(map(self._taken, temps))
+        if self._quota_bytes is None:
+            space = folder.space()
+        else:
+            space = quota_space(self._quota_bytes, _visible_bytes(folder) + arriving)
+        if space.total_bytes <= 0 or not 0 <= space.avail_bytes <= space.free_bytes <= space.total_bytes:
+            raise OSError(errno.EIO, "the file system's figures make no sense")
+        return Usage(space.total_bytes, space.free_bytes, space.avail_bytes, arriving, self._seen_id)
+
+    def _taken(self, entry: Entry) -> int:
+        """What a file takes away: a quota counts sizes, a disk counts blocks."""
+        return entry.held_bytes if self._quota_bytes is None else entry.size_bytes
+
+    def _pending_bytes(self, held: dict[str, int]) -> int:
+        """What is still to be written of all that is being received."""
+        with self._books:
+            receipts = list(self._receiving.values())
+        return sum(max(0, (one.size_bytes or 0) - held.get(one.temp, 0)) for one in receipts)
+
+    def _reserve(self, receipt: Receipt) -> None:
+        """Booked first, then asked: two at once may both be declined, but never both be let in."""
+        with self._books:
+            if receipt.name in self._receiving:
+                raise DeclinedError("the file is being received already")
+            self._receiving[receipt.name] = receipt
+        fits_in = False
+        try:
+            fits_in = self.room_for(0)
+        finally:
+            if not fits_in:
+                self._end(receipt)
+        if not fits_in:
+            raise DeclinedError(f"no room: {self.limit_percent} % of the disk would be exceeded")
+
+    def _end(self, receipt: Receipt) -> None:
+        with self._books:
+            if self._receiving.get(receipt.name) == receipt:
+                del self._receiving[receipt.name]
+
+
+def _visible_bytes(folder: Folder) -> int:
+    names = [name for name, kind in folder.kinds() if kind is Kind.FILE and name != MARKER]
+    looks = (folder.look(name) for name in names)
+    return sum(entry.size_bytes for entry in looks if entry is not None)
+
+
+def _make_durable(folder: Folder, receipt: Receipt) -> None:
+    temp = folder.open_temp(receipt.temp, new=False)
+    try:
+        if receipt.size_bytes is not None and temp.size() != receipt.size_bytes:
+            raise DeclinedError(f"received {temp.size()} bytes instead of {receipt.size_bytes}")
+        temp.sync()
+    finally:
+        temp.close()

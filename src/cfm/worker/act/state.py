@@ -1,0 +1,290 @@
+"""What a worker must not forget: its disk's id, its controller, the tasks it holds, reports not yet answered.
+
+`WorkerState` is the interface; `SqliteState` keeps it in `cfw.db`, `MemoryState` in memory (for the
+simulator and for tests), and one conformance test holds both to it.  When a method that changes something
+returns, the change is durable.  `obedience` keeps the binding here, the shelf its disk id, and the download
+agent its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from cfm.errors import StateError, StoreFullError
+from cfm.model import Addr, Status, Transfer
+from cfm.mounts import network_file_system
+from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.decide.offers import HeldTask
+
+R = TypeVar("R")
+
+SCHEMA_VERSION: Final = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS held (task_id INTEGER PRIMARY KEY, offer TEXT NOT NULL, final TEXT) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Whom this worker obeys: one controller, from its highest epoch on, and no overtaken orders."""
+
+    controller: str
+    epoch: int
+    fence: int = 0
+    """Deletes whose `Cfm-Order` is below this were overtaken by a listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that a worker remembers when it starts."""
+
+    disk_id: str | None = None
+    binding: Binding | None = None
+    held: tuple[HeldTask, ...] = ()
+
+
+class WorkerState(Protocol):
+    """Durable once the call returns; `StoreFullError` where it could not be made so."""
+
+    async def recall(self) -> Memory: ...
+
+    async def keep_disk_id(self, disk_id: str) -> None: ...
+
+    async def bind(self, binding: Binding | None) -> None:
+        """Obey this controller from now on; None forgets it (`cfw release`)."""
+
+    async def hold(self, offer: TaskOffer) -> None:
+        """The task is ours now, whatever happens; before any work on it."""
+
+    async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
+        """How the task ended; to be told until it is answered."""
+
+    async def forget(self, task_id: int) -> None:
+        """The final report was answered, or the task was taken from us; unknown ids are fine.  Durable at
+        some time: a power cut may bring it back, and its report is then repeated."""
+
+    async def close(self) -> None: ...
+
+
+class MemoryState:
+    """Remembers until the program ends."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
+
+    async def recall(self) -> Memory:
+        return self._memory
+
+    async def keep_disk_id(self, disk_id: str) -> None:
+        self._memory = replace(self._memory, disk_id=disk_id)
+
+    async def bind(self, binding: Binding | None) -> None:
+        self._memory = replace(self._memory, binding=binding)
+
+    async def hold(self, offer: TaskOffer) -> None:
+        self._put(HeldTask(offer))
+
+    async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
+        self._put(HeldTask(offer, final))
+
+    async def forget(self, task_id: int) -> None:
+        held = tuple(task for task in self._memory.held if task.offer.id != task_id)
+        self._memory = replace(self._memory, held=held)
+
+    async def close(self) -> None:
+        return None
+
+    def _put(self, task: HeldTask) -> None:
+        others = (held for held in self._memory.held if held.offer.id != task.offer.id)
+        held = tuple(sorted((*others, task), key=lambda one: one.offer.id))
+        self._memory = replace(self._memory, held=held)
+
+
+class SqliteState:
+    """`cfw.db`: SQLite in WAL mode with full synchronisation, used by one thread of its own.
+
+    Opening it raises `StateError` where another worker has it open, where it lies on a network file system
+    (whose locks cannot be trusted), and where it is damaged.
+    """
+
+    def __init__(self, database: _Database, pool: ThreadPoolExecutor) -> None:
+        self._database = database
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteState:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="cfw-state")
+        try:
+            database = await asyncio.get_running_loop().run_in_executor(pool, _Database, path)
+        except BaseException:
+            pool.shutdown(wait=False)
+            raise
+        return cls(database, pool)
+
+    async def recall(self) -> Memory:
+        return await self._in_thread(self._database.recall)
+
+    async def keep_disk_id(self, disk_id: str) -> None:
+        await self._in_thread(lambda: self._database.put_fact("disk_id", disk_id))
+
+    async def bind(self, binding: Binding | None) -> None:
+        value = None if binding is None else asdict(binding)
+        await self._in_thread(lambda: self._database.put_fact("binding", value))
+
+    async def hold(self, offer: TaskOffer) -> None:
+        await self._in_thread(lambda: self._database.put_held(offer, None))
+
+    async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
+        await self._in_thread(lambda: self._database.put_held(offer, final))
+
+    async def forget(self, task_id: int) -> None:
+        await self._in_thread(lambda: self._database.drop_held(task_id))
+
+    async def close(self) -> None:
+        await self._in_thread(self._database.close)
+        self._pool.shutdown(wait=False)
+
+    async def _in_thread(self, call: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+class _Database:
+    """The blocking half; every method runs in the state's own thread."""
+
+    def __init__(self, path: Path) -> None:
+        _refuse_network_file_system(path)
+        self._path = path
+        self._lock_fd = _lock(path)
+        try:
+            self._connection = _connect(path)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+
+    def recall(self) -> Memory:
+        with self._readable():
+            facts = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
+            rows = self._connection.execute("SELECT offer, final FROM held ORDER BY task_id").fetchall()
+            binding = json.loads(facts.get("binding", "null"))
+            return Memory(
+                disk_id=json.loads(facts.get("disk_id", "null")),
+                binding=None if binding is None else Binding(**binding),
+                held=tuple(HeldTask(_offer(offer), _report(final)) for offer, final in rows),
+            )
+
+    def put_fact(self, name: str, value: object) -> None:
+        self._change("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, json.dumps(value))
+
+    def put_held(self, offer: TaskOffer, final: TaskReport | None) -> None:
+        said = None if final is None else json.dumps(asdict(final))
+        self._change(
+            "INSERT OR REPLACE INTO held VALUES (?, ?, ?)", offer.id, json.dumps(asdict(offer)), said
+        )
+
+    def drop_held(self, task_id: int) -> None:
+        # Need not survive a power cut: a report that was answered may be repeated.  It saves the disk's time
+        # right when the next task comes.
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self._change("DELETE FROM held WHERE task_id = ?", task_id)
+        finally:
+            self._connection.execute("PRAGMA synchronous=FULL")
+
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._lock_fd)
+
+    def _change(self, statement: str, *values: object) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise StoreFullError(f"{self._path} cannot be written: {error}") from error
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+            raise _damaged(self._path, error) from error
+
+
+def _offer(stored: str) -> TaskOffer:
+    fields = json.loads(stored)
+    transfer = fields.pop("src_transfer")
+    return TaskOffer(
+        status=Status(fields.pop("status")),
+        source=Addr(fields.pop("source")),
+        destination=Addr(fields.pop("destination")),
+        src_transfer=None if transfer is None else Transfer(transfer),
+        **fields,
+    )
+
+
+def _report(stored: str | None) -> TaskReport | None:
+    if stored is None:
+        return None
+    fields = json.loads(stored)
+    return TaskReport(status=Status(fields.pop("status")), **fields)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Autocommit: each statement is a transaction, durable when `execute` returns."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise _damaged(path, error) from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise StateError(f"{path} was written by a newer cfw (form {version}); use that one, or move it away")
+    connection.executescript(_SCHEMA)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _damaged(path: Path, error: Exception) -> StateError:
+    return StateError(
+        f"{path} cannot be used as this worker's state ({error}); "
+        "restore it, or move it away to let the worker start anew"
+    )
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    kind = network_file_system(path.parent)
+    if kind is not None:
+        raise StateError(f"{path} lies on a network file system ({kind}), whose locks cannot be trusted")
+
+
+def _lock(path: Path) -> int:
+    """Take the lock beside `path` for as long as this process lives; the kernel drops it at its death."""
+    beside = path.with_name(path.name + ".lock")
+    try:
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StateError(f"the worker's state {path} cannot be kept: {error.strerror}: {beside}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise StateError(f"another cfw is running on the same state {path}") from error
+    return fd

@@ -1,0 +1,309 @@
+"""All that a worker answers: the old endpoints in their exact form, and the new ones beside them.
+
+A handler reads the request, asks `obedience` whether an order counts, lets the shelf do its work in a
+thread, and turns what came of it into a status.  `web` has looked at each request before; `content` answers
+for files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from cfm import __version__, wire
+from cfm.errors import StateError
+from cfm.model import Addr, DiskUsage, Transfer
+from cfm.security import Role
+from cfm.web import Doors, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
+from cfm.worker.act.blocking import Pool
+from cfm.worker.act.fencing import Authority, Claim, ClaimError, read_claim, read_number
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.shelf_rules import Deletion, Inventory
+from cfm.worker.serve.content import Content
+from cfm.worker.serve.metrics import CONTENT_TYPE, Metrics
+from cfm.worker.serve.openapi import DOCUMENT
+from cfm.worker.serve.streams import Streams
+
+log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+
+DISK_S = 30.0
+"""How long a disk is waited for; whoever asked has given up long before."""
+CUT_S = 10.0
+_DELETION_STATUS = {
+    Deletion.DELETED: 200,
+    Deletion.ABSENT: 404,
+    Deletion.NOT_PLAIN: 406,
+    Deletion.RECEIVING: 409,
+    Deletion.OVERTAKEN: 409,
+}
+
+
+_CONTROLLER = frozenset({Role.CONTROLLER})
+DOORS: Final = Doors(
+    open=frozenset({"/healthz"}),
+    only={
+        ("DELETE", "/files/{name}"): _CONTROLLER,
+        ("DELETE", "/streams/{task}"): _CONTROLLER,
+        ("POST", "/release"): frozenset({Role.WORKER}),
+        ("GET", "/content/{name}"): frozenset({Role.PEER, Role.CONTROLLER}),
+    },
+    headers={
+        wire.CONTROLLER: _CONTROLLER,
+        wire.EPOCH: _CONTROLLER,
+        wire.FENCE: _CONTROLLER,
+        wire.TASK: frozenset({Role.PEER}),
+    },
+)
+"""Who may do what here, where credentials are configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a worker says of itself."""
+
+    name: Addr
+    boot_id: str
+    transfer: Transfer
+    serves: bool
+    slots: int
+    downloads: int
+    started_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The handlers, and what they work on."""
+
+    facts: Facts
+    shelf: Shelf
+    disk: Pool
+    authority: Authority
+    streams: Streams
+    content: Content
+    metrics: Metrics
+    receiving: Callable[[], int]
+    """How many copies are being received now."""
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._middleware()], client_max_size=Limits().body_bytes)
+        app.on_response_prepare.append(_add_version)
+        app.router.add_get("/hb", self.hb)
+        app.router.add_get("/files", self.files)
+        app.router.add_get("/df", self.df)
+        app.router.add_delete("/files/{name:(?s:.*)}", self.delete)
+        app.router.add_get("/content/{name:(?s:.*)}", self.content.handle)
+        app.router.add_delete("/streams/{task}", self.cut)
+        app.router.add_post("/release", self.release)
+        app.router.add_get("/healthz", self.healthz)
+        app.router.add_get("/metrics", self.metrics_page)
+        app.router.add_get("/api/openapi.json", self.openapi)
+        return app
+
+    # --- the old endpoints
+
+    async def hb(self, _: web.Request) -> web.Response:
+        """No disk is asked: a hung one must not make the server look dead."""
+        return empty(200, {**self._identity(self.shelf.seen_disk_id), **self._abilities()})
+
+    async def files(self, request: web.Request) -> web.Response:
+        await self._raise_fence(request)
+        inventory, text, etag = await self._on_disk("cannot list", partial(_listing, self.shelf))
+        self.metrics.odd_names.set(inventory.odd)
+        headers = {**self._identity(inventory.disk_id), "ETag": etag}
+        if _names_etag(request.headers.get("If-None-Match", ""), etag):
+            return empty(304, headers)
+        return old_text(text, headers)
+
+    async def df(self, _: web.Request) -> web.Response:
+        usage = await self._on_disk("cannot ask the disk", self.shelf.usage)
+        body = wire.df_to_json(
+            DiskUsage(usage.total_bytes, usage.used_bytes, usage.avail_bytes),
+            limit_percent=self.shelf.limit_percent,
+            disk_id=usage.disk_id,
+            arriving_bytes=usage.arriving_bytes,
+        )
+        return old_json(body, {**self._identity(usage.disk_id), **self._limit()})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        name = name_from_path(request, "/files/")
+        claim, number = _claim(request), _number(request, wire.ORDER)
+        why = await _remembered(self.authority.delete_order(claim, number))
+        if why is not None:
+            self.metrics.delete_answered("refused")
+            log.warning("refused to delete a file", file=name, why=why, client=request.remote)
+            raise RefusedError(409, why)
+        allowed = partial(self.authority.still, claim, number)
+        deletion = await self._on_disk("cannot delete", partial(self.shelf.delete, name, allowed))
+        self.metrics.delete_answered(deletion.name.lower())
+        if deletion is not Deletion.DELETED:
+            raise RefusedError(_DELETION_STATUS[deletion], deletion.name.lower())
+        log.info("deleted file", file=name, order=number, client=request.remote)
+        return empty()
+
+    # --- the new ones
+
+    async def cut(self, request: web.Request) -> web.Response:
+        task = wire.token(request.match_info["task"])
+        if not task or request.query_string:
+            raise RefusedError(400, "not the id of a task")
+        why = await _remembered(self.authority.order(_claim(request)))
+        if why is not None:
+            raise RefusedError(409, why)
+        try:
+            async with asyncio.timeout(CUT_S):
+                count = await self.streams.cut(task)
+        except TimeoutError:
+            raise RefusedError(500, "the stream was cut, and has not ended yet") from None
+        if count:
+            log.info("cut a stream", task=task)
+        return empty()
+
+    async def release(self, request: web.Request) -> web.Response:
+        if wire.CONTROLLER in request.headers:
+            raise RefusedError(400, "no controller frees a worker")
+        if not _from_this_machine(request):
+            raise RefusedError(403, "only from the worker's own machine")
+        was = await _remembered(self.authority.release())
+        log.warning("released from the controller", controller=None if was is None else was.controller)
+        return json_answer(
+            {
+                "controller": None if was is None else was.controller,
+                "epoch": None if was is None else was.epoch,
+            }
+        )
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """200 whatever the disk is like: the worker itself is well, and says what is not."""
+        binding, disk_id = self.authority.binding, self.shelf.seen_disk_id
+        return json_answer(
+            {
+                "status": "ok" if disk_id else "degraded",
+                "name": self.facts.name,
+                "version": __version__,
+                "boot_id": self.facts.boot_id,
+                "up_s": int(time.monotonic() - self.facts.started_s),
+                "disk_id": disk_id or None,
+                "controller": None if binding is None else binding.controller,
+                "epoch": None if binding is None else binding.epoch,
+                "streams": {
+                    "controlled": self.streams.controlled,
+                    "uncontrolled": self.streams.uncontrolled,
+                    "slots": self.streams.slots,
+                },
+                "receiving": self.receiving(),
+            }
+        )
+
+    async def metrics_page(self, _: web.Request) -> web.Response:
+        self.metrics.streams.labels("controlled").set(self.streams.controlled)
+        self.metrics.streams.labels("uncontrolled").set(self.streams.uncontrolled)
+        self.metrics.receiving.set(self.receiving())
+        return web.Response(body=self.metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        return json_answer(DOCUMENT)
+
+    # ---
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def hear_epoch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            await self._hear_epoch(request)
+            return await handler(request)
+
+        return hear_epoch
+
+    async def _hear_epoch(self, request: web.Request) -> None:
+        """A higher epoch of our controller counts from the first request that tells it.  A heartbeat does
+        not wait for our state to be written."""
+        if wire.EPOCH in request.headers and request.path != "/hb":
+            claim, binding = _claim(request), self.authority.binding
+            if claim and binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
+                await _remembered(self.authority.order(claim))
+
+    async def _raise_fence(self, request: web.Request) -> None:
+        fence = _number(request, wire.FENCE)
+        if fence is not None:
+            why = await _remembered(self.authority.fence(_claim(request), fence))
+            if why is not None:
+                raise RefusedError(409, why)
+
+    async def _on_disk(self, trouble: str, work: Callable[[], R]) -> R:
+        try:
+            return await self.disk.run(DISK_S, work)
+        except OSError as error:
+            log.error(trouble, why=str(error))  # noqa: TRY400 - the text says it all
+            raise RefusedError(500, f"{trouble}: {error}") from error
+
+    def _identity(self, disk_id: str) -> dict[str, str]:
+        return {wire.BOOT: self.facts.boot_id, wire.DISK: disk_id}
+
+    def _limit(self) -> dict[str, str]:
+        return {wire.LIMIT_PERCENT: str(self.shelf.limit_percent)}
+
+    def _abilities(self) -> dict[str, str]:
+        return {
+            wire.TRANSFER: self.facts.transfer,
+            wire.SERVES: "true" if self.facts.serves else "false",
+            wire.SLOTS: str(self.facts.slots),
+            wire.DOWNLOADS: str(self.facts.downloads),
+            **self._limit(),
+        }
+
+
+async def _add_version(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[wire.VERSION] = __version__
+
+
+def _listing(shelf: Shelf) -> tuple[Inventory, bytes, str]:
+    inventory = shelf.inventory()
+    text = inventory.text
+    return inventory, text, Inventory.etag(text)
+
+
+def _claim(request: web.Request) -> Claim | None:
+    try:
+        return read_claim(request.headers)
+    except ClaimError as error:
+        raise RefusedError(409, str(error)) from None
+
+
+def _number(request: web.Request, header: str) -> int | None:
+    try:
+        return read_number(request.headers, header)
+    except ClaimError as error:
+        raise RefusedError(409, str(error)) from None
+
+
+async def _remembered(change: Awaitable[R]) -> R:
+    """What is not durable does not count."""
+    try:
+        return await change
+    except StateError as error:
+        log.error("cannot remember whom to obey", why=str(error))  # noqa: TRY400 - as above
+        raise RefusedError(500, str(error)) from error
+
+
+def _names_etag(if_none_match: str, etag: str) -> bool:
+    named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return etag in named or "*" in named
+
+
+def _from_this_machine(request: web.Request) -> bool:
+    """From loopback, or from the very address that was asked, which no other machine can send from."""
+    transport = request.transport
+    if transport is None:
+        return False
+    peer, own = transport.get_extra_info("peername")[0], transport.get_extra_info("sockname")[0]
+    return bool(peer == own or ipaddress.ip_address(peer).is_loopback)

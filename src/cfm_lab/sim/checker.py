@@ -1,0 +1,313 @@
+"""The checker: told of everything that happens, it keeps the facts and asks the invariants.
+
+An invariant costs nothing where nothing happens that it is about: the checker calls only the hooks that a
+rule really has.  Violations are kept with their step; a world with one goes on, so that the first is seen
+together with what follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cfm.controller.decide import events as ev
+from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Status, Task
+from cfm.plan import refusals
+from cfm.tasks.store import (
+    UNFINISHED_ORDERS,
+    UNFINISHED_TASKS,
+    Change,
+    DropArrival,
+    DropTask,
+    PutArrival,
+    PutOrder,
+    PutTask,
+    Recovered,
+)
+from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.act.fencing import Claim
+from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.sim.facts import Facts, OrderFacts, TaskFacts
+from cfm_lab.sim.invariants import ALL
+from cfm_lab.sim.invariants.base import Invariant
+
+if TYPE_CHECKING:
+    from cfm.inputs.snapshot import Measure
+    from cfm_lab.sim.controller import SimCfm
+    from cfm_lab.sim.disks import SimDisk
+    from cfm_lab.sim.metadata import Pair
+    from cfm_lab.sim.worker import SimWorker
+    from cfm_lab.sim.world import Server, World
+
+MOST_VIOLATIONS: Final = 20
+RECENT_MS: Final = 4 * 3_600_000
+
+
+class Violation(NamedTuple):
+    seed: int
+    step: int
+    at_ms: int
+    invariant: str
+    text: str
+
+
+def _found_out(order: DeleteOrder) -> bool:
+    """Was it dropped for what only an order finds out, so that its file is left alone for a while?"""
+    why = order.ended_why
+    return why == refusals.COPY_UNCONFIRMED.text or why.startswith("listed again")
+
+
+class Checker:
+    """See the module's text."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.facts = Facts()
+        self.violations: list[Violation] = []
+        self.liveness_checks = 0
+        self.invariants = [kind(world, self.facts) for kind in ALL]
+        self._decided = self._with("decided")
+        self._task = self._with("task_changed")
+        self._order = self._with("order_changed")
+        self._sent = self._with("order_sent")
+        self._committed = self._with("committed")
+        self._recovered = self._with("recovered")
+        self._unlinked = self._with("unlinked")
+        self._published = self._with("published")
+        self._touched = self._with("touched")
+        self._stream = self._with("stream_opened")
+        self._transfer = self._with("transfer_started")
+        self._arrives = self._with("report_arrives")
+        self._reported = self._with("reported")
+        self._metadata = self._with("metadata_accepted")
+        self._second = self._with("second_started")
+        self._audit = self._with("audit")
+
+    def _with(self, hook: str) -> list[Invariant]:
+        """The rules that have this hook."""
+        return [rule for rule in self.invariants if getattr(type(rule), hook) is not getattr(Invariant, hook)]
+
+    def violated(self, rule: Invariant, text: str) -> None:
+        self.fail(rule.number, text)
+
+    def fail(self, number: str, text: str) -> None:
+        world = self.world
+        world.note(f"VIOLATION of {number}", text)
+        if len(self.violations) < MOST_VIOLATIONS:
+            step = world.schedule.steps
+            self.violations.append(Violation(world.seed, step, world.schedule.now_ms, number, text))
+
+    def counts(self) -> dict[str, int]:
+        """Checks made, by rule."""
+        counted: dict[str, int] = {}
+        for rule in self.invariants:
+            counted[rule.number] = counted.get(rule.number, 0) + rule.checks
+        counted["20"] = self.liveness_checks
+        return counted
+
+    # ── cfm ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
+        if cfm.claim.epoch != cfm.state.epoch:
+            return  # a new owner has its state: nothing that it decides will ever be durable
+        if isinstance(event, ev.TaskReport):
+            self._heard(cfm, event, now)
+        for rule in self._decided:
+            rule.decided(cfm, event, changes, now)
+        for change in changes:
+            if isinstance(change, PutTask):
+                self._task_changed(cfm, change.task, event, now)
+            elif isinstance(change, PutOrder):
+                self._order_changed(cfm, change.order, event, now)
+            elif isinstance(change, DropTask):
+                self.facts.state(cfm.claim.controller).tasks.pop(change.id, None)
+
+    def _heard(self, cfm: SimCfm, event: ev.TaskReport, now: Now) -> None:
+        known = self.facts.state(cfm.claim.controller).open_tasks.get(event.task_id)
+        if known is None:
+            return
+        known.heard_mono_ms = now.mono_ms
+        known.worked = True
+        if event.bytes_done is not None:
+            known.reports = True
+            if event.bytes_done > known.bytes_done or event.received:
+                known.bytes_done, known.moved_mono_ms = event.bytes_done, now.mono_ms
+        known.received = known.received or event.received
+
+    def _task_changed(self, cfm: SimCfm, task: Task, event: ev.Event, now: Now) -> None:
+        state = self.facts.state(cfm.claim.controller)
+        known = state.tasks.get(task.id)
+        before = known.task if known is not None else None
+        for rule in self._task:
+            rule.task_changed(cfm, before, task, event, now)
+        if known is None:
+            known = state.tasks[task.id] = TaskFacts(task, now.mono_ms, now.mono_ms, now.mono_ms)
+        known.task = task
+        if task.status in UNFINISHED_TASKS:
+            state.open_tasks[task.id] = known
+            return
+        state.open_tasks.pop(task.id, None)
+        known.ended_mono_ms = now.mono_ms
+        state.ended_on[task.id] = cfm.evidence.addresses(task.destination)
+        state.done.append((now.mono_ms, task))
+        while state.done and state.done[0][0] < now.mono_ms - RECENT_MS:
+            state.ended_on.pop(state.done.popleft()[1].id, None)
+
+    def _order_changed(self, cfm: SimCfm, order: DeleteOrder, event: ev.Event, now: Now) -> None:
+        state = self.facts.state(cfm.claim.controller)
+        known = state.orders.get(order.id)
+        before = known.order if known is not None else None
+        for rule in self._order:
+            rule.order_changed(cfm, before, order, event, now)
+        if known is None:
+            true_ms = self.world.schedule.now_ms
+            known = state.orders[order.id] = OrderFacts(order, true_ms, now.mono_ms)
+            state.recent_orders.append((now.mono_ms, order))
+            while state.recent_orders[0][0] < now.mono_ms - RECENT_MS:
+                state.ended_on.pop(state.recent_orders.popleft()[1].id, None)
+        known.order = order
+        if order.status is OrderStatus.UNKNOWN:
+            known.unknown_mono_ms = now.mono_ms
+        if order.status in UNFINISHED_ORDERS:
+            state.open_orders[order.id] = known
+        else:
+            state.open_orders.pop(order.id, None)
+            known.ended_mono_ms = now.mono_ms
+            state.ended_on[order.id] = cfm.evidence.addresses(order.server)
+            if order.status is OrderStatus.DROPPED and _found_out(order):
+                state.drops[order.file.name] = now.mono_ms
+
+    def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        known = self.facts.state(cfm.claim.controller).orders.get(order.id)
+        if known is not None:
+            known.sent_ms = self.world.schedule.now_ms
+        self.world.note("delete sent", order.file.name, order.server, order.kind)
+        for rule in self._sent:
+            rule.order_sent(cfm, order)
+
+    def committed(self, cfm: SimCfm, changes: list[Change]) -> None:
+        state = self.facts.state(cfm.claim.controller)
+        for change in changes:
+            match change:
+                case PutTask(task):
+                    state.committed_tasks[task.id] = task
+                case DropTask(task_id):
+                    state.committed_tasks.pop(task_id, None)
+                case PutOrder(order):
+                    state.committed_orders[order.id] = order
+                case PutArrival(name, server):
+                    state.committed_arrivals[name, server] = change
+                case DropArrival(name, server):
+                    state.committed_arrivals.pop((name, server), None)
+        for rule in self._committed:
+            rule.committed(cfm, changes)
+
+    def cfm_died(self, cfm: SimCfm) -> None:
+        """What it had not committed never was."""
+
+    def taken_over(self, old: SimCfm, new: SimCfm) -> None:
+        """A state has a new owner."""
+
+    def recovered(self, cfm: SimCfm, found: Recovered) -> None:
+        self.facts.state(cfm.claim.controller).forget_uncommitted()
+        for rule in self._recovered:
+            rule.recovered(cfm, found)
+
+    def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:
+        for rule in self._second:
+            rule.second_started(first, second, started=started)
+
+    def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
+        for rule in self._metadata:
+            rule.metadata_accepted(cfm, pair, good)
+
+    def confirmed(self, cfm: SimCfm, reply: ev.Reply) -> None:
+        self.world.note("operator confirms", cfm.process.name, reply.status, reply.detail.replace("\n", ", "))
+
+    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+        for rule in self._arrives:
+            rule.report_arrives(cfm, worker, task_id, report)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def epoch_heard(self, worker: SimWorker, claim: Claim, ours: bool) -> None:
+        """A worker of ours was told an epoch by the controller that it belongs to."""
+        binding = worker.authority.binding
+        if ours and binding is not None and binding.controller == claim.controller:
+            controller, epoch = self.facts.epochs.get(worker.machine, ("", 0))
+            if controller != claim.controller or claim.epoch > epoch:
+                self.facts.epochs[worker.machine] = (claim.controller, claim.epoch)
+
+    def fenced(self, worker: SimWorker, claim: Claim, fence: int) -> None:
+        if self.facts.epochs.get(worker.machine, ("", 0))[0] == claim.controller:
+            self.facts.fences[worker.machine] = max(fence, self.facts.fences.get(worker.machine, 0))
+
+    def stream_opened(self, source: SimWorker, task_id: int) -> None:
+        for rule in self._stream:
+            rule.stream_opened(source, task_id)
+
+    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
+        self.facts.downloads.setdefault(offer.id, set()).add(worker.addr)
+        for rule in self._transfer:
+            rule.transfer_started(worker, offer)
+
+    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
+        if report.status is not Status.WORKING:
+            self.world.note("reports", worker.addr, offer.file_name, report.status, report.error)
+        for rule in self._reported:
+            rule.reported(worker, offer, report)
+
+    # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def unlinked(self, disk: SimDisk, name: str, node: Node) -> None:
+        """Witness: a worker has removed a file."""
+        by = self.world.deleting
+        if by is None:
+            self.fail("1", f"{name} was removed from {disk.label} without an order")
+            return
+        self.facts.unlinks += 1
+        server, claim, order_id = by
+        known = self.facts.state(claim.controller).orders.get(order_id)
+        order = known.order if known is not None else None
+        self.world.note("unlinked", name, server.addr, order.kind if order else "?")
+        for rule in self._unlinked:
+            rule.unlinked(disk, name, node, by, order)
+        if order is not None and order.kind is DeleteKind.SPACE:
+            rising = name in self.world.hits.rising
+            gone = (self.world.schedule.now_ms, order.file.rank, rising)
+            self.facts.deleted.setdefault((name, order.server), []).append(gone)
+
+    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+        """Witness: a worker has made a file visible."""
+        self.facts.arrived[name, disk] = self.world.schedule.now_ms
+        self.world.note("published", name, disk.label)
+        for rule in self._published:
+            rule.published(disk, name, node, replaced)
+
+    def touched(self, disk: SimDisk, name: str) -> None:
+        for rule in self._touched:
+            rule.touched(disk, name)
+
+    def lost(self, disk: SimDisk, name: str) -> None:
+        """A copy is about to vanish without an order."""
+        if name in disk.names:
+            self.facts.lost[name] = self.world.schedule.now_ms
+
+    def disk_changes(self, disk: SimDisk) -> None:
+        """A disk is about to lose what it had not made durable, or more."""
+        self._before = set(disk.names)
+
+    def disk_changed(self, disk: SimDisk) -> None:
+        for name in sorted(self._before - set(disk.names)):
+            self.facts.lost[name] = self.world.schedule.now_ms
+
+    # ── now and then ────────────────────────────────────────────────────────────────────────────────────
+
+    def rested(self, why_not: str | None) -> None:
+        """The liveness rule, at the end of a run."""
+        self.liveness_checks += 1
+        if why_not is not None:
+            self.fail("20", f"it does not come to rest: {why_not}")
+
+    def audit(self) -> None:
+        for rule in self._audit:
+            rule.audit()

@@ -1,0 +1,484 @@
+"""A simulated cfm: the product's core and store in a process that can be killed, stopped and superseded.
+
+It does what the product's loop does: one event at a time, questions at once, answers and orders after the
+commit of everything before them.  Whatever comes in and goes out is shown to the checks.  Neighbours:
+`network` carries requests to `worker` and `old_worker`; `metadata`, `san` and `viewers` are its inputs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from cfm import wire
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
+from cfm.errors import StateError, StoreFullError
+from cfm.inputs.snapshot import Measure
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DiskReport,
+    Failure,
+    File,
+    Hits,
+    Listing,
+    SanAnswer,
+    SnapshotFacts,
+    Status,
+    Task,
+    Transfer,
+    Trouble,
+    Unknown,
+    WorkerFeatures,
+)
+from cfm.plan import reference
+from cfm.plan.shortlist import PlanInputs
+from cfm.tasks.store import Change, SupersededError
+from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.act.fencing import Claim
+from cfm_lab.fakes.memory_store import MemoryDisk
+from cfm_lab.sim.evidence import Evidence
+from cfm_lab.sim.metadata import MetadataWatch, Pair
+from cfm_lab.sim.network import Process, Reply
+from cfm_lab.sim.schedule import Clock
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.world import Server, World
+
+HEARTBEAT_MS: Final = 5_000
+LIST_MS: Final = 30_000
+DISK_MS: Final = 10_000
+COPY_MS: Final = 5_000
+DELETE_MS: Final = 30_000
+CUT_MS: Final = 5_000
+SAN_MS: Final = 5_000
+RETRY_MS: Final = 1_000
+NS_PER_MS: Final = 1_000_000
+NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
+
+
+class SimCfm:
+    """One cfm, over all its restarts on one state."""
+
+    def __init__(self, world: World, name: str, state: MemoryDisk, clock: Clock, config: NodeConfig) -> None:
+        self.world = world
+        self.process = Process(name)
+        self.process.up = False
+        self.state = state
+        self.clock = clock
+        self.config = config
+        self.store_full = False
+        self.no_descriptors = False
+        self.core: Core | None = None
+        self.evidence = Evidence()
+        self.watch: MetadataWatch | None = None
+        self.pair: Pair | None = None
+        self.claim = Claim("", 0)
+        self.last_good: Measure | None = None
+        self._requests = count(1)
+        self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
+        """What old workers were shown last, and what they read of it."""
+
+    @property
+    def running(self) -> bool:
+        return self.process.up
+
+    # ── the process ─────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> bool:
+        """Open the state and begin; False where another holds it."""
+        world = self.world
+        store = world.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
+        try:
+            recovered = store.open()
+        except StateError as error:
+            world.note("cfm does not start", self.process.name, error)
+            return False
+        self.process.up = True
+        self.store = store
+        self.claim = Claim(recovered.controller_id, recovered.epoch)
+        self.pair = None
+        self._queue: deque[tuple[list[Change], list[ev.Effect]]] = deque()
+        self._committing = False
+        self._in_trouble = False
+        self._wake_at_ms: int | None = None
+        self._due_ms = 0
+        self._waiting: dict[int, Callable[[ev.Reply], None]] = {}
+        self._hits = Hits()
+        now = self.clock.now()
+        self.evidence = Evidence(self.config, now.mono_ms)
+        self.core = world.parts.core(self.config, recovered, now)
+        world.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
+        world.check.recovered(self, recovered)
+        self.watch = MetadataWatch(world, partial(self._is, self.incarnation), self.on_pair, self.on_rejected,
+                                   self.last_good)  # fmt: skip
+        self.feed(ev.Tick())
+        self.watch.changed()
+        self.on_hits(world.hits)
+        self.on_san_index(world.san.index())
+        return True
+
+    @property
+    def incarnation(self) -> int:
+        return self.process.incarnation
+
+    def _is(self, incarnation: int) -> bool:
+        return self.process.up and self.incarnation == incarnation
+
+    def kill(self) -> None:
+        if not self.process.up:
+            return
+        self.world.note("cfm dies", self.process.name)
+        self.process.end()
+        self.store.crash()
+        self.world.check.cfm_died(self)
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, event: ev.Event) -> None:
+        """Let the core decide about an event, and see to what follows."""
+        core = self.core
+        assert core is not None
+        now = self.clock.now()
+        self.evidence.note(event, now)
+        changes, effects = core.handle(event, now)
+        self.world.check.decided(self, event, changes, now)
+        telling: list[ev.Effect] = []
+        incarnation = self.incarnation
+        for effect in effects:
+            if isinstance(effect, ev.DURABLE):
+                telling.append(effect)
+            else:
+                self._start(effect)
+        if changes or telling:
+            self._submit(changes, telling)
+        if self._is(incarnation):
+            self._due_ms = core.next_wakeup_ms(now)
+            self._plan_wake(self._due_ms)
+
+    def _plan_wake(self, wake_ms: int) -> None:
+        if self._wake_at_ms is not None and self._wake_at_ms <= wake_ms:
+            return
+        self._wake_at_ms = wake_ms
+        self.world.schedule.after(max(1, self.clock.until(wake_ms)), self._wake, wake_ms, self.incarnation)
+
+    def _wake(self, wake_ms: int, incarnation: int) -> None:
+        if self._is(incarnation) and self._wake_at_ms == wake_ms:
+            self._wake_at_ms = None
+            self.process.do(self._tick)
+
+    def _tick(self) -> None:
+        if self._due_ms > self.clock.mono_ms():
+            self._plan_wake(self._due_ms)
+        else:
+            self.feed(ev.Tick())
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        incarnation = self.incarnation
+
+        def due() -> None:
+            if self._is(incarnation):
+                self.process.do(call)
+
+        self.world.schedule.after(delay_ms, due)
+
+    # ── the writer ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _submit(self, changes: list[Change], telling: list[ev.Effect]) -> None:
+        if not changes and not self._queue:
+            self._tell(telling)
+            return
+        self._queue.append((changes, telling))
+        if not self._committing:
+            self._committing = True
+            slow = self.world.swarm.strikes("commit_slow")
+            self.later(self.world.rng.between(2_000, 15_000) if slow else 2, self._commit)
+
+    def _commit(self) -> None:
+        """What waits is committed as one group, then told."""
+        group = list(self._queue)
+        changes = [change for entry, _telling in group for change in entry]
+        self.store.trouble = "no space left" if self.store_full else None
+        try:
+            if changes:
+                self.store.commit(changes)
+        except StoreFullError as error:
+            if not self._in_trouble:
+                self._in_trouble = True
+                self.feed(ev.StoreTrouble(str(error)))
+            self.later(RETRY_MS, self._commit)
+            return
+        except SupersededError:
+            self.kill()
+            return
+        self.world.check.committed(self, changes)
+        self._committing = False
+        if self._in_trouble:
+            self._in_trouble = False
+            self.feed(ev.StoreRecovered())
+        for _changes, telling in group:
+            self._queue.popleft()
+            self._tell(telling)
+        if self._queue and not self._committing:
+            self._committing = True
+            self.later(2, self._commit)
+
+    def _tell(self, effects: Sequence[ev.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, ev.Reply):
+                waiting = self._waiting.pop(effect.request, None)
+                if waiting is not None:
+                    waiting(effect)
+            elif isinstance(effect, ev.Say):
+                self.world.said(self, effect)
+            else:
+                self._start(effect)
+
+    # ── questions and orders ────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, effect: ev.Effect) -> None:
+        if isinstance(effect, ev.SendHeartbeat):
+            self._heartbeat(effect.addr)
+        elif isinstance(effect, ev.AskDisk):
+            self._disk(effect.addr)
+        elif isinstance(effect, ev.AskList):
+            self._list(effect.addr, effect.fence)
+        elif isinstance(effect, ev.AskSan):
+            self._ask_san(effect)
+        elif isinstance(effect, ev.AskCopy):
+            self._copy(effect.addr, effect.name)
+        elif isinstance(effect, ev.SendDelete):
+            self._delete(effect)
+        elif isinstance(effect, ev.CutStream):
+            self._cut(effect)
+        else:
+            assert isinstance(effect, ev.StartPlan), effect
+            self._plan(effect.inputs)
+
+    def _call(
+        self,
+        addr: Addr,
+        serve: Callable[[Server, Reply], None],
+        done: Callable[[object], None],
+        timeout_ms: int,
+    ) -> None:
+        server = self.world.server_at(addr)
+        if self.no_descriptors or server is None:
+            self.later(1, lambda: done(NO_DESCRIPTORS))
+            return
+        self.world.net.call(
+            self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms
+        )
+
+    def _heartbeat(self, addr: Addr) -> None:
+        def done(answer: object) -> None:
+            assert isinstance(answer, WorkerFeatures | Failure)
+            self.feed(ev.HeartbeatAnswer(addr, answer))
+
+        self._call(addr, lambda server, reply: server.serve_heartbeat(reply), done, HEARTBEAT_MS)
+
+    def _list(self, addr: Addr, fence: int | None) -> None:
+        asked_ms, claim = self.clock.mono_ms(), self.claim
+
+        def done(answer: object) -> None:
+            assert isinstance(answer, Listing | Failure)
+            self.feed(ev.ListAnswer(addr, asked_ms, answer))
+
+        self._call(addr, lambda server, reply: server.serve_list(claim, fence, reply), done, LIST_MS)
+
+    def _disk(self, addr: Addr) -> None:
+        asked_ms, claim = self.clock.mono_ms(), self.claim
+
+        def done(answer: object) -> None:
+            assert isinstance(answer, DiskReport | Failure)
+            self.feed(ev.DiskAnswer(addr, asked_ms, answer))
+
+        self._call(addr, lambda server, reply: server.serve_disk(claim, reply), done, DISK_MS)
+
+    def _copy(self, addr: Addr, name: str) -> None:
+        asked_ms, claim = self.clock.mono_ms(), self.claim
+
+        def done(answer: object) -> None:
+            assert isinstance(answer, CopySeen | Failure)
+            self.feed(ev.CopyAnswer(addr, name, asked_ms, answer))
+
+        self._call(addr, lambda server, reply: server.serve_copy(claim, name, reply), done, COPY_MS)
+
+    def _delete(self, effect: ev.SendDelete) -> None:
+        order, claim = effect.order, self.claim
+        if self.clock.mono_ms() > effect.before_ms:
+            self.later(0, lambda: self.feed(ev.DeleteAnswer(order.id, ev.LATE)))
+            return
+        self.world.check.order_sent(self, order)
+
+        def done(answer: object) -> None:
+            assert isinstance(answer, int | Failure)
+            self.feed(ev.DeleteAnswer(order.id, answer))
+
+        self._call(
+            order.server,
+            lambda server, reply: server.serve_delete(claim, order.id, order.file.name, reply),
+            done,
+            DELETE_MS,
+        )
+
+    def _cut(self, effect: ev.CutStream) -> None:
+        claim = self.claim
+
+        def done(answer: object) -> None:
+            self.feed(ev.CutAnswer(effect.task_id, cut=answer is True))
+
+        self._call(
+            effect.source,
+            lambda server, reply: server.serve_cut(claim, effect.task_id, reply),
+            done,
+            CUT_MS,
+        )
+
+    def _ask_san(self, effect: ev.AskSan) -> None:
+        asked_ms = self.clock.mono_ms()
+        slow = self.world.swarm.strikes("san_slow")
+
+        def answered() -> None:
+            answers: dict[str, SanAnswer] = {
+                name: Unknown("no answer in time", asked_ms)
+                if slow
+                else self.world.san.answer(name, asked_ms)
+                for name in effect.sizes
+            }
+            self.feed(ev.SanAnswers(asked_ms, answers))
+
+        self.later(SAN_MS if slow else 3, answered)
+
+    def _plan(self, inputs: PlanInputs) -> None:
+        files = self.pair.files if self.pair is not None else ()
+        shortlist = reference.shortlist(files, inputs)
+        slow = self.world.swarm.strikes("plan_slow")
+        took_ms = self.world.rng.between(20_000, 180_000) if slow else 40
+        self.later(took_ms, lambda: self.feed(ev.PlanReady(shortlist, took_ms)))
+
+    # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_pair(self, pair: Pair, before: Measure | None) -> None:
+        self.process.do(lambda: self._take_pair(pair, before))
+
+    def _take_pair(self, pair: Pair, before: Measure | None) -> None:
+        self.pair = pair
+        age_ms = max(0, self.clock.wall_ms() - 1000 * pair.facts.read_wall_s)
+        self.world.check.metadata_accepted(self, pair, before)
+        self.feed(ev.SnapshotAccepted(pair.facts, age_ms))
+        self._take_hits(self._hits)
+
+    def on_rejected(self, facts: SnapshotFacts) -> None:
+        self.process.do(lambda: self.feed(ev.SnapshotRejected(facts)))
+
+    def on_hits(self, hits: Hits) -> None:
+        if self.process.up:
+            self.process.do(lambda: self._take_hits(hits))
+
+    def _take_hits(self, hits: Hits) -> None:
+        self._hits = hits
+        rising: tuple[File, ...] = ()
+        if hits.rising and self.pair is not None:
+            rising = tuple(file for file in self.pair.files if file.name in hits.rising)
+        self.feed(ev.HitsChanged(hits, rising))
+
+    def on_san_index(self, names: frozenset[str] | None) -> None:
+        if self.process.up:
+            why = "" if names is not None else "the source folder is empty or gone"
+            self.process.do(lambda: self.feed(ev.SanIndexed(names, why)))
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _request(self, make: Callable[[int], ev.Event], then: Callable[[ev.Reply], None]) -> int:
+        request = next(self._requests)
+        self._waiting[request] = then
+        self.feed(make(request))
+        return request
+
+    def serve_next(
+        self, addr: Addr, holding: frozenset[int], wait_s: int, claims: bool, reply: Reply
+    ) -> None:
+        """The waiting request of a worker of ours."""
+        until_ms = self.clock.mono_ms() + 1000 * wait_s
+
+        def answered(effect: ev.Reply) -> None:
+            if effect.tasks:
+                reply((self.claim, self._offer(effect.tasks[0])))
+            else:
+                reply((self.claim, None if effect.status == 204 else effect.status))
+
+        self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding, claims), answered)
+
+    def serve_tasks(self, reply: Reply) -> None:
+        """The old list."""
+
+        def answered(effect: ev.Reply) -> None:
+            if effect.tasks != self._told_tasks[0]:
+                body = wire.to_json([wire.task_to_old_json(task) for task in effect.tasks])
+                self._told_tasks = effect.tasks, wire.parse_task_list(body)[0]
+            reply((self.claim, self._told_tasks[1]))
+
+        self._request(ev.TasksAsked, answered)
+
+    def serve_report(self, worker: Server, task_id: int, report: TaskReport, reply: Reply) -> None:
+        def event(request: int) -> ev.Event:
+            status = Status.FAILED if report.error else report.status
+            return ev.TaskReport(
+                request,
+                task_id,
+                status,
+                bytes_done=report.bytes,
+                received=report.received,
+                verified=report.verified,
+                error=report.error,
+                retry_after_s=report.retry_after_s,
+            )
+
+        self.world.check.report_arrives(self, worker, task_id, report)
+        self._request(event, lambda effect: reply((self.claim, effect.status)))
+
+    def _offer(self, task: Task) -> TaskOffer:
+        """Mostly by a short way, now and then over the wire's own JSON; both must be the same."""
+        assert self.core is not None
+        state = self.core.state
+        source = state.fleet.records.get(task.source)
+        transfer = Transfer.BUILTIN if source is not None and source.features.serves else Transfer.EXTERNAL
+        lease_s = state.rules.lease_ms // 1000
+        if task.id // NS_PER_MS % 16 == 0:
+            message = wire.task_offer(task, src_transfer=transfer, lease_s=lease_s)
+            return wire.parse_task(wire.parse_json(wire.to_json(message)))
+        return TaskOffer(
+            id=task.id,
+            status=task.status,
+            file_name=task.file.name,
+            path=task.path,
+            source=task.source,
+            destination=task.destination,
+            copy_speed_bps=task.copy_speed_bps,
+            rank=task.file.rank,
+            size_bytes=task.file.size_bytes,
+            src_transfer=transfer,
+            lease_s=lease_s,
+            reason=task.reason,
+        )
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def confirm(self, server: Addr | None = None) -> None:
+        """An operator lets held breakers go."""
+        if self.process.up and not self.process.stopped:
+            self.evidence.confirmed_ms = self.clock.mono_ms()
+            self._request(
+                lambda request: ev.BreakerReleased(request, server),
+                lambda effect: self.world.check.confirmed(self, effect),
+            )
+
+    def cancel(self, task_id: int) -> None:
+        if self.process.up and not self.process.stopped:
+            self._request(lambda request: ev.TaskDropped(request, task_id), lambda _effect: None)

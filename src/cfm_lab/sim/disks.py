@@ -1,0 +1,213 @@
+"""Simulated disks: the product's disk in memory, watched by the truth, and able to fail.
+
+A file's content is eight bytes that say which file it should be, and zeros to its size: enough to tell a
+good copy from a rotten one, and as cheap for 20 GB as for one byte.  Every unlink and every publication is
+told to a `Witness`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from cfm.worker.act.disk import MARKER, Folder, Kind, Space
+from cfm_lab.fakes.memory_disk import MemoryDisk, MemoryFolder, Node
+
+
+def content_of(name: str, version: int = 0) -> bytes:
+    """What a good copy of that file begins with."""
+    return zlib.crc32(name.encode()).to_bytes(4, "big") + version.to_bytes(4, "big")
+
+
+class Witness(Protocol):
+    """Who is told what happens to a disk."""
+
+    def unlinked(self, disk: SimDisk, name: str, node: Node) -> None: ...
+
+    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None: ...
+
+    def touched(self, disk: SimDisk, name: str) -> None:
+        """A worker's code is about to use this name."""
+
+
+class SimDisk(MemoryDisk):
+    """One disk.  `version` changes with everything that a list or a `/df` could show."""
+
+    def __init__(self, label: str, total_bytes: int, witness: Witness) -> None:
+        super().__init__(total_bytes, reserved_bytes=total_bytes // 50)
+        self.label = label
+        self.witness = witness
+        self.version = 0
+        self.hung_until_ms = 0
+        self.names_synced = True
+
+    @contextmanager
+    def open(self) -> Iterator[Folder]:
+        self.fail("open")
+        if not self.mounted:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "base_dir")
+        yield SimFolder(self)
+
+    # ── the truth ───────────────────────────────────────────────────────────────────────────────────────
+
+    def holds(self, name: str, size_bytes: int) -> bool:
+        """Is there a complete, good copy?"""
+        node = self.names.get(name)
+        return (
+            node is not None
+            and node.kind is Kind.FILE
+            and node.size_bytes == size_bytes
+            and node.data[:4] == content_of(name)[:4]
+        )
+
+    def holds_durably(self, name: str, size_bytes: int) -> bool:
+        """Would a complete, good copy be left after a power cut now?"""
+        node = self._synced[0].get(name)
+        return (
+            node is not None
+            and node.synced_bytes == size_bytes
+            and bytes(node.synced_data[:4]) == content_of(name)[:4]
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(node.size_bytes for node in self.names.values()) + sum(
+            node.size_bytes for node in self.temp_names.values()
+        )
+
+    # ── what other software does ────────────────────────────────────────────────────────────────────────
+
+    def place(self, name: str, size_bytes: int, content: bytes, kind: Kind = Kind.FILE) -> Node:
+        node = self.put(name, size_bytes, kind)
+        node.data = bytearray(content)
+        node.sync()
+        self.version += 1
+        return node
+
+    def lose(self, name: str) -> None:
+        """A file is gone, and stays gone after a power cut."""
+        self.names.pop(name, None)
+        self._synced[0].pop(name, None)
+        self.version += 1
+
+    def break_call(self, call: str, error: int) -> None:
+        self.failing[call] = error
+        self.version += 1
+
+    def mend_call(self, call: str) -> None:
+        self.failing.pop(call, None)
+        self.version += 1
+
+    def mount(self, *, mounted: bool) -> None:
+        self.mounted = mounted
+        self.version += 1
+
+    def crash(self) -> None:
+        super().crash()
+        self.version += 1
+
+    def visible(self) -> list[str]:
+        """Names of plain files, without the marker."""
+        return [n for n, node in self.names.items() if node.kind is Kind.FILE and n != MARKER]
+
+    def image(self) -> dict[str, tuple[int, bytes, Kind]]:
+        """A copy of what is durable, to be put back later."""
+        return {n: (k.synced_bytes, bytes(k.synced_data), k.kind) for n, k in self._synced[0].items()}
+
+    def restore(self, image: dict[str, tuple[int, bytes, Kind]]) -> None:
+        self.names, self.temp_names = {}, {}
+        self._synced = ({}, {})
+        for name, (size_bytes, content, kind) in image.items():
+            self.place(name, size_bytes, content, kind)
+
+    def node_sync(self, node: Node) -> None:
+        self.fail("fsync")
+        node.sync()
+
+
+class SimFolder(MemoryFolder):
+    """An open folder of a `SimDisk`."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        super().__init__(disk)
+        self._watched = disk
+
+    def remove(self, name: str) -> None:
+        disk = self._watched
+        disk.witness.touched(disk, name)
+        node = disk.names.get(name)
+        super().remove(name)
+        disk.version += 1
+        if node is not None:
+            disk.witness.unlinked(disk, name, node)
+
+    def publish(self, temp: str, name: str, *, replace: bool) -> None:
+        disk = self._watched
+        disk.witness.touched(disk, name)
+        replaced = disk.names.get(name)
+        super().publish(temp, name, replace=replace)
+        disk.version += 1
+        disk.witness.published(disk, name, disk.names[name], replaced)
+
+    def open_temp(self, temp: str, *, new: bool) -> SimTempFile:
+        disk = self._watched
+        disk.witness.touched(disk, temp)
+        super().open_temp(temp, new=new)
+        disk.version += 1
+        return SimTempFile(disk, disk.temp_names[temp])
+
+    def remove_temp(self, temp: str) -> None:
+        super().remove_temp(temp)
+        self._watched.version += 1
+
+    def space(self) -> Space:
+        self._watched.fail("space")
+        return super().space()
+
+
+class SimTempFile:
+    """A temporary file whose disk may be full or broken."""
+
+    def __init__(self, disk: SimDisk, node: Node) -> None:
+        self._disk = disk
+        self.node = node
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, "a simulated file has no descriptor")
+
+    def size(self) -> int:
+        return self.node.size_bytes
+
+    def write(self, data: bytes) -> None:
+        self._disk.fail("write")
+        self.node.data.extend(data)
+        self.node.size_bytes = max(self.node.size_bytes, len(self.node.data))
+        self._disk.version += 1
+
+    def grow(self, size_bytes: int) -> None:
+        """Write zeros up to `size_bytes`."""
+        disk = self._disk
+        disk.fail("write")
+        more_bytes = size_bytes - self.node.size_bytes
+        if more_bytes > disk.total_bytes - disk.reserved_bytes - disk.used_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.node.size_bytes = size_bytes
+        disk.version += 1
+
+    def read(self, offset: int, count: int) -> bytes:
+        return bytes(self.node.data[offset : offset + count])
+
+    def truncate(self, size_bytes: int) -> None:
+        del self.node.data[size_bytes:]
+        self.node.size_bytes = size_bytes
+        self._disk.version += 1
+
+    def sync(self) -> None:
+        self._disk.node_sync(self.node)
+
+    def close(self) -> None:
+        return None

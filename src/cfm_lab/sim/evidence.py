@@ -1,0 +1,184 @@
+"""What a controller could know: every answer that really reached it, kept apart from its own books.
+
+The checks hold decisions against this, and not against the product's own view, so that a mistake in a book
+is not its own excuse.  All times are of the controller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from cfm.controller.decide import events as ev
+from cfm.controller.decide.state import NodeConfig
+from cfm.model import (
+    Addr,
+    CopySeen,
+    DiskReport,
+    Failure,
+    Hits,
+    Listing,
+    Now,
+    SanAnswer,
+    SnapshotFacts,
+    WorkerFeatures,
+)
+from cfm.plan.view import Rules
+
+
+class Heard:
+    """The last answers of one server."""
+
+    __slots__ = (
+        "_told", "disk", "disk_asked_ms", "disk_ids", "features", "list_asked_ms", "list_failed_ms", "lists",
+        "misses", "names", "own_limit_percent", "up",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.features: WorkerFeatures | None = None
+        self.up = False
+        self.misses = 0
+        self.names: frozenset[str] | None = None
+        """Its last list of this start, whether or not it is believed still."""
+        self.list_asked_ms = 0
+        self.list_failed_ms: int | None = None
+        """Since when its list is in doubt: it failed, or the server went down."""
+        self.lists = 0
+        self.disk: DiskReport | None = None
+        self.disk_asked_ms = 0
+        self.own_limit_percent: int | None = None
+        """As it said last, whether or not its disk is known still."""
+        self.disk_ids: frozenset[str] = frozenset()
+        """Of all disks that it may be on."""
+        self._told: dict[type[ev.Event], str] = {}
+        """The disk that its last answer of each kind came from, since it last said itself on which it is."""
+
+    def introduced(self, features: WorkerFeatures) -> None:
+        """It said what it is, and on which disk."""
+        if self.features is not None and self.features.disk_id != features.disk_id:
+            self.own_limit_percent = None
+            self._told.clear()
+        self.features = features
+        self._on_disks()
+
+    def told_disk(self, by: type[ev.Event], disk_id: str) -> None:
+        """An answer came from that disk."""
+        self._told[by] = disk_id
+        self._on_disks()
+
+    def listed(self, disk_id: str) -> None:
+        """A list came from that disk: it outdates what was told with single copies."""
+        self._told.pop(ev.CopyAnswer, None)
+        self.told_disk(ev.ListAnswer, disk_id)
+
+    def _on_disks(self) -> None:
+        itself = self.features.disk_id if self.features is not None else ""
+        self.disk_ids = frozenset({itself, *self._told.values()} - {""})
+
+    @property
+    def usable(self) -> bool:
+        listed = self.names is not None and self.list_failed_ms is None
+        return self.up and listed and self.disk is not None
+
+
+class Evidence:
+    """Everything one running controller was told."""
+
+    def __init__(self, config: NodeConfig | None = None, now_ms: int = 0) -> None:
+        self.started_ms = now_ms
+        self.rules = config.rules if config else Rules()
+        self.destinations = config.destinations if config else ()
+        self.servers: dict[Addr, Heard] = {}
+        if config is not None:
+            self.servers = {addr: Heard() for addr in (*config.sources, *config.destinations)}
+        self.san: dict[str, tuple[SanAnswer, int]] = {}
+        self.copies: dict[tuple[str, Addr], tuple[CopySeen, int]] = {}
+        self.hits = Hits()
+        self.snapshot: SnapshotFacts | None = None
+        self.snapshot_ms = 0
+        self.store_trouble = False
+        self.confirmed_ms: int | None = None
+        self.misses_to_down = config.misses_to_down if config else 2
+
+    def note(self, event: ev.Event, now: Now) -> None:
+        """An event is about to be handled."""
+        if isinstance(event, ev.HeartbeatAnswer):
+            self._heartbeat(self.servers[event.addr], event.answer, now)
+        elif isinstance(event, ev.ListAnswer):
+            self._listed(event.addr, event.asked_ms, event.answer, now)
+        elif isinstance(event, ev.DiskAnswer):
+            self._measured(self.servers[event.addr], event)
+        else:
+            self._note_other(event, now)
+
+    def _note_other(self, event: ev.Event, now: Now) -> None:
+        if isinstance(event, ev.SanAnswers):
+            for name, found in event.answers.items():
+                self.san[name] = (found, event.asked_ms)
+        elif isinstance(event, ev.CopyAnswer):
+            if not isinstance(event.answer, Failure):
+                self.copies[event.name, event.addr] = (event.answer, event.asked_ms)
+                self.servers[event.addr].told_disk(ev.CopyAnswer, event.answer.disk_id)
+        elif isinstance(event, ev.HitsChanged):
+            self.hits = event.hits
+        elif isinstance(event, ev.SnapshotAccepted):
+            self.snapshot, self.snapshot_ms = event.facts, now.mono_ms
+        elif isinstance(event, ev.RulesChanged):
+            self.rules = event.rules
+        elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
+            self.store_trouble = isinstance(event, ev.StoreTrouble)
+
+    def _measured(self, heard: Heard, event: ev.DiskAnswer) -> None:
+        if isinstance(event.answer, Failure):
+            heard.disk = None
+        elif heard.up:
+            heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
+            heard.own_limit_percent = event.answer.limit_percent
+            heard.told_disk(ev.DiskAnswer, event.answer.disk_id)
+
+    def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
+        if isinstance(answer, Failure):
+            heard.misses += 1
+            if heard.misses >= self.misses_to_down:
+                heard.up, heard.disk = False, None
+                if heard.list_failed_ms is None:
+                    heard.list_failed_ms = now.mono_ms
+        else:
+            heard.introduced(answer)
+            heard.up, heard.misses = True, 0
+
+    def _listed(self, addr: Addr, asked_ms: int, answer: Listing | Failure, now: Now) -> None:
+        heard = self.servers[addr]
+        if isinstance(answer, Failure):
+            if heard.list_failed_ms is None:
+                heard.list_failed_ms = now.mono_ms
+        elif heard.up:  # what a server said that counts as down is not believed before it is up
+            heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
+            heard.lists += 1
+            heard.listed(answer.disk_id)
+
+    def holders(self, name: str) -> list[Addr]:
+        """Servers whose last list, which nothing has put in doubt, shows the file."""
+        return [
+            addr
+            for addr, heard in self.servers.items()
+            if heard.up and heard.names is not None and heard.list_failed_ms is None and name in heard.names
+        ]
+
+    # ── one disk under several addresses ────────────────────────────────────────────────────────────────
+
+    def addresses(self, addr: Addr) -> list[Addr]:
+        """Every address of the disk at `addr`, by the ids that our workers tell."""
+        ids = self._disk_ids(addr)
+        same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))]
+        return same or [addr]
+
+    def used_through(self, addr: Addr) -> Addr:
+        """The one address through which that disk is to be used: the lowest of those that are usable."""
+        return min((one for one in self.addresses(addr) if self.servers[one].usable), default=addr)
+
+    def limit_percent(self, addr: Addr) -> int:
+        """The lowest that anybody names for that disk."""
+        own = (self.servers[one].own_limit_percent for one in self.addresses(addr))
+        return min(self.rules.limit_percent, *(limit for limit in own if limit), 100)
+
+    def _disk_ids(self, addr: Addr) -> frozenset[str]:
+        heard = self.servers.get(addr)
+        return heard.disk_ids if heard is not None else frozenset()

@@ -1,0 +1,126 @@
+"""The truth in books: what was ordered, committed, lost and heard, as the world saw it and nobody else.
+
+The checker writes here as things happen; the invariants read.  All times are true ones unless a name says
+`mono`: those are of the controller that decided.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cfm.model import Addr, DeleteOrder, Task
+from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.disks import SimDisk
+
+
+@dataclass(slots=True)
+class OrderFacts:
+    """One delete order since it was decided."""
+
+    order: DeleteOrder
+    ordered_ms: int
+    ordered_mono_ms: int
+    sent_ms: int | None = None
+    unknown_mono_ms: int | None = None
+    ended_mono_ms: int | None = None
+
+
+@dataclass(slots=True)
+class TaskFacts:
+    """One task since it was decided."""
+
+    task: Task
+    started_mono_ms: int
+    heard_mono_ms: int
+    moved_mono_ms: int
+    bytes_done: int = -1
+    received: bool = False
+    reports: bool = False
+    worked: bool = False
+    ended_mono_ms: int | None = None
+
+
+@dataclass(slots=True)
+class StateFacts:
+    """What is true of one controller's state, whoever runs on it."""
+
+    orders: dict[int, OrderFacts] = field(default_factory=dict)
+    tasks: dict[int, TaskFacts] = field(default_factory=dict)
+    committed_orders: dict[int, DeleteOrder] = field(default_factory=dict)
+    committed_tasks: dict[int, Task] = field(default_factory=dict)
+    committed_arrivals: dict[tuple[str, Addr], PutArrival] = field(default_factory=dict)
+    open_orders: dict[int, OrderFacts] = field(default_factory=dict)
+    open_tasks: dict[int, TaskFacts] = field(default_factory=dict)
+    recent_orders: deque[tuple[int, DeleteOrder]] = field(default_factory=deque)
+    """(mono, order) of the last hours, of the cfm that runs now."""
+    done: deque[tuple[int, Task]] = field(default_factory=deque)
+    """(mono, task) that ended, of the cfm that runs now."""
+    ended_on: dict[int, list[Addr]] = field(default_factory=dict)
+    """Task or order that ended → all addresses that the disk had at that time, as far as cfm was told."""
+    failures: dict[str, list[int]] = field(default_factory=dict)
+    """File → when its copies failed, since the last success (mono, of this run)."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """File → when its last order was dropped (mono, of this run)."""
+
+    def forget_uncommitted(self) -> None:
+        """The process that knew the rest is gone."""
+        self.orders = {
+            i: OrderFacts(o, 0, 0, sent_ms=self._sent(i)) for i, o in self.committed_orders.items()
+        }
+        self.tasks = {i: TaskFacts(t, 0, 0, 0) for i, t in self.committed_tasks.items()}
+        self.open_orders = {i: f for i, f in self.orders.items() if f.order.status in UNFINISHED_ORDERS}
+        self.open_tasks = {i: f for i, f in self.tasks.items() if f.task.status in UNFINISHED_TASKS}
+        self.recent_orders.clear()
+        self.done.clear()
+        self.ended_on.clear()
+        self.failures.clear()
+        self.drops.clear()
+
+    def ended_there(self, entry: Task | DeleteOrder, addr: Addr) -> bool:
+        """Did it end on the disk that was at `addr` at that time, under whichever of its addresses?"""
+        of = entry.destination if isinstance(entry, Task) else entry.server
+        return addr in self.ended_on.get(entry.id, (of,))
+
+    def arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
+        """What is or was under way to the disk at `addr`, and need not be in its `/df` of `since_ms`.
+
+        `there`: all addresses that the disk has now.
+        """
+        coming = [known.task for known in self.open_tasks.values() if known.task.destination in there]
+        landed = [task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr)]
+        return sum(one.file.size_bytes for one in (*coming, *landed))
+
+    def _sent(self, order_id: int) -> int | None:
+        known = self.orders.get(order_id)
+        return known.sent_ms if known is not None else None
+
+
+@dataclass(slots=True)
+class Facts:
+    """The truth about the whole node."""
+
+    states: dict[str, StateFacts] = field(default_factory=dict)
+    """By controller id."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """File → when a complete copy of it last vanished without an order of ours."""
+    arrived: dict[tuple[str, SimDisk], int] = field(default_factory=dict)
+    """When a copy of ours became visible."""
+    epochs: dict[Addr, tuple[str, int]] = field(default_factory=dict)
+    """Worker → its controller and the highest epoch that it was told by it."""
+    fences: dict[Addr, int] = field(default_factory=dict)
+    deleted: dict[tuple[str, Addr], list[tuple[int, int, bool]]] = field(default_factory=dict)
+    """(file, server) → (true ms, rank, rising) of its deletes for room."""
+    unlinks: int = 0
+    downloads: dict[int, set[Addr]] = field(default_factory=dict)
+    """Task → workers on which it was ever begun."""
+
+    def state(self, controller: str) -> StateFacts:
+        known = self.states.get(controller)
+        if known is None:
+            known = self.states[controller] = StateFacts()
+        return known

@@ -1,0 +1,126 @@
+"""A node's ordinary days: metadata is written, viewers come and go, an operator looks in; and the faults.
+
+`set_going` starts everything that happens every so often, `calm_down` ends it: faults have stopped, and the
+people tidy up.  Neighbours: `table` has the faults, `cfm_lab.sim.rest` waits until the calm node rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from cfm.model import Hits
+from cfm_lab.sim.fault_events.inputs import drift
+from cfm_lab.sim.fault_events.machines import bury, start_again
+from cfm_lab.sim.fault_events.people import configure
+from cfm_lab.sim.fault_events.storage import being_deleted
+from cfm_lab.sim.fault_events.table import FAULTS
+from cfm_lab.sim.faults import Kind
+from cfm_lab.sim.profile import MINUTE_MS
+from cfm_lab.sim.rng import Rng
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.world import World
+
+
+def set_going(world: World) -> None:
+    """Start what happens every so often, faults among it."""
+    world.metadata.on_change = world.metadata_changed
+    world.write_metadata()
+    rng = world.rng.fork("happenings")
+    world.schedule.after(50, start_again, world, world.main)
+    _every(world, rng, world.profile.metadata_ms, _write_metadata)
+    _every(world, rng, world.profile.viewers_ms, _viewers)
+    _every(world, rng, world.profile.operator_ms, _operator)
+    _every(world, rng, 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
+    for kind in world.swarm.events():
+        _recur(world, rng.fork(kind.name), kind)
+
+
+def calm_down(world: World) -> None:
+    """Faults have stopped: everybody is there again, and the people tidy up."""
+    world.san.mend({file.name: file.size_bytes for file in world.library})
+    for server in world.servers.values():
+        server.process.reachable = True
+        server.process.go_on()
+        server.restart()
+    for cfm in [one for one in world.cfms if one is not world.main]:
+        bury(world, cfm)
+    world.main.process.go_on()
+    _settings_right(world)
+    start_again(world, world.main)
+    world.writes_metadata = True
+    world.set_hits(Hits())
+    world.write_metadata()
+    world.tell_san_index()
+
+
+def _settings_right(world: World) -> None:
+    cfm = world.main
+    if cfm.config.destinations != world.destinations:
+        cfm.kill()
+        cfm.config = replace(cfm.config, destinations=world.destinations)
+    rules = world.profile.rules
+    configure(world, {field.name: getattr(rules, field.name) for field in fields(rules)})
+
+
+def _every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], None]) -> None:
+    def due() -> None:
+        call(world, rng)
+        world.schedule.after(rng.between(mean_ms // 2, mean_ms * 3 // 2), due)
+
+    world.schedule.after(rng.between(0, mean_ms), due)
+
+
+def _recur(world: World, rng: Rng, kind: Kind) -> None:
+    mean_ms = kind.rate * MINUTE_MS * 100 // world.profile.intensity_percent
+
+    def due() -> None:
+        if world.calm:
+            return
+        world.swarm.counts[kind.name] += 1
+        world.note("fault", kind.name)
+        FAULTS[kind.name](world, rng)
+        world.schedule.after(rng.between(mean_ms // 4, mean_ms * 7 // 4), due)
+
+    world.schedule.after(rng.between(MINUTE_MS, mean_ms), due)
+
+
+def _write_metadata(world: World, rng: Rng) -> None:
+    if not world.calm:
+        drift(world, rng)
+    if world.writes_metadata:
+        world.write_metadata()
+
+
+def _viewers(world: World, rng: Rng) -> None:
+    """The window of the event log moves."""
+    if world.calm:
+        world.set_hits(Hits())
+        return
+    rising = {rng.pick(world.library).name: 5 + rng.below(20) for _ in range(rng.pick((0, 0, 1, 2)))}
+    if world.ads and rng.below(4) == 0:
+        rising[rng.pick(world.ads)] = 9
+    if rng.below(5) == 0:
+        rising["UNKNOWN01.mpg"] = 7
+    watched = frozenset(rng.pick(world.library).name for _ in range(rng.below(3)))
+    if (going := _going(world)) and rng.below(2):  # viewers come at the worst moment
+        watched |= {rng.pick(going)}
+    if (going := _going(world)) and rng.below(3) == 0:
+        rising[rng.pick(going)] = 5 + rng.below(20)
+    world.set_hits(Hits(rising, watched))
+
+
+def _going(world: World) -> list[str]:
+    """Files that are being deleted, or would be next where a disk is full."""
+    going = [order.file.name for order in being_deleted(world)]
+    core = world.main.core
+    if core is not None:
+        going += [file.name for files in core.shortlist.evictable.values() for file in files[:2]]
+    return going
+
+
+def _operator(world: World, rng: Rng) -> None:
+    if world.calm or rng.below(3) == 0:
+        world.main.confirm()

@@ -1,0 +1,33 @@
+"""What a fault event is, and which machine it hits by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.worker import SimWorker
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.world import Server, World
+
+FaultEvent: TypeAlias = "Callable[[World, Rng], None]"
+"""One fault that happens by itself."""
+
+
+def some_server(world: World, rng: Rng) -> Server:
+    return world.servers[rng.pick((*world.sources, *world.destinations))]
+
+
+def some_destination(world: World, rng: Rng) -> Server:
+    return world.servers[rng.pick(world.destinations)]
+
+
+def some_disk(world: World, rng: Rng) -> SimDisk:
+    return some_destination(world, rng).disk
+
+
+def some_of_ours(world: World, rng: Rng) -> SimWorker | None:
+    server = some_destination(world, rng)
+    return server if isinstance(server, SimWorker) else None

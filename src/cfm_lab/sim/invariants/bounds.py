@@ -1,0 +1,81 @@
+"""The rules about the whole: every book stays small, and planning twice gives the same plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.controller.decide import dispatch
+from cfm.tasks.book import SHOWN_MS
+from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.worker import SimWorker
+
+FORGETS_MS = 10 * 60_000
+"""How long what is forgotten may stay: a housekeeping comes now and then, and not while cfm is stopped."""
+
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.controller import SimCfm
+
+
+class Bounded(Invariant):
+    """Every book stays under a bound that the size of the node gives, however long it runs."""
+
+    number = "21"
+    title = "bounded books"
+
+    def audit(self) -> None:
+        world = self.world
+        files = 2 * (len(world.library) + len(world.ads)) + 400
+        servers = len(world.servers)
+        for cfm in world.cfms:
+            if not cfm.running or cfm.core is None or cfm.store_full or cfm.process.stopped:
+                continue
+            if cfm.claim.epoch != cfm.state.epoch:
+                continue  # it does not know yet that it has been replaced
+            state = cfm.core.state
+            sizes = {
+                "tasks": (len(state.tasks.active), 4 * servers),
+                "ended tasks": (len(state.tasks.ended), self._ended_lately(cfm)),
+                "uncut": (len(state.tasks.uncut), 50),
+                "orders": (len(state.orders.active), files),
+                "retries": (len(state.retries.retries), files),
+                "san": (len(state.san) + len(state.san_asked), 2 * files),
+                "copies seen": (len(state.copies_seen) + len(state.copies_asked), files * servers),
+                "arrivals": (len(state.arrivals), files * servers),
+                "departures": (len(state.departures), files),
+                "unproven": (len(state.unproven), 50),
+                "pauses": (len(state.delete_pauses), files),
+            }
+            for book, (size, most) in sizes.items():
+                self.hold(size <= most, f"{book} holds {size}, at most {most}")
+            for record in state.fleet.records.values():
+                size = max(map(len, (record.added, record.removed, record.landed, record.gone)))
+                self.hold(size <= files, f"the record of {record.addr} holds {size}")
+        for server in world.servers.values():
+            if isinstance(server, SimWorker):
+                held = len(server.book.stages())
+                self.hold(held <= 64, f"{server.addr} holds {held} tasks")
+
+    def _ended_lately(self, cfm: SimCfm) -> int:
+        """Tasks that ended so lately that they are shown still, those found at the start, and some."""
+        state = self.facts.state(cfm.claim.controller)
+        since_ms = cfm.clock.mono_ms() - SHOWN_MS - FORGETS_MS
+        found = sum(known.ended_mono_ms is None for known in state.tasks.values())
+        return 20 + found + sum(ms > since_ms for ms, _task in state.done)
+
+
+class SamePlanTwice(Invariant):
+    """Planning twice from the same world gives the same plan, and refuses the same for the same reasons."""
+
+    number = "same plan"
+    title = "the same plan twice"
+
+    def audit(self) -> None:
+        cfm = self.world.main
+        if not cfm.running or cfm.core is None:
+            return
+        core, now = cfm.core, cfm.clock.now()
+        first = dispatch.propose(core.state.view(now), core.backlog(), core.state)
+        second = dispatch.propose(core.state.view(now), core.backlog(), core.state)
+        self.hold(first.done == second.done, "planned twice, and differently")
+        self.hold(first.refused == second.refused, "refused twice, and for other reasons")

@@ -1,0 +1,120 @@
+"""The rules about what survives: written down before it is told, complete before it is visible."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.model import DeleteOrder, OrderStatus, Status
+from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, Recovered
+from cfm.wire import TaskOffer, TaskReport
+from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.sim.disks import SimDisk, content_of
+from cfm_lab.sim.invariants.base import Invariant
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.controller import SimCfm
+    from cfm_lab.sim.facts import Facts
+    from cfm_lab.sim.worker import SimWorker
+    from cfm_lab.sim.world import Server, World
+
+
+class DurableBeforeSent(Invariant):
+    """A delete order and its reason are durable, as sent, before its first byte goes out."""
+
+    number = "5"
+    title = "durable before it is sent"
+
+    def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        kept = cfm.state.orders.get(order.id)
+        fine = kept is not None and kept.status is not OrderStatus.ORDERED and bool(kept.reason)
+        self.hold(fine, "sent before it was durable:", order)
+
+
+class VisibleIsComplete(Invariant):
+    """A name that a worker of ours makes visible has the size and the checksum that its task stated.
+
+    Scope: the file of an external downloader has no checksum, only a size; it replaces nothing.
+    """
+
+    number = "14"
+    title = "visible is complete"
+
+    def published(self, _disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+        offer = self.world.publishing
+        if offer is None:
+            return
+        self.hold(offer.file_name == name, "published under another name:", offer.file_name, name)
+        self.hold(node.size_bytes == offer.size_bytes, f"{node.size_bytes} bytes are visible:", name)
+        worker = self.world.worker_at(offer.destination)
+        checked = worker is not None and worker.kind == "builtin"
+        self.hold(not checked or node.data[:4] == content_of(name)[:4], "other bytes are visible:", name)
+        self.hold(checked or replaced is None, "an unverified copy replaced a file:", name)
+
+
+class DoneIsDurable(Invariant):
+    """A `done` of a worker of ours means that the complete file would be there after a power cut at once.
+
+    Scope: as it is first sent.  Other software, a power cut or an order of ours may have removed the file
+    since it became visible; but visible it must have become, in this attempt.
+    """
+
+    number = "15"
+    title = "done is durable"
+
+    def __init__(self, world: World, facts: Facts) -> None:
+        super().__init__(world, facts)
+        self._told: set[int] = set()
+        self._begun: dict[int, int] = {}
+
+    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
+        self._begun[offer.id] = self.world.schedule.now_ms
+
+    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
+        if report.status is not Status.DONE or not worker.ours or offer.id in self._told:
+            return
+        self._told.add(offer.id)
+        name, size_bytes = offer.file_name, offer.size_bytes or 0
+        node = worker.disk._synced[0].get(name)  # noqa: SLF001 - what would be left after a power cut
+        lost = self.facts.lost.get(name, -1) >= self.world.schedule.now_ms - 200_000
+        fine = node is not None and node.synced_bytes == size_bytes
+        came_ms = self.facts.arrived.get((name, worker.disk), -1)
+        came = came_ms >= self._begun.get(offer.id, 0)
+        gone = name not in worker.disk.names
+        self.hold(came, "done, and never made visible:", name, worker.addr)
+        self.hold(fine or lost or gone, "done, and not durable:", name, worker.addr)
+
+
+class NothingLost(Invariant):
+    """After any crash the recovered state contains every change that was acknowledged, and the new process
+    goes on from it; a second cfm on a state in use does not start."""
+
+    number = "17"
+    title = "nothing acknowledged is lost"
+
+    def recovered(self, cfm: SimCfm, found: Recovered) -> None:
+        state = self.facts.state(cfm.claim.controller)
+        tasks = {task.id: task for task in found.tasks}
+        orders = {order.id: order for order in found.orders}
+        for task in state.committed_tasks.values():
+            if task.status in UNFINISHED_TASKS:
+                self.hold(tasks.get(task.id) == task, "a task was lost or changed:", task)
+        for order in state.committed_orders.values():
+            if order.status in UNFINISHED_ORDERS:
+                self.hold(orders.get(order.id) == order, "a delete order was lost or changed:", order)
+        arrivals = {(arrival.file_name, arrival.server) for arrival in found.arrivals}
+        self.hold(state.committed_arrivals.keys() <= arrivals, "an arrival was lost")
+        self._taken_over(cfm, found)
+
+    def _taken_over(self, cfm: SimCfm, found: Recovered) -> None:
+        assert cfm.core is not None
+        book = cfm.core.state
+        for task in found.tasks:
+            self.hold(book.tasks.get(task.id) is not None, "the new cfm does not know a task:", task)
+        for order in found.orders:
+            if order.status in (OrderStatus.SENT, OrderStatus.UNKNOWN) and order.server in book.fleet.records:
+                kept = book.orders.active.get(order.id)
+                unclear = kept is not None and kept.status is OrderStatus.UNKNOWN
+                self.hold(unclear, "an order of before is not unknown:", order)
+
+    def second_started(self, first: SimCfm, _second: SimCfm, *, started: bool) -> None:
+        self.hold(not started or not first.running, "a second cfm started on a state in use")

@@ -1,0 +1,92 @@
+"""The rules about whom a worker obeys, and which files it touches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.model import DeleteOrder, Status
+from cfm.names import is_file_name
+from cfm.wire import TaskReport
+from cfm.worker.act.disk import Kind
+from cfm.worker.act.fencing import Claim
+from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.invariants.base import Invariant
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.controller import SimCfm
+    from cfm_lab.sim.world import Server
+
+
+class Fencing(Invariant):
+    """A worker of ours carries out a delete only for the controller it belongs to, of no lower an epoch than
+    the highest that it was told, and not when a listing has overtaken it."""
+
+    number = "6"
+    title = "fencing"
+
+    def unlinked(
+        self,
+        _disk: SimDisk,
+        name: str,
+        _node: Node,
+        by: tuple[Server, Claim, int],
+        _order: DeleteOrder | None,
+    ) -> None:
+        server, claim, order_id = by
+        if not server.ours:
+            return
+        controller, epoch = self.facts.epochs.get(server.machine, (claim.controller, 0))
+        self.hold(claim.controller == controller, "for another controller:", name, claim, controller)
+        self.hold(claim.epoch >= epoch, f"epoch {claim.epoch} after {epoch}:", name, server.addr)
+        fence = self.facts.fences.get(server.machine, 0)
+        self.hold(order_id >= fence, f"order {order_id} is below the fence {fence}:", name, server.addr)
+
+
+class PlainPaths(Invariant):
+    """Every file operation is on a single plain component; a link is never followed, deleted or replaced.
+
+    Scope: an old worker deletes whatever has the name, and cfm cannot see from a list what that is.
+    """
+
+    number = "19"
+    title = "plain paths"
+
+    def touched(self, disk: SimDisk, name: str) -> None:
+        plain = is_file_name(name) and "/" not in name
+        self.hold(plain, "a worker touches", repr(name), disk.label)
+
+    def unlinked(
+        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], _order: DeleteOrder | None
+    ) -> None:
+        if by[0].ours:
+            self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
+
+    def published(self, _disk: SimDisk, name: str, _node: Node, replaced: Node | None) -> None:
+        ours = self.world.publishing is not None
+        plain = replaced is None or replaced.kind is Kind.FILE
+        self.hold(plain or not ours, "replaced what is no file:", name)
+
+
+UNDER_WAY_MS = 20_000
+
+
+class OwnTasksOnly(Invariant):
+    """A worker of ours reports on its own tasks only.
+
+    Scope: no credentials are in the simulation; those are held to their rules over real sockets.  What was
+    under way when a worker got another address still speaks for the old one.
+    """
+
+    number = "23"
+    title = "own tasks only"
+
+    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+        if not worker.ours or report.status is not Status.WORKING:
+            return
+        moved_ms = getattr(worker, "moved_ms", None)  # old ones have none
+        if moved_ms is not None and self.world.schedule.now_ms - moved_ms < UNDER_WAY_MS:
+            return
+        known = self.facts.state(cfm.claim.controller).open_tasks.get(task_id)
+        if known is not None:
+            self.hold(known.task.destination == worker.addr, worker.addr, "reports on", known.task)

@@ -1,0 +1,130 @@
+"""The rules about tasks: their table, who holds them, how many at a time, and real time-outs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm.controller.decide import events as ev
+from cfm.model import DeleteOrder, Now, OrderStatus, Status, Task
+from cfm.wire import TaskOffer
+from cfm_lab.sim.invariants.base import Invariant
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.controller import SimCfm
+    from cfm_lab.sim.worker import SimWorker
+
+FINAL = (Status.DONE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
+TASK_TABLE: dict[Status | None, tuple[Status, ...]] = {
+    None: (Status.READY,),
+    Status.READY: (Status.WORKING, *FINAL),
+    Status.WORKING: FINAL,
+}
+ORDER_TABLE: dict[OrderStatus | None, tuple[OrderStatus, ...]] = {
+    None: (OrderStatus.ORDERED,),
+    OrderStatus.ORDERED: (OrderStatus.SENT, OrderStatus.DROPPED),
+    OrderStatus.SENT: (OrderStatus.CONFIRMED, OrderStatus.UNKNOWN),
+    OrderStatus.UNKNOWN: (OrderStatus.CONFIRMED, OrderStatus.DROPPED),
+}
+"""Both written down once more, so that a change of the product's tables is noticed."""
+
+
+class LegalEdges(Invariant):
+    """Only legal changes of tasks and of delete orders; final ones never change."""
+
+    number = "16"
+    title = "legal changes"
+
+    def task_changed(
+        self, _cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now
+    ) -> None:
+        old = before.status if before is not None else None
+        self.hold(task.status in TASK_TABLE.get(old, ()), f"{old} became {task.status}:", task)
+
+    def order_changed(
+        self, _cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+    ) -> None:
+        old = before.status if before is not None else None
+        self.hold(order.status in ORDER_TABLE.get(old, ()), f"{old} became {order.status}:", order)
+
+
+class OneWorkerPerTask(Invariant):
+    """A task is held by at most one worker of ours, and a report on an ended one changes nothing.
+
+    Scope: old workers take what is not theirs from the list where two share an address; here they do not.
+    """
+
+    number = "11"
+    title = "one worker a task"
+
+    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
+        begun = self.facts.downloads[offer.id]
+        self.hold(len(begun) == 1, "one task on several workers:", offer.id, sorted(begun))
+
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[object], _now: Now) -> None:  # type: ignore[override]
+        if isinstance(event, ev.TaskReport):
+            known = self.facts.state(cfm.claim.controller).tasks.get(event.task_id)
+            if known is not None and known.task.status in FINAL:
+                moved = [c for c in changes if getattr(getattr(c, "task", None), "id", 0) == event.task_id]
+                self.hold(not moved, "a late report changed an ended task:", moved)
+
+
+class OutgoingStreams(Invariant):
+    """A source of ours sends at most as many controlled streams as it is set to, zombies included."""
+
+    number = "12"
+    title = "outgoing streams"
+
+    def stream_opened(self, source: SimWorker, _task_id: int) -> None:
+        self.hold(len(source.sending) <= source.slots, source.addr, "sends", len(source.sending), "streams")
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
+        if before is None:
+            state = self.facts.state(cfm.claim.controller)
+            busy = [
+                f.task for f in state.open_tasks.values()
+                if f.task.source == task.source and not f.received
+            ]  # fmt: skip
+            most = cfm.evidence.rules.streams_per_source
+            self.hold(len(busy) < most, f"{task.source} already sends {len(busy)}:", task)
+
+
+class IncomingCopies(Invariant):
+    """A destination receives at most as many copies at a time as are set, and finishes no more than that."""
+
+    number = "13"
+    title = "incoming copies"
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
+        if before is None:
+            state = self.facts.state(cfm.claim.controller)
+            there = [f for f in state.open_tasks.values() if f.task.destination == task.destination]
+            incoming = [f for f in there if not f.received]
+            features = cfm.evidence.servers[task.destination].features
+            own = features.downloads if features is not None else 1
+            most = min(own, cfm.evidence.rules.incoming_per_destination)
+            self.hold(len(incoming) < most, f"{task.destination} receives {len(incoming)} already:", task)
+            self.hold(len(there) < 2 * most, f"{task.destination} has {len(there)} under way already:", task)
+
+    def transfer_started(self, worker: SimWorker, _offer: TaskOffer) -> None:
+        coming = [one for one in worker.transfers.values() if not one.received]
+        self.hold(len(coming) <= worker.downloads, worker.addr, "receives", len(coming))
+
+
+class TimeOutsAreReal(Invariant):
+    """A task times out only after real silence or standstill, or because a server really went down; no jump
+    of a wall clock does it."""
+
+    number = "22"
+    title = "real time-outs"
+
+    def task_changed(self, cfm: SimCfm, _before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
+        if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReport):
+            return
+        known = self.facts.state(cfm.claim.controller).tasks[task.id]
+        evidence = cfm.evidence
+        down = not evidence.servers[task.source].up or not evidence.servers[task.destination].up \
+            if task.source in evidence.servers and task.destination in evidence.servers else True  # fmt: skip
+        heard_ms = max(known.heard_mono_ms, evidence.started_ms)
+        silent = now.mono_ms - heard_ms >= evidence.rules.lease_ms
+        still = now.mono_ms - max(known.moved_mono_ms, evidence.started_ms) >= evidence.rules.task_timeout_ms
+        self.hold(down or silent or still, "timed out without reason:", task)

@@ -1,0 +1,261 @@
+"""The network between the processes of a node: latencies, lost and late messages, cuts.
+
+A call is one request and at most one answer; the caller hears exactly once, of the answer or of a `Failure`,
+unless its process has ended by then.  A stopped process (SIGSTOP) hears when it goes on, and also carries
+out then what was asked of it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from cfm.model import Failure, Trouble
+from cfm_lab.sim.faults import Swarm
+from cfm_lab.sim.rng import MILLION, Rng
+from cfm_lab.sim.schedule import Schedule
+
+Reply = Callable[[object], None]
+Serve = Callable[[Reply], None]
+
+REFUSED: Final = Failure(Trouble.REFUSED, "connection refused")
+RESET: Final = Failure(Trouble.BROKEN, "connection reset")
+SILENCE: Final = Failure(Trouble.TIMEOUT, "no answer in time")
+GARBLED: Final = Failure(Trouble.MALFORMED, "cannot be read")
+ERROR_500: Final = Failure(Trouble.STATUS, "answered 500", 500)
+LATENCY_MS: Final = 1
+JITTER_MS: Final = 4
+BUSY_CPU_MS: Final = 2_500
+LATE_MS: Final = 8_000
+"""How much later than its time-out a late request is carried out at most; old workers know no fence, so
+that for them an operator's network must not be worse than this (see `QUIET_MS` of the product)."""
+
+
+class Process:
+    """Something that runs on a machine, and may be killed or stopped."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.up = True
+        self.stopped = False
+        self.slow = False
+        self.reachable = True
+        """False: its machine is gone, so that nobody refuses the connection either."""
+        self.incarnation = 0
+        self._backlog: list[Callable[[], None]] = []
+        self.open_calls: dict[int, Call] = {}
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Now, or when it goes on."""
+        if self.stopped:
+            self._backlog.append(call)
+        else:
+            call()
+
+    def end(self) -> None:
+        """The process is gone, and with it what it was about to do."""
+        self.up = self.stopped = False
+        self.incarnation += 1
+        self._backlog.clear()
+        calls, self.open_calls = self.open_calls, {}
+        for call in calls.values():
+            call.server_died()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def go_on(self) -> None:
+        self.stopped = False
+        waiting, self._backlog = self._backlog, []
+        for call in waiting:
+            if self.stopped or not self.up:
+                break
+            call()
+
+
+class Call:
+    """One request under way."""
+
+    __slots__ = (
+        "_done", "_incarnation", "_net", "_number", "_serve", "_timeout_ms", "back_ms", "caller", "fate",
+        "gone", "over", "server", "started_ms",
+    )  # fmt: skip
+
+    def __init__(
+        self, net: Network, caller: Process, server: Process, serve: Serve, done: Reply, timeout_ms: int
+    ) -> None:
+        self._net = net
+        self._serve = serve
+        self._done = done
+        self._timeout_ms = timeout_ms
+        self._incarnation = caller.incarnation
+        self._number = 0
+        self.caller = caller
+        self.server = server
+        self.fate = ""
+        self.back_ms = LATENCY_MS
+        """How long its answer is under way."""
+        self.over = False
+        self.gone: Callable[[], None] | None = None
+        """Called when the caller does not wait any more."""
+        self.started_ms = net.schedule.now_ms
+
+    def arrive(self) -> None:
+        """The request is at its server."""
+        server = self.server
+        if not server.up or not server.reachable:
+            if server.reachable:
+                self._net.later(self, REFUSED)
+            else:
+                self.silence()
+            return
+        if server.stopped:
+            self.silence()
+        server.do(self._carry_out)
+
+    def _carry_out(self) -> None:
+        self._number = self._net.number()
+        self.server.open_calls[self._number] = self
+        self._serve(self.answer)
+        if self._number in self.server.open_calls:
+            self._watch()
+
+    def answer(self, answer: object) -> None:
+        """The server has answered."""
+        if self.server.open_calls.pop(self._number, None) is None:
+            return
+        self._net.answered(self, answer)
+
+    def server_died(self) -> None:
+        if self.server.reachable:
+            self._net.later(self, RESET)
+        else:
+            self.silence()
+
+    def silence(self) -> None:
+        """The caller will hear nothing before its time-out."""
+        wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
+        self._net.schedule.after(wait_ms, self.deliver, SILENCE)
+
+    def _watch(self) -> None:
+        """Its answer takes its time: see to the time-out."""
+        wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
+        self._net.schedule.after(wait_ms, self._timed_out)
+
+    def _timed_out(self) -> None:
+        if not self.over:
+            if self.server.open_calls.pop(self._number, None) is not None and self.gone is not None:
+                self.gone()
+            self.deliver(SILENCE)
+
+    def deliver(self, answer: object) -> None:
+        """The caller hears, once."""
+        if self.over:
+            return
+        caller = self.caller
+        if caller.incarnation != self._incarnation:
+            self.over = True
+            return
+        if caller.stopped:
+            caller.do(lambda: self.deliver(answer))
+            return
+        self.over = True
+        self._done(answer)
+
+
+class Network:
+    """All connections."""
+
+    def __init__(self, schedule: Schedule, swarm: Swarm, rng: Rng) -> None:
+        self.schedule = schedule
+        self._swarm = swarm
+        self._rng = rng
+        self._calls = 0
+        self.cuts: dict[tuple[str, str], int] = {}
+        """(from, to) → how many faults cut this direction."""
+        self.calls_made = 0
+
+    def call(
+        self,
+        caller: Process,
+        server: Process,
+        serve: Serve,
+        done: Reply,
+        timeout_ms: int,
+    ) -> Call:
+        """Ask."""
+        self.calls_made += 1
+        call = Call(self, caller, server, serve, done, timeout_ms)
+        if self.cuts and (caller.name, server.name) in self.cuts:
+            call.silence()
+            return call
+        luck, jitter = divmod(self._rng.below(MILLION * JITTER_MS * JITTER_MS), JITTER_MS * JITTER_MS)
+        call.fate = fate = self._swarm.fate(luck)
+        call.back_ms = LATENCY_MS + jitter // JITTER_MS
+        latency_ms = LATENCY_MS + jitter % JITTER_MS
+        if server.slow:
+            latency_ms += self._rng.below(BUSY_CPU_MS)
+        if fate:
+            self._with_fate(call, fate, latency_ms, timeout_ms)
+        else:
+            self.schedule.after(latency_ms, call.arrive)
+        return call
+
+    def _with_fate(self, call: Call, fate: str, latency_ms: int, timeout_ms: int) -> None:
+        schedule, rng = self.schedule, self._rng
+        if fate == "refused":
+            schedule.after(latency_ms, call.deliver, REFUSED)
+        elif fate == "reset_before":
+            schedule.after(latency_ms, call.deliver, RESET)
+        elif fate == "error_500":
+            schedule.after(latency_ms, call.deliver, ERROR_500)
+        elif fate == "request_lost":
+            call.silence()
+        elif fate == "request_late":
+            call.silence()
+            schedule.after(timeout_ms + 1 + rng.below(LATE_MS), call.arrive)
+        elif fate == "reordered":
+            schedule.after(latency_ms + rng.below(min(4_000, timeout_ms)), call.arrive)
+        elif fate == "request_twice":
+            schedule.after(latency_ms, call.arrive)
+            schedule.after(latency_ms + rng.between(100, 3_000), call.arrive)
+            schedule.after(timeout_ms, call.deliver, SILENCE)
+        else:
+            schedule.after(latency_ms, call.arrive)
+
+    def answered(self, call: Call, answer: object) -> None:
+        """A server has spoken; does it reach the caller?"""
+        fate = call.fate
+        if self.cuts and (call.server.name, call.caller.name) in self.cuts:
+            fate = "answer_lost"
+        if fate == "answer_lost" or fate == "answer_late":
+            call.silence()
+        elif fate == "reset_mid_body":
+            self.later(call, RESET)
+        elif fate == "garbled":
+            self.later(call, GARBLED)
+        elif fate == "request_twice" and self._rng.below(2):
+            call.fate = ""  # the first answer is lost, and the caller hears the second
+        else:
+            self.later(call, answer)
+
+    def later(self, call: Call, answer: object) -> None:
+        self.schedule.after(call.back_ms, call.deliver, answer)
+
+    def number(self) -> int:
+        self._calls += 1
+        return self._calls
+
+    def cut(self, one: str, other: str) -> None:
+        """One direction; each cut needs its own mending."""
+        self.cuts[one, other] = self.cuts.get((one, other), 0) + 1
+
+    def mend(self, one: str, other: str) -> None:
+        left = self.cuts.get((one, other), 0) - 1
+        if left > 0:
+            self.cuts[one, other] = left
+        else:
+            self.cuts.pop((one, other), None)
+
+    def is_cut(self, one: str, other: str) -> bool:
+        return (one, other) in self.cuts or (other, one) in self.cuts

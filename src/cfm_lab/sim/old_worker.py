@@ -1,0 +1,201 @@
+"""A simulated worker of the earlier implementation, as it was seen to behave.
+
+It polls the whole list, takes the first ready task of its address, downloads even if its `working` was
+refused, says `done` whatever came of it, once, and obeys everybody.  Its disk is not asked for a marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
+from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.act.disk import Kind
+from cfm.worker.act.fencing import Claim
+from cfm_lab.sim.disks import SimDisk, content_of
+from cfm_lab.sim.network import ERROR_500, Process, Reply
+from cfm_lab.sim.schedule import Clock
+
+if TYPE_CHECKING:
+    from cfm_lab.sim.world import World
+
+ANSWER_MS: Final = 10_000
+NO_SUCH: Final = Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", 404)
+
+
+class OldWorker:
+    """One server with an old worker."""
+
+    ours = False
+    features = OLD_WORKER
+
+    def __init__(self, world: World, addr: Addr, disk: SimDisk, clock: Clock) -> None:
+        self.world = world
+        self.addr = addr
+        self.machine = addr
+        self.disk = disk
+        self.clock = clock
+        self.process = Process(addr)
+        self.downloading: TaskOffer | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.process.up = True
+        self.downloading = None
+        self.world.note("old worker starts", self.addr)
+        self.later(1_000 + self.world.rng.below(2_000), self._poll)
+
+    def kill(self) -> None:
+        self.world.note("old worker dies", self.addr)
+        self.process.end()
+        self.downloading = None
+        for temp in list(self.disk.temp_names):
+            del self.disk.temp_names[temp]
+        self.disk.version += 1
+
+    def restart(self) -> None:
+        if not self.process.up:
+            self._restart()
+
+    def stop_softly(self) -> None:
+        self.kill()
+        self.world.schedule.after(2_000, self.restart)
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        incarnation = self.process.incarnation
+
+        def due() -> None:
+            if self.process.incarnation == incarnation and self.process.up:
+                self.process.do(call)
+
+        self.world.schedule.after(delay_ms, due)
+
+    # ── downloads ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _poll(self) -> None:
+        cfm = self.world.cfm_for(self)
+        self.world.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
+
+    def _listed(self, answer: object) -> None:
+        offer = None
+        if isinstance(answer, tuple):
+            offers = [o for o in answer[1] if o.status is Status.READY and o.destination == self.addr]
+            offer = offers[0] if offers else None
+        if offer is None:
+            self.later(self.world.profile.old_poll_ms, self._poll)
+        else:
+            self._tell(offer, Status.WORKING, lambda: self._download(offer))
+
+    def _tell(self, offer: TaskOffer, status: Status, then: Callable[[], None]) -> None:
+        cfm = self.world.cfm_for(self)
+        report = TaskReport(status)
+        self.world.check.reported(self, offer, report)
+        self.world.net.call(
+            self.process,
+            cfm.process,
+            lambda reply: cfm.serve_report(self, offer.id, report, reply),
+            lambda _answer: then(),
+            ANSWER_MS,
+        )
+
+    def _download(self, offer: TaskOffer) -> None:
+        """Whatever cfm said."""
+        self.downloading = offer
+        found = self.world.san.read(offer.file_name)
+        size_bytes = found[0] if found else 0
+        temp = self.disk.new_node()
+        self.disk.temp_names[f"{offer.file_name}.{offer.id}"] = temp
+        self.disk.version += 1
+        took_ms = size_bytes * 8_000 // max(1, offer.copy_speed_bps)
+        fails = found is None or self.world.swarm.strikes("old_done_for_failed")
+        version = found[1] if found else 0
+        self.later(took_ms + 1, lambda: self._end(offer, size_bytes, version, failed=fails))
+
+    def _end(self, offer: TaskOffer, size_bytes: int, version: int, *, failed: bool) -> None:
+        node = self.disk.temp_names.pop(f"{offer.file_name}.{offer.id}", None)
+        self.disk.version += 1
+        self.downloading = None
+        if not self.disk.mounted:
+            failed = True
+        room_bytes = self.disk.total_bytes - self.disk.reserved_bytes - self.disk.used_bytes
+        if not failed and node is not None and size_bytes <= room_bytes:
+            node.data[:] = content_of(offer.file_name, version)
+            node.size_bytes = size_bytes
+            node.sync()
+            replaced = self.disk.names.get(offer.file_name)
+            self.disk.names[offer.file_name] = node
+            self.disk.sync_names()
+            self.world.check.published(self.disk, offer.file_name, node, replaced)
+        self._tell(offer, Status.DONE, lambda: self.later(self.world.profile.old_poll_ms, self._poll))
+
+    # ── the API ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def serve_heartbeat(self, reply: Reply) -> None:
+        reply(OLD_WORKER)
+
+    def serve_list(self, _claim: Claim, _fence: int | None, reply: Reply) -> None:
+        self._when_disk_moves(lambda: reply(self._listing()))
+
+    def _listing(self) -> Listing | Failure:
+        if self.world.swarm.strikes("list_eio") or self.disk.failing.get("kinds"):
+            return ERROR_500
+        if not self.disk.mounted:
+            return Listing(frozenset())
+        names = frozenset(self.disk.visible())
+        if self.world.swarm.strikes("list_phantoms"):
+            return Listing(names | {f"PHANTOM{self.world.swarm.counts['list_phantoms']}.mpg"})
+        return Listing(names)
+
+    def serve_disk(self, _claim: Claim, reply: Reply) -> None:
+        self._when_disk_moves(lambda: reply(self._usage()))
+
+    def _usage(self) -> DiskReport | Failure:
+        disk = self.disk
+        if not disk.mounted:
+            return DiskReport(DiskUsage(disk.total_bytes // 20, 0, disk.total_bytes // 20))
+        used_bytes = disk.used_bytes
+        avail_bytes = max(0, disk.total_bytes - used_bytes - disk.reserved_bytes)
+        usage = DiskUsage(disk.total_bytes, min(used_bytes, disk.total_bytes), avail_bytes)
+        if self.world.swarm.strikes("df_absurd"):
+            return self.world.absurd_df(usage)
+        return DiskReport(usage)
+
+    def serve_copy(self, _claim: Claim, _name: str, reply: Reply) -> None:
+        answer: CopySeen | Failure = NO_SUCH
+        reply(answer)
+
+    def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+        self.later(
+            1 + self.world.rng.below(20),
+            lambda: self._when_disk_moves(lambda: self._delete(claim, order_id, name, reply)),
+        )
+
+    def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+        disk = self.disk
+        node = disk.names.get(name)
+        if not disk.mounted or node is None:
+            reply(404)
+        elif node.kind is Kind.FOLDER:
+            reply(406)
+        elif disk.failing.get("remove") or self.world.swarm.strikes("unlink_eio"):
+            reply(500)
+        else:
+            self.world.deleting = (self, claim, order_id)
+            disk.lose(name)
+            self.world.check.unlinked(disk, name, node)
+            self.world.deleting = None
+            reply(200)
+
+    def serve_cut(self, _claim: Claim, _task_id: int, reply: Reply) -> None:
+        reply(Failure(Trouble.STATUS, "answered 404", 404))
+
+    def serve_content(self, _offer: TaskOffer, reply: Reply) -> None:
+        reply("the source answered 404")
+
+    def _when_disk_moves(self, call: Callable[[], None]) -> None:
+        wait_ms = self.disk.hung_until_ms - self.world.schedule.now_ms
+        if wait_ms > 0:
+            self.later(wait_ms, call)
+        else:
+            call()

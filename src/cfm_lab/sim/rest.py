@@ -1,0 +1,231 @@
+"""The liveness rules: when the faults have stopped, does the world come to rest, and rightly so?
+
+At rest means: nothing is under way, every file has at most one copy, every disk keeps its limit unless
+nothing on it may go, no wanted file would fit anywhere or be worth the room of what may go, and planning
+again would do nothing.  What is looked at is the truth; the controller's own books count only as far as they
+say for how long something must wait.  Nor may it pause again and again on its way there, while a plan would
+do something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cfm.controller.decide import dispatch
+from cfm.model import Addr, File, Known, bytes_over, fits
+from cfm.plan import reference
+from cfm.plan.round import Copy
+from cfm.plan.view import is_ad
+from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.profile import MINUTE_MS
+from cfm_lab.sim.worker import SimWorker
+
+if TYPE_CHECKING:
+    from cfm.controller.decide.core import Core
+    from cfm_lab.sim.controller import SimCfm
+    from cfm_lab.sim.world import World
+
+LOOK_MS = MINUTE_MS
+STEADY_MS = 6 * MINUTE_MS
+IDLE_LOOKS = 2
+"""So many looks in a row that find nothing under way, and a plan that would do one thing, are a pause."""
+PAUSES = 3
+"""So many of them are borne: some things wait for the next full look.  Who pauses after each deed does so
+again and again."""
+
+
+def bound_ms(world: World) -> int:
+    """How long a calm world may take: its longest waiting time, and the time to copy and to delete."""
+    rules = world.profile.rules
+    waiting_ms = max(rules.minimum_stay_ms, rules.unknown_grace_ms, rules.task_timeout_ms, rules.lease_ms)
+    largest = max(file.size_bytes for file in world.library)
+    copy_ms = largest * 8_000 // rules.copy_speed_bps + 10_000
+    copies_ms = 2 * len(world.library) * copy_ms // len(world.sources)
+    deletes_ms = len(world.library) * MINUTE_MS // min(rules.trims_per_minute, rules.space_deletes_per_minute)
+    return waiting_ms + copies_ms + 2 * deletes_ms + 90 * MINUTE_MS
+
+
+def come_to_rest(world: World) -> str | None:
+    """Run the calm world until it rests; why it does not, where it does not within its bound."""
+    end_ms = world.schedule.now_ms + bound_ms(world)
+    looks, idle = 0, Idle()
+    while world.schedule.now_ms < end_ms:
+        world.schedule.run_until(world.schedule.now_ms + LOOK_MS)
+        looks += 1
+        if looks % 5 == 0:
+            world.main.confirm()
+        if idle.look(world) > PAUSES:
+            return f"it pauses again and again, and could do something: {idle.could_do}"
+        if next(unrest(world), None) is None and _steady(world):
+            return None
+    return "; ".join(list(unrest(world))[:4]) or "it rests, and goes on, again and again"
+
+
+class Idle:
+    """How often nothing was under way for a while, although a plan would do one and the same thing."""
+
+    def __init__(self) -> None:
+        self.could_do = ""
+        self.looks = 0
+        self.pauses = 0
+
+    def look(self, world: World) -> int:
+        could_do = "" if _is_busy(world) else next(_next_plan(world), "")
+        self.looks = self.looks + 1 if could_do and could_do == self.could_do else bool(could_do)
+        self.could_do = could_do
+        self.pauses += self.looks == IDLE_LOOKS
+        return self.pauses
+
+
+def _is_busy(world: World) -> bool:
+    """Is something under way, or a plan to come that was slow the last time?"""
+    core = world.main.core
+    if core is None or not world.main.running or core.planning or core.state.wants_plan:
+        return True
+    return next(_under_way(world, core), None) is not None
+
+
+def _next_plan(world: World) -> Iterator[str]:
+    """What a plan that was made now would do, if the SAN had just been asked for everything."""
+    cfm, core = world.main, world.main.core
+    if core is None or core.state.snapshot is None or cfm.pair is None:
+        return
+    now = cfm.clock.now()
+    answers = {file.name: world.san.answer(file.name, now.mono_ms) for file in cfm.pair.files}
+    view = replace(
+        core.state.view(now), san={name: Known(told, now.mono_ms) for name, told in answers.items()}
+    )
+    fresh = reference.shortlist(cfm.pair.files, core.plan_inputs(now))
+    for proposal in dispatch.propose(view, fresh, core.state).done:
+        yield str(proposal.file.name if isinstance(proposal, Copy) else proposal.deletion)
+
+
+def _steady(world: World) -> bool:
+    """Does it go on resting?  What only waited for time (a young file, a pause) may still happen."""
+    before = world.check.facts.unlinks, _tasks(world)
+    world.schedule.run_until(world.schedule.now_ms + STEADY_MS)
+    after = world.check.facts.unlinks, _tasks(world)
+    return before == after
+
+
+def _tasks(world: World) -> int:
+    return sum(len(state.tasks) for state in world.check.facts.states.values())
+
+
+def unrest(world: World) -> Iterator[str]:
+    """What is not at rest, in words."""
+    cfm = world.main
+    if not cfm.running or cfm.core is None:
+        yield "cfm does not run"
+        return
+    yield from _under_way(world, cfm.core)
+    yield from _servers(world, cfm.core)
+    files = {file.name: file for file in (cfm.pair.files if cfm.pair is not None else ())}
+    if not files:
+        yield "no metadata is in force"
+    holders = _holders(world)
+    yield from _surplus(world, files, holders)
+    yield from _over_limit(world, cfm, files)
+    yield from _unplaced(world, cfm, files, holders)
+    yield from (f"the next plan would do something: {deed}" for deed in _next_plan(world))
+
+
+def _under_way(world: World, core: Core) -> Iterator[str]:
+    state = core.state
+    for task in state.tasks.active.values():
+        yield f"a task is unfinished: {task.file.name} to {task.destination}, {task.status}"
+    for order in state.orders.active.values():
+        yield f"a delete is unfinished: {order.file.name} on {order.server}, {order.status}"
+    for task in state.tasks.uncut.values():
+        yield f"the stream of {task.file.name} at {task.source} is not cut"
+    for server in world.servers.values():
+        if isinstance(server, SimWorker) and (server.transfers or server.sending):
+            yield f"{server.addr} transfers {sorted(server.transfers)}, sends {len(server.sending)}"
+
+
+def _servers(world: World, core: Core) -> Iterator[str]:
+    for addr, view in core.state.view(world.main.clock.now()).servers.items():
+        if not view.up or (view.is_destination and not view.usable):
+            yield f"{addr} is not usable"
+
+
+def _holders(world: World) -> dict[str, list[SimDisk]]:
+    found: dict[str, list[SimDisk]] = {}
+    for disk in world.destination_disks():
+        for name in disk.visible():
+            found.setdefault(name, []).append(disk)
+    return found
+
+
+def _surplus(world: World, files: dict[str, File], holders: dict[str, list[SimDisk]]) -> Iterator[str]:
+    for name, disks in holders.items():
+        file = files.get(name)
+        if file is None or is_ad(name, world.profile.rules.ad_prefixes):
+            continue
+        if len(disks) > 1 and world.san.holds(name, file.size_bytes) and not _kept_apart(world, name, disks):
+            yield f"{name} has {len(disks)} copies"
+
+
+def _kept_apart(world: World, name: str, disks: list[SimDisk]) -> bool:
+    """A surplus copy whose removal a rule forbids for good: no other copy has the right size."""
+    file = world.file(name)
+    right = [disk for disk in disks if file is not None and disk.names[name].size_bytes == file.size_bytes]
+    shared = world.profile.shared_disk and any(disk is world.disk_at(world.destinations[0]) for disk in disks)
+    return len(right) < len(disks) or (shared and len(disks) < 3)
+
+
+def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[str]:
+    for addr in world.destinations:
+        disk = world.disk_at(addr)
+        with disk.open() as folder:
+            space = folder.space()
+        limit = _limit(world, addr)
+        if not bytes_over(space.total_bytes - space.free_bytes, space.avail_bytes, limit):
+            continue
+        goers = [name for name in disk.visible() if _may_go(world, cfm, files, name, addr)]
+        if goers:
+            yield f"{addr} is over its limit, and {goers[0]} may go"
+
+
+def _limit(world: World, addr: Addr) -> int:
+    """The lowest that anybody names for the disk there, under whichever address."""
+    disk = world.disk_at(addr)
+    there = [server for one, server in world.servers.items() if world.disk_at(one) is disk]
+    own = [server.limit_percent for server in there if isinstance(server, SimWorker)]
+    return min([world.profile.rules.limit_percent, *own])
+
+
+def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: Addr) -> bool:
+    file = files.get(name)
+    if file is None or is_ad(name, world.profile.rules.ad_prefixes):
+        return False
+    assert cfm.core is not None
+    young = (name, addr) in cfm.core.state.arrivals
+    return world.san.holds(name, file.size_bytes) and not young
+
+
+def _unplaced(
+    world: World, cfm: SimCfm, files: dict[str, File], holders: dict[str, list[SimDisk]]
+) -> Iterator[str]:
+    """A wanted file that is nowhere, although it would fit somewhere."""
+    assert cfm.core is not None
+    left = cfm.core.state.departures
+    for name, file in files.items():
+        if name in holders or name in left or is_ad(name, world.profile.rules.ad_prefixes):
+            continue
+        if not world.san.holds(name, file.size_bytes):
+            continue
+        room = next((addr for addr in world.destinations if _fits(world, addr, file.size_bytes)), None)
+        if room is not None:
+            yield f"{name} is nowhere, and would fit on {room}"
+
+
+def _fits(world: World, addr: Addr, size_bytes: int) -> bool:
+    with world.disk_at(addr).open() as folder:
+        space = folder.space()
+    used_bytes = space.total_bytes - space.free_bytes
+    return size_bytes <= space.avail_bytes and fits(
+        used_bytes, space.avail_bytes, size_bytes, _limit(world, addr)
+    )

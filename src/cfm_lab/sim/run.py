@@ -1,0 +1,227 @@
+"""Run worlds: a seed in, a report out.  Also finds the smallest set of faults that still fails.
+
+A run is `hours` of faults, then calm until the world rests.  `Report` adds runs up and has the form that
+`cfm simulate --json` prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from cfm_lab.sim import profile, rest
+from cfm_lab.sim.checker import Violation
+from cfm_lab.sim.fault_events import days
+from cfm_lab.sim.parts import PARTS, Parts
+from cfm_lab.sim.profile import HOUR_MS, MINUTE_MS, Profile
+from cfm_lab.sim.rng import MASK, Rng
+from cfm_lab.sim.world import World
+
+AUDIT_MS: Final = 7 * MINUTE_MS
+STORY_LINES: Final = 40
+
+
+@dataclass(slots=True)
+class Run:
+    """What one seed came to."""
+
+    seed: int
+    hours_ms: int
+    steps: int
+    digest: int
+    faults: Counter[str]
+    checks: dict[str, int]
+    violations: list[Violation]
+    story: list[str]
+    happened: frozenset[str]
+    """The faults that this world knew."""
+    cpu_ns: int = 0
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.violations)
+
+
+def run_seed(
+    seed: int,
+    hours: int,
+    parts: Parts = PARTS,
+    *,
+    only: frozenset[str] | None = None,
+    plan: Profile | None = None,
+    stop_early: bool = False,
+) -> Run:
+    """One world from its beginning to its rest.
+
+    `only` replaces the faults that the seed would draw, `plan` the whole profile.  `stop_early`: the first
+    violation ends it.
+    """
+    began_ns = time.process_time_ns()
+    plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
+    world = World(seed, plan, parts)
+    try:
+        _live(world, hours * HOUR_MS, stop_early=stop_early)
+    except Exception as error:  # noqa: BLE001 - whatever the product raises here is its mistake: told, with its seed
+        world.check.fail("crash", _told(error))
+    return Run(
+        seed=seed,
+        hours_ms=world.schedule.now_ms,
+        steps=world.schedule.steps,
+        digest=world.schedule.digest ^ int(world.trace.digest, 16),
+        faults=world.swarm.counts,
+        checks=world.check.counts(),
+        violations=world.check.violations,
+        story=_story(world),
+        happened=plan.faults,
+        cpu_ns=time.process_time_ns() - began_ns,
+    )
+
+
+def _live(world: World, faulty_ms: int, *, stop_early: bool) -> None:
+    days.set_going(world)
+    while world.schedule.now_ms < faulty_ms:
+        world.schedule.run_until(min(faulty_ms, world.schedule.now_ms + AUDIT_MS))
+        world.check.audit()
+        if stop_early and world.check.violations:
+            return
+    world.make_calm()
+    days.calm_down(world)
+    why = rest.come_to_rest(world)
+    world.check.rested(why)
+    world.check.audit()
+
+
+def _told(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename.rpartition('/src/')[2]}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}: {error} ({where})"
+
+
+def _story(world: World) -> list[str]:
+    if not world.check.violations:
+        return []
+    first = world.check.violations[0]
+    return world.trace.story(STORY_LINES, about=_file_in(first.text), until_ms=first.at_ms)
+
+
+def _file_in(text: str) -> str:
+    """The file that a violation speaks of."""
+    at = text.find(".mpg")
+    return text[max(0, at - 4) : at + 4] if at >= 0 else ""
+
+
+@dataclass(slots=True)
+class Report:
+    """Runs added up."""
+
+    seed: int
+    hours: int
+    seeds: int = 0
+    steps: int = 0
+    cpu_ns: int = 0
+    simulated_ms: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    violations: list[Violation] = field(default_factory=list)
+    digest: int = 0
+    first_failed: Run | None = None
+
+    def add(self, run: Run) -> None:
+        self.seeds += 1
+        self.steps += run.steps
+        self.cpu_ns += run.cpu_ns
+        self.simulated_ms += run.hours_ms
+        self.faults.update(run.faults)
+        self.checks.update(run.checks)
+        self.violations += run.violations
+        self.digest = (self.digest * 1_099_511_628_211 + run.digest) & MASK
+        if run.failed and self.first_failed is None:
+            self.first_failed = run
+
+    @property
+    def hours_per_cpu_s(self) -> float:
+        simulated_hours = self.simulated_ms / HOUR_MS
+        return round(simulated_hours / max(1e-9, self.cpu_ns / 1e9), 2)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "seeds": self.seeds,
+            "hours": round(self.simulated_ms / HOUR_MS, 2),
+            "steps": self.steps,
+            "cpu_s": round(self.cpu_ns / 1e9, 2),
+            "hours_per_cpu_s": self.hours_per_cpu_s,
+            "faults": dict(sorted(self.faults.items())),
+            "checks": dict(sorted(self.checks.items())),
+            "violations": [
+                {"seed": v.seed, "step": v.step, "invariant": v.invariant, "text": v.text}
+                for v in self.violations
+            ],
+            "trace_hash": f"{self.digest:016x}",
+        }
+
+
+def run_seeds(
+    seed: int,
+    hours: int,
+    seeds: int,
+    parts: Parts = PARTS,
+    *,
+    each: Callable[[Run], None] = lambda _run: None,
+    cpu_s: int | None = None,
+    stop_at_first: bool = False,
+    jobs: int = 1,
+) -> Report:
+    """`seeds` worlds from `seed` on; no new one counts after `cpu_s` seconds of CPU.
+
+    `jobs` processes share the work; the report is the same for any number of them.
+    """
+    report = Report(seed, hours)
+    with contextlib.closing(_runs(range(seed, seed + seeds), hours, parts, jobs)) as runs:
+        for run in runs:
+            report.add(run)
+            each(run)
+            if stop_at_first and run.failed:
+                break
+            if cpu_s is not None and report.cpu_ns >= cpu_s * 10**9:
+                break
+    return report
+
+
+def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run, None, None]:
+    """One run a seed, in order.  Spawned, not forked: the threads of Polars do not survive a fork."""
+    one = partial(run_seed, hours=hours, parts=parts)
+    if jobs == 1:
+        yield from map(one, numbers)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap(one, numbers)
+
+
+def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[Run, int]:
+    """The run with the fewest faults and hours that still breaks the same rule, and its hours."""
+    began_ns = time.process_time_ns()
+    best = run_seed(seed, hours, parts)
+    rule = best.violations[0].invariant if best.violations else ""
+
+    def still(only: frozenset[str], tried_hours: int) -> Run | None:
+        if not rule or time.process_time_ns() - began_ns > budget_s * 10**9:
+            return None
+        run = run_seed(seed, tried_hours, parts, only=only)
+        return run if any(v.invariant == rule for v in run.violations) else None
+
+    while hours > 1 and (shorter := still(best.happened, max(1, hours // 2))) is not None:
+        best, hours = shorter, max(1, hours // 2)
+    for kind in sorted(best.happened):
+        smaller = still(best.happened - {kind}, hours)
+        if smaller is not None:
+            best = smaller
+    return best, hours

@@ -1,0 +1,312 @@
+"""A node of real cfm and cfw processes on loopback, and the ground truth about it.
+
+The library is made of small files with known bytes, so that what lies on a disk can be checked against
+what should lie there.  Disks are folders with a quota that the workers keep.  Neighbours: `processes`
+runs the daemons; the end-to-end tests and the benches put clusters together, hurt them, and look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from cfm_lab.testing.processes import PATIENCE_S, Daemon, free_port, wait_for
+
+SAN_IP = "125.159.40.3"
+"""The server that reads from the SAN: hits at it make a file rising."""
+_EVENT = (
+    "0x40ffff,1,{at},Server {ip} Selected for Client StreamID : 609d8714-096a-475e-994c-135deea7177f, "
+    "ClientID : 0, GLB IP : 125.159.40.5's file({name}) Request\n"
+)
+_GRADE_HEADER = "filename\tweightcount\tbitrate\tgrade\tsumHitCount\thistoryCount\tTargetCopyCount"
+_ANSWER_S = 10.0
+
+
+@dataclass
+class Cluster:
+    """`sources` and `destinations` workers and one controller under `root`; a context manager.
+
+    All files have `file_bytes`; each destination's disk has `quota_bytes`.  A host in `old` is played by
+    the stand-in for the earlier cfw.
+    """
+
+    root: Path
+    sources: int = 1
+    destinations: int = 2
+    files: int = 20
+    file_bytes: int = 100_000
+    quota_bytes: int = 1_000_000
+    copy_speed_bps: int = 1_000_000_000
+    limit_percent: int = 90
+    downloader: Path | None = None
+    old: frozenset[str] = frozenset()
+    old_arguments: tuple[str, ...] = ("--poll", "0.2")
+    cfm_keys: Mapping[str, Any] = field(default_factory=dict)
+    cfw_keys: Mapping[str, Any] = field(default_factory=dict)
+    seen_at: Callable[[str], str] = lambda addr: addr
+    """What the others are told to call a program that listens at an address: something may lie between."""
+    workers: dict[str, Daemon] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.san = self.root / "san"
+        self.san.mkdir(parents=True)
+        self.ranks = [f"FILE{i:04}_K2026.mpg" for i in range(1, self.files + 1)]
+        for name in self.ranks:
+            (self.san / name).write_bytes(self.content(name))
+        self.write_metadata()
+        self.cfm_addr = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.cfm_seen_at = self.seen_at(self.cfm_addr)
+        self.source_addrs = [self._worker(f"127.0.1.{i + 1}", source=True) for i in range(self.sources)]
+        self.destination_addrs = [
+            self._worker(f"127.0.2.{i + 1}", source=False) for i in range(self.destinations)
+        ]
+        self.cfm = self._controller()
+
+    # ── files ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def content(self, name: str) -> bytes:
+        seed = hashlib.sha256(name.encode()).digest()
+        return (seed * (self.file_bytes // len(seed) + 1))[: self.file_bytes]
+
+    def write_metadata(self, ranks: list[str] | None = None) -> None:
+        """Grade and history, each replaced by rename."""
+        self.ranks = ranks or self.ranks
+        grade, history = [_GRADE_HEADER], ["historyheader:1527951000"]
+        for place, name in enumerate(self.ranks, 1):
+            weight = len(self.ranks) - place
+            grade.append(f"{name}\t{weight}\t6399785\t1\t{weight}\t24\t1")
+            history.append(f"{name},1508301143,6399785,{self.file_bytes},,2,0,0,1={weight} 0")
+        self.replace("grade.info", "\n".join(grade) + "\n")
+        self.replace("hitcount.history", "\n".join(history) + "\n")
+
+    def publish(self, name: str) -> None:
+        """A new file, wanted more than all others."""
+        (self.san / name).write_bytes(self.content(name))
+        self.write_metadata([name, *self.ranks])
+
+    def replace(self, name: str, text: str) -> None:
+        """Write one of the metadata files anew, by rename."""
+        fresh = self.root / f"{name}.new"
+        fresh.write_text(text)
+        fresh.rename(self.root / name)
+
+    def hit(self, name: str, times: int, ip: str = SAN_IP) -> None:
+        """Viewers ask for a file at a server."""
+        log = self.root / f"EventLog[{time.strftime('%Y%m%d')}].log"
+        with log.open("a") as out:
+            out.writelines(_EVENT.format(at=int(time.time()), ip=ip, name=name) for _ in range(times))
+
+    def place(self, addr: str, names: Iterable[str]) -> None:
+        """Put files on a server's disk, as an earlier time may have left them."""
+        for name in names:
+            os.link(self.san / name, self.shelf(addr) / name)
+
+    # ── settings ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _worker(self, host: str, *, source: bool) -> str:
+        listens_at = f"{host}:{free_port(host)}"
+        addr = self.seen_at(listens_at)
+        folder = self.root / f"cfw-{host}"
+        (folder / "data").mkdir(parents=True)
+        if host in self.old:
+            self.workers[addr] = self._old_worker(host, listens_at, folder)
+            return addr
+        settings: dict[str, Any] = {
+            "listen_addr": listens_at,
+            **({"advertise_addr": addr} if addr != listens_at else {}),
+            "cfm_addr": self.cfm_seen_at,
+            "base_dir": "data",
+            "storage_usage_limit_percent": self.limit_percent,
+            "downloader_sleep_sec": 5,
+            **({"source_dirs": [str(self.san)]} if source else {"quota_bytes": self.quota_bytes}),
+            **({"downloader_bin": str(self.downloader)} if self.downloader else {}),
+            **self.cfw_keys,
+        }
+        (folder / "cfw.yml").write_text(yaml.safe_dump(settings))
+        arguments = ("run", "-c", "cfw.yml")
+        self.workers[addr] = Daemon(f"cfw-{host}", folder, listens_at, "cfm.cli.cfw", arguments)
+        return addr
+
+    def _old_worker(self, host: str, addr: str, folder: Path) -> Daemon:
+        arguments = ["--listen", addr, "--cfm", self.cfm_addr, "--base", "data", *self.old_arguments]
+        arguments += ["--capacity", str(self.quota_bytes)]
+        if self.downloader:
+            arguments += ["--downloader", str(self.downloader)]
+        return Daemon(f"old-cfw-{host}", folder, addr, "cfm_lab.testing.old_worker", arguments)
+
+    def _controller(self) -> Daemon:
+        folder = self.root / "cfm"
+        folder.mkdir()
+        daemon = Daemon("cfm", folder, self.cfm_addr, "cfm.cli.cfm", ("run", "-c", "cfm.yml"))
+        settings: dict[str, Any] = {
+            "listen_addr": self.cfm_addr,
+            "grade_info_file": str(self.root / "grade.info"),
+            "hitcount_history_file": str(self.root / "hitcount.history"),
+            "watch_dir": str(self.root),
+            "watch_ip_string": SAN_IP,
+            "source_dirs": [str(self.san)],
+            "remover": {"storage_usage_limit_percent": self.limit_percent, "minimum_stay_sec": 0},
+            "tasker": {"task_copy_speed_bps": self.copy_speed_bps},
+            "servers": {"sources": self.source_addrs, "destinations": self.destination_addrs},
+        }
+        (folder / "cfm.yml").write_text(yaml.safe_dump(_merged(settings, self.cfm_keys)))
+        return daemon
+
+    def change(self, daemon: Daemon, keys: Mapping[str, Any]) -> None:
+        """Change keys of a daemon's settings file; it reads them when it is told to, or starts."""
+        path = daemon.folder / ("cfm.yml" if daemon is self.cfm else "cfw.yml")
+        path.write_text(yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), keys)))
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for daemon in self.daemons:
+            daemon.stop()
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        return [self.cfm, *self.workers.values()]
+
+    def start(self) -> Self:
+        """Start everything at once; returns when all of it serves."""
+        for daemon in self.daemons:
+            daemon.start()
+        for daemon in self.daemons:
+            self.wait_for(daemon.listens, f"{daemon.name} to listen")
+        return self
+
+    def restart(self, daemon: Daemon) -> None:
+        """Start a daemon that has ended; returns when it serves."""
+        daemon.start()
+        self.wait_for(daemon.listens, f"{daemon.name} to listen")
+
+    def wait_for(self, holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> float:
+        return wait_for(holds, what, self.daemons, within_s)
+
+    def worker(self, host: str) -> Daemon:
+        return next(daemon for addr, daemon in self.workers.items() if addr.startswith(f"{host}:"))
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of `cfm` or `cfw` beside the daemons, in cfm's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", f"cfm.cli.{program}", *arguments],
+            cwd=self.cfm.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def run_json(self, *arguments: str) -> Any:
+        """What a `cfm` command says with `--json`."""
+        ended = self.run("cfm", *arguments, "--json")
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def ask(self, path: str, addr: str = "", method: str = "GET") -> tuple[int, bytes]:
+        """Status and body of one request; to cfm where no other address is named."""
+        host, _, port = (addr or self.cfm_addr).rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=_ANSWER_S)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str, addr: str = "") -> Any:
+        return json.loads(self.ask(path, addr)[1])
+
+    def status(self) -> dict[str, Any]:
+        value: dict[str, Any] = self.get("/api/v1/status")
+        return value
+
+    def server(self, addr: str) -> dict[str, Any]:
+        """What cfm says of one server."""
+        found: dict[str, Any] = next(s for s in self.status()["servers"] if s["addr"] == addr)
+        return found
+
+    def at_rest(self) -> bool:
+        """Metadata are in force, and nothing is being done nor about to be."""
+        status = self.status()
+        return bool(status["snapshot"]["accepted"]) and str(status["verdict"]).startswith("At rest")
+
+    def wait_at_rest(self, within_s: float = PATIENCE_S) -> float:
+        return self.wait_for(self.at_rest, "the node to come to rest", within_s)
+
+    # ── ground truth ────────────────────────────────────────────────────────────────────────────────────
+
+    def shelf(self, addr: str) -> Path:
+        return self.workers[addr].folder / "data"
+
+    def visible(self, addr: str) -> set[str]:
+        """The files on a server's disk, whoever put them there."""
+        with os.scandir(self.shelf(addr)) as found:
+            return {entry.name for entry in found if entry.is_file() and not entry.name.startswith(".")}
+
+    def holders(self, name: str) -> list[str]:
+        return [addr for addr in self.destination_addrs if name in self.visible(addr)]
+
+    def placed(self) -> set[str]:
+        return {name for addr in self.destination_addrs for name in self.visible(addr)}
+
+    def fitting(self) -> int:
+        """How many files all destinations hold at their limits."""
+        return len(self.destination_addrs) * (self.limit_percent * self.quota_bytes // 100 // self.file_bytes)
+
+    def litter(self, addr: str) -> list[str]:
+        """Unfinished downloads; named `NAME.TASK`."""
+        folder = self.shelf(addr) / "temp.downloaded"
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def hidden(self, addr: str) -> list[str]:
+        """What lies there hidden, beside the disk's marker."""
+        return sorted(path.name for path in self.shelf(addr).glob(".*") if path.name != ".cfw-id")
+
+    def used_bytes(self, addr: str) -> int:
+        return sum((self.shelf(addr) / name).stat().st_size for name in self.visible(addr))
+
+    def problems(self) -> list[str]:
+        """What is wrong on the disks of a node at rest."""
+        return [*self._wrong_bytes(), *self._wrong_places()]
+
+    def _wrong_bytes(self) -> Iterator[str]:
+        for addr in self.destination_addrs:
+            for name in self.visible(addr) & set(self.ranks):
+                if (self.shelf(addr) / name).read_bytes() != self.content(name):
+                    yield f"{name} on {addr} has other bytes"
+
+    def _wrong_places(self) -> Iterator[str]:
+        for addr in self.destination_addrs:
+            if 100 * self.used_bytes(addr) > self.limit_percent * self.quota_bytes:
+                yield f"{addr} is over its limit with {self.used_bytes(addr)} bytes"
+            if litter := [*self.litter(addr), *self.hidden(addr)]:
+                yield f"{addr} has litter: {litter}"
+        for name in sorted(self.placed() & set(self.ranks)):  # ads and strangers may well lie twice
+            if len(holders := self.holders(name)) > 1:
+                yield f"{name} is on {holders}"
+
+    def remove(self) -> None:
+        """Everything that the cluster made; for those who have no folder that is removed for them."""
+        shutil.rmtree(self.root)
+
+
+def _merged(settings: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with other keys; a section keeps the keys that are not named."""
+    sections = {k: {**settings[k], **v} for k, v in keys.items() if isinstance(v, dict) and k in settings}
+    return {**settings, **keys, **sections}

@@ -1,0 +1,148 @@
+"""Daemons as real processes, for tests and benches that judge the programs from outside.
+
+A `Daemon` is one cfm, cfw or stand-in: started, killed, frozen and asked for its words.  It hangs on the
+leash of the demo, so that it never outlives whoever started it, and is only ever ended by its own pid.
+Neighbour: `cluster` puts a node together from daemons.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PATIENCE_S = 20.0
+_POLL_S = 0.02
+_ENDING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+_DEED = re.compile(r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(?P<server>\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One line of the log that tells of a copy or a delete."""
+
+    event: str
+    """`copied` or `deleted`."""
+    file: str
+    server: str
+    line: str
+
+
+@dataclass
+class Daemon:
+    """One program; what it prints goes to `output.txt` in its folder."""
+
+    name: str
+    folder: Path
+    addr: str
+    module: str
+    arguments: Sequence[str]
+    wrapper: Sequence[str] = ()
+    """A command that becomes the program given to it, such as `/usr/bin/env NAME=VALUE`."""
+    running: subprocess.Popen[bytes] | None = None
+    frozen: bool = False
+    _ended: list[int] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        assert self.running is not None, f"{self.name} was never started"
+        return self.running.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.running is not None and self.running.poll() is None
+
+    def start(self) -> None:
+        """Start it; `wait_listening` says when it serves."""
+        leash = [sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid())]
+        with (self.folder / "output.txt").open("ab") as output:
+            self.running = subprocess.Popen(
+                [*leash, *self.wrapper, sys.executable, "-m", self.module, *self.arguments],
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.running is not None
+        self.running.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, as fate does it; returns when it is gone."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> tuple[int, float]:
+        """Ask it to end: its exit code, and how long it took."""
+        began = time.monotonic()
+        return self._end(signal.SIGTERM), time.monotonic() - began
+
+    def freeze(self) -> None:
+        self.send(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+        self.frozen = False
+
+    def stop(self) -> None:
+        """End it, whatever it is doing."""
+        if self.alive:
+            self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.running is not None
+        self.running.send_signal(number)
+        return self.running.wait(PATIENCE_S)
+
+    def output(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / "output.txt").read_text(errors="replace")
+        return ""
+
+    def deeds(self, event: str) -> list[Deed]:
+        """What it says that it copied or deleted, over all its lives."""
+        found = ((_DEED.search(line), line) for line in self.output().splitlines())
+        deeds = [Deed(m["event"], m["file"], m["server"], line) for m, line in found if m]
+        return [deed for deed in deeds if deed.event == event]
+
+    def listens(self) -> bool:
+        """Does it take connections?  Fails where it has ended instead."""
+        assert self.alive, f"{self.name} ended:\n{self.output()[-3000:]}"
+        host, _, port = self.addr.rpartition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return True
+        return False
+
+
+def wait_for(
+    holds: Callable[[], bool], what: str, witnesses: Iterable[Daemon] = (), within_s: float = PATIENCE_S
+) -> float:
+    """Look until something holds in the world of other processes; how long it took, in seconds.
+
+    Raises:
+        AssertionError: it did not come about in time; with the witnesses' last words.
+    """
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > within_s:
+            words = "\n".join(f"--- {one.name}\n{one.output()[-3000:]}" for one in witnesses)
+            raise AssertionError(f"waited {within_s:g} s in vain for {what}\n{words}")
+        time.sleep(_POLL_S)
+    return time.monotonic() - began
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,110 @@
+"""A worker's serving half in this process, on folders of the test's own and a free loopback port.
+
+Everything is the real thing, but for what it fetches (nothing) and its state (in memory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfm.model import Addr, Transfer
+from cfm.security import EVERYBODY, Admission
+from cfm.web import Limits, serve
+from cfm.worker.act.blocking import Pool
+from cfm.worker.act.disk import Disk, RealDisk
+from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.fencing import Authority
+from cfm.worker.act.library import Library
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.state import MemoryState
+from cfm.worker.serve.api import DOORS, Api, Facts
+from cfm.worker.serve.content import Content
+from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.streams import Streams
+from cfm_lab.testing.raw_http import request, say
+
+DISK_ID = "0123456789abcdef0123456789abcdef"
+BOOT_ID = "b00tb00tb00tb00t"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRig:
+    addr: str
+    base: Path
+    source: Path
+    api: Api
+    state: MemoryState
+
+    async def ask(self, method: str, path: str, **headers: str) -> Answer:
+        return parse(await say(self.addr, request(method, path, body=b"", **headers)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+def parse(data: bytes) -> Answer:
+    """One whole answer, as it came over the wire."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.split(": ", 1) for line in lines)
+    return Answer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
+
+
+@asynccontextmanager
+async def worker_rig(
+    folder: Path,
+    *,
+    streams: int = 1,
+    with_source: bool = True,
+    quota_bytes: int | None = None,
+    stall_s: float = 10.0,
+    limits: Limits | None = None,
+    disk_of: Callable[[Path], Disk] = RealDisk,
+    admission: Admission = EVERYBODY,
+) -> AsyncIterator[WorkerRig]:
+    """A worker on `folder/base`, which serves `folder/source` to others."""
+    base, source = folder / "base", folder / "source"
+    base.mkdir(exist_ok=True)
+    source.mkdir(exist_ok=True)
+    state, metrics, book = MemoryState(), Metrics(), Streams(streams)
+    disk, sources = Pool("base_dir", 4), Pool("the SAN", 4)
+    shelf = Shelf(
+        disk_of(base),
+        disk_id=None,
+        new_id=DISK_ID,
+        remember=lambda _: None,
+        claims=FreeForAll(),
+        limit_percent=90,
+        quota_bytes=quota_bytes,
+    )
+    await disk.run(10, shelf.check)
+    library = Library(shelf, disk, (source,) if with_source else (), sources)
+    api = Api(
+        facts=Facts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
+        shelf=shelf,
+        disk=disk,
+        authority=Authority(state, None),
+        streams=book,
+        content=Content(library, book, metrics, stall_s=stall_s),
+        metrics=metrics,
+        receiving=lambda: 0,
+    )
+    async with serve(
+        api.application(),
+        "127.0.0.1:0",
+        program="cfw",
+        limits=limits,
+        admission=admission,
+        doors=DOORS,
+    ) as server:
+        yield WorkerRig(f"127.0.0.1:{server.port}", base, source, api, state)
+    disk.close()
+    sources.close()
