@@ -15,7 +15,7 @@ from aiohttp import web
 
 from cfm.cli.check import Report, cfm_report, cfw_report, check_cfm, check_cfw, is_wildcard
 from cfm.cli.check_world import Look, look_at_all, readable_folder
-from cfm.config.problems import Problem
+from cfm.config.problems import SettingsProblem
 from cfm.model import Addr
 
 DATA = Path(__file__).parents[1] / "data" / "settings"
@@ -292,7 +292,7 @@ def test_a_look_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     """A FIFO opened for reading stands for a dead mount."""
     os.mkfifo(tmp_path / "hung")
 
-    def hang(key: str, path: Path) -> list[Problem]:
+    def hang(key: str, path: Path) -> list[SettingsProblem]:
         path.read_bytes()
         return []
 

@@ -177,6 +177,21 @@ def test_every_problem_is_told_with_its_line_and_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("minimum_stay_sec", "did you mean `remover.minimum_stay_sec`?"),
+        ("log_levl", "did you mean `log_level`?"),
+        ("servers.sources", "write `sources` below `servers:`"),
+        ("xyzzy", "remove it, or see docs/settings.md"),
+    ],
+)
+def test_an_unknown_key_gets_the_key_that_was_probably_meant(tmp_path: Path, key: str, remedy: str) -> None:
+    with pytest.raises(SettingsFileError) as error:
+        cfm_of(tmp_path, f"{key}: 1\n")
+    assert [problem.remedy for problem in error.value.problems] == [remedy]
+
+
+@pytest.mark.parametrize(
     "written", ["0", "101", "-1", "010", "1e1", "9_0", "9.5", "0x10", "ninety", "٩٠", "9" * 30]
 )
 def test_a_limit_is_a_decimal_percentage(tmp_path: Path, written: str) -> None:
@@ -225,8 +240,8 @@ def test_a_server_has_one_place_and_one_spelling(tmp_path: Path, servers: str, l
         ("log_dir: a\nlog_level: {", 2, "not YAML"),
         ('log_dir: a\nlog_level: "\\UFFFFFFFF"', 2, "not YAML"),
         ("log_dir: a\n\nlog_level: \x1b[31m", 3, "an unprintable character (U+001B)"),
-        ("- log_dir", 1, "no settings, but a list or a text"),
-        ("log_dir", 1, "no settings, but a list or a text"),
+        ("- log_dir", 1, "a list or a text where settings are expected"),
+        ("log_dir", 1, "a list or a text where settings are expected"),
         ("", 1, "the file has no settings"),
         ("# nothing\n", 1, "the file has no settings"),
         ('log_dir: "a\\0b"', 1, "characters that cannot be printed"),

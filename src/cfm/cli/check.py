@@ -19,7 +19,15 @@ from rich.text import Text
 from cfm.cli import check_world as world
 from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
 from cfm.cli.check_world import Look, doubt, look_at_all
-from cfm.config import CfmSettings, CfwSettings, Problem, SettingsFileError, load_cfm, load_cfw, split_address
+from cfm.config import (
+    CfmSettings,
+    CfwSettings,
+    SettingsFileError,
+    SettingsProblem,
+    load_cfm,
+    load_cfw,
+    split_address,
+)
 from cfm.config.security import Security
 from cfm.errors import SettingsError
 from cfm.logs import escaped
@@ -34,8 +42,8 @@ class Report:
     """What was found about one file."""
 
     file: Path
-    errors: tuple[Problem, ...] = ()
-    doubts: tuple[Problem, ...] = ()
+    errors: tuple[SettingsProblem, ...] = ()
+    doubts: tuple[SettingsProblem, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -76,7 +84,7 @@ def cfm_report(path: Path) -> Report:
     return Report(path, doubts=tuple(doubts), notes=notes)
 
 
-def _cfm_form_doubts(settings: CfmSettings) -> Iterator[Problem]:
+def _cfm_form_doubts(settings: CfmSettings) -> Iterator[SettingsProblem]:
     """What can be seen without a look at the world."""
     servers = settings.servers
     if not servers.sources:
@@ -138,7 +146,7 @@ def cfw_report(path: Path) -> Report:
     return Report(path, errors, tuple(doubts), tuple(notes))
 
 
-def _cfw_form_doubts(settings: CfwSettings) -> Iterator[Problem]:
+def _cfw_form_doubts(settings: CfwSettings) -> Iterator[SettingsProblem]:
     if is_wildcard(settings.listen_addr) and settings.advertise_addr is None:
         text = f"{settings.listen_addr} is not a name that cfm.yml can use for this worker"
         yield doubt("listen_addr", text, "write its address in cfm.yml as advertise_addr")
@@ -172,9 +180,9 @@ def _security_notes(security: Security, address: Addr) -> Iterator[str]:
         yield "tokens go over the network in the clear; set security.tls where others can listen in"
 
 
-def _bad_credentials(error: SettingsError) -> Problem:
+def _bad_credentials(error: SettingsError) -> SettingsProblem:
     key, _, text = str(error).partition(" ")
-    return Problem(None, key, text, "see docs/security.md")
+    return SettingsProblem(None, key, text, "see docs/security.md")
 
 
 def _tell(report: Report, json: bool) -> int:

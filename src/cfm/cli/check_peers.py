@@ -16,7 +16,7 @@ import aiohttp
 from cfm import wire
 from cfm.cli.check_world import doubt
 from cfm.config import CfmSettings, split_address
-from cfm.config.problems import Problem, shown
+from cfm.config.problems import SettingsProblem, shown
 from cfm.fleet import answers
 from cfm.fleet.client import NO_TOKENS
 from cfm.model import Addr, Transfer
@@ -81,7 +81,7 @@ async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, to
         return Heard(addr, f"cannot be reached ({_why(error)})")
 
 
-def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
     """Silent servers, differing limits, one disk twice, sources that some destinations cannot copy from."""
     servers = settings.servers
     for one in heard:
@@ -94,7 +94,7 @@ def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Probl
     yield from _transfer_doubts(settings, heard)
 
 
-def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
     """The id that a worker of ours keeps in its `base_dir` shows that two addresses are one disk."""
     lowest: dict[str, Addr] = {}
     for one in sorted(heard, key=lambda one: one.addr):
@@ -106,7 +106,7 @@ def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Prob
             yield doubt("servers.destinations", text, "give each server a disk of its own, or take one out")
 
 
-def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[Problem]:
+def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[SettingsProblem]:
     ours, theirs = settings.remover.storage_usage_limit_percent, one.limit_percent
     if theirs is not None and theirs != ours:
         key = "remover.storage_usage_limit_percent"
@@ -114,7 +114,7 @@ def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[Problem]:
         yield doubt(key, text, "write the same limit in both files")
 
 
-def _transfer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Problem]:
+def _transfer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
     """A built-in transfer needs a source that serves `/content`."""
     builtin = [one.addr for one in heard if one.builtin and one.addr in settings.servers.destinations]
     for one in heard:
@@ -129,7 +129,7 @@ def _transfer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[
         yield doubt("servers.sources", text, f"{remedy}, or set downloader_bin on the destinations")
 
 
-def controller_doubts(address: Addr, patience_s: float = PATIENCE_S) -> list[Problem]:
+def controller_doubts(address: Addr, patience_s: float = PATIENCE_S) -> list[SettingsProblem]:
     """Does anybody listen where a worker expects its cfm?"""
     why = asyncio.run(_why_not_connected(address, patience_s))
     if why is None:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cfm.config.problems import Problem
+from cfm.config.problems import SettingsProblem
 from cfm.mounts import network_file_system
 
 PATIENCE_S = 3.0
 
 
-def doubt(key: str, text: str, remedy: str) -> Problem:
-    return Problem(None, key, text, remedy)
+def doubt(key: str, text: str, remedy: str) -> SettingsProblem:
+    return SettingsProblem(None, key, text, remedy)
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class Look:
 
     key: str
     path: Path
-    doubts_about: Callable[[str, Path], Iterable[Problem]]
-    found: list[Problem] | None = field(default=None, init=False)
+    doubts_about: Callable[[str, Path], Iterable[SettingsProblem]]
+    found: list[SettingsProblem] | None = field(default=None, init=False)
 
     def run(self) -> None:
         try:
@@ -41,7 +41,7 @@ class Look:
             self.found = [doubt(self.key, f"{self.path} cannot be looked at ({why})", "see to it")]
 
 
-def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[Problem]:
+def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[SettingsProblem]:
     """All looks at once; the doubts in the order of the looks."""
     threads = [threading.Thread(target=look.run, daemon=True) for look in looks]
     for thread in threads:
@@ -52,7 +52,7 @@ def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[Probl
     return [found for look in looks for found in _found_by(look)]
 
 
-def _found_by(look: Look) -> list[Problem]:
+def _found_by(look: Look) -> list[SettingsProblem]:
     if look.found is not None:
         return look.found
     return [doubt(look.key, f"{look.path} does not answer", "see whether its mount hangs")]
@@ -61,7 +61,7 @@ def _found_by(look: Look) -> list[Problem]:
 # --- files and folders ------------------------------------------------------------------------------
 
 
-def metadata_file(key: str, path: Path) -> Iterator[Problem]:
+def metadata_file(key: str, path: Path) -> Iterator[SettingsProblem]:
     if not path.exists():
         yield doubt(key, f"{path} does not exist", "nothing is copied or deleted until it is there")
     elif not path.is_file():
@@ -72,7 +72,7 @@ def metadata_file(key: str, path: Path) -> Iterator[Problem]:
         yield doubt(key, f"{path} is empty", "nothing is copied or deleted until it has content")
 
 
-def readable_folder(key: str, path: Path) -> Iterator[Problem]:
+def readable_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     if not path.exists():
         yield doubt(key, f"{path} does not exist", "it is unknown until it is there; is it mounted?")
     elif not path.is_dir():
@@ -81,7 +81,7 @@ def readable_folder(key: str, path: Path) -> Iterator[Problem]:
         yield doubt(key, f"{path} may not be read", "give the right to read it")
 
 
-def source_folder(key: str, path: Path) -> Iterator[Problem]:
+def source_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     """Empty is as good as gone: an unmounted SAN looks like that."""
     doubts = list(readable_folder(key, path))
     yield from doubts
@@ -89,21 +89,21 @@ def source_folder(key: str, path: Path) -> Iterator[Problem]:
         yield doubt(key, f"{path} is empty", "it is unknown until it has files; is it mounted?")
 
 
-def event_log_folder(key: str, path: Path) -> Iterator[Problem]:
+def event_log_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     doubts = list(readable_folder(key, path))
     yield from doubts
     if not doubts and next(path.glob("EventLog*.log"), None) is None:
         yield doubt(key, f"{path} holds no EventLog*.log", "no file rises until the load balancer writes one")
 
 
-def base_folder(key: str, path: Path) -> Iterator[Problem]:
+def base_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     doubts = list(readable_folder(key, path))
     yield from doubts
     if not doubts and not os.access(path, os.W_OK):
         yield doubt(key, f"{path} may not be written", "give the right to write there")
 
 
-def writable_folder(key: str, path: Path) -> Iterator[Problem]:
+def writable_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     """A folder of ours: it may be missing, and is made."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir():
@@ -112,7 +112,7 @@ def writable_folder(key: str, path: Path) -> Iterator[Problem]:
         yield doubt(key, f"{existing} may not be written", "give the right to write there")
 
 
-def state_file(key: str, path: Path) -> Iterator[Problem]:
+def state_file(key: str, path: Path) -> Iterator[SettingsProblem]:
     yield from writable_folder(key, path.parent)
     if path.is_dir():
         yield doubt(key, f"{path} is a folder", "name a file in it")
@@ -122,7 +122,7 @@ def state_file(key: str, path: Path) -> Iterator[Problem]:
         yield doubt(key, f"{path} lies on a network file system ({kind})", remedy)
 
 
-def program(key: str, path: Path) -> Iterator[Problem]:
+def program(key: str, path: Path) -> Iterator[SettingsProblem]:
     if not path.is_file():
         yield doubt(key, f"{path} does not exist", "write the program's full path")
     elif not os.access(path, os.X_OK):
@@ -132,7 +132,7 @@ def program(key: str, path: Path) -> Iterator[Problem]:
 # --- base_dir and source folders ----------------------------------------------------------------------
 
 
-def overlaps(base_dir: Path, source_dirs: Iterable[Path]) -> Iterator[Problem]:
+def overlaps(base_dir: Path, source_dirs: Iterable[Path]) -> Iterator[SettingsProblem]:
     """A `base_dir` equal to, inside or around a source folder: a delete there would hit the SAN."""
     base = _identity(base_dir)
     for source_dir in source_dirs:

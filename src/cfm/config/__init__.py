@@ -9,13 +9,13 @@ from cfm.config.cfm_settings import CfmSettings
 from cfm.config.cfw_settings import CfwSettings
 from cfm.config.fields import split_address
 from cfm.config.load import load_cfm, load_cfw
-from cfm.config.problems import Problem, SettingsFileError
+from cfm.config.problems import SettingsFileError, SettingsProblem
 
 __all__ = [
     "CfmSettings",
     "CfwSettings",
-    "Problem",
     "SettingsFileError",
+    "SettingsProblem",
     "load_cfm",
     "load_cfw",
     "split_address",

@@ -1,7 +1,7 @@
 """Reads a settings file into its model, or says everything that is wrong with it.
 
-`yaml_text` gives a tree of text with line numbers, the model parses and checks each value, and here the
-refusals of both are brought together, each with its line and a remedy.
+`yaml_text` gives the values as text, with their lines.  The model parses and checks each value.  This module
+collects what both refuse, and adds a line and a remedy to each refusal of the model.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from cfm.config.cfm_settings import CfmSettings
 from cfm.config.cfw_settings import CfwSettings
 from cfm.config.fields import Origin, same_host
-from cfm.config.problems import Problem, SettingsFileError, shown
+from cfm.config.problems import SettingsFileError, SettingsProblem, shown
 from cfm.config.sections import (
     Section,
     SettingsFile,
@@ -27,10 +27,9 @@ from cfm.config.sections import (
     section_of,
     why_without_effect,
 )
-from cfm.config.yaml_text import MOST_BYTES, Branch, Items, Node, Scalar, read_tree
+from cfm.config.yaml_text import MOST_BYTES, Loc, SettingsText, dotted, read_yaml
 
 S = TypeVar("S", bound=SettingsFile)
-Loc: TypeAlias = tuple[int | str, ...]
 
 
 def load_cfm(path: Path) -> CfmSettings:
@@ -44,15 +43,15 @@ def load_cfw(path: Path) -> CfwSettings:
 
 
 def _load(path: Path, model: type[S]) -> S:
-    tree, problems = read_tree(_bytes_of(path))
-    if tree is None:
+    text, problems = read_yaml(_bytes_of(path))
+    if text is None:
         raise SettingsFileError(path, problems)
-    problems += _twice(tree)
-    origin = Origin(path.absolute(), tuple(f"{path}:{note}" for note in _obsolete(tree, model)))
+    problems += _servers_listed_twice(text)
+    origin = Origin(path.absolute(), tuple(f"{path}:{note}" for note in _obsolete(text, model)))
     try:
-        settings = model.model_validate(_plain(tree), context=origin)
+        settings = model.model_validate(text.values, context=origin)
     except ValidationError as invalid:
-        problems += [_problem_of(error, tree, model) for error in invalid.errors(include_url=False)]
+        problems += [_problem_of(error, text, model) for error in invalid.errors(include_url=False)]
     if problems:
         raise SettingsFileError(path, problems)
     return settings
@@ -66,95 +65,56 @@ def _bytes_of(path: Path) -> bytes:
         why = (error.strerror or type(error).__name__).lower()
     except ValueError:  # a path with a NUL
         why = "no such file"
-    raise SettingsFileError(
-        path, [Problem(None, "", f"cannot be read ({why})", "name a settings file by -c")]
-    )
+    text = f"cannot be read ({why})"
+    raise SettingsFileError(path, [SettingsProblem(None, "", text, "name a settings file by -c")])
 
 
-# --- the tree ---------------------------------------------------------------------------------------
+# --- what the model does not see ------------------------------------------------------------------------
 
 
-def _plain(node: Node) -> Any:
-    """The tree as dictionaries, lists and text; None for what is not set."""
-    if isinstance(node, Branch):
-        return {key: None if _not_set(below) else _plain(below) for key, below in node.nodes.items()}
-    if isinstance(node, Items):
-        return [_plain(item) for item in node.nodes]
-    return node.text
-
-
-def _not_set(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.not_set
-
-
-def _line_of(tree: Branch, loc: Loc) -> int:
-    """The line of a value, or of the key where it has no line of its own: the innermost that exists."""
-    node: Node = tree
-    line = tree.line
-    for step in loc:
-        if isinstance(node, Branch) and step in node.nodes:
-            line, node = node.key_lines[str(step)], node.nodes[str(step)]
-        elif isinstance(node, Items) and isinstance(step, int) and step < len(node.nodes):
-            node = node.nodes[step]
-            line = node.line
-        else:
-            break
-    return node.line if isinstance(node, Scalar) and node.text else line
-
-
-def _twice(tree: Branch) -> Iterator[Problem]:
-    """Servers that are listed twice, or are spelled in two ways: on the wire they would be two."""
-    servers = tree.nodes.get("servers")
-    if not isinstance(servers, Branch):
-        return
-    first: dict[str, Scalar] = {}
+def _servers_listed_twice(text: SettingsText) -> Iterator[SettingsProblem]:
+    """A server that is listed twice, or spelled in two ways: other programs would take it for two servers."""
+    first: dict[str, tuple[str, int]] = {}
     for key in ("sources", "destinations"):
         listed: set[str] = set()
-        items = servers.nodes.get(key)
-        for item in items.nodes if isinstance(items, Items) else ():
-            if not isinstance(item, Scalar) or not item.text:
-                continue
-            host, _, port = item.text.rpartition(":")
-            same = f"{same_host(host)}:{port}"
-            earlier = first.setdefault(same, item)
-            if same in listed:
-                text = f"{shown(item.text)} is listed twice, first on line {earlier.line}"
-                yield Problem(item.line, f"servers.{key}", text, "remove one of the lines")
-            elif earlier.text != item.text:
-                text = (
-                    f"{shown(item.text)} is {shown(earlier.text)} of line {earlier.line}, spelled otherwise"
-                )
-                yield Problem(item.line, f"servers.{key}", text, "spell both in the same way")
-            listed.add(same)
+        for address, line in _servers(text, key):
+            host, _, port = address.rpartition(":")
+            server = f"{same_host(host)}:{port}"
+            first_address, first_line = first.setdefault(server, (address, line))
+            if server in listed:
+                why = f"{shown(address)} is listed twice, first on line {first_line}"
+                yield SettingsProblem(line, f"servers.{key}", why, "remove one of them")
+            elif address != first_address:
+                why = f"{shown(address)} is the same server as {shown(first_address)} on line {first_line}"
+                yield SettingsProblem(line, f"servers.{key}", why, "spell both in the same way")
+            listed.add(server)
 
 
-def _obsolete(tree: Branch, model: type[Section]) -> list[str]:
-    """`4: enable_coredump is without effect: …`, in the file's order."""
+def _servers(text: SettingsText, key: str) -> Iterator[tuple[str, int]]:
+    """The addresses in `servers.KEY`, each with its line, as far as they are texts."""
+    section = text.values.get("servers")
+    items = section.get(key) if isinstance(section, dict) else None
+    for number, address in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(address, str) and address:
+            yield address, text.lines["servers", key, number]
+
+
+def _obsolete(text: SettingsText, model: type[Section]) -> list[str]:
+    """`4: enable_coredump is without effect: …` for each such key of the file, in the file's order."""
     notes = []
     for name, field in every_key(model):
-        why = why_without_effect(field)
-        loc = tuple(name.split("."))
-        if why and _is_there(tree, loc):
-            notes.append((_line_of(tree, loc), f"{name} is without effect: {why}"))
+        why, line = why_without_effect(field), text.lines.get(tuple(name.split(".")))
+        if why and line:
+            notes.append((line, f"{name} is without effect: {why}"))
     return [f"{line}: {note}" for line, note in sorted(notes)]
 
 
-def _is_there(node: Node, loc: tuple[str, ...]) -> bool:
-    for step in loc:
-        if not isinstance(node, Branch) or step not in node.nodes:
-            return False
-        node = node.nodes[step]
-    return True
+# --- what the model refuses ---------------------------------------------------------------------------
 
 
-# --- refusals of the model ----------------------------------------------------------------------------
-
-
-def _problem_of(error: ErrorDetails, tree: Branch, model: type[Section]) -> Problem:
+def _problem_of(error: ErrorDetails, text: SettingsText, model: type[Section]) -> SettingsProblem:
     loc = error["loc"]
-    key = ".".join(shown(str(step)) for step in loc if isinstance(step, str))
-    text, remedy = _words(error, model)
-    return Problem(_line_of(tree, loc), key, text, remedy)
+    return SettingsProblem(text.line_of(loc), dotted(loc), *_words(error, model))
 
 
 def _words(error: ErrorDetails, model: type[Section]) -> tuple[str, str]:
@@ -188,17 +148,18 @@ def _field_at(model: type[Section], loc: Loc) -> FieldInfo | None:
 
 
 def _did_you_mean(loc: Loc, model: type[Section]) -> str:
-    """The nearest key of the same section, or else of the whole file."""
+    """The key that was probably meant: of the same section if one is near, else of the whole file."""
     keys = [name for name, _ in every_key(model)]
     keys += [name for name, field in model.model_fields.items() if section_of(field)]
-    dotted = ".".join(str(step) for step in loc)
-    above = dotted.rpartition(".")[0]
-    here = [key for key in keys if key.rpartition(".")[0] == above]
-    elsewhere = {key.rpartition(".")[2]: key for key in keys}
-    wanted = str(loc[-1])[:100]
-    if wanted in elsewhere:
-        return f"did you mean `{elsewhere[wanted]}`?"
-    near = difflib.get_close_matches(dotted[:200], here, n=1) or [
-        elsewhere[name] for name in difflib.get_close_matches(wanted, elsewhere, n=1)
+    written, last = ".".join(str(step) for step in loc), str(loc[-1])[:100]
+    section = written.rpartition(".")[0]
+    if written in keys:  # as one word, with the dot
+        return f"write `{written.removeprefix(section + '.')}` below `{section}:`"
+    by_last = {key.rpartition(".")[2]: key for key in keys}
+    if last in by_last:
+        return f"did you mean `{by_last[last]}`?"
+    in_section = [key for key in keys if key.rpartition(".")[0] == section]
+    near = difflib.get_close_matches(written[:200], in_section, n=1) or [
+        by_last[word] for word in difflib.get_close_matches(last, by_last, n=1)
     ]
     return f"did you mean `{near[0]}`?" if near else "remove it, or see docs/settings.md"

@@ -17,7 +17,7 @@ MOST_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SettingsProblem:
     """One refusal: where, what is wrong, and what to write instead."""
 
     line: int | None
@@ -36,7 +36,7 @@ class Problem:
 class SettingsFileError(SettingsError):
     """Every problem of one settings file; the text has a line for each, in the file's order."""
 
-    def __init__(self, file: Path, problems: list[Problem]) -> None:
+    def __init__(self, file: Path, problems: list[SettingsProblem]) -> None:
         self.file = file
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line or 0))
         lines = [problem.told_of(file) for problem in self.problems[:MOST_SHOWN]]

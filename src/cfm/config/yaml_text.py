@@ -1,228 +1,213 @@
-"""YAML bytes in, a small tree of text with line numbers out.
+"""Turns the bytes of a settings file into plain values, and remembers the line of each value.
 
-Only the plain part of YAML is spoken: sections, lists and scalars.  Scalars stay the text that was
-written (`NO`, `010` and `1e3` mean what they say; each setting parses its own type later), so that no
-guess of YAML's can change an ad prefix.  Anchors, aliases, tags, duplicate keys and second documents are
-refused.  The tree is built from parser events, never by recursion, and nothing is expanded: the work is
-bounded by the size of the file.  `load` validates the tree against a model.
+PyYAML composes the file into nodes.  `_Loader` refuses what settings files may not use: anchors, aliases,
+tags and deep nesting.  `_Reading` turns the nodes into values.  Every value stays the text that is written in
+the file, so `NO` and `010` stay ad prefixes: YAML's own rules would make a switch and a number of them.  Each
+setting turns its text into its own type later (see `fields`).
+
+`load` validates the values against a model, and uses the lines to say where a wrong value stands.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import yaml
 
-from cfm.config.problems import Problem, shown
+from cfm.config.problems import SettingsProblem, shown
 
 MOST_BYTES = 256 * 1024
-"""Three hundred servers need some ten thousand bytes."""
+"""The settings of three hundred servers need about ten thousand bytes."""
 MOST_DEPTH = 12
 
 NOT_SET = frozenset({"", "~", "null", "Null", "NULL"})
-"""Plain scalars that stand for "the default"."""
+"""These words, written without quotes, mean "use the default"."""
+
+Loc: TypeAlias = tuple[int | str, ...]
+"""The place of a value: the keys and list positions that lead to it, as in pydantic's errors."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
-    """One value, as written."""
+class SettingsText:
+    """What a settings file says, before anything is validated."""
 
-    text: str
-    line: int
-    plain: bool
-    """Without quotes."""
+    values: dict[str, Any]
+    """Dictionaries, lists and texts; None for a key that has no value."""
+    lines: dict[Loc, int]
+    """The line of each value, from 1.  A section, a list and an empty value have the line of their key."""
 
-    @property
-    def not_set(self) -> bool:
-        return not self.text or (self.plain and self.text in NOT_SET)
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list."""
-
-    line: int
-    nodes: list[Node] = field(default_factory=list)
+    def line_of(self, loc: Loc) -> int:
+        """The line of the value at `loc`; where it is missing, that of the innermost section around it."""
+        known = (loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in self.lines)
+        return self.lines[next(known, ())]
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A mapping, with the line of each key."""
-
-    line: int
-    nodes: dict[str, Node] = field(default_factory=dict)
-    key_lines: dict[str, int] = field(default_factory=dict)
-
-
-Node: TypeAlias = Scalar | Items | Branch
-
-
-class _Mark(Protocol):
-    """A place in the text, as PyYAML tells it."""
-
-    @property
-    def line(self) -> int: ...
-
-
-class UnreadableError(Exception):
-    """The text cannot be read any further."""
+class SettingsUnreadableError(Exception):
+    """The file cannot be read beyond this point."""
 
     def __init__(self, line: int | None, text: str, remedy: str) -> None:
         super().__init__(text)
-        self.problem = Problem(line, "", text, remedy)
+        self.problem = SettingsProblem(line, "", text, remedy)
 
 
-def read_tree(data: bytes) -> tuple[Branch | None, list[Problem]]:
-    """The file's settings, or None where its form is broken; and all that is wrong with its YAML."""
-    builder = _Builder()
+def read_yaml(data: bytes) -> tuple[SettingsText | None, list[SettingsProblem]]:
+    """What the file says, or None where it cannot be read; and everything that is wrong with its YAML."""
+    problems: list[SettingsProblem] = []
     try:
-        builder.read(_decoded(data))
-    except UnreadableError as error:
-        return None, [*builder.problems, error.problem]
-    if not builder.root.nodes and not builder.problems:
-        return None, [Problem(1, "", "the file has no settings", "put back the file as it was")]
-    return builder.root, builder.problems
+        root = _composed(_decoded(data), problems)
+        found = _Reading(problems).file(root)
+    except SettingsUnreadableError as error:
+        return None, [*problems, error.problem]
+    if not found.values and not problems:
+        remedy = "write settings into it, or name another file by -c"
+        return None, [SettingsProblem(1, "", "the file has no settings", remedy)]
+    return found, problems
+
+
+def dotted(loc: Loc) -> str:
+    """The name of a key as messages show it: `servers.sources` for each item of that list."""
+    return ".".join(shown(step) for step in loc if isinstance(step, str))
+
+
+# --- from bytes to nodes ------------------------------------------------------------------------------
 
 
 def _decoded(data: bytes) -> str:
     if len(data) > MOST_BYTES:
-        raise UnreadableError(
-            None, f"larger than {MOST_BYTES} bytes", "a settings file is smaller; is it the right file?"
-        )
+        text = f"larger than {MOST_BYTES} bytes"
+        raise SettingsUnreadableError(None, text, "a settings file is smaller; is it the right file?")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UnreadableError(line, "not UTF-8 text", "save the file as UTF-8") from None
-    odd = yaml.SafeLoader.NON_PRINTABLE.search(text)
+        raise SettingsUnreadableError(line, "not UTF-8 text", "save the file as UTF-8") from None
+    odd = yaml.BaseLoader.NON_PRINTABLE.search(text)
     if odd:
         line = text.count("\n", 0, odd.start()) + 1
-        raise UnreadableError(line, f"an unprintable character (U+{ord(odd[0]):04X})", "remove it")
+        raise SettingsUnreadableError(line, f"an unprintable character (U+{ord(odd[0]):04X})", "remove it")
     return text
 
 
-@dataclass(slots=True)
-class _Open:
-    """A section or list whose end has not been read yet."""
-
-    node: Items | Branch
-    path: tuple[str, ...]
-    key: Scalar | None = None
-    """In a section, the key that waits for its value; empty text where the value is to be dropped."""
-
-    def path_below(self) -> tuple[str, ...]:
-        return (*self.path, self.key.text) if self.key else self.path
-
-
-class _Builder:
-    """Takes parser events one by one and grows the tree below `root`."""
-
-    def __init__(self) -> None:
-        self.root = Branch(1)
-        self.problems: list[Problem] = []
-        self.documents = 0
-        self.stack: list[_Open] = []
-
-    def read(self, text: str) -> None:
-        # The loader in pure Python: its marks and messages are the same on every machine.
-        loader = yaml.SafeLoader(text)
-        try:
-            while loader.check_event():
-                event = loader.get_event()  # type: ignore[no-untyped-call]  # a gap in PyYAML's stubs
-                self.take(event, _line(event.start_mark))
-        except yaml.MarkedYAMLError as error:
-            raise _broken(error) from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            # Escapes and directives with absurd numbers end in bare errors of int() and chr().
-            why = shown(" ".join(str(error).split()), 120)
-            raise UnreadableError(loader.line + 1, f"not YAML ({why})", "correct this line") from None
-
-    def take(self, event: yaml.Event, line: int) -> None:
-        match event:
-            case yaml.DocumentStartEvent():
-                self.count_document(line)
-            case yaml.AliasEvent():
-                self.refuse(line, "an alias (`*`)", "write the value itself")
-                self.place(Scalar("", line, plain=True))
-            case yaml.ScalarEvent():
-                self.check_properties(event, line)
-                self.place(Scalar(event.value, line, plain=not event.style))
-            case yaml.SequenceStartEvent():
-                self.check_properties(event, line)
-                self.open(Items(line))
-            case yaml.MappingStartEvent():
-                self.check_properties(event, line)
-                self.open(Branch(line))
-            case yaml.CollectionEndEvent():
-                self.stack.pop()
-
-    def count_document(self, line: int) -> None:
-        self.documents += 1
-        if self.documents > 1:
-            raise UnreadableError(line, "a second document begins here", "keep one document in the file")
-
-    def check_properties(self, event: yaml.NodeEvent, line: int) -> None:
-        if event.anchor is not None:
-            self.refuse(line, f"an anchor (`&{shown(event.anchor)}`)", "write the value without it")
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            self.refuse(line, f"a tag (`{shown(tag)}`)", "write the value without it")
-
-    def open(self, node: Items | Branch) -> None:
-        if len(self.stack) >= MOST_DEPTH:
-            raise UnreadableError(node.line, f"nested deeper than {MOST_DEPTH} levels", "write it flat")
-        path = self.stack[-1].path_below() if self.stack else ()
-        self.place(node)
-        self.stack.append(_Open(node, path))
-
-    def place(self, node: Node) -> None:
-        """Puts a node where it belongs in the innermost open section or list."""
-        if not self.stack:
-            self.place_root(node)
-            return
-        parent = self.stack[-1]
-        if isinstance(parent.node, Items):
-            parent.node.nodes.append(node)
-        elif parent.key is None:
-            parent.key = self.key_of(node)
-        else:
-            self.put(parent.node, parent.key, node)
-            parent.key = None
-
-    def place_root(self, node: Node) -> None:
-        if isinstance(node, Branch):
-            self.root = node
-        elif isinstance(node, Items) or not node.not_set:
-            raise UnreadableError(node.line, "no settings, but a list or a text", "write `key: value` lines")
-
-    def key_of(self, node: Node) -> Scalar:
-        if isinstance(node, Scalar) and node.text:
-            return node
-        self.refuse(node.line, "a key that is not a plain word", "write `key: value`")
-        return Scalar("", node.line, plain=False)
-
-    def put(self, section: Branch, key: Scalar, node: Node) -> None:
-        if key.text in section.nodes:
-            first = section.key_lines[key.text]
-            dotted = shown(".".join(self.stack[-1].path_below()))
-            self.refuse(key.line, f"written twice, first on line {first}", "keep one of them", dotted)
-        elif key.text:
-            section.nodes[key.text] = node
-            section.key_lines[key.text] = key.line
-
-    def refuse(self, line: int, text: str, remedy: str, key: str = "") -> None:
-        self.problems.append(Problem(line, key, text, remedy))
+def _composed(text: str, problems: list[SettingsProblem]) -> yaml.Node | None:
+    """The root node; None where the file has only comments and blank lines."""
+    loader = _Loader(text, problems)
+    try:
+        root = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            line, text = _line(loader.next_event()), "a second document begins here"
+            raise SettingsUnreadableError(line, text, "keep one document in the file")
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # An absurd number in an escape or a directive makes int() or chr() fail inside PyYAML.
+        why = shown(" ".join(str(error).split()), 120)
+        raise SettingsUnreadableError(loader.line + 1, f"not YAML ({why})", "correct this line") from None
+    return root
 
 
-def _line(mark: _Mark | None) -> int:
-    return mark.line + 1 if mark else 1
-
-
-def _broken(error: yaml.MarkedYAMLError) -> UnreadableError:
-    line = _line(error.problem_mark or error.context_mark)
+def _syntax_error(error: yaml.MarkedYAMLError) -> SettingsUnreadableError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
     problem = error.problem or error.context or "cannot be understood"
     if "'\\t'" in problem:
-        return UnreadableError(line, "a tab where YAML allows none", "indent with spaces")
-    why = shown(problem, 120)
-    return UnreadableError(line, f"not YAML ({why})", "correct this line or the one before it")
+        return SettingsUnreadableError(line, "a tab where YAML allows none", "indent with spaces")
+    why = f"not YAML ({shown(problem, 120)})"
+    return SettingsUnreadableError(line, why, "correct this line or the one before it")
+
+
+class _Loader(yaml.BaseLoader):
+    """Composes nodes, and notes what settings files may not use.
+
+    `BaseLoader` leaves every value as text.  It is PyYAML's parser in Python, not the one in C: its marks and
+    messages are the same on every machine.
+    """
+
+    def __init__(self, text: str, problems: list[SettingsProblem]) -> None:
+        super().__init__(text)
+        self.problems = problems
+        self.depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.next_event()
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            self.refuse(event, "an alias (`*`)", "write the value itself")
+            self.get_event()  # type: ignore[no-untyped-call]  # a gap in PyYAML's stubs
+            return yaml.ScalarNode("", "", mark)
+        if event.anchor is not None:
+            self.refuse(event, f"an anchor (`&{shown(event.anchor)}`)", "write the value without it")
+            event.anchor = None
+        if event.tag is not None:
+            self.refuse(event, f"a tag (`{shown(event.tag)}`)", "write the value without it")
+        if self.depth == MOST_DEPTH and isinstance(event, yaml.CollectionStartEvent):
+            text = f"nested deeper than {MOST_DEPTH} levels"
+            raise SettingsUnreadableError(_line(event), text, "use fewer levels")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def next_event(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]  # a gap in PyYAML's stubs
+
+    def refuse(self, event: yaml.Event, text: str, remedy: str) -> None:
+        self.problems.append(SettingsProblem(_line(event), "", text, remedy))
+
+
+def _line(place: yaml.Event | yaml.Node) -> int:
+    return place.start_mark.line + 1 if place.start_mark else 1
+
+
+# --- from nodes to values -----------------------------------------------------------------------------
+
+
+class _Reading:
+    """One walk through the nodes, which also notes lines and problems."""
+
+    def __init__(self, problems: list[SettingsProblem]) -> None:
+        self.problems = problems
+        self.lines: dict[Loc, int] = {(): 1}
+
+    def file(self, root: yaml.Node | None) -> SettingsText:
+        if root is None or _is_not_set(root):
+            return SettingsText({}, self.lines)
+        if not isinstance(root, yaml.MappingNode):
+            text = "a list or a text where settings are expected"
+            raise SettingsUnreadableError(_line(root), text, "write `key: value` lines")
+        self.lines[()] = _line(root)
+        return SettingsText(self.section(root, ()), self.lines)
+
+    def section(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key, line = key_node.value, _line(key_node)
+            if not isinstance(key_node, yaml.ScalarNode) or not key:
+                self.refuse(line, loc, "a key that is not a plain word", "write `key: value`")
+            elif key in first:
+                text = f"written twice, first on line {first[key]}"
+                self.refuse(line, (*loc, key), text, "keep one of them")
+            else:
+                first[key] = line
+                values[key] = self.value(value_node, (*loc, key), line)
+        return values
+
+    def value(self, node: yaml.Node, loc: Loc, key_line: int | None = None) -> Any:
+        """The value of a key (on line `key_line`), or of an item of a list."""
+        is_text = isinstance(node, yaml.ScalarNode)
+        self.lines[loc] = key_line if key_line and not (is_text and node.value) else _line(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.section(node, loc)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*loc, number)) for number, item in enumerate(node.value)]
+        return None if key_line and _is_not_set(node) else node.value
+
+    def refuse(self, line: int, loc: Loc, text: str, remedy: str) -> None:
+        self.problems.append(SettingsProblem(line, dotted(loc), text, remedy))
+
+
+def _is_not_set(node: yaml.Node) -> bool:
+    if not isinstance(node, yaml.ScalarNode):
+        return False
+    return not node.value or (not node.style and node.value in NOT_SET)
