@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.config.security import TlsFiles
+from cfm.config.security import TlsSettings
 from cfm.model import Addr, Status
 from cfm.security import Admission, Keys, Tls
 from cfm.security.files import read_tls
@@ -39,7 +39,7 @@ def put(folder: Path, name: str, authority: str = "ca") -> dict[str, Path]:
 
 
 def tls_of(folder: Path, name: str, authority: str = "ca") -> Tls:
-    found = read_tls(TlsFiles(**put(folder, name, authority)))
+    found = read_tls(TlsSettings(**put(folder, name, authority)))
     assert found is not None
     return found
 

@@ -28,7 +28,7 @@ from cfm.config import (
     load_cfw,
     split_address,
 )
-from cfm.config.security import Security
+from cfm.config.security import SecuritySettings
 from cfm.errors import SettingsError
 from cfm.logs import escaped
 from cfm.model import Addr, host_of
@@ -172,7 +172,7 @@ def is_wildcard(address: Addr) -> bool:
     return split_address(address)[0] in ("", "0.0.0.0", "::")  # noqa: S104  recognised, not bound
 
 
-def _security_notes(security: Security, address: Addr) -> Iterator[str]:
+def _security_notes(security: SecuritySettings, address: Addr) -> Iterator[str]:
     said = open_door(security, address)
     if said is not None:
         yield said

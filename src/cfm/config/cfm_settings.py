@@ -18,30 +18,30 @@ from cfm.config.fields import (
     Minutes,
     PeerAddress,
     Percent,
+    PlainText,
     Prefix,
     Seconds,
     SecondsOrNone,
     StateUrl,
     Streams,
     Switch,
-    Text,
     path_of_state,
     whole,
 )
 from cfm.config.sections import Section, SettingsFile, without_effect
-from cfm.config.security import Security
+from cfm.config.security import SecuritySettings
 from cfm.model import Addr
 
 AT_ONCE = "what is due is done at once"
 
 
-class Ignore(Section):
+class IgnoreSettings(Section):
     """Files that other software owns."""
 
     prefixes: tuple[Prefix, ...] = Field((), examples=["M64"])
 
 
-class Remover(Section):
+class RemoverSettings(Section):
     """When files go, and the brakes on it."""
 
     storage_usage_limit_percent: Percent = 90
@@ -57,7 +57,7 @@ class Remover(Section):
     remover_sleep_sec: Any = without_effect(AT_ONCE)
 
 
-class Tasker(Section):
+class TaskerSettings(Section):
     """How copies are made."""
 
     task_timeout_sec: Seconds = 3600
@@ -69,7 +69,7 @@ class Tasker(Section):
     tasker_sleep_sec: Any = without_effect(AT_ONCE)
 
 
-class Watcher(Section):
+class WatcherSettings(Section):
     """How the metadata files are watched."""
 
     event_timeout_sec: Interval = 3600
@@ -77,7 +77,7 @@ class Watcher(Section):
     fire_initial_event: Any = without_effect("the files are always read at the start")
 
 
-class Runner(Section):
+class RunnerSettings(Section):
     """The longest time until the next full look at everything."""
 
     between_events_run_interval_sec: Interval = 60
@@ -85,7 +85,7 @@ class Runner(Section):
     setup_runs: Any = without_effect("every start begins with a full look")
 
 
-class Servers(Section):
+class ServersSettings(Section):
     """The node: who is in it, and how patient we are with them."""
 
     sources: tuple[PeerAddress, ...] = Field((), examples=["127.0.1.1:8888"])
@@ -105,7 +105,7 @@ class Servers(Section):
         return tuple(dict.fromkeys(self.sources + self.destinations))
 
 
-class CfmState(Section):
+class CfmStateSettings(Section):
     """Where tasks, orders and our own identity are kept."""
 
     url: StateUrl = Field("sqlite:///cfm.db")
@@ -125,16 +125,16 @@ class CfmSettings(SettingsFile):
     grade_info_file: FilePath = Path(".grade.info")
     hitcount_history_file: FilePath = Path(".hitcount.history")
     watch_dir: FilePath | None = Field(None, examples=["/var/log/lb"])
-    watch_ip_string: Text | None = Field(None, examples=["125.159.40.3"])
+    watch_ip_string: PlainText | None = Field(None, examples=["125.159.40.3"])
     watch_hit_base: Count = 5
     watch_term_min: Minutes = 10
     source_dirs: tuple[FilePath, ...] = Field((), examples=["/data2"])
-    ignore: Ignore = Field(default_factory=Ignore)
-    remover: Remover = Field(default_factory=Remover)
-    tasker: Tasker = Field(default_factory=Tasker)
-    watcher: Watcher = Field(default_factory=Watcher)
-    runner: Runner = Field(default_factory=Runner)
-    servers: Servers = Field(default_factory=Servers)
-    state: CfmState = Field(default_factory=CfmState)
-    security: Security = Field(default_factory=Security)
+    ignore: IgnoreSettings = Field(default_factory=IgnoreSettings)
+    remover: RemoverSettings = Field(default_factory=RemoverSettings)
+    tasker: TaskerSettings = Field(default_factory=TaskerSettings)
+    watcher: WatcherSettings = Field(default_factory=WatcherSettings)
+    runner: RunnerSettings = Field(default_factory=RunnerSettings)
+    servers: ServersSettings = Field(default_factory=ServersSettings)
+    state: CfmStateSettings = Field(default_factory=CfmStateSettings)
+    security: SecuritySettings = Field(default_factory=SecuritySettings)
     enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")

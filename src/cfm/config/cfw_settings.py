@@ -24,11 +24,11 @@ from cfm.config.fields import (
     path_of_state,
 )
 from cfm.config.sections import Section, SettingsFile, without_effect
-from cfm.config.security import Security
+from cfm.config.security import SecuritySettings
 from cfm.model import Addr
 
 
-class CfwState(Section):
+class CfwStateSettings(Section):
     """Where the worker keeps its id, its controller and reports not yet acknowledged."""
 
     url: StateUrl = Field("sqlite:///cfw.db")
@@ -57,8 +57,8 @@ class CfwSettings(SettingsFile):
     downloader_sleep_sec: Interval = 5
     log_dir: FilePath = Path("log")
     log_level: LogLevel = "info"
-    state: CfwState = Field(default_factory=CfwState)
-    security: Security = Field(default_factory=Security)
+    state: CfwStateSettings = Field(default_factory=CfwStateSettings)
+    security: SecuritySettings = Field(default_factory=SecuritySettings)
     enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")
 
     @property

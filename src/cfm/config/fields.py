@@ -94,7 +94,7 @@ Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch)]
 
 # --- words ----------------------------------------------------------------------------------------
 
-Text: TypeAlias = Annotated[str, BeforeValidator(_one_text)]
+PlainText: TypeAlias = Annotated[str, BeforeValidator(_one_text)]
 
 
 def _level(value: object) -> str:

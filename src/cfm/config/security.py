@@ -14,7 +14,7 @@ from cfm.config.fields import FilePath, refusal
 from cfm.config.sections import Section
 
 
-class TlsFiles(Section):
+class TlsSettings(Section):
     """Mutual TLS: all three, or none."""
 
     cert_file: FilePath | None = Field(None, examples=["cfm.crt"])
@@ -29,11 +29,11 @@ class TlsFiles(Section):
         return self
 
 
-class Security(Section):
+class SecuritySettings(Section):
     """Who may come in."""
 
     token_file: FilePath | None = Field(None, examples=["cfm.token"])
-    tls: TlsFiles = Field(default_factory=TlsFiles)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
 
     @property
     def configured(self) -> bool:

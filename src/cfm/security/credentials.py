@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cfm.config import CfmSettings, CfwSettings
-from cfm.config.security import Security
+from cfm.config.security import SecuritySettings
 from cfm.errors import SettingsError
 from cfm.model import Addr
 from cfm.security.files import Keys, Tls, holdings, read_tls
@@ -102,7 +102,7 @@ def _worker_passes(settings: CfwSettings) -> list[WorkerPass]:
     return passes
 
 
-def person_keys(security: Security) -> Keys:
+def person_keys(security: SecuritySettings) -> Keys:
     """What the command line shows to cfm: an operator's or a reader's pass, or what cfm's secret makes."""
     tls = read_tls(security.tls)
     held = next(iter(holdings(security)), None)
@@ -117,21 +117,21 @@ def person_keys(security: Security) -> Keys:
             raise _wrong_kind(security, "a worker's pass is not for the command line")
 
 
-def open_door(security: Security, addr: Addr) -> str | None:
+def open_door(security: SecuritySettings, addr: Addr) -> str | None:
     """The one sentence about a program without credentials; None where there are some."""
     return None if security.configured else OPEN_DOOR.format(addr=addr)
 
 
-def status_of(security: Security, addr: Addr) -> dict[str, list[str]]:
+def status_of(security: SecuritySettings, addr: Addr) -> dict[str, list[str]]:
     """What the status says: which credentials are in force, and the sentence where there are none."""
     said = open_door(security, addr)
     return {"credentials": kinds(security), "notes": [said] if said else []}
 
 
-def kinds(security: Security) -> list[str]:
+def kinds(security: SecuritySettings) -> list[str]:
     found = {"token": security.token_file, "tls": security.tls.cert_file}
     return [kind for kind, file in found.items() if file is not None]
 
 
-def _wrong_kind(security: Security, why: str) -> SettingsError:
+def _wrong_kind(security: SecuritySettings, why: str) -> SettingsError:
     return SettingsError(f"security.token_file {security.token_file}: {why}")

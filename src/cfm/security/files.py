@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from cfm.config.security import Security, TlsFiles
+from cfm.config.security import SecuritySettings, TlsSettings
 from cfm.errors import SettingsError
 from cfm.security.tokens import Holding, TokenError, parse_holding
 
@@ -72,7 +72,7 @@ class Tls:
     own_der: bytes = field(repr=False)
 
 
-def read_tls(files: TlsFiles) -> Tls | None:
+def read_tls(files: TlsSettings) -> Tls | None:
     """The contexts; None where no TLS is configured.
 
     Raises:
@@ -156,5 +156,5 @@ def connect(host: str, port: int, keys: Keys, timeout_s: float) -> http.client.H
     return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=keys.tls.client)
 
 
-def holdings(security: Security) -> tuple[Holding, ...]:
+def holdings(security: SecuritySettings) -> tuple[Holding, ...]:
     return () if security.token_file is None else read_holdings(security.token_file)
