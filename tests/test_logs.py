@@ -1,4 +1,4 @@
-"""Logging: one escaped line an event, a file that is rotated, and no failure that reaches the program."""
+"""Logging: each event is one escaped line, and no failure reaches the program."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import logging
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.logs import LEVELS, LONGEST_VALUE, FileSink, TerminalSink, escaped, line_of, setup_logging
-
-NOON = datetime(2018, 6, 2, 12, 0, 0).astimezone().timestamp()
-DAY_S = 86400
+from cfm.logs import LEVELS, LONGEST_VALUE, TerminalSink, escaped, setup_logging, stop_logging
+from log_records import NOON, after_time, line_of, record
 
 
 @pytest.fixture(autouse=True)
@@ -31,47 +26,9 @@ def restored() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     yield
-    for handler in [found for found in root.handlers if isinstance(found, (TerminalSink, FileSink))]:
-        root.removeHandler(handler)
-        handler.close()
+    stop_logging()
     root.setLevel(level)
     structlog.reset_defaults()
-
-
-def record(event: str, at: float = NOON, **facts: object) -> logging.LogRecord:
-    """As structlog hands an event to the standard library."""
-    fields = {"event": event, **facts}
-    known = {"msg": fields, "levelno": logging.INFO, "levelname": "INFO", "name": "cfm.test", "created": at}
-    return logging.makeLogRecord(known)
-
-
-def after_time(line: str) -> str:
-    return line.split(" ", 1)[1]
-
-
-Sinks: TypeAlias = Callable[..., FileSink]
-
-
-@pytest.fixture
-def file_sink() -> Iterator[Sinks]:
-    """Makes sinks that are closed after the test."""
-    with ExitStack() as open_sinks:
-
-        def make(folder: Path, **options: Any) -> FileSink:
-            options = {"complain": Complaints(), **options}
-            return open_sinks.enter_context(closing(FileSink(folder, "cfm", **options)))
-
-        yield make
-
-
-class Complaints:
-    """Stands where the terminal stands, and remembers."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def __call__(self, complaint: logging.LogRecord) -> None:
-        self.heard.append(line_of(complaint))
 
 
 # --- lines --------------------------------------------------------------------------------------------
@@ -172,85 +129,6 @@ def test_nobody_at_the_other_end() -> None:
         TerminalSink(full).handle(record("e"))
         # What could not be written must not fail a second time when the file is closed.
         os.dup2(null.fileno(), full.fileno())
-
-
-# --- the file -----------------------------------------------------------------------------------------
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_the_folder_is_made_and_lines_are_there_at_once(tmp_path: Path, file_sink: Sinks) -> None:
-    sink = file_sink(tmp_path / "a/log")
-    sink.handle(record("e", v=1))
-    assert (tmp_path / "a/log/cfm.log").read_text().endswith(" info e v=1\n")
-
-
-def test_each_day_has_its_file(tmp_path: Path, file_sink: Sinks) -> None:
-    sink = file_sink(tmp_path)
-    for day in range(3):
-        sink.handle(record("e", NOON + day * DAY_S, day=day))
-    assert names_in(tmp_path) == ["cfm-20180602.log", "cfm-20180603.log", "cfm.log"]
-    assert (tmp_path / "cfm-20180603.log").read_text().endswith(" day=1\n")
-
-
-def test_what_an_earlier_run_left_is_set_aside_under_its_day(tmp_path: Path) -> None:
-    (tmp_path / "cfw.log").write_text("old\n")
-    os.utime(tmp_path / "cfw.log", (NOON, NOON))
-    FileSink(tmp_path, "cfw", Complaints()).close()
-    assert (tmp_path / "cfw-20180602.log").read_text() == "old\n"
-    assert (tmp_path / "cfw.log").read_text() == ""
-
-
-def test_a_run_on_the_same_day_goes_on_in_the_same_file(tmp_path: Path) -> None:
-    for run in range(2):
-        with closing(FileSink(tmp_path, "cfm", Complaints())) as sink:
-            sink.handle(record("e", time.time(), run=run))
-    assert len((tmp_path / "cfm.log").read_text().splitlines()) == 2
-
-
-def test_a_full_file_is_set_aside_and_the_oldest_go(tmp_path: Path, file_sink: Sinks) -> None:
-    (tmp_path / "cfm-notes.log").write_text("not ours to remove")
-    sink = file_sink(tmp_path, most_bytes=100, most_files=2)
-    for number in range(14):
-        sink.handle(record("e", v="x" * 50, number=number))
-    assert names_in(tmp_path) == ["cfm-20180602.12.log", "cfm-20180602.13.log", "cfm-notes.log", "cfm.log"]
-
-
-def test_a_file_that_others_moved_is_made_anew(tmp_path: Path, file_sink: Sinks) -> None:
-    sink = file_sink(tmp_path / "log")
-    sink.handle(record("first"))
-    (tmp_path / "log").rename(tmp_path / "moved")
-    sink.handle(record("second"))
-    assert "second" in (tmp_path / "log/cfm.log").read_text()
-
-
-def test_a_folder_that_cannot_be_is_told_once_and_tried_again(tmp_path: Path, file_sink: Sinks) -> None:
-    now, complaints = [0.0], Complaints()
-    (tmp_path / "log").write_text("in the way")
-    sink = file_sink(tmp_path / "log", complain=complaints, monotonic=lambda: now[0])
-    for _ in range(3):
-        sink.handle(record("lost"))
-    assert len(complaints.heard) == 1
-    assert "cannot write the log file, going on without" in complaints.heard[0]
-    (tmp_path / "log").unlink()
-    sink.handle(record("too early"))
-    now[0] += 60
-    sink.handle(record("again"))
-    first, second = (tmp_path / "log/cfm.log").read_text().splitlines()
-    assert first == "4 lines were not written here"
-    assert second.endswith("info again")
-
-
-def test_a_full_disk_is_told_once(tmp_path: Path, file_sink: Sinks) -> None:
-    complaints = Complaints()
-    (tmp_path / "cfm.log").symlink_to("/dev/full")
-    sink = file_sink(tmp_path, complain=complaints)
-    for _ in range(3):
-        sink.handle(record("lost"))
-    assert len(complaints.heard) == 1
-    assert "No space left" in complaints.heard[0]
 
 
 # --- all of it ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from typing import Final
 import pytest
 import structlog
 
-from cfm.logs import FileSink, TerminalSink, setup_logging
+from cfm.logs import setup_logging, stop_logging
 from cfm.model import Status
 from cfm.web import Limits
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
@@ -203,9 +203,7 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     level = root.level
     setup_logging("debug", tmp_path / "log", "cfw")
     yield tmp_path / "log" / "cfw.log"
-    for handler in [one for one in root.handlers if isinstance(one, TerminalSink | FileSink)]:
-        root.removeHandler(handler)
-        handler.close()
+    stop_logging()
     root.setLevel(level)
     structlog.reset_defaults()
 
