@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
@@ -111,6 +113,22 @@ def test_a_folder_that_cannot_be_is_told_once_and_tried_again(tmp_path: Path, fi
     first, second = (tmp_path / "log/cfm.log").read_text().splitlines()
     assert first == "4 lines were not written here"
     assert second.endswith("info again")
+
+
+class BrokenDisk(LogFile):
+    """Fails in each of the ways in which a disk on the network can fail."""
+
+    def append(self, data: bytes, day: date) -> None:
+        raise OSError(errno.EIO, f"cannot write {len(data)} bytes of {day}")
+
+    def close(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_fails_also_when_the_file_is_closed(tmp_path: Path, file_sink: Sinks) -> None:
+    complaints = Complaints()
+    file_sink(BrokenDisk(tmp_path / "cfm.log"), complain=complaints).handle(record("lost"))
+    assert len(complaints.heard) == 1
 
 
 def test_a_full_disk_is_told_once(tmp_path: Path, file_sink: Sinks) -> None:

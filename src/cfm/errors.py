@@ -1,32 +1,32 @@
-"""The few errors that cross a module's border; each tells who must act.
+"""The few errors that leave the module in which they arise.  The type says who must act.
 
-`SettingsError` is for the person who edits a file, `StateError` for the one who runs the daemon,
-`RemoteError` for the other side of a connection.  What cannot be known is not an error: it is
-`Unknown` (see `model`).
+`SettingsError` is for the person who edits the settings file, `StateError` for the person who runs the
+daemon.  `RemoteError` is about the other side of a connection.  Something that cannot be known is not an
+error: it is `Unknown` (see `model`).
 """
 
 from __future__ import annotations
 
 
 class CfmError(Exception):
-    """Base of all errors of ours; its text is a sentence for people."""
+    """Base of all our errors.  The text is a sentence for people."""
 
     exit_code = 1
 
 
 class SettingsError(CfmError):
-    """The form of a settings file is wrong; the text names file, line, key and remedy."""
+    """A settings file is wrong in its form.  The text names file, line, key and remedy."""
 
     exit_code = 2
 
 
 class StateError(CfmError):
-    """Our own state cannot be used: held by another process, on a network disk, or damaged."""
+    """Our state file cannot be used: another process holds it, it is on a network disk, or it is damaged."""
 
 
 class StoreFullError(StateError):
-    """A commit failed because the disk under our own state is full or cannot be written."""
+    """A commit failed because the disk with our state is full or cannot be written."""
 
 
 class RemoteError(CfmError):
-    """The other side answered in a way that the protocol does not allow."""
+    """The other side gave an answer that the protocol does not allow."""

@@ -9,6 +9,7 @@ somebody else moved the file; none does two of these.  On a full disk each print
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -122,7 +123,7 @@ class FileSink(logging.Handler):
         self._write(self.format(record) + "\n", date.fromtimestamp(record.created))  # noqa: DTZ012  as above
 
     def close(self) -> None:
-        self.file.close()
+        self._close_file()
         super().close()
 
     def _write(self, line: str, day: date) -> None:
@@ -138,10 +139,15 @@ class FileSink(logging.Handler):
         else:
             self.retry_at_s, self.lost = None, 0
 
+    def _close_file(self) -> None:
+        # A network disk may tell only now that it could not write; the lines before are lost anyway.
+        with contextlib.suppress(OSError):
+            self.file.close()
+
     def _failed(self, error: OSError) -> None:
         first = self.retry_at_s is None
         self.retry_at_s = self.monotonic() + RETRY_AFTER_S
-        self.file.close()
+        self._close_file()
         if first:
             facts = {
                 "event": "cannot write the log file; its lines are lost until it can be written",

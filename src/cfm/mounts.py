@@ -1,6 +1,6 @@
-"""Which file system a path lies on, by the kernel's mount table.
+"""The type of the file system that holds a path, from the kernel's mount table.
 
-SQLite's locks cannot be trusted on network file systems, so state is not kept there.
+SQLite's locks are not reliable on network file systems.  So cfm and cfw refuse to keep their state there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NETWORK_FUSE = re.compile(
 
 
 def network_file_system(path: Path) -> str | None:
-    """The type of the network file system that holds `path` (or will); None where it is a local one."""
+    """The type of the network file system that holds `path`, or will hold it; None on a local file system."""
     kind = kind_of_mount(
         path, Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
     )
@@ -28,7 +28,10 @@ def network_file_system(path: Path) -> str | None:
 
 
 def kind_of_mount(path: Path, mounts: str) -> str:
-    """The file system type of the innermost mount above `path`; the last of several on one folder."""
+    """The file system type of the innermost mount around `path`.
+
+    Where several are mounted on one folder, the last one counts: it hides the others.
+    """
     real = path.resolve()
     deepest, kind = -1, ""
     for line in mounts.splitlines():
@@ -42,5 +45,5 @@ def kind_of_mount(path: Path, mounts: str) -> str:
 
 
 def _unescaped(field: str) -> str:
-    """The table writes spaces and backslashes as octal numbers (`\\040`)."""
+    """The table writes a space, a tab, a line end and a backslash as octal numbers (`\\040`)."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)

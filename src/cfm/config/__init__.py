@@ -1,8 +1,9 @@
-"""Settings: `cfm.yml` and `cfw.yml` as models, and everything that can be wrong with their form.
+"""Settings: models of `cfm.yml` and `cfw.yml`, and everything that can be wrong with their form.
 
-The form is refused, with file, line, key and remedy; the world (a missing folder, a silent server) is
-not: `cfm.cli.check` tells of it.  The models stand in `cfm_settings` and `cfw_settings`, their value types
-in `fields`; `yaml_text` reads, `load` brings both together.
+A wrong form is refused, with file, line, key and remedy.  A wrong world (a missing folder, a silent server)
+is not: `cfm.cli.check` tells the operator about it.  The models are in `cfm_settings` and `cfw_settings`,
+the types of their values in `fields`.  `yaml_text` reads the file, and `load` brings file and model
+together.
 """
 
 from cfm.config.cfm_settings import CfmSettings

@@ -1,4 +1,4 @@
-"""The settings of cfm: `cfm.yml` as a model.  `docs/settings.md` tells what each key means."""
+"""The settings of cfm: a model of `cfm.yml`.  `docs/settings.md` says what each key means."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ AT_ONCE = "what is due is done at once"
 
 
 class IgnoreSettings(Section):
-    """Files that other software owns."""
+    """Files that belong to other software: cfm never copies or deletes them."""
 
     prefixes: tuple[Prefix, ...] = Field((), examples=["M64"])
 
 
 class RemoverSettings(Section):
-    """When files go, and the brakes on it."""
+    """When files are deleted, and what holds deletes back."""
 
     storage_usage_limit_percent: Percent = 90
     minimum_stay_sec: SecondsOrNone = 3600
@@ -50,7 +50,7 @@ class RemoverSettings(Section):
     space_deletes_per_minute: Count = 30
     trims_per_minute: Count = 300
     breaker_percent: Percent = 25
-    # Above a minute, "just confirmed" would be said of what may long be gone.
+    # At most a minute: a copy that was confirmed longer ago may be gone by now.
     confirmation_max_age_sec: Annotated[int, whole("a number of seconds", 1, 60)] = 10
     room_margin_percent: Annotated[int, whole("a percentage", 0, 100)] = 10
     just_deleted_sec: SecondsOrNone = 86400
@@ -64,7 +64,7 @@ class TaskerSettings(Section):
     task_copy_speed_bps: BitsPerSecond = 10_000_000
     streams_per_source: Streams = 1
     incoming_per_destination: Streams = 1
-    # A lease must outlast a restart of cfm, or the copies that run meanwhile are thrown away.
+    # The lease must be longer than a restart of cfm takes.  Otherwise workers end the copies that run.
     lease_sec: Annotated[int, whole("a number of seconds", 10, 3600)] = 60
     tasker_sleep_sec: Any = without_effect(AT_ONCE)
 
@@ -78,7 +78,7 @@ class WatcherSettings(Section):
 
 
 class RunnerSettings(Section):
-    """The longest time until the next full look at everything."""
+    """How often cfm looks at all servers, even if nothing has happened."""
 
     between_events_run_interval_sec: Interval = 60
     periodic_run_interval_sec: SecondsOrNone = 0
@@ -86,7 +86,7 @@ class RunnerSettings(Section):
 
 
 class ServersSettings(Section):
-    """The node: who is in it, and how patient we are with them."""
+    """The servers of the node, and how long cfm waits for them."""
 
     sources: tuple[PeerAddress, ...] = Field((), examples=["127.0.1.1:8888"])
     destinations: tuple[PeerAddress, ...] = Field((), examples=["127.0.2.1:8888"])
@@ -101,12 +101,12 @@ class ServersSettings(Section):
 
     @property
     def addresses(self) -> tuple[Addr, ...]:
-        """Every server once, sources first."""
+        """Each server once; the sources come first."""
         return tuple(dict.fromkeys(self.sources + self.destinations))
 
 
 class CfmStateSettings(Section):
-    """Where tasks, orders and our own identity are kept."""
+    """Where cfm keeps tasks, delete orders and its own id."""
 
     url: StateUrl = Field("sqlite:///cfm.db")
 
@@ -116,7 +116,7 @@ class CfmStateSettings(Section):
 
 
 class CfmSettings(SettingsFile):
-    """All of `cfm.yml`; every path absolute."""
+    """All of `cfm.yml`.  Every path is absolute."""
 
     listen_addr: Address = Addr("127.0.0.1:8080")
     log_dir: FilePath = Path("log")

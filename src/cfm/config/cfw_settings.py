@@ -1,4 +1,4 @@
-"""The settings of cfw: `cfw.yml` as a model.  `docs/settings.md` tells what each key means."""
+"""The settings of cfw: a model of `cfw.yml`.  `docs/settings.md` says what each key means."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cfm.model import Addr
 
 
 class CfwStateSettings(Section):
-    """Where the worker keeps its id, its controller and reports not yet acknowledged."""
+    """Where the worker keeps its id, its controller and the reports that cfm has not yet acknowledged."""
 
     url: StateUrl = Field("sqlite:///cfw.db")
 
@@ -39,7 +39,7 @@ class CfwStateSettings(Section):
 
 
 class CfwSettings(SettingsFile):
-    """All of `cfw.yml`; every path absolute."""
+    """All of `cfw.yml`.  Every path is absolute."""
 
     listen_addr: Address = Field(examples=["127.0.2.1:8888"])
     cfm_addr: Address = Field(examples=["127.0.0.1:8080"])
@@ -63,5 +63,5 @@ class CfwSettings(SettingsFile):
 
     @property
     def name(self) -> Addr:
-        """What this worker is called on the wire: its address as `cfm.yml` writes it."""
+        """The name of this worker on the wire: its address, spelled as in `cfm.yml`."""
         return self.advertise_addr or self.listen_addr

@@ -1,8 +1,8 @@
-"""The types of settings: each takes the text as written and says precisely what is wrong with it.
+"""The types of settings: each takes the text of the file, and says exactly what is wrong with it.
 
-Every type also takes its own Python value, so that code can make settings without a file.  A refusal is a
-`PydanticCustomError` of type `settings`; `load` adds file, line and key, and an example where the refusal
-names no remedy of its own.
+Each type also takes its own Python value, so that code can make settings without a file.  A refusal is a
+`PydanticCustomError` of the type `settings`.  `load` adds file, line and key to it, and an example where the
+refusal has no remedy of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_64_BITS: Final = 2**63 - 1
 
 
 def refusal(text: str, remedy: str = "") -> PydanticCustomError:
-    """A refusal without a remedy gets "write for example …" with the key's default or example."""
+    """An error for the operator.  Without a remedy, `load` adds "write for example …"."""
     return PydanticCustomError("settings", "{text}", {"text": text, "remedy": remedy})
 
 
@@ -44,7 +44,7 @@ _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 
 
 def whole(what: str, lowest: int, highest: int) -> BeforeValidator:
-    """A decimal integer; `what` completes "… is not …", e.g. "a percentage"."""
+    """A decimal integer.  `what` names it in the message "101 is not a percentage from 1 to 100"."""
 
     def parse(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -75,7 +75,7 @@ BitsPerSecond: TypeAlias = Annotated[int, whole("a number of bits per second", 1
 Bytes: TypeAlias = Annotated[int, whole("a number of bytes", 1, MOST_64_BITS)]
 
 Interval: TypeAlias = Annotated[SecondsOrNone, AfterValidator(lambda value: max(1, value))]
-"""Old files may say 0 for "without a pause"; a second is the shortest."""
+"""Old files may say 0, which means "without a pause".  We take it as one second, the shortest interval."""
 
 _SWITCHES: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -141,13 +141,13 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host (without brackets, empty for `:8080`) and port of an address that was accepted."""
+    """Host and port of a valid address.  The host has no brackets; it is empty for `:8080`."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def same_host(host: str) -> str:
-    """One spelling for each host: letters in lower case, numbers in their shortest form."""
+    """One spelling for each host: lower case, and IP addresses in their shortest form."""
     host = host.strip("[]").lower().removesuffix(".")
     try:
         number = ipaddress.ip_address(host)
@@ -179,7 +179,7 @@ def _check_host(host: str, text: str) -> None:
 def _names_host(host: str) -> bool:
     try:
         if host.startswith("["):
-            # A zone (`%eth0`) means something on one machine only.
+            # A zone (`%eth0`) has a meaning on one machine only.
             return not ipaddress.IPv6Address(host.strip("[]")).scope_id
         if re.fullmatch(r"[0-9.]+", host):
             return str(ipaddress.IPv4Address(host)) == host
@@ -202,7 +202,7 @@ def _host(value: object) -> str:
 
 Address: TypeAlias = Annotated[Addr, BeforeValidator(_address)]
 PeerAddress: TypeAlias = Annotated[Address, AfterValidator(_peer)]
-"""An address under which others reach a server, so one with a host."""
+"""An address at which others reach a server; so it must have a host."""
 HostName: TypeAlias = Annotated[str, BeforeValidator(_host)]
 
 
@@ -211,10 +211,10 @@ HostName: TypeAlias = Annotated[str, BeforeValidator(_host)]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where settings come from: the context of their validation."""
+    """Where the settings come from.  pydantic hands this to the validators as their context."""
 
     file: Path
-    """Absolute; relative paths start from its folder."""
+    """Absolute.  Relative paths in the settings start from its folder."""
     notes: tuple[str, ...] = ()
 
 
@@ -224,7 +224,7 @@ def _folder(info: ValidationInfo) -> Path:
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
-    """Absolute, without doubled slashes; links are kept as they are, for others know them by name."""
+    """An absolute path without doubled slashes.  Links stay: other programs know the path by this name."""
     text = _one_text(str(value) if isinstance(value, Path) else value)
     if not text:
         raise refusal("an empty path", "remove this line or name a folder")
@@ -232,7 +232,7 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 
 FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path)]
-"""A file or folder; relative ones lie in the settings file's folder."""
+"""A file or folder.  A relative path starts from the folder of the settings file."""
 
 _SQLITE = "sqlite:///"
 
@@ -250,5 +250,5 @@ StateUrl: TypeAlias = Annotated[str, BeforeValidator(_state_url)]
 
 
 def path_of_state(url: str) -> Path:
-    """The SQLite file that an accepted `state.url` names."""
+    """The SQLite file that a valid `state.url` names."""
     return Path(url.removeprefix(_SQLITE))

@@ -1,7 +1,7 @@
 """What is wrong with a settings file, as values: line, key, text and remedy.
 
-`yaml_text` and `load` collect them, `SettingsFileError` carries all of them to whoever started the
-program, and `cli.check` prints them.
+`yaml_text` and `load` collect the problems.  `SettingsFileError` carries all of them to whoever started the
+program.  `cli.check` prints them, and uses the same values for what is only doubtful.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from cfm.errors import SettingsError
 from cfm.logs import escaped
 
 MOST_SHOWN = 200
-"""A file of garbage must not bury the terminal."""
+"""More lines than this would bury the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsProblem:
-    """One refusal: where, what is wrong, and what to write instead."""
+    """One problem: where it is, what is wrong, and what to write instead."""
 
     line: int | None
-    """From 1; None where the file as a whole could not be read."""
+    """Counted from 1; None where the problem is one of the whole file."""
     key: str
-    """Dotted, e.g. `servers.sources`; empty where no key is meant."""
+    """With dots, as `servers.sources`; empty where the problem has no key."""
     text: str
     remedy: str
 
@@ -34,7 +34,7 @@ class SettingsProblem:
 
 
 class SettingsFileError(SettingsError):
-    """Every problem of one settings file; the text has a line for each, in the file's order."""
+    """All problems of one settings file.  The text has one line for each, in the order of the file."""
 
     def __init__(self, file: Path, problems: list[SettingsProblem]) -> None:
         self.file = file
@@ -47,5 +47,5 @@ class SettingsFileError(SettingsError):
 
 
 def shown(text: str, most: int = 60) -> str:
-    """A text from the file as a refusal quotes it: short, and harmless on a terminal."""
+    """A text from the file as messages quote it: short, and harmless on a terminal."""
     return escaped(text if len(text) <= most else text[: most - 1] + "…")

@@ -1,8 +1,8 @@
 """What all settings models have in common, and what can be asked of them.
 
-A section of the YAML file is a `Section`; the whole file is a `SettingsFile`, which also knows the folder
-that its paths start from.  Keys of the old programs that have lost their meaning are fields made by
-`without_effect`.
+A section of the YAML file is a `Section`.  The whole file is a `SettingsFile`; it also knows the folder that
+its paths start from.  Some keys of the old programs no longer have a meaning: `without_effect` makes their
+fields.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from cfm.config.fields import Origin
 
 
 class Section(BaseModel):
-    """A group of settings; a key without a value is a key that is not there."""
+    """A group of settings.  A key without a value counts as a key that is not there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """Leaves out what is not set, and adds sections that were left out: they hold defaults."""
+        """Leaves out keys without a value, and adds missing sections as empty ones: they hold defaults."""
         if not isinstance(given, dict):
             return given
         sections: dict[str, Any] = {key: {} for key, field in cls.model_fields.items() if section_of(field)}
@@ -35,7 +35,7 @@ class Section(BaseModel):
 
 
 class SettingsFile(Section):
-    """All settings of a program, and where they were read."""
+    """All settings of a program, and the file that they come from."""
 
     _origin: Origin | None = PrivateAttr(None)
 
@@ -44,38 +44,39 @@ class SettingsFile(Section):
 
     @property
     def file(self) -> Path | None:
-        """The settings file, absolute; None for settings that code made."""
+        """The absolute path of the settings file; None for settings that code made."""
         return self._origin.file if self._origin else None
 
     @property
     def folder(self) -> Path:
-        """Relative paths of the settings start here."""
+        """The folder that relative paths in the settings start from."""
         return self._origin.file.parent if self._origin else Path.cwd()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the operator should hear: keys that are without effect, each a sentence."""
+        """Sentences for the operator about keys that have no effect."""
         return self._origin.notes if self._origin else ()
 
 
 def without_effect(why: str) -> Any:
-    """An old key that is accepted in any form, and said to be without effect."""
+    """A field for an old key that has no effect: any value is accepted, and the operator is told why."""
     return Field(default=None, json_schema_extra={"without_effect": why})
 
 
 def why_without_effect(field: FieldInfo) -> str | None:
+    """The reason that was given to `without_effect`; None for all other fields."""
     extra = field.json_schema_extra
     return str(extra["without_effect"]) if isinstance(extra, dict) and "without_effect" in extra else None
 
 
 def section_of(field: FieldInfo) -> type[Section] | None:
-    """The model of the keys below this one, where it is a section."""
+    """The model of the section, where the field is one."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
 def every_key(model: type[Section], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """All keys that hold a value, dotted."""
+    """All keys that are no sections, as `remover.minimum_stay_sec`, with their fields."""
     for name, field in model.model_fields.items():
         below = section_of(field)
         if below:
@@ -85,7 +86,7 @@ def every_key(model: type[Section], above: str = "") -> Iterator[tuple[str, Fiel
 
 
 def example_of(field: FieldInfo) -> str:
-    """A value that would be right, as it is written in the file; empty where there is none."""
+    """A right value, written as in the file; empty where there is none to show."""
     examples = field.examples or [field.default]
     example = examples[0]
     if isinstance(example, bool):

@@ -1,7 +1,7 @@
-"""The `security` section, the same in `cfm.yml` and `cfw.yml`: where credentials lie.
+"""The `security` section: the files with the credentials.  It is the same in `cfm.yml` and `cfw.yml`.
 
-Only the form is looked at here; `cfm.security` reads the files.  Without any of these keys everything is as
-with the earlier programs: whoever reaches the port may do what it offers.
+This module checks only the form; `cfm.security` reads the files.  Without any of these keys the programs
+behave as the earlier ones did: whoever reaches the port may use everything behind it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cfm.config.sections import Section
 
 
 class TlsSettings(Section):
-    """Mutual TLS: all three, or none."""
+    """Mutual TLS: it needs all three files, or none of them."""
 
     cert_file: FilePath | None = Field(None, examples=["cfm.crt"])
     key_file: FilePath | None = Field(None, examples=["cfm.key"])
@@ -25,12 +25,13 @@ class TlsSettings(Section):
     def _all_or_none(self) -> Self:
         missing = [key for key, value in self if value is None]
         if 0 < len(missing) < len(type(self).model_fields):
-            raise refusal(f"{' and '.join(missing)} missing", "TLS needs cert_file, key_file and ca_file")
+            remedy = "set cert_file, key_file and ca_file, or none of them"
+            raise refusal(f"{' and '.join(missing)} missing", remedy)
         return self
 
 
 class SecuritySettings(Section):
-    """Who may come in."""
+    """Who may use the ports of this program."""
 
     token_file: FilePath | None = Field(None, examples=["cfm.token"])
     tls: TlsSettings = Field(default_factory=TlsSettings)
