@@ -18,9 +18,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from cfm_lab.sim import profile
-from cfm_lab.sim.profile import HOUR_MS, Profile
-from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.environment import profile
+from cfm_lab.sim.environment.profile import HOUR_MS, Profile
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.run import Run, run_seed
 
 HOURS_PER_CPU_S = 10.0

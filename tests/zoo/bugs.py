@@ -50,8 +50,8 @@ from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.serve.streams import Stream, Streams
 from cfm_lab.fakes.memory_disk import Node
 from cfm_lab.fakes.memory_store import MemoryStore
-from cfm_lab.sim.disks import SimDisk
-from cfm_lab.sim.parts import PARTS, Parts
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.parts import PARTS, Parts
 from zoo.making import Outcome, with_kernel
 
 # ── what cfm hears ──────────────────────────────────────────────────────────────────────────────────────

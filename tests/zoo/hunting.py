@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cfm_lab.sim import profile
-from cfm_lab.sim.parts import Parts
-from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.environment import profile
+from cfm_lab.sim.environment.parts import Parts
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.run import run_seed
 from zoo.bugs import FURTHER_ONES, OLD_ONES
 from zoo.making import illegal_edges, without_guards

@@ -21,7 +21,7 @@ from cfm.plan.round import Copy, Delete
 from cfm.plan.view import ClusterView
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES
 from cfm.tasks.store import Change, PutOrder, PutTask, Recovered
-from cfm_lab.sim.parts import PARTS, Parts
+from cfm_lab.sim.environment.parts import PARTS, Parts
 
 Outcome = tuple[list[Change], list[ev.Effect]]
 

@@ -7,9 +7,10 @@ together with what follows from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
 from cfm.controller.decide import events as ev
+from cfm.inputs.snapshot import Measure
 from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Status, Task
 from cfm.plan import refusals
 from cfm.tasks.store import (
@@ -26,28 +27,19 @@ from cfm.tasks.store import (
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.fencing import Claim
 from cfm_lab.fakes.memory_disk import Node
-from cfm_lab.sim.facts import Facts, OrderFacts, TaskFacts
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import WorkerService
+from cfm_lab.sim.facts import OrderFacts, TaskFacts
 from cfm_lab.sim.invariants import ALL
 from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.metadata_watch import Pair
+from cfm_lab.sim.processes.sending import Sender
+from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
-if TYPE_CHECKING:
-    from cfm.inputs.snapshot import Measure
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.disks import SimDisk
-    from cfm_lab.sim.metadata import Pair
-    from cfm_lab.sim.worker import SimWorker
-    from cfm_lab.sim.world import Server, World
-
-MOST_VIOLATIONS: Final = 20
 RECENT_MS: Final = 4 * 3_600_000
-
-
-class Violation(NamedTuple):
-    seed: int
-    step: int
-    at_ms: int
-    invariant: str
-    text: str
 
 
 def _found_out(order: DeleteOrder) -> bool:
@@ -61,10 +53,9 @@ class Checker:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.facts = Facts()
-        self.violations: list[Violation] = []
+        self.facts = world.facts
         self.liveness_checks = 0
-        self.invariants = [kind(world, self.facts) for kind in ALL]
+        self.invariants = [kind(world) for kind in ALL]
         self._decided = self._with("decided")
         self._task = self._with("task_changed")
         self._order = self._with("order_changed")
@@ -85,16 +76,6 @@ class Checker:
     def _with(self, hook: str) -> list[Invariant]:
         """The rules that have this hook."""
         return [rule for rule in self.invariants if getattr(type(rule), hook) is not getattr(Invariant, hook)]
-
-    def violated(self, rule: Invariant, text: str) -> None:
-        self.fail(rule.number, text)
-
-    def fail(self, number: str, text: str) -> None:
-        world = self.world
-        world.note(f"VIOLATION of {number}", text)
-        if len(self.violations) < MOST_VIOLATIONS:
-            step = world.schedule.steps
-            self.violations.append(Violation(world.seed, step, world.schedule.now_ms, number, text))
 
     def counts(self) -> dict[str, int]:
         """Checks made, by rule."""
@@ -201,12 +182,6 @@ class Checker:
         for rule in self._committed:
             rule.committed(cfm, changes)
 
-    def cfm_died(self, cfm: SimCfm) -> None:
-        """What it had not committed never was."""
-
-    def taken_over(self, old: SimCfm, new: SimCfm) -> None:
-        """A state has a new owner."""
-
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
         self.facts.state(cfm.claim.controller).forget_uncommitted()
         for rule in self._recovered:
@@ -220,10 +195,7 @@ class Checker:
         for rule in self._metadata:
             rule.metadata_accepted(cfm, pair, good)
 
-    def confirmed(self, cfm: SimCfm, reply: ev.Reply) -> None:
-        self.world.note("operator confirms", cfm.process.name, reply.status, reply.detail.replace("\n", ", "))
-
-    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+    def report_arrives(self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport) -> None:
         for rule in self._arrives:
             rule.report_arrives(cfm, worker, task_id, report)
 
@@ -241,7 +213,7 @@ class Checker:
         if self.facts.epochs.get(worker.machine, ("", 0))[0] == claim.controller:
             self.facts.fences[worker.machine] = max(fence, self.facts.fences.get(worker.machine, 0))
 
-    def stream_opened(self, source: SimWorker, task_id: int) -> None:
+    def stream_opened(self, source: Sender, task_id: int) -> None:
         for rule in self._stream:
             rule.stream_opened(source, task_id)
 
@@ -262,13 +234,12 @@ class Checker:
         """Witness: a worker has removed a file."""
         by = self.world.deleting
         if by is None:
-            self.fail("1", f"{name} was removed from {disk.label} without an order")
+            self.world.violations.add("1", f"{name} was removed from {disk.label} without an order")
             return
         self.facts.unlinks += 1
-        server, claim, order_id = by
-        known = self.facts.state(claim.controller).orders.get(order_id)
+        known = self.facts.state(by.claim.controller).orders.get(by.order_id)
         order = known.order if known is not None else None
-        self.world.note("unlinked", name, server.addr, order.kind if order else "?")
+        self.world.note("unlinked", name, by.server.addr, order.kind if order else "?")
         for rule in self._unlinked:
             rule.unlinked(disk, name, node, by, order)
         if order is not None and order.kind is DeleteKind.SPACE:
@@ -287,26 +258,13 @@ class Checker:
         for rule in self._touched:
             rule.touched(disk, name)
 
-    def lost(self, disk: SimDisk, name: str) -> None:
-        """A copy is about to vanish without an order."""
-        if name in disk.names:
-            self.facts.lost[name] = self.world.schedule.now_ms
-
-    def disk_changes(self, disk: SimDisk) -> None:
-        """A disk is about to lose what it had not made durable, or more."""
-        self._before = set(disk.names)
-
-    def disk_changed(self, disk: SimDisk) -> None:
-        for name in sorted(self._before - set(disk.names)):
-            self.facts.lost[name] = self.world.schedule.now_ms
-
     # ── now and then ────────────────────────────────────────────────────────────────────────────────────
 
     def rested(self, why_not: str | None) -> None:
         """The liveness rule, at the end of a run."""
         self.liveness_checks += 1
         if why_not is not None:
-            self.fail("20", f"it does not come to rest: {why_not}")
+            self.world.violations.add("20", f"it does not come to rest: {why_not}")
 
     def audit(self) -> None:
         for rule in self._audit:

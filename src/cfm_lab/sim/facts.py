@@ -7,15 +7,12 @@ The checker writes here as things happen; the invariants read.  All times are tr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cfm.model import Addr, DeleteOrder, Task
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.environment.disks import SimDisk
 
 
 @dataclass(slots=True)
@@ -124,3 +121,12 @@ class Facts:
         if known is None:
             known = self.states[controller] = StateFacts()
         return known
+
+    def vanished(self, names: Iterable[str], now_ms: int) -> None:
+        """Copies of these files are gone from a disk, without an order of ours."""
+        for name in names:
+            self.lost[name] = now_ms
+
+    def open_orders(self) -> list[DeleteOrder]:
+        """The delete orders of all controllers that have not ended."""
+        return [known.order for state in self.states.values() for known in state.open_orders.values()]

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from cfm.controller.decide import dispatch
+from cfm.controller.decide.core import Core
 from cfm.model import Addr, File, Known, bytes_over, fits
 from cfm.plan import reference
 from cfm.plan.round import Copy
 from cfm.plan.view import is_ad
-from cfm_lab.sim.disks import SimDisk
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.worker import SimWorker
-
-if TYPE_CHECKING:
-    from cfm.controller.decide.core import Core
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
 LOOK_MS = MINUTE_MS
 STEADY_MS = 6 * MINUTE_MS
@@ -104,14 +101,14 @@ def _next_plan(world: World) -> Iterator[str]:
 
 def _steady(world: World) -> bool:
     """Does it go on resting?  What only waited for time (a young file, a pause) may still happen."""
-    before = world.check.facts.unlinks, _tasks(world)
+    before = world.facts.unlinks, _tasks(world)
     world.schedule.run_until(world.schedule.now_ms + STEADY_MS)
-    after = world.check.facts.unlinks, _tasks(world)
+    after = world.facts.unlinks, _tasks(world)
     return before == after
 
 
 def _tasks(world: World) -> int:
-    return sum(len(state.tasks) for state in world.check.facts.states.values())
+    return sum(len(state.tasks) for state in world.facts.states.values())
 
 
 def unrest(world: World) -> Iterator[str]:
@@ -141,8 +138,8 @@ def _under_way(world: World, core: Core) -> Iterator[str]:
     for task in state.tasks.uncut.values():
         yield f"the stream of {task.file.name} at {task.source} is not cut"
     for server in world.servers.values():
-        if isinstance(server, SimWorker) and (server.transfers or server.sending):
-            yield f"{server.addr} transfers {sorted(server.transfers)}, sends {len(server.sending)}"
+        if isinstance(server, SimWorker) and (server.transfers or server.sender.sending):
+            yield f"{server.addr} transfers {sorted(server.transfers)}, sends {len(server.sender.sending)}"
 
 
 def _servers(world: World, core: Core) -> Iterator[str]:

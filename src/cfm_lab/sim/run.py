@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from cfm_lab.sim import profile, rest
-from cfm_lab.sim.checker import Violation
+from cfm_lab.sim import rest
+from cfm_lab.sim.building import build
+from cfm_lab.sim.checker import Checker
+from cfm_lab.sim.environment import profile
+from cfm_lab.sim.environment.parts import PARTS, Parts
+from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile
+from cfm_lab.sim.environment.rng import MASK, Rng
 from cfm_lab.sim.fault_events import days
-from cfm_lab.sim.parts import PARTS, Parts
-from cfm_lab.sim.profile import HOUR_MS, MINUTE_MS, Profile
-from cfm_lab.sim.rng import MASK, Rng
+from cfm_lab.sim.violations import Violation
 from cfm_lab.sim.world import World
 
 AUDIT_MS: Final = 7 * MINUTE_MS
@@ -64,37 +67,37 @@ def run_seed(
     """
     began_ns = time.process_time_ns()
     plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
-    world = World(seed, plan, parts)
+    world, checker = build(seed, plan, parts)
     try:
-        _live(world, hours * HOUR_MS, stop_early=stop_early)
+        _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
     except Exception as error:  # noqa: BLE001 - whatever the product raises here is its mistake: told, with its seed
-        world.check.fail("crash", _told(error))
+        world.violations.add("crash", _told(error))
     return Run(
         seed=seed,
         hours_ms=world.schedule.now_ms,
         steps=world.schedule.steps,
         digest=world.schedule.digest ^ int(world.trace.digest, 16),
         faults=world.swarm.counts,
-        checks=world.check.counts(),
-        violations=world.check.violations,
+        checks=checker.counts(),
+        violations=world.violations.found,
         story=_story(world),
         happened=plan.faults,
         cpu_ns=time.process_time_ns() - began_ns,
     )
 
 
-def _live(world: World, faulty_ms: int, *, stop_early: bool) -> None:
+def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -> None:
     days.set_going(world)
     while world.schedule.now_ms < faulty_ms:
         world.schedule.run_until(min(faulty_ms, world.schedule.now_ms + AUDIT_MS))
-        world.check.audit()
-        if stop_early and world.check.violations:
+        checker.audit()
+        if stop_early and world.violations.found:
             return
     world.make_calm()
     days.calm_down(world)
     why = rest.come_to_rest(world)
-    world.check.rested(why)
-    world.check.audit()
+    checker.rested(why)
+    checker.audit()
 
 
 def _told(error: Exception) -> str:
@@ -106,9 +109,9 @@ def _told(error: Exception) -> str:
 
 
 def _story(world: World) -> list[str]:
-    if not world.check.violations:
+    if not world.violations.found:
         return []
-    first = world.check.violations[0]
+    first = world.violations.found[0]
     return world.trace.story(STORY_LINES, about=_file_in(first.text), until_ms=first.at_ms)
 
 

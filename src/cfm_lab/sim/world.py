@@ -1,99 +1,75 @@
-"""One simulated node: its machines, its library, its people, and the truth about all of it.
+"""One simulated node, as an observer sees it: its servers, its library, its people, and the truth about them.
 
-A world is made from a seed and runs in virtual time: first with faults, then calm, until it has come to rest
-or its time is up.  Neighbours: `controller`, `worker` and `old_worker` are its processes, `fault_events` what
-befalls them, `checker` and the `invariants` watch it, `run` drives it.
+A world lives in virtual time: first with faults, then calm, until it has come to rest or its time is up.
+Neighbours: `building` puts it together from a seed, `fault_events` befall it, `checker` and the `invariants`
+watch it, `run` drives it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import count
-from typing import TypeAlias
+from typing import Protocol
 
-from cfm import wire
-from cfm.controller.decide import events as ev
 from cfm.controller.decide.state import NodeConfig
-from cfm.model import Addr, DiskReport, DiskUsage, Failure, File, Hits, Transfer, host_of
-from cfm.wire import TaskOffer
-from cfm.worker.act.fencing import Claim
+from cfm.model import Addr, File, Hits, host_of
 from cfm_lab.fakes.memory_store import MemoryDisk
-from cfm_lab.sim import event_log
-from cfm_lab.sim import metadata as meta
-from cfm_lab.sim.checker import Checker
-from cfm_lab.sim.controller import SimCfm
-from cfm_lab.sim.disks import SimDisk, content_of
-from cfm_lab.sim.faults import Swarm
-from cfm_lab.sim.metadata import MetadataFiles, Version
-from cfm_lab.sim.network import Network
-from cfm_lab.sim.old_worker import OldWorker
-from cfm_lab.sim.parts import PARTS, Parts
-from cfm_lab.sim.profile import MB, Profile
-from cfm_lab.sim.rng import Rng
-from cfm_lab.sim.san import San, SanFile
-from cfm_lab.sim.schedule import Clock, Schedule
-from cfm_lab.sim.trace import Trace
-from cfm_lab.sim.worker import SimWorker
-
-Server: TypeAlias = SimWorker | OldWorker
+from cfm_lab.sim.environment import event_log
+from cfm_lab.sim.environment import metadata as meta
+from cfm_lab.sim.environment.disks import DiskWitness, SimDisk
+from cfm_lab.sim.environment.metadata import Version
+from cfm_lab.sim.environment.parts import Parts
+from cfm_lab.sim.environment.profile import Profile
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.schedule import Clock
+from cfm_lab.sim.environment.services import WorkerService
+from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.facts import Facts
+from cfm_lab.sim.processes.controller import CfmWitness, SimCfm
+from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.worker import SimWorker, WorkerWitness
+from cfm_lab.sim.violations import Violations
 
 
-ALIKE = 10
-"""Every so-many-th file has a name that becomes another file's where it is cut at `#`."""
+class Witness(CfmWitness, WorkerWitness, DiskWitness, Protocol):
+    """Who is told of everything that happens in a world."""
+
+    def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:
+        """Somebody tried to start a second cfm on a state in use."""
 
 
-def _name(number: int, ads: AbstractSet[int]) -> str:
-    if number % ALIKE == 0 and not ads & {number, number - 1}:
-        return f"F{number - 1:03}.mpg#old"
-    return f"{'AD_' if number in ads else 'F'}{number:03}.mpg"
+class World(Environment):
+    """Everything that is.  A new world has no servers and no cfm yet."""
 
+    witness: Witness
+    main: SimCfm
+    """The cfm that listens at `cfm_addr`."""
 
-class World:
-    """Everything that is."""
-
-    def __init__(self, seed: int, profile: Profile, parts: Parts = PARTS) -> None:
+    def __init__(self, seed: int, profile: Profile, parts: Parts) -> None:
         root = Rng(seed)
+        super().__init__(root, profile, parts)
         self.seed = seed
-        self.profile = profile
-        self.parts = parts
-        self.rng = root.fork("world")
-        self.schedule = Schedule()
-        self.trace = Trace(lambda: self.schedule.now_ms)
-        self.swarm = Swarm(profile.faults, root.fork("swarm"), profile.intensity_percent)
-        self.net = Network(self.schedule, self.swarm, root.fork("network"))
-        self.san = San()
-        self.metadata = MetadataFiles()
-        self.hits = Hits()
         self.true_hits = [self.hits]
         """What viewers did, window by window."""
-        self.publishing: TaskOffer | None = None
-        self.deleting: tuple[Server, Claim, int] | None = None
         self.calm = False
         self.heals: dict[int, Callable[[], None]] = {}
         self._heals = count(1)
         self._further_cfms = count(1)
         self.writes_metadata = True
-        self.cfm_addr = Addr("10.0.0.1:8080")
-        self.library = self._library()
-        self.largest_bytes = max(file.size_bytes for file in self.library)
-        self.ads = [file.name for file in self.library if file.name.startswith("AD_")]
+        self.facts = Facts()
+        self.violations = Violations(seed, self.schedule, self.trace)
+        self.library: list[File] = []
+        self.largest_bytes = 0
+        self.ads: list[str] = []
         """Other software's: graded and known like all others, and never to be touched."""
-        for file in self.library:
-            self.san.files[file.name] = SanFile(file.size_bytes)
-        self.check = Checker(self)
         self.servers: dict[Addr, Server] = {}
         self.disks: list[SimDisk] = []
-        self.destinations = tuple(Addr(f"10.0.2.{i + 1}:8888") for i in range(profile.destinations))
-        own_sources = tuple(Addr(f"10.0.1.{i + 1}:8888") for i in range(profile.sources))
-        self.sources = (*own_sources, *self.destinations[: profile.both])
+        self.sources: tuple[Addr, ...] = ()
+        self.destinations: tuple[Addr, ...] = ()
         self.cfms: list[SimCfm] = []
-        self.main = self._build_cfm("cfm", f"controller-{seed}")
-        self._build_servers(own_sources)
-        self._fill_disks()
 
-    # ── building ────────────────────────────────────────────────────────────────────────────────────────
+    # ── machines ────────────────────────────────────────────────────────────────────────────────────────
 
     def clock(self) -> Clock:
         """The clocks of one more machine."""
@@ -106,71 +82,8 @@ class World:
             drift_ppm,
         )
 
-    def _library(self) -> list[File]:
-        low, high = self.profile.file_mb
-        rng, ranks = self.rng, self.profile.library
-        ads = set(rng.shuffled(range(1, ranks + 1))[: self.profile.ads])
-        return [
-            File(_name(i, ads), i, rng.between(low, high) * MB, hits=ranks - i) for i in range(1, ranks + 1)
-        ]
-
-    def _build_servers(self, own_sources: tuple[Addr, ...]) -> None:
-        profile, rng = self.profile, self.rng
-        total_bytes = sum(file.size_bytes for file in self.library) * profile.fill_percent // 100
-        limit = profile.rules.limit_percent
-        share_bytes = total_bytes * 100 // (limit * profile.destinations)
-        own = self.destinations
-        for addr in own_sources:
-            mute = profile.mute and addr != own_sources[0] and addr == own_sources[-1]
-            self._add_ours(addr, self._disk(addr, 10_000 * MB), serves=not mute)
-        for i, addr in enumerate(own):
-            # A third more or less than its share, and never too small for a few large files.
-            size_bytes = max(share_bytes * rng.between(67, 133) // 100, 6 * profile.file_mb[1] * MB)
-            if i == 1 and profile.shared_disk:
-                disk = self.servers[own[0]].disk
-            else:
-                disk = self._disk(addr, size_bytes)
-            if i >= profile.destinations - profile.old:
-                self.servers[addr] = OldWorker(self, addr, disk, self.clock())
-            else:
-                external = i < profile.external
-                self._add_ours(addr, disk, serves=i < profile.both, external=external)
-
-    def _disk(self, addr: Addr, total_bytes: int) -> SimDisk:
-        disk = self.parts.disk(f"disk-{addr}", total_bytes, self.check)
-        self.disks.append(disk)
-        return disk
-
-    def _add_ours(self, addr: Addr, disk: SimDisk, *, serves: bool, external: bool = False) -> None:
-        limit = self.profile.rules.limit_percent
-        same = (s.limit_percent for s in self.servers.values() if isinstance(s, SimWorker) and s.disk is disk)
-        self.servers[addr] = SimWorker(
-            self,
-            addr,
-            disk,
-            self.clock(),
-            serves=serves,
-            transfer=Transfer.EXTERNAL if external else Transfer.BUILTIN,
-            limit_percent=next(same, limit + self.rng.pick((0, 0, -5, 3))),
-            downloads=self.rng.between(1, 4),
-            slots=self.profile.rules.streams_per_source,
-        )
-
-    def _fill_disks(self) -> None:
-        """Something lies there from before: a good part of the library, some of it twice, ads, strangers."""
-        rng = self.rng
-        for addr in self.destinations:
-            disk = self.servers[addr].disk
-            for file in rng.shuffled(self.library)[: rng.below(18)]:
-                if (
-                    file.name not in disk.names
-                    and disk.used_bytes + file.size_bytes < disk.total_bytes * 85 // 100
-                ):
-                    disk.place(file.name, file.size_bytes, content_of(file.name))
-            if rng.below(4) == 0:
-                disk.place(f"STRANGE{rng.below(100)}.mpg", 150 * MB, b"stranger")
-
-    def _build_cfm(self, name: str, controller_id: str) -> SimCfm:
+    def add_cfm(self, name: str, controller_id: str) -> SimCfm:
+        """One more cfm, on a state of its own; it does not run yet."""
         config = NodeConfig(
             self.sources,
             self.destinations,
@@ -178,14 +91,14 @@ class World:
             heartbeat_interval_ms=self.profile.heartbeat_ms,
             full_look_ms=self.profile.full_look_ms,
         )
-        cfm = SimCfm(self, name, MemoryDisk(controller_id), self.clock(), config)
+        cfm = SimCfm(self, name, MemoryDisk(controller_id), self.clock(), config, self.witness)
         self.cfms.append(cfm)
         return cfm
 
     def another_cfm(self, state: MemoryDisk | None = None) -> SimCfm:
         """A further cfm: on the same state, or on one of its own."""
         number = next(self._further_cfms)
-        cfm = self._build_cfm(f"cfm-{number}", f"controller-{self.seed}-{number}")
+        cfm = self.add_cfm(f"cfm-{number}", f"controller-{self.seed}-{number}")
         if state is not None:
             cfm.state = state
         cfm.config = self.main.config
@@ -200,7 +113,7 @@ class World:
         found = self.servers.get(addr)
         return found if isinstance(found, SimWorker) else None
 
-    def cfm_for(self, _worker: Server) -> SimCfm:
+    def cfm_for(self, _worker: WorkerService) -> SimCfm:
         """Who listens at `cfm_addr`."""
         return self.main
 
@@ -213,15 +126,6 @@ class World:
 
     def file(self, name: str) -> File | None:
         return next((file for file in self.library if file.name == name), None)
-
-    # ── notes ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def note(self, what: str, *facts: object) -> None:
-        self.trace.note(what, *facts)
-
-    def said(self, cfm: SimCfm, said: ev.Say) -> None:
-        facts = " ".join(f"{key}={value}" for key, value in said.facts.items() if key != "hits")
-        self.trace.note(f"{cfm.process.name}: {said.event}", facts)
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -281,27 +185,3 @@ class World:
         self.calm = self.swarm.calm = True
         for number in sorted(self.heals):
             self._heal(number)
-
-    def evil(self, offer: TaskOffer, name: str) -> TaskOffer:
-        return replace(offer, file_name=name, path=f"/san/{name}")
-
-    def absurd_df(self, usage: DiskUsage) -> DiskReport | Failure:
-        """What a worker that lies says of its disk, read by the product's own reader."""
-        total, used = usage.total_bytes, usage.used_bytes
-        message = self.rng.pick(
-            (
-                {"total_size": "0", "used_size": "0", "avail_size": "0", "used_percent": 0},
-                {
-                    "total_size": str(total),
-                    "used_size": str(total * 2),
-                    "avail_size": "0",
-                    "used_percent": 99,
-                },
-                {"total_size": str(total), "used_size": str(used), "avail_size": str(total * 3)},
-                {"total_size": total, "used_size": used, "avail_size": 5},
-                {"total_size": str(total), "used_size": "0", "avail_size": str(total), "used_percent": 150},
-            )
-        )
-        answer = self.parts.parse_df(wire.to_json(message))
-        assert isinstance(answer, DiskReport | Failure)
-        return answer

@@ -7,8 +7,8 @@ import pytest
 from cfm.inputs.event_log import parse_line
 from cfm.inputs.reference import read_hit_history
 from cfm.model import File, Hits
-from cfm_lab.sim import event_log, metadata
-from cfm_lab.sim.world import _name
+from cfm_lab.sim.building import _name
+from cfm_lab.sim.environment import event_log, metadata
 
 HITS = Hits({"A.mpg": 5, "B-1_x.mpg": 30}, frozenset({"B-1_x.mpg", "C.mpg"}))
 

@@ -10,11 +10,12 @@ from cfm.controller.decide import events as ev
 from cfm.model import Addr, Listing, Now, Status, Task
 from cfm.worker.act.disk import Kind
 from cfm_lab.fakes.memory_disk import Node
-from cfm_lab.sim import profile
+from cfm_lab.sim.building import build
+from cfm_lab.sim.environment import profile
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.copies import Pauses
 from cfm_lab.sim.invariants.fencing import PlainPaths
-from cfm_lab.sim.rng import Rng
-from cfm_lab.sim.world import World
 from plan.worlds import NEW, task
 
 OLD = Addr("10.0.2.1:8888")
@@ -31,8 +32,8 @@ def _task(number: int, status: Status) -> Task:
 @pytest.mark.parametrize(("listed", "wrong"), [(frozenset({NEW.name}), 0), (frozenset[str](), 1)])
 def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong: int) -> None:
     """Before a failure that follows it, nothing has failed; where the list disproves it, something has."""
-    world = World(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
-    rule, cfm = Pauses(world, world.check.facts), world.main
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = Pauses(world), world.main
 
     def ends(number: int, status: Status, mono_ms: int) -> None:
         report = ev.TaskReport(0, number, status)
@@ -43,16 +44,16 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     rule.decided(cfm, ev.ListAnswer(OLD, 30_000, Listing(listed)), [], _at(30_010))
     ends(3, Status.FAILED, 100_000)
     rule.task_changed(cfm, None, _task(4, Status.READY), ev.Tick(), _at(111_000))
-    assert len(world.check.violations) == wrong
+    assert len(world.violations.found) == wrong
 
 
 @pytest.mark.parametrize("old", [0, 1])
 def test_a_link_may_be_deleted_by_an_old_worker_only(old: int) -> None:
     """What a name in an old worker's list is, cfm cannot see."""
     drawn = replace(profile.draw(Rng(1).fork("profile"), only=frozenset()), old=old, shared_disk=False)
-    world = World(1, drawn)
+    world, _checker = build(1, drawn)
     server = world.servers[world.destinations[-1]]
     assert server.ours is not bool(old)
-    rule = PlainPaths(world, world.check.facts)
-    rule.unlinked(server.disk, "F001.mpg", Node(Kind.OTHER), (server, world.main.claim, 1), None)
-    assert len(world.check.violations) == server.ours
+    rule = PlainPaths(world)
+    rule.unlinked(server.disk, "F001.mpg", Node(Kind.OTHER), DeleteRequest(server, world.main.claim, 1), None)
+    assert len(world.violations.found) == server.ours

@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm_lab.sim.rng import MASK, Rng
+from cfm_lab.sim.environment.rng import MASK, Rng
 
 GAMMA = 0x9E3779B97F4A7C15
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cfm_lab.sim import faults, profile
+from cfm_lab.sim.environment import faults, profile
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.table import FAULTS
-from cfm_lab.sim.rng import Rng
 from cfm_lab.sim.run import run_seed, run_seeds
 
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(__file__).parents[3] / "src"
 CPU_S = int(os.environ.get("SIMULATE_CPU_S", "25"))
 FIRST_SEED = int(os.environ["SIMULATE_SEED"])
 """New worlds in each run; the header of the run says which, and the variable repeats them."""

@@ -1,21 +1,19 @@
 """What befalls the connections between machines, in one direction or in both.
 
-Neighbours: `cfm_lab.sim.network` carries the messages, and loses single ones.
+Neighbours: `cfm_lab.sim.environment.network` carries the messages, and loses single ones.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cfm.model import Addr, Status, Task
-from cfm_lab.sim.disks import content_of
+from cfm_lab.sim.environment.disks import content_of
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent, some_disk, some_server
 from cfm_lab.sim.fault_events.storage import bring
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.rng import Rng
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.world import World
 
 SECOND_MS: Final = 1_000
 
@@ -58,7 +56,7 @@ def copy_cut_off(world: World, rng: Rng) -> None:
     disk = some_disk(world, rng)
     names = [file.name for file in world.library if file.name in disk.names]
     if names:
-        world.check.lost(disk, names[0])
+        world.facts.vanished(names[:1], world.schedule.now_ms)
         disk.lose(names[0])
     _cut_next_copy(world, rng, LOOKS_FOR_A_COPY)
 

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
 
 from cfm.model import Hits
+from cfm_lab.sim.environment.faults import Kind
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.inputs import drift
 from cfm_lab.sim.fault_events.machines import bury, start_again
 from cfm_lab.sim.fault_events.people import configure
-from cfm_lab.sim.fault_events.storage import being_deleted
 from cfm_lab.sim.fault_events.table import FAULTS
-from cfm_lab.sim.faults import Kind
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.rng import Rng
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.world import World
 
 
 def set_going(world: World) -> None:
@@ -114,7 +110,7 @@ def _viewers(world: World, rng: Rng) -> None:
 
 def _going(world: World) -> list[str]:
     """Files that are being deleted, or would be next where a disk is full."""
-    going = [order.file.name for order in being_deleted(world)]
+    going = [order.file.name for order in world.facts.open_orders()]
     core = world.main.core
     if core is not None:
         going += [file.name for files in core.shortlist.evictable.values() for file in files[:2]]

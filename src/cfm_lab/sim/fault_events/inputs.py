@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cfm.model import File, Hits
+from cfm_lab.sim.environment.metadata import Version, grade_text
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent
-from cfm_lab.sim.metadata import Version, grade_text
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.rng import Rng
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.world import World
 
 
 def drift(world: World, rng: Rng) -> None:

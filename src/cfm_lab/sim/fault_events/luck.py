@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from cfm_lab.sim.disks import SimDisk
-from cfm_lab.sim.rng import Rng
-from cfm_lab.sim.worker import SimWorker
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import Server, World
-
-FaultEvent: TypeAlias = "Callable[[World, Rng], None]"
+FaultEvent: TypeAlias = Callable[[World, Rng], None]
 """One fault that happens by itself."""
 
 

@@ -5,16 +5,17 @@ Two or three cfm at a time are among it: a second one on the same state, one tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent, some_destination, some_server
-from cfm_lab.sim.old_worker import OldWorker
-from cfm_lab.sim.profile import HOUR_MS, MINUTE_MS
-from cfm_lab.sim.rng import Rng
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.old_worker import OldWorker
+from cfm_lab.sim.world import World
 
 DAY_MS: Final = 24 * HOUR_MS
 
@@ -42,7 +43,7 @@ def cfm_second(world: World, _rng: Rng) -> None:
     """It must not start while the first runs."""
     second = world.another_cfm(world.main.state)
     started = second.start()
-    world.check.second_started(world.main, second, started=started)
+    world.witness.second_started(world.main, second, started=started)
     if started:
         second.kill()
     world.cfms.remove(second)
@@ -57,7 +58,6 @@ def cfm_superseded(world: World, rng: Rng) -> None:
     old.state.held_by = None
     new = world.another_cfm(old.state)
     world.main = new
-    world.check.taken_over(old, new)
     new.start()
     world.heal_after(rng.between(5_000, 240_000), old.process.go_on)
     world.heal_after(10 * MINUTE_MS, lambda: bury(world, old))
@@ -129,10 +129,15 @@ def power_cut(world: World, rng: Rng) -> None:
     server = some_server(world, rng)
     if server.process.up:
         server.kill()
-        world.check.disk_changes(server.disk)
-        server.disk.crash()
-        world.check.disk_changed(server.disk)
+        _change_disk(world, server.disk, server.disk.crash)
         world.heal_after(rng.between(20_000, 300_000), server.restart)
+
+
+def _change_disk(world: World, disk: SimDisk, change: Callable[[], None]) -> None:
+    """A disk loses what it had not made durable, or more."""
+    before = set(disk.names)
+    change()
+    world.facts.vanished(before - disk.names.keys(), world.schedule.now_ms)
 
 
 def old_disk(world: World, rng: Rng) -> None:
@@ -143,9 +148,7 @@ def old_disk(world: World, rng: Rng) -> None:
     def back() -> None:
         if server.process.up:
             server.kill()
-            world.check.disk_changes(server.disk)
-            server.disk.restore(image)
-            world.check.disk_changed(server.disk)
+            _change_disk(world, server.disk, partial(server.disk.restore, image))
             world.heal_after(rng.between(10_000, 60_000), server.restart)
 
     world.schedule.after(rng.between(10, 60) * MINUTE_MS, lambda: None if world.calm else back())

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cfm.controller.decide import events as ev
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent
 from cfm_lab.sim.fault_events.machines import start_again
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.rng import Rng
-from cfm_lab.sim.worker import SimWorker
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
 
 def _change_rules(world: World, rng: Rng, **changed: object) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from cfm.model import DeleteOrder
 from cfm.worker.act.disk import Kind as FileKind
-from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent, some_destination, some_disk, some_of_ours
-from cfm_lab.sim.old_worker import OldWorker
-from cfm_lab.sim.profile import MINUTE_MS
-from cfm_lab.sim.rng import Rng
-from cfm_lab.sim.worker import SimWorker
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.processes.old_worker import OldWorker
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
 
 def disk_full(world: World, rng: Rng) -> None:
@@ -90,7 +87,7 @@ def bring(disk: SimDisk, name: str, size_bytes: int, content: bytes) -> None:
 
 def foreign_removal(world: World, rng: Rng) -> None:
     """Half of the time in the worst place: what is just being deleted, or the copy that should stay."""
-    orders = being_deleted(world)
+    orders = world.facts.open_orders()
     if orders and rng.below(2):
         order = rng.pick(orders)
         disk, names = world.disk_at(rng.pick((order.server, order.keeper or order.server))), [order.file.name]
@@ -98,13 +95,9 @@ def foreign_removal(world: World, rng: Rng) -> None:
         disk = some_disk(world, rng)
         names = rng.shuffled(disk.visible())[: rng.between(1, 3)]
     for name in names:
-        world.check.lost(disk, name)
+        if name in disk.names:
+            world.facts.vanished([name], world.schedule.now_ms)
         disk.lose(name)
-
-
-def being_deleted(world: World) -> list[DeleteOrder]:
-    states = world.check.facts.states.values()
-    return [known.order for state in states for known in state.open_orders.values()]
 
 
 def link_planted(world: World, rng: Rng) -> None:
@@ -112,7 +105,7 @@ def link_planted(world: World, rng: Rng) -> None:
     names = disk.visible()
     if names:
         name = rng.pick(names)
-        world.check.lost(disk, name)
+        world.facts.vanished([name], world.schedule.now_ms)
         disk.place(name, 0, b"", FileKind.OTHER)
         world.heal_after(rng.between(1, 60) * MINUTE_MS, lambda: disk.lose(name))
 

@@ -1,4 +1,4 @@
-"""The faults that happen by themselves, by name: the rows of form *event* in `cfm_lab.sim.faults`.
+"""The faults that happen by themselves, by name: the rows of form *event* in `environment.faults`.
 
 Each is a function of the world and a stream of luck; what it breaks it also mends, later, or when the faults
 stop.

@@ -6,23 +6,22 @@ those of the controller in question.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from cfm.controller.decide.events import Event
+from cfm.inputs.snapshot import Measure
 from cfm.model import DeleteOrder, Now, Task
 from cfm.tasks.store import Change, Recovered
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.fencing import Claim
 from cfm_lab.fakes.memory_disk import Node
-
-if TYPE_CHECKING:
-    from cfm.inputs.snapshot import Measure
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.disks import SimDisk
-    from cfm_lab.sim.facts import Facts
-    from cfm_lab.sim.metadata import Pair
-    from cfm_lab.sim.worker import SimWorker
-    from cfm_lab.sim.world import Server, World
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.metadata_watch import Pair
+from cfm_lab.sim.processes.sending import Sender
+from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
 
 class Invariant:
@@ -32,16 +31,16 @@ class Invariant:
     """That of the rule book, or `rule N` for one of the domain's rules."""
     title: ClassVar[str]
 
-    def __init__(self, world: World, facts: Facts) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.facts = facts
+        self.facts = world.facts
         self.checks = 0
 
     def hold(self, held: bool, text: str = "", *told: object) -> None:
         """One check; `told` is put together only where it failed."""
         self.checks += 1
         if not held:
-            self.world.check.violated(self, " ".join([text, *map(str, told)]))
+            self.world.violations.add(self.number, " ".join([text, *map(str, told)]))
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────
 
@@ -66,7 +65,7 @@ class Invariant:
         """A cfm has started on its state."""
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
         """A worker has carried out a delete."""
 
@@ -76,7 +75,7 @@ class Invariant:
     def touched(self, disk: SimDisk, name: str) -> None:
         """A worker's code uses this name on its disk."""
 
-    def stream_opened(self, source: SimWorker, task_id: int) -> None:
+    def stream_opened(self, source: Sender, task_id: int) -> None:
         """A source begins to send."""
 
     def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
@@ -85,7 +84,7 @@ class Invariant:
     def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
         """A pair of metadata files is taken into force; `good` is the measure of the one before."""
 
-    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+    def report_arrives(self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport) -> None:
         """A report reaches cfm."""
 
     def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:

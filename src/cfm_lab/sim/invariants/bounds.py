@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.controller.decide import dispatch
 from cfm.tasks.book import SHOWN_MS
 from cfm_lab.sim.invariants.base import Invariant
-from cfm_lab.sim.worker import SimWorker
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.worker import SimWorker
 
 FORGETS_MS = 10 * 60_000
 """How long what is forgotten may stay: a housekeeping comes now and then, and not while cfm is stopped."""
-
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
 
 
 class Bounded(Invariant):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.controller.decide import events as ev
 from cfm.model import (
     Addr,
@@ -25,14 +23,11 @@ from cfm.plan.view import is_ad
 from cfm.tasks.store import Change, Recovered
 from cfm.worker.decide.downloads import Stage
 from cfm_lab.fakes.memory_disk import MemoryFolder
-from cfm_lab.sim.evidence import Heard
 from cfm_lab.sim.facts import TaskFacts
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.facts import Facts
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.evidence import Heard
+from cfm_lab.sim.world import World
 
 
 class WithinLimit(Invariant):
@@ -276,8 +271,8 @@ class Pauses(Invariant):
     number = "rule 7"
     title = "growing pauses"
 
-    def __init__(self, world: World, facts: Facts) -> None:
-        super().__init__(world, facts)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self._refused: dict[tuple[str, Addr], int] = {}
         """(controller, server) → until when it is left alone (mono, of this run)."""
         self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from cfm.controller.decide import events as ev
+from cfm.inputs.snapshot import Measure
 from cfm.model import Addr, DeleteKind, DeleteOrder, DiskUsage, Now, OnSan, OrderStatus, Task, bytes_over
 from cfm.plan.view import is_ad
 from cfm.tasks.store import Change
-from cfm.worker.act.fencing import Claim
 from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm.inputs.snapshot import Measure
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.disks import SimDisk
-    from cfm_lab.sim.facts import Facts
-    from cfm_lab.sim.metadata import Pair
-    from cfm_lab.sim.world import Server, World
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.metadata_watch import Pair
+from cfm_lab.sim.world import World
 
 ON_THE_WAY_MS = 45_000
 """How long after its decision an order may still be carried out, time-out and late arrival included."""
@@ -41,7 +37,7 @@ class LastCopy(Invariant):
     title = "never the last copy"
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
         server, claim, order_id = by
         if order is None:
@@ -80,8 +76,8 @@ class PessimisticCount(Invariant):
     number = "2"
     title = "pessimistic count"
 
-    def __init__(self, world: World, facts: Facts) -> None:
-        super().__init__(world, facts)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self._confirmed: dict[int, int] = {}
         """Order that is about to be sent → when the copy that stays was confirmed (mono)."""
 
@@ -388,11 +384,11 @@ class NeverDeleted(Invariant):
         self.hold(not young, "a young file:", order)
 
     def unlinked(
-        self, disk: SimDisk, name: str, _node: Node, by: tuple[Server, Claim, int], _order: DeleteOrder | None
+        self, disk: SimDisk, name: str, _node: Node, by: DeleteRequest, _order: DeleteOrder | None
     ) -> None:
         self.hold(not is_ad(name, self.world.profile.rules.ad_prefixes), "an ad was deleted:", name)
         arriving = any(temp.startswith(f"{name}.") for temp in disk.temp_names)
-        known = self.facts.state(by[1].controller)
+        known = self.facts.state(by.claim.controller)
         current = any(f.task.file.name == name for f in known.open_tasks.values())
         self.hold(not (arriving and current), "deleted while it arrives:", name, disk.label)
 
@@ -452,8 +448,8 @@ class SwitchedOff(Invariant):
     number = "rule 20"
     title = "brakes"
 
-    def __init__(self, world: World, facts: Facts) -> None:
-        super().__init__(world, facts)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self._seen: dict[int, int] = {}
         """Order that is about to be sent → when the SAN was asked for its file (mono)."""
 

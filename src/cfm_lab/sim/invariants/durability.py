@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.model import DeleteOrder, OrderStatus, Status
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm_lab.fakes.memory_disk import Node
-from cfm_lab.sim.disks import SimDisk, content_of
+from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.facts import Facts
-    from cfm_lab.sim.worker import SimWorker
-    from cfm_lab.sim.world import Server, World
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.world import World
 
 
 class DurableBeforeSent(Invariant):
@@ -61,8 +57,8 @@ class DoneIsDurable(Invariant):
     number = "15"
     title = "done is durable"
 
-    def __init__(self, world: World, facts: Facts) -> None:
-        super().__init__(world, facts)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self._told: set[int] = set()
         self._begun: dict[int, int] = {}
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.model import DeleteOrder, Status
 from cfm.names import is_file_name
 from cfm.wire import TaskReport
 from cfm.worker.act.disk import Kind
-from cfm.worker.act.fencing import Claim
 from cfm_lab.fakes.memory_disk import Node
-from cfm_lab.sim.disks import SimDisk
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.world import Server
+from cfm_lab.sim.processes.controller import SimCfm
 
 
 class Fencing(Invariant):
@@ -30,7 +25,7 @@ class Fencing(Invariant):
         _disk: SimDisk,
         name: str,
         _node: Node,
-        by: tuple[Server, Claim, int],
+        by: DeleteRequest,
         _order: DeleteOrder | None,
     ) -> None:
         server, claim, order_id = by
@@ -57,9 +52,9 @@ class PlainPaths(Invariant):
         self.hold(plain, "a worker touches", repr(name), disk.label)
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: tuple[Server, Claim, int], _order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, _order: DeleteOrder | None
     ) -> None:
-        if by[0].ours:
+        if by.server.ours:
             self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
 
     def published(self, _disk: SimDisk, name: str, _node: Node, replaced: Node | None) -> None:
@@ -81,10 +76,10 @@ class OwnTasksOnly(Invariant):
     number = "23"
     title = "own tasks only"
 
-    def report_arrives(self, cfm: SimCfm, worker: Server, task_id: int, report: TaskReport) -> None:
+    def report_arrives(self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport) -> None:
         if not worker.ours or report.status is not Status.WORKING:
             return
-        moved_ms = getattr(worker, "moved_ms", None)  # old ones have none
+        moved_ms = worker.moved_ms
         if moved_ms is not None and self.world.schedule.now_ms - moved_ms < UNDER_WAY_MS:
             return
         known = self.facts.state(cfm.claim.controller).open_tasks.get(task_id)

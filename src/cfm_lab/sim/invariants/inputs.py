@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.controller.decide import events as ev
 from cfm.model import Now
 from cfm.tasks.store import Change
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
+from cfm_lab.sim.processes.controller import SimCfm
 
 
 class HitsAsLogged(Invariant):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cfm.controller.decide import events as ev
 from cfm.model import DeleteOrder, Now, OrderStatus, Status, Task
 from cfm.wire import TaskOffer
 from cfm_lab.sim.invariants.base import Invariant
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.controller import SimCfm
-    from cfm_lab.sim.worker import SimWorker
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.sending import Sender
+from cfm_lab.sim.processes.worker import SimWorker
 
 FINAL = (Status.DONE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 TASK_TABLE: dict[Status | None, tuple[Status, ...]] = {
@@ -74,7 +71,7 @@ class OutgoingStreams(Invariant):
     number = "12"
     title = "outgoing streams"
 
-    def stream_opened(self, source: SimWorker, _task_id: int) -> None:
+    def stream_opened(self, source: Sender, _task_id: int) -> None:
         self.hold(len(source.sending) <= source.slots, source.addr, "sends", len(source.sending), "streams")
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from cfm.model import Now
-from cfm_lab.sim.rng import MILLION
+from cfm_lab.sim.environment.rng import MILLION
 
 _FACTOR = 0x2545F491
 _MASK = (1 << 30) - 1

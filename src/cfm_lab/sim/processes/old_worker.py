@@ -7,47 +7,44 @@ refused, says `done` whatever came of it, once, and obeys everybody.  Its disk i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.disk import Kind
 from cfm.worker.act.fencing import Claim
-from cfm_lab.sim.disks import SimDisk, content_of
-from cfm_lab.sim.network import ERROR_500, Process, Reply
-from cfm_lab.sim.schedule import Clock
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.environment.disks import SimDisk, content_of
+from cfm_lab.sim.environment.network import ERROR_500, Reply
+from cfm_lab.sim.environment.schedule import Clock
+from cfm_lab.sim.environment.services import DeleteRequest
+from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.processes.server import Server, ServerWitness
 
 ANSWER_MS: Final = 10_000
 NO_SUCH: Final = Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", 404)
 
 
-class OldWorker:
+class OldWorker(Server):
     """One server with an old worker."""
 
     ours = False
-    features = OLD_WORKER
 
-    def __init__(self, world: World, addr: Addr, disk: SimDisk, clock: Clock) -> None:
-        self.world = world
-        self.addr = addr
-        self.machine = addr
-        self.disk = disk
-        self.clock = clock
-        self.process = Process(addr)
+    def __init__(
+        self, env: Environment, addr: Addr, disk: SimDisk, clock: Clock, witness: ServerWitness
+    ) -> None:
+        super().__init__(env, addr, disk, clock)
+        self.witness = witness
         self.downloading: TaskOffer | None = None
         self._restart()
 
     def _restart(self) -> None:
         self.process.up = True
         self.downloading = None
-        self.world.note("old worker starts", self.addr)
-        self.later(1_000 + self.world.rng.below(2_000), self._poll)
+        self.env.note("old worker starts", self.addr)
+        self.later(1_000 + self.env.rng.below(2_000), self._poll)
 
     def kill(self) -> None:
-        self.world.note("old worker dies", self.addr)
+        self.env.note("old worker dies", self.addr)
         self.process.end()
         self.downloading = None
         for temp in list(self.disk.temp_names):
@@ -60,22 +57,13 @@ class OldWorker:
 
     def stop_softly(self) -> None:
         self.kill()
-        self.world.schedule.after(2_000, self.restart)
-
-    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
-        incarnation = self.process.incarnation
-
-        def due() -> None:
-            if self.process.incarnation == incarnation and self.process.up:
-                self.process.do(call)
-
-        self.world.schedule.after(delay_ms, due)
+        self.env.schedule.after(2_000, self.restart)
 
     # ── downloads ───────────────────────────────────────────────────────────────────────────────────────
 
     def _poll(self) -> None:
-        cfm = self.world.cfm_for(self)
-        self.world.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
+        cfm = self.env.cfm_for(self)
+        self.env.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
 
     def _listed(self, answer: object) -> None:
         offer = None
@@ -83,15 +71,15 @@ class OldWorker:
             offers = [o for o in answer[1] if o.status is Status.READY and o.destination == self.addr]
             offer = offers[0] if offers else None
         if offer is None:
-            self.later(self.world.profile.old_poll_ms, self._poll)
+            self.later(self.env.profile.old_poll_ms, self._poll)
         else:
             self._tell(offer, Status.WORKING, lambda: self._download(offer))
 
     def _tell(self, offer: TaskOffer, status: Status, then: Callable[[], None]) -> None:
-        cfm = self.world.cfm_for(self)
+        cfm = self.env.cfm_for(self)
         report = TaskReport(status)
-        self.world.check.reported(self, offer, report)
-        self.world.net.call(
+        self.witness.reported(self, offer, report)
+        self.env.net.call(
             self.process,
             cfm.process,
             lambda reply: cfm.serve_report(self, offer.id, report, reply),
@@ -102,13 +90,13 @@ class OldWorker:
     def _download(self, offer: TaskOffer) -> None:
         """Whatever cfm said."""
         self.downloading = offer
-        found = self.world.san.read(offer.file_name)
+        found = self.env.san.read(offer.file_name)
         size_bytes = found[0] if found else 0
         temp = self.disk.new_node()
         self.disk.temp_names[f"{offer.file_name}.{offer.id}"] = temp
         self.disk.version += 1
         took_ms = size_bytes * 8_000 // max(1, offer.copy_speed_bps)
-        fails = found is None or self.world.swarm.strikes("old_done_for_failed")
+        fails = found is None or self.env.swarm.strikes("old_done_for_failed")
         version = found[1] if found else 0
         self.later(took_ms + 1, lambda: self._end(offer, size_bytes, version, failed=fails))
 
@@ -126,8 +114,8 @@ class OldWorker:
             replaced = self.disk.names.get(offer.file_name)
             self.disk.names[offer.file_name] = node
             self.disk.sync_names()
-            self.world.check.published(self.disk, offer.file_name, node, replaced)
-        self._tell(offer, Status.DONE, lambda: self.later(self.world.profile.old_poll_ms, self._poll))
+            self.disk.witness.published(self.disk, offer.file_name, node, replaced)
+        self._tell(offer, Status.DONE, lambda: self.later(self.env.profile.old_poll_ms, self._poll))
 
     # ── the API ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,20 +123,20 @@ class OldWorker:
         reply(OLD_WORKER)
 
     def serve_list(self, _claim: Claim, _fence: int | None, reply: Reply) -> None:
-        self._when_disk_moves(lambda: reply(self._listing()))
+        self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
-        if self.world.swarm.strikes("list_eio") or self.disk.failing.get("kinds"):
+        if self.env.swarm.strikes("list_eio") or self.disk.failing.get("kinds"):
             return ERROR_500
         if not self.disk.mounted:
             return Listing(frozenset())
         names = frozenset(self.disk.visible())
-        if self.world.swarm.strikes("list_phantoms"):
-            return Listing(names | {f"PHANTOM{self.world.swarm.counts['list_phantoms']}.mpg"})
+        if self.env.swarm.strikes("list_phantoms"):
+            return Listing(names | {f"PHANTOM{self.env.swarm.counts['list_phantoms']}.mpg"})
         return Listing(names)
 
     def serve_disk(self, _claim: Claim, reply: Reply) -> None:
-        self._when_disk_moves(lambda: reply(self._usage()))
+        self.when_disk_answers(lambda: reply(self._usage()))
 
     def _usage(self) -> DiskReport | Failure:
         disk = self.disk
@@ -157,8 +145,8 @@ class OldWorker:
         used_bytes = disk.used_bytes
         avail_bytes = max(0, disk.total_bytes - used_bytes - disk.reserved_bytes)
         usage = DiskUsage(disk.total_bytes, min(used_bytes, disk.total_bytes), avail_bytes)
-        if self.world.swarm.strikes("df_absurd"):
-            return self.world.absurd_df(usage)
+        if self.env.swarm.strikes("df_absurd"):
+            return self.absurd_usage(usage)
         return DiskReport(usage)
 
     def serve_copy(self, _claim: Claim, _name: str, reply: Reply) -> None:
@@ -167,8 +155,8 @@ class OldWorker:
 
     def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
         self.later(
-            1 + self.world.rng.below(20),
-            lambda: self._when_disk_moves(lambda: self._delete(claim, order_id, name, reply)),
+            1 + self.env.rng.below(20),
+            lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply)),
         )
 
     def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
@@ -178,13 +166,13 @@ class OldWorker:
             reply(404)
         elif node.kind is Kind.FOLDER:
             reply(406)
-        elif disk.failing.get("remove") or self.world.swarm.strikes("unlink_eio"):
+        elif disk.failing.get("remove") or self.env.swarm.strikes("unlink_eio"):
             reply(500)
         else:
-            self.world.deleting = (self, claim, order_id)
+            self.env.deleting = DeleteRequest(self, claim, order_id)
             disk.lose(name)
-            self.world.check.unlinked(disk, name, node)
-            self.world.deleting = None
+            disk.witness.unlinked(disk, name, node)
+            self.env.deleting = None
             reply(200)
 
     def serve_cut(self, _claim: Claim, _task_id: int, reply: Reply) -> None:
@@ -192,10 +180,3 @@ class OldWorker:
 
     def serve_content(self, _offer: TaskOffer, reply: Reply) -> None:
         reply("the source answered 404")
-
-    def _when_disk_moves(self, call: Callable[[], None]) -> None:
-        wait_ms = self.disk.hung_until_ms - self.world.schedule.now_ms
-        if wait_ms > 0:
-            self.later(wait_ms, call)
-        else:
-            call()

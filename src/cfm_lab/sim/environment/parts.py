@@ -22,8 +22,8 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.serve.streams import Streams
 from cfm_lab.fakes.memory_store import MemoryStore
-from cfm_lab.sim.disks import SimDisk
-from cfm_lab.sim.event_log import ParseLine
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.event_log import ParseLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeVar
 
 from cfm.errors import StateError
 from cfm.model import (
@@ -43,6 +44,7 @@ from cfm.worker.decide.download_events import (
     Instruction,
     NotHeld,
     NothingOffered,
+    Progress,
     Publish,
     Published,
     ReportAnswered,
@@ -53,15 +55,17 @@ from cfm.worker.decide.download_events import (
     StopTransfer,
     TaskOffered,
     Tick,
+    TransferEnded,
 )
 from cfm.worker.decide.offers import Neighbourhood, failure
-from cfm_lab.sim.disks import SimDisk
-from cfm_lab.sim.network import ERROR_500, Process, Reply
-from cfm_lab.sim.schedule import Clock
-from cfm_lab.sim.transfer import Download, Sending, progress_events, raise_io_error, serve_stream
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import World
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.network import ERROR_500, Reply
+from cfm_lab.sim.environment.schedule import Clock
+from cfm_lab.sim.environment.services import DeleteRequest
+from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.processes.sending import Sender, SenderWitness
+from cfm_lab.sim.processes.server import Server, ServerWitness
+from cfm_lab.sim.processes.transfer import Download, raise_io_error
 
 T = TypeVar("T")
 
@@ -99,17 +103,28 @@ class TroubledState(MemoryState):
         await super().hold(offer)
 
 
-class SimWorker:
+class WorkerWitness(ServerWitness, SenderWitness, Protocol):
+    """Who is told what a worker of ours does."""
+
+    def epoch_heard(self, worker: SimWorker, claim: Claim, ours: bool) -> None: ...
+
+    def fenced(self, worker: SimWorker, claim: Claim, fence: int) -> None: ...
+
+    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None: ...
+
+
+class SimWorker(Server):
     """One server with a worker of ours."""
 
     ours = True
 
     def __init__(
         self,
-        world: World,
+        env: Environment,
         addr: Addr,
         disk: SimDisk,
         clock: Clock,
+        witness: WorkerWitness,
         *,
         serves: bool,
         transfer: Transfer = Transfer.BUILTIN,
@@ -117,13 +132,9 @@ class SimWorker:
         downloads: int = 4,
         slots: int = 1,
     ) -> None:
-        self.world = world
-        self.addr = addr
-        self.machine = addr
-        self.disk = disk
-        self.clock = clock
-        self.process = Process(addr)
-        self.state = TroubledState(lambda: world.swarm.strikes("worker_state_full"))
+        super().__init__(env, addr, disk, clock)
+        self.witness = witness
+        self.state = TroubledState(lambda: env.swarm.strikes("worker_state_full"))
         self.limit_percent = limit_percent
         self.downloads = downloads
         self.slots = slots
@@ -131,16 +142,13 @@ class SimWorker:
         """Whether its question takes what it is offered; else it takes it by its first report."""
         self.serves = serves
         self.kind = transfer
-        self.here = Neighbourhood(addr, world.cfm_addr)
-        self.cfm_name = ""
-        self.moved_ms: int | None = None
-        """When it last got another address."""
+        self.here = Neighbourhood(addr, env.cfm_addr)
         self._boots = 0
         self._start()
 
     def _start(self) -> None:
         """A new process: nothing but the durable state is remembered."""
-        parts, world = self.world.parts, self.world
+        parts, env = self.env.parts, self.env
         self._boots += 1
         memory = at_once(self.state.recall())
         self.features = WorkerFeatures(
@@ -160,11 +168,10 @@ class SimWorker:
             claims=FreeForAll(),
             limit_percent=self.limit_percent,
         )
-        self.streams = parts.streams(self.slots)
+        self.sender = Sender(env, self.addr, self.slots, self.witness)
         self.book = parts.book(self.here, slots=self.downloads, poll_ms=5_000)
         self.transfers: dict[int, Download] = {}
         self.receipts: dict[int, Receipt] = {}
-        self.sending: dict[int, Sending] = {}
         self._wake_at_ms: int | None = None
         self._seen: tuple[int, str, Listing] | None = None
         self._measured: tuple[int, Usage] | None = None
@@ -174,7 +181,7 @@ class SimWorker:
         self._litter = True
         self.process.up = True
         self._clean()
-        world.note("worker starts", self.addr)
+        env.note("worker starts", self.addr)
         self.act(Restarted(memory.held))
 
     @property
@@ -184,14 +191,11 @@ class SimWorker:
     # ── the process ─────────────────────────────────────────────────────────────────────────────────────
 
     def kill(self) -> None:
-        self.world.note("worker dies", self.addr)
+        self.env.note("worker dies", self.addr)
         self.process.end()
         for download in list(self.transfers.values()):
             download.died()
-        for sending in list(self.sending.values()):
-            sending.close()
-            if sending.transfer is not None:
-                self.world.schedule.after(5, sending.transfer.broken, sending)
+        self.sender.die()
 
     def restart(self) -> None:
         if not self.process.up:
@@ -200,9 +204,9 @@ class SimWorker:
     def move_to(self, addr: Addr) -> None:
         """The machine gets another address, and its settings with it."""
         self.addr = addr
-        self.moved_ms = self.world.schedule.now_ms
+        self.moved_ms = self.env.schedule.now_ms
         self.process.name = addr
-        self.here = Neighbourhood(addr, self.world.cfm_addr)
+        self.here = Neighbourhood(addr, self.env.cfm_addr)
 
     def stop_softly(self) -> None:
         """SIGTERM: it tells what it can, then ends."""
@@ -211,17 +215,7 @@ class SimWorker:
 
     def _end_softly(self) -> None:
         self.kill()
-        self.world.schedule.after(2_000, self.restart)
-
-    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
-        """Do something, if this very process still runs."""
-        incarnation = self.incarnation
-
-        def due() -> None:
-            if self.incarnation == incarnation and self.process.up:
-                self.process.do(call)
-
-        self.world.schedule.after(delay_ms, due)
+        self.env.schedule.after(2_000, self.restart)
 
     # ── the agent ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,7 +249,7 @@ class SimWorker:
         if wake_ms is None or (self._wake_at_ms is not None and self._wake_at_ms <= wake_ms):
             return
         self._wake_at_ms = wake_ms
-        self.world.schedule.after(self.clock.until(wake_ms), self._wake, wake_ms, self.incarnation)
+        self.env.schedule.after(self.clock.until(wake_ms), self._wake, wake_ms, self.incarnation)
 
     def _wake(self, wake_ms: int, incarnation: int) -> None:
         if incarnation == self.incarnation and self.process.up and self._wake_at_ms == wake_ms:
@@ -263,7 +257,9 @@ class SimWorker:
             self.process.do(self._tick)
 
     def _tick(self) -> None:
-        progress_events(self)
+        for task_id, download in list(self.transfers.items()):
+            if not download.over:
+                self.act(Progress(task_id, download.progress()))
         self.act(Tick())
 
     def _carry_out(self, instruction: Instruction) -> None:
@@ -278,17 +274,28 @@ class SimWorker:
                 at_once(self.state.forget(instruction.task_id))
             case StartTransfer():
                 self._clean()
-                download = self.transfers[instruction.offer.id] = Download(self, instruction.offer)
-                self.world.check.transfer_started(self, instruction.offer)
-                download.start()
+                self._download(instruction.offer)
             case StopTransfer():
                 self.transfers[instruction.offer.id].stop()
             case Publish():
-                slow = self.world.swarm.strikes("disk_slow")
+                slow = self.env.swarm.strikes("disk_slow")
                 delay_ms = 20_000 if slow else 15
                 self.later(delay_ms, lambda: self._publish(instruction))
             case Abandon():
                 self.later(5, lambda: self._abandon(instruction.offer))
+
+    def _download(self, offer: TaskOffer) -> None:
+        external = self.kind is Transfer.EXTERNAL
+        download = Download(self, self.shelf, self.receipts, offer, self._transferred, external=external)
+        self.transfers[offer.id] = download
+        self.witness.transfer_started(self, offer)
+        download.start()
+
+    def _transferred(self, event: Event) -> None:
+        """A download tells how it goes."""
+        if isinstance(event, TransferEnded):
+            self.transfers.pop(event.task_id, None)
+        self.act(event)
 
     def _hold(self, offer: TaskOffer) -> HeldDurably | NotHeld:
         try:
@@ -301,15 +308,15 @@ class SimWorker:
         task_id = instruction.offer.id
         failed = None
         try:
-            if self.world.swarm.strikes("fsync_eio"):
+            if self.env.swarm.strikes("fsync_eio"):
                 raise_io_error(errno.EIO)
-            self.world.publishing = instruction.offer
+            self.env.publishing = instruction.offer
             self.shelf.publish(self.receipts[task_id], verified=instruction.verified)
             del self.receipts[task_id]
         except (DeclinedError, OSError) as error:
             failed = failure(str(error))
         finally:
-            self.world.publishing = None
+            self.env.publishing = None
         self.act(Published(task_id, failed))
 
     def _abandon(self, offer: TaskOffer) -> None:
@@ -332,10 +339,10 @@ class SimWorker:
     # ── to cfm ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, instruction: AskNext) -> None:
-        cfm = self.world.cfm_for(self)
-        wait_s = self.world.profile.wait_s
+        cfm = self.env.cfm_for(self)
+        wait_s = self.env.profile.wait_s
         timeout_ms = ANSWER_MS + (wait_s * 1000 if instruction.how is Ask.WAIT else 0)
-        self.world.net.call(
+        self.env.net.call(
             self.process,
             cfm.process,
             lambda reply: cfm.serve_next(self.addr, instruction.holding, wait_s, self.claims, reply),
@@ -359,18 +366,19 @@ class SimWorker:
 
     def _spoilt(self, offer: TaskOffer) -> TaskOffer:
         """Now and then somebody evil is in the middle."""
-        if self.world.swarm.strikes("evil_offer"):
+        if self.env.swarm.strikes("evil_offer"):
             names = ("../escape.txt", "..", "a/b.mpg", ".cfw-id", "\x00x")
-            return self.world.evil(offer, self.world.rng.pick(names))
+            name = self.env.rng.pick(names)
+            return replace(offer, file_name=name, path=f"/san/{name}")
         return offer
 
     def _hears(self, claim: Claim) -> bool:
         ours = at_once(self.authority.hear(claim))
-        self.world.check.epoch_heard(self, claim, ours)
+        self.witness.epoch_heard(self, claim, ours)
         return ours
 
     def _report(self, instruction: SendReport) -> None:
-        cfm = self.world.cfm_for(self)
+        cfm = self.env.cfm_for(self)
         offer, report, sent_ms = instruction.offer, instruction.report, self.clock.mono_ms()
 
         def told(answer: object) -> None:
@@ -381,8 +389,8 @@ class SimWorker:
                 status = answer.status
             self.act(ReportAnswered(offer.id, report, status, sent_ms))
 
-        self.world.check.reported(self, offer, report)
-        self.world.net.call(
+        self.witness.reported(self, offer, report)
+        self.env.net.call(
             self.process,
             cfm.process,
             lambda reply: cfm.serve_report(self, offer.id, report, reply),
@@ -414,7 +422,7 @@ class SimWorker:
         binding = self.authority.binding
         if binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
             at_once(self.authority.order(claim))
-        self.world.check.epoch_heard(self, claim, ours=binding is not None)
+        self.witness.epoch_heard(self, claim, ours=binding is not None)
 
     def serve_list(self, claim: Claim, fence: int | None, reply: Reply) -> None:
         self._hear_epoch(claim)
@@ -422,11 +430,11 @@ class SimWorker:
             reply(CONFLICT)
             return
         if fence is not None:
-            self.world.check.fenced(self, claim, fence)
-        self._when_disk_moves(lambda: reply(self._listing()))
+            self.witness.fenced(self, claim, fence)
+        self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
-        swarm = self.world.swarm
+        swarm = self.env.swarm
         if swarm.strikes("list_eio"):
             return ERROR_500
         if self._seen is not None and self._seen[0] == self.disk.version:
@@ -448,7 +456,7 @@ class SimWorker:
 
     def serve_disk(self, claim: Claim, reply: Reply) -> None:
         self._hear_epoch(claim)
-        self._when_disk_moves(lambda: reply(self._usage()))
+        self.when_disk_answers(lambda: reply(self._usage()))
 
     def _usage(self) -> DiskReport | Failure:
         if self._measured is None or self._measured[0] != self.disk.version:
@@ -459,13 +467,13 @@ class SimWorker:
                 return ERROR_500
         usage = self._measured[1]
         report = DiskUsage(usage.total_bytes, usage.used_bytes, usage.avail_bytes)
-        if self.world.swarm.strikes("df_absurd"):
-            return self.world.absurd_df(report)
+        if self.env.swarm.strikes("df_absurd"):
+            return self.absurd_usage(report)
         return DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes)
 
     def serve_copy(self, claim: Claim, name: str, reply: Reply) -> None:
         self._hear_epoch(claim)
-        self._when_disk_moves(lambda: reply(self._copy(name)))
+        self.when_disk_answers(lambda: reply(self._copy(name)))
 
     def _copy(self, name: str) -> CopySeen | Failure:
         try:
@@ -484,53 +492,41 @@ class SimWorker:
         if why is not None:
             reply(409)
             return
-        delay_ms = 1 + self.world.rng.below(20)
-        if self.world.swarm.strikes("delete_hangs"):
-            delay_ms = self.world.rng.between(5_000, 90_000)
+        delay_ms = 1 + self.env.rng.below(20)
+        if self.env.swarm.strikes("delete_hangs"):
+            delay_ms = self.env.rng.between(5_000, 90_000)
         self.later(
-            delay_ms, lambda: self._when_disk_moves(lambda: self._delete(claim, order_id, name, reply))
+            delay_ms, lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply))
         )
 
     def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
-        world = self.world
+        env = self.env
         try:
-            if world.swarm.strikes("unlink_eio"):
+            if env.swarm.strikes("unlink_eio"):
                 raise_io_error(errno.EIO)
-            world.deleting = (self, claim, order_id)
+            env.deleting = DeleteRequest(self, claim, order_id)
             deletion = self.shelf.delete(name, lambda: self.authority.still(claim, order_id))
             reply(STATUS[deletion])
         except OSError:
             reply(500)
         finally:
-            world.deleting = None
+            env.deleting = None
 
     def serve_cut(self, claim: Claim, task_id: int, reply: Reply) -> None:
         self._hear_epoch(claim)
         if at_once(self.authority.order(claim)) is not None:
             reply(False)
             return
-        task = str(task_id)
-        self.streams.refuse(task)
-        ending = [sending for sending in self.sending.values() if sending.stream.task == task]
-        for sending in ending:
-            sending.stream.cut()
-        self.later(30 if ending else 0, lambda: reply(True))
+        was_sending = self.sender.cut(task_id)
+        self.later(30 if was_sending else 0, lambda: reply(True))
 
     def serve_content(self, offer: TaskOffer, reply: Reply) -> None:
         """A reader of ours asks for a file of the SAN."""
         if not self.serves:
             reply("the source answered 404")
             return
-        answer = serve_stream(self, offer)
+        answer = self.sender.serve(offer)
         if answer is None:
             self.later(60, lambda: self.serve_content(offer, reply))
         else:
             reply(answer)
-
-    def _when_disk_moves(self, call: Callable[[], None]) -> None:
-        """A hung disk lets everything wait."""
-        wait_ms = self.disk.hung_until_ms - self.world.schedule.now_ms
-        if wait_ms > 0:
-            self.later(wait_ms, call)
-        else:
-            call()

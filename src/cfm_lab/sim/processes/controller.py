@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from cfm import wire
 from cfm.controller.decide import events as ev
@@ -22,11 +22,13 @@ from cfm.inputs.snapshot import Measure
 from cfm.model import (
     Addr,
     CopySeen,
+    DeleteOrder,
     DiskReport,
     Failure,
     File,
     Hits,
     Listing,
+    Now,
     SanAnswer,
     SnapshotFacts,
     Status,
@@ -38,17 +40,16 @@ from cfm.model import (
 )
 from cfm.plan import reference
 from cfm.plan.shortlist import PlanInputs
-from cfm.tasks.store import Change, SupersededError
+from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.fencing import Claim
 from cfm_lab.fakes.memory_store import MemoryDisk
-from cfm_lab.sim.evidence import Evidence
-from cfm_lab.sim.metadata import MetadataWatch, Pair
-from cfm_lab.sim.network import Process, Reply
-from cfm_lab.sim.schedule import Clock
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.world import Server, World
+from cfm_lab.sim.environment.network import Process, Reply
+from cfm_lab.sim.environment.schedule import Clock
+from cfm_lab.sim.environment.services import CfmService, WorkerService
+from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.processes.evidence import Evidence
+from cfm_lab.sim.processes.metadata_watch import MetadataWatch, Pair
 
 HEARTBEAT_MS: Final = 5_000
 LIST_MS: Final = 30_000
@@ -62,13 +63,34 @@ NS_PER_MS: Final = 1_000_000
 NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 
 
-class SimCfm:
+class CfmWitness(Protocol):
+    """Who is told what a cfm does."""
+
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None: ...
+
+    def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None: ...
+
+    def committed(self, cfm: SimCfm, changes: list[Change]) -> None: ...
+
+    def recovered(self, cfm: SimCfm, found: Recovered) -> None: ...
+
+    def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None: ...
+
+    def report_arrives(
+        self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport
+    ) -> None: ...
+
+
+class SimCfm(CfmService):
     """One cfm, over all its restarts on one state."""
 
-    def __init__(self, world: World, name: str, state: MemoryDisk, clock: Clock, config: NodeConfig) -> None:
-        self.world = world
-        self.process = Process(name)
-        self.process.up = False
+    def __init__(
+        self, env: Environment, name: str, state: MemoryDisk, clock: Clock, config: NodeConfig,
+        witness: CfmWitness,
+    ) -> None:  # fmt: skip
+        self.env = env
+        self.witness = witness
+        self.process = Process(name, env.schedule, up=False)
         self.state = state
         self.clock = clock
         self.config = config
@@ -92,12 +114,12 @@ class SimCfm:
 
     def start(self) -> bool:
         """Open the state and begin; False where another holds it."""
-        world = self.world
-        store = world.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
+        env = self.env
+        store = env.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
         try:
             recovered = store.open()
         except StateError as error:
-            world.note("cfm does not start", self.process.name, error)
+            env.note("cfm does not start", self.process.name, error)
             return False
         self.process.up = True
         self.store = store
@@ -112,31 +134,32 @@ class SimCfm:
         self._hits = Hits()
         now = self.clock.now()
         self.evidence = Evidence(self.config, now.mono_ms)
-        self.core = world.parts.core(self.config, recovered, now)
-        world.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
-        world.check.recovered(self, recovered)
-        self.watch = MetadataWatch(world, partial(self._is, self.incarnation), self.on_pair, self.on_rejected,
-                                   self.last_good)  # fmt: skip
+        self.core = env.parts.core(self.config, recovered, now)
+        env.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
+        self.witness.recovered(self, recovered)
+        self.watch = MetadataWatch(
+            env,
+            partial(self.process.runs_since, self.incarnation),
+            self.on_pair,
+            self.on_rejected,
+            self.last_good,
+        )
         self.feed(ev.Tick())
         self.watch.changed()
-        self.on_hits(world.hits)
-        self.on_san_index(world.san.index())
+        self.on_hits(env.hits)
+        self.on_san_index(env.san.index())
         return True
 
     @property
     def incarnation(self) -> int:
         return self.process.incarnation
 
-    def _is(self, incarnation: int) -> bool:
-        return self.process.up and self.incarnation == incarnation
-
     def kill(self) -> None:
         if not self.process.up:
             return
-        self.world.note("cfm dies", self.process.name)
+        self.env.note("cfm dies", self.process.name)
         self.process.end()
         self.store.crash()
-        self.world.check.cfm_died(self)
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,7 +170,7 @@ class SimCfm:
         now = self.clock.now()
         self.evidence.note(event, now)
         changes, effects = core.handle(event, now)
-        self.world.check.decided(self, event, changes, now)
+        self.witness.decided(self, event, changes, now)
         telling: list[ev.Effect] = []
         incarnation = self.incarnation
         for effect in effects:
@@ -157,7 +180,7 @@ class SimCfm:
                 self._start(effect)
         if changes or telling:
             self._submit(changes, telling)
-        if self._is(incarnation):
+        if self.process.runs_since(incarnation):
             self._due_ms = core.next_wakeup_ms(now)
             self._plan_wake(self._due_ms)
 
@@ -165,10 +188,10 @@ class SimCfm:
         if self._wake_at_ms is not None and self._wake_at_ms <= wake_ms:
             return
         self._wake_at_ms = wake_ms
-        self.world.schedule.after(max(1, self.clock.until(wake_ms)), self._wake, wake_ms, self.incarnation)
+        self.env.schedule.after(max(1, self.clock.until(wake_ms)), self._wake, wake_ms, self.incarnation)
 
     def _wake(self, wake_ms: int, incarnation: int) -> None:
-        if self._is(incarnation) and self._wake_at_ms == wake_ms:
+        if self.process.runs_since(incarnation) and self._wake_at_ms == wake_ms:
             self._wake_at_ms = None
             self.process.do(self._tick)
 
@@ -179,13 +202,8 @@ class SimCfm:
             self.feed(ev.Tick())
 
     def later(self, delay_ms: int, call: Callable[[], None]) -> None:
-        incarnation = self.incarnation
-
-        def due() -> None:
-            if self._is(incarnation):
-                self.process.do(call)
-
-        self.world.schedule.after(delay_ms, due)
+        """Do something after a while, if this very process still runs then."""
+        self.process.later(delay_ms, call)
 
     # ── the writer ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,8 +214,8 @@ class SimCfm:
         self._queue.append((changes, telling))
         if not self._committing:
             self._committing = True
-            slow = self.world.swarm.strikes("commit_slow")
-            self.later(self.world.rng.between(2_000, 15_000) if slow else 2, self._commit)
+            slow = self.env.swarm.strikes("commit_slow")
+            self.later(self.env.rng.between(2_000, 15_000) if slow else 2, self._commit)
 
     def _commit(self) -> None:
         """What waits is committed as one group, then told."""
@@ -216,7 +234,7 @@ class SimCfm:
         except SupersededError:
             self.kill()
             return
-        self.world.check.committed(self, changes)
+        self.witness.committed(self, changes)
         self._committing = False
         if self._in_trouble:
             self._in_trouble = False
@@ -235,9 +253,13 @@ class SimCfm:
                 if waiting is not None:
                     waiting(effect)
             elif isinstance(effect, ev.Say):
-                self.world.said(self, effect)
+                self._say(effect)
             else:
                 self._start(effect)
+
+    def _say(self, said: ev.Say) -> None:
+        facts = " ".join(f"{key}={value}" for key, value in said.facts.items() if key != "hits")
+        self.env.note(f"{self.process.name}: {said.event}", facts)
 
     # ── questions and orders ────────────────────────────────────────────────────────────────────────────
 
@@ -263,17 +285,15 @@ class SimCfm:
     def _call(
         self,
         addr: Addr,
-        serve: Callable[[Server, Reply], None],
+        serve: Callable[[WorkerService, Reply], None],
         done: Callable[[object], None],
         timeout_ms: int,
     ) -> None:
-        server = self.world.server_at(addr)
+        server = self.env.server_at(addr)
         if self.no_descriptors or server is None:
             self.later(1, lambda: done(NO_DESCRIPTORS))
             return
-        self.world.net.call(
-            self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms
-        )
+        self.env.net.call(self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms)
 
     def _heartbeat(self, addr: Addr) -> None:
         def done(answer: object) -> None:
@@ -314,7 +334,7 @@ class SimCfm:
         if self.clock.mono_ms() > effect.before_ms:
             self.later(0, lambda: self.feed(ev.DeleteAnswer(order.id, ev.LATE)))
             return
-        self.world.check.order_sent(self, order)
+        self.witness.order_sent(self, order)
 
         def done(answer: object) -> None:
             assert isinstance(answer, int | Failure)
@@ -342,13 +362,11 @@ class SimCfm:
 
     def _ask_san(self, effect: ev.AskSan) -> None:
         asked_ms = self.clock.mono_ms()
-        slow = self.world.swarm.strikes("san_slow")
+        slow = self.env.swarm.strikes("san_slow")
 
         def answered() -> None:
             answers: dict[str, SanAnswer] = {
-                name: Unknown("no answer in time", asked_ms)
-                if slow
-                else self.world.san.answer(name, asked_ms)
+                name: Unknown("no answer in time", asked_ms) if slow else self.env.san.answer(name, asked_ms)
                 for name in effect.sizes
             }
             self.feed(ev.SanAnswers(asked_ms, answers))
@@ -358,8 +376,8 @@ class SimCfm:
     def _plan(self, inputs: PlanInputs) -> None:
         files = self.pair.files if self.pair is not None else ()
         shortlist = reference.shortlist(files, inputs)
-        slow = self.world.swarm.strikes("plan_slow")
-        took_ms = self.world.rng.between(20_000, 180_000) if slow else 40
+        slow = self.env.swarm.strikes("plan_slow")
+        took_ms = self.env.rng.between(20_000, 180_000) if slow else 40
         self.later(took_ms, lambda: self.feed(ev.PlanReady(shortlist, took_ms)))
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
@@ -370,7 +388,7 @@ class SimCfm:
     def _take_pair(self, pair: Pair, before: Measure | None) -> None:
         self.pair = pair
         age_ms = max(0, self.clock.wall_ms() - 1000 * pair.facts.read_wall_s)
-        self.world.check.metadata_accepted(self, pair, before)
+        self.witness.metadata_accepted(self, pair, before)
         self.feed(ev.SnapshotAccepted(pair.facts, age_ms))
         self._take_hits(self._hits)
 
@@ -426,7 +444,7 @@ class SimCfm:
 
         self._request(ev.TasksAsked, answered)
 
-    def serve_report(self, worker: Server, task_id: int, report: TaskReport, reply: Reply) -> None:
+    def serve_report(self, worker: WorkerService, task_id: int, report: TaskReport, reply: Reply) -> None:
         def event(request: int) -> ev.Event:
             status = Status.FAILED if report.error else report.status
             return ev.TaskReport(
@@ -440,7 +458,7 @@ class SimCfm:
                 retry_after_s=report.retry_after_s,
             )
 
-        self.world.check.report_arrives(self, worker, task_id, report)
+        self.witness.report_arrives(self, worker, task_id, report)
         self._request(event, lambda effect: reply((self.claim, effect.status)))
 
     def _offer(self, task: Task) -> TaskOffer:
@@ -476,8 +494,12 @@ class SimCfm:
             self.evidence.confirmed_ms = self.clock.mono_ms()
             self._request(
                 lambda request: ev.BreakerReleased(request, server),
-                lambda effect: self.world.check.confirmed(self, effect),
+                self._confirmed,
             )
+
+    def _confirmed(self, reply: ev.Reply) -> None:
+        told = reply.detail.replace("\n", ", ")
+        self.env.note("operator confirms", self.process.name, reply.status, told)
 
     def cancel(self, task_id: int) -> None:
         if self.process.up and not self.process.stopped:

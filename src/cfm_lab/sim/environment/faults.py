@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.environment.rng import Rng
 
 
 class Form(enum.Enum):

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from cfm.model import Failure, Trouble
-from cfm_lab.sim.faults import Swarm
-from cfm_lab.sim.rng import MILLION, Rng
-from cfm_lab.sim.schedule import Schedule
+from cfm_lab.sim.environment.faults import Swarm
+from cfm_lab.sim.environment.rng import MILLION, Rng
+from cfm_lab.sim.environment.schedule import Schedule
 
 Reply = Callable[[object], None]
 Serve = Callable[[Reply], None]
@@ -34,9 +34,9 @@ that for them an operator's network must not be worse than this (see `QUIET_MS` 
 class Process:
     """Something that runs on a machine, and may be killed or stopped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, schedule: Schedule, *, up: bool = True) -> None:
         self.name = name
-        self.up = True
+        self.up = up
         self.stopped = False
         self.slow = False
         self.reachable = True
@@ -44,6 +44,21 @@ class Process:
         self.incarnation = 0
         self._backlog: list[Callable[[], None]] = []
         self.open_calls: dict[int, Call] = {}
+        self._schedule = schedule
+
+    def runs_since(self, incarnation: int) -> bool:
+        """Does the process that had this number still run?"""
+        return self.up and self.incarnation == incarnation
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        """Do something after a while, if this very process still runs then."""
+        incarnation = self.incarnation
+
+        def due() -> None:
+            if self.runs_since(incarnation):
+                self.do(call)
+
+        self._schedule.after(delay_ms, due)
 
     def do(self, call: Callable[[], None]) -> None:
         """Now, or when it goes on."""

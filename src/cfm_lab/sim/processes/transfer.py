@@ -1,82 +1,55 @@
 """One download of a worker of ours, as the built-in transfer or an external downloader would do it.
 
-The bytes are not moved, their time is: the temporary file grows when somebody looks, and one event ends the
-whole.  Both ends may die, stall, lie or be cut on the way, and the source's own book of streams decides who
-is served.  Neighbours: `worker` starts it for its book and carries its end back as an event.
+No bytes are moved, but their time passes: the temporary file grows when somebody looks, and one event ends
+the whole.  Either end may die, stall, lie or be cut on the way.  Neighbours: `worker` starts a download for
+its book, and hears what becomes of it as events; `sending` is the other end.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn
 
-from cfm.model import Failure, Transfer
+from cfm.model import Failure
 from cfm.wire import TaskOffer
-from cfm.worker.act.shelf import DeclinedError, Receipt
-from cfm.worker.decide.download_events import BytesReceived, Progress, TransferEnded
+from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
+from cfm.worker.decide.download_events import BytesReceived, Event, TransferEnded
 from cfm.worker.decide.offers import BUSY, failure
-from cfm.worker.serve.streams import BusyError, EndedError, Stream
-from cfm_lab.sim.disks import SimTempFile, content_of
-
-if TYPE_CHECKING:
-    from cfm_lab.sim.worker import SimWorker
+from cfm_lab.sim.environment.disks import SimTempFile, content_of
+from cfm_lab.sim.processes.sending import STALL_MS, Sending
+from cfm_lab.sim.processes.server import Server
 
 PAUSES_MS: Final = (200, 1_000, 3_000)
-STALL_MS: Final = 30_000
 VERIFY_MS: Final = 300
 BUSY_AGAIN_S: Final = 5
 CONNECT_MS: Final = 5_000
 
 
-class Sending:
-    """One stream that a source really sends."""
-
-    def __init__(self, source: SimWorker, stream: Stream, task_id: int) -> None:
-        self.source = source
-        self.stream = stream
-        self.task_id = task_id
-        self.transfer: Download | None = None
-        source.sending[stream.number] = self
-        source.world.check.stream_opened(source, task_id)
-        stream.on_cut(self.cut)
-        source.world.schedule.after(STALL_MS, self._nobody_came)
-
-    def _nobody_came(self) -> None:
-        """The beginning of the answer was lost: nothing is read, and the stream stalls."""
-        if self.transfer is None:
-            self.close()
-
-    def cut(self) -> None:
-        """The source was told to stop; what the network holds is dropped a moment later."""
-        self.source.world.schedule.after(20, self._ended_by_cut)
-
-    def _ended_by_cut(self) -> None:
-        if self.stream.number in self.source.sending:
-            self.close()
-            if self.transfer is not None:
-                self.transfer.broken(self)
-
-    def close(self) -> None:
-        """Nothing of it is being sent any more."""
-        if self.source.sending.pop(self.stream.number, None) is not None:
-            self.source.streams.close(self.stream)
-
-    def abandoned(self, *, half_open: bool) -> None:
-        """The reader is gone; a half-open connection is noticed only by its stall."""
-        wait_ms = STALL_MS if half_open else 10
-        self.source.world.schedule.after(wait_ms, self.close)
-
-
 class Download:
     """One file on its way to a worker."""
 
-    def __init__(self, worker: SimWorker, offer: TaskOffer) -> None:
-        self.worker = worker
-        self.world = worker.world
+    def __init__(
+        self,
+        server: Server,
+        shelf: Shelf,
+        receipts: dict[int, Receipt],
+        offer: TaskOffer,
+        tell: Callable[[Event], None],
+        *,
+        external: bool,
+    ) -> None:
+        self.env = server.env
+        self.process = server.process
+        self.disk = server.disk
+        self.shelf = shelf
+        self.receipts = receipts
+        """Where the worker finds the receipt of what was begun."""
         self.offer = offer
-        self.incarnation = worker.incarnation
-        self.receipt: Receipt | None = None
+        self.tell = tell
+        self.external = external
+        self.incarnation = server.process.incarnation
         self.file: SimTempFile | None = None
         self.sending: Sending | None = None
         self.over = False
@@ -85,7 +58,6 @@ class Download:
         self.since_ms = 0
         self.rate_bpms = max(1, offer.copy_speed_bps // 8_000)
         self.stalled = False
-        self.stopping = False
         self.received = False
         """All bytes are here; they are only verified and made durable yet."""
         self.lines = 0
@@ -96,15 +68,14 @@ class Download:
     # ── the beginning ───────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        offer, shelf = self.offer, self.worker.shelf
+        offer = self.offer
         try:
-            self.receipt = shelf.begin(offer.file_name, offer.id, offer.size_bytes)
-            self.worker.receipts[offer.id] = self.receipt
-            if self.world.swarm.strikes("out_of_inodes"):
+            receipt = self.shelf.begin(offer.file_name, offer.id, offer.size_bytes)
+            self.receipts[offer.id] = receipt
+            if self.env.swarm.strikes("out_of_inodes"):
                 raise_io_error(errno.ENOSPC)
-            shelf.create(self.receipt)
-            disk = self.worker.disk
-            self.file = SimTempFile(disk, disk.temp_names[self.receipt.temp])
+            self.shelf.create(receipt)
+            self.file = SimTempFile(self.disk, self.disk.temp_names[receipt.temp])
         except (DeclinedError, OSError) as error:
             self._fail(str(error))
             return
@@ -115,14 +86,14 @@ class Download:
         if self.external:
             self._copy_from_san()
             return
-        source = self.world.worker_at(self.offer.source)
+        source = self.env.server_at(self.offer.source)
         self.lines += 1
         line = self.lines
-        if source is None:
+        if source is None or not source.ours:
             self._fail("no such source")
             return
-        self.world.net.call(
-            self.worker.process,
+        self.env.net.call(
+            self.process,
             source.process,
             lambda reply: source.serve_content(self.offer, reply),
             lambda answer: self._connected(answer, line),
@@ -131,7 +102,7 @@ class Download:
 
     def _copy_from_san(self) -> None:
         """An external downloader has ways of its own; no worker serves it."""
-        found = self.world.san.read(self.offer.file_name)
+        found = self.env.san.read(self.offer.file_name)
         if found is None:
             self._fail("the downloader ended with 1")
         else:
@@ -160,15 +131,15 @@ class Download:
         """The source's answer has begun: is it the file that cfm speaks of?"""
         self.sending, self.version = sending, version
         if sending is not None:
-            sending.transfer = self
+            sending.on_break = self.broken
         if self.offer.size_bytes is not None and size_bytes != self.offer.size_bytes:
             self._fail(f"the source has {size_bytes} bytes")
             return
         self._flow(size_bytes)
 
     def _flow(self, size_bytes: int) -> None:
-        swarm, rng = self.world.swarm, self.world.rng
-        self.since_ms = self.world.schedule.now_ms
+        swarm, rng = self.env.swarm, self.env.rng
+        self.since_ms = self.env.schedule.now_ms
         left_ms = -(-(size_bytes - self.base_bytes) // self.rate_bpms)
         somewhere_ms = rng.below(max(1, left_ms))
         if swarm.strikes("stream_stalls") or swarm.strikes("one_byte_a_second"):
@@ -185,11 +156,11 @@ class Download:
         line = self.lines
 
         def due() -> None:
-            if not self.over and line == self.lines and self.worker.incarnation == self.incarnation:
+            if not self.over and line == self.lines and self.process.incarnation == self.incarnation:
                 assert callable(call)
                 call(*args)
 
-        self.world.schedule.after(delay_ms, self.worker.process.do, due)
+        self.env.schedule.after(delay_ms, self.process.do, due)
 
     # ── on the way ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,20 +172,16 @@ class Download:
             return self.file.size()
         bytes_now = self._bytes_now()
         try:
-            if self.world.swarm.strikes("write_eio"):
+            if self.env.swarm.strikes("write_eio"):
                 raise_io_error(errno.EIO)
             self.file.grow(bytes_now)
         except OSError as error:
             self._fail(f"the disk: {error.strerror}")
         return bytes_now
 
-    @property
-    def external(self) -> bool:
-        return self.worker.features.transfer is Transfer.EXTERNAL
-
     def _bytes_now(self) -> int:
         total = self.offer.size_bytes or 0
-        here = self.base_bytes + (self.world.schedule.now_ms - self.since_ms) * self.rate_bpms
+        here = self.base_bytes + (self.env.schedule.now_ms - self.since_ms) * self.rate_bpms
         return min(total, max(here, self.file.size() if self.file else 0))
 
     def broken(self, sending: Sending) -> None:
@@ -243,7 +210,7 @@ class Download:
     def _let_go(self) -> None:
         sending, self.sending = self.sending, None
         if sending is not None:
-            sending.abandoned(half_open=self.world.swarm.strikes("half_open"))
+            sending.abandoned(half_open=self.env.swarm.strikes("half_open"))
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -252,12 +219,12 @@ class Download:
         if self.over or self.file is None:
             return
         content = content_of(self.offer.file_name, self.version)
-        if self.world.swarm.strikes("corrupted_bytes"):
+        if self.env.swarm.strikes("corrupted_bytes"):
             content = b"\xff" * 8
         self.file.node.data[:] = content
         self._let_go()
         self.received = True
-        self.worker.act(BytesReceived(self.offer.id))
+        self.tell(BytesReceived(self.offer.id))
         if not self.over:
             self._later(VERIFY_MS, self._verified, content)
 
@@ -268,7 +235,7 @@ class Download:
             self._fail("the checksum is not the source's")
             return
         try:
-            if self.world.swarm.strikes("fsync_eio"):
+            if self.env.swarm.strikes("fsync_eio"):
                 raise_io_error(errno.EIO)
             self.file.sync()
         except OSError as error:
@@ -281,10 +248,10 @@ class Download:
         if not self.over:
             self._let_go()
             self.over = True
-            self.worker.later(5, self._stopped)
+            self.process.later(5, self._stopped)
 
     def _stopped(self) -> None:
-        self._tell(TransferEnded(self.offer.id, failed=failure("stopped")))
+        self.tell(TransferEnded(self.offer.id, failed=failure("stopped")))
 
     def _fail(self, why: str, retry_after_s: int | None = None) -> None:
         if not self.over:
@@ -293,11 +260,7 @@ class Download:
     def _end(self, event: TransferEnded) -> None:
         self._let_go()
         self.over = True
-        self.worker.later(0, lambda: self._tell(event))
-
-    def _tell(self, event: TransferEnded) -> None:
-        self.worker.transfers.pop(self.offer.id, None)
-        self.worker.act(event)
+        self.process.later(0, lambda: self.tell(event))
 
     def died(self) -> None:
         """Its worker's process is gone."""
@@ -308,30 +271,3 @@ class Download:
 def raise_io_error(number: int) -> NoReturn:
     """What the disk would say."""
     raise OSError(number, os.strerror(number))
-
-
-def serve_stream(source: SimWorker, offer: TaskOffer) -> tuple[Sending, int, int] | str | None:
-    """A source's answer to `GET /content`: a stream, a reason, or None: an older stream ends first."""
-    task = str(offer.id)
-    older = [sending for sending in source.sending.values() if sending.stream.task == task]
-    if older:
-        for sending in older:
-            sending.stream.cut()
-        return None
-    found = source.world.san.read(offer.file_name)
-    if found is None:
-        return "the source answered 404"
-    try:
-        stream = source.streams.admit(task)
-    except BusyError:
-        return "busy"
-    except EndedError:
-        return "the source answered 409"
-    return Sending(source, stream, offer.id), *found
-
-
-def progress_events(worker: SimWorker) -> None:
-    """Tell the book how far its transfers are."""
-    for task_id, download in list(worker.transfers.items()):
-        if not download.over:
-            worker.act(Progress(task_id, download.progress()))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cfm.plan.view import Rules
-from cfm_lab.sim import faults
-from cfm_lab.sim.rng import Rng
+from cfm_lab.sim.environment import faults
+from cfm_lab.sim.environment.rng import Rng
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000

@@ -2,7 +2,7 @@
 
 A file's content is eight bytes that say which file it should be, and zeros to its size: enough to tell a
 good copy from a rotten one, and as cheap for 20 GB as for one byte.  Every unlink and every publication is
-told to a `Witness`.
+told to a `DiskWitness`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def content_of(name: str, version: int = 0) -> bytes:
     return zlib.crc32(name.encode()).to_bytes(4, "big") + version.to_bytes(4, "big")
 
 
-class Witness(Protocol):
+class DiskWitness(Protocol):
     """Who is told what happens to a disk."""
 
     def unlinked(self, disk: SimDisk, name: str, node: Node) -> None: ...
@@ -37,7 +37,7 @@ class Witness(Protocol):
 class SimDisk(MemoryDisk):
     """One disk.  `version` changes with everything that a list or a `/df` could show."""
 
-    def __init__(self, label: str, total_bytes: int, witness: Witness) -> None:
+    def __init__(self, label: str, total_bytes: int, witness: DiskWitness) -> None:
         super().__init__(total_bytes, reserved_bytes=total_bytes // 50)
         self.label = label
         self.witness = witness

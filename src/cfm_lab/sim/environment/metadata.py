@@ -1,0 +1,71 @@
+"""The metadata files of a simulated node: what their producer writes, and the two files as they lie there.
+
+The producer knows the truth of ranks and sizes; faults spoil what it writes.  Neighbour:
+`processes.metadata_watch` reads them for cfm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cfm.model import File
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One file as it lies there."""
+
+    data: bytes
+    mtime_s: int
+    good: bool = True
+    """Nobody spoiled it: what it says is what the writer meant."""
+
+
+def grade_text(files: Sequence[File]) -> bytes:
+    """A grade file: a file's rank is its line."""
+    lines = ["filename\tweightcount\tbitrate\tgrade\tsumHitCount\thistoryCount\tTargetCopyCount"]
+    at = 1
+    for file in sorted(files, key=lambda f: f.rank):
+        while at < file.rank:  # a rank that belongs to no known file
+            lines.append(f"UNSIZED{at}.mpg\t1\t6000000\t{at}\t0\t0\t1")
+            at += 1
+        lines.append(f"{file.name}\t{1000 - at}\t6000000\t{at}\t{file.hits}\t0\t1")
+        at += 1
+    return "\n".join(lines).encode() + b"\n"
+
+
+DOUBLED: Final = 5
+"""The servers of every so-many-th file are listed twice over: each of them is still one."""
+
+
+def history_text(files: Sequence[File]) -> bytes:
+    lines = ["historyheader:1524047082"]
+    lines += [
+        f"{f.name},1508301143,6399785,{f.size_bytes},{' '.join(_ips(f))},2,0,0,1={f.hits}"
+        for f in sorted(files, key=lambda f: f.name)
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _ips(file: File) -> tuple[str, ...]:
+    return file.history_ips * (2 if file.rank % DOUBLED == 0 else 1)
+
+
+class MetadataFiles:
+    """The two files on cfm's disk."""
+
+    def __init__(self) -> None:
+        self.grade: Version | None = None
+        self.history: Version | None = None
+        self.older: tuple[Version, Version] | None = None
+        self.changes = 0
+        self.on_change: Callable[[], None] = lambda: None
+
+    def put(self, grade: Version | None, history: Version | None) -> None:
+        if self.grade is not None and self.history is not None and self.older is None:
+            self.older = (self.grade, self.history)
+        self.grade, self.history = grade, history
+        self.changes += 1
+        self.on_change()
