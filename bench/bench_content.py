@@ -24,7 +24,7 @@ from cfm.web import serve
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.digests import Digests
 from cfm.worker.act.disk import RealDisk
-from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import Library
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.content import Content
@@ -41,7 +41,7 @@ def application(folder: Path, *, warm_digests: bool) -> web.Application:
         disk_id=None,
         new_id="0123456789abcdef",
         remember=lambda _: None,
-        claims=FreeForAll(),
+        disk_locks=NoOtherWorkers(),
         limit_percent=90,
     )
     pool = Pool("bench", 4)

@@ -1,4 +1,4 @@
-"""Nothing of the demo outlives it: programs on their leash, folders in the janitor's care."""
+"""Nothing of the demo outlives it: programs die with their parent, and the janitor removes the folders."""
 
 from __future__ import annotations
 

@@ -11,7 +11,13 @@ import pytest
 from cfm.config import load_cfm, load_cfw
 from cfm.errors import SettingsError
 from cfm.model import Addr
-from cfm.security import controller_credentials, open_door, person_keys, status_of, worker_credentials
+from cfm.security import (
+    controller_credentials,
+    person_keys,
+    status_of,
+    without_credentials,
+    worker_credentials,
+)
 from cfm.security.files import read_holdings
 from cfm.security.tokens import PersonPass, Secret
 
@@ -187,7 +193,7 @@ def test_tls_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_without_credentials_one_line_says_so(tmp_path: Path) -> None:
     settings = load_cfm(cfm_settings(tmp_path, ""))
-    said = open_door(settings.security, settings.listen_addr)
+    said = without_credentials(settings.security, settings.listen_addr)
     assert said is not None
     assert said.startswith("anyone who reaches 127.0.0.1:8080 can delete files")
     assert "security.token_file" in said

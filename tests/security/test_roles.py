@@ -16,14 +16,14 @@ from rich.console import Console
 
 from cfm import wire
 from cfm.cli.render import status_view
-from cfm.controller.serve.api import DOORS as CFM_DOORS
+from cfm.controller.serve.api import ACCESS_POLICY as CFM_ACCESS
 from cfm.model import Addr, Status
 from cfm.security import Admission
 from cfm.security.roster import worker_roster
 from cfm.security.tokens import Secret
 from cfm.web.answers import READING_METHODS
-from cfm.web.authentication import Doors
-from cfm.worker.serve.api import DOORS as CFW_DOORS
+from cfm.web.authentication import AccessPolicy
+from cfm.worker.serve.api import ACCESS_POLICY as CFW_ACCESS
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
 from cfm_lab.testing.raw_http import connect, hang_up, request, say, status_of
 from cfm_lab.testing.worker_rig import WorkerRig, parse, worker_rig
@@ -240,10 +240,10 @@ def changing_routes(app: web.Application) -> set[tuple[str, str]]:
     }
 
 
-def changing_doors(doors: Doors) -> set[tuple[str, str]]:
-    return {door for door in doors.only if door[0] not in READING_METHODS}
+def changes_allowed(policy: AccessPolicy) -> set[tuple[str, str]]:
+    return {row for row in policy.allowed if row[0] not in READING_METHODS}
 
 
 async def test_every_change_says_who_may_make_it(cfw: WorkerRig, cfm: ControllerRig) -> None:
-    assert changing_routes(cfw.api.application()) == changing_doors(CFW_DOORS)
-    assert changing_routes(cfm.api.application()) == changing_doors(CFM_DOORS)
+    assert changing_routes(cfw.api.application()) == changes_allowed(CFW_ACCESS)
+    assert changing_routes(cfm.api.application()) == changes_allowed(CFM_ACCESS)

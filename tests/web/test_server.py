@@ -471,7 +471,7 @@ async def test_stopping_does_not_wait_for_those_who_never_end(deeds: Deeds) -> N
 
 
 async def test_a_taken_port_is_one_clear_sentence(server: WebServer) -> None:
-    with pytest.raises(StateError, match=r"cannot listen on 127\.0\.0\.1:\d+: the port is taken"):
+    with pytest.raises(StateError, match=r"cannot listen on 127\.0\.0\.1:\d+: the port is in use"):
         await WebServer(web.Application(), server.addr).start()
 
 
@@ -499,4 +499,4 @@ def test_there_is_no_serving_without_the_c_parser() -> None:
         text=True,
         check=False,
     )
-    assert "StateError: aiohttp was installed without its C parser" in ended.stderr
+    assert "StateError: aiohttp is installed without its C parser" in ended.stderr

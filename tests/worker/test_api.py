@@ -245,7 +245,7 @@ class TestDelete:
         assert (await rig.ask("GET", "/nothing")).status == 404
 
 
-class TestObedience:
+class TestFencing:
     async def test_an_unbound_worker_obeys_an_old_cfm_only(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
         assert (await rig.ask("DELETE", "/files/a.mpg", **order(1))).status == 409

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.act.disk_lock import SocketClaims, overlap
+from cfm.worker.act.disk_lock import SocketDiskLocks, overlap
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def disk_id() -> str:
 
 
 def test_one_holds_a_disk_and_others_do_not(disk_id: str) -> None:
-    one, other = SocketClaims(), SocketClaims()
+    one, other = SocketDiskLocks(), SocketDiskLocks()
     assert one.hold(disk_id)
     assert one.hold(disk_id)
     assert not other.hold(disk_id)

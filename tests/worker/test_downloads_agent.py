@@ -18,7 +18,7 @@ from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport, parse_task
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
 from cfm.worker.act.disk import RealDisk
-from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.shelf import Shelf
@@ -90,7 +90,7 @@ class Worker:
             disk_id=None,
             new_id="0123456789abcdef",
             remember=lambda _: None,
-            claims=FreeForAll(),
+            disk_locks=NoOtherWorkers(),
             limit_percent=90,
             quota_bytes=self.quota_bytes,
         )

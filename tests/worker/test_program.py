@@ -182,7 +182,7 @@ async def test_a_taken_port_is_one_clear_sentence(tmp_path: Path) -> None:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         addr = f"127.0.0.1:{sock.getsockname()[1]}"
-        with pytest.raises(StateError, match=f"cannot listen on {addr}: the port is taken"):
+        with pytest.raises(StateError, match=f"cannot listen on {addr}: the port is in use"):
             await run(load_cfw(write_settings(tmp_path, listen_addr=addr)))
 
 

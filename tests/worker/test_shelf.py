@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cfm.model import fits
 from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
-from cfm.worker.act.disk_lock import Claims, FreeForAll
+from cfm.worker.act.disk_lock import DiskLocks, NoOtherWorkers
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import (
     DeclinedError,
@@ -44,14 +44,14 @@ class Kept:
         self.disk_id: str | None = None
 
     def shelf(
-        self, *, limit_percent: int = 90, quota_bytes: int | None = None, claims: Claims | None = None
+        self, *, limit_percent: int = 90, quota_bytes: int | None = None, disk_locks: DiskLocks | None = None
     ) -> Shelf:
         return Shelf(
             self.disk,
             disk_id=self.disk_id,
             new_id=DISK_ID,
             remember=self._remember,
-            claims=claims or FreeForAll(),
+            disk_locks=disk_locks or NoOtherWorkers(),
             limit_percent=limit_percent,
             quota_bytes=quota_bytes,
         )
@@ -197,7 +197,12 @@ class TestMarker:
             kept.disk_id = disk_id
 
         shelf = Shelf(
-            disk, disk_id=None, new_id=DISK_ID, remember=remember, claims=FreeForAll(), limit_percent=90
+            disk,
+            disk_id=None,
+            new_id=DISK_ID,
+            remember=remember,
+            disk_locks=NoOtherWorkers(),
+            limit_percent=90,
         )
         with pytest.raises(UnreadableError):
             shelf.check()
@@ -205,8 +210,8 @@ class TestMarker:
         assert shelf.check() == kept.disk_id == DISK_ID
 
 
-class OneOwner:
-    """Claims where another worker has one disk."""
+class LockedBy:
+    """DiskLocks where another worker has one disk."""
 
     def __init__(self, theirs: str) -> None:
         self.theirs = theirs
@@ -224,7 +229,7 @@ def test_a_disk_that_another_worker_uses_is_refused(disk: MemoryDisk, known: str
     kept = Kept(disk)
     kept.disk_id = known
     with pytest.raises(SharedError):
-        kept.shelf(claims=OneOwner(DISK_ID)).check()
+        kept.shelf(disk_locks=LockedBy(DISK_ID)).check()
     assert kept.disk_id == known
 
 

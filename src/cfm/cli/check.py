@@ -32,7 +32,7 @@ from cfm.config.security import SecuritySettings
 from cfm.errors import SettingsError
 from cfm.logs import escaped
 from cfm.model import Addr, host_of
-from cfm.security import controller_credentials, open_door, worker_credentials
+from cfm.security import controller_credentials, without_credentials, worker_credentials
 
 FINE, WRONG = 0, 2
 
@@ -173,7 +173,7 @@ def is_wildcard(address: Addr) -> bool:
 
 
 def _security_notes(security: SecuritySettings, address: Addr) -> Iterator[str]:
-    said = open_door(security, address)
+    said = without_credentials(security, address)
     if said is not None:
         yield said
     elif security.tls.cert_file is None:

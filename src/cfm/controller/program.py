@@ -20,14 +20,14 @@ from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
-from cfm.controller.serve.api import DOORS, Api
+from cfm.controller.serve.api import ACCESS_POLICY, Api
 from cfm.controller.serve.metrics import Metrics
 from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
 from cfm.model import Hits, Observed, SnapshotFacts
-from cfm.security import ControllerCredentials, controller_credentials, open_door, status_of
+from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered, TaskStore
 from cfm.web import WebServer
@@ -76,7 +76,7 @@ async def _run_on(
             settings.listen_addr,
             names=settings.servers.hosts,
             admission=credentials.admission,
-            doors=DOORS,
+            access_policy=ACCESS_POLICY,
         )
         await server.start()
         try:
@@ -133,7 +133,7 @@ async def _until_told(
     loop.add_signal_handler(signal.SIGHUP, _read_rules_again, settings, controller)
     for note in settings.notes:
         log.warning(note)
-    if (said := open_door(settings.security, server.addr)) is not None:
+    if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
     running = [asyncio.create_task(job) for job in jobs]
     for task in running:

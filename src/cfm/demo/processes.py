@@ -1,7 +1,8 @@
 """Starts the programs of the demo, knows when they serve, and ends them: each by its own id.
 
-Every program is on a `leash`, and in a session of its own, so that Ctrl-C reaches the demo alone, which
-then ends the others in order.  Neighbour: `stage` says what to start.
+Every program is started through `die_with_parent`, so that it never outlives the demo.  It has a session of
+its own, so that Ctrl-C reaches only the demo, which then ends the programs in order.  Neighbour: `stage` says
+what to start.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ class Program:
         Raises:
             CfmError: it ended, or did not come up in time; with its last words.
         """
-        leash = (sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid()))
+        die_with_parent = (sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid()))
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *leash,
+                *die_with_parent,
                 sys.executable,
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -11,9 +11,9 @@ from cfm.security.credentials import (
     ControllerCredentials,
     WorkerCredentials,
     controller_credentials,
-    open_door,
     person_keys,
     status_of,
+    without_credentials,
     worker_credentials,
 )
 from cfm.security.files import NO_KEYS, Keys, Tls, connect
@@ -31,8 +31,8 @@ __all__ = [
     "WorkerCredentials",
     "connect",
     "controller_credentials",
-    "open_door",
     "person_keys",
     "status_of",
+    "without_credentials",
     "worker_credentials",
 ]

@@ -24,7 +24,7 @@ from cfm.security.roster import (
 )
 from cfm.security.tokens import PersonPass, Secret, WorkerPass
 
-OPEN_DOOR: Final = (
+NO_CREDENTIALS: Final = (
     "anyone who reaches {addr} can delete files, as no credentials are configured; "
     "set security.token_file or security.tls (see docs/security.md)"
 )
@@ -117,14 +117,14 @@ def person_keys(security: SecuritySettings) -> Keys:
             raise _wrong_kind(security, "a worker's pass is not for the command line")
 
 
-def open_door(security: SecuritySettings, addr: Addr) -> str | None:
+def without_credentials(security: SecuritySettings, addr: Addr) -> str | None:
     """The one sentence about a program without credentials; None where there are some."""
-    return None if security.configured else OPEN_DOOR.format(addr=addr)
+    return None if security.configured else NO_CREDENTIALS.format(addr=addr)
 
 
 def status_of(security: SecuritySettings, addr: Addr) -> dict[str, list[str]]:
     """What the status says: which credentials are in force, and the sentence where there are none."""
-    said = open_door(security, addr)
+    said = without_credentials(security, addr)
     return {"credentials": kinds(security), "notes": [said] if said else []}
 
 

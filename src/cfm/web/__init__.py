@@ -1,10 +1,10 @@
 """The hardened HTTP server on which both cfm and cfw answer.
 
-aiohttp parses and routes; what is around it is here.  `server` binds, starts and stops; `door` decides
-which connections may stay and for how long; `gate` looks at each request before its handler does, and
-gives each refusal its shape; `porter` asks for credentials where some are configured; `paths` reads a file
-name out of a raw path; `answers` builds the answers.  Handlers are plain aiohttp handlers, and know nothing
-of all this.
+aiohttp parses and routes.  This package adds what aiohttp does not do.  `server` binds, starts and stops.
+`connections` decides which connections may stay, and for how long.  `middleware` checks each request before
+its handler runs, and gives each refusal its form.  `authentication` asks for credentials where some are
+configured.  `paths` reads a file name from a raw path.  `answers` builds the answers.  Handlers are plain
+aiohttp handlers; they need not know about any of this.
 """
 
 from cfm.web.answers import (
@@ -17,7 +17,7 @@ from cfm.web.answers import (
     old_text,
     problem,
 )
-from cfm.web.authentication import IDENTITY, Doors, may_speak_for
+from cfm.web.authentication import IDENTITY, AccessPolicy, may_speak_for
 from cfm.web.limits import Limits
 from cfm.web.paths import name_from_path
 from cfm.web.server import STOPPING, WebServer, serve
@@ -26,7 +26,7 @@ __all__ = [
     "IDENTITY",
     "REFUSALS_IN_OLD_FORM",
     "STOPPING",
-    "Doors",
+    "AccessPolicy",
     "Limits",
     "RefusedError",
     "WebServer",

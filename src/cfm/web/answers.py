@@ -1,7 +1,8 @@
-"""Answers, in the two dialects: the old endpoints' exact form, and that of the new ones.
+"""Answers in two forms: the exact form of the old endpoints, and the form of the new ones.
 
-An old endpoint's refusal has an empty body; a new one's is `application/problem+json`.  Pages for people
-come with a policy that lets nothing run or load that is not ours, whatever a file name contains.
+An old endpoint refuses with an empty body.  A new endpoint refuses with `application/problem+json`.  Pages
+for people carry a content security policy: the browser runs and loads only what this server sent, whatever a
+file name contains.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _PAGE_POLICY: Final = (
 
 
 class RefusedError(Exception):
-    """Raised by a handler: answer with `status`, in the form that the path's dialect wants."""
+    """A handler raises this to refuse a request: the answer has this `status`, in the form of its
+    endpoint."""
 
     def __init__(self, status: int, detail: str = "", headers: Mapping[str, str] = _NO_HEADERS) -> None:
         super().__init__(f"{status} {detail}")
@@ -36,7 +38,7 @@ class RefusedError(Exception):
 
 
 def speaks_old(path: str) -> bool:
-    """Does the endpoint at this path belong to the old wire format?"""
+    """Does this path belong to an endpoint of the old wire format?"""
     first, _, rest = path.lstrip("/").partition("/")
     return first in REFUSALS_IN_OLD_FORM and not (first == "tasks" and rest == "next")
 
@@ -62,7 +64,7 @@ def problem(
 
 
 def old_json(value: object, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
-    """Compact JSON under the content type that the earlier programs send."""
+    """Compact JSON, with the content type that the earlier programs send."""
     return _answer(wire.to_json(value), wire.OLD_JSON, 200, headers)
 
 
@@ -86,7 +88,7 @@ def _answer(body: bytes, content_type: str, status: int, headers: Mapping[str, s
 
 
 async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer carries; a signal of aiohttp, called before the headers go out."""
+    """Add the headers of every answer.  This is a signal of aiohttp, called before the headers are sent."""
     response.headers["Server"] = request.app[PROGRAM]
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.content_type == "text/html":
@@ -95,4 +97,4 @@ async def add_common_headers(request: web.Request, response: web.StreamResponse)
 
 
 PROGRAM: Final = web.AppKey("program", str)
-"""The name that the `Server` header tells."""
+"""The program's name in the `Server` header."""

@@ -1,12 +1,12 @@
-"""Asks each request who sends it, and whether they may.
+"""Finds out who sends a request, and whether the sender is allowed to make it.
 
-Without credentials in the settings there is no porter, and everything is as the earlier programs have it.
-With them, nothing is answered without valid ones but what `Doors` lists as open, and nothing is changed but
-by the roles that it names: a change that no row allows is allowed to nobody.  The bodies of strangers are
-not even read.
+Without credentials in the settings nothing is checked, as in the earlier programs.  With credentials, a
+request needs valid ones; only the paths that `AccessPolicy` calls public do without.  A change is allowed
+only to the roles that the policy names for it; a change without a row is allowed to nobody.  All of this is
+checked before a request's body is read.
 
-Browsers sign in by Basic (any name, the token as password); what a browser sends by itself, on behalf of
-whatever page, may only look, whoever's token it is.
+Browsers sign in with Basic authentication (any name; the token is the password).  A browser sends these
+credentials by itself, on behalf of any page.  So they only allow to read, whoever's token it is.
 """
 
 from __future__ import annotations
@@ -24,56 +24,58 @@ from cfm.security.roster import READER
 from cfm.web.answers import READING_METHODS, RefusedError
 
 IDENTITY: Final = web.RequestKey("identity", Identity)
-"""`request[IDENTITY]` is who asks, where credentials are configured."""
+"""`request[IDENTITY]` is the sender, where credentials are configured."""
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="cfm", Basic realm="cfm"'}
-_LOOKING: Final = frozenset({Role.CONTROLLER, Role.WORKER, Role.OPERATOR, Role.READER})
+_READERS: Final = frozenset({Role.CONTROLLER, Role.WORKER, Role.OPERATOR, Role.READER})
 _NOBODY: Final[frozenset[Role]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """What an application's endpoints ask of those who come."""
+class AccessPolicy:
+    """Who may use which endpoint of an application."""
 
-    open: frozenset[str] = frozenset()
-    """Paths that anybody may read."""
-    only: Mapping[tuple[str, str], frozenset[Role]] = field(default_factory=dict)
-    """(method, route) → who may.  Reading what is not here is for all who may look, changing for nobody."""
+    public: frozenset[str] = frozenset()
+    """Paths that anybody may read, without credentials."""
+    allowed: Mapping[tuple[str, str], frozenset[Role]] = field(default_factory=dict)
+    """(method, route) → the roles that may use it.  A route without a row may be read by every role that
+    reads, and changed by nobody."""
     headers: Mapping[str, frozenset[Role]] = field(default_factory=dict)
-    """Headers that have an effect of their own, whatever the path → who may send them."""
+    """A header that has an effect on any path → the roles that may send it."""
 
 
-class Porter:
-    """One server's."""
+class Authenticator:
+    """Checks the requests to one server."""
 
-    def __init__(self, admission: Admission, doors: Doors) -> None:
+    def __init__(self, admission: Admission, access_policy: AccessPolicy) -> None:
         self._admission = admission
-        self._doors = doors
+        self._policy = access_policy
 
     def check(self, request: web.Request) -> None:
-        """Let the request pass.
+        """Return where the request is allowed.
 
         Raises:
-            RefusedError: 401, without valid credentials; 403, where they do not reach so far.
+            RefusedError: 401 without valid credentials; 403 where the sender's roles do not allow the
+            request.
         """
-        effects = [header for header in self._doors.headers if header in request.headers]
+        effects = [header for header in self._policy.headers if header in request.headers]
         route = _route(request)
         reads = request.method in READING_METHODS
-        if reads and route in self._doors.open and not effects:
+        if reads and route in self._policy.public and not effects:
             return
         who = self._identify(request)
         request[IDENTITY] = who
         if route is not None and not who.roles & self._allowed(request.method, route, reads=reads):
-            raise RefusedError(403, "your credentials do not reach so far")
+            raise RefusedError(403, "your credentials do not allow this request")
         for header in effects:
-            if not who.roles & self._doors.headers[header]:
-                raise RefusedError(403, f"{header} is not yours to send")
+            if not who.roles & self._policy.headers[header]:
+                raise RefusedError(403, f"your credentials do not allow you to send {header}")
 
     def _allowed(self, method: str, route: str, *, reads: bool) -> frozenset[Role]:
-        found = self._doors.only.get(("GET" if method == "HEAD" else method, route))
+        found = self._policy.allowed.get(("GET" if method == "HEAD" else method, route))
         if found is not None:
             return found
-        return _LOOKING if reads else _NOBODY
+        return _READERS if reads else _NOBODY
 
     def _identify(self, request: web.Request) -> Identity:
         who = self._by_token(request) if self._admission.tokens else self._by_certificate(request)
@@ -102,13 +104,13 @@ class Porter:
 
 
 def may_speak_for(request: web.Request, worker: str) -> bool:
-    """Whether the sender is that worker; everybody is where no credentials are configured."""
+    """Is the sender that worker?  Without configured credentials the answer is always yes."""
     who = request.get(IDENTITY)
     return who is None or worker in who.addrs
 
 
 def _route(request: web.Request) -> str | None:
-    """The route's pattern; None where none matches (that is answered by 404 or 405)."""
+    """The route's pattern.  None where no route matches; aiohttp then answers 404 or 405."""
     resource = request.match_info.route.resource
     return None if resource is None else resource.canonical
 

@@ -1,15 +1,15 @@
 """Which connections may stay, and for how long.
 
-A `Guard` stands between each connection's transport and aiohttp's handler for it, and passes everything
-on.  What aiohttp does not do is done there: a deadline for the headers of a request that does not begin
-anew with each byte, a bound on connections per address and in all, and an end for readers who do not
-read.  When there are too many connections, one that has not brought a request gives way to the new one,
-the longest waiting first: so ten thousand half-open requests cost a heartbeat nothing.
+A `LimitedConnection` stands between a connection's transport and aiohttp's handler, and passes everything on.
+It adds what aiohttp does not do: a fixed deadline for the headers of a request, a limit on connections per
+address and in total, and an end for clients that do not read their answer.  When there are too many
+connections, a new one replaces one that has not sent a request, the longest waiting first.  So ten thousand
+half-open requests do not hold up a heartbeat.
 
-Where TLS is configured, the guard has it negotiated once the connection is admitted: a handshake counts
-as part of the first request's headers, with their deadline and bound.
+With TLS, the handshake starts when the connection has been admitted.  It counts as part of the first
+request's headers, and has the same deadline and limits.
 
-`gate` tells the guard when a request's headers are complete and when its answer is made.
+`middleware` tells the connection when a request's headers are complete, and when its answer is ready.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ log = structlog.get_logger(__name__)
 
 class Phase(enum.Enum):
     HEAD = "head"
-    """New, or within the headers of a request."""
+    """The connection is new, or the headers of a request are arriving."""
     BUSY = "busy"
-    """A request is with its handler."""
+    """A handler works on a request."""
     IDLE = "idle"
-    """Kept for the next request; aiohttp closes it in time."""
+    """The connection waits for the next request; aiohttp closes it after a while."""
 
 
-class Door:
-    """The book of a server's connections."""
+class ConnectionLimiter:
+    """Knows all connections of a server, and keeps their number within the limits."""
 
     def __init__(
         self,
@@ -51,121 +51,125 @@ class Door:
         self.limits = limits
         self.tls = tls
         self.turned_away = 0
-        """Connections closed because there were too many, or because they brought no request in time."""
+        """Connections that were closed because there were too many, or because no request came in time."""
         self._most = connections_that_fit(limits.connections)
         self._loop = asyncio.get_running_loop()
-        self._by_address: dict[str, dict[Guard, None]] = {}
-        self._heads: dict[Guard, float] = {}  # since when; in that order
-        self._idle: dict[Guard, None] = {}
+        self._by_address: dict[str, dict[LimitedConnection, None]] = {}
+        self._heads: dict[LimitedConnection, float] = {}  # → since when; the oldest first
+        self._idle: dict[LimitedConnection, None] = {}
         self._count = 0
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> Guard:
-        return Guard(self)
+    def __call__(self) -> LimitedConnection:
+        return LimitedConnection(self)
 
     @property
     def connections(self) -> int:
         return self._count
 
-    def admit(self, guard: Guard) -> bool:
-        """Enter a new connection, at the cost of one that brings no request where there are too many."""
-        neighbours = self._by_address.get(guard.address, {})
+    def admit(self, connection: LimitedConnection) -> bool:
+        """Count a new connection.  Where there are too many, one that has sent no request is closed for
+        it."""
+        neighbours = self._by_address.get(connection.address, {})
         if len(neighbours) >= self.limits.connections_per_address and not self._turn_away(neighbours):
             return False
         if self._count >= self._most and not self._turn_away(self._heads, self._idle):
             return False
-        self._by_address.setdefault(guard.address, {})[guard] = None
+        self._by_address.setdefault(connection.address, {})[connection] = None
         self._count += 1
-        self.head_begins(guard)
+        self.head_begins(connection)
         return True
 
-    def forget(self, guard: Guard) -> None:
-        neighbours = self._by_address.get(guard.address, {})
-        if guard not in neighbours:
+    def forget(self, connection: LimitedConnection) -> None:
+        neighbours = self._by_address.get(connection.address, {})
+        if connection not in neighbours:
             return
-        del neighbours[guard]
+        del neighbours[connection]
         if not neighbours:
-            del self._by_address[guard.address]
-        self._heads.pop(guard, None)
-        self._idle.pop(guard, None)
+            del self._by_address[connection.address]
+        self._heads.pop(connection, None)
+        self._idle.pop(connection, None)
         self._count -= 1
 
-    def head_begins(self, guard: Guard) -> None:
-        self._idle.pop(guard, None)
-        self._heads[guard] = self._loop.time()
+    def head_begins(self, connection: LimitedConnection) -> None:
+        self._idle.pop(connection, None)
+        self._heads[connection] = self._loop.time()
         if self._sweep_timer is None:
             self._sweep_timer = self._loop.call_later(self.limits.head_s, self._sweep)
 
-    def request_begins(self, guard: Guard) -> None:
-        self._heads.pop(guard, None)
-        self._idle.pop(guard, None)
+    def request_begins(self, connection: LimitedConnection) -> None:
+        self._heads.pop(connection, None)
+        self._idle.pop(connection, None)
 
-    def request_ends(self, guard: Guard) -> None:
-        if guard in self._by_address.get(guard.address, {}):
-            self._idle[guard] = None
+    def request_ends(self, connection: LimitedConnection) -> None:
+        if connection in self._by_address.get(connection.address, {}):
+            self._idle[connection] = None
 
     def shake_hands(self, handshake: Coroutine[None, None, None]) -> None:
-        """Carry out a TLS handshake; `close` ends it where it has not ended."""
+        """Run a TLS handshake; `close` cancels it where it is still running."""
         task = self._loop.create_task(handshake)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
     def close(self) -> None:
-        """No more deadlines: the server ends all connections itself, but for those without a handler."""
+        """Stop the deadlines and the handshakes.  The server itself ends the connections that have a
+        handler."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         for handshake in self._handshakes:
             handshake.cancel()
 
-    def _turn_away(self, *groups: Iterable[Guard]) -> bool:
-        """End one connection that brings no request: half-open ones first, the oldest of them first."""
+    def _turn_away(self, *groups: Iterable[LimitedConnection]) -> bool:
+        """Close one connection without a request: half-open ones first, and of these the oldest."""
         for phase in (Phase.HEAD, Phase.IDLE):
-            for guard in itertools.chain(*groups):
-                if guard.phase is phase and not guard.is_writing:
-                    self._cut(guard)
+            for connection in itertools.chain(*groups):
+                if connection.phase is phase and not connection.is_writing:
+                    self._cut(connection)
                     return True
         return False
 
-    def _cut(self, guard: Guard) -> None:
+    def _cut(self, connection: LimitedConnection) -> None:
         self.turned_away += 1
-        self.forget(guard)
-        guard.abort()
+        self.forget(connection)
+        connection.abort()
 
     def _sweep(self) -> None:
-        """End the overdue; one timer for all, set for the next that could be."""
+        """Close the overdue connections, and set the one timer for the next that may become overdue."""
         now = self._loop.time()
-        for guard, since in list(self._heads.items()):
+        for connection, since in list(self._heads.items()):
             if since + self.limits.head_s > now:
                 break
-            if guard.is_writing:  # the client already sends its next request: the time is ours
-                self._heads.pop(guard)
-                self._heads[guard] = now
+            if (
+                connection.is_writing
+            ):  # the client sends its next request while we still answer: not its delay
+                self._heads.pop(connection)
+                self._heads[connection] = now
             else:
-                self._cut(guard)
+                self._cut(connection)
         self._sweep_timer = None
         if self._heads:
             oldest = next(iter(self._heads.values()))
             self._sweep_timer = self._loop.call_at(oldest + self.limits.head_s, self._sweep)
 
 
-class Guard(asyncio.Protocol):
+class LimitedConnection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, limiter: ConnectionLimiter) -> None:
         self.phase = Phase.HEAD
         self.address = ""
-        self._door = door
+        self._limiter = limiter
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._early = bytearray()
 
     @staticmethod
-    def of(request: web.Request) -> Guard | None:
-        """The guard of a request's connection; None where that is gone."""
+    def of(request: web.Request) -> LimitedConnection | None:
+        """The connection of a request; None where it is closed."""
         protocol = None if request.transport is None else request.transport.get_protocol()
-        return protocol if isinstance(protocol, Guard) else None
+        return protocol if isinstance(protocol, LimitedConnection) else None
 
     @property
     def is_writing(self) -> bool:
@@ -173,11 +177,11 @@ class Guard(asyncio.Protocol):
 
     def request_begins(self) -> None:
         self.phase = Phase.BUSY
-        self._door.request_begins(self)
+        self._limiter.request_begins(self)
 
     def request_ends(self) -> None:
         self.phase = Phase.IDLE
-        self._door.request_ends(self)
+        self._limiter.request_ends(self)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -188,20 +192,20 @@ class Guard(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else ""
-        if not self._door.admit(self):
-            self._door.turned_away += 1
+        if not self._limiter.admit(self):
+            self._limiter.turned_away += 1
             transport.abort()
             return
         self._set_dead_peer_timeout(transport)
-        if self._door.tls is None:
+        if self._limiter.tls is None:
             self._begin(transport)
         else:
             transport.pause_reading()
-            self._door.shake_hands(self._encrypt(transport, self._door.tls))
+            self._limiter.shake_hands(self._encrypt(transport, self._limiter.tls))
 
     async def _encrypt(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
-        """Begin on the encrypted connection, or end it where none comes about."""
-        limits, inner = self._door.limits, None
+        """Start the encrypted connection, or close it where the handshake fails."""
+        limits, inner = self._limiter.limits, None
         try:
             inner = await asyncio.get_running_loop().start_tls(
                 plain,
@@ -222,7 +226,7 @@ class Guard(asyncio.Protocol):
 
     def _begin(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._handler = self._door.make_handler()
+        self._handler = self._limiter.make_handler()
         self._handler.connection_made(transport)
         if self._early:
             early, self._early = bytes(self._early), bytearray()
@@ -230,18 +234,18 @@ class Guard(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._handler is None:
-            self._early += data  # came with the end of the handshake
+            self._early += data  # it arrived together with the end of the handshake
             return
         if self.phase is Phase.IDLE:
             self.phase = Phase.HEAD
-            self._door.head_begins(self)
+            self._limiter.head_begins(self)
         self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:
         return None if self._handler is None else self._handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.forget(self)
+        self._limiter.forget(self)
         self._stop_stall_timer()
         self._transport = None
         if self._handler is not None:
@@ -260,18 +264,18 @@ class Guard(asyncio.Protocol):
 
     def _set_dead_peer_timeout(self, transport: asyncio.Transport) -> None:
         transport.get_extra_info("socket").setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._door.limits.dead_peer_s * 1000)
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._limiter.limits.dead_peer_s * 1000)
         )
 
     def _watch_reader(self) -> None:
-        """Look again after a while at how much of what waits to be sent was taken."""
+        """Check after a while how much of the waiting answer the client has read."""
         if self._transport is not None:
             loop = asyncio.get_running_loop()
             waiting = self._transport.get_write_buffer_size()
-            self._stall_timer = loop.call_later(self._door.limits.stall_s, self._judge_reader, waiting)
+            self._stall_timer = loop.call_later(self._limiter.limits.stall_s, self._judge_reader, waiting)
 
     def _judge_reader(self, waiting_before: int) -> None:
-        limits = self._door.limits
+        limits = self._limiter.limits
         if self._transport is None:
             return
         taken = waiting_before - self._transport.get_write_buffer_size()
@@ -287,7 +291,7 @@ class Guard(asyncio.Protocol):
 
 
 def _tls_trouble(error: OSError) -> str:
-    """In words, without OpenSSL's file names and line numbers."""
+    """The reason in words, without OpenSSL's file names and line numbers."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
     return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
-"""aiohttp's handler of one connection, with our manner of answering what is not even a request.
+"""aiohttp's handler of one connection, with our own answer to bytes that are not an HTTP request.
 
-What cannot be parsed reaches no application and no `gate`.  aiohttp would log a traceback for each and
-send part of what came back to its sender; here it costs one line, and the answer says nothing.
+What cannot be parsed never reaches the application or the `middleware`.  aiohttp would log a traceback each
+time, and send part of the bytes back.  This handler logs one line, and repeats nothing in its answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Handler(web.RequestHandler):
     __slots__ = ("_guarded",)
 
     def __init__(self, *args: Any, guarded: bool = False, **kw: Any) -> None:
-        """`guarded`: nobody gets in without credentials."""
+        """`guarded`: the server asks for credentials."""
         super().__init__(*args, **kw)
         self._guarded = guarded
 
@@ -33,14 +33,14 @@ class Handler(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to bytes that are no request; `gate` has dealt with everything later."""
+        """The answer to bytes that are not a request.  `middleware` handles all errors of real requests."""
         if isinstance(exc, ConnectionError):
-            raise exc  # the client is gone, or was cut: nobody to answer, nothing to tell
+            raise exc  # the connection is closed: nobody would read an answer
         if request.writer.output_size > 0:
-            raise ConnectionResetError("an answer is under way")
+            raise ConnectionResetError("part of an answer is already sent")
         self.log_exception("malformed request from %s: %s", request.remote, message, exc_info=exc)
-        if self._guarded and isinstance(exc, LineTooLong):  # such as a token of a megabyte
-            answer = problem(401, "valid credentials are shorter", headers=CHALLENGE)
+        if self._guarded and isinstance(exc, LineTooLong):  # for example a token of a megabyte
+            answer = problem(401, "a header is too long for valid credentials", headers=CHALLENGE)
         else:
             answer = problem(status, "not a well-formed request" if status < 500 else "")
         answer.force_close()

@@ -1,10 +1,10 @@
-"""What every request passes before its handler sees it, and how its answer gets its form.
+"""What is checked of every request before its handler runs, and how a refusal gets its form.
 
-A browser must not become somebody's tool: the `Host` must be one of ours (a page of another site whose
-name was made to point here is not), and a change with an `Origin` must come from our own page.  Where
-credentials are configured, the `porter` looks at them next.  Bodies are small and are read whole, within a
-deadline, before the handler runs.  A change that has begun is carried to its end, even where the client
-goes away in the middle; a request that only reads is dropped with its client, so that held requests do not
+Other web sites must not be able to use an operator's browser.  So `Host` must be a name of this server (DNS
+may make another site's name point here), and a change with an `Origin` must come from one of our own pages.
+Where credentials are configured, `authentication` checks them next.  Bodies are small; a body is read
+completely, within a deadline, before the handler runs.  A change that has begun runs to its end, even if the
+client closes the connection.  A request that only reads ends with its client, so that held requests do not
 pile up.
 """
 
@@ -22,8 +22,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cfm.web.answers import READING_METHODS, RefusedError, refusal
-from cfm.web.authentication import Porter
-from cfm.web.connections import Guard
+from cfm.web.authentication import Authenticator
+from cfm.web.connections import LimitedConnection
 from cfm.web.limits import Limits
 
 log = structlog.get_logger(__name__)
@@ -36,17 +36,19 @@ _HOST: Final = re.compile(
 )
 
 
-class Gate:
+class RequestMiddleware:
     """The outermost middleware of a server."""
 
-    def __init__(self, limits: Limits, names: Iterable[str] = (), porter: Porter | None = None) -> None:
+    def __init__(
+        self, limits: Limits, names: Iterable[str] = (), authenticator: Authenticator | None = None
+    ) -> None:
         self._limits = limits
-        self._porter = porter
+        self._authenticator = authenticator
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
         self._changes: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def finish_changes(self, within_s: float) -> None:
-        """Let changes that have begun come to their end."""
+        """Wait for the changes that have begun, and cancel those that take longer."""
         if self._changes:
             _, unfinished = await asyncio.wait(set(self._changes), timeout=within_s)
             for change in unfinished:
@@ -54,26 +56,26 @@ class Gate:
 
     def middleware(self) -> Middleware:
         @web.middleware
-        async def pass_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await self.pass_through(request, handler)
 
-        return pass_gate
+        return checked
 
     async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        guard = Guard.of(request)
-        if guard is None:  # gone before its request was looked at
+        connection = LimitedConnection.of(request)
+        if connection is None:  # it was closed before its request was checked
             raise ConnectionResetError
-        guard.request_begins()
+        connection.request_begins()
         try:
             return await self._answer(request, handler)
         finally:
-            guard.request_ends()
+            connection.request_ends()
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._check(request)
-            if self._porter is not None:
-                self._porter.check(request)
+            if self._authenticator is not None:
+                self._authenticator.check(request)
             await self._read_body(request)
             return await self._carry_out(request, handler)
         except RefusedError as refused:
@@ -82,23 +84,23 @@ class Gate:
             headers = {name: error.headers[name] for name in _KEPT_HEADERS if name in error.headers}
             return _refuse(request, RefusedError(error.status, error.reason, headers))
         except ConnectionError:
-            raise  # the client is gone: there is nobody to answer
+            raise  # the client has gone: nobody would read an answer
         except Exception as error:
             if _reader_gone(request, error):
                 raise ConnectionResetError from error
             log.exception("request failed", method=request.method, path=_for_log(request.raw_path))
-            return _refuse(request, RefusedError(500, "an error of ours; the log tells more"))
+            return _refuse(request, RefusedError(500, "internal error; the server's log says more"))
 
     def _check(self, request: web.Request) -> None:
         if not request.raw_path.startswith("/"):
-            raise RefusedError(400, "not a path")
+            raise RefusedError(400, "the request target is not a path")
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            raise RefusedError(400, "this server does not go by that name: see `Host`")
+            raise RefusedError(400, "this server does not have the name in the `Host` header")
         if request.method not in READING_METHODS:
             for origin in request.headers.getall("Origin", []):
                 if not _same_site(origin, hosts[0]):
-                    raise RefusedError(403, "a change asked for by another site's page")
+                    raise RefusedError(403, "a page of another site may not ask for a change")
 
     def _is_ours(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -111,7 +113,7 @@ class Gate:
         if not request.can_read_body:
             return
         if "Content-Encoding" in request.headers:
-            raise RefusedError(415, "bodies are taken as they are, not compressed")
+            raise RefusedError(415, "compressed bodies are not accepted")
         most = self._limits.body_bytes
         if (request.content_length or 0) > most:
             raise RefusedError(413, f"at most {most} bytes")
@@ -119,9 +121,9 @@ class Gate:
             async with asyncio.timeout(self._limits.body_s):
                 body = await request.read()
         except TimeoutError:
-            raise RefusedError(408, "the body took too long") from None
+            raise RefusedError(408, "the body took too long to arrive") from None
         except web.RequestPayloadError:
-            raise RefusedError(400, "the body is broken") from None
+            raise RefusedError(400, "the body is not well-formed") from None
         if len(body) > most:
             raise RefusedError(413, f"at most {most} bytes")
 
@@ -136,7 +138,7 @@ class Gate:
     def _forget(self, change: asyncio.Task[web.StreamResponse]) -> None:
         self._changes.discard(change)
         if not change.cancelled():
-            change.exception()  # looked at: whoever asked may be gone
+            change.exception()  # retrieve it: the client may have gone, and asyncio would complain
 
 
 async def _completed(handler: Handler, request: web.Request) -> web.StreamResponse:
@@ -144,14 +146,16 @@ async def _completed(handler: Handler, request: web.Request) -> web.StreamRespon
 
 
 def _reader_gone(request: web.Request, error: Exception) -> bool:
-    """Did the kernel give up on a client that takes nothing any more?  (A disk may time out likewise, but
-    not where bytes are already on their way.)"""
+    """Did the kernel give up on a client that no longer reads?
+
+    A disk may time out with the same error, but not after the first bytes of the answer were sent.
+    """
     timed_out = isinstance(error, OSError) and error.errno in _DEAD_PEER
     return timed_out and request.writer.output_size > 0
 
 
 def _refuse(request: web.Request, refused: RefusedError) -> web.StreamResponse:
-    if request.writer.output_size > 0:  # an answer is under way: all that is left is to cut it
+    if request.writer.output_size > 0:  # part of an answer is already sent: all we can do is close
         raise ConnectionResetError
     if refused.status in _CLOSE_AFTER or refused.status == 403:
         log.info(
@@ -176,5 +180,5 @@ def _same_site(origin: str, host: str) -> bool:
 
 
 def _for_log(path: str) -> str:
-    """A path from outside, on one line and in plain characters."""
+    """A path from outside, for the log: one line of plain characters."""
     return ascii(path[:200])[1:-1]

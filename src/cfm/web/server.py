@@ -1,8 +1,8 @@
-"""A server's life: bind, serve, stop.
+"""The life of a server: bind, serve, stop.
 
-Everything that can go wrong before the first request is one `StateError` with one clear sentence, for
-the person who started the program: a taken port, an address of another machine, an aiohttp without its
-C parser (whose plain-Python twin lets through what smugglers use).
+Everything that can go wrong before the first request is a `StateError` with one clear sentence for the person
+who started the program: a port in use, an address of another machine, or an aiohttp without its C parser.
+(aiohttp's parser in plain Python accepts malformed requests that allow request smuggling.)
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from cfm.errors import StateError
 from cfm.model import Addr
 from cfm.security import EVERYBODY, Admission
 from cfm.web.answers import PROGRAM, add_common_headers
-from cfm.web.authentication import Doors, Porter
-from cfm.web.connections import Door
+from cfm.web.authentication import AccessPolicy, Authenticator
+from cfm.web.connections import ConnectionLimiter
 from cfm.web.handler import Handler
 from cfm.web.limits import Limits, allow_many_files
-from cfm.web.middleware import Gate
+from cfm.web.middleware import RequestMiddleware
 
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
-"""`request.app[STOPPING]` is set when the server is about to stop: held requests should then answer."""
+"""`request.app[STOPPING]` is set when the server is about to stop.  Held requests must then answer."""
 
 _BACKLOG: Final = 1024
 _AT_ONCE: Final = 16
-"""How many new connections are taken between two looks at the others: a flood must not hold them up."""
+"""How many new connections are accepted at a time, so that a flood of them does not hold up the others."""
 _LINGER_S: Final = 2.0
-"""How long the rest of a refused body is read, so that the client gets to see the refusal."""
+"""How long the rest of a refused body is still read, so that the client can read the refusal."""
 
 
 def check_parser() -> None:
-    """Refuse to serve without aiohttp's C parser."""
+    """Raise StateError where aiohttp has no C parser."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise StateError(
-            "aiohttp was installed without its C parser, which alone refuses malformed requests "
-            "reliably; reinstall aiohttp from a binary wheel, and unset AIOHTTP_NO_EXTENSIONS"
+            "aiohttp is installed without its C parser, and only that refuses malformed requests reliably: "
+            "reinstall aiohttp from a binary wheel, and unset AIOHTTP_NO_EXTENSIONS"
         )
 
 
@@ -59,12 +59,12 @@ class WebServer:
         limits: Limits | None = None,
         program: str = "cfm",
         admission: Admission = EVERYBODY,
-        doors: Doors | None = None,
+        access_policy: AccessPolicy | None = None,
     ) -> None:
-        """`addr` is `HOST:PORT`, where `:PORT` means all addresses of the machine, and port 0 a free one.
+        """`addr` is `HOST:PORT`.  `:PORT` means all addresses of the machine; port 0 means any free port.
 
-        `names` are the host names, besides ip literals, `localhost` and this machine's own name, under
-        which clients know the server.  `admission` and `doors` say who may come in, and where to.
+        `names` are the host names by which clients know the server.  IP addresses, `localhost` and this
+        machine's own name need not be listed.  `admission` and `access_policy` say who may do what.
         """
         check_parser()
         allow_many_files()
@@ -72,20 +72,24 @@ class WebServer:
         self._wanted_addr = addr
         self._limits = limits or Limits()
         self._admission = admission
-        porter = Porter(admission, doors or Doors()) if admission.is_guarded else None
-        self._gate = Gate(self._limits, [*names, split_addr(addr)[0], socket.gethostname()], porter)
+        authenticator = (
+            Authenticator(admission, access_policy or AccessPolicy()) if admission.is_guarded else None
+        )
+        self._middleware = RequestMiddleware(
+            self._limits, [*names, split_addr(addr)[0], socket.gethostname()], authenticator
+        )
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        self._door: Door | None = None
+        self._limiter: ConnectionLimiter | None = None
         self._listeners: list[asyncio.Server] = []
-        app.middlewares.insert(0, self._gate.middleware())
+        app.middlewares.insert(0, self._middleware.middleware())
         app.on_response_prepare.append(add_common_headers)
         app[PROGRAM] = program
         app[STOPPING] = self._stopping
 
     @property
     def addr(self) -> Addr:
-        """The address as it was asked for, with the port that was really bound."""
+        """The address that was asked for, with the port that is really bound."""
         host = self._wanted_addr.rpartition(":")[0]
         return Addr(f"{host}:{self.port}")
 
@@ -96,19 +100,19 @@ class WebServer:
 
     @property
     def connections(self) -> int:
-        """Open connections."""
-        return 0 if self._door is None else self._door.connections
+        """How many connections are open."""
+        return 0 if self._limiter is None else self._limiter.connections
 
     @property
     def turned_away(self) -> int:
-        """Connections closed because there were too many, or because they brought no request in time."""
-        return 0 if self._door is None else self._door.turned_away
+        """Connections that were closed because there were too many, or because no request came in time."""
+        return 0 if self._limiter is None else self._limiter.turned_away
 
     async def start(self) -> None:
         """Bind and serve.
 
         Raises:
-            StateError: the address cannot be listened on.
+            StateError: the server cannot listen on the address.
         """
         sockets = await _bind(self._wanted_addr)
         try:
@@ -126,10 +130,10 @@ class WebServer:
         loop = asyncio.get_running_loop()
         make_handler = partial(Handler, runner.server, loop=loop, **self._handler_options())
         tls = self._admission.tls
-        self._door = Door(make_handler, self._limits, tls.server if tls else None)
+        self._limiter = ConnectionLimiter(make_handler, self._limits, tls.server if tls else None)
         for sock in sockets:
-            self._listeners.append(await loop.create_server(self._door, sock=sock, backlog=_AT_ONCE))
-            sock.listen(_BACKLOG)  # the kernel's queue; asyncio takes from it as many as it was told
+            self._listeners.append(await loop.create_server(self._limiter, sock=sock, backlog=_AT_ONCE))
+            sock.listen(_BACKLOG)  # the length of the kernel's queue; asyncio set it to _AT_ONCE
 
     def _handler_options(self) -> dict[str, Any]:
         limits = self._limits
@@ -145,13 +149,13 @@ class WebServer:
         }
 
     async def stop(self) -> None:
-        """No new connections; requests under way may finish within the limit, then all ends."""
+        """Accept no new connections, let running requests finish within the limit, and close the rest."""
         self._stopping.set()
         for listener in self._listeners:
             listener.close()
-        await self._gate.finish_changes(self._limits.stop_s / 4)
-        if self._door is not None:
-            self._door.close()
+        await self._middleware.finish_changes(self._limits.stop_s / 4)
+        if self._limiter is not None:
+            self._limiter.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._listeners.clear()
@@ -166,11 +170,17 @@ async def serve(
     limits: Limits | None = None,
     program: str = "cfm",
     admission: Admission = EVERYBODY,
-    doors: Doors | None = None,
+    access_policy: AccessPolicy | None = None,
 ) -> AsyncIterator[WebServer]:
-    """A running server for as long as the block lasts; see `WebServer`."""
+    """A server that runs for as long as the block lasts; see `WebServer`."""
     server = WebServer(
-        app, addr, names=names, limits=limits, program=program, admission=admission, doors=doors
+        app,
+        addr,
+        names=names,
+        limits=limits,
+        program=program,
+        admission=admission,
+        access_policy=access_policy,
     )
     await server.start()
     try:
@@ -180,10 +190,12 @@ async def serve(
 
 
 def split_addr(addr: str) -> tuple[str, int]:
-    """Host (without brackets, may be empty) and port of an address."""
+    """The host (without brackets; it may be empty) and the port of an address."""
     host, colon, port = addr.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise StateError(f"{addr!r} is not an address to listen on: HOST:PORT, or :PORT for all")
+        raise StateError(
+            f"{addr!r} is not an address to listen on: write HOST:PORT, or :PORT for all addresses"
+        )
     return host.strip("[]"), int(port)
 
 
@@ -206,8 +218,8 @@ async def _bind_host(host: str, port: int) -> socket.socket:
 
 
 def _bind_also_v6(port: int) -> list[socket.socket]:
-    """A socket of its own for IPv6, so that IPv4 clients keep their plain addresses."""
-    with contextlib.suppress(OSError):  # a machine without IPv6 is served on IPv4
+    """IPv6 has a socket of its own, so that IPv4 clients keep their plain addresses."""
+    with contextlib.suppress(OSError):  # a machine without IPv6 is served on IPv4 only
         return [_bound(socket.AF_INET6, ("::", port))]
     return []
 
@@ -219,7 +231,7 @@ def _bound(family: int, where: Any) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
-        sock.listen(_BACKLOG)  # a port that another one listens on is refused here at the latest
+        sock.listen(_BACKLOG)  # fails here at the latest where another program listens on the port
     except BaseException:
         sock.close()
         raise
@@ -229,7 +241,7 @@ def _bound(family: int, where: Any) -> socket.socket:
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the port is taken, perhaps by another one of this program"
+        return "the port is in use, perhaps by another instance of this program"
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     if isinstance(error, socket.gaierror):

@@ -23,12 +23,12 @@ import structlog
 from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr, Transfer
-from cfm.security import WorkerCredentials, connect, open_door, worker_credentials
+from cfm.security import WorkerCredentials, connect, without_credentials, worker_credentials
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.disk import RealDisk
-from cfm.worker.act.disk_lock import Claims, SocketClaims, overlap
+from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
 from cfm.worker.act.link import CfmLink
@@ -36,7 +36,7 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import SharedError
 from cfm.worker.act.state import Binding, Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
-from cfm.worker.serve.api import DOORS, Api, Facts
+from cfm.worker.serve.api import ACCESS_POLICY, Api, Facts
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import Metrics
 from cfm.worker.serve.streams import Streams
@@ -64,12 +64,12 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
     async with AsyncExitStack() as stack:
         state = await SqliteState.open(settings.state.path)
         stack.push_async_callback(state.close)
-        claims = stack.enter_context(closing(SocketClaims()))
+        disk_locks = stack.enter_context(closing(SocketDiskLocks()))
         disk = stack.enter_context(closing(Pool("base_dir", _DISK_THREADS)))
         sources = stack.enter_context(closing(Pool("the SAN", 2 * settings.streams + 4)))
         memory = await state.recall()
         await _refuse_overlap(settings, sources)
-        shelf = await _shelf(settings, state, memory, disk, claims)
+        shelf = await _shelf(settings, state, memory, disk, disk_locks)
         library = Library(shelf, disk, settings.source_dirs, sources)
         await _run_on(settings, credentials, state, memory.binding, library, ready)
 
@@ -105,7 +105,7 @@ async def _run_on(
             names=settings.hosts,
             program="cfw",
             admission=credentials.admission,
-            doors=DOORS,
+            access_policy=ACCESS_POLICY,
         )
         await _serve(settings, server, api, agent, ready)
 
@@ -125,7 +125,7 @@ def _facts(settings: CfwSettings, boot_id: str) -> Facts:
 
 
 async def _shelf(
-    settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool, claims: Claims
+    settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool, disk_locks: DiskLocks
 ) -> Shelf:
     """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
     shelf = Shelf(
@@ -133,7 +133,7 @@ async def _shelf(
         disk_id=memory.disk_id,
         new_id=secrets.token_hex(16),
         remember=partial(_remember, asyncio.get_running_loop(), state),
-        claims=claims,
+        disk_locks=disk_locks,
         limit_percent=settings.storage_usage_limit_percent,
         quota_bytes=settings.quota_bytes,
     )
@@ -185,7 +185,7 @@ async def _serve(
     looking = asyncio.create_task(_watch_disk(api, server))
     for task in (fetching, looking):  # they do not end by themselves; if one does, all ends
         task.add_done_callback(lambda _: ended.set())
-    if (said := open_door(settings.security, server.addr)) is not None:
+    if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
     ready(server.addr)
     try:

@@ -5,7 +5,8 @@ that is there and should not be, that went and nobody says why, that was called 
 each deed that was not told in exactly one line.  What went too early and came back is not on the disks any
 more at the end; for that the kernel's own record of what appeared and vanished is held against the books.
 
-Neighbours: `cluster` has the disks, `sight` that record; the fault tests and the benches end with this.
+Neighbours: `cluster` has the disks, and `folder_watch` has that record.  The fault tests and the benches end
+with this check.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cfm_lab.testing.cluster import Cluster
-from cfm_lab.testing.folder_watch import Sight
+from cfm_lab.testing.folder_watch import FolderWatch
 
 _LINE: Final = re.compile(
     r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(?P<server>\S+)"
@@ -61,13 +62,13 @@ class Audit:
     state: Path | None = None
     """cfm's books, where they are not in its folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
-    _sight: Sight = field(init=False)
+    _watch: FolderWatch = field(init=False)
     _foreign: Mapping[Place, str] = field(init=False)
     """What the files of others looked like."""
 
     def __post_init__(self) -> None:
         shelves = {addr: self.cluster.shelf(addr) for addr in self.cluster.destination_addrs}
-        self._sight = Sight(shelves)
+        self._watch = FolderWatch(shelves)
         self.begin = self._disks()
         foreign = [place for place in _places(self.begin) if place.name not in self.cluster.ranks]
         self._foreign = {place: _digest(self.cluster, place) for place in foreign}
@@ -78,7 +79,7 @@ class Audit:
     def look(self) -> None:
         """Take note of what happened on the disks; now and then in a long run, as the kernel keeps some
         thousand changes."""
-        self._sight.look()
+        self._watch.look()
 
     # ── asked at the end ────────────────────────────────────────────────────────────────────────────────
 
@@ -145,7 +146,7 @@ class Audit:
         middle: its copy is one more that may be the one that stays, where it was really seen on the disk.
         Of files that strayed, the books do not know all copies: the kernel's record judges them (`_seen`).
         """
-        strayed = {place.name for place in self.strays} if self._sight.blind_since is None else set[str]()
+        strayed = {place.name for place in self.strays} if self._watch.blind_since is None else set[str]()
         holders: dict[str, set[str]] = defaultdict(set)
         for place in _places(self.begin):
             holders[place.name].add(place.server)
@@ -161,10 +162,10 @@ class Audit:
                     yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
 
     def _landed(self) -> Callable[[Place], bool]:
-        """Was a file ever seen at a place?  Where a disk was lost from sight, it may have been."""
-        seen = {Place(one.server, one.name) for one in self._sight.changes if one.there}
+        """Was a file ever seen at a place?  Where a disk could not be watched any more, it may have been."""
+        seen = {Place(one.server, one.name) for one in self._watch.changes if one.there}
         seen |= _places(self._disks())
-        return lambda place: place in seen or self._sight.blind_since is not None
+        return lambda place: place in seen or self._watch.blind_since is not None
 
     def _seen(self, deeds: list[Deed]) -> Iterator[str]:
         """By the kernel's record, and for each moment of it: what came was sent, what went was ordered away,
@@ -177,7 +178,7 @@ class Audit:
         there = _places(self.begin)
         begun = there | self.strays
         went: Counter[Place] = Counter()
-        for change in self._sight.changes[: self._sight.blind_since]:
+        for change in self._watch.changes[: self._watch.blind_since]:
             place = Place(change.server, change.name)
             (there.add if change.there else there.discard)(place)
             if self._excuses(place.name) or place in self._foreign:

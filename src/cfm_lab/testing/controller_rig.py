@@ -18,7 +18,7 @@ from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
-from cfm.controller.serve.api import DOORS, Api
+from cfm.controller.serve.api import ACCESS_POLICY, Api
 from cfm.controller.serve.metrics import Metrics
 from cfm.inputs.san import SanIndex
 from cfm.model import Addr, File, Status, Task
@@ -83,7 +83,11 @@ async def controller_rig(
         said = status_of(settings.security, settings.listen_addr)
         api = Api(controller, Metrics(controller, None), Teller(controller, store), told, said)
         server = WebServer(
-            api.application(), "127.0.0.1:0", limits=limits, admission=credentials.admission, doors=DOORS
+            api.application(),
+            "127.0.0.1:0",
+            limits=limits,
+            admission=credentials.admission,
+            access_policy=ACCESS_POLICY,
         )
         await server.start()
         running = asyncio.create_task(controller.run())

@@ -39,13 +39,14 @@ class Change(NamedTuple):
     there: bool
 
 
-class Sight:
+class FolderWatch:
     """Watches `folders`, by server; hidden names and folders do not count."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.changes: list[Change] = []
         self.blind_since: int | None = None
-        """So many changes were seen before the first folder was lost from sight; None: all are in sight."""
+        """So many changes were seen before the first folder could no longer be watched; None: all still
+        are."""
         self._servers: dict[int, str] = {}
         self._fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self._fd < 0:

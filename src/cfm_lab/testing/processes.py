@@ -1,8 +1,8 @@
 """Daemons as real processes, for tests and benches that judge the programs from outside.
 
-A `Daemon` is one cfm, cfw or stand-in: started, killed, frozen and asked for its words.  It hangs on the
-leash of the demo, so that it never outlives whoever started it, and is only ever ended by its own pid.
-Neighbour: `cluster` puts a node together from daemons.
+A `Daemon` is one cfm, cfw or stand-in.  It can be started, killed and frozen, and its output can be read.  It
+is started through `cfm.demo.die_with_parent`, so that it never outlives the process that started it.  It is
+only ever ended by its own pid.  Neighbour: `cluster` puts a node together from daemons.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Daemon:
 
     def start(self) -> None:
         """Start it; `wait_listening` says when it serves."""
-        leash = [sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid())]
+        die_with_parent = [sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid())]
         with (self.folder / "output.txt").open("ab") as output:
             self.running = subprocess.Popen(
-                [*leash, *self.wrapper, sys.executable, "-m", self.module, *self.arguments],
+                [*die_with_parent, *self.wrapper, sys.executable, "-m", self.module, *self.arguments],
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,

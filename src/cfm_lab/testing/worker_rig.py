@@ -15,12 +15,12 @@ from cfm.security import EVERYBODY, Admission
 from cfm.web import Limits, serve
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.disk import Disk, RealDisk
-from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import MemoryState
-from cfm.worker.serve.api import DOORS, Api, Facts
+from cfm.worker.serve.api import ACCESS_POLICY, Api, Facts
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import Metrics
 from cfm.worker.serve.streams import Streams
@@ -81,7 +81,7 @@ async def worker_rig(
         disk_id=None,
         new_id=DISK_ID,
         remember=lambda _: None,
-        claims=FreeForAll(),
+        disk_locks=NoOtherWorkers(),
         limit_percent=90,
         quota_bytes=quota_bytes,
     )
@@ -103,7 +103,7 @@ async def worker_rig(
         program="cfw",
         limits=limits,
         admission=admission,
-        doors=DOORS,
+        access_policy=ACCESS_POLICY,
     ) as server:
         yield WorkerRig(f"127.0.0.1:{server.port}", base, source, api, state)
     disk.close()

@@ -27,7 +27,7 @@ from cfm.model import Addr, Now, Task, Transfer
 from cfm.security import Role
 from cfm.web import (
     STOPPING,
-    Doors,
+    AccessPolicy,
     Limits,
     RefusedError,
     empty,
@@ -47,9 +47,9 @@ MOST_WAITING = 10_000
 
 _OPERATOR = frozenset({Role.OPERATOR})
 _WORKER = frozenset({Role.WORKER})
-DOORS = Doors(
-    open=frozenset({"/healthz", "/readyz"}),
-    only={
+ACCESS_POLICY = AccessPolicy(
+    public=frozenset({"/healthz", "/readyz"}),
+    allowed={
         ("GET", "/tasks/next"): _WORKER,
         ("PATCH", "/tasks/{id}"): _WORKER,
         ("DELETE", "/tasks/{id}"): _OPERATOR,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Claims(Protocol):
+class DiskLocks(Protocol):
     def hold(self, disk_id: str) -> bool:
         """Keep others from using this disk; False where one does already."""
 
@@ -23,7 +23,7 @@ class Claims(Protocol):
         """Does another worker use this disk?"""
 
 
-class FreeForAll:
+class NoOtherWorkers:
     """No other workers: for the simulator, and for tests of other things."""
 
     def hold(self, disk_id: str) -> bool:  # noqa: ARG002 - the protocol's argument
@@ -33,7 +33,7 @@ class FreeForAll:
         return False
 
 
-class SocketClaims:
+class SocketDiskLocks:
     def __init__(self) -> None:
         self._held: dict[str, socket.socket] = {}
 

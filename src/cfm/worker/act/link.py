@@ -2,7 +2,7 @@
 
 Each call is one exchange and gives one event or one status back; when to ask again, and how, is decided in
 `asking`, what a status means in `downloads`.  Whoever answers says for which controller it speaks, and
-`obedience` hears it first: what comes from a controller that is not ours (any more) is no answer.
+`fencing` hears it first: what comes from a controller that is not ours (any more) is no answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OLD_CFM: Final = (404, 405)
 
 
 class Hearing(Protocol):
-    """What the link needs of `obedience.Authority`."""
+    """What the link needs of `fencing.Authority`."""
 
     @property
     def binding(self) -> Binding | None: ...

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from cfm.model import fits
 from cfm.names import is_file_name
 from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, NotPlainError, TempFile
-from cfm.worker.act.disk_lock import Claims
+from cfm.worker.act.disk_lock import DiskLocks
 from cfm.worker.act.shelf_rules import (
     DeclinedError,
     Deletion,
@@ -50,7 +50,7 @@ class Shelf:
         disk_id: str | None,
         new_id: str,
         remember: Callable[[str], None],
-        claims: Claims,
+        disk_locks: DiskLocks,
         limit_percent: int,
         quota_bytes: int | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Shelf:
         self._disk_id = disk_id
         self._new_id = new_id
         self._remember = remember
-        self._claims = claims
+        self._disk_locks = disk_locks
         self._held = False
         self._quota_bytes = quota_bytes
         self._seen_id = ""
@@ -223,7 +223,7 @@ class Shelf:
         self._disk_id = marker
 
     def _hold(self, marker: str) -> None:
-        if not self._held and not self._claims.hold(marker):
+        if not self._held and not self._disk_locks.hold(marker):
             raise SharedError("another cfw on this machine uses the same base_dir")
         self._held = True
 
@@ -233,7 +233,7 @@ class Shelf:
                 f"base_dir has lost its marker {MARKER}: is the disk mounted? "
                 f"(if this new, empty disk is meant: echo {self._disk_id} > {MARKER} in it)"
             )
-        if self._claims.is_held(marker):
+        if self._disk_locks.is_held(marker):
             raise SharedError("another cfw on this machine uses the same base_dir")
         raise UnreadableError(
             f"base_dir holds the marker of another disk: is the right one mounted? "

@@ -2,7 +2,7 @@
 
 `WorkerState` is the interface; `SqliteState` keeps it in `cfw.db`, `MemoryState` in memory (for the
 simulator and for tests), and one conformance test holds both to it.  When a method that changes something
-returns, the change is durable.  `obedience` keeps the binding here, the shelf its disk id, and the download
+returns, the change is durable.  `fencing` keeps the binding here, the shelf its disk id, and the download
 agent its tasks.
 """
 

@@ -1,6 +1,6 @@
 """All that a worker answers: the old endpoints in their exact form, and the new ones beside them.
 
-A handler reads the request, asks `obedience` whether an order counts, lets the shelf do its work in a
+A handler reads the request, asks `fencing` whether an order counts, lets the shelf do its work in a
 thread, and turns what came of it into a status.  `web` has looked at each request before; `content` answers
 for files.
 """
@@ -23,7 +23,7 @@ from cfm import __version__, wire
 from cfm.errors import StateError
 from cfm.model import Addr, DiskUsage, Transfer
 from cfm.security import Role
-from cfm.web import Doors, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
+from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.fencing import Authority, Claim, ClaimError, read_claim, read_number
 from cfm.worker.act.shelf import Shelf
@@ -50,9 +50,9 @@ _DELETION_STATUS = {
 
 
 _CONTROLLER = frozenset({Role.CONTROLLER})
-DOORS: Final = Doors(
-    open=frozenset({"/healthz"}),
-    only={
+ACCESS_POLICY: Final = AccessPolicy(
+    public=frozenset({"/healthz"}),
+    allowed={
         ("DELETE", "/files/{name}"): _CONTROLLER,
         ("DELETE", "/streams/{task}"): _CONTROLLER,
         ("POST", "/release"): frozenset({Role.WORKER}),

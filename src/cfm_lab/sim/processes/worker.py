@@ -1,4 +1,4 @@
-"""A simulated worker of ours: the product's book of downloads, shelf, streams and obedience, no real machine.
+"""A simulated worker of ours: the product's book of downloads, shelf, streams and fencing, no real machine.
 
 What is decided is decided by the product; here are the process (killed, stopped, restarted), its state that
 survives, and what the API and the agent do around the deciding code.  Neighbours: `transfer` moves bytes,
@@ -25,7 +25,7 @@ from cfm.model import (
     WorkerFeatures,
 )
 from cfm.wire import TaskOffer
-from cfm.worker.act.disk_lock import FreeForAll
+from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Claim
 from cfm.worker.act.shelf import DeclinedError, Receipt
 from cfm.worker.act.shelf_rules import Deletion, Usage
@@ -165,7 +165,7 @@ class SimWorker(Server):
             disk_id=memory.disk_id,
             new_id=f"disk-{self.addr}".replace(":", "-").replace(".", "-"),
             remember=lambda disk_id: at_once(self.state.keep_disk_id(disk_id)),
-            claims=FreeForAll(),
+            disk_locks=NoOtherWorkers(),
             limit_percent=self.limit_percent,
         )
         self.sender = Sender(env, self.addr, self.slots, self.witness)
