@@ -14,8 +14,8 @@ from cfm_lab.sim.building import build
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.services import DeleteRequest
-from cfm_lab.sim.invariants.copies import Pauses
 from cfm_lab.sim.invariants.fencing import PlainPaths
+from cfm_lab.sim.invariants.repeats import Pauses
 from plan.worlds import NEW, task
 
 OLD = Addr("10.0.2.1:8888")

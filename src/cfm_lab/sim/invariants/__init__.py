@@ -1,38 +1,64 @@
-"""What must never happen, each rule a class with its number and its scope; `ALL` is their table."""
+"""What must never happen, and what must always hold.  Each rule is a class with a number and a scope.
+
+`ALL` is the table of the rules, in the order in which the checker tells them what happens.
+"""
 
 from __future__ import annotations
 
-from cfm_lab.sim.invariants import bounds, copies, deletes, durability, fencing, inputs, tasks
 from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.invariants.bounds import Bounded, SamePlanTwice
+from cfm_lab.sim.invariants.brakes import FreshMetadata, ListedSinceStart, SwitchedOff
+from cfm_lab.sim.invariants.copies import OnlyWhatMayBeCopied
+from cfm_lab.sim.invariants.durability import (
+    DoneIsDurable,
+    DurableBeforeSent,
+    NothingLost,
+    VisibleIsComplete,
+)
+from cfm_lab.sim.invariants.fencing import Fencing, OwnTasksOnly, PlainPaths
+from cfm_lab.sim.invariants.inputs import HitsAsLogged
+from cfm_lab.sim.invariants.last_copy import LastCopy, PessimisticCount
+from cfm_lab.sim.invariants.limits import NextToGo, WithinLimit
+from cfm_lab.sim.invariants.orders import OneDeletePerFile, UnknownStaysUnknown
+from cfm_lab.sim.invariants.protected import NeverDeleted
+from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
+from cfm_lab.sim.invariants.room import PaceAndNeed
+from cfm_lab.sim.invariants.tasks import (
+    IncomingCopies,
+    LegalEdges,
+    OneWorkerPerTask,
+    OutgoingStreams,
+    TimeOutsAreReal,
+)
 
 ALL: tuple[type[Invariant], ...] = (
-    deletes.LastCopy,
-    deletes.PessimisticCount,
-    deletes.OneDeletePerFile,
-    deletes.UnknownStaysUnknown,
-    durability.DurableBeforeSent,
-    fencing.Fencing,
-    deletes.FreshMetadata,
-    deletes.PaceAndNeed,
-    deletes.NeverDeleted,
-    deletes.ListedSinceStart,
-    tasks.OneWorkerPerTask,
-    tasks.OutgoingStreams,
-    tasks.IncomingCopies,
-    durability.VisibleIsComplete,
-    durability.DoneIsDurable,
-    tasks.LegalEdges,
-    durability.NothingLost,
-    copies.WithinLimit,
-    fencing.PlainPaths,
-    bounds.Bounded,
-    tasks.TimeOutsAreReal,
-    fencing.OwnTasksOnly,
-    copies.NoFlapping,
-    copies.NextToGo,
-    copies.OnlyWhatMayBeCopied,
-    copies.Pauses,
-    inputs.HitsAsLogged,
-    deletes.SwitchedOff,
-    bounds.SamePlanTwice,
+    LastCopy,
+    PessimisticCount,
+    OneDeletePerFile,
+    UnknownStaysUnknown,
+    DurableBeforeSent,
+    Fencing,
+    FreshMetadata,
+    PaceAndNeed,
+    NeverDeleted,
+    ListedSinceStart,
+    OneWorkerPerTask,
+    OutgoingStreams,
+    IncomingCopies,
+    VisibleIsComplete,
+    DoneIsDurable,
+    LegalEdges,
+    NothingLost,
+    WithinLimit,
+    PlainPaths,
+    Bounded,
+    TimeOutsAreReal,
+    OwnTasksOnly,
+    NoFlapping,
+    NextToGo,
+    OnlyWhatMayBeCopied,
+    Pauses,
+    HitsAsLogged,
+    SwitchedOff,
+    SamePlanTwice,
 )

@@ -1,7 +1,7 @@
-"""What an invariant is: a class that is told what happens, counts what it checked, and says what is wrong.
+"""What an invariant is: a class that is told what happens, counts its checks, and reports what is wrong.
 
-A rule overrides the hooks that it needs; `checker` calls only those.  True times are the world's, all others
-those of the controller in question.
+A rule overrides the hooks that it needs, and `checker` calls only those.  Times named `mono` are of the clock
+of the controller in question; all other times are the true ones of the world.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Invariant:
     """One rule."""
 
     number: ClassVar[str]
-    """That of the rule book, or `rule N` for one of the domain's rules."""
+    """Its number in the rule book, or `rule N` for a rule of the domain."""
     title: ClassVar[str]
 
     def __init__(self, world: World) -> None:
@@ -37,7 +37,7 @@ class Invariant:
         self.checks = 0
 
     def hold(self, held: bool, text: str = "", *told: object) -> None:
-        """One check; `told` is put together only where it failed."""
+        """Count one check, and report it where it failed.  `told` becomes text only in that case."""
         self.checks += 1
         if not held:
             self.world.violations.add(self.number, " ".join([text, *map(str, told)]))
@@ -45,35 +45,35 @@ class Invariant:
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────
 
     def decided(self, cfm: SimCfm, event: Event, changes: list[Change], now: Now) -> None:
-        """The core has handled an event; nothing of it is durable yet."""
+        """The core has handled an event.  Nothing of that is durable yet."""
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: Event, now: Now) -> None:
-        """One of its changes is a task's."""
+        """The core has changed a task; called after `decided`."""
 
     def order_changed(
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, event: Event, now: Now
     ) -> None:
-        """One of its changes is a delete order's."""
+        """The core has changed a delete order; called after `decided`."""
 
     def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
-        """The first byte of a delete goes out."""
+        """The first byte of a delete order goes out."""
 
     def committed(self, cfm: SimCfm, changes: list[Change]) -> None:
-        """Changes are durable; what waited for them is told after this."""
+        """Changes are durable.  What waited for them goes out after this."""
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
-        """A cfm has started on its state."""
+        """A cfm has started, and has read its state."""
 
     def unlinked(
         self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
-        """A worker has carried out a delete."""
+        """A worker has deleted a file."""
 
     def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
         """A worker has made a file visible."""
 
     def touched(self, disk: SimDisk, name: str) -> None:
-        """A worker's code uses this name on its disk."""
+        """A worker is about to use this name on its disk."""
 
     def stream_opened(self, source: Sender, task_id: int) -> None:
         """A source begins to send."""
@@ -82,7 +82,7 @@ class Invariant:
         """A worker begins to download."""
 
     def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
-        """A pair of metadata files is taken into force; `good` is the measure of the one before."""
+        """cfm uses a pair of metadata files from now on.  `good` is the measure of the pair before it."""
 
     def report_arrives(self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport) -> None:
         """A report reaches cfm."""
@@ -91,7 +91,7 @@ class Invariant:
         """A worker is about to send a report."""
 
     def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:
-        """A second cfm was started on a state in use."""
+        """Somebody tried to start a second cfm on a state in use."""
 
     def audit(self) -> None:
-        """A full look at everything, now and then."""
+        """A look at the whole world, every few minutes."""

@@ -1,4 +1,4 @@
-"""The rules about the whole: every book stays small, and planning twice gives the same plan."""
+"""The rules about the controller as a whole: its books stay small, and planning twice gives the same plan."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.worker import SimWorker
 
 FORGETS_MS = 10 * 60_000
-"""How long what is forgotten may stay: a housekeeping comes now and then, and not while cfm is stopped."""
+"""How long an entry may stay after its time: cfm tidies up only every few minutes, and not while stopped."""
 
 
 class Bounded(Invariant):
-    """Every book stays under a bound that the size of the node gives, however long it runs."""
+    """However long a node runs, every book stays under a bound that follows from the size of the node."""
 
     number = "21"
     title = "bounded books"
@@ -26,7 +26,7 @@ class Bounded(Invariant):
             if not cfm.running or cfm.core is None or cfm.store_full or cfm.process.stopped:
                 continue
             if cfm.claim.epoch != cfm.state.epoch:
-                continue  # it does not know yet that it has been replaced
+                continue  # it has been replaced, and does not know that yet
             state = cfm.core.state
             sizes = {
                 "tasks": (len(state.tasks.active), 4 * servers),
@@ -52,7 +52,7 @@ class Bounded(Invariant):
                 self.hold(held <= 64, f"{server.addr} holds {held} tasks")
 
     def _ended_lately(self, cfm: SimCfm) -> int:
-        """Tasks that ended so lately that they are shown still, those found at the start, and some."""
+        """How many ended tasks the book may hold: those still shown, those found at the start, and 20."""
         state = self.facts.state(cfm.claim.controller)
         since_ms = cfm.clock.mono_ms() - SHOWN_MS - FORGETS_MS
         found = sum(known.ended_mono_ms is None for known in state.tasks.values())
@@ -60,7 +60,7 @@ class Bounded(Invariant):
 
 
 class SamePlanTwice(Invariant):
-    """Planning twice from the same world gives the same plan, and refuses the same for the same reasons."""
+    """Two plans from the same view propose the same, and refuse the same for the same reasons."""
 
     number = "same plan"
     title = "the same plan twice"

@@ -1,4 +1,4 @@
-"""The rules about what survives: written down before it is told, complete before it is visible."""
+"""The rules about what survives a crash: durable before it is told, complete before it is visible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cfm_lab.sim.world import World
 
 
 class DurableBeforeSent(Invariant):
-    """A delete order and its reason are durable, as sent, before its first byte goes out."""
+    """Before the first byte of a delete order goes out, it is durable as sent, with its reason."""
 
     number = "5"
     title = "durable before it is sent"
@@ -27,9 +27,9 @@ class DurableBeforeSent(Invariant):
 
 
 class VisibleIsComplete(Invariant):
-    """A name that a worker of ours makes visible has the size and the checksum that its task stated.
+    """A file that a worker of ours makes visible has the size and the checksum of its task.
 
-    Scope: the file of an external downloader has no checksum, only a size; it replaces nothing.
+    Scope: a file from an external downloader has a size only.  It must not replace another file.
     """
 
     number = "14"
@@ -48,10 +48,10 @@ class VisibleIsComplete(Invariant):
 
 
 class DoneIsDurable(Invariant):
-    """A `done` of a worker of ours means that the complete file would be there after a power cut at once.
+    """When a worker of ours reports `done`, the complete file would survive a power cut at that moment.
 
-    Scope: as it is first sent.  Other software, a power cut or an order of ours may have removed the file
-    since it became visible; but visible it must have become, in this attempt.
+    Scope: the first such report counts.  Other software, a power cut or an order of ours may have removed the
+    file since it became visible; but it must have become visible in this attempt.
     """
 
     number = "15"
@@ -70,7 +70,7 @@ class DoneIsDurable(Invariant):
             return
         self._told.add(offer.id)
         name, size_bytes = offer.file_name, offer.size_bytes or 0
-        node = worker.disk._synced[0].get(name)  # noqa: SLF001 - what would be left after a power cut
+        node = worker.disk._synced[0].get(name)  # noqa: SLF001 - what a power cut would leave
         lost = self.facts.lost.get(name, -1) >= self.world.schedule.now_ms - 200_000
         fine = node is not None and node.synced_bytes == size_bytes
         came_ms = self.facts.arrived.get((name, worker.disk), -1)
@@ -81,8 +81,8 @@ class DoneIsDurable(Invariant):
 
 
 class NothingLost(Invariant):
-    """After any crash the recovered state contains every change that was acknowledged, and the new process
-    goes on from it; a second cfm on a state in use does not start."""
+    """After any crash, the recovered state contains every change that was committed, and the new process goes
+    on from there.  A second cfm does not start on a state in use."""
 
     number = "17"
     title = "nothing acknowledged is lost"

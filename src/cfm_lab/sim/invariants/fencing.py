@@ -1,4 +1,4 @@
-"""The rules about whom a worker obeys, and which files it touches."""
+"""The rules about which orders a worker carries out, and which files it touches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cfm_lab.sim.processes.controller import SimCfm
 
 
 class Fencing(Invariant):
-    """A worker of ours carries out a delete only for the controller it belongs to, of no lower an epoch than
-    the highest that it was told, and not when a listing has overtaken it."""
+    """A worker of ours deletes only for the controller that it belongs to.  It refuses an epoch below the
+    highest that it was told, and an order that a listing has overtaken (the fence)."""
 
     number = "6"
     title = "fencing"
@@ -39,9 +39,9 @@ class Fencing(Invariant):
 
 
 class PlainPaths(Invariant):
-    """Every file operation is on a single plain component; a link is never followed, deleted or replaced.
+    """Every file operation is on one plain file name in `base_dir`.  A link is never deleted or replaced.
 
-    Scope: an old worker deletes whatever has the name, and cfm cannot see from a list what that is.
+    Scope: an old worker deletes whatever has the name.  cfm cannot see from a list whether that is a link.
     """
 
     number = "19"
@@ -69,8 +69,8 @@ UNDER_WAY_MS = 20_000
 class OwnTasksOnly(Invariant):
     """A worker of ours reports on its own tasks only.
 
-    Scope: no credentials are in the simulation; those are held to their rules over real sockets.  What was
-    under way when a worker got another address still speaks for the old one.
+    Scope: the simulation has no credentials; tests over real sockets check those.  A report that is under
+    way when its worker gets another address still speaks of a task of the old one.
     """
 
     number = "23"

@@ -1,4 +1,4 @@
-"""The rule about what is read from outside: the event log says no more and no less than what viewers did."""
+"""The rule about the event log: cfm counts just the hits that viewers made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cfm_lab.sim.processes.controller import SimCfm
 
 
 class HitsAsLogged(Invariant):
-    """Rule 3 of the domain: what rises, and by how many hits, and what is watched, is what the log has,
-    whatever else stands in it.
+    """Rule 3 of the domain: rising files, their hits, and watched files are those of the log, whatever else
+    the log contains.
 
-    Scope: a window of the past may be told late, by a process that was stopped.
+    Scope: a process that was stopped may be late, and tell of an earlier window.
     """
 
     number = "rule 3"

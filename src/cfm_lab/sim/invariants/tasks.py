@@ -1,4 +1,4 @@
-"""The rules about tasks: their table, who holds them, how many at a time, and real time-outs."""
+"""The rules about tasks: their states, who holds them, how many run at a time, and when they time out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ORDER_TABLE: dict[OrderStatus | None, tuple[OrderStatus, ...]] = {
     OrderStatus.SENT: (OrderStatus.CONFIRMED, OrderStatus.UNKNOWN),
     OrderStatus.UNKNOWN: (OrderStatus.CONFIRMED, OrderStatus.DROPPED),
 }
-"""Both written down once more, so that a change of the product's tables is noticed."""
+"""Both tables are copies of the product's, so that a change of the product's tables is noticed."""
 
 
 class LegalEdges(Invariant):
-    """Only legal changes of tasks and of delete orders; final ones never change."""
+    """Tasks and delete orders change only as their tables allow.  A final state never changes."""
 
     number = "16"
     title = "legal changes"
@@ -45,9 +45,9 @@ class LegalEdges(Invariant):
 
 
 class OneWorkerPerTask(Invariant):
-    """A task is held by at most one worker of ours, and a report on an ended one changes nothing.
+    """At most one worker of ours works on a task.  A report about an ended task changes nothing.
 
-    Scope: old workers take what is not theirs from the list where two share an address; here they do not.
+    Scope: two old workers with one address would take each other's tasks; the simulation has no such pair.
     """
 
     number = "11"
@@ -66,7 +66,7 @@ class OneWorkerPerTask(Invariant):
 
 
 class OutgoingStreams(Invariant):
-    """A source of ours sends at most as many controlled streams as it is set to, zombies included."""
+    """A source of ours sends no more streams at a time than its setting says, zombies included."""
 
     number = "12"
     title = "outgoing streams"
@@ -86,7 +86,8 @@ class OutgoingStreams(Invariant):
 
 
 class IncomingCopies(Invariant):
-    """A destination receives at most as many copies at a time as are set, and finishes no more than that."""
+    """A destination receives no more copies at a time than its setting says, and finishes no more than that
+    beside them."""
 
     number = "13"
     title = "incoming copies"
@@ -108,8 +109,8 @@ class IncomingCopies(Invariant):
 
 
 class TimeOutsAreReal(Invariant):
-    """A task times out only after real silence or standstill, or because a server really went down; no jump
-    of a wall clock does it."""
+    """A task times out only after its worker was silent for the lease, after it stood still for its time, or
+    because a server went down.  A jump of a wall clock never does it."""
 
     number = "22"
     title = "real time-outs"

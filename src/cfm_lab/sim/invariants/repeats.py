@@ -1,0 +1,138 @@
+"""The rules against doing the same again and again: pauses after failures, and no flapping."""
+
+from __future__ import annotations
+
+from cfm.controller.decide import events as ev
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    DeleteOrder,
+    Failure,
+    Listing,
+    Now,
+    OrderStatus,
+    Status,
+    Task,
+)
+from cfm.tasks.store import Change, Recovered
+from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.world import World
+
+FORGOTTEN_MS = 3_500_000
+
+
+def _pause_ms(failed: list[int]) -> int:
+    return min(1_800_000, 10_000 << min(len(failed) - 1, 20))
+
+
+NO_SUCH_FILE = 404
+REFUSED_MS = 10_000
+
+
+class NoFlapping(Invariant):
+    """A file that went for room is not copied back for a while, unless it rises or its rank really moved.
+
+    Scope: the setting says how long (a day by default).  Only the deletes of the running cfm count, and those
+    that its state has kept.
+    """
+
+    number = "24"
+    title = "no flapping"
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
+        if before is not None:
+            return
+        rules = cfm.evidence.rules
+        left = [
+            f for f in self.facts.state(cfm.claim.controller).orders.values()
+            if f.order.file.name == task.file.name
+            and f.order.kind is DeleteKind.SPACE
+            and f.order.status is OrderStatus.CONFIRMED
+            and f.ordered_mono_ms
+        ]  # fmt: skip
+        if not left:
+            self.checks += 1
+            return
+        last = max(left, key=lambda f: f.ordered_mono_ms)
+        recent = now.mono_ms - last.ordered_mono_ms < rules.just_deleted_ms - 130_000
+        moved = (100 + rules.room_margin_percent) * task.file.rank < 100 * last.order.file.rank
+        fine = not recent or moved or task.file.name in cfm.evidence.hits.rising
+        self.hold(fine, "copied back soon after it went:", task, last.order)
+
+
+class Pauses(Invariant):
+    """A copy that failed is tried again only after a pause, which grows with each failure.  A server that
+    refused a delete gets no delete order for a while.
+
+    Scope: of the pauses after refused deletes only the first is checked, not that they grow.
+    """
+
+    number = "rule 7"
+    title = "growing pauses"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._refused: dict[tuple[str, Addr], int] = {}
+        """(controller, server) → until when it gets no delete order (mono, of this run)."""
+        self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}
+        """(controller, file) → where an old worker reported it as done, and when (mono, of this run)."""
+
+    def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
+        mine = cfm.claim.controller
+        self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
+        self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
+
+    def decided(self, cfm: SimCfm, event: ev.Event, _changes: list[Change], now: Now) -> None:
+        if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
+            self._proven(cfm, event.addr, event.asked_ms, event.answer.names)
+        if not isinstance(event, ev.DeleteAnswer) or event.answer in (200, NO_SUCH_FILE):
+            return
+        known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
+        if isinstance(event.answer, Failure) or known is None or known.order.status is not OrderStatus.SENT:
+            return
+        key = (cfm.claim.controller, known.order.server)
+        if known.ordered_mono_ms >= self._refused.get(key, 0):  # else it was ordered before that pause began
+            self._refused[key] = now.mono_ms + REFUSED_MS
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
+    ) -> None:
+        if before is None:
+            until_ms = self._refused.get((cfm.claim.controller, order.server), 0)
+            self.hold(now.mono_ms >= until_ms, "ordered where a delete was just refused:", order)
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
+        failures = self.facts.state(cfm.claim.controller).failures
+        name = task.file.name
+        if before is None:
+            failed = self._remembered(failures.get(name, []), now)
+            rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
+            self.hold(rested, f"{len(failed)} failures, and tried again after "
+                      f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
+        elif task.status is Status.DONE and isinstance(event, ev.TaskReport):
+            if event.verified:
+                failures.pop(name, None)
+            else:
+                self._unproven[cfm.claim.controller, name] = (task.destination, now.mono_ms)
+        elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
+            failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
+
+    def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: frozenset[str]) -> None:
+        """What an old worker reported as done is a success as soon as its own list shows the file."""
+        for key, (where, done_ms) in list(self._unproven.items()):
+            controller, name = key
+            if controller == cfm.claim.controller and where == addr and asked_ms >= done_ms:
+                del self._unproven[key]
+                if name in names:
+                    self.facts.state(controller).failures.pop(name, None)
+
+    def _remembered(self, failed: list[int], now: Now) -> list[int]:
+        """The failures that still count.  They are forgotten about an hour after the last pause is over."""
+        if failed and now.mono_ms - failed[-1] > _pause_ms(failed) + FORGOTTEN_MS:
+            return []
+        return failed
+
+    def _counts(self, event: ev.Event, _task: Task) -> bool:
+        """Does this failure count?  A busy source and a dead server are not the fault of the copy."""
+        return isinstance(event, ev.TaskReport) and event.retry_after_s is None

@@ -1,0 +1,116 @@
+"""The rule about how much is deleted: how fast, and only what is needed."""
+
+from __future__ import annotations
+
+from cfm.controller.decide import events as ev
+from cfm.model import DeleteKind, DeleteOrder, DiskUsage, Now, OrderStatus, bytes_over
+from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.processes.controller import SimCfm
+
+HELD_MS = 130_000
+"""How long deleted bytes stay booked that `/df` does not show yet.  A viewer may have the file open."""
+
+
+class PaceAndNeed(Invariant):
+    """A server gets no more deletes a minute than the pace allows.  Nothing goes for room that is not needed,
+    by the last `/df` and all orders since.  No more than the breaker's share goes without a confirmation.
+
+    A disk with several addresses is one disk: its workers tell its id.  What was ordered at any of its
+    addresses counts, and orders for room go only to its lowest usable address.
+
+    Scope: bytes are those of the server's last `/df`, which other software may make untrue at once.  The
+    product may still book a delete that `/df` shows already, so the breaker may be wrong by one largest file.
+    """
+
+    number = "8"
+    title = "pace, need and breaker"
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
+    ) -> None:
+        if before is not None:
+            if order.status is OrderStatus.SENT and order.kind is DeleteKind.SPACE and order.room_for is None:
+                self._still_needed(cfm, order)
+            return
+        state = self.facts.state(cfm.claim.controller)
+        self._pace(cfm, order, [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000])
+        if order.kind is DeleteKind.SPACE:
+            self._need(cfm, order)
+
+    def _still_needed(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        """The room is still needed when the order is sent, by the last `/df` and all other orders."""
+        heard = cfm.evidence.servers[order.server]
+        if heard.disk is not None:
+            usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
+            over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
+            others_bytes = self._leaving(cfm, order, heard.disk_asked_ms) - order.file.size_bytes
+            self.hold(
+                over_bytes > others_bytes, f"sent, with {over_bytes} over, {others_bytes} leaving:", order
+            )
+
+    def _pace(self, cfm: SimCfm, order: DeleteOrder, last_minute: list[DeleteOrder]) -> None:
+        same = [o for o in last_minute if o.server == order.server and o.kind is order.kind]
+        cap = cfm.evidence.rules.pace(order.kind)
+        self.hold(len(same) < cap, "more deletes a minute than", cap, order)
+
+    def _need(self, cfm: SimCfm, order: DeleteOrder) -> None:
+        heard = cfm.evidence.servers[order.server]
+        if heard.disk is None:
+            self.hold(False, "for room on a disk that is not known:", order)
+            return
+        through = cfm.evidence.used_through(order.server)
+        self.hold(order.server == through, f"for room, on a disk that is used through {through}:", order)
+        usage, limit = heard.disk.usage, cfm.evidence.limit_percent(order.server)
+        over_bytes = bytes_over(usage.used_bytes, usage.avail_bytes, limit)
+        leaving_bytes = self._leaving(cfm, order, heard.disk_asked_ms)
+        if order.room_for is None:
+            self.hold(over_bytes > leaving_bytes, f"{over_bytes} over, {leaving_bytes} leaving:", order)
+            planned_bytes = over_bytes
+        else:
+            wanted_bytes = self._wanted_bytes(cfm, order)
+            state, there = self.facts.state(cfm.claim.controller), cfm.evidence.addresses(order.server)
+            arriving_bytes = state.arriving_bytes(order.server, there, heard.disk_asked_ms)
+            most = limit * (usage.used_bytes + usage.avail_bytes) // 100
+            short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
+            self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
+            shown_ms = heard.disk_asked_ms  # this `/df` need not show yet what had gone shortly before
+            unshown_bytes = self._gone(cfm, order, shown_ms - HELD_MS) - self._gone(cfm, order, shown_ms)
+            planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes)
+        self._breaker(cfm, order, usage, planned_bytes)
+
+    def _breaker(self, cfm: SimCfm, order: DeleteOrder, usage: DiskUsage, planned_bytes: int) -> None:
+        share_bytes = cfm.evidence.rules.breaker_percent * usage.used_bytes // 100
+        confirmed = cfm.evidence.confirmed_ms is not None
+        self.hold(
+            planned_bytes <= share_bytes + self.world.largest_bytes or confirmed,
+            f"{planned_bytes} bytes, {share_bytes} allowed:",
+            order,
+        )
+
+    def _leaving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
+        """Bytes of all orders for that disk that a `/df` from `since_ms` certainly does not show."""
+        state = self.facts.state(cfm.claim.controller)
+        there = cfm.evidence.addresses(order.server)
+        open_orders = [f.order for f in state.open_orders.values() if f.order.server in there]
+        return sum(o.file.size_bytes for o in open_orders) + self._gone(cfm, order, since_ms)
+
+    def _gone(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
+        """Bytes that were deleted on that disk since then."""
+        state = self.facts.state(cfm.claim.controller)
+        there = (o for _ms, o in state.recent_orders if state.ended_there(o, order.server))
+        known = (state.orders[o.id] for o in there)
+        return sum(
+            f.order.file.size_bytes for f in known
+            if f.order.status is OrderStatus.CONFIRMED and (f.ended_mono_ms or 0) > since_ms
+        )  # fmt: skip
+
+    def _for_room(self, cfm: SimCfm, order: DeleteOrder) -> int:
+        state = self.facts.state(cfm.claim.controller)
+        there = cfm.evidence.addresses(order.server)
+        orders = [f.order for f in state.open_orders.values() if f.order.room_for is not None]
+        return sum(o.file.size_bytes for o in orders if o.server in there)
+
+    def _wanted_bytes(self, cfm: SimCfm, order: DeleteOrder) -> int:
+        """The size of the file that the room is for, by the metadata in force, or else by the library."""
+        files = (*(cfm.pair.files if cfm.pair is not None else ()), *self.world.library)
+        return next((f.size_bytes for f in files if f.name == order.room_for), 1 << 60)
