@@ -1,6 +1,6 @@
 """`cfm simulate`: plays whole nodes in virtual time, with faults, and checks every safety rule.
 
-`cfm.cli.simulate` finds this command when the lab is installed.
+`cfm.cli.simulate` calls `main` where the lab is installed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ def simulate(
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours with faults in each world.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds, seed by seed.")] = 1,
     cpu_seconds: Annotated[
-        int | None, typer.Option("--cpu-seconds", min=1, help="Begin no further world after so much work.")
+        int | None, typer.Option("--cpu-seconds", min=1, help="Begin no further world after this CPU time.")
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, help="Processes that share the work [default: one a processor]."),
+        typer.Option("--jobs", min=1, help="Processes that share the work [default: one per processor]."),
     ] = None,
     shrink: Annotated[
-        bool, typer.Option("--shrink", help="Cut a failing seed down to few faults and hours.")
+        bool, typer.Option("--shrink", help="Find the fewest faults and hours with which a seed still fails.")
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Simulate nodes with faults and check every safety rule; exit 3 where one was broken.
+    """Simulate nodes with faults, and check every safety rule.  Exits with 3 if a rule was broken.
 
     The same seed gives the same world, step by step, on any machine.
     """
@@ -64,7 +64,7 @@ def simulate(
 
 
 def _line(run: runs.Run) -> str:
-    verdict = f"{len(run.violations)} violations" if run.failed else "fine"
+    verdict = f"{len(run.violations)} violations" if run.failed else "no violations"
     return f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
 
 
@@ -80,7 +80,7 @@ def _tell(report: runs.Report) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command with these arguments; ends by `SystemExit` with its exit code."""
+    """Run the command with these arguments.  Ends with `SystemExit` and the exit code."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(simulate)
     app(list(argv), prog_name="cfm simulate")

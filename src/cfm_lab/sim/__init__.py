@@ -1,1 +1,5 @@
-"""The simulator: a whole node in virtual time, with faults, and the truth beside the belief."""
+"""The simulator: whole nodes in virtual time, with faults.  It keeps the truth apart from what cfm believes.
+
+From the bottom: `environment` is what programs live in, `processes` are the programs, `world` is one node,
+the `invariants` are the rules, `fault_events` the faults, and `run` plays seeds.
+"""

@@ -1,4 +1,4 @@
-"""Puts a world together from a seed and a profile: library, machines, and what their disks hold."""
+"""Puts a world together from a seed and a profile: library, machines, and the files on their disks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
 ALIKE = 10
-"""Every so-many-th file has a name that becomes another file's where it is cut at `#`."""
+"""Every tenth file has a name that becomes the name of another file where somebody cuts it at `#`."""
 
 
 def build(seed: int, profile: Profile, parts: Parts = PARTS) -> tuple[World, Checker]:
-    """A world whose machines are on, with a cfm that does not run yet, and the checker that watches it."""
+    """A world and its checker.  The workers run already; the cfm is to be started."""
     world = World(seed, profile, parts)
     _stock_library(world)
     checker = Checker(world)
@@ -65,7 +65,7 @@ def _build_servers(world: World, own_sources: tuple[Addr, ...]) -> None:
         mute = profile.mute and addr != own_sources[0] and addr == own_sources[-1]
         _add_ours(world, addr, _disk(world, addr, 10_000 * MB), serves=not mute)
     for i, addr in enumerate(own):
-        # A third more or less than its share, and never too small for a few large files.
+        # Its share, give or take a third, but always enough for a few large files.
         size_bytes = max(share_bytes * rng.between(67, 133) // 100, 6 * profile.file_mb[1] * MB)
         if i == 1 and profile.shared_disk:
             disk = world.servers[own[0]].disk
@@ -102,7 +102,7 @@ def _add_ours(world: World, addr: Addr, disk: SimDisk, *, serves: bool, external
 
 
 def _fill_disks(world: World) -> None:
-    """Something lies there from before: a good part of the library, some of it twice, ads, strangers."""
+    """Put files on the disks that are there from the start: some of the library, ads, unknown files."""
     rng = world.rng
     for addr in world.destinations:
         disk = world.servers[addr].disk

@@ -1,8 +1,6 @@
-"""The checker: told of everything that happens, it keeps the facts and asks the invariants.
+"""The checker: the witness of a whole world, which keeps the facts and tells the invariants what happens.
 
-An invariant costs nothing where nothing happens that it is about: the checker calls only the hooks that a
-rule really has.  Violations are kept with their step; a world with one goes on, so that the first is seen
-together with what follows from it.
+It calls only the hooks that a rule overrides, so a rule costs nothing where nothing happens that it is about.
 """
 
 from __future__ import annotations
@@ -43,13 +41,13 @@ RECENT_MS: Final = 4 * 3_600_000
 
 
 def _found_out(order: DeleteOrder) -> bool:
-    """Was it dropped for what only an order finds out, so that its file is left alone for a while?"""
+    """Was the order dropped because of an answer?  Then its file gets no new order for a while."""
     why = order.ended_why
     return why == refusals.COPY_UNCONFIRMED.text or why.startswith("listed again")
 
 
 class Checker:
-    """See the module's text."""
+    """Keeps the facts of one world, and asks its rules."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -74,11 +72,11 @@ class Checker:
         self._audit = self._with("audit")
 
     def _with(self, hook: str) -> list[Invariant]:
-        """The rules that have this hook."""
+        """The rules that override this hook."""
         return [rule for rule in self.invariants if getattr(type(rule), hook) is not getattr(Invariant, hook)]
 
     def counts(self) -> dict[str, int]:
-        """Checks made, by rule."""
+        """Number of a rule → how many checks it made."""
         counted: dict[str, int] = {}
         for rule in self.invariants:
             counted[rule.number] = counted.get(rule.number, 0) + rule.checks
@@ -89,7 +87,7 @@ class Checker:
 
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
         if cfm.claim.epoch != cfm.state.epoch:
-            return  # a new owner has its state: nothing that it decides will ever be durable
+            return  # another cfm owns the state now: nothing that this one decides becomes durable
         if isinstance(event, ev.TaskReport):
             self._heard(cfm, event, now)
         for rule in self._decided:
@@ -202,7 +200,7 @@ class Checker:
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 
     def epoch_heard(self, worker: SimWorker, claim: Claim, ours: bool) -> None:
-        """A worker of ours was told an epoch by the controller that it belongs to."""
+        """A controller told a worker of ours its epoch; only that of its own controller counts."""
         binding = worker.authority.binding
         if ours and binding is not None and binding.controller == claim.controller:
             controller, epoch = self.facts.epochs.get(worker.machine, ("", 0))
@@ -231,7 +229,7 @@ class Checker:
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
     def unlinked(self, disk: SimDisk, name: str, node: Node) -> None:
-        """Witness: a worker has removed a file."""
+        """A worker has removed a file."""
         by = self.world.deleting
         if by is None:
             self.world.violations.add("1", f"{name} was removed from {disk.label} without an order")
@@ -248,7 +246,7 @@ class Checker:
             self.facts.deleted.setdefault((name, order.server), []).append(gone)
 
     def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
-        """Witness: a worker has made a file visible."""
+        """A worker has made a file visible."""
         self.facts.arrived[name, disk] = self.world.schedule.now_ms
         self.world.note("published", name, disk.label)
         for rule in self._published:
@@ -261,7 +259,7 @@ class Checker:
     # ── now and then ────────────────────────────────────────────────────────────────────────────────────
 
     def rested(self, why_not: str | None) -> None:
-        """The liveness rule, at the end of a run."""
+        """The liveness rule (20), at the end of a run."""
         self.liveness_checks += 1
         if why_not is not None:
             self.world.violations.add("20", f"it does not come to rest: {why_not}")

@@ -1,7 +1,7 @@
-"""The truth in books: what was ordered, committed, lost and heard, as the world saw it and nobody else.
+"""What really happened: which orders and tasks there were, what was committed, and what was lost.
 
-The checker writes here as things happen; the invariants read.  All times are true ones unless a name says
-`mono`: those are of the controller that decided.
+The checker writes here as things happen, and the invariants read.  Times named `mono` are of the clock of the
+controller that decided; all other times are true ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TaskFacts:
 
 @dataclass(slots=True)
 class StateFacts:
-    """What is true of one controller's state, whoever runs on it."""
+    """What is true of the state of one controller, whichever process runs on it."""
 
     orders: dict[int, OrderFacts] = field(default_factory=dict)
     tasks: dict[int, TaskFacts] = field(default_factory=dict)
@@ -54,18 +54,18 @@ class StateFacts:
     open_orders: dict[int, OrderFacts] = field(default_factory=dict)
     open_tasks: dict[int, TaskFacts] = field(default_factory=dict)
     recent_orders: deque[tuple[int, DeleteOrder]] = field(default_factory=deque)
-    """(mono, order) of the last hours, of the cfm that runs now."""
+    """(mono, order) of the last hours; only of the process that runs now."""
     done: deque[tuple[int, Task]] = field(default_factory=deque)
-    """(mono, task) that ended, of the cfm that runs now."""
+    """(mono, task) of the tasks that ended; only of the process that runs now."""
     ended_on: dict[int, list[Addr]] = field(default_factory=dict)
-    """Task or order that ended → all addresses that the disk had at that time, as far as cfm was told."""
+    """Task or order that ended → all addresses of its disk at that time, as far as cfm was told."""
     failures: dict[str, list[int]] = field(default_factory=dict)
-    """File → when its copies failed, since the last success (mono, of this run)."""
+    """File → when its copies failed since the last success (mono, of this process)."""
     drops: dict[str, int] = field(default_factory=dict)
-    """File → when its last order was dropped (mono, of this run)."""
+    """File → when its last order was dropped (mono, of this process)."""
 
     def forget_uncommitted(self) -> None:
-        """The process that knew the rest is gone."""
+        """Keep only what was committed, because the process that knew the rest is gone."""
         self.orders = {
             i: OrderFacts(o, 0, 0, sent_ms=self._sent(i)) for i, o in self.committed_orders.items()
         }
@@ -79,12 +79,12 @@ class StateFacts:
         self.drops.clear()
 
     def ended_there(self, entry: Task | DeleteOrder, addr: Addr) -> bool:
-        """Did it end on the disk that was at `addr` at that time, under whichever of its addresses?"""
+        """Did it end on the disk that had the address `addr` at that time, among others?"""
         of = entry.destination if isinstance(entry, Task) else entry.server
         return addr in self.ended_on.get(entry.id, (of,))
 
     def arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
-        """What is or was under way to the disk at `addr`, and need not be in its `/df` of `since_ms`.
+        """Bytes under way to the disk at `addr`, and those that landed since its `/df` of `since_ms`.
 
         `there`: all addresses that the disk has now.
         """
@@ -106,15 +106,15 @@ class Facts:
     lost: dict[str, int] = field(default_factory=dict)
     """File → when a complete copy of it last vanished without an order of ours."""
     arrived: dict[tuple[str, SimDisk], int] = field(default_factory=dict)
-    """When a copy of ours became visible."""
+    """(file, disk) → when a worker last made the file visible there."""
     epochs: dict[Addr, tuple[str, int]] = field(default_factory=dict)
-    """Worker → its controller and the highest epoch that it was told by it."""
+    """Machine → the controller of its worker, and the highest epoch that this controller told it."""
     fences: dict[Addr, int] = field(default_factory=dict)
     deleted: dict[tuple[str, Addr], list[tuple[int, int, bool]]] = field(default_factory=dict)
-    """(file, server) → (true ms, rank, rising) of its deletes for room."""
+    """(file, server) → (true ms, rank, rising) of the deletes for room."""
     unlinks: int = 0
     downloads: dict[int, set[Addr]] = field(default_factory=dict)
-    """Task → workers on which it was ever begun."""
+    """Task → the workers that ever began it."""
 
     def state(self, controller: str) -> StateFacts:
         known = self.states.get(controller)

@@ -1,10 +1,9 @@
-"""The liveness rules: when the faults have stopped, does the world come to rest, and rightly so?
+"""The liveness rules: after the faults have stopped, does the world come to rest in time?
 
-At rest means: nothing is under way, every file has at most one copy, every disk keeps its limit unless
-nothing on it may go, no wanted file would fit anywhere or be worth the room of what may go, and planning
-again would do nothing.  What is looked at is the truth; the controller's own books count only as far as they
-say for how long something must wait.  Nor may it pause again and again on its way there, while a plan would
-do something.
+At rest means that nothing is under way, no file has two copies, every disk keeps its limit unless nothing on
+it may go, no wanted file would fit anywhere, and a new plan would do nothing.  These looks are at the truth.
+The controller's own books count only where they say how long something has to wait.  On its way to rest, the
+world may not pause again and again while a plan would do something.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from cfm_lab.sim.world import World
 LOOK_MS = MINUTE_MS
 STEADY_MS = 6 * MINUTE_MS
 IDLE_LOOKS = 2
-"""So many looks in a row that find nothing under way, and a plan that would do one thing, are a pause."""
+"""How many looks in a row make a pause: nothing is under way, and each time a plan would do the same."""
 PAUSES = 3
-"""So many of them are borne: some things wait for the next full look.  Who pauses after each deed does so
-again and again."""
+"""How many pauses are allowed, because some things wait for the next full look.  A controller that pauses
+after each thing that it does has many more."""
 
 
 def bound_ms(world: World) -> int:
-    """How long a calm world may take: its longest waiting time, and the time to copy and to delete."""
+    """How long a calm world may take to rest: its longest waiting time, and the time to copy and delete."""
     rules = world.profile.rules
     waiting_ms = max(rules.minimum_stay_ms, rules.unknown_grace_ms, rules.task_timeout_ms, rules.lease_ms)
     largest = max(file.size_bytes for file in world.library)
@@ -45,7 +44,7 @@ def bound_ms(world: World) -> int:
 
 
 def come_to_rest(world: World) -> str | None:
-    """Run the calm world until it rests; why it does not, where it does not within its bound."""
+    """Run the calm world until it rests.  Says why not, where it does not rest within its bound."""
     end_ms = world.schedule.now_ms + bound_ms(world)
     looks, idle = 0, Idle()
     while world.schedule.now_ms < end_ms:
@@ -61,7 +60,7 @@ def come_to_rest(world: World) -> str | None:
 
 
 class Idle:
-    """How often nothing was under way for a while, although a plan would do one and the same thing."""
+    """Counts the pauses: nothing is under way for a while, although a plan would do something."""
 
     def __init__(self) -> None:
         self.could_do = ""
@@ -77,7 +76,7 @@ class Idle:
 
 
 def _is_busy(world: World) -> bool:
-    """Is something under way, or a plan to come that was slow the last time?"""
+    """Is something under way, or is a plan being made or about to be made?"""
     core = world.main.core
     if core is None or not world.main.running or core.planning or core.state.wants_plan:
         return True
@@ -85,7 +84,7 @@ def _is_busy(world: World) -> bool:
 
 
 def _next_plan(world: World) -> Iterator[str]:
-    """What a plan that was made now would do, if the SAN had just been asked for everything."""
+    """What a plan would do now, if the SAN had just been asked for every file."""
     cfm, core = world.main, world.main.core
     if core is None or core.state.snapshot is None or cfm.pair is None:
         return
@@ -100,7 +99,7 @@ def _next_plan(world: World) -> Iterator[str]:
 
 
 def _steady(world: World) -> bool:
-    """Does it go on resting?  What only waited for time (a young file, a pause) may still happen."""
+    """Does it still rest some minutes later?  A young file, or one in a pause, may have waited till then."""
     before = world.facts.unlinks, _tasks(world)
     world.schedule.run_until(world.schedule.now_ms + STEADY_MS)
     after = world.facts.unlinks, _tasks(world)
@@ -112,7 +111,7 @@ def _tasks(world: World) -> int:
 
 
 def unrest(world: World) -> Iterator[str]:
-    """What is not at rest, in words."""
+    """What is not at rest, each as a text."""
     cfm = world.main
     if not cfm.running or cfm.core is None:
         yield "cfm does not run"
@@ -166,7 +165,7 @@ def _surplus(world: World, files: dict[str, File], holders: dict[str, list[SimDi
 
 
 def _kept_apart(world: World, name: str, disks: list[SimDisk]) -> bool:
-    """A surplus copy whose removal a rule forbids for good: no other copy has the right size."""
+    """Must the surplus copy stay for good?  Yes, if one copy has a wrong size, or is on the shared disk."""
     file = world.file(name)
     right = [disk for disk in disks if file is not None and disk.names[name].size_bytes == file.size_bytes]
     shared = world.profile.shared_disk and any(disk is world.disk_at(world.destinations[0]) for disk in disks)
@@ -187,7 +186,7 @@ def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[s
 
 
 def _limit(world: World, addr: Addr) -> int:
-    """The lowest that anybody names for the disk there, under whichever address."""
+    """The lowest limit of that disk, over all its addresses."""
     disk = world.disk_at(addr)
     there = [server for one, server in world.servers.items() if world.disk_at(one) is disk]
     own = [server.limit_percent for server in there if isinstance(server, SimWorker)]
@@ -206,7 +205,7 @@ def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: 
 def _unplaced(
     world: World, cfm: SimCfm, files: dict[str, File], holders: dict[str, list[SimDisk]]
 ) -> Iterator[str]:
-    """A wanted file that is nowhere, although it would fit somewhere."""
+    """Wanted files that are on no destination, although one has room for them."""
     assert cfm.core is not None
     left = cfm.core.state.departures
     for name, file in files.items():

@@ -1,7 +1,7 @@
-"""Run worlds: a seed in, a report out.  Also finds the smallest set of faults that still fails.
+"""Runs worlds: a seed goes in, a report comes out.  Also finds the smallest set of faults that still fails.
 
-A run is `hours` of faults, then calm until the world rests.  `Report` adds runs up and has the form that
-`cfm simulate --json` prints.
+A run is `hours` with faults, and then calm until the world rests.  `Report` adds runs up, and has the form
+that `cfm simulate --json` prints.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STORY_LINES: Final = 40
 
 @dataclass(slots=True)
 class Run:
-    """What one seed came to."""
+    """The result of one seed."""
 
     seed: int
     hours_ms: int
@@ -43,7 +43,7 @@ class Run:
     violations: list[Violation]
     story: list[str]
     happened: frozenset[str]
-    """The faults that this world knew."""
+    """The faults that this world had."""
     cpu_ns: int = 0
 
     @property
@@ -60,17 +60,17 @@ def run_seed(
     plan: Profile | None = None,
     stop_early: bool = False,
 ) -> Run:
-    """One world from its beginning to its rest.
+    """One world, from its beginning until it rests.
 
-    `only` replaces the faults that the seed would draw, `plan` the whole profile.  `stop_early`: the first
-    violation ends it.
+    `only` replaces the faults that the seed would draw, `plan` replaces the whole profile.  With
+    `stop_early`, the first violation ends the run.
     """
     began_ns = time.process_time_ns()
     plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
     world, checker = build(seed, plan, parts)
     try:
         _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
-    except Exception as error:  # noqa: BLE001 - whatever the product raises here is its mistake: told, with its seed
+    except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding, reported with its seed
         world.violations.add("crash", _told(error))
     return Run(
         seed=seed,
@@ -116,14 +116,14 @@ def _story(world: World) -> list[str]:
 
 
 def _file_in(text: str) -> str:
-    """The file that a violation speaks of."""
+    """The file that a violation is about."""
     at = text.find(".mpg")
     return text[max(0, at - 4) : at + 4] if at >= 0 else ""
 
 
 @dataclass(slots=True)
 class Report:
-    """Runs added up."""
+    """The results of many seeds, added up."""
 
     seed: int
     hours: int
@@ -183,9 +183,9 @@ def run_seeds(
     stop_at_first: bool = False,
     jobs: int = 1,
 ) -> Report:
-    """`seeds` worlds from `seed` on; no new one counts after `cpu_s` seconds of CPU.
+    """Run `seeds` worlds, from `seed` on.  After `cpu_s` seconds of CPU no further world counts.
 
-    `jobs` processes share the work; the report is the same for any number of them.
+    `jobs` processes share the work.  The report is the same for any number of them.
     """
     report = Report(seed, hours)
     with contextlib.closing(_runs(range(seed, seed + seeds), hours, parts, jobs)) as runs:
@@ -200,7 +200,7 @@ def run_seeds(
 
 
 def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run, None, None]:
-    """One run a seed, in order.  Spawned, not forked: the threads of Polars do not survive a fork."""
+    """One run for each seed, in order.  Processes are spawned, as threads of Polars do not survive a fork."""
     one = partial(run_seed, hours=hours, parts=parts)
     if jobs == 1:
         yield from map(one, numbers)
@@ -210,7 +210,7 @@ def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run,
 
 
 def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[Run, int]:
-    """The run with the fewest faults and hours that still breaks the same rule, and its hours."""
+    """The run with the fewest kinds of faults and hours that still breaks the same rule; and its hours."""
     began_ns = time.process_time_ns()
     best = run_seed(seed, hours, parts)
     rule = best.violations[0].invariant if best.violations else ""

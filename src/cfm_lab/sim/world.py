@@ -1,8 +1,8 @@
 """One simulated node, as an observer sees it: its servers, its library, its people, and the truth about them.
 
-A world lives in virtual time: first with faults, then calm, until it has come to rest or its time is up.
-Neighbours: `building` puts it together from a seed, `fault_events` befall it, `checker` and the `invariants`
-watch it, `run` drives it.
+Time in a world is virtual.  First there are faults; then it is calm until the world rests or its time is up.
+Neighbours: `building` puts a world together from a seed, `fault_events` happen to it, `checker` and the
+`invariants` watch it, and `run` drives it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Witness(CfmWitness, WorkerWitness, DiskWitness, Protocol):
 
 
 class World(Environment):
-    """Everything that is.  A new world has no servers and no cfm yet."""
+    """The whole node.  A new world has no servers and no cfm yet."""
 
     witness: Witness
     main: SimCfm
@@ -51,7 +51,7 @@ class World(Environment):
         super().__init__(root, profile, parts)
         self.seed = seed
         self.true_hits = [self.hits]
-        """What viewers did, window by window."""
+        """What viewers really did, window by window."""
         self.calm = False
         self.heals: dict[int, Callable[[], None]] = {}
         self._heals = count(1)
@@ -62,7 +62,7 @@ class World(Environment):
         self.library: list[File] = []
         self.largest_bytes = 0
         self.ads: list[str] = []
-        """Other software's: graded and known like all others, and never to be touched."""
+        """Files of other software.  They are graded and known like all others, and must never be touched."""
         self.servers: dict[Addr, Server] = {}
         self.disks: list[SimDisk] = []
         self.sources: tuple[Addr, ...] = ()
@@ -96,7 +96,7 @@ class World(Environment):
         return cfm
 
     def another_cfm(self, state: MemoryDisk | None = None) -> SimCfm:
-        """A further cfm: on the same state, or on one of its own."""
+        """A further cfm, on the given state or on a new one."""
         number = next(self._further_cfms)
         cfm = self.add_cfm(f"cfm-{number}", f"controller-{self.seed}-{number}")
         if state is not None:
@@ -121,7 +121,7 @@ class World(Environment):
         return self.servers[addr].disk
 
     def destination_disks(self) -> list[SimDisk]:
-        """Each real disk once."""
+        """The disks of the destinations.  One with two addresses comes once."""
         return list(dict.fromkeys(self.servers[addr].disk for addr in self.destinations))
 
     def file(self, name: str) -> File | None:
@@ -130,7 +130,7 @@ class World(Environment):
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 
     def write_metadata(self) -> None:
-        """The producer writes both files anew, from the truth."""
+        """The producer writes both metadata files anew, from the truth."""
         now_s = self.main.clock.wall_ms() // 1000
         holders = self._history()
         files = [replace(file, history_ips=holders.get(file.name, ())) for file in self.library]
@@ -147,7 +147,7 @@ class World(Environment):
         return found
 
     def set_hits(self, hits: Hits) -> None:
-        """Viewers have moved on: the event log says so, in lines that need not be whole."""
+        """The window of the event log moves: viewers now watch these files."""
         hits = event_log.loggable(hits)
         if hits != self.true_hits[-1]:
             self.true_hits.append(hits)
@@ -169,7 +169,7 @@ class World(Environment):
     # ── faults ──────────────────────────────────────────────────────────────────────────────────────────
 
     def heal_after(self, delay_ms: int, heal: Callable[[], None]) -> None:
-        """What a fault broke is mended later, or when the faults stop."""
+        """Mend later what a fault has broken, or at the latest when the faults stop."""
         number = next(self._heals)
         self.heals[number] = heal
         self.schedule.after(delay_ms, self._heal, number)
@@ -180,7 +180,7 @@ class World(Environment):
             heal()
 
     def make_calm(self) -> None:
-        """Faults stop; what they broke is mended, and people do what a node's people do."""
+        """Stop the faults, and mend what they have broken."""
         self.note("calm")
         self.calm = self.swarm.calm = True
         for number in sorted(self.heals):

@@ -1,8 +1,8 @@
-"""Simulated disks: the product's disk in memory, watched by the truth, and able to fail.
+"""Simulated disks: the disk in memory, which can also fail, and which has a witness.
 
-A file's content is eight bytes that say which file it should be, and zeros to its size: enough to tell a
-good copy from a rotten one, and as cheap for 20 GB as for one byte.  Every unlink and every publication is
-told to a `DiskWitness`.
+The content of a file is eight bytes that name the file, and then zeros up to its size.  That is enough to
+tell a good copy from a rotten one, and 20 GB cost no more than one byte.  A `DiskWitness` is told of every
+file that a worker removes or makes visible.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from cfm_lab.fakes.memory_disk import MemoryDisk, MemoryFolder, Node
 
 
 def content_of(name: str, version: int = 0) -> bytes:
-    """What a good copy of that file begins with."""
+    """The first bytes of a good copy of that file."""
     return zlib.crc32(name.encode()).to_bytes(4, "big") + version.to_bytes(4, "big")
 
 
 class DiskWitness(Protocol):
-    """Who is told what happens to a disk."""
+    """Who is told what workers do on a disk."""
 
     def unlinked(self, disk: SimDisk, name: str, node: Node) -> None: ...
 
     def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None: ...
 
     def touched(self, disk: SimDisk, name: str) -> None:
-        """A worker's code is about to use this name."""
+        """A worker is about to use this name."""
 
 
 class SimDisk(MemoryDisk):
-    """One disk.  `version` changes with everything that a list or a `/df` could show."""
+    """One disk.  `version` grows with every change that a list or a `/df` could show."""
 
     def __init__(self, label: str, total_bytes: int, witness: DiskWitness) -> None:
         super().__init__(total_bytes, reserved_bytes=total_bytes // 50)
@@ -89,7 +89,7 @@ class SimDisk(MemoryDisk):
         return node
 
     def lose(self, name: str) -> None:
-        """A file is gone, and stays gone after a power cut."""
+        """A file goes, and does not come back by a power cut."""
         self.names.pop(name, None)
         self._synced[0].pop(name, None)
         self.version += 1
@@ -111,11 +111,11 @@ class SimDisk(MemoryDisk):
         self.version += 1
 
     def visible(self) -> list[str]:
-        """Names of plain files, without the marker."""
+        """The names of plain files, without the marker."""
         return [n for n, node in self.names.items() if node.kind is Kind.FILE and n != MARKER]
 
     def image(self) -> dict[str, tuple[int, bytes, Kind]]:
-        """A copy of what is durable, to be put back later."""
+        """A copy of what is durable.  `restore` can put it back later."""
         return {n: (k.synced_bytes, bytes(k.synced_data), k.kind) for n, k in self._synced[0].items()}
 
     def restore(self, image: dict[str, tuple[int, bytes, Kind]]) -> None:

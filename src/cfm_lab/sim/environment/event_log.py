@@ -1,8 +1,8 @@
-"""The event log of a simulated load balancer: what viewers do as lines, and lines read as the product does.
+"""The event log of a simulated load balancer: written as lines, and read by the product's own parser.
 
-The whole window is written anew when it moves; its lines are parsed and counted by the product's own code.
-Between them is what else such a log has: other events, a server whose address begins like ours, lines that
-are torn, garbled or too long, and a last one that is not whole yet.
+The whole window is written anew when it moves.  Beside the hits it has what a real log has: other events, a
+server whose address begins like ours, lines that are torn, garbled or too long, and a last line that is not
+whole yet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cfm.model import Hits, Now
 ParseLine = Callable[[bytes, str], Hit | Skipped | None]
 
 OUR_IP: Final = "10.0.9.3"
-"""Of the server that reads from the SAN."""
+"""The address of the server that reads from the SAN."""
 OTHER_IP: Final = "10.0.9.39"
 BASE: Final = 5
 TERM_S: Final = 600
@@ -26,13 +26,13 @@ _sign = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def loggable(hits: Hits) -> Hits:
-    """As far as the log can name it: it knows no names with other signs."""
+    """The hits whose names the log can contain: letters, digits, `.`, `-` and `_`."""
     rising = {name: number for name, number in hits.rising.items() if _sign.search(name) is None}
     return Hits(rising, frozenset(name for name in hits.watched if _sign.search(name) is None))
 
 
 def text_of(hits: Hits, *, torn: bool) -> bytes:
-    """The log's lines of one window; `torn`: some of them not whole."""
+    """The lines of one window.  With `torn`, some of them are broken."""
     lines = [_line(OUR_IP, name) for name, number in hits.rising.items() for _ in range(number)]
     lines += [_line(OTHER_IP, name) for name in sorted(hits.watched) for _ in range(BASE)]
     lines += [_line(OUR_IP, "ONCE.mpg"), b"0x40ffff,4,1,File Not Found, UUID : 1, GLB IP : 1, X.mpg", b""]
@@ -49,7 +49,7 @@ def _line(server: str, name: str) -> bytes:
 
 
 def read(text: bytes, parse_line: ParseLine) -> Hits:
-    """What a cfm makes of it; a last line without its end is read when it is whole."""
+    """The hits that a cfm reads in it.  A last line without an end is left for later."""
     now = Now(0, AT_S * 1000)
     window = HitWindow(TERM_S, BASE, now)
     for hit in _hits(text, parse_line):

@@ -1,7 +1,8 @@
-"""The faults: a table of kinds, and a swarm that says which of them this world knows and how often.
+"""The faults: a table of their kinds, and the swarm, which says what kinds a world has and when they strike.
 
-Three forms: *request* faults strike one request of the network, *chance* faults strike where the code of the
-world asks for them, and *event* faults happen by themselves every so often.  A calm swarm strikes no more.
+There are three forms.  A *request* fault strikes one request on the network.  A *chance* fault strikes where
+the code of a process asks for it.  An *event* fault happens by itself from time to time.  In a calm world no
+fault strikes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`rate`: per million opportunities, or, for an event, the mean minutes between two."""
+    """One kind of fault.  `rate` is per million chances; for an event it is the mean minutes between two."""
 
     name: str
     form: Form
@@ -146,7 +147,7 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass
 class Swarm:
-    """Which faults this world knows."""
+    """The faults that one world has."""
 
     enabled: frozenset[str]
     rng: Rng
@@ -176,7 +177,7 @@ class Swarm:
         return True
 
     def fate(self, drawn: int) -> str:
-        """What happens to one request, by a number drawn below a million; empty where nothing does."""
+        """The fault that strikes one request, by a number drawn below a million; empty where none does."""
         if self.calm or drawn >= self._requests_total:
             return ""
         for name, rate in self._requests:
@@ -191,7 +192,7 @@ class Swarm:
 
 
 def draw(rng: Rng) -> frozenset[str]:
-    """A random subset: sometimes nothing, sometimes all, mostly some."""
+    """A random subset of the faults: sometimes none, sometimes all, mostly some."""
     share = rng.pick((0, 150_000, 350_000, 350_000, 600_000, 1_000_000))
     chosen = [name for name in KINDS if rng.chance(share)]
     if share and rng.chance(600_000):

@@ -1,7 +1,7 @@
-"""The metadata files of a simulated node: what their producer writes, and the two files as they lie there.
+"""The metadata files of a simulated node: what their producer writes, and the two files on cfm's disk.
 
-The producer knows the truth of ranks and sizes; faults spoil what it writes.  Neighbour:
-`processes.metadata_watch` reads them for cfm.
+The producer knows the true ranks and sizes; faults spoil what it writes.  Neighbour:
+`processes.metadata_watch` reads the files for cfm.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from cfm.model import File
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One file as it lies there."""
+    """The content of one of the two files."""
 
     data: bytes
     mtime_s: int
     good: bool = True
-    """Nobody spoiled it: what it says is what the writer meant."""
+    """Nobody has spoiled it: it says what its producer meant."""
 
 
 def grade_text(files: Sequence[File]) -> bytes:
-    """A grade file: a file's rank is its line."""
+    """A grade file, in which each file stands in the line of its rank."""
     lines = ["filename\tweightcount\tbitrate\tgrade\tsumHitCount\thistoryCount\tTargetCopyCount"]
     at = 1
     for file in sorted(files, key=lambda f: f.rank):
@@ -37,7 +37,7 @@ def grade_text(files: Sequence[File]) -> bytes:
 
 
 DOUBLED: Final = 5
-"""The servers of every so-many-th file are listed twice over: each of them is still one."""
+"""Every fifth file has each of its servers listed twice.  They still count once."""
 
 
 def history_text(files: Sequence[File]) -> bytes:

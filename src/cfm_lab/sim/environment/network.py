@@ -1,8 +1,8 @@
 """The network between the processes of a node: latencies, lost and late messages, cuts.
 
-A call is one request and at most one answer; the caller hears exactly once, of the answer or of a `Failure`,
-unless its process has ended by then.  A stopped process (SIGSTOP) hears when it goes on, and also carries
-out then what was asked of it meanwhile.
+A call is one request with at most one answer.  The caller hears exactly once, either the answer or a
+`Failure`; it hears nothing if its process has ended by then.  A process that is stopped (SIGSTOP) hears its
+answers when it goes on, and carries out then what others asked of it meanwhile.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LATENCY_MS: Final = 1
 JITTER_MS: Final = 4
 BUSY_CPU_MS: Final = 2_500
 LATE_MS: Final = 8_000
-"""How much later than its time-out a late request is carried out at most; old workers know no fence, so
-that for them an operator's network must not be worse than this (see `QUIET_MS` of the product)."""
+"""How long after its time-out a late request may still be carried out.  Old workers know no fence, so an
+operator's network must not be worse than this for them (see `QUIET_MS` of the product)."""
 
 
 class Process:
@@ -40,7 +40,7 @@ class Process:
         self.stopped = False
         self.slow = False
         self.reachable = True
-        """False: its machine is gone, so that nobody refuses the connection either."""
+        """False: its machine is gone, and a connection to it is not even refused."""
         self.incarnation = 0
         self._backlog: list[Callable[[], None]] = []
         self.open_calls: dict[int, Call] = {}
@@ -61,14 +61,14 @@ class Process:
         self._schedule.after(delay_ms, due)
 
     def do(self, call: Callable[[], None]) -> None:
-        """Now, or when it goes on."""
+        """Call it now, or when the process goes on."""
         if self.stopped:
             self._backlog.append(call)
         else:
             call()
 
     def end(self) -> None:
-        """The process is gone, and with it what it was about to do."""
+        """The process is gone, and so is what it was about to do."""
         self.up = self.stopped = False
         self.incarnation += 1
         self._backlog.clear()
@@ -109,14 +109,14 @@ class Call:
         self.server = server
         self.fate = ""
         self.back_ms = LATENCY_MS
-        """How long its answer is under way."""
+        """How long its answer takes to come back."""
         self.over = False
         self.gone: Callable[[], None] | None = None
-        """Called when the caller does not wait any more."""
+        """Called when the caller stops waiting."""
         self.started_ms = net.schedule.now_ms
 
     def arrive(self) -> None:
-        """The request is at its server."""
+        """The request has reached its server."""
         server = self.server
         if not server.up or not server.reachable:
             if server.reachable:
@@ -148,12 +148,12 @@ class Call:
             self.silence()
 
     def silence(self) -> None:
-        """The caller will hear nothing before its time-out."""
+        """The caller will hear nothing but its time-out."""
         wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
         self._net.schedule.after(wait_ms, self.deliver, SILENCE)
 
     def _watch(self) -> None:
-        """Its answer takes its time: see to the time-out."""
+        """The answer does not come at once: set the time-out."""
         wait_ms = max(0, self.started_ms + self._timeout_ms - self._net.schedule.now_ms)
         self._net.schedule.after(wait_ms, self._timed_out)
 
@@ -164,7 +164,7 @@ class Call:
             self.deliver(SILENCE)
 
     def deliver(self, answer: object) -> None:
-        """The caller hears, once."""
+        """The caller hears the answer, if it has heard none yet."""
         if self.over:
             return
         caller = self.caller
@@ -179,7 +179,7 @@ class Call:
 
 
 class Network:
-    """All connections."""
+    """All connections of one node."""
 
     def __init__(self, schedule: Schedule, swarm: Swarm, rng: Rng) -> None:
         self.schedule = schedule
@@ -198,7 +198,7 @@ class Network:
         done: Reply,
         timeout_ms: int,
     ) -> Call:
-        """Ask."""
+        """Send a request.  `serve` runs at the server, `done` at the caller."""
         self.calls_made += 1
         call = Call(self, caller, server, serve, done, timeout_ms)
         if self.cuts and (caller.name, server.name) in self.cuts:
@@ -239,7 +239,7 @@ class Network:
             schedule.after(latency_ms, call.arrive)
 
     def answered(self, call: Call, answer: object) -> None:
-        """A server has spoken; does it reach the caller?"""
+        """A server has answered.  Its answer is on its way, if nothing happens to it."""
         fate = call.fate
         if self.cuts and (call.server.name, call.caller.name) in self.cuts:
             fate = "answer_lost"
@@ -262,7 +262,7 @@ class Network:
         return self._calls
 
     def cut(self, one: str, other: str) -> None:
-        """One direction; each cut needs its own mending."""
+        """Cut one direction.  Each cut needs a mend of its own."""
         self.cuts[one, other] = self.cuts.get((one, other), 0) + 1
 
     def mend(self, one: str, other: str) -> None:

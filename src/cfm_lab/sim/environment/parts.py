@@ -1,7 +1,7 @@
-"""The product's pieces that a simulated node is built from.
+"""The parts of the product that a simulated node is built from.
 
-A world is built from `PARTS`, the real ones.  A test may hand in others, to see whether the invariants
-notice; nothing of that is in the product.
+A world is built from `PARTS`, which are the real ones.  The zoo hands in broken ones, to see whether the
+invariants notice.  The product itself has no such switch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cfm_lab.sim.environment.event_log import ParseLine
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a node is made of."""
+    """The product's classes and functions that a simulated node uses."""
 
     core: Callable[[NodeConfig, Recovered, Now], Core] = Core
     store: type[MemoryStore] = MemoryStore

@@ -1,4 +1,4 @@
-"""What a seed makes of a world: how large it is, how long its periods are, and which faults it knows."""
+"""The profile of a world: how large it is, how long its periods are, and which faults it has."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Profile:
     sources: int
     destinations: int
     both: int
-    """So many of the destinations are sources too."""
+    """How many of the destinations are sources too."""
     old: int
-    """So many of the destinations have old workers."""
+    """How many of the destinations have old workers."""
     external: int
-    """So many of ours download with an external program."""
+    """How many of our workers download with an external program."""
     mute: bool
     """The last of several sources has a worker that serves nothing: only external programs copy from it."""
     shared_disk: bool
@@ -33,7 +33,7 @@ class Profile:
     ads: int
     file_mb: tuple[int, int]
     fill_percent: int
-    """How much of the library the destinations hold, all together, at their limit."""
+    """How much of the library all destinations together can hold at their limits."""
     rules: Rules
     heartbeat_ms: int
     full_look_ms: int
@@ -53,7 +53,7 @@ class Profile:
 
 
 def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
-    """A profile from a seed's luck; `only` replaces the faults that it would have drawn."""
+    """Draw a profile.  `only` replaces the faults that would be drawn."""
     destinations = rng.between(3, 8)
     old = rng.pick((0, 0, 0, 1, 2))
     chosen = faults.draw(rng.fork("faults"))
@@ -86,7 +86,7 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
 
 
 def _rules(rng: Rng) -> Rules:
-    """The long periods are short in most worlds, and as they are in service in some."""
+    """Most worlds have shorter periods than in service, so that more happens; some have those of service."""
     rules = Rules(
         ad_prefixes=("AD_",),
         limit_percent=rng.between(75, 95),

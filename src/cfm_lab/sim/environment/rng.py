@@ -1,6 +1,6 @@
 """The simulator's own random numbers: splitmix64, integers only, the same on every machine.
 
-Nothing here depends on `random`, on floats or on Python's hashing; a seed means the same everywhere.
+A seed means the same everywhere, because nothing here depends on `random`, on floats or on Python's hashing.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MILLION = 1_000_000
 
 _GAMMA = 0x9E3779B97F4A7C15
 _LANES = 32
-"""So many numbers are drawn at once: each in a lane of 128 bits of one large integer, where the product of
-two of 64 bits finds room.  A step for all of them then costs little more than a step for one."""
+"""How many numbers are drawn at once.  Each has a lane of 128 bits in one large integer, which is enough for
+the product of two numbers of 64 bits.  A step for all lanes costs little more than a step for one number."""
 _ONES = sum(1 << 128 * lane for lane in range(_LANES))
 _LOW = _ONES * MASK
 _GAMMAS = sum((lane + 1) * _GAMMA % (1 << 64) << 128 * lane for lane in range(_LANES))
 _WORDS = struct.Struct(f"<{8 * _LANES}H")
 _SMALL = 1 << 30
-"""A factor up to which all sums of products with 16 bits are native integers."""
+"""Up to this factor, all sums of products with 16 bits are native integers."""
 
 
 class Rng:
@@ -35,11 +35,11 @@ class Rng:
     def __init__(self, seed: int) -> None:
         self._state = seed & MASK
         self._words: tuple[int, ...] = ()
-        """Numbers drawn ahead, each as four words of 16 bits, the lowest first, and four zeros."""
+        """Numbers drawn ahead.  Each is four words of 16 bits, the lowest first, and four zeros."""
         self._at = 0
 
     def _draw(self) -> int:
-        """Where in `_words` the next number stands."""
+        """The place of the next number in `_words`."""
         at = self._at
         if at >= len(self._words):
             self._words, at = _mixed(self._state), 0
@@ -73,7 +73,7 @@ class Rng:
         return mixed
 
     def fork(self, purpose: str) -> Rng:
-        """A stream of its own, so that one part of the world does not disturb another's luck."""
+        """A separate stream, so that one part of the world does not change the luck of another part."""
         drawn_ahead = (len(self._words) - self._at) // 8
         state = (self._state - drawn_ahead * _GAMMA) & MASK
         return Rng(state ^ (zlib.crc32(purpose.encode()) * _GAMMA))

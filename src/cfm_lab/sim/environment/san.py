@@ -1,4 +1,7 @@
-"""The simulated SAN: the whole library, a source folder that may be unmounted, files that may change."""
+"""The simulated SAN: one source folder with the whole library.
+
+The folder may be unmounted, and its files may vanish or change.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ class SanFile:
 
 
 class San:
-    """What lies in the source folder, and whether it answers."""
+    """The source folder."""
 
     def __init__(self) -> None:
         self.files: dict[str, SanFile] = {}
         self.mounted = True
         self.gone_ms: dict[str, int] = {}
-        """When a file was last there in its old form, where it has vanished or changed."""
+        """File that has vanished or changed → when it was last there in its old form."""
 
     def answer(self, name: str, now_ms: int) -> SanAnswer:
-        """What cfm's look at one file tells; an empty folder is an unmounted one."""
+        """What cfm sees when it looks for one file.  An empty folder counts as unmounted."""
         if not self.mounted or not self.files:
             return Unknown("the source folder is empty or gone", now_ms)
         found = self.files.get(name)
@@ -36,21 +39,21 @@ class San:
         return frozenset(self.files) if self.mounted and self.files else None
 
     def read(self, name: str) -> tuple[int, int] | None:
-        """Size and version of a file that a source reads; None where it cannot."""
+        """Size and version of a file, as a source reads it; None where it cannot be read."""
         found = self.files.get(name) if self.mounted else None
         return None if found is None else (found.size_bytes, found.version)
 
     def holds(self, name: str, size_bytes: int) -> bool:
-        """The truth, mounted or not."""
+        """Is the file there with this size?  It does not matter here whether the folder is mounted."""
         found = self.files.get(name)
         return found is not None and found.size_bytes == size_bytes
 
     def held_since(self, name: str, size_bytes: int, since_ms: int) -> bool:
-        """Did it hold the file at some moment since then?"""
+        """Was the file there with this size at some moment since then?"""
         return self.holds(name, size_bytes) or self.gone_ms.get(name, -1) >= since_ms
 
     def change(self, name: str, size_bytes: int | None, now_ms: int) -> None:
-        """A file vanishes (None) or gets another size."""
+        """A file vanishes (`size_bytes` is None) or gets another size."""
         self.gone_ms[name] = now_ms
         if size_bytes is None:
             self.files.pop(name, None)

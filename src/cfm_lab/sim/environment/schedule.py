@@ -1,7 +1,7 @@
-"""Virtual time: what will happen, in order; and the clocks of machines, which are all a little wrong.
+"""Virtual time: the calls that are due, in order, and the clocks of machines, which are all a little wrong.
 
-True time is an integer of milliseconds since the world began.  A machine's monotonic clock drifts, its wall
-clock may also jump; only `Clock` knows by how much, and only the simulator's own books use true time.
+True time is the number of milliseconds since the world began.  The monotonic clock of a machine drifts, and
+its wall clock may jump as well.  Only `Clock` knows by how much.  Only the simulator itself uses true time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cfm_lab.sim.environment.rng import MILLION
 
 _FACTOR = 0x2545F491
 _MASK = (1 << 30) - 1
-"""The digest stays so small that its product with the factor is a native integer."""
+"""Keeps the digest so small that its product with the factor is a native integer."""
 
 
 class Schedule:
-    """A heap of calls; `steps` and `digest` say how far it came and by which way."""
+    """A heap of calls.  `steps` counts the calls that were made, `digest` tells in which order and when."""
 
     __slots__ = ("_heap", "_made", "digest", "now_ms", "steps")
 
@@ -35,7 +35,7 @@ class Schedule:
         heappush(self._heap, (self.now_ms + delay_ms, self._made, call, args))
 
     def run_until(self, end_ms: int) -> None:
-        """Let everything happen that is due until `end_ms`."""
+        """Make all calls that are due until `end_ms`."""
         heap = self._heap
         while heap and heap[0][0] <= end_ms:
             self.now_ms, number, call, args = heappop(heap)
@@ -46,7 +46,7 @@ class Schedule:
 
 
 class Clock:
-    """One machine's clocks."""
+    """The clocks of one machine."""
 
     __slots__ = ("_base_ms", "_drift_ppm", "_schedule", "_wall_base_ms", "wall_shift_ms")
 

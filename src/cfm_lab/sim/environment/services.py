@@ -1,6 +1,6 @@
-"""Which requests the programs of a node answer: a worker those of cfm and of readers, cfm those of workers.
+"""The requests that the programs of a simulated node answer.
 
-The programs know each other only by these classes.  An answer goes to `reply`, at once or later.
+The programs know each other only by these classes.  They give their answers to `reply`, at once or later.
 """
 
 from __future__ import annotations

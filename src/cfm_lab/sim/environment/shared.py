@@ -1,6 +1,6 @@
-"""What all processes of one simulated node share: one schedule, one network, one SAN, one trace, one luck.
+"""What all processes of one simulated node share: schedule, network, SAN, metadata files, trace and luck.
 
-`cfm_lab.sim.world` extends it by the processes themselves and by what only an observer knows.
+Neighbour: `cfm_lab.sim.world` adds the processes themselves, and what only an observer knows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happened, in few words: hashed as a whole, and its last part kept to be told as a story."""
+"""The trace: a short note of everything that happens.  All are hashed, and the last ones kept as a story."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEPT = 4_000
 
 
 class Trace:
-    """Notes of what happened, with true time; `digest` covers all of them."""
+    """Notes with their true times.  `digest` covers all of them."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -28,7 +28,7 @@ class Trace:
         return self._hash.hexdigest()
 
     def story(self, lines: int, about: str = "", until_ms: int | None = None) -> list[str]:
-        """The last notes as lines for people; with `about`, those that speak of it first of all."""
+        """The last notes as lines for people.  With `about`, only notes that contain it, if there are any."""
         told = [_line(*note) for note in self.recent if until_ms is None or note[0] <= until_ms]
         if about:
             chosen = [line for line in told if about in line][-lines:]

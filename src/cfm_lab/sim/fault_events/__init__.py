@@ -1,1 +1,1 @@
-"""What befalls a simulated node by itself: its ordinary days, and the faults of the form *event*."""
+"""What happens to a simulated node by itself: ordinary days, and the faults of the form *event*."""

@@ -1,6 +1,6 @@
-"""What befalls the connections between machines, in one direction or in both.
+"""Faults of the connections between machines, in one direction or in both.
 
-Neighbours: `cfm_lab.sim.environment.network` carries the messages, and loses single ones.
+Neighbour: `cfm_lab.sim.environment.network` carries the messages, and loses single ones.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ LOOKS_FOR_A_COPY = 900
 
 
 def copy_cut_off(world: World, rng: Rng) -> None:
-    """Both ends of the next copy are cut off from cfm; meanwhile somebody copies its file by hand.
+    """Both ends of the next copy are cut off from cfm, and meanwhile somebody copies the file by hand.
 
-    That there is something to copy, a file is lost.
+    First a file is lost, so that there is something to copy.
     """
     disk = some_disk(world, rng)
     names = [file.name for file in world.library if file.name in disk.names]

@@ -1,7 +1,7 @@
-"""A node's ordinary days: metadata is written, viewers come and go, an operator looks in; and the faults.
+"""The ordinary days of a node: metadata is written, viewers come and go, an operator looks in; and faults.
 
-`set_going` starts everything that happens every so often, `calm_down` ends it: faults have stopped, and the
-people tidy up.  Neighbours: `table` has the faults, `cfm_lab.sim.rest` waits until the calm node rests.
+`set_going` starts everything that happens from time to time.  `calm_down` comes after the faults: people tidy
+up.  Neighbours: `table` has the faults, `cfm_lab.sim.rest` waits until the calm node rests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cfm_lab.sim.world import World
 
 
 def set_going(world: World) -> None:
-    """Start what happens every so often, faults among it."""
+    """Start everything that happens from time to time, faults too."""
     world.metadata.on_change = world.metadata_changed
     world.write_metadata()
     rng = world.rng.fork("happenings")
@@ -35,7 +35,7 @@ def set_going(world: World) -> None:
 
 
 def calm_down(world: World) -> None:
-    """Faults have stopped: everybody is there again, and the people tidy up."""
+    """The faults have stopped: start everything that is down, and put settings and inputs right."""
     world.san.mend({file.name: file.size_bytes for file in world.library})
     for server in world.servers.values():
         server.process.reachable = True
@@ -101,7 +101,7 @@ def _viewers(world: World, rng: Rng) -> None:
     if rng.below(5) == 0:
         rising["UNKNOWN01.mpg"] = 7
     watched = frozenset(rng.pick(world.library).name for _ in range(rng.below(3)))
-    if (going := _going(world)) and rng.below(2):  # viewers come at the worst moment
+    if (going := _going(world)) and rng.below(2):  # viewers come just when a file is being deleted
         watched |= {rng.pick(going)}
     if (going := _going(world)) and rng.below(3) == 0:
         rising[rng.pick(going)] = 5 + rng.below(20)
@@ -109,7 +109,7 @@ def _viewers(world: World, rng: Rng) -> None:
 
 
 def _going(world: World) -> list[str]:
-    """Files that are being deleted, or would be next where a disk is full."""
+    """Files that are being deleted, or that would go next for room."""
     going = [order.file.name for order in world.facts.open_orders()]
     core = world.main.core
     if core is not None:

@@ -1,4 +1,4 @@
-"""What befalls cfm's inputs: grade file and history, the popularity behind them, the event log, the SAN."""
+"""Faults of what cfm reads: grade file and history, the popularity behind them, the event log, the SAN."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ranks_turned(world: World, rng: Rng) -> None:
 
 
 def _spoil(world: World, spoil: Callable[[bytes], bytes], rng: Rng) -> None:
-    """One of the two files is replaced by something worse."""
+    """Replace one of the two files by something worse."""
     files = world.metadata
     if files.grade is None or files.history is None:
         return

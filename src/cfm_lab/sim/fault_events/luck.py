@@ -1,4 +1,4 @@
-"""What a fault event is, and which machine it hits by chance."""
+"""What a fault event is, and how luck picks the machine that it hits."""
 
 from __future__ import annotations
 

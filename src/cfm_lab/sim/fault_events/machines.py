@@ -1,6 +1,6 @@
-"""What befalls programs and the machines under them: kills, stops, power, processors, clocks.
+"""Faults of programs and of the machines under them: kills, stops, power, processors, clocks.
 
-Two or three cfm at a time are among it: a second one on the same state, one that takes over, a rival.
+Some bring a further cfm: a second one on the same state, one that takes the state over, or a rival.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cfm_killed(world: World, rng: Rng) -> None:
 
 
 def start_again(world: World, cfm: SimCfm) -> None:
-    """Somebody starts it until it runs."""
+    """Somebody tries to start it until it runs."""
     if cfm is world.main and not cfm.running and not cfm.start():
         world.schedule.after(5_000, start_again, world, cfm)
 
@@ -40,7 +40,7 @@ def cfm_stopped(world: World, rng: Rng) -> None:
 
 
 def cfm_second(world: World, _rng: Rng) -> None:
-    """It must not start while the first runs."""
+    """Somebody starts a second cfm, which must not run while the first one does."""
     second = world.another_cfm(world.main.state)
     started = second.start()
     world.witness.second_started(world.main, second, started=started)
@@ -50,7 +50,7 @@ def cfm_second(world: World, _rng: Rng) -> None:
 
 
 def cfm_superseded(world: World, rng: Rng) -> None:
-    """The old one is stopped, its state's lock is lost, a new one starts; then the old one goes on."""
+    """cfm is stopped, the lock of its state is lost, and a new cfm starts.  Then the old one goes on."""
     old = world.main
     if not old.running or old.process.stopped:
         return
@@ -72,7 +72,7 @@ def bury(world: World, old: SimCfm) -> None:
 
 
 def cfm_rival(world: World, rng: Rng) -> None:
-    """Its orders are refused by all workers of ours; old ones would obey, so it meets none."""
+    """A cfm with another state.  Workers of ours refuse its orders; old ones would not, so it meets none."""
     if any(isinstance(server, OldWorker) for server in world.servers.values()):
         return
     rival = world.another_cfm()
@@ -134,7 +134,7 @@ def power_cut(world: World, rng: Rng) -> None:
 
 
 def _change_disk(world: World, disk: SimDisk, change: Callable[[], None]) -> None:
-    """A disk loses what it had not made durable, or more."""
+    """A disk loses files by this change."""
     before = set(disk.names)
     change()
     world.facts.vanished(before - disk.names.keys(), world.schedule.now_ms)

@@ -1,4 +1,4 @@
-"""What people do to a node: they change settings, by mistake as well, exchange servers, press buttons."""
+"""What people do to a node: they change settings, also by mistake, exchange servers, and press buttons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _change_rules(world: World, rng: Rng, **changed: object) -> None:
 
 
 def configure(world: World, changed: Mapping[str, object]) -> None:
-    """New settings are read."""
+    """Every cfm reads new settings."""
     for cfm in world.cfms:
         rules = replace(cfm.config.rules, **changed)  # type: ignore[arg-type]  # the callers name the fields
         if rules != cfm.config.rules:
@@ -48,7 +48,7 @@ def deletes_off(world: World, rng: Rng) -> None:
 
 
 def server_removed(world: World, rng: Rng) -> None:
-    """The settings lose a server, which takes a restart."""
+    """A server is taken out of the settings, which needs a restart, and put back later."""
     cfm = world.main
     if len(world.destinations) < 3 or not cfm.running:
         return

@@ -1,4 +1,4 @@
-"""What befalls the servers' disks: faults of theirs, and other software that writes and deletes there."""
+"""Faults of the servers' disks, and of other software that writes and deletes there."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _unmount(world: World, disk: SimDisk, rng: Rng) -> None:
 
 
 def disk_hung(world: World, rng: Rng) -> None:
-    """Old workers know no fence: their disks hang no longer than the product allows for."""
+    """A disk hangs.  Old workers know no fence, so their disks hang no longer than the product allows for."""
     server = some_destination(world, rng)
     most_ms = 300_000 if isinstance(server, SimWorker) else 5_000
     server.disk.hung_until_ms = world.schedule.now_ms + rng.between(1_000, most_ms)
@@ -72,7 +72,7 @@ def bit_rot(world: World, rng: Rng) -> None:
 
 
 def foreign_copies(world: World, rng: Rng) -> None:
-    """Somebody copies files from one disk to another."""
+    """Other software copies files from one disk to another."""
     source, target = some_disk(world, rng), some_disk(world, rng)
     for name in rng.shuffled(source.visible())[: rng.between(1, 6)]:
         node = source.names[name]
@@ -86,7 +86,7 @@ def bring(disk: SimDisk, name: str, size_bytes: int, content: bytes) -> None:
 
 
 def foreign_removal(world: World, rng: Rng) -> None:
-    """Half of the time in the worst place: what is just being deleted, or the copy that should stay."""
+    """Other software deletes files; often one with a delete order, or the copy of it that stays."""
     orders = world.facts.open_orders()
     if orders and rng.below(2):
         order = rng.pick(orders)

@@ -1,7 +1,7 @@
 """The faults that happen by themselves, by name: the rows of form *event* in `environment.faults`.
 
-Each is a function of the world and a stream of luck; what it breaks it also mends, later, or when the faults
-stop.
+Each is a function of the world and a stream of luck.  It also mends what it breaks: later, or at the latest
+when the faults stop.
 """
 
 from __future__ import annotations

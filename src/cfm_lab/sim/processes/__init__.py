@@ -1,5 +1,5 @@
-"""The programs of a simulated node: cfm, the workers of both kinds, and the transfers between them.
+"""The programs of a simulated node: cfm, workers of ours, old workers, and the transfers between them.
 
-They know the environment, and each other only by the requests that each answers (`environment.services`).
-Each tells its witness what it does; who checks that is in the layers above.
+They know the environment, and they know each other only by the requests that each answers
+(`environment.services`).  Each tells a witness what it does, and does not know who that is.
 """

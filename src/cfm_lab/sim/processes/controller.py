@@ -1,8 +1,8 @@
 """A simulated cfm: the product's core and store in a process that can be killed, stopped and superseded.
 
-It does what the product's loop does: one event at a time, questions at once, answers and orders after the
-commit of everything before them.  Whatever comes in and goes out is shown to the checks.  Neighbours:
-`network` carries requests to `worker` and `old_worker`; `metadata`, `san` and `viewers` are its inputs.
+It does what the product's loop does.  It handles one event at a time; questions go out at once; answers and
+orders go out after the commit of everything before them.  Its witness sees all that comes in and goes out.
+Neighbours: the network carries requests to and from the workers; `metadata_watch` reads the metadata.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SimCfm(CfmService):
         self.last_good: Measure | None = None
         self._requests = count(1)
         self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
-        """What old workers were shown last, and what they read of it."""
+        """The tasks that old workers were last told, and what they read in that list."""
 
     @property
     def running(self) -> bool:
@@ -113,7 +113,7 @@ class SimCfm(CfmService):
     # ── the process ─────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> bool:
-        """Open the state and begin; False where another holds it."""
+        """Open the state and begin.  False where another cfm holds the state."""
         env = self.env
         store = env.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
         try:
@@ -164,7 +164,7 @@ class SimCfm(CfmService):
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────
 
     def feed(self, event: ev.Event) -> None:
-        """Let the core decide about an event, and see to what follows."""
+        """Let the core decide about an event, and carry out what follows."""
         core = self.core
         assert core is not None
         now = self.clock.now()
@@ -218,7 +218,7 @@ class SimCfm(CfmService):
             self.later(self.env.rng.between(2_000, 15_000) if slow else 2, self._commit)
 
     def _commit(self) -> None:
-        """What waits is committed as one group, then told."""
+        """Commit all that waits as one group, then let go of what waited for it."""
         group = list(self._queue)
         changes = [change for entry, _telling in group for change in entry]
         self.store.trouble = "no space left" if self.store_full else None
@@ -422,7 +422,7 @@ class SimCfm(CfmService):
     def serve_next(
         self, addr: Addr, holding: frozenset[int], wait_s: int, claims: bool, reply: Reply
     ) -> None:
-        """The waiting request of a worker of ours."""
+        """A worker of ours asks for work, and waits for it."""
         until_ms = self.clock.mono_ms() + 1000 * wait_s
 
         def answered(effect: ev.Reply) -> None:
@@ -434,7 +434,7 @@ class SimCfm(CfmService):
         self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding, claims), answered)
 
     def serve_tasks(self, reply: Reply) -> None:
-        """The old list."""
+        """An old worker asks for the list of tasks."""
 
         def answered(effect: ev.Reply) -> None:
             if effect.tasks != self._told_tasks[0]:
@@ -462,7 +462,7 @@ class SimCfm(CfmService):
         self._request(event, lambda effect: reply((self.claim, effect.status)))
 
     def _offer(self, task: Task) -> TaskOffer:
-        """Mostly by a short way, now and then over the wire's own JSON; both must be the same."""
+        """The offer that a worker reads.  Some pass through the product's JSON; both ways give the same."""
         assert self.core is not None
         state = self.core.state
         source = state.fleet.records.get(task.source)
@@ -489,7 +489,7 @@ class SimCfm(CfmService):
     # ── people ──────────────────────────────────────────────────────────────────────────────────────────
 
     def confirm(self, server: Addr | None = None) -> None:
-        """An operator lets held breakers go."""
+        """An operator releases the breakers."""
         if self.process.up and not self.process.stopped:
             self.evidence.confirmed_ms = self.clock.mono_ms()
             self._request(

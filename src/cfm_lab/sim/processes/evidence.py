@@ -1,7 +1,7 @@
 """What a controller could know: every answer that really reached it, kept apart from its own books.
 
-The checks hold decisions against this, and not against the product's own view, so that a mistake in a book
-is not its own excuse.  All times are of the controller's monotonic clock.
+The invariants hold decisions against this, and not against the product's own view.  So a mistake in a book
+cannot excuse itself.  All times are of the controller's monotonic clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Heard:
         self.up = False
         self.misses = 0
         self.names: frozenset[str] | None = None
-        """Its last list of this start, whether or not it is believed still."""
+        """Its last list since the start, also if that is in doubt by now."""
         self.list_asked_ms = 0
         self.list_failed_ms: int | None = None
         """Since when its list is in doubt: it failed, or the server went down."""
@@ -44,14 +44,14 @@ class Heard:
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
         self.own_limit_percent: int | None = None
-        """As it said last, whether or not its disk is known still."""
+        """Its limit as it last told it, also if its disk is unknown by now."""
         self.disk_ids: frozenset[str] = frozenset()
-        """Of all disks that it may be on."""
+        """The ids of all disks that it may be on."""
         self._told: dict[type[ev.Event], str] = {}
-        """The disk that its last answer of each kind came from, since it last said itself on which it is."""
+        """Kind of answer → the disk that the last such answer came from, since a heartbeat named another."""
 
     def introduced(self, features: WorkerFeatures) -> None:
-        """It said what it is, and on which disk."""
+        """A heartbeat told what it is, and on which disk."""
         if self.features is not None and self.features.disk_id != features.disk_id:
             self.own_limit_percent = None
             self._told.clear()
@@ -64,7 +64,7 @@ class Heard:
         self._on_disks()
 
     def listed(self, disk_id: str) -> None:
-        """A list came from that disk: it outdates what was told with single copies."""
+        """A list came from that disk.  It replaces what answers about single copies told of disks."""
         self._told.pop(ev.CopyAnswer, None)
         self.told_disk(ev.ListAnswer, disk_id)
 
@@ -149,13 +149,13 @@ class Evidence:
         if isinstance(answer, Failure):
             if heard.list_failed_ms is None:
                 heard.list_failed_ms = now.mono_ms
-        elif heard.up:  # what a server said that counts as down is not believed before it is up
+        elif heard.up:  # a server that counts as down is not believed before a heartbeat says that it is up
             heard.names, heard.list_asked_ms, heard.list_failed_ms = answer.names, asked_ms, None
             heard.lists += 1
             heard.listed(answer.disk_id)
 
     def holders(self, name: str) -> list[Addr]:
-        """Servers whose last list, which nothing has put in doubt, shows the file."""
+        """Servers that are up, and whose last list shows the file and is not in doubt."""
         return [
             addr
             for addr, heard in self.servers.items()
@@ -165,17 +165,17 @@ class Evidence:
     # ── one disk under several addresses ────────────────────────────────────────────────────────────────
 
     def addresses(self, addr: Addr) -> list[Addr]:
-        """Every address of the disk at `addr`, by the ids that our workers tell."""
+        """All addresses of the disk at `addr`, by the ids that our workers tell."""
         ids = self._disk_ids(addr)
         same = [one for one in self.destinations if not ids.isdisjoint(self._disk_ids(one))]
         return same or [addr]
 
     def used_through(self, addr: Addr) -> Addr:
-        """The one address through which that disk is to be used: the lowest of those that are usable."""
+        """The one address through which that disk has to be used: the lowest usable one."""
         return min((one for one in self.addresses(addr) if self.servers[one].usable), default=addr)
 
     def limit_percent(self, addr: Addr) -> int:
-        """The lowest that anybody names for that disk."""
+        """The lowest limit that cfm or a worker names for that disk."""
         own = (self.servers[one].own_limit_percent for one in self.addresses(addr))
         return min(self.rules.limit_percent, *(limit for limit in own if limit), 100)
 

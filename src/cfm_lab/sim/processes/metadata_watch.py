@@ -1,6 +1,6 @@
 """The metadata watch of a simulated cfm: reads grade file and history, and judges the pair.
 
-It parses by the plain twins of the parsers and judges by the product's `judge`.  A change of the files wakes
+It uses the plain twins of the product's parsers, and the product's own `judge`.  A change of the files wakes
 it, so that it need not poll.
 """
 
@@ -18,12 +18,12 @@ from cfm_lab.sim.environment.shared import Environment
 
 REST_MS: Final = 2_000
 _NO_FRAME = cast("Snapshot", None)
-"""The judge of candidates looks at what was measured, not at the columns, which nobody makes here."""
+"""The judge looks at the measure of a candidate, and never at its columns, so there are none here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What the watch read: facts, and the known files."""
+    """What the watch has read: the facts of a snapshot, and the known files."""
 
     facts: SnapshotFacts
     files: tuple[File, ...]
@@ -63,7 +63,7 @@ class MetadataWatch:
         self._told = ""
 
     def changed(self) -> None:
-        """Look when they have been at rest for a while."""
+        """The files have changed: look at them when they have been at rest for a while."""
         changes = self.env.metadata.changes
         self.env.schedule.after(REST_MS + self.env.rng.below(1_000), self._look, changes, REST_MS)
 

@@ -1,7 +1,8 @@
 """A simulated worker of the earlier implementation, as it was seen to behave.
 
-It polls the whole list, takes the first ready task of its address, downloads even if its `working` was
-refused, says `done` whatever came of it, once, and obeys everybody.  Its disk is not asked for a marker.
+It polls the whole list and takes the first ready task of its address.  It downloads even if its `working` was
+refused.  It reports `done` once, whatever came of the download.  It carries out every order, whoever sent it,
+and does not look for a marker on its disk.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class OldWorker(Server):
         )
 
     def _download(self, offer: TaskOffer) -> None:
-        """Whatever cfm said."""
+        """Download, whatever cfm answered."""
         self.downloading = offer
         found = self.env.san.read(offer.file_name)
         size_bytes = found[0] if found else 0

@@ -1,7 +1,7 @@
-"""What a source of ours sends: its streams, as they really run, zombies included.
+"""What a source of ours sends: its streams as they really run, zombies included.
 
-The product's own book of streams decides who is served.  Neighbours: `worker` has one `Sender` in each life
-of its process; `transfer` reads what comes.
+The product's own book of streams decides who is served.  Neighbours: each process of a `worker` has one
+`Sender`; `transfer` is the reader at the other end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SenderWitness(Protocol):
 
 
 class Sender:
-    """All streams of one source, while its process lives."""
+    """All streams of one source, as long as its process runs."""
 
     def __init__(self, env: Environment, addr: Addr, slots: int, witness: SenderWitness) -> None:
         self.env = env
@@ -35,7 +35,10 @@ class Sender:
         self.witness = witness
 
     def serve(self, offer: TaskOffer) -> tuple[Sending, int, int] | str | None:
-        """The answer to `GET /content`: a stream, a reason, or None: an older stream ends first."""
+        """The answer to `GET /content`: a stream with size and version of the file, or why there is none.
+
+        None means: ask again, an older stream of the same task has to end first.
+        """
         task = str(offer.id)
         older = [sending for sending in self.sending.values() if sending.stream.task == task]
         if older:
@@ -54,7 +57,7 @@ class Sender:
         return Sending(self, stream, offer.id), *found
 
     def cut(self, task_id: int) -> bool:
-        """End what is sent for a task, and refuse it from now on; False where nothing was sent for it."""
+        """End the streams of a task, and serve it no more.  False where it had no stream."""
         task = str(task_id)
         self.streams.refuse(task)
         ending = [sending for sending in self.sending.values() if sending.stream.task == task]
@@ -63,7 +66,7 @@ class Sender:
         return bool(ending)
 
     def die(self) -> None:
-        """The process is gone; its readers notice a moment later."""
+        """The process is gone.  Its readers notice that a moment later."""
         for sending in list(self.sending.values()):
             sending.close()
             if sending.on_break is not None:
@@ -78,19 +81,19 @@ class Sending:
         self.stream = stream
         self.task_id = task_id
         self.on_break: Callable[[Sending], None] | None = None
-        """Its reader, who is told when the stream breaks; None until the answer has reached anybody."""
+        """Tells the reader that the stream broke.  None until the answer has reached a reader."""
         source.sending[stream.number] = self
         source.witness.stream_opened(source, task_id)
         stream.on_cut(self.cut)
         source.env.schedule.after(STALL_MS, self._nobody_came)
 
     def _nobody_came(self) -> None:
-        """The beginning of the answer was lost: nobody reads, and the stream stalls."""
+        """The beginning of the answer was lost, so nobody reads, and the stream has stalled."""
         if self.on_break is None:
             self.close()
 
     def cut(self) -> None:
-        """The source was told to stop; what the network holds is dropped a moment later."""
+        """Stop sending.  The stream ends a moment later."""
         self.source.env.schedule.after(20, self._ended_by_cut)
 
     def _ended_by_cut(self) -> None:
@@ -100,11 +103,11 @@ class Sending:
                 self.on_break(self)
 
     def close(self) -> None:
-        """Nothing of it is sent any more."""
+        """The stream has ended."""
         if self.source.sending.pop(self.stream.number, None) is not None:
             self.source.streams.close(self.stream)
 
     def abandoned(self, *, half_open: bool) -> None:
-        """The reader is gone; a half-open connection is noticed only when it stalls."""
+        """The reader is gone.  The source notices a half-open connection only when it stalls."""
         wait_ms = STALL_MS if half_open else 10
         self.source.env.schedule.after(wait_ms, self.close)

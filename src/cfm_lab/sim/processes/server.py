@@ -1,4 +1,4 @@
-"""What a simulated server is, whichever worker runs on it: an address, a disk, clocks and a process."""
+"""A simulated server, whichever worker runs on it: an address, a disk, clocks and a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cfm_lab.sim.environment.shared import Environment
 
 
 class ServerWitness(Protocol):
-    """Who is told what any worker does."""
+    """Who is told what a worker does, old or ours."""
 
     def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None: ...
 
@@ -36,22 +36,22 @@ class Server(WorkerService):
 
     @abstractmethod
     def kill(self) -> None:
-        """The process ends at once, and forgets what it had not made durable."""
+        """End the process at once.  It forgets what was not durable."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Start it, where it does not run."""
+        """Start the process, if it does not run."""
 
     @abstractmethod
     def stop_softly(self) -> None:
-        """SIGTERM, and a start soon after it."""
+        """Stop the process as SIGTERM does, and start it again soon."""
 
     def later(self, delay_ms: int, call: Callable[[], None]) -> None:
         """Do something after a while, if this very process still runs then."""
         self.process.later(delay_ms, call)
 
     def when_disk_answers(self, call: Callable[[], None]) -> None:
-        """Do something with the disk, as soon as it does not hang."""
+        """Do something with the disk: now, or when the disk no longer hangs."""
         wait_ms = self.disk.hung_until_ms - self.env.schedule.now_ms
         if wait_ms > 0:
             self.later(wait_ms, call)
@@ -59,7 +59,7 @@ class Server(WorkerService):
             call()
 
     def absurd_usage(self, usage: DiskUsage) -> DiskReport | Failure:
-        """What a worker that lies says of its disk, read by the product's own reader."""
+        """Impossible figures of a disk, as the product's own parser reads them."""
         total, used = usage.total_bytes, usage.used_bytes
         message = self.env.rng.pick(
             (

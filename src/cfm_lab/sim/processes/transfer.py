@@ -1,8 +1,8 @@
 """One download of a worker of ours, as the built-in transfer or an external downloader would do it.
 
-No bytes are moved, but their time passes: the temporary file grows when somebody looks, and one event ends
-the whole.  Either end may die, stall, lie or be cut on the way.  Neighbours: `worker` starts a download for
-its book, and hears what becomes of it as events; `sending` is the other end.
+No bytes are moved, only their time passes: the temporary file grows when somebody looks, and one event ends
+the download.  Either end may die, stall, lie or be cut off on the way.  Neighbours: `worker` starts a
+download for its book, and hears what becomes of it as events; `sending` is the other end.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Download:
         self.disk = server.disk
         self.shelf = shelf
         self.receipts = receipts
-        """Where the worker finds the receipt of what was begun."""
+        """The worker's receipts, by task.  The download adds its own."""
         self.offer = offer
         self.tell = tell
         self.external = external
@@ -59,11 +59,11 @@ class Download:
         self.rate_bpms = max(1, offer.copy_speed_bps // 8_000)
         self.stalled = False
         self.received = False
-        """All bytes are here; they are only verified and made durable yet."""
+        """All bytes are here.  They still have to be verified and made durable."""
         self.lines = 0
-        """Grows with every attempt, so that what belongs to an earlier one is not heard."""
+        """The number of the attempt.  What belongs to an earlier attempt is ignored."""
         self.version = 0
-        """Which content the source has."""
+        """The version of the file that the source has."""
 
     # ── the beginning ───────────────────────────────────────────────────────────────────────────────────
 
@@ -101,7 +101,7 @@ class Download:
         )
 
     def _copy_from_san(self) -> None:
-        """An external downloader has ways of its own; no worker serves it."""
+        """An external downloader reads the SAN by itself; no worker serves it."""
         found = self.env.san.read(self.offer.file_name)
         if found is None:
             self._fail("the downloader ended with 1")
@@ -128,7 +128,7 @@ class Download:
             self._interrupted(f"the source: {answer.trouble}")
 
     def _head(self, sending: Sending | None, size_bytes: int, version: int) -> None:
-        """The source's answer has begun: is it the file that cfm speaks of?"""
+        """The answer of the source has begun.  Has the file the size that the task states?"""
         self.sending, self.version = sending, version
         if sending is not None:
             sending.on_break = self.broken
@@ -165,7 +165,7 @@ class Download:
     # ── on the way ──────────────────────────────────────────────────────────────────────────────────────
 
     def progress(self) -> int:
-        """Bytes that are here by now; the temporary file has grown to them."""
+        """Let the temporary file grow to the bytes that have arrived by now, and count them."""
         if self.file is None:
             return 0
         if (self.sending is None and not self.external) or self.stalled:
@@ -185,7 +185,7 @@ class Download:
         return min(total, max(here, self.file.size() if self.file else 0))
 
     def broken(self, sending: Sending) -> None:
-        """The source does not send any more."""
+        """The source has stopped sending."""
         if self.sending is sending and not self.over:
             self._reset()
 
@@ -195,7 +195,7 @@ class Download:
             self._interrupted("the connection was reset")
 
     def _interrupted(self, why: str) -> None:
-        """Try again where it broke off, a few times."""
+        """Go on where it broke off, after a pause; fail after a few tries."""
         self._let_go()
         self.base_bytes = self.file.size() if self.file is not None else 0
         if self.tries >= len(PAUSES_MS):
@@ -229,7 +229,7 @@ class Download:
             self._later(VERIFY_MS, self._verified, content)
 
     def _verified(self, content: bytes) -> None:
-        """The checksum of what was written is the source's, and it is durable."""
+        """Compare the checksum with the source's, and make the file durable."""
         assert self.file is not None
         if not self.external and content != content_of(self.offer.file_name, self.version):
             self._fail("the checksum is not the source's")
@@ -244,7 +244,7 @@ class Download:
         self._end(TransferEnded(self.offer.id, self.file.size(), verified=not self.external))
 
     def stop(self) -> None:
-        """The book wants it to end."""
+        """The book has ordered it to end."""
         if not self.over:
             self._let_go()
             self.over = True
@@ -263,11 +263,11 @@ class Download:
         self.process.later(0, lambda: self.tell(event))
 
     def died(self) -> None:
-        """Its worker's process is gone."""
+        """The process of its worker is gone."""
         self._let_go()
         self.over = True
 
 
 def raise_io_error(number: int) -> NoReturn:
-    """What the disk would say."""
+    """Raise the error that a disk would."""
     raise OSError(number, os.strerror(number))

@@ -1,8 +1,8 @@
-"""A simulated worker of ours: the product's book of downloads, shelf, streams and fencing, no real machine.
+"""A simulated worker of ours: the product's book of downloads, shelf, streams and fencing.
 
-What is decided is decided by the product; here are the process (killed, stopped, restarted), its state that
-survives, and what the API and the agent do around the deciding code.  Neighbours: `transfer` moves bytes,
-`network` carries requests, `controller` is the other end.
+The product decides.  Here are the process (killed, stopped, restarted), its state that survives, and what the
+API and the agent do around the deciding code.  Neighbours: `transfer` downloads, `sending` sends, and the
+network carries the requests to and from cfm.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ CONFLICT: Final = Failure(Trouble.STATUS, "answered 409", 409)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits: the product's state in memory, and its lock, do not."""
+    """The result of a coroutine that never waits, as those of the product's state in memory."""
     try:
         work.send(None)
     except StopIteration as stop:
@@ -139,7 +139,7 @@ class SimWorker(Server):
         self.downloads = downloads
         self.slots = slots
         self.claims = sum(addr.encode()) % 2 == 0
-        """Whether its question takes what it is offered; else it takes it by its first report."""
+        """True: asking for work takes the offered task.  False: the first report takes it."""
         self.serves = serves
         self.kind = transfer
         self.here = Neighbourhood(addr, env.cfm_addr)
@@ -147,7 +147,7 @@ class SimWorker(Server):
         self._start()
 
     def _start(self) -> None:
-        """A new process: nothing but the durable state is remembered."""
+        """A new process, which knows only the durable state."""
         parts, env = self.env.parts, self.env
         self._boots += 1
         memory = at_once(self.state.recall())
@@ -175,7 +175,7 @@ class SimWorker(Server):
         self._wake_at_ms: int | None = None
         self._seen: tuple[int, str, Listing] | None = None
         self._measured: tuple[int, Usage] | None = None
-        """What the shelf said of its disk, at which version of it."""
+        """The version of the disk, and its figures as the shelf measured them then."""
         self._acting = False
         self._events: list[Event] = []
         self._litter = True
@@ -209,7 +209,7 @@ class SimWorker(Server):
         self.here = Neighbourhood(addr, self.env.cfm_addr)
 
     def stop_softly(self) -> None:
-        """SIGTERM: it tells what it can, then ends."""
+        """SIGTERM: it reports what it can, then it ends."""
         self.act(Stopping())
         self.later(3_000, self._end_softly)
 
@@ -220,7 +220,7 @@ class SimWorker(Server):
     # ── the agent ───────────────────────────────────────────────────────────────────────────────────────
 
     def act(self, event: Event) -> None:
-        """Bring an event to the book, and carry out what it orders, in order."""
+        """Let the book handle an event, and carry out its instructions one after the other."""
         self._events.append(event)
         if self._acting:
             return
@@ -292,7 +292,7 @@ class SimWorker(Server):
         download.start()
 
     def _transferred(self, event: Event) -> None:
-        """A download tells how it goes."""
+        """A download reports how it goes."""
         if isinstance(event, TransferEnded):
             self.transfers.pop(event.task_id, None)
         self.act(event)
@@ -365,7 +365,7 @@ class SimWorker(Server):
             self.act(NothingOffered(Answer.EMPTY if offer is None else Answer.REFUSED))
 
     def _spoilt(self, offer: TaskOffer) -> TaskOffer:
-        """Now and then somebody evil is in the middle."""
+        """Now and then an attacker changes the offer."""
         if self.env.swarm.strikes("evil_offer"):
             names = ("../escape.txt", "..", "a/b.mpg", ".cfw-id", "\x00x")
             name = self.env.rng.pick(names)
@@ -521,7 +521,7 @@ class SimWorker(Server):
         self.later(30 if was_sending else 0, lambda: reply(True))
 
     def serve_content(self, offer: TaskOffer, reply: Reply) -> None:
-        """A reader of ours asks for a file of the SAN."""
+        """A worker of ours wants to read a file of the SAN."""
         if not self.serves:
             reply("the source answered 404")
             return
