@@ -1,1 +1,1 @@
-"""Fakes of what is slow or real: each passes the same conformance checks as what it stands for."""
+"""Fakes of disks and stores.  Each passes the same conformance checks as the real thing."""

@@ -1,8 +1,7 @@
 """A file system in memory whose folders can hang, fail and vanish: `disk.Disk` for tests and demos.
 
-It keeps its word where a real one does (see the conformance checks), and can be told to do what a real
-one does only on bad days.  A call under a path that hangs waits until `heal` is called, as one on a dead
-mount does.
+It passes the same conformance checks as the real one, and can be told to do what the real one does only on
+bad days.  A call for a path that hangs waits until `heal` is called, as it would on a dead mount.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ class _Content:
 
 
 class FakeDisk:
-    """Folders and plain files; everything else is given by `hang`, `fail` and `vanish`."""
+    """Folders and plain files.  `hang`, `fail` and `vanish` add the faults."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
-        """How often each path was asked for."""
+        """Path → how often it was asked for."""
         self._folders: dict[str, dict[str, _Content]] = {}
         self._folder_mtimes_ns: Counter[str] = Counter()
         self._faults: dict[str, int | None] = {}
@@ -43,7 +42,7 @@ class FakeDisk:
         self._ticks = 0
 
     def put(self, path: str, data: bytes) -> None:
-        """Writes a file, in place where there is one already; makes its folder."""
+        """Write a file, and make its folder.  A file that is there already is changed in place."""
         folder, name = os.path.split(path)
         files = self.make_folder(folder)
         self._ticks += 1
@@ -54,7 +53,7 @@ class FakeDisk:
             self._folder_mtimes_ns[folder] = self._ticks
 
     def replace(self, path: str, data: bytes) -> None:
-        """As by rename: another file under the same path."""
+        """Put another file under the same path, as a rename does."""
         self.remove(path)
         self.put(path, data)
 
@@ -68,11 +67,11 @@ class FakeDisk:
         return self._folders.setdefault(folder, {})
 
     def vanish(self, folder: str) -> None:
-        """The folder is gone, with all that is in it."""
+        """The folder is gone with all its files."""
         self._folders.pop(folder, None)
 
     def hang(self, prefix: str, after: int = 0) -> None:
-        """Whatever is asked about paths with this prefix waits until `heal`; so many calls go well before."""
+        """Calls for paths with this prefix wait until `heal`.  The first `after` of them still go well."""
         self._faults[prefix] = None
         self._spared[prefix] = after
 
@@ -141,7 +140,7 @@ class FakeDisk:
         return True
 
     def _fault_at(self, path: str) -> int | None:
-        """0 where all is well, None where it hangs."""
+        """0 where all is well; None where the call hangs."""
         return next((fault for prefix, fault in self._faults.items() if path.startswith(prefix)), 0)
 
 

@@ -1,8 +1,8 @@
 """A disk in memory that knows what a power cut would take: `disk.Disk` for the simulator and for tests.
 
-Names and contents exist twice: as everybody sees them, and as they were when last synced.  `crash()` leaves
-the second.  A file may be larger than what was written into it (it then ends in zeros), so that files of
-20 GB cost nothing.
+Names and contents exist twice: as everybody sees them, and as they were at the last sync.  After `crash()`
+only the synced ones are left.  A file may be larger than what was written into it; it then ends in zeros, so
+that files of 20 GB cost nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cfm.worker.act.disk import MARKER, TEMP_FOLDER, Entry, Folder, Kind, NotPla
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A file, or something that is none."""
+    """A file, a folder, or something else with a name."""
 
     kind: Kind = Kind.FILE
     data: bytearray = field(default_factory=bytearray)
@@ -91,7 +91,7 @@ class MemoryDisk:
         return f"/{TEMP_FOLDER}/{temp}"
 
     def put(self, name: str, size_bytes: int, kind: Kind = Kind.FILE) -> Node:
-        """Something that other software placed there, and synced."""
+        """Place a file as other software would, and sync it."""
         node = self.names[name] = self.new_node(kind)
         node.size_bytes = size_bytes
         node.sync()
@@ -99,7 +99,7 @@ class MemoryDisk:
         return node
 
     def crash(self) -> None:
-        """A power cut: what was not synced is gone, names and contents each by themselves."""
+        """A power cut: names and contents that were not synced are gone."""
         names, temp_names = self._synced
         self.names, self.temp_names = dict(names), dict(temp_names)
         for node in (*names.values(), *temp_names.values()):
@@ -169,7 +169,7 @@ class MemoryFolder:
         return [_entry(name, node) for name, node in self._disk.temp_names.items()]
 
     def make_temp_folder(self) -> None:
-        """It is always there."""
+        """Nothing to do: the folder is always there."""
 
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         self._disk.fail("open_temp")

@@ -1,9 +1,9 @@
-"""State kept in memory: for the simulator and for tests, with the same manners as the one on disk.
+"""A store of state in memory, for the simulator and for tests.  It behaves as the store on disk does.
 
-`MemoryDisk` is what would survive a crash, `MemoryStore` the handle that one cfm has on it.  Two handles on
-one disk are two cfm on one state.  `crash()` takes the handle away as `kill -9` would, and `trouble` makes
-commits fail as a full disk would.  Neighbours: `tasks.store` says what is promised, and
-`tests/conformance/test_stores.py` holds both kinds of store to it.
+`MemoryDisk` is what survives a crash; `MemoryStore` is the handle that one cfm has on it.  Two handles on one
+disk are two cfm on one state.  `crash()` takes the handle away as `kill -9` would, and `trouble` makes
+commits fail as a full disk would.  Neighbours: `tasks.store` states the promises of a store, and
+`tests/conformance/test_stores.py` checks them for every kind of store.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cfm.tasks.store import (
 
 @dataclass
 class MemoryDisk:
-    """What is durable.  Only whole commits ever reach it."""
+    """The durable state.  Only whole commits reach it."""
 
     controller_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     epoch: int = 0
@@ -45,9 +45,9 @@ class MemoryDisk:
 
 
 class MemoryStore:
-    """A `TaskStore` on a `MemoryDisk`.  While `trouble` says why, no commit succeeds.
+    """A `TaskStore` on a `MemoryDisk`.  While `trouble` names a reason, every commit fails.
 
-    Its clock is the caller's; without one, time stands still, and all that ended has ended just now.
+    The caller gives it a clock.  Without one, time stands still, and every ended task has just ended.
     """
 
     def __init__(self, disk: MemoryDisk | None = None, wall_s: Callable[[], int] = lambda: 0) -> None:
@@ -99,9 +99,9 @@ class MemoryStore:
             self.disk.held_by = None
 
     def crash(self) -> None:
-        """The process is gone: the lock with it, and nothing that was committed.
+        """The process is gone, and so is its lock.  All that was committed stays.
 
-        What waited to be committed was never here: it is lost with whoever kept it.
+        The store never held what was still waiting for a commit: that is lost with the process.
         """
         self.close()
 

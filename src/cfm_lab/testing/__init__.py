@@ -1,1 +1,1 @@
-"""Stand-ins that are products: they behave, on real sockets and folders, as what they stand for."""
+"""Stand-ins for the other programs of a node, and what tests need to run, hurt and check real processes."""

@@ -1,12 +1,13 @@
-"""The check at the end of every run: what lies on the disks, against the SAN and cfm's own books and log.
+"""The check at the end of every run: compares the disks with the SAN, and with cfm's books and log.
 
-It believes no program.  Taken when a node begins and asked when it has come to rest, it names everything
-that is there and should not be, that went and nobody says why, that was called done and is not there, and
-each deed that was not told in exactly one line.  What went too early and came back is not on the disks any
-more at the end; for that the kernel's own record of what appeared and vanished is held against the books.
+It believes no program.  It is made when a node begins, and asked for problems when the node is at rest.  A
+problem is a file that is there and should not be, a file that went without a reason, a file that was reported
+as done and is not there, and a copy or delete that does not have exactly one log line.  A file that went too
+early and came back cannot be seen at the end; so the record of the operating system, of what appeared and
+vanished, is compared with the books too.
 
-Neighbours: `cluster` has the disks, and `folder_watch` has that record.  The fault tests and the benches end
-with this check.
+Neighbours: `cluster` has the disks, `folder_watch` has that record.  The fault tests and the benches end with
+an audit.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Place(NamedTuple):
 
 
 class Deed(NamedTuple):
-    """A row of cfm's books: a copy or a delete, and how it stands."""
+    """A row of cfm's books: a copy or a delete, with its status."""
 
     id: int
     what: str
@@ -50,21 +51,21 @@ class Deed(NamedTuple):
 
 @dataclass
 class Audit:
-    """Made before the node begins; `problems` when it is at rest."""
+    """Make it before the node begins; ask for `problems` when the node is at rest."""
 
     cluster: Cluster
     killed: bool = False
-    """cfm was ended in the middle: the line of its very last deed may be missing, never doubled."""
+    """cfm was killed: the log line of its last copy or delete may be missing, but never comes twice."""
     excused: set[Place] = field(default_factory=set)
-    """Places at which the fault itself took files away, or put them back."""
+    """Places where the fault itself removed files, or put them back."""
     strays: set[Place] = field(default_factory=set)
-    """Copies that the run itself laid there, at any time: they count as copies, and no book knows of them."""
+    """Copies that the run itself put there at any time.  They count as copies, but no book has them."""
     state: Path | None = None
-    """cfm's books, where they are not in its folder."""
+    """The file with cfm's books, if it is not in cfm's folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
     _watch: FolderWatch = field(init=False)
     _foreign: Mapping[Place, str] = field(init=False)
-    """What the files of others looked like."""
+    """File of other software → its digest at the beginning."""
 
     def __post_init__(self) -> None:
         shelves = {addr: self.cluster.shelf(addr) for addr in self.cluster.destination_addrs}
@@ -77,8 +78,8 @@ class Audit:
         return {addr: frozenset(self.cluster.visible(addr)) for addr in self.cluster.destination_addrs}
 
     def look(self) -> None:
-        """Take note of what happened on the disks; now and then in a long run, as the kernel keeps some
-        thousand changes."""
+        """Read the record of what happened on the disks.  A long run has to do this from time to time: the
+        operating system keeps only some thousand changes."""
         self._watch.look()
 
     # ── asked at the end ────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +97,7 @@ class Audit:
         ]
 
     def deeds(self) -> list[Deed]:
-        """cfm's books, by age; read beside a running cfm."""
+        """cfm's books, oldest first.  cfm may be running meanwhile."""
         self.look()
         path = self.state or self.cluster.cfm.folder / "cfm.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
@@ -107,7 +108,7 @@ class Audit:
         return sorted([*copied, *deleted])
 
     def counted(self) -> Counter[str]:
-        """How many deeds came to which end, for the report of a run."""
+        """How many copies and deletes ended how, for the report of a run."""
         return Counter(f"{deed.what} {deed.status}" for deed in self.deeds())
 
     # ── what may be wrong ───────────────────────────────────────────────────────────────────────────────
@@ -119,9 +120,9 @@ class Audit:
                 yield f"{name} on the SAN is not what it was"
 
     def _bystanders(self) -> Iterator[str]:
-        """Ads and files that nobody graded: ours to leave alone."""
+        """Ads and files that are not graded must be left alone."""
         for place, digest in sorted(self._foreign.items()):
-            if place in self.excused or place.name in self.cluster.ranks:  # it was published since
+            if place in self.excused or place.name in self.cluster.ranks:  # it has been published since
                 continue
             if not (self.cluster.shelf(place.server) / place.name).is_file():
                 yield f"{place.name} on {place.server} is gone, and was none of ours"
@@ -129,22 +130,22 @@ class Audit:
                 yield f"{place.name} on {place.server} was changed, and was none of ours"
 
     def _unexplained(self, deeds: list[Deed]) -> Iterator[str]:
-        """Each difference from the beginning has its row, and each acknowledged deed its effect."""
+        """Each difference from the beginning has its row in the books, and each finished row its effect."""
         now = self._disks()
         rows: dict[Place, list[Deed]] = {}
         for deed in deeds:
             rows.setdefault(deed.place, []).append(deed)
         begun, there = _places(self.begin) | self.strays, _places(now)
-        late = self.strays & there  # they may have come after all that the rows tell
+        late = self.strays & there  # these may have come after everything in the rows
         for place in sorted((begun | there | set(rows)) - self.excused - late):
             yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
     def _lost(self, deeds: list[Deed]) -> Iterator[str]:
-        """By the books, a surplus copy goes only where another one stays.
+        """By the books, a surplus copy was deleted only where another one stayed.
 
-        A task that did not end well may have landed all the same, when cfm or its worker was killed in the
-        middle: its copy is one more that may be the one that stays, where it was really seen on the disk.
-        Of files that strayed, the books do not know all copies: the kernel's record judges them (`_seen`).
+        If cfm or a worker was killed, the file of a task may have arrived although the task did not end well.
+        Such a copy counts as the one that stays, if it was really seen on the disk.  Where the run itself has
+        put copies of a file, the books do not know all of them, so `_seen` judges that file instead.
         """
         strayed = {place.name for place in self.strays} if self._watch.blind_since is None else set[str]()
         holders: dict[str, set[str]] = defaultdict(set)
@@ -162,14 +163,14 @@ class Audit:
                     yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
 
     def _landed(self) -> Callable[[Place], bool]:
-        """Was a file ever seen at a place?  Where a disk could not be watched any more, it may have been."""
+        """Was a file ever seen at a place?  Yes, too, if the watch has lost something."""
         seen = {Place(one.server, one.name) for one in self._watch.changes if one.there}
         seen |= _places(self._disks())
         return lambda place: place in seen or self._watch.blind_since is not None
 
     def _seen(self, deeds: list[Deed]) -> Iterator[str]:
-        """By the kernel's record, and for each moment of it: what came was sent, what went was ordered away,
-        and what went as surplus left another copy behind."""
+        """At each moment of the operating system's record: a file that came was copied, a file that went was
+        ordered to go, and a surplus copy that went left another copy behind."""
         copies = {deed.place for deed in deeds if deed.what == "copied"}
         orders: dict[Place, list[Deed]] = defaultdict(list)
         for deed in deeds:
@@ -224,7 +225,7 @@ def _judged(place: Place, begun: bool, there: bool, rows: list[Deed]) -> Iterato
 
 
 def _gone(place: Place, times: int, others: set[str], orders: list[Deed]) -> Iterator[str]:
-    """A file went from a place for the so manieth time: who holds it then, and what was ordered there."""
+    """A file went from a place, for the given number of times; `others` hold it at that moment."""
     if times > len(orders):
         yield f"{place.name} vanished from {place.server} {times} times, by {len(orders)} orders"
     elif not others and not any(order.kind == "space" for order in orders):
@@ -240,5 +241,5 @@ def _digest(cluster: Cluster, place: Place) -> str:
 
 
 def _copied_after(delete: Deed, rows: list[Deed]) -> bool:
-    """A later copy whose `done` came too late to count may still have brought it."""
+    """Was it copied again later?  That copy may have arrived although its `done` came too late to count."""
     return any(deed.what == "copied" and deed.id > delete.id for deed in rows)

@@ -1,8 +1,8 @@
 """A node of real cfm and cfw processes on loopback, and the ground truth about it.
 
-The library is made of small files with known bytes, so that what lies on a disk can be checked against
-what should lie there.  Disks are folders with a quota that the workers keep.  Neighbours: `processes`
-runs the daemons; the end-to-end tests and the benches put clusters together, hurt them, and look.
+The library is small files with known bytes, so that the files on a disk can be compared with what they should
+be.  Disks are folders with a quota that the workers keep.  Neighbours: `processes` runs the daemons; the
+end-to-end tests and the benches make clusters, break things in them, and look.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import yaml
 from cfm_lab.testing.processes import PATIENCE_S, Daemon, free_port, wait_for
 
 SAN_IP = "125.159.40.3"
-"""The server that reads from the SAN: hits at it make a file rising."""
+"""The address of the server that reads from the SAN.  Hits there make a file rising."""
 _EVENT = (
     "0x40ffff,1,{at},Server {ip} Selected for Client StreamID : 609d8714-096a-475e-994c-135deea7177f, "
     "ClientID : 0, GLB IP : 125.159.40.5's file({name}) Request\n"
@@ -36,10 +36,10 @@ _ANSWER_S = 10.0
 
 @dataclass
 class Cluster:
-    """`sources` and `destinations` workers and one controller under `root`; a context manager.
+    """One controller, `sources` and `destinations` workers, all under `root`.  A context manager.
 
-    All files have `file_bytes`; each destination's disk has `quota_bytes`.  A host in `old` is played by
-    the stand-in for the earlier cfw.
+    All files have `file_bytes`; the disk of each destination has `quota_bytes`.  A host in `old` has the
+    stand-in for the earlier cfw.
     """
 
     root: Path
@@ -56,7 +56,7 @@ class Cluster:
     cfm_keys: Mapping[str, Any] = field(default_factory=dict)
     cfw_keys: Mapping[str, Any] = field(default_factory=dict)
     seen_at: Callable[[str], str] = lambda addr: addr
-    """What the others are told to call a program that listens at an address: something may lie between."""
+    """The address that the others are given for a program that listens at `addr`.  It may be a proxy's."""
     workers: dict[str, Daemon] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Cluster:
         return (seed * (self.file_bytes // len(seed) + 1))[: self.file_bytes]
 
     def write_metadata(self, ranks: list[str] | None = None) -> None:
-        """Grade and history, each replaced by rename."""
+        """Write grade file and history, each by rename."""
         self.ranks = ranks or self.ranks
         grade, history = [_GRADE_HEADER], ["historyheader:1527951000"]
         for place, name in enumerate(self.ranks, 1):
@@ -92,7 +92,7 @@ class Cluster:
         self.replace("hitcount.history", "\n".join(history) + "\n")
 
     def publish(self, name: str) -> None:
-        """A new file, wanted more than all others."""
+        """Add a new file, which is wanted more than all others."""
         (self.san / name).write_bytes(self.content(name))
         self.write_metadata([name, *self.ranks])
 
@@ -103,13 +103,13 @@ class Cluster:
         fresh.rename(self.root / name)
 
     def hit(self, name: str, times: int, ip: str = SAN_IP) -> None:
-        """Viewers ask for a file at a server."""
+        """Log that viewers asked for a file at a server."""
         log = self.root / f"EventLog[{time.strftime('%Y%m%d')}].log"
         with log.open("a") as out:
             out.writelines(_EVENT.format(at=int(time.time()), ip=ip, name=name) for _ in range(times))
 
     def place(self, addr: str, names: Iterable[str]) -> None:
-        """Put files on a server's disk, as an earlier time may have left them."""
+        """Put files on a server's disk, as if they had been there before."""
         for name in names:
             os.link(self.san / name, self.shelf(addr) / name)
 
@@ -165,7 +165,7 @@ class Cluster:
         return daemon
 
     def change(self, daemon: Daemon, keys: Mapping[str, Any]) -> None:
-        """Change keys of a daemon's settings file; it reads them when it is told to, or starts."""
+        """Change keys in the settings file of a daemon.  It reads them on SIGHUP or at its next start."""
         path = daemon.folder / ("cfm.yml" if daemon is self.cfm else "cfw.yml")
         path.write_text(yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), keys)))
 
@@ -183,7 +183,7 @@ class Cluster:
         return [self.cfm, *self.workers.values()]
 
     def start(self) -> Self:
-        """Start everything at once; returns when all of it serves."""
+        """Start all programs at once.  Returns when all of them serve."""
         for daemon in self.daemons:
             daemon.start()
         for daemon in self.daemons:
@@ -191,7 +191,7 @@ class Cluster:
         return self
 
     def restart(self, daemon: Daemon) -> None:
-        """Start a daemon that has ended; returns when it serves."""
+        """Start a daemon that has ended.  Returns when it serves."""
         daemon.start()
         self.wait_for(daemon.listens, f"{daemon.name} to listen")
 
@@ -202,7 +202,7 @@ class Cluster:
         return next(daemon for addr, daemon in self.workers.items() if addr.startswith(f"{host}:"))
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command of `cfm` or `cfw` beside the daemons, in cfm's folder."""
+        """Run a command of `cfm` or `cfw` in cfm's folder, while the daemons run."""
         return subprocess.run(
             [sys.executable, "-m", f"cfm.cli.{program}", *arguments],
             cwd=self.cfm.folder,
@@ -213,13 +213,13 @@ class Cluster:
         )
 
     def run_json(self, *arguments: str) -> Any:
-        """What a `cfm` command says with `--json`."""
+        """The output of a `cfm` command with `--json`."""
         ended = self.run("cfm", *arguments, "--json")
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
 
     def ask(self, path: str, addr: str = "", method: str = "GET") -> tuple[int, bytes]:
-        """Status and body of one request; to cfm where no other address is named."""
+        """Status and body of one request, to cfm or to another address."""
         host, _, port = (addr or self.cfm_addr).rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=_ANSWER_S)
         try:
@@ -237,12 +237,12 @@ class Cluster:
         return value
 
     def server(self, addr: str) -> dict[str, Any]:
-        """What cfm says of one server."""
+        """What cfm's status says about one server."""
         found: dict[str, Any] = next(s for s in self.status()["servers"] if s["addr"] == addr)
         return found
 
     def at_rest(self) -> bool:
-        """Metadata are in force, and nothing is being done nor about to be."""
+        """Metadata are accepted, and nothing is being done or is about to be done."""
         status = self.status()
         return bool(status["snapshot"]["accepted"]) and str(status["verdict"]).startswith("At rest")
 
@@ -255,7 +255,7 @@ class Cluster:
         return self.workers[addr].folder / "data"
 
     def visible(self, addr: str) -> set[str]:
-        """The files on a server's disk, whoever put them there."""
+        """The files on the disk of a server, whoever put them there."""
         with os.scandir(self.shelf(addr)) as found:
             return {entry.name for entry in found if entry.is_file() and not entry.name.startswith(".")}
 
@@ -266,16 +266,16 @@ class Cluster:
         return {name for addr in self.destination_addrs for name in self.visible(addr)}
 
     def fitting(self) -> int:
-        """How many files all destinations hold at their limits."""
+        """How many files all destinations together can hold at their limits."""
         return len(self.destination_addrs) * (self.limit_percent * self.quota_bytes // 100 // self.file_bytes)
 
     def litter(self, addr: str) -> list[str]:
-        """Unfinished downloads; named `NAME.TASK`."""
+        """The temporary files of downloads, named `NAME.TASK`."""
         folder = self.shelf(addr) / "temp.downloaded"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
     def hidden(self, addr: str) -> list[str]:
-        """What lies there hidden, beside the disk's marker."""
+        """Hidden files on the disk, without the marker."""
         return sorted(path.name for path in self.shelf(addr).glob(".*") if path.name != ".cfw-id")
 
     def used_bytes(self, addr: str) -> int:
@@ -297,16 +297,16 @@ class Cluster:
                 yield f"{addr} is over its limit with {self.used_bytes(addr)} bytes"
             if litter := [*self.litter(addr), *self.hidden(addr)]:
                 yield f"{addr} has litter: {litter}"
-        for name in sorted(self.placed() & set(self.ranks)):  # ads and strangers may well lie twice
+        for name in sorted(self.placed() & set(self.ranks)):  # ads and unknown files may be there twice
             if len(holders := self.holders(name)) > 1:
                 yield f"{name} is on {holders}"
 
     def remove(self) -> None:
-        """Everything that the cluster made; for those who have no folder that is removed for them."""
+        """Delete everything that the cluster made.  Tests with a temporary folder need not call it."""
         shutil.rmtree(self.root)
 
 
 def _merged(settings: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with other keys; a section keeps the keys that are not named."""
+    """The settings with these keys changed.  In a section, all other keys stay."""
     sections = {k: {**settings[k], **v} for k, v in keys.items() if isinstance(v, dict) and k in settings}
     return {**settings, **keys, **sections}

@@ -1,7 +1,7 @@
-"""A controller's serving half in this process: the real endpoints over a real core, on a free loopback port.
+"""The serving half of a controller in this process: the real endpoints and core, on a free loopback port.
 
-Its servers are addresses where nobody listens, its state is in memory, and it begins with tasks of the
-test's choice.
+Nobody listens at the addresses of its servers.  Its state is in memory, and the test chooses the tasks with
+which it begins.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cfm_lab.testing.worker_rig import Answer, parse
 
 SOURCE = Addr("127.0.1.1:9")
 DESTINATIONS = (Addr("127.0.2.1:9"), Addr("127.0.2.2:9"))
-"""Nobody listens on the discard port."""
+"""The discard port, where nobody listens."""
 SETTINGS = f"""
 servers:
   sources:
@@ -55,7 +55,7 @@ class ControllerRig:
         return parse(await say(self.addr, request(method, path, body=body, **headers)))
 
     def status_of(self, task_id: int) -> Status:
-        """As it is durable."""
+        """The task as the state on disk has it."""
         return self.store.disk.tasks[task_id].status
 
 

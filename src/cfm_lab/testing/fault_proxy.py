@@ -1,11 +1,12 @@
-"""A TCP proxy that hurts what passes through it, as networks do; nobody knows that it is there.
+"""A TCP proxy with the faults of a network.  Client and server do not know that it is there.
 
 It stands between a client and one server.  A `Fault` says what happens, in which direction, from which byte
-on, and to which requests: a connection is *struck* by the first bytes towards the server that hold
-`when`, and stays so until it ends.  Faults are set and cleared while it runs, from another thread, or, as
-`python -m cfm_lab.testing.fault_proxy LISTEN TARGET`, by lines of JSON on its standard input.
+on, and to which requests.  A connection is *struck* by the first bytes to the server that contain `when`, and
+stays struck until it ends.  Faults are set and cleared while the proxy runs: from another thread, or by lines
+of JSON on its standard input if it runs as `python -m cfm_lab.testing.fault_proxy LISTEN TARGET`.
 
-Neighbours: `cluster` lets addresses be proxies; the fault tests and the benches choose the faults.
+Neighbours: `cluster` can give the address of a proxy to the programs; fault tests and benches choose the
+faults.
 """
 
 from __future__ import annotations
@@ -27,33 +28,33 @@ _PIECE_BYTES: Final = 65_536
 _START_S: Final = 10.0
 _CLOSE_S: Final = 1.0
 _ROUNDS: Final = 5
-"""Rounds of the loop from a connection that is there to a link of ours, or from its end to its socket's."""
+"""How many rounds of the event loop pass until a new connection has its link, or an ended one is closed."""
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 REMEMBERED: Final = 10_000
-"""Requests whose first lines are kept."""
+"""How many requests' first lines are kept."""
 
 
 class Effect(enum.StrEnum):
     CUT = "cut"
-    """The connection ends, politely (FIN)."""
+    """The connection ends properly (FIN)."""
     RESET = "reset"
     """The connection ends with a RST."""
     HOLE = "hole"
-    """What is sent never arrives, and nobody is told."""
+    """Nothing that is sent arrives, and neither end is told."""
     DELAY = "delay"
     """Each piece arrives `seconds` later."""
     TRICKLE = "trickle"
     """One byte every `seconds`."""
     CORRUPT = "corrupt"
-    """One bit of one byte is another one; TCP's checksum does not notice all of them."""
+    """One bit changes.  The checksum of TCP does not notice every such change."""
     REPLACE = "replace"
-    """`find` becomes `put` once: a header that lies."""
+    """`find` is replaced by `put` once, as in a false header."""
     REPEAT = "repeat"
-    """What is sent is sent a second time, on a connection of its own, whose answer nobody reads."""
+    """What is sent is sent once more on a second connection, whose answer nobody reads."""
 
 
 class Way(enum.Flag):
-    """A direction of travel."""
+    """A direction."""
 
     TO_SERVER = enum.auto()
     TO_CLIENT = enum.auto()
@@ -67,23 +68,23 @@ class Fault:
     effect: Effect
     way: Way = Way.TO_CLIENT
     when: bytes = b""
-    """Strikes at bytes towards the server that hold this; empty: at any."""
+    """Strikes a connection when bytes to the server contain this; empty: at the first bytes."""
     after_bytes: int = 0
-    """So many bytes pass unharmed in its direction, from the moment it strikes."""
+    """How many bytes still pass unharmed in its direction after it has struck."""
     seconds: float = 0.0
     times: int | None = None
-    """Strikes so many connections, then no more."""
+    """How many connections it strikes; None: all."""
     find: bytes = b""
     put: bytes = b""
 
 
 def lost_answer(when: bytes, times: int | None = None) -> Fault:
-    """The request is carried out; who asked hears nothing but the end of the connection."""
+    """The request is carried out, but the client sees only the end of the connection."""
     return Fault(Effect.RESET, when=when, times=times)
 
 
 class _CutError(Exception):
-    """The connection is to end now."""
+    """The connection has to end now."""
 
     def __init__(self, *, politely: bool) -> None:
         super().__init__()
@@ -98,9 +99,9 @@ class _Link:
     server: asyncio.StreamWriter | None = None
     fault: Fault | None = None
     passed: dict[Way, int] = field(default_factory=lambda: {Way.TO_SERVER: 0, Way.TO_CLIENT: 0})
-    """Bytes since it was struck."""
+    """Bytes that have passed since it was struck."""
     hurt: bool = False
-    """The fault has done something to it; an effect that happens once does no more."""
+    """The fault has had an effect.  An effect that happens only once does not happen again."""
 
     def abort(self) -> None:
         for writer in (self.client, self.server):
@@ -111,7 +112,7 @@ class _Link:
                 writer.transport.abort()
 
     async def close(self) -> None:
-        """Politely, and for certain."""
+        """End both sides properly, and wait until they have ended."""
         for writer in (self.client, self.server):
             if writer is not None:
                 writer.close()
@@ -120,7 +121,7 @@ class _Link:
 
 
 class FaultProxy:
-    """A context manager with a thread of its own; `addr` is where it listens.
+    """A context manager with its own thread.  `addr` is where it listens.
 
     All public methods may be called from any thread.
     """
@@ -129,7 +130,7 @@ class FaultProxy:
         self.target = target
         self.addr = listen
         self.struck = 0
-        """Connections to which a fault has done something so far."""
+        """How many connections a fault has had an effect on so far."""
         self._faults: tuple[Fault, ...] = ()
         self._left: dict[Fault, int] = {}
         self._requests: deque[bytes] = deque(maxlen=REMEMBERED)
@@ -150,26 +151,26 @@ class FaultProxy:
         self._thread.join(_START_S)
         self._loop.close()
 
-    # ── what people do with it ──────────────────────────────────────────────────────────────────────────
+    # ── for its user ────────────────────────────────────────────────────────────────────────────────────
 
     def set(self, *faults: Fault) -> None:
-        """From now on these faults, and no others, strike."""
+        """From now on only these faults strike."""
         self._call(self._set(faults))
 
     def clear(self) -> None:
-        """The network is well again; connections that were hurt end, and others are let in."""
+        """End all faults.  Connections that were struck end, and new ones are accepted."""
         self._call(self._clear())
 
     def refuse(self) -> None:
-        """Nobody listens any more, and open connections are reset."""
+        """Stop listening, and reset all open connections."""
         self._call(self._refuse())
 
     def forget_open(self) -> None:
-        """Half open: nothing passes on the connections of now, and neither end is told; new ones work."""
+        """Nothing more passes on the present connections, and neither end is told.  New ones work."""
         self._call(self._forget_open())
 
     def count(self, beginning: bytes) -> int:
-        """Requests whose first line began like this."""
+        """How many requests had a first line that begins with this."""
         return sum(line.startswith(beginning) for line in list(self._requests))
 
     # ── on the loop ─────────────────────────────────────────────────────────────────────────────────────
@@ -183,13 +184,13 @@ class FaultProxy:
         self.addr = f"{host}:{self._listener.sockets[0].getsockname()[1]}"
 
     async def _end(self) -> None:
-        """Also what is being accepted at this moment ends: a connection may come while we close."""
+        """End all links, also those of connections that are being accepted at this moment."""
         await self._refuse()
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-        await _rounds()  # aborted transports close their sockets in the loop's next round
+        await _rounds()  # an aborted transport closes its socket in the next round of the loop
 
     async def _set(self, faults: tuple[Fault, ...]) -> None:
         self._faults = faults
@@ -205,7 +206,7 @@ class FaultProxy:
 
     async def _refuse(self) -> None:
         if self._listener is not None:
-            # What was accepted just now becomes a link before the listener closes: asyncio forgets it else.
+            # A connection just accepted must become a link before the listener closes, or asyncio forgets it.
             for listening in self._listener.sockets:
                 self._loop.remove_reader(listening.fileno())
             await _rounds()
@@ -223,7 +224,7 @@ class FaultProxy:
         self._links.add(link)
         task = asyncio.ensure_future(self._serve(link, reader))
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(link, task))  # also where it never began
+        task.add_done_callback(lambda task: self._ended(link, task))  # also if it never began
 
     def _ended(self, link: _Link, task: asyncio.Task[None]) -> None:
         link.abort()
@@ -238,7 +239,7 @@ class FaultProxy:
             if cut.politely:
                 await link.close()
         except (OSError, asyncio.CancelledError):
-            pass  # one end is gone, or we are closed
+            pass  # one end is gone, or the proxy is closed
 
     async def _carry(self, link: _Link, from_client: asyncio.StreamReader) -> None:
         host, _, port = self.target.rpartition(":")
@@ -270,7 +271,7 @@ class FaultProxy:
                 link.fault = fault
 
     async def _pass(self, link: _Link, way: Way, data: bytes, writer: asyncio.StreamWriter) -> None:
-        """Hand on what the fault leaves alone, then what it makes of the rest."""
+        """Pass on the bytes that the fault leaves alone, and then what it makes of the others."""
         fault, rest = link.fault, data
         if fault is not None and way in fault.way:
             unharmed = max(0, fault.after_bytes - link.passed[way])
@@ -339,7 +340,7 @@ async def _trickle(data: bytes, pause_s: float, writer: asyncio.StreamWriter) ->
 
 
 def fault_of(line: dict[str, Any]) -> Fault:
-    """`{"effect": "reset", "way": "to_client", "when": "DELETE ", …}`: the fields of `Fault` as JSON."""
+    """A fault from JSON with its fields: `{"effect": "reset", "way": "to_client", "when": "DELETE ", …}`."""
     given = dict(line)
     for key in ("when", "find", "put"):
         if key in given:

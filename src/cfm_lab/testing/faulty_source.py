@@ -1,7 +1,7 @@
-"""A source server that serves one file over `/content`, well or in one chosen wrong way.
+"""A source that serves one file over `/content`, correctly or with one chosen fault.
 
-Written on bare streams, as most of what it does wrong no HTTP library would send.  For the conformance
-checks of transfers; what it was asked is kept in `requests`.
+It is written on bare streams, because no HTTP library would send most of these faults.  The conformance
+checks of transfers use it.  It keeps its requests in `requests`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Fault(enum.StrEnum):
     SHORT_FILE = "short file"
     LONG_FILE = "long file"
     EXTRA_BYTES = "extra bytes"
-    """The stated length, and then more."""
+    """More bytes follow after the stated length."""
     CORRUPT = "corrupt"
     CUT_ONCE = "cut once"
     RESET_ONCE = "reset once"
     CUT_ALWAYS = "cut always"
     CHANGES = "changes"
-    """Cut once; after that the file is another one of the same size."""
+    """The connection is cut once.  After that the file has other bytes, and the same size."""
     WRONG_RANGE = "wrong range"
     STALL = "stall"
     TRICKLE = "trickle"
@@ -62,7 +62,7 @@ class FaultySource:
     requests: list[Request] = field(default_factory=list)
     sent_bytes: int = 0
     streaming: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when half of the body was sent, or when the fault begins."""
+    """Set when half of the body has been sent, or when the fault begins."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a connection has ended."""
     _server: asyncio.Server | None = None
@@ -110,7 +110,7 @@ class FaultySource:
                 self.requests.append(request)
                 await self._answer(request, reader, writer)
         except (ConnectionError, asyncio.CancelledError, EOFError):
-            pass  # the other side went, or we are closed
+            pass  # the other side is gone, or this source is closed
         finally:
             self._talks.discard(talk)
             self.ended.set()
@@ -223,7 +223,7 @@ def _say(writer: asyncio.StreamWriter, status: str, *fields: str) -> None:
 
 
 async def _until_gone(reader: asyncio.StreamReader) -> None:
-    """Say nothing until the other side has had enough."""
+    """Send nothing until the other side gives up."""
     await reader.read()
     raise EOFError
 

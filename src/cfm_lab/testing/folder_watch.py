@@ -1,10 +1,10 @@
-"""What appears in some folders and vanishes from them, in the order in which it really happened.
+"""Records which names appear in some folders and vanish from them, in the order in which it happened.
 
-The kernel keeps the record (inotify): one queue for all folders, so that of two events on two disks it is
-known which came first, however soon after one another they came.  No program's word is needed for it.
-Whoever has it looks now and then; it needs no thread.
+The operating system keeps the record (inotify).  It has one queue for all folders, so the order of two events
+on two disks is known, however close they are.  The record does not depend on what any program reports.  The
+owner of a watch has to look from time to time; there is no thread.
 
-Neighbour: `audit` judges by it.  Only local file systems can be watched like this, which is what tests have.
+Neighbour: `audit` judges by it.  Only local file systems can be watched like this, and tests use only those.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Change(NamedTuple):
-    """A name became visible on a server's disk, or went from it."""
+    """A name has appeared on the disk of a server, or has vanished from it."""
 
     server: str
     name: str
@@ -40,13 +40,12 @@ class Change(NamedTuple):
 
 
 class FolderWatch:
-    """Watches `folders`, by server; hidden names and folders do not count."""
+    """Watches `folders`, by server.  Hidden names and folders do not count."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.changes: list[Change] = []
         self.blind_since: int | None = None
-        """So many changes were seen before the first folder could no longer be watched; None: all still
-        are."""
+        """How many changes were seen before some were lost, or a folder was; None: nothing was lost."""
         self._servers: dict[int, str] = {}
         self._fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self._fd < 0:
@@ -60,7 +59,7 @@ class FolderWatch:
                 self._lose()
 
     def look(self) -> None:
-        """Take in what has happened since the last look."""
+        """Read what has happened since the last look."""
         if self._fd < 0:
             return
         while (queue := self._read()) is not None:
@@ -74,11 +73,11 @@ class FolderWatch:
             return None
 
     def _note(self, watch: int, mask: int, name: str) -> None:
-        if mask & (_OVERFLOW | _IGNORED | _MOVE_SELF):  # more than the kernel keeps; or the folder is gone
+        if mask & (_OVERFLOW | _IGNORED | _MOVE_SELF):  # the kernel's queue was full, or the folder is gone
             self._lose()
         elif mask & _EVENTS and not mask & _ISDIR and not name.startswith("."):
             change = Change(self._servers[watch], name, bool(mask & (_CREATE | _MOVED_TO)))
-            # Two files that are exchanged tell of the one that came, then of the one that went.
+            # An exchange of two files is told as an arrival and then as a departure of the same name.
             exchanged = mask & _MOVED_FROM and self.changes[-1:] == [change._replace(there=True)]
             if not exchanged:
                 self.changes.append(change)

@@ -1,11 +1,11 @@
-"""A node under load whose programs are killed, again and again, and what must hold all the while.
+"""A node under load whose programs are killed again and again; and the checks that must hold meanwhile.
 
-New files are published without end, each wanted more than all before, so that sources always have something
-to send and destinations always something to make room for.  After each kill the victims are started again;
-it is measured how long it takes until every source sends again, and looked whether everything that was
-acknowledged is still there.  Now and then the load stops, and the whole node is audited at rest.
+New files are published all the time, each wanted more than all before.  So sources always have something to
+send, and destinations always have to make room.  After each kill the victims are started again.  The time is
+measured until every source sends again, and every copy that was acknowledged must still be there.  From time
+to time the load stops, and the whole node is audited at rest.
 
-Neighbours: `cluster` and `audit`; `bench/kill_thousand.py` and a fault test run this.
+Neighbours: `cluster` and `audit`.  `bench/kill_thousand.py` and a fault test run this.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from cfm_lab.testing.processes import Daemon
 
 BUSY_WITHIN_S: Final = 5.0
 PATIENCE_S: Final = 60.0
-"""So long is waited for what should come within seconds."""
+"""How long to wait for what should take seconds."""
 REST_S: Final = 180.0
 STILL_S: Final = 3.0
 AT_A_TIME: Final = 12
-"""Files that are published together, every two seconds: more than the sources send until cfm has noticed them
-on the SAN (it looks every five), so that something is always left to send."""
+"""How many files are published together, every two seconds.  cfm looks at the SAN every five seconds, and the
+sources must not run out of files until then."""
 FILE_BYTES: Final = 400_000
 COPY_SPEED_BPS: Final = 5_000_000
-"""A copy takes two thirds of a second; much smaller files are there before a limit of speed can bite."""
+"""A copy takes two thirds of a second.  Much smaller files would arrive before the speed limit has effect."""
 LIBRARY: Final = 120
-"""Graded files; what is worse than that, and on no disk, leaves the library."""
+"""How many files are graded.  Files beyond that leave the library, unless they are on a disk."""
 KEYS: Final[dict[str, Any]] = {
     "remover": {"minimum_stay_sec": 0, "space_deletes_per_minute": 6_000, "breaker_percent": 100},
     "servers": {"heartbeat_interval_sec": 5},
@@ -45,26 +45,26 @@ KEYS: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Kills:
-    """Kills in one node; `root` is removed by who made it."""
+    """Kills in one node.  Whoever made `root` removes it."""
 
     root: Path
     seed: int = 1
     rest_every: int = 50
-    """After so many kills the load stops and everything is audited."""
+    """After this many kills the load stops, and everything is audited."""
     recovered_s: dict[str, list[float]] = field(default_factory=dict)
-    """How long it took until all sources sent again, by the kind of victim."""
+    """Kind of victim → how long it took each time until all sources sent again."""
     listening_s: list[float] = field(default_factory=list)
-    """How much of that the programs took to start: the processor's share."""
+    """How much of that time the programs needed to start, which depends on the processor."""
     working_s: list[float] = field(default_factory=list)
-    """The rest of it."""
+    """The rest of that time."""
     late: list[str] = field(default_factory=list)
-    """What cfm and the victims said while the sources took too long to send again."""
+    """The output of cfm and of the victims, each time that it took too long."""
     problems: list[str] = field(default_factory=list)
     odd_answers: list[str] = field(default_factory=list)
-    """What cfm said where it did not answer with its status."""
+    """What cfm answered when it was asked for its status and did not give it."""
     rests: int = 0
     tell: Callable[[str], None] = lambda _line: None
-    """Hears of each kill: a thousand take hours."""
+    """Called with a line after each kill, because a thousand kills take hours."""
     node: Cluster = field(init=False)
     audit: Audit = field(init=False)
     _random: random.Random = field(init=False)
@@ -72,7 +72,7 @@ class Kills:
     _published_at_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - it chooses victims, not secrets
+        self._random = random.Random(self.seed)  # noqa: S311 - it chooses victims, and no secrets
         self.node = Cluster(
             self.root / "node",
             sources=2,
@@ -86,7 +86,7 @@ class Kills:
         self.audit = Audit(self.node, killed=True)
 
     def run(self, kills: int, within_s: float) -> None:
-        """So many kills, or as many as fit in the time; a rest at the end in any case."""
+        """Kill this many times, or as often as the time allows.  In any case the node rests at the end."""
         until_s = time.monotonic() + within_s
         with self.node:
             self.node.start()
@@ -105,7 +105,7 @@ class Kills:
         return sum(map(len, self.recovered_s.values()))
 
     def figures(self) -> dict[str, Any]:
-        """What a run has to show."""
+        """The figures of a run."""
         times = [time_s for times in self.recovered_s.values() for time_s in times]
         return {
             "seed": self.seed,
@@ -124,7 +124,7 @@ class Kills:
     # ── load ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _publish(self) -> None:
-        """New files on top; the worst that lie nowhere leave, so that the library stays as large as it is."""
+        """Publish new files at the top.  The worst files that are on no disk leave the library."""
         if time.monotonic() - self._published_at_s < 2:  # files are read when they have been at rest
             return
         self._published_at_s = time.monotonic()
@@ -139,12 +139,12 @@ class Kills:
             (self.node.san / name).unlink()
 
     def _under_way(self) -> set[str]:
-        """Files of temporary names, which are `NAME.TASK`."""
+        """The file names in names of temporary files, which are `NAME.TASK`."""
         temps = (temp for addr in self.node.destination_addrs for temp in self.node.litter(addr))
         return {temp.rpartition(".")[0] for temp in temps}
 
     def _sending(self) -> set[str]:
-        """Sources from which something is being copied, by cfm's own word; none where it does not answer."""
+        """The sources that are sending, by cfm's status; none if cfm does not answer."""
         try:
             status, body = self.node.ask("/api/v1/status")
         except (OSError, http.client.HTTPException):
@@ -156,7 +156,7 @@ class Kills:
         return {one["source"] for one in transfers if one["status"] == "working"}
 
     def _until_busy(self) -> float:
-        """Wait until all sources send, under load; how long it took."""
+        """Keep up the load until all sources send.  Returns how long that took."""
         everybody = set(self.node.source_addrs)
 
         def busy() -> bool:
@@ -185,7 +185,7 @@ class Kills:
 
     def _kill(self) -> None:
         who, victims = self._victims()
-        time.sleep(self._random.uniform(0, 1))  # any moment of a copy, a delete or a report
+        time.sleep(self._random.uniform(0, 1))  # a kill may come at any moment of a copy, delete or report
         for victim in victims:
             victim.kill()
         said = {daemon.name: len(daemon.output()) for daemon in [self.node.cfm, *victims]}
@@ -207,7 +207,7 @@ class Kills:
             )
 
     def _story(self, title: str, said: dict[str, int]) -> str:
-        """The words of each program since so many characters."""
+        """The output of each program after the given number of characters."""
         words = [
             f"--- {daemon.name}\n{daemon.output()[said[daemon.name] :]}"
             for daemon in self.node.daemons
@@ -218,9 +218,9 @@ class Kills:
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────
 
     def _acknowledged(self) -> None:
-        """What was called done is there, unless cfm has ordered it away since.
+        """Every copy that was reported as done is there, unless cfm has ordered its delete since.
 
-        The books are read before the disks and after them: what is ordered away in between may be gone.
+        The books are read before the disks and after them, because an order in between may delete a file.
         """
         before = list(_standing(self.audit.deeds()))
         there = {
@@ -233,7 +233,7 @@ class Kills:
                 self.problems.append(f"after {self.kills} kills: {deed.place} was acknowledged, and is gone")
 
     def _rest(self) -> None:
-        """The load stops: the node comes to rest, and everything is looked at."""
+        """Stop the load, wait until the node rests, and audit everything."""
         self.node.wait_for(self._stays_at_rest, "the node to come to rest", REST_S)
         self.rests += 1
         found = [f"after {self.kills} kills: {problem}" for problem in self.audit.problems()]
@@ -241,7 +241,7 @@ class Kills:
         self.problems += found
 
     def _stays_at_rest(self) -> bool:
-        """A plan may be on its way: rest is what lasts."""
+        """Is it at rest, and still so some seconds later?  A plan may be under way at the first look."""
         deeds = self.audit.deeds() if self._is_at_rest() else None
         if deeds is None:
             return False
@@ -266,7 +266,7 @@ def _spread(times_s: list[float]) -> dict[str, float]:
 
 
 def _standing(deeds: list[Deed]) -> Iterator[Deed]:
-    """Copies that were done, and that no later order may have undone."""
+    """Copies that were done, and that no later order may have deleted."""
     last: dict[Place, Deed] = {}
     for deed in deeds:
         if deed.what == "deleted" and deed.status != "dropped":

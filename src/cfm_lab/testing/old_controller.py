@@ -1,10 +1,10 @@
-"""The earlier implementation's cfm, as far as a worker meets it: its task list, and its requests.
+"""A stand-in for the earlier cfm, as a worker sees it: its task list, and its requests.
 
-It serves `GET /tasks` and `PATCH /tasks/{id}` (and lets `timeout` become `done`), knows no waiting
-request (404), and asks workers as it always did: `HEAD /hb`, `GET /files`, `GET /df`, and `DELETE` with
-the name as it is, cut where a `#` is.  What is copied and deleted is decided by whoever drives it.
+It serves `GET /tasks` and `PATCH /tasks/{id}` (and lets `timeout` become `done`).  It answers 404 to the
+waiting request.  It asks workers as the earlier cfm does: `HEAD /hb`, `GET /files`, `GET /df`, and `DELETE`
+with the raw name, cut at `#`.  The test decides what is copied and deleted.
 
-Nothing here is shared with `wire`, on purpose: a mistake there must not be understood here.
+It shares no code with `wire`, on purpose: if `wire` makes a mistake, this must not make the same one.
 
 As a process: `python -m cfm_lab.testing.old_controller --listen HOST:PORT`.  It then takes JSON lines on
 its standard input and answers each with one: `{"do":"task","file":…,"path":…,"src":…,"dst":…}`,
@@ -39,7 +39,7 @@ _OLD_EDGES: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the earlier cfm learns of a worker in one round."""
+    """What the earlier cfm learns about a worker in one round."""
 
     alive: bool
     names: tuple[str, ...]
@@ -47,13 +47,13 @@ class Looked:
 
 
 class OldController:
-    """`async with OldController(...)`: serves for as long as the block lasts."""
+    """`async with OldController(...)`: it serves until the block ends."""
 
     def __init__(self, listen: str = "127.0.0.1:0") -> None:
         self.addr = Addr(listen)
         self.tasks: dict[int, dict[str, Any]] = {}
         self.reports: list[tuple[int, dict[str, Any], int]] = []
-        """(task id, body, answered status) of every report."""
+        """(task id, body, status that was answered) of every report."""
         self.polls = 0
         self._changed = asyncio.Condition()
         self._open = contextlib.AsyncExitStack()
@@ -68,7 +68,7 @@ class OldController:
     def add_task(
         self, file: str, path: str, src: str, dst: str, *, speed_bps: int = 10_000_000, rank: int = 1
     ) -> int:
-        """Put a ready task on the list; gives its id."""
+        """Put a ready task on the list.  Returns its id."""
         task_id = max(time.time_ns(), max(self.tasks, default=0) + 1)
         now_s = task_id // 10**9
         self.tasks[task_id] = {
@@ -99,7 +99,7 @@ class OldController:
         app.router.add_get("/tasks", self._list, allow_head=False)
         app.router.add_patch("/tasks/{id}", self._patch)
         app.router.add_delete("/tasks/{id}", self._remove)
-        # the earlier one has no such path, and says so to every method
+        # the earlier cfm has no such path, and answers 404 to every method
         app.router.add_route("GET", "/tasks/{other}", _not_found)
         return app
 
@@ -139,10 +139,10 @@ class OldController:
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────
 
     async def look(self, addr: str) -> Looked:
-        """Heartbeat, list and disk of a worker.
+        """Ask a worker for its heartbeat, list and disk.
 
         Raises:
-            OSError: it cannot be connected to.
+            OSError: the connection failed.
         """
         alive = status_of(await say(addr, request("HEAD", "/hb", host=addr))) == 200
         names = _body(await say(addr, request("GET", "/files", host=addr))).decode().splitlines()
@@ -150,7 +150,7 @@ class OldController:
         return Looked(alive, tuple(names), _json(df))
 
     async def delete(self, addr: str, name: str) -> int:
-        """The status that a worker gives; 0 where it says nothing."""
+        """The status that a worker answers; 0 if it does not answer."""
         return status_of(await say(addr, request("DELETE", "/files/" + name.partition("#")[0], host=addr)))
 
 
@@ -198,12 +198,12 @@ async def _converse(controller: OldController) -> None:
 
 
 async def _standard_input() -> asyncio.StreamReader:
-    """Not a thread's `readline`, which nothing could end."""
+    """Reads standard input in the event loop.  Nothing could end a `readline` in a thread."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     try:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    except OSError:  # /dev/null, which cannot be waited for: no orders then
+    except OSError:  # standard input is /dev/null, which cannot be waited for: there are no orders
         reader.feed_eof()
     return reader
 

@@ -1,11 +1,11 @@
-"""The earlier implementation's cfw, as it was observed on its wire: on a real folder and real sockets.
+"""A stand-in for the earlier cfw, as it was seen to behave, on a real folder and real sockets.
 
-It polls `GET /tasks`, takes the first ready task for its own address, reports `working`, downloads even
-if that was refused, and reports `done` even where the download failed: once, without a retry.  It throws
-a whole list away over one element that it cannot read.  It knows neither `/content` nor any header of
-ours.  `Mischief` makes it worse than it was.
+It polls `GET /tasks`, and takes the first ready task for its own address.  It reports `working`, and
+downloads even if that was refused.  It reports `done` once, without a retry, even if the download failed.  It
+throws a whole list away if it cannot read one element.  It knows neither `/content` nor any header of ours.
+`Mischief` makes it behave even worse.
 
-Nothing here is shared with `wire`, on purpose: a mistake there must not be understood here.
+It shares no code with `wire`, on purpose: if `wire` makes a mistake, this must not make the same one.
 
 As a process: `python -m cfm_lab.testing.old_worker --listen HOST:PORT --cfm HOST:PORT --base DIR
 [--downloader PROGRAM] [--poll SECONDS] [--capacity BYTES]`.
@@ -49,21 +49,21 @@ _TEMPORARY: Final = "temp.downloaded"
 
 @dataclass
 class Mischief:
-    """Switches to misbehave by; they may be turned while the worker runs."""
+    """Switches for worse behaviour.  A test may change them while the worker runs."""
 
     fail_downloads: bool = False
     hang: set[str] = field(default_factory=set)
-    """Endpoints (`/hb`, `/files`, `/df`, `DELETE`) that take a request and never answer."""
+    """Endpoints (`/hb`, `/files`, `/df`, `DELETE`) that never answer."""
     df: bytes | None = None
-    """What `/df` says instead of the truth."""
+    """The false answer of `/df`; None: the true one."""
     extra_names: list[str] = field(default_factory=list)
-    """Files that `/files` lists and that are not there."""
+    """Names that `/files` lists although there are no such files."""
     lose_reports: bool = False
-    """Reports do not reach cfm."""
+    """No report reaches cfm."""
 
 
 class OldWorker:
-    """`async with OldWorker(...)`: serves and polls for as long as the block lasts."""
+    """`async with OldWorker(...)`: it serves and polls until the block ends."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class OldWorker:
         capacity_bytes: int | None = None,
         match: str = "Successfully",
     ) -> None:
-        """Without a `downloader`, files are copied from the source's path on this very machine.  With
-        `capacity_bytes`, `/df` speaks of a disk of that size which holds nothing but `base`."""
+        """Without a `downloader`, files are copied from the path of the source on this machine.  With
+        `capacity_bytes`, `/df` reports a disk of that size that holds only `base`."""
         self.addr = Addr(listen)
         self.cfm = Addr(cfm)
         self.base = base
         self.mischief = Mischief()
         self.ended: list[tuple[str, bool]] = []
-        """(task id, did it really work) of every task that was carried out."""
+        """(task id, whether the download really worked) of every task that has ended."""
         self._downloader = downloader
         self._poll_s = poll_s
         self._capacity_bytes = capacity_bytes
@@ -106,7 +106,7 @@ class OldWorker:
         await self._open.aclose()
 
     def poll_now(self) -> None:
-        """Do not wait for the interval's end: ask cfm at once (as soon as the task at hand has ended)."""
+        """Ask cfm at once, or as soon as the present task has ended."""
         self._poll_now.set()
 
     # ── server ──────────────────────────────────────────────────────────────────────────────────────────
@@ -192,7 +192,7 @@ class OldWorker:
                 await self.poll_once()
 
     async def poll_once(self) -> None:
-        """One round: ask, and carry out the first task that is for us."""
+        """One round: ask for the list, and carry out the first task for this worker."""
         async with self._session.get(f"http://{self.cfm}/tasks") as answer:
             tasks = read_list(await answer.read())
         for task in tasks:
@@ -242,17 +242,17 @@ class OldWorker:
             _, told = await process.communicate()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what it started
+                os.killpg(process.pid, signal.SIGKILL)  # the downloader, and the programs that it started
             await process.wait()
             raise
         return process.returncode == 0 and self._match.encode() in told
 
 
 def read_list(body: bytes) -> list[dict[str, Any]]:
-    """The task list, read as strictly as the earlier worker reads it; ValueError for the whole of it."""
+    """The task list, read as strictly as the earlier worker does.  ValueError if any element is wrong."""
     tasks = json.loads(body)
     if not isinstance(tasks, list):
-        raise ValueError("not a list")  # noqa: TRY004 - one error for all that is misread
+        raise ValueError("not a list")  # noqa: TRY004 - one kind of error for everything that cannot be read
     for task in tasks:
         right_types = all(isinstance(task[key], str) for key in _STRINGS) and all(
             type(task[key]) is int for key in _NUMBERS

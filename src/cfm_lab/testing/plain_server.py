@@ -1,4 +1,4 @@
-"""A server without our guards, as the earlier programs have it, and the frame of a stand-in's process."""
+"""A server without our protections, as the earlier programs have it; and how a stand-in runs as a process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aiohttp import web
 from cfm.model import Addr
 
 OLD_IDLE_S = 5.0
-"""The earlier programs close idle connections after this long."""
+"""After this time the earlier programs close idle connections."""
 
 
 @contextlib.asynccontextmanager
 async def plain_server(app: web.Application, listen: str) -> AsyncIterator[Addr]:
-    """Serve `app` on `HOST:PORT` (port 0: a free one) for as long as the block lasts."""
+    """Serve `app` on `HOST:PORT` (port 0: a free one) until the block ends."""
     host, _, port = listen.rpartition(":")
     runner = web.AppRunner(
         app,
@@ -36,7 +36,7 @@ async def plain_server(app: web.Application, listen: str) -> AsyncIterator[Addr]
 
 
 def run_process(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` until it ends or SIGTERM or SIGINT comes, which ends it cleanly."""
+    """Run `main` until it ends.  SIGTERM and SIGINT end it cleanly."""
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_until_told(main))
 

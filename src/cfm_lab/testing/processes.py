@@ -1,8 +1,8 @@
 """Daemons as real processes, for tests and benches that judge the programs from outside.
 
 A `Daemon` is one cfm, cfw or stand-in.  It can be started, killed and frozen, and its output can be read.  It
-is started through `cfm.demo.die_with_parent`, so that it never outlives the process that started it.  It is
-only ever ended by its own pid.  Neighbour: `cluster` puts a node together from daemons.
+dies with the process that started it, as in the demo, and is only ever ended by its own pid.  Neighbour:
+`cluster` puts a node together from daemons.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEED = re.compile(r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One line of the log that tells of a copy or a delete."""
+    """One log line about a copy or a delete."""
 
     event: str
     """`copied` or `deleted`."""
@@ -38,7 +38,7 @@ class Deed:
 
 @dataclass
 class Daemon:
-    """One program; what it prints goes to `output.txt` in its folder."""
+    """One program.  Its output goes to `output.txt` in its folder."""
 
     name: str
     folder: Path
@@ -46,7 +46,7 @@ class Daemon:
     module: str
     arguments: Sequence[str]
     wrapper: Sequence[str] = ()
-    """A command that becomes the program given to it, such as `/usr/bin/env NAME=VALUE`."""
+    """A command that runs the program in its place, such as `/usr/bin/env NAME=VALUE`."""
     running: subprocess.Popen[bytes] | None = None
     frozen: bool = False
     _ended: list[int] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Daemon:
         return self.running is not None and self.running.poll() is None
 
     def start(self) -> None:
-        """Start it; `wait_listening` says when it serves."""
+        """Start it.  `wait_listening` returns when it serves."""
         die_with_parent = [sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid())]
         with (self.folder / "output.txt").open("ab") as output:
             self.running = subprocess.Popen(
@@ -78,11 +78,11 @@ class Daemon:
         self.running.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, as fate does it; returns when it is gone."""
+        """kill -9.  Returns when the process is gone."""
         self._end(signal.SIGKILL)
 
     def terminate(self) -> tuple[int, float]:
-        """Ask it to end: its exit code, and how long it took."""
+        """Ask it to end.  Returns its exit code, and how long it took."""
         began = time.monotonic()
         return self._end(signal.SIGTERM), time.monotonic() - began
 
@@ -95,7 +95,7 @@ class Daemon:
         self.frozen = False
 
     def stop(self) -> None:
-        """End it, whatever it is doing."""
+        """End it at once, whatever it is doing."""
         if self.alive:
             self._end(signal.SIGKILL)
 
@@ -110,13 +110,13 @@ class Daemon:
         return ""
 
     def deeds(self, event: str) -> list[Deed]:
-        """What it says that it copied or deleted, over all its lives."""
+        """What it has copied and deleted by its log, over all its starts."""
         found = ((_DEED.search(line), line) for line in self.output().splitlines())
         deeds = [Deed(m["event"], m["file"], m["server"], line) for m, line in found if m]
         return [deed for deed in deeds if deed.event == event]
 
     def listens(self) -> bool:
-        """Does it take connections?  Fails where it has ended instead."""
+        """Does it accept connections?  Fails if it has ended."""
         assert self.alive, f"{self.name} ended:\n{self.output()[-3000:]}"
         host, _, port = self.addr.rpartition(":")
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
@@ -127,10 +127,10 @@ class Daemon:
 def wait_for(
     holds: Callable[[], bool], what: str, witnesses: Iterable[Daemon] = (), within_s: float = PATIENCE_S
 ) -> float:
-    """Look until something holds in the world of other processes; how long it took, in seconds.
+    """Look again and again until something holds.  Returns how long that took, in seconds.
 
     Raises:
-        AssertionError: it did not come about in time; with the witnesses' last words.
+        AssertionError: it did not hold in time.  The message has the last output of the witnesses.
     """
     began = time.monotonic()
     while not holds():

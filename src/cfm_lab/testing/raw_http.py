@@ -1,7 +1,7 @@
-"""HTTP by hand, for tests of what a well-behaved client or server would never send.
+"""HTTP by hand, for tests of what no well-behaved client or server would send.
 
-`say` writes bytes to a server as they are and reads what comes back; `ScriptedServer` answers with bytes
-as they are and keeps what it was asked.
+`say` sends bytes to a server unchanged, and reads the answer.  `ScriptedServer` answers with given bytes, and
+keeps the requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cfm.model import Addr
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Script: TypeAlias = Callable[[bytes, asyncio.StreamWriter], Awaitable[bool]]
-"""Given a request's head and where to write: answers it, and says whether to keep the connection."""
+"""Gets the head of a request and a writer.  Writes the answer; returns whether to keep the connection."""
 
 PATIENCE_S: Final = 10.0
 
@@ -27,9 +27,9 @@ async def connect(addr: str) -> Stream:
 
 
 async def say(addr: str, data: bytes, *, half_close: bool = False) -> bytes:
-    """Send `data`, and give all that comes back until the server closes, or has answered and waits.
+    """Send `data`, and return everything until the server closes, or has answered and waits.
 
-    A request that should be answered and end the connection carries `Connection: close` in its `data`.
+    `data` contains `Connection: close` where the server should close after its answer.
     """
     reader, writer = await connect(addr)
     try:
@@ -44,7 +44,7 @@ async def say(addr: str, data: bytes, *, half_close: bool = False) -> bytes:
 
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the end of the stream; a reset is an end like another."""
+    """Everything until the end of the stream.  A reset counts as an end."""
     got = bytearray()
     async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(ConnectionError):
@@ -60,13 +60,13 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 def status_of(answer: bytes) -> int:
-    """The status of the first answer in some bytes; 0 where there is none."""
+    """The status of the first answer in these bytes; 0 where there is none."""
     parts = answer.split(b" ", 2)
     return int(parts[1]) if len(parts) > 1 and parts[0].startswith(b"HTTP/1.") else 0
 
 
 def request(method: str, path: str, *, host: str = "127.0.0.1", body: bytes = b"", **headers: str) -> bytes:
-    """A well-formed request that asks the server to close afterwards; `_` in header names means `-`."""
+    """A well-formed request with `Connection: close`.  `_` in a header name stands for `-`."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body:
@@ -76,12 +76,12 @@ def request(method: str, path: str, *, host: str = "127.0.0.1", body: bytes = b"
 
 @dataclass
 class ScriptedServer:
-    """A server that does what its script says."""
+    """A server whose answers come from a script."""
 
     script: Script
     addr: Addr
     heads: list[bytes] = field(default_factory=list)
-    """The head of every request, as it came."""
+    """The heads of all requests, as they came."""
     connections: int = 0
     _open: dict[asyncio.StreamWriter, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -102,7 +102,7 @@ class ScriptedServer:
                     return
 
     async def drop_all(self) -> None:
-        """Close every open connection, without a word."""
+        """Close all open connections without an answer."""
         conversations = set(self._open.values())
         for writer, conversation in self._open.items():
             conversation.cancel()
@@ -126,7 +126,7 @@ async def scripted(script: Script, host: str = "127.0.0.1") -> AsyncIterator[Scr
 
 
 def always(answer: bytes, *, keep: bool = True) -> Script:
-    """The script of a server that knows one answer."""
+    """The script of a server that always gives the same answer."""
 
     async def script(_head: bytes, writer: asyncio.StreamWriter) -> bool:
         writer.write(answer)
@@ -137,6 +137,6 @@ def always(answer: bytes, *, keep: bool = True) -> Script:
 
 
 async def never(_head: bytes, _writer: asyncio.StreamWriter) -> bool:
-    """The script of a server that hangs."""
+    """The script of a server that never answers."""
     await asyncio.Event().wait()
     return False

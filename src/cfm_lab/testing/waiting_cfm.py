@@ -1,6 +1,6 @@
-"""A cfm of ours as a worker meets it: the waiting request, and the answers to reports.
+"""A cfm of ours, as a worker sees it: it answers the waiting request and the reports.
 
-It decides nothing; whoever drives it offers tasks and says how it answers.  What it heard is kept.
+It decides nothing.  The test offers tasks, and says how it answers.  It keeps what it was told.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class WaitingCfm:
     controller: str | None = "controller-1"
     epoch: int = 1
     answers: dict[int, int] = field(default_factory=dict)
-    """Task id → the status that its reports get; 200 for the others."""
+    """Task id → the status with which its reports are answered; 200 for all others."""
     next_status: int | None = None
-    """What the waiting request is answered, where it is not to work."""
+    """The status with which the waiting request is answered; None: it works."""
     reports: list[tuple[int, TaskReport]] = field(default_factory=list)
     asks: list[Mapping[str, str]] = field(default_factory=list)
     _offers: list[Json] = field(default_factory=list)
@@ -47,7 +47,7 @@ class WaitingCfm:
         await self._open.aclose()
 
     async def offer(self, **task: Any) -> None:
-        """Offer a task, in the form of `GET /tasks/next`; what is left out is usual."""
+        """Offer a task, in the form of `GET /tasks/next`.  Fields that are left out have usual values."""
         async with self._changed:
             self._offers.append(usual_task(**task))
             self._changed.notify_all()
@@ -62,7 +62,7 @@ class WaitingCfm:
                 await self._changed.wait()
 
     async def asked(self, times: int) -> None:
-        """Wait until it was asked for work so many times."""
+        """Wait until workers have asked for work this often."""
         async with asyncio.timeout(15), self._changed:
             await self._changed.wait_for(lambda: len(self.asks) >= times)
 
@@ -93,7 +93,7 @@ class WaitingCfm:
 
 
 def usual_task(**task: Any) -> Json:
-    """The JSON of an offered task."""
+    """The JSON of one offered task."""
     name = task.get("file_name", "A.mpg")
     return {
         "id": "1",

@@ -1,6 +1,6 @@
-"""A worker's serving half in this process, on folders of the test's own and a free loopback port.
+"""The serving half of a worker in this process, on folders of the test and a free loopback port.
 
-Everything is the real thing, but for what it fetches (nothing) and its state (in memory).
+Everything in it is real, except that it downloads nothing and keeps its state in memory.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class WorkerRig:
 class Answer:
     status: int
     headers: dict[str, str]
-    """Names in lower case."""
+    """Header names are in lower case."""
     body: bytes
 
 
 def parse(data: bytes) -> Answer:
-    """One whole answer, as it came over the wire."""
+    """One whole answer."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines)
@@ -70,7 +70,7 @@ async def worker_rig(
     disk_of: Callable[[Path], Disk] = RealDisk,
     admission: Admission = EVERYBODY,
 ) -> AsyncIterator[WorkerRig]:
-    """A worker on `folder/base`, which serves `folder/source` to others."""
+    """A worker whose disk is `folder/base`, and which serves `folder/source` to other workers."""
     base, source = folder / "base", folder / "source"
     base.mkdir(exist_ok=True)
     source.mkdir(exist_ok=True)
