@@ -298,6 +298,17 @@ def test_a_task_that_cfm_ended_is_stopped_and_forgotten(status: int) -> None:
     assert life.hear(Abandoned(1)) == [Forget(1), AskNext(Ask.WAIT, frozenset())]
 
 
+def test_a_task_that_cfm_ended_is_not_reported_on_while_it_becomes_visible() -> None:
+    """What is being made visible is let through; until then there is nothing more to say about it."""
+    life = copying()
+    life.hear(TransferEnded(1, 1000))
+    life.wait(1_000)
+    assert life.answer(409, life.the(SendReport).report) == []
+    assert life.wait(60_000) == []
+    life.hear(Published(1))
+    assert life.the(SendReport).report == DONE
+
+
 # --- failures
 
 

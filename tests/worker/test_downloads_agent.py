@@ -7,7 +7,7 @@ import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import Memory, MemoryState
 from cfm.worker.act.transfers import TransferSettings, make_transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Transfer
+from cfm.worker.act.transfers.contract import Job, Landing, Received, Transfer, TransferError, Watch
 from cfm.worker.act.transfers.external import ExternalSettings
+from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood
 from cfm_lab.testing.faulty_source import Fault, FaultySource
@@ -82,10 +83,12 @@ class Worker:
             external = ExternalSettings(program, re.compile("Successfully"))
         return make_transfer(TransferSettings(BuiltinSettings(loopback_ok=True, pauses_s=()), external))
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[DownloadAgent]:
+    def book(self) -> DownloadBook:
+        return DownloadBook(Neighbourhood(OWN, self.cfm), slots=self.slots, poll_ms=50)
+
+    def shelf(self) -> Shelf:
         self.base.mkdir(exist_ok=True)
-        shelf = Shelf(
+        return Shelf(
             RealDisk(self.base),
             disk_id=None,
             new_id="0123456789abcdef",
@@ -94,10 +97,13 @@ class Worker:
             limit_percent=90,
             quota_bytes=self.quota_bytes,
         )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[DownloadAgent]:
         here = Neighbourhood(OWN, self.cfm)
         async with CfmLink(here, Authority(self.state, None), "boot", wait_s=5, answer_s=2) as link:
-            book = DownloadBook(here, slots=self.slots, poll_ms=50)
-            agent = DownloadAgent(book, link, self.transfer(), shelf, self.state)
+            book = self.book()
+            agent = DownloadAgent(book, link, self.transfer(), self.shelf(), self.state)
             run = asyncio.create_task(agent.run())
             try:
                 yield agent
@@ -220,6 +226,83 @@ async def test_a_task_that_cfm_ends_is_stopped(cfm: WaitingCfm, source: FaultySo
         await worker.forgotten()
         assert worker.litter() == []
         await cfm.asked(2)
+
+
+class SlowState(MemoryState):
+    """Task 2 is written down only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writing = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def hold(self, offer: TaskOffer) -> None:
+        if offer.id == 2:
+            self.writing.set()
+            await self.go_on.wait()
+        await super().hold(offer)
+
+
+class ScriptedLink:
+    """A cfm that has two tasks, and ends the first one when the test says so."""
+
+    def __init__(self) -> None:
+        self.offers = [replace(parsed(number), status=Status.WORKING) for number in ("2", "1")]
+        self.end = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.asked_again = asyncio.Event()
+
+    async def ask(self, how: Ask, holding: frozenset[int]) -> TaskOffered | NothingOffered:  # noqa: ARG002
+        if not self.offers:
+            self.asked_again.set()
+            await asyncio.Event().wait()
+        return TaskOffered(self.offers.pop())
+
+    async def report(self, offer: TaskOffer, report: TaskReport) -> int | None:  # noqa: ARG002
+        if offer.id == 2:
+            return 200
+        await self.end.wait()
+        self.answered.set()
+        return 409
+
+
+class OpenTransfer:
+    """A transfer that fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.fail = asyncio.Event()
+        self.failing = asyncio.Event()
+
+    def prepare(self) -> None: ...
+
+    async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:  # noqa: ARG002
+        await self.fail.wait()
+        self.failing.set()
+        raise TransferError("the source is gone")
+
+    async def close(self) -> None: ...
+
+
+async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: Path) -> None:
+    """cfm ends a task, and its transfer ends; both are heard only when another task has been written down."""
+    state, link, transfer = SlowState(), ScriptedLink(), OpenTransfer()
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
+    agent = DownloadAgent(worker.book(), link, transfer, worker.shelf(), state)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        await state.writing.wait()
+        link.end.set()
+        await link.answered.wait()
+        transfer.fail.set()
+        await transfer.failing.wait()
+        state.go_on.set()
+        await asyncio.wait(
+            {run, asyncio.create_task(link.asked_again.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        assert not run.done()
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
 
 
 async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:

@@ -240,7 +240,9 @@ class DownloadAgent:
     def _stop(self, instruction: StopTransfer) -> None:
         self.counts.stopped += 1
         log.info("stopping a transfer", task=instruction.offer.id, why=instruction.why)
-        self._transfers[instruction.offer.id].cancel()
+        transfer = self._transfers.get(instruction.offer.id)
+        if transfer is not None:  # else it has ended meanwhile, and its `TransferEnded` waits in the queue
+            transfer.cancel()
 
     def _start(self, offer: TaskOffer) -> None:
         """One transfer, from the reserved place to durable bytes; whatever becomes of it, it *ends*."""

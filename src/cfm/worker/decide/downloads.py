@@ -303,6 +303,7 @@ class DownloadBook:
 
     def _progress_answered(self, held: _Held, event: ReportAnswered, now_ms: int) -> None:
         if event.status in _GONE:
+            held.say_at(None)  # nothing more until its end, which a file that becomes visible still has
             self._stop(held, None, now_ms, why="cfm ended the task")
             return
         if event.status == 200:
