@@ -14,12 +14,13 @@ from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.download_events import (
     Abandon,
     Abandoned,
-    Answer,
     Ask,
     AskNext,
+    AskOutcome,
+    BookEvent,
     BytesReceived,
     Conclude,
-    Event,
+    DownloadTick,
     Forget,
     HeldDurably,
     Hold,
@@ -36,10 +37,10 @@ from cfm.worker.decide.download_events import (
     Stopping,
     StopTransfer,
     TaskOffered,
-    Tick,
     TransferEnded,
 )
-from cfm.worker.decide.downloads import CLAIM_MS, MAX_HELD, DownloadBook, Stage
+from cfm.worker.decide.download_life import DownloadState
+from cfm.worker.decide.downloads import CLAIM_MS, MAX_HELD, DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood, failure
 
 I = TypeVar("I")  # noqa: E741 - an instruction
@@ -71,13 +72,13 @@ class Life:
     now_ms: int = 1_000_000
     orders: list[Instruction] = field(default_factory=list)
 
-    def hear(self, *events: Event) -> list[Instruction]:
+    def hear(self, *events: BookEvent) -> list[Instruction]:
         self.orders = [order for event in events for order in self.book.handle(event, self.now_ms)]
         return self.orders
 
     def wait(self, ms: int) -> list[Instruction]:
         self.now_ms += ms
-        return self.hear(Tick())
+        return self.hear(DownloadTick())
 
     def answer(self, status: int | None, report: TaskReport = WORKING, task_id: int = 1) -> list[Instruction]:
         return self.hear(ReportAnswered(task_id, report, status, self.now_ms))
@@ -95,6 +96,7 @@ def begun(**how: int | None) -> Life:
     life = Life()
     life.hear(Restarted())
     life.hear(TaskOffered(offer(**how)))  # type: ignore[arg-type]  # keywords of `offer`
+    life.hear(HeldDurably(1))
     return life
 
 
@@ -113,8 +115,11 @@ def test_asks_for_work_when_it_starts() -> None:
 
 
 def test_holds_a_task_before_it_says_so() -> None:
-    life = begun()
-    assert life.orders == [Hold(offer()), SendReport(offer(), WORKING)]
+    life = Life()
+    life.hear(Restarted())
+    assert life.hear(TaskOffered(offer())) == [Hold(offer())]
+    assert life.wait(1_000) == []
+    assert life.hear(HeldDurably(1)) == [SendReport(offer(), WORKING)]
 
 
 def test_a_whole_life() -> None:
@@ -158,7 +163,7 @@ def test_a_copy_that_is_only_made_durable_does_not_hold_up_the_next_one() -> Non
     life = copying()
     life.hear(BytesReceived(1))
     assert life.the(AskNext).holding == {1}
-    life.hear(TaskOffered(offer(2, name="B.mpg")))
+    life.hear(TaskOffered(offer(2, name="B.mpg")), HeldDurably(2))
     assert life.answer(200, task_id=2) == [StartTransfer(offer(2, name="B.mpg"))]
     life.hear(BytesReceived(2))
     assert "AskNext" not in life.kinds(), "they do not pile up where the disk is slow"
@@ -182,8 +187,8 @@ def taken() -> Life:
 
 def test_what_asking_took_begins_when_it_is_held_and_waits_for_no_answer() -> None:
     life = taken()
-    assert life.orders == [Hold(TAKEN), SendReport(TAKEN, WORKING)]
-    assert life.hear(HeldDurably(1)) == [StartTransfer(TAKEN)]
+    assert life.orders == [Hold(TAKEN)]
+    assert life.hear(HeldDurably(1)) == [StartTransfer(TAKEN), SendReport(TAKEN, WORKING)]
     assert life.answer(200) == []
     assert life.wait(1_000) == [SendReport(TAKEN, WORKING)]
 
@@ -202,7 +207,7 @@ def test_the_lease_of_what_asking_took_counts_from_the_question() -> None:
     life.now_ms += 60_000
     life.hear(TaskOffered(TAKEN))
     assert "StartTransfer" not in [type(order).__name__ for order in life.orders + life.hear(HeldDurably(1))]
-    assert life.book.stages() == {1: Stage.REPORTING}
+    assert life.book.states() == {1: DownloadState.REPORTING}
 
 
 def test_what_was_held_too_late_does_not_begin() -> None:
@@ -222,7 +227,7 @@ def test_what_asking_took_and_cannot_be_held_is_told_as_failed() -> None:
 
 def test_to_be_held_is_not_enough_where_cfm_waits_for_a_word() -> None:
     life = begun()
-    assert life.hear(HeldDurably(1)) == []
+    assert life.kinds() == ["SendReport"]
     assert life.answer(200) == [StartTransfer(offer())]
 
 
@@ -252,8 +257,8 @@ def test_refused_claims_do_not_go_round_in_circles() -> None:
         assert due is not None
         pauses.append(due - life.now_ms)
         life.now_ms = due
-        life.hear(Tick())
-        life.hear(TaskOffered(offer()))
+        life.hear(DownloadTick())
+        life.hear(TaskOffered(offer()), HeldDurably(1))
     assert pauses == [200, 400, 800, 1600, 3200, 5000, 5000, 5000]
 
 
@@ -283,9 +288,11 @@ def test_a_task_of_another_worker_is_left_alone() -> None:
 
 
 def test_what_cannot_be_held_is_not_taken() -> None:
-    life = begun()
+    life = Life()
+    life.hear(Restarted())
+    life.hear(TaskOffered(offer()))
     assert life.hear(NotHeld(1)) == []
-    assert life.book.stages() == {}
+    assert life.book.states() == {}
 
 
 @pytest.mark.parametrize("status", [404, 409])
@@ -347,7 +354,7 @@ def test_the_first_sign_of_cfm_brings_repeats_forward() -> None:
         life.answer(None, DONE)
         life.wait(60_000)
     life.answer(None, DONE)
-    life.hear(NothingOffered(Answer.EMPTY))
+    life.hear(NothingOffered(AskOutcome.EMPTY))
     assert life.the(SendReport).report == DONE
 
 
@@ -373,7 +380,7 @@ def test_without_an_acknowledged_report_the_transfer_ends_with_its_lease() -> No
             life.answer(None, life.the(SendReport).report)
     assert "StopTransfer" not in life.kinds()
     life.wait(1_000)
-    assert life.the(StopTransfer).why == "cfm did not answer: the lease ended"
+    assert life.the(StopTransfer).why == "the lease ended without an answer from cfm"
     life.hear(TransferEnded(1, failed=failure("stopped")))
     life.hear(Abandoned(1))
     assert life.the(Conclude).final.status is Status.FAILED
@@ -386,9 +393,9 @@ def test_a_lease_counts_from_when_the_report_was_sent() -> None:
     life.now_ms += 50_000
     life.hear(ReportAnswered(1, report, 200, sent_ms))
     life.now_ms = sent_ms + 59_999
-    assert "StopTransfer" not in [type(order).__name__ for order in life.hear(Tick())]
+    assert "StopTransfer" not in [type(order).__name__ for order in life.hear(DownloadTick())]
     life.now_ms = sent_ms + 60_000
-    life.hear(Tick())
+    life.hear(DownloadTick())
     assert life.kinds() == ["StopTransfer"]
 
 
@@ -407,20 +414,20 @@ def test_an_old_cfm_s_task_has_no_lease_and_no_progress() -> None:
 def test_an_old_cfm_is_polled_and_asked_again_now_and_then() -> None:
     life = Life(DownloadBook(HERE, poll_ms=5_000))
     life.hear(Restarted())
-    assert life.hear(NothingOffered(Answer.OLD)) == [AskNext(Ask.LIST, frozenset())]
+    assert life.hear(NothingOffered(AskOutcome.OLD)) == [AskNext(Ask.LIST, frozenset())]
     for _ in range(11):
-        assert life.hear(NothingOffered(Answer.EMPTY)) == []
+        assert life.hear(NothingOffered(AskOutcome.EMPTY)) == []
         assert life.wait(5_000) == [AskNext(Ask.LIST, frozenset())]
-    life.hear(NothingOffered(Answer.EMPTY))
+    life.hear(NothingOffered(AskOutcome.EMPTY))
     assert life.wait(5_000) == [AskNext(Ask.WAIT, frozenset())]
-    assert life.hear(NothingOffered(Answer.OLD)) == [AskNext(Ask.LIST, frozenset())]
+    assert life.hear(NothingOffered(AskOutcome.OLD)) == [AskNext(Ask.LIST, frozenset())]
 
 
 def test_an_upgraded_cfm_is_noticed_by_its_list() -> None:
     life = Life()
     life.hear(Restarted())
-    life.hear(NothingOffered(Answer.OLD))
-    assert life.hear(NothingOffered(Answer.NEW)) == [AskNext(Ask.WAIT, frozenset())]
+    life.hear(NothingOffered(AskOutcome.OLD))
+    assert life.hear(NothingOffered(AskOutcome.NEW)) == [AskNext(Ask.WAIT, frozenset())]
 
 
 def test_a_cfm_that_is_down_is_tried_again_soon_and_ever_so() -> None:
@@ -428,7 +435,7 @@ def test_a_cfm_that_is_down_is_tried_again_soon_and_ever_so() -> None:
     life.hear(Restarted())
     pauses = []
     for _ in range(8):
-        life.hear(NothingOffered(Answer.DOWN))
+        life.hear(NothingOffered(AskOutcome.DOWN))
         due = life.book.wake_at_ms()
         assert due is not None
         pauses.append(due - life.now_ms)
@@ -440,11 +447,11 @@ def test_a_cfm_that_is_down_is_tried_again_soon_and_ever_so() -> None:
 def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
     life = Life()
     life.hear(Restarted())
-    assert life.hear(NothingOffered(Answer.EMPTY)) == []
+    assert life.hear(NothingOffered(AskOutcome.EMPTY)) == []
     assert life.book.wake_at_ms() == life.now_ms + 250
     life.wait(250)
     life.now_ms += 25_000
-    assert life.hear(NothingOffered(Answer.EMPTY)) == [AskNext(Ask.WAIT, frozenset())]
+    assert life.hear(NothingOffered(AskOutcome.EMPTY)) == [AskNext(Ask.WAIT, frozenset())]
 
 
 def test_no_more_is_asked_for_while_too_many_reports_wait() -> None:
@@ -512,7 +519,7 @@ class World:
         match order:
             case AskNext():
                 assert not self.asked
-                assert order.holding == frozenset(self.life.book.stages())
+                assert order.holding == frozenset(self.life.book.states())
                 self.asked = True
             case Hold():
                 self.durable[order.offer.id] = None
@@ -555,14 +562,14 @@ class World:
             drawn = replace(offer(self.next_id, lease_s, self.data.draw(NAMES)), status=status)
             self._offer(drawn)
         else:
-            self.obey(self.life.hear(NothingOffered(self.data.draw(st.sampled_from(Answer)))))
+            self.obey(self.life.hear(NothingOffered(self.data.draw(st.sampled_from(AskOutcome)))))
 
     def _offer(self, drawn: TaskOffer) -> None:
         self.next_id += 1
         if drawn.status is Status.WORKING and drawn.lease_s is not None:
             self.claimed.add(drawn.id)
         self.obey(self.life.hear(TaskOffered(drawn)))
-        if drawn.id in self.durable:
+        if self.life.book.states().get(drawn.id) in (DownloadState.OFFERED, DownloadState.ASSIGNED):
             self.obey(self.life.hear(HeldDurably(drawn.id)))
 
     def _report(self) -> None:
@@ -626,7 +633,7 @@ def test_in_every_life_the_rules_hold_and_it_comes_to_rest(
             world.obey(world.life.hear(Abandoned(task_id)))
         world.obey(world.life.wait(10_000))
     assert world.durable == {}
-    assert world.life.book.stages() == {}
+    assert world.life.book.states() == {}
 
 
 @given(data=st.data(), steps=st.integers(1, 40))
@@ -644,5 +651,5 @@ def test_a_late_tick_changes_nothing_that_an_early_one_would_not(data: st.DataOb
         assert world.life.wait(1) != []
 
 
-def test_stages_are_told() -> None:
-    assert copying().book.stages() == {1: Stage.COPYING}
+def test_states_are_told() -> None:
+    assert copying().book.states() == {1: DownloadState.COPYING}

@@ -159,7 +159,7 @@ async def test_several_at_a_time_but_no_more_than_the_setting(cfm: WaitingCfm, t
             for number in (1, 2):
                 await cfm.heard(number, status=Status.WORKING)
             await slow.streaming.wait()
-            assert set(agent.book.stages()) == {1, 2}
+            assert set(agent.book.states()) == {1, 2}
         assert worker.litter() == []
 
 

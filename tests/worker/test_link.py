@@ -15,7 +15,7 @@ from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.state import Binding, MemoryState
-from cfm.worker.decide.download_events import Answer, Ask, NothingOffered, TaskOffered
+from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
 from cfm.worker.decide.offers import Neighbourhood, failure
 from cfm_lab.testing.old_controller import OldController
 from cfm_lab.testing.waiting_cfm import WaitingCfm
@@ -60,21 +60,21 @@ async def test_waits_for_a_task(cfm: WaitingCfm) -> None:
 
 async def test_hears_that_there_is_nothing(cfm: WaitingCfm) -> None:
     async with link_to(cfm.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.EMPTY)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.EMPTY)
 
 
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
-        (404, Answer.OLD),
-        (405, Answer.OLD),
-        (400, Answer.REFUSED),
-        (302, Answer.REFUSED),
-        (500, Answer.DOWN),
-        (503, Answer.DOWN),
+        (404, AskOutcome.OLD),
+        (405, AskOutcome.OLD),
+        (400, AskOutcome.REFUSED),
+        (302, AskOutcome.REFUSED),
+        (500, AskOutcome.DOWN),
+        (503, AskOutcome.DOWN),
     ],
 )
-async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: Answer) -> None:
+async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: AskOutcome) -> None:
     cfm.next_status = status
     async with link_to(cfm.addr) as link:
         assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(answer)
@@ -82,15 +82,15 @@ async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: Answer)
 
 async def test_nobody_there_is_down() -> None:
     async with link_to(Addr("127.0.0.1:1")) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.DOWN)
-        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(Answer.DOWN)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.DOWN)
+        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(AskOutcome.DOWN)
         assert await link.report(OFFER, failure("x")) is None
 
 
 async def test_what_cannot_be_read_is_no_task(cfm: WaitingCfm) -> None:
     await cfm.offer(id="nine", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
 
 
 async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
@@ -128,7 +128,7 @@ async def test_what_another_or_an_older_controller_says_is_no_answer(
     authority = Authority(MemoryState(), Binding("controller-1", 5))
     await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr, authority) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
         cfm.answers[7] = 409
         assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=1)) is None
 
@@ -141,7 +141,7 @@ class FullState(MemoryState):
 async def test_an_epoch_that_cannot_be_remembered_does_not_count(cfm: WaitingCfm) -> None:
     await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr, Authority(FullState(), None)) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.REFUSED)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
 
 
 # --- an old cfm
@@ -149,8 +149,8 @@ async def test_an_epoch_that_cannot_be_remembered_does_not_count(cfm: WaitingCfm
 
 async def test_takes_the_first_ready_task_of_an_old_list() -> None:
     async with OldController() as old, link_to(old.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.OLD)
-        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(Answer.EMPTY)
+        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.OLD)
+        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(AskOutcome.EMPTY)
         old.add_task("X.mpg", "/data2/X.mpg", "127.0.1.1:8888", "127.0.2.9:8888")
         first = old.add_task("A.mpg", "/data2/A.mpg", "127.0.1.1:8888", OWN)
         second = old.add_task("B.mpg", "/data2/B.mpg", "127.0.1.1:8888", OWN)
@@ -247,7 +247,7 @@ async def test_no_answer_can_break_the_link(answer: bytes) -> None:
     async with server, link_to(addr) as link:
         offered = await link.ask(Ask.LIST, NOBODY)
     assert isinstance(offered, NothingOffered)
-    assert offered.answer in (Answer.DOWN, Answer.REFUSED)
+    assert offered.outcome in (AskOutcome.DOWN, AskOutcome.REFUSED)
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -275,5 +275,5 @@ async def test_a_silent_cfm_is_given_up() -> None:
             answer_s=0.2,
         )
         async with link:
-            assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(Answer.DOWN)
+            assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.DOWN)
             assert await link.report(OFFER, failure("x")) is None

@@ -45,7 +45,14 @@ from cfm.worker.act.fencing import Authority, Claim
 from cfm.worker.act.shelf import Receipt, Shelf
 from cfm.worker.act.shelf_rules import Deletion as Deleted
 from cfm.worker.act.shelf_rules import temp_name
-from cfm.worker.decide.download_events import Event, Hold, Instruction, SendReport, TaskOffered, TransferEnded
+from cfm.worker.decide.download_events import (
+    BookEvent,
+    Hold,
+    Instruction,
+    SendReport,
+    TaskOffered,
+    TransferEnded,
+)
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.serve.streams import Stream, Streams
 from cfm_lab.fakes.memory_disk import Node
@@ -175,7 +182,7 @@ class AllMayRead(Streams):
 class DoneForFailed(DownloadBook):
     """`done` is reported for what failed."""
 
-    def handle(self, event: Event, now_ms: int) -> list[Instruction]:
+    def handle(self, event: BookEvent, now_ms: int) -> list[Instruction]:
         return [_called_done(instruction) for instruction in super().handle(event, now_ms)]
 
 
@@ -188,7 +195,7 @@ def _called_done(instruction: Instruction) -> Instruction:
 class TakesAnyBytes(DownloadBook):
     """What was received with another size or checksum is published all the same."""
 
-    def handle(self, event: Event, now_ms: int) -> list[Instruction]:
+    def handle(self, event: BookEvent, now_ms: int) -> list[Instruction]:
         if isinstance(event, TransferEnded) and event.failed is not None and event.failed.error:
             wrong = "checksum" in event.failed.error
             event = TransferEnded(event.task_id, event.bytes, verified=True) if wrong else event
@@ -229,7 +236,7 @@ class AnyName(Shelf):
 class TakesAllTasks(DownloadBook):
     """A task for somebody else is begun."""
 
-    def handle(self, event: Event, now_ms: int) -> list[Instruction]:
+    def handle(self, event: BookEvent, now_ms: int) -> list[Instruction]:
         if isinstance(event, TaskOffered):
             event = TaskOffered(replace(event.offer, destination=self.here.own))
         return super().handle(event, now_ms)

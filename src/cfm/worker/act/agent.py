@@ -32,9 +32,10 @@ from cfm.worker.decide.download_events import (
     Abandoned,
     Ask,
     AskNext,
+    BookEvent,
     BytesReceived,
     Conclude,
-    Event,
+    DownloadTick,
     Forget,
     HeldDurably,
     Hold,
@@ -51,7 +52,6 @@ from cfm.worker.decide.download_events import (
     Stopping,
     StopTransfer,
     TaskOffered,
-    Tick,
     TransferEnded,
 )
 from cfm.worker.decide.downloads import DownloadBook
@@ -127,7 +127,7 @@ class DownloadAgent:
         self._transfer = transfer
         self._shelf = shelf
         self._state = state
-        self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[BookEvent | BaseException] = asyncio.Queue()
         self._transfers: dict[int, asyncio.Task[Received]] = {}
         self._receipts: dict[int, Receipt] = {}
         self._beside: set[asyncio.Task[None]] = set()
@@ -155,14 +155,14 @@ class DownloadAgent:
 
     # --- events in
 
-    async def _next_event(self) -> Event:
+    async def _next_event(self) -> BookEvent:
         """The next that happens, or a tick when something becomes due before."""
         try:
             async with asyncio.timeout(self._until_due_s()):
                 event = await self._events.get()
         except TimeoutError:
             await self._clean()
-            return Tick()
+            return DownloadTick()
         if isinstance(event, BaseException):
             raise event
         return event
@@ -174,12 +174,12 @@ class DownloadAgent:
             return due_s
         return LITTER_S if due_s is None else min(LITTER_S, due_s)
 
-    async def _act(self, event: Event) -> None:
+    async def _act(self, event: BookEvent) -> None:
         outcome: HeldDurably | NotHeld | None = None
         for instruction in self._book.handle(event, monotonic_ms()):
             if isinstance(instruction, Hold):
                 outcome = await self._hold(instruction.offer)
-            elif not _is_void(instruction, outcome):
+            else:
                 await self._carry_out(instruction)
         if outcome is not None:
             await self._act(outcome)
@@ -277,9 +277,11 @@ class DownloadAgent:
             size_bytes=offer.size_bytes,
             copy_speed_bps=offer.copy_speed_bps,
         )
-        return await self._transfer.fetch(
-            job, _Place(self._shelf, receipt), _Reporter(offer.id, self._events)
-        )
+        reporter = _Reporter(offer.id, self._events)
+        try:
+            return await self._transfer.fetch(job, _Place(self._shelf, receipt), reporter)
+        finally:
+            reporter.is_over = True
 
     async def _publish(self, instruction: Publish) -> None:
         task_id = instruction.offer.id
@@ -359,13 +361,6 @@ class DownloadAgent:
         self._pool.close()
 
 
-def _is_void(instruction: Instruction, outcome: HeldDurably | NotHeld | None) -> bool:
-    """Nothing is said of a task that could not be held."""
-    if not isinstance(outcome, NotHeld) or not isinstance(instruction, SendReport):
-        return False
-    return instruction.offer.id == outcome.task_id
-
-
 def _why(error: BaseException, offer: TaskOffer) -> TaskReport:
     """How a transfer's error is told to cfm."""
     if isinstance(error, TransferError):
@@ -397,15 +392,21 @@ class _Place:
         return self.shelf.room_for(size_bytes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reporter:
-    """A transfer's watch: what it says becomes events."""
+    """A transfer's watch: what it says becomes events.
+
+    A thread that hangs may go on after its transfer was given up.  What it says then is not heard.
+    """
 
     task_id: int
-    events: asyncio.Queue[Event | BaseException]
+    events: asyncio.Queue[BookEvent | BaseException]
+    is_over: bool = False
 
     def moved(self, total_bytes: int) -> None:
-        self.events.put_nowait(Progress(self.task_id, total_bytes))
+        if not self.is_over:
+            self.events.put_nowait(Progress(self.task_id, total_bytes))
 
     def received(self) -> None:
-        self.events.put_nowait(BytesReceived(self.task_id))
+        if not self.is_over:
+            self.events.put_nowait(BytesReceived(self.task_id))

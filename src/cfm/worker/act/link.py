@@ -21,7 +21,7 @@ from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
 from cfm.worker.act.fencing import Claim, ClaimError, read_claim
 from cfm.worker.act.state import Binding
-from cfm.worker.decide.download_events import Answer, Ask, NothingOffered, TaskOffered
+from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
 from cfm.worker.decide.offers import Neighbourhood, first_ready
 
 log = structlog.get_logger(__name__)
@@ -139,9 +139,9 @@ class CfmLink:
         if isinstance(reply, NothingOffered):
             return reply
         if reply.status in _OLD_CFM:
-            return NothingOffered(Answer.OLD)
+            return NothingOffered(AskOutcome.OLD)
         if reply.status == 204:
-            return NothingOffered(Answer.EMPTY)
+            return NothingOffered(AskOutcome.EMPTY)
         if reply.status == 200:
             return self._offered(reply)
         return self._odd(reply)
@@ -151,7 +151,7 @@ class CfmLink:
             return TaskOffered(wire.parse_task(wire.parse_json(reply.body)))
         except WireError as error:
             log.warning("cfm offered what cannot be read", cfm=self._here.cfm, error=str(error))
-            return NothingOffered(Answer.REFUSED)
+            return NothingOffered(AskOutcome.REFUSED)
 
     async def _list(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
         reply = await self._get("/tasks", self._answer_s, {})
@@ -163,27 +163,27 @@ class CfmLink:
             tasks, unreadable = wire.parse_task_list(reply.body)
         except WireError as error:
             log.warning("cfm's task list cannot be read", cfm=self._here.cfm, error=str(error))
-            return NothingOffered(Answer.REFUSED)
+            return NothingOffered(AskOutcome.REFUSED)
         if unreadable:
             log.warning("tasks on cfm's list cannot be read", cfm=self._here.cfm, tasks=unreadable)
         offer = first_ready(tasks, self._here.own, holding)
         if offer is not None:
             return TaskOffered(offer)
-        return NothingOffered(Answer.NEW if reply.claimed else Answer.EMPTY)
+        return NothingOffered(AskOutcome.NEW if reply.claimed else AskOutcome.EMPTY)
 
     def _odd(self, reply: _Reply) -> NothingOffered:
         said = reply.body[:200].decode("utf-8", "replace")
         self._log_trouble(f"it answered {reply.status}: {said}")
-        return NothingOffered(Answer.REFUSED if reply.status < 500 else Answer.DOWN)
+        return NothingOffered(AskOutcome.REFUSED if reply.status < 500 else AskOutcome.DOWN)
 
     async def _get(self, path: str, timeout_s: float, query: Mapping[str, str]) -> _Reply | NothingOffered:
         try:
             reply = await self._request("GET", path, timeout_s, query=query)
         except aiohttp.ClientConnectionError as error:
             self._log_trouble(str(error) or type(error).__name__)
-            return NothingOffered(Answer.DOWN)
+            return NothingOffered(AskOutcome.DOWN)
         if reply is None:
-            return NothingOffered(Answer.REFUSED)
+            return NothingOffered(AskOutcome.REFUSED)
         if reply.status < 400 or reply.status in _OLD_CFM:
             self._log_trouble(None)
         return reply

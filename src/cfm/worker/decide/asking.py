@@ -1,8 +1,8 @@
 """When, and how, a worker asks its cfm for work.
 
-Pure; a part of the book of `downloads`.  A cfm of ours holds the request open until there is work; an old one
-answers it 404 and is polled instead, and asked again now and then whether it has become a new one.  A cfm
-that is down is tried with short pauses, so that a restart of it is hardly noticed.
+Pure; a part of the book in `downloads`.  A cfm of ours holds the request open until there is work.  An old
+cfm answers it with 404: the worker then polls its list, and tries the waiting request again now and then, in
+case cfm was upgraded.  A cfm that is down is tried with short pauses, so that its restart costs little time.
 """
 
 from __future__ import annotations
@@ -10,58 +10,66 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cfm.worker.decide.download_events import Answer, Ask
+from cfm.worker.decide.download_events import Ask, AskOutcome
 
 PROBE_MS: Final = 60_000
-"""How often an old cfm is asked whether it is a new one by now."""
+"""How often an old cfm is asked whether it was upgraded."""
 EMPTY_ASK_MS: Final = 250
-"""Empty answers to waiting requests are not asked for faster than this."""
+"""The shortest time between two waiting requests that bring nothing."""
 
 
 @dataclass(slots=True)
-class Asking:
-    """When and how cfm is asked for work."""
+class AskSchedule:
+    """The next question for work: when it may go out, and in which form."""
 
     poll_ms: int
     how: Ask = Ask.WAIT
     out: bool = False
+    """A question was sent, and its answer has not come yet."""
     since_ms: int = 0
+    """When the last question was sent."""
     not_before_ms: int = 0
     probe_ms: int = 0
     misses: int = 0
+    """How many times in a row cfm was down."""
     refusals: int = 0
+    """How many offers in a row came to nothing."""
 
     def start(self, now_ms: int) -> Ask:
+        """The question goes out now; in which form."""
         self.out, self.since_ms = True, now_ms
         return Ask.WAIT if self.how is Ask.LIST and now_ms >= self.probe_ms else self.how
 
-    def answered(self, answer: Answer, now_ms: int) -> None:
+    def brought_nothing(self, outcome: AskOutcome, now_ms: int) -> None:
         self.out = False
-        self.misses = self.misses + 1 if answer is Answer.DOWN else 0
-        self.not_before_ms = now_ms + self._pause_ms(answer, now_ms)
-        if answer is Answer.OLD:
+        self.misses = self.misses + 1 if outcome is AskOutcome.DOWN else 0
+        self.not_before_ms = now_ms + self._pause_ms(outcome, now_ms)
+        if outcome is AskOutcome.OLD:
             self.how, self.probe_ms = Ask.LIST, now_ms + PROBE_MS
-        elif answer is Answer.NEW:
+        elif outcome is AskOutcome.NEW:
             self.how = Ask.WAIT
 
-    def offered(self, now_ms: int) -> None:
+    def brought_offer(self, now_ms: int) -> None:
         self.out, self.misses, self.not_before_ms = False, 0, now_ms
 
-    def rest(self, now_ms: int) -> None:
-        """An offer came to nothing before it began: the same one must not come round in circles."""
+    def offer_was_useless(self, now_ms: int) -> None:
+        """Pause, so that an offer that comes to nothing is not repeated without end."""
         self.not_before_ms = now_ms + growing_ms(200, self.refusals, 5_000)
         self.refusals += 1
 
-    def _pause_ms(self, answer: Answer, now_ms: int) -> int:
-        if answer is Answer.DOWN:
+    def copy_began(self) -> None:
+        self.refusals = 0
+
+    def _pause_ms(self, outcome: AskOutcome, now_ms: int) -> int:
+        if outcome is AskOutcome.DOWN:
             return growing_ms(100, self.misses - 1, 2_000)
-        if answer is Answer.REFUSED:
+        if outcome is AskOutcome.REFUSED:
             return self.poll_ms
-        if answer is Answer.EMPTY:
+        if outcome is AskOutcome.EMPTY:
             return self.poll_ms if self.how is Ask.LIST else max(0, self.since_ms + EMPTY_ASK_MS - now_ms)
         return 0
 
 
 def growing_ms(first_ms: int, tries: int, most_ms: int) -> int:
-    """A pause that doubles with each try."""
+    """A pause that doubles with each try, up to `most_ms`."""
     return min(most_ms, first_ms << min(tries, 16))

@@ -1,7 +1,7 @@
-"""What the book of downloads hears (events) and what it orders (instructions), as values.
+"""What the book of downloads hears (events), and what it orders (instructions), as values.
 
-`downloads` turns one into the other; `agent` is where both meet the world; the simulator has an agent of its
-own.  Instructions are carried out strictly in their order.
+`downloads` turns the ones into the others.  `act.agent` brings the events and carries the instructions out;
+the simulator has an agent of its own.  Instructions are carried out strictly in their order.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from cfm.worker.decide.offers import HeldTask
 
 
 class Ask(enum.StrEnum):
-    """How cfm is asked for work."""
+    """In which form the worker asks cfm for work."""
 
     WAIT = "wait"
+    """The waiting request, `GET /tasks/next`."""
     LIST = "list"
+    """The list of an old cfm, `GET /tasks`."""
 
 
-class Answer(enum.StrEnum):
-    """What asking for work came to, where it did not bring a task."""
+class AskOutcome(enum.StrEnum):
+    """What a question for work came to, where it brought no task."""
 
     EMPTY = "empty"
     OLD = "old"
-    """404: this cfm does not know the waiting request."""
+    """This cfm does not know the waiting request."""
     NEW = "new"
-    """A list without work for us, but from a cfm that does know it."""
+    """A list without work for us, from a cfm that knows the waiting request."""
     REFUSED = "refused"
-    """Not the cfm that we belong to, or one that does not know us."""
+    """The answer is not from our cfm, or our cfm does not accept the question."""
     DOWN = "down"
 
 
@@ -39,7 +41,7 @@ class Answer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The first event: what the state remembers of the time before."""
+    """The first event: what the worker's state remembers of its last run."""
 
     held: tuple[HeldTask, ...] = ()
 
@@ -51,19 +53,22 @@ class TaskOffered:
 
 @dataclass(frozen=True, slots=True)
 class NothingOffered:
-    answer: Answer
+    outcome: AskOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class HeldDurably:
-    """What `Hold` asked for was done."""
+    """`Hold` was carried out: the task is written down.
+
+    This event, or `NotHeld`, is the next one that the book hears after it gave `Hold`.
+    """
 
     task_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class NotHeld:
-    """The state could not be written; the task was not taken."""
+    """`Hold` failed: the worker's state cannot be written."""
 
     task_id: int
 
@@ -75,7 +80,7 @@ class ReportAnswered:
     status: int | None
     """The HTTP status; None where no answer came."""
     sent_ms: int
-    """When the report was sent: a lease counts from there, as cfm cannot have counted from earlier."""
+    """When the report was sent.  A lease counts from here, since cfm cannot have counted it from earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BytesReceived:
-    """All bytes are here: the source is free; verifying goes on."""
+    """All bytes are here.  The source is free; the transfer still compares checksums."""
 
     task_id: int
 
@@ -96,58 +101,62 @@ class TransferEnded:
     task_id: int
     bytes: int = 0
     verified: bool = False
-    """The checksum is the source's, so that the file may replace one of its name."""
+    """The checksum is the source's.  Such a file may replace one of the same name."""
     failed: TaskReport | None = None
+    """None: the file is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
     task_id: int
     failed: TaskReport | None = None
+    """None: the file is durable and visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """Nothing of the task is left on the disk."""
+    """`Abandon` was carried out, as far as the disk allows."""
 
     task_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """Time passed; nothing else happened."""
+class DownloadTick:
+    """Time has passed, and nothing else has happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The worker is about to end: stop all, tell what can be told."""
+    """The program is about to end: stop everything, and report what can be reported."""
 
 
 EventOfTask: TypeAlias = (
-    HeldDurably | ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned
+    HeldDurably | NotHeld | ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned
 )
 
-Event: TypeAlias = Restarted | TaskOffered | NothingOffered | NotHeld | EventOfTask | Tick | Stopping
+BookEvent: TypeAlias = Restarted | TaskOffered | NothingOffered | EventOfTask | DownloadTick | Stopping
 
 # --- instructions ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class AskNext:
+    """Ask cfm for work, and name the tasks that the worker holds already."""
+
     how: Ask
     holding: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Durably, before the next instruction."""
+    """Write the task down, durably, before the next instruction."""
 
     offer: TaskOffer
 
 
 @dataclass(frozen=True, slots=True)
 class Conclude:
-    """Durably, before the next instruction."""
+    """Write down how the task ended, durably, before the next instruction."""
 
     offer: TaskOffer
     final: TaskReport
@@ -171,7 +180,7 @@ class StartTransfer:
 
 @dataclass(frozen=True, slots=True)
 class StopTransfer:
-    """`TransferEnded` says when it has stopped."""
+    """Stop the transfer.  `TransferEnded` says when it has stopped."""
 
     offer: TaskOffer
     why: str
@@ -179,12 +188,16 @@ class StopTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
+    """Make the file durable and visible."""
+
     offer: TaskOffer
     verified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
+    """Remove what was received."""
+
     offer: TaskOffer
 
 

@@ -48,7 +48,7 @@ class Bounded(Invariant):
                 self.hold(size <= files, f"the record of {record.addr} holds {size}")
         for server in world.servers.values():
             if isinstance(server, SimWorker):
-                held = len(server.book.stages())
+                held = len(server.book.states())
                 self.hold(held <= 64, f"{server.addr} holds {held} tasks")
 
     def _ended_lately(self, cfm: SimCfm) -> int:

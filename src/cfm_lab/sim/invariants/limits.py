@@ -11,7 +11,7 @@ from cfm.model import (
     Task,
     fits,
 )
-from cfm.worker.decide.downloads import Stage
+from cfm.worker.decide.download_life import DownloadState as Download
 from cfm_lab.fakes.memory_disk import MemoryFolder
 from cfm_lab.sim.facts import TaskFacts
 from cfm_lab.sim.invariants.base import Invariant
@@ -76,8 +76,18 @@ class WithinLimit(Invariant):
         worker = self.world.worker_at(known.task.destination)
         if worker is None or not known.worked:
             return False
-        stage = worker.book.stages().get(known.task.id)
-        return stage in (None, Stage.REPORTING, Stage.CLEANING, Stage.STOPPING)
+        return worker.book.states().get(known.task.id) in _OVER
+
+
+_OVER = (
+    None,
+    Download.STOPPING,
+    Download.CANCELLING,
+    Download.CLEANING,
+    Download.DROPPING,
+    Download.REPORTING,
+)
+"""Nothing more arrives of a download in these states."""
 
 
 class NextToGo(Invariant):

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from cfm.model import Failure
 from cfm.wire import TaskOffer
 from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
-from cfm.worker.decide.download_events import BytesReceived, Event, TransferEnded
+from cfm.worker.decide.download_events import BookEvent, BytesReceived, TransferEnded
 from cfm.worker.decide.offers import BUSY, failure
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
 from cfm_lab.sim.processes.sending import STALL_MS, Sending
@@ -36,7 +36,7 @@ class Download:
         shelf: Shelf,
         receipts: dict[int, Receipt],
         offer: TaskOffer,
-        tell: Callable[[Event], None],
+        tell: Callable[[BookEvent], None],
         *,
         external: bool,
     ) -> None:

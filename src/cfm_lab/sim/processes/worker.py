@@ -33,11 +33,12 @@ from cfm.worker.act.state import MemoryState
 from cfm.worker.decide.download_events import (
     Abandon,
     Abandoned,
-    Answer,
     Ask,
     AskNext,
+    AskOutcome,
+    BookEvent,
     Conclude,
-    Event,
+    DownloadTick,
     Forget,
     HeldDurably,
     Hold,
@@ -54,7 +55,6 @@ from cfm.worker.decide.download_events import (
     Stopping,
     StopTransfer,
     TaskOffered,
-    Tick,
     TransferEnded,
 )
 from cfm.worker.decide.offers import Neighbourhood, failure
@@ -177,7 +177,7 @@ class SimWorker(Server):
         self._measured: tuple[int, Usage] | None = None
         """The version of the disk, and its figures as the shelf measured them then."""
         self._acting = False
-        self._events: list[Event] = []
+        self._events: list[BookEvent] = []
         self._litter = True
         self.process.up = True
         self._clean()
@@ -219,7 +219,7 @@ class SimWorker(Server):
 
     # ── the agent ───────────────────────────────────────────────────────────────────────────────────────
 
-    def act(self, event: Event) -> None:
+    def act(self, event: BookEvent) -> None:
         """Let the book handle an event, and carry out its instructions one after the other."""
         self._events.append(event)
         if self._acting:
@@ -232,14 +232,12 @@ class SimWorker(Server):
             self._acting = False
         self._plan_wake()
 
-    def _act(self, event: Event) -> None:
-        not_held: int | None = None
+    def _act(self, event: BookEvent) -> None:
         outcome: HeldDurably | NotHeld | None = None
         for instruction in self.book.handle(event, self.clock.mono_ms()):
             if isinstance(instruction, Hold):
                 outcome = self._hold(instruction.offer)
-                not_held = outcome.task_id if isinstance(outcome, NotHeld) else None
-            elif not (isinstance(instruction, SendReport) and instruction.offer.id == not_held):
+            else:
                 self._carry_out(instruction)
         if outcome is not None:
             self._act(outcome)
@@ -260,7 +258,7 @@ class SimWorker(Server):
         for task_id, download in list(self.transfers.items()):
             if not download.over:
                 self.act(Progress(task_id, download.progress()))
-        self.act(Tick())
+        self.act(DownloadTick())
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
@@ -291,7 +289,7 @@ class SimWorker(Server):
         self.witness.transfer_started(self, offer)
         download.start()
 
-    def _transferred(self, event: Event) -> None:
+    def _transferred(self, event: BookEvent) -> None:
         """A download reports how it goes."""
         if isinstance(event, TransferEnded):
             self.transfers.pop(event.task_id, None)
@@ -352,17 +350,17 @@ class SimWorker(Server):
 
     def _asked(self, answer: object) -> None:
         if isinstance(answer, Failure):
-            refused = Answer.REFUSED if answer.status and answer.status < 500 else Answer.DOWN
+            refused = AskOutcome.REFUSED if answer.status and answer.status < 500 else AskOutcome.DOWN
             self.act(NothingOffered(refused))
             return
         assert isinstance(answer, tuple)
         claim, offer = answer
         if not self._hears(claim):
-            self.act(NothingOffered(Answer.REFUSED))
+            self.act(NothingOffered(AskOutcome.REFUSED))
         elif isinstance(offer, TaskOffer):
             self.act(TaskOffered(self._spoilt(offer)))
         else:
-            self.act(NothingOffered(Answer.EMPTY if offer is None else Answer.REFUSED))
+            self.act(NothingOffered(AskOutcome.EMPTY if offer is None else AskOutcome.REFUSED))
 
     def _spoilt(self, offer: TaskOffer) -> TaskOffer:
         """Now and then an attacker changes the offer."""
