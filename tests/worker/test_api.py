@@ -15,8 +15,7 @@ import pytest
 
 from cfm import __version__, wire
 from cfm.worker.act.disk import Folder, RealDisk
-from cfm.worker.act.fencing import Claim
-from cfm.worker.act.state import Binding
+from cfm.worker.decide.fencing import Binding, Issuer
 from cfm.worker.serve.openapi import DOCUMENT
 from cfm_lab.testing.raw_http import request, say
 from cfm_lab.testing.worker_rig import BOOT_ID, DISK_ID, WorkerRig, parse, worker_rig
@@ -253,7 +252,7 @@ class TestFencing:
 
     async def test_a_bound_worker_obeys_its_controller_only(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
-        await rig.api.authority.hear(Claim(OURS, 5))
+        await rig.api.authority.hear(Issuer(OURS, 5))
         refused: list[dict[str, str]] = [
             {},
             order(1, controller=OTHER, epoch=9),
@@ -271,7 +270,7 @@ class TestFencing:
     @pytest.mark.parametrize("path", ["/files", "/df", "/content/a.mpg?in=base"])
     async def test_a_higher_epoch_is_remembered_from_any_request(self, rig: WorkerRig, path: str) -> None:
         put(rig, "a.mpg")
-        await rig.api.authority.hear(Claim(OURS, 1))
+        await rig.api.authority.hear(Issuer(OURS, 1))
         for controller, epoch in ((OURS, 7), (OURS, 3), (OTHER, 9)):
             headers = {"Cfm_Controller": controller, "Cfm_Epoch": str(epoch)}
             assert (await rig.ask("GET", path, **headers)).status == 200
@@ -283,7 +282,7 @@ class TestFencing:
 
     async def test_a_listing_with_a_fence_ends_earlier_orders(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
-        await rig.api.authority.hear(Claim(OURS, 1))
+        await rig.api.authority.hear(Issuer(OURS, 1))
         assert (await rig.ask("GET", "/files", **fence(10))).body == b"a.mpg\n"
         assert (await rig.ask("DELETE", "/files/a.mpg", **order(9))).status == 409
         assert (await rig.ask("GET", "/files", **fence(3))).status == 200
@@ -292,7 +291,7 @@ class TestFencing:
         assert (await rig.state.recall()).binding == Binding(OURS, 1, 10)
 
     async def test_a_fence_of_others_is_refused_and_a_plain_list_is_everybodys(self, rig: WorkerRig) -> None:
-        await rig.api.authority.hear(Claim(OURS, 2))
+        await rig.api.authority.hear(Issuer(OURS, 2))
         for headers in (fence(9, controller=OTHER), fence(9, epoch=1), {"Cfm_Fence": "9"}):
             assert (await rig.ask("GET", "/files", **headers)).status == 409
         assert (await rig.ask("GET", "/files")).status == 200
@@ -300,7 +299,7 @@ class TestFencing:
 
     async def test_release_frees(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
-        await rig.api.authority.hear(Claim(OURS, 2))
+        await rig.api.authority.hear(Issuer(OURS, 2))
         assert (await rig.ask("POST", "/release", Cfm_Controller=OURS)).status == 400
         was = await rig.ask("POST", "/release")
         assert (was.status, json.loads(was.body)) == (200, {"controller": OURS, "epoch": 2})

@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 
 from cfm import wire
 from cfm.errors import StoreFullError
-from cfm.worker.act.fencing import (
-    Authority,
-    Claim,
-    ClaimError,
+from cfm.worker.act.fencing import Authority
+from cfm.worker.act.state import MemoryState
+from cfm.worker.decide.fencing import (
+    Binding,
+    HeaderError,
+    Issuer,
     Obey,
     Refuse,
     hear,
     judge,
     judge_delete,
-    read_claim,
+    read_issuer,
     read_number,
 )
-from cfm.worker.act.state import Binding, MemoryState
 
 OURS = "controller-a"
 OTHER = "controller-b"
@@ -35,34 +36,34 @@ class TestJudge:
         assert judge(None, None) == Obey(None)
 
     def test_an_unbound_worker_obeys_no_controller_that_it_did_not_hear_itself(self) -> None:
-        verdict = judge(None, Claim(OURS, 1))
+        verdict = judge(None, Issuer(OURS, 1))
         assert isinstance(verdict, Refuse)
         assert "cfm_addr" in verdict.why
 
-    @pytest.mark.parametrize("claim", [None, Claim(OTHER, 9), Claim(OURS, 4)])
-    def test_a_bound_worker_refuses(self, claim: Claim | None) -> None:
+    @pytest.mark.parametrize("claim", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
+    def test_a_bound_worker_refuses(self, claim: Issuer | None) -> None:
         assert isinstance(judge(BOUND, claim), Refuse)
 
     @pytest.mark.parametrize("epoch", [5, 6])
     def test_a_bound_worker_obeys_its_controller_and_remembers_the_epoch(self, epoch: int) -> None:
-        assert judge(BOUND, Claim(OURS, epoch)) == Obey(Binding(OURS, epoch, 100))
+        assert judge(BOUND, Issuer(OURS, epoch)) == Obey(Binding(OURS, epoch, 100))
 
     @pytest.mark.parametrize(("order", "obeyed"), [(99, False), (100, True), (101, True), (None, False)])
     def test_an_overtaken_order_is_refused(self, order: int | None, obeyed: bool) -> None:
-        assert isinstance(judge_delete(BOUND, Claim(OURS, 5), order), Obey) == obeyed
+        assert isinstance(judge_delete(BOUND, Issuer(OURS, 5), order), Obey) == obeyed
 
     def test_an_order_needs_no_number_where_there_is_no_fence(self) -> None:
-        assert isinstance(judge_delete(Binding(OURS, 5), Claim(OURS, 5), None), Obey)
+        assert isinstance(judge_delete(Binding(OURS, 5), Issuer(OURS, 5), None), Obey)
         assert isinstance(judge_delete(None, None, None), Obey)
 
 
 class TestHeaders:
     def test_none_is_no_claim(self) -> None:
-        assert read_claim({}) is None
+        assert read_issuer({}) is None
         assert read_number({}, wire.ORDER) is None
 
     def test_both_are_a_claim(self) -> None:
-        assert read_claim({wire.CONTROLLER: OURS, wire.EPOCH: "7"}) == Claim(OURS, 7)
+        assert read_issuer({wire.CONTROLLER: OURS, wire.EPOCH: "7"}) == Issuer(OURS, 7)
 
     @pytest.mark.parametrize(
         "headers",
@@ -77,22 +78,22 @@ class TestHeaders:
         ],
     )
     def test_half_of_one_is_refused(self, headers: dict[str, str]) -> None:
-        with pytest.raises(ClaimError):
-            read_claim(headers)
+        with pytest.raises(HeaderError):
+            read_issuer(headers)
 
     def test_numbers_are_integers(self) -> None:
         assert read_number({wire.FENCE: "12"}, wire.FENCE) == 12
-        with pytest.raises(ClaimError):
+        with pytest.raises(HeaderError):
             read_number({wire.FENCE: "1e3"}, wire.FENCE)
 
 
-claims = st.one_of(st.none(), st.builds(Claim, st.sampled_from([OURS, OTHER]), st.integers(0, 9)))
+claims = st.one_of(st.none(), st.builds(Issuer, st.sampled_from([OURS, OTHER]), st.integers(0, 9)))
 
 
 @dataclass
 class Step:
     heard: bool
-    claim: Claim | None
+    claim: Issuer | None
 
 
 steps = st.lists(st.builds(Step, st.booleans(), claims), max_size=20)
@@ -154,23 +155,23 @@ class TestAuthority:
         state = MemoryState()
         authority = Authority(state, None)
         assert await authority.order(None) is None
-        assert await authority.hear(Claim(OURS, 3))
-        assert not await authority.hear(Claim(OTHER, 9))
-        assert not await authority.hear(Claim(OURS, 2))
+        assert await authority.hear(Issuer(OURS, 3))
+        assert not await authority.hear(Issuer(OTHER, 9))
+        assert not await authority.hear(Issuer(OURS, 2))
         assert (await state.recall()).binding == authority.binding == Binding(OURS, 3)
         assert await authority.order(None) is not None
-        assert await authority.order(Claim(OURS, 4)) is None
+        assert await authority.order(Issuer(OURS, 4)) is None
         assert (await state.recall()).binding == Binding(OURS, 4)
 
     async def test_what_could_not_be_written_down_does_not_count(self) -> None:
         authority = Authority(FullState(), BOUND)
         with pytest.raises(StoreFullError):
-            await authority.order(Claim(OURS, 6))
+            await authority.order(Issuer(OURS, 6))
         assert authority.binding == BOUND
 
     async def test_a_fence_holds_for_orders_already_let_through(self) -> None:
         authority = Authority(MemoryState(), Binding(OURS, 5))
-        claim = Claim(OURS, 5)
+        claim = Issuer(OURS, 5)
         assert await authority.delete_order(claim, 10) is None
         assert authority.still(claim, 10)
         assert await authority.fence(claim, 11) is None
@@ -180,31 +181,31 @@ class TestAuthority:
 
     async def test_a_fence_never_falls(self) -> None:
         authority = Authority(MemoryState(), BOUND)
-        assert await authority.fence(Claim(OURS, 5), 7) is None
+        assert await authority.fence(Issuer(OURS, 5), 7) is None
         assert authority.binding == BOUND
 
     async def test_a_new_epoch_ends_the_orders_of_the_old(self) -> None:
         authority = Authority(MemoryState(), Binding(OURS, 5))
-        assert await authority.order(Claim(OURS, 6)) is None
-        assert not authority.still(Claim(OURS, 5), 10)
+        assert await authority.order(Issuer(OURS, 6)) is None
+        assert not authority.still(Issuer(OURS, 5), 10)
 
-    @pytest.mark.parametrize("claim", [None, Claim(OTHER, 9), Claim(OURS, 4)])
-    async def test_others_raise_no_fence(self, claim: Claim | None) -> None:
+    @pytest.mark.parametrize("claim", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
+    async def test_others_raise_no_fence(self, claim: Issuer | None) -> None:
         authority = Authority(MemoryState(), BOUND)
         assert await authority.fence(claim, 10**6) is not None
         assert authority.binding == BOUND
 
     async def test_a_fence_that_came_before_the_controller_was_heard_is_kept_for_it(self) -> None:
         authority = Authority(MemoryState(), None)
-        assert await authority.fence(Claim(OURS, 1), 50) is None
+        assert await authority.fence(Issuer(OURS, 1), 50) is None
         assert authority.binding is None
-        await authority.hear(Claim(OURS, 1))
+        await authority.hear(Issuer(OURS, 1))
         assert authority.binding == Binding(OURS, 1, 50)
 
     async def test_but_for_no_other(self) -> None:
         authority = Authority(MemoryState(), None)
-        await authority.fence(Claim(OTHER, 1), 10**9)
-        await authority.hear(Claim(OURS, 1))
+        await authority.fence(Issuer(OTHER, 1), 10**9)
+        await authority.hear(Issuer(OURS, 1))
         assert authority.binding == Binding(OURS, 1)
 
     async def test_an_unbound_worker_takes_the_fence_of_no_one_unnamed(self) -> None:
@@ -218,12 +219,12 @@ class TestAuthority:
         authority = Authority(state, BOUND)
         assert await authority.release() == BOUND
         assert (await state.recall()).binding is None
-        assert await authority.hear(Claim(OTHER, 1))
+        assert await authority.hear(Issuer(OTHER, 1))
 
     async def test_an_epoch_counts_only_when_it_is_durable(self) -> None:
         state = SlowState()
         authority = Authority(state, BOUND)
-        order = asyncio.create_task(authority.order(Claim(OURS, 6)))
+        order = asyncio.create_task(authority.order(Issuer(OURS, 6)))
         await state.asked.wait()
         assert authority.binding == BOUND
         state.go_on.set()

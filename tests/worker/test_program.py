@@ -20,7 +20,8 @@ import pytest
 from cfm.config import CfwSettings, load_cfw
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr
-from cfm.worker.act.state import Binding, SqliteState
+from cfm.worker.act.state import SqliteState
+from cfm.worker.decide.fencing import Binding
 from cfm.worker.program import release, run
 from cfm_lab.testing.raw_http import request, say
 from cfm_lab.testing.worker_rig import Answer, parse

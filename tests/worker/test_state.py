@@ -15,7 +15,8 @@ import pytest
 from cfm.errors import StateError
 from cfm.model import Addr, Status, Transfer
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.state import Binding, Memory, MemoryState, SqliteState, WorkerState
+from cfm.worker.act.state import Memory, MemoryState, SqliteState, WorkerState
+from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask, failure
 
 OFFER = TaskOffer(
@@ -98,7 +99,8 @@ async def test_outlives_the_program(tmp_path: Path) -> None:
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from cfm.worker.act.state import Binding, SqliteState
+from cfm.worker.act.state import SqliteState
+from cfm.worker.decide.fencing import Binding
 
 async def main():
     state = await SqliteState.open(Path(sys.argv[1]))

@@ -41,7 +41,7 @@ from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.disk import MARKER
-from cfm.worker.act.fencing import Authority, Claim
+from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Receipt, Shelf
 from cfm.worker.act.shelf_rules import Deletion as Deleted
 from cfm.worker.act.shelf_rules import temp_name
@@ -54,6 +54,7 @@ from cfm.worker.decide.download_events import (
     TransferEnded,
 )
 from cfm.worker.decide.downloads import DownloadBook
+from cfm.worker.decide.fencing import Issuer
 from cfm.worker.serve.streams import Stream, Streams
 from cfm_lab.fakes.memory_disk import Node
 from cfm_lab.fakes.memory_store import MemoryStore
@@ -156,15 +157,15 @@ class UnsyncedFolder(SimDisk):
 class AnyController(Authority):
     """Epoch and controller are not looked at."""
 
-    async def delete_order(self, _claim: Claim | None, _number: int | None) -> str | None:
+    async def delete_order(self, _claim: Issuer | None, _number: int | None) -> str | None:
         return None
 
-    def still(self, _claim: Claim | None, _number: int | None) -> bool:
+    def still(self, _claim: Issuer | None, _number: int | None) -> bool:
         return True
 
 
 class NoFence(Authority):
-    async def fence(self, _claim: Claim | None, _fence: int) -> str | None:
+    async def fence(self, _claim: Issuer | None, _fence: int) -> str | None:
         return None
 
 

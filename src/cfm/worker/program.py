@@ -34,8 +34,9 @@ from cfm.worker.act.library import Library
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import SharedError
-from cfm.worker.act.state import Binding, Memory, SqliteState, WorkerState
+from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
+from cfm.worker.decide.fencing import Binding
 from cfm.worker.serve.api import ACCESS_POLICY, Api, Facts
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import Metrics

@@ -23,7 +23,7 @@ from cfm.tasks.store import (
     Recovered,
 )
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.fencing import Claim
+from cfm.worker.decide.fencing import Issuer
 from cfm_lab.fakes.memory_disk import Node
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import WorkerService
@@ -199,7 +199,7 @@ class Checker:
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def epoch_heard(self, worker: SimWorker, claim: Claim, ours: bool) -> None:
+    def epoch_heard(self, worker: SimWorker, claim: Issuer, ours: bool) -> None:
         """A controller told a worker of ours its epoch; only that of its own controller counts."""
         binding = worker.authority.binding
         if ours and binding is not None and binding.controller == claim.controller:
@@ -207,7 +207,7 @@ class Checker:
             if controller != claim.controller or claim.epoch > epoch:
                 self.facts.epochs[worker.machine] = (claim.controller, claim.epoch)
 
-    def fenced(self, worker: SimWorker, claim: Claim, fence: int) -> None:
+    def fenced(self, worker: SimWorker, claim: Issuer, fence: int) -> None:
         if self.facts.epochs.get(worker.machine, ("", 0))[0] == claim.controller:
             self.facts.fences[worker.machine] = max(fence, self.facts.fences.get(worker.machine, 0))
 

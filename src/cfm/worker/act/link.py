@@ -19,9 +19,8 @@ from cfm import wire
 from cfm.errors import StateError
 from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
-from cfm.worker.act.fencing import Claim, ClaimError, read_claim
-from cfm.worker.act.state import Binding
 from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
+from cfm.worker.decide.fencing import Binding, HeaderError, Issuer, read_issuer
 from cfm.worker.decide.offers import Neighbourhood, first_ready
 
 log = structlog.get_logger(__name__)
@@ -44,7 +43,7 @@ class Hearing(Protocol):
     @property
     def binding(self) -> Binding | None: ...
 
-    async def hear(self, claim: Claim) -> bool: ...
+    async def hear(self, issuer: Issuer) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +215,18 @@ class CfmLink:
     async def _hear(self, headers: Mapping[str, str]) -> tuple[bool, bool]:
         """Whether the answer is our controller's, and whether it speaks for one with epochs at all."""
         try:
-            claim = read_claim(headers)
-        except ClaimError as error:
+            issuer = read_issuer(headers)
+        except HeaderError as error:
             self._log_trouble(str(error))
             return False, True
         try:
-            ours = self._hearing.binding is None if claim is None else await self._hearing.hear(claim)
+            ours = self._hearing.binding is None if issuer is None else await self._hearing.hear(issuer)
         except StateError as error:  # what cannot be remembered must not count
             self._log_trouble(str(error))
             return False, True
         if not ours:
             self._log_trouble("it is not the controller that this worker belongs to; `cfw release` frees it")
-        return ours, claim is not None
+        return ours, issuer is not None
 
     def _log_trouble(self, trouble: str | None) -> None:
         """Once when it begins or changes, once when it is over."""

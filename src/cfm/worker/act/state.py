@@ -24,6 +24,7 @@ from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, Status, Transfer
 from cfm.mounts import network_file_system
 from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask
 
 R = TypeVar("R")
@@ -33,16 +34,6 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS held (task_id INTEGER PRIMARY KEY, offer TEXT NOT NULL, final TEXT) STRICT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Whom this worker obeys: one controller, from its highest epoch on, and no overtaken orders."""
-
-    controller: str
-    epoch: int
-    fence: int = 0
-    """Deletes whose `Cfm-Order` is below this were overtaken by a listing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,10 @@ from cfm.model import Addr, DiskUsage, Transfer
 from cfm.security import Role
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.blocking import Pool
-from cfm.worker.act.fencing import Authority, Claim, ClaimError, read_claim, read_number
+from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import Deletion, Inventory
+from cfm.worker.decide.fencing import HeaderError, Issuer, read_issuer, read_number
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, Metrics
 from cfm.worker.serve.openapi import DOCUMENT
@@ -137,13 +138,13 @@ class Api:
 
     async def delete(self, request: web.Request) -> web.Response:
         name = name_from_path(request, "/files/")
-        claim, number = _claim(request), _number(request, wire.ORDER)
-        why = await _remembered(self.authority.delete_order(claim, number))
+        issuer, number = _issuer(request), _number(request, wire.ORDER)
+        why = await _remembered(self.authority.delete_order(issuer, number))
         if why is not None:
             self.metrics.delete_answered("refused")
             log.warning("refused to delete a file", file=name, why=why, client=request.remote)
             raise RefusedError(409, why)
-        allowed = partial(self.authority.still, claim, number)
+        allowed = partial(self.authority.still, issuer, number)
         deletion = await self._on_disk("cannot delete", partial(self.shelf.delete, name, allowed))
         self.metrics.delete_answered(deletion.name.lower())
         if deletion is not Deletion.DELETED:
@@ -157,7 +158,7 @@ class Api:
         task = wire.token(request.match_info["task"])
         if not task or request.query_string:
             raise RefusedError(400, "not the id of a task")
-        why = await _remembered(self.authority.order(_claim(request)))
+        why = await _remembered(self.authority.order(_issuer(request)))
         if why is not None:
             raise RefusedError(409, why)
         try:
@@ -228,14 +229,19 @@ class Api:
         """A higher epoch of our controller counts from the first request that tells it.  A heartbeat does
         not wait for our state to be written."""
         if wire.EPOCH in request.headers and request.path != "/hb":
-            claim, binding = _claim(request), self.authority.binding
-            if claim and binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
-                await _remembered(self.authority.order(claim))
+            issuer, binding = _issuer(request), self.authority.binding
+            if (
+                issuer
+                and binding
+                and issuer.controller == binding.controller
+                and issuer.epoch > binding.epoch
+            ):
+                await _remembered(self.authority.order(issuer))
 
     async def _raise_fence(self, request: web.Request) -> None:
         fence = _number(request, wire.FENCE)
         if fence is not None:
-            why = await _remembered(self.authority.fence(_claim(request), fence))
+            why = await _remembered(self.authority.fence(_issuer(request), fence))
             if why is not None:
                 raise RefusedError(409, why)
 
@@ -272,17 +278,17 @@ def _listing(shelf: Shelf) -> tuple[Inventory, bytes, str]:
     return inventory, text, Inventory.etag(text)
 
 
-def _claim(request: web.Request) -> Claim | None:
+def _issuer(request: web.Request) -> Issuer | None:
     try:
-        return read_claim(request.headers)
-    except ClaimError as error:
+        return read_issuer(request.headers)
+    except HeaderError as error:
         raise RefusedError(409, str(error)) from None
 
 
 def _number(request: web.Request, header: str) -> int | None:
     try:
         return read_number(request.headers, header)
-    except ClaimError as error:
+    except HeaderError as error:
         raise RefusedError(409, str(error)) from None
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 
 from cfm.model import Addr
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.fencing import Claim
+from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.network import Process, Reply
 
 
@@ -30,19 +30,19 @@ class WorkerService(ABC):
     def serve_heartbeat(self, reply: Reply) -> None: ...
 
     @abstractmethod
-    def serve_list(self, claim: Claim, fence: int | None, reply: Reply) -> None: ...
+    def serve_list(self, claim: Issuer, fence: int | None, reply: Reply) -> None: ...
 
     @abstractmethod
-    def serve_disk(self, claim: Claim, reply: Reply) -> None: ...
+    def serve_disk(self, claim: Issuer, reply: Reply) -> None: ...
 
     @abstractmethod
-    def serve_copy(self, claim: Claim, name: str, reply: Reply) -> None: ...
+    def serve_copy(self, claim: Issuer, name: str, reply: Reply) -> None: ...
 
     @abstractmethod
-    def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None: ...
+    def serve_delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None: ...
 
     @abstractmethod
-    def serve_cut(self, claim: Claim, task_id: int, reply: Reply) -> None: ...
+    def serve_cut(self, claim: Issuer, task_id: int, reply: Reply) -> None: ...
 
     @abstractmethod
     def serve_content(self, offer: TaskOffer, reply: Reply) -> None: ...
@@ -69,5 +69,5 @@ class DeleteRequest(NamedTuple):
     """A delete that a worker is carrying out."""
 
     server: WorkerService
-    claim: Claim
+    claim: Issuer
     order_id: int

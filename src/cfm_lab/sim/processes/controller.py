@@ -42,7 +42,7 @@ from cfm.plan import reference
 from cfm.plan.shortlist import PlanInputs
 from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.fencing import Claim
+from cfm.worker.decide.fencing import Issuer
 from cfm_lab.fakes.memory_store import MemoryDisk
 from cfm_lab.sim.environment.network import Process, Reply
 from cfm_lab.sim.environment.schedule import Clock
@@ -100,7 +100,7 @@ class SimCfm(CfmService):
         self.evidence = Evidence()
         self.watch: MetadataWatch | None = None
         self.pair: Pair | None = None
-        self.claim = Claim("", 0)
+        self.claim = Issuer("", 0)
         self.last_good: Measure | None = None
         self._requests = count(1)
         self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
@@ -123,7 +123,7 @@ class SimCfm(CfmService):
             return False
         self.process.up = True
         self.store = store
-        self.claim = Claim(recovered.controller_id, recovered.epoch)
+        self.claim = Issuer(recovered.controller_id, recovered.epoch)
         self.pair = None
         self._queue: deque[tuple[list[Change], list[ev.Effect]]] = deque()
         self._committing = False

@@ -13,7 +13,7 @@ from typing import Final
 from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.disk import Kind
-from cfm.worker.act.fencing import Claim
+from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.environment.network import ERROR_500, Reply
 from cfm_lab.sim.environment.schedule import Clock
@@ -123,7 +123,7 @@ class OldWorker(Server):
     def serve_heartbeat(self, reply: Reply) -> None:
         reply(OLD_WORKER)
 
-    def serve_list(self, _claim: Claim, _fence: int | None, reply: Reply) -> None:
+    def serve_list(self, _claim: Issuer, _fence: int | None, reply: Reply) -> None:
         self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
@@ -136,7 +136,7 @@ class OldWorker(Server):
             return Listing(names | {f"PHANTOM{self.env.swarm.counts['list_phantoms']}.mpg"})
         return Listing(names)
 
-    def serve_disk(self, _claim: Claim, reply: Reply) -> None:
+    def serve_disk(self, _claim: Issuer, reply: Reply) -> None:
         self.when_disk_answers(lambda: reply(self._usage()))
 
     def _usage(self) -> DiskReport | Failure:
@@ -150,17 +150,17 @@ class OldWorker(Server):
             return self.absurd_usage(usage)
         return DiskReport(usage)
 
-    def serve_copy(self, _claim: Claim, _name: str, reply: Reply) -> None:
+    def serve_copy(self, _claim: Issuer, _name: str, reply: Reply) -> None:
         answer: CopySeen | Failure = NO_SUCH
         reply(answer)
 
-    def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+    def serve_delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
         self.later(
             1 + self.env.rng.below(20),
             lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply)),
         )
 
-    def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+    def _delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
         disk = self.disk
         node = disk.names.get(name)
         if not disk.mounted or node is None:
@@ -176,7 +176,7 @@ class OldWorker(Server):
             self.env.deleting = None
             reply(200)
 
-    def serve_cut(self, _claim: Claim, _task_id: int, reply: Reply) -> None:
+    def serve_cut(self, _claim: Issuer, _task_id: int, reply: Reply) -> None:
         reply(Failure(Trouble.STATUS, "answered 404", 404))
 
     def serve_content(self, _offer: TaskOffer, reply: Reply) -> None:

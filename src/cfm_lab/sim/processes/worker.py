@@ -26,7 +26,6 @@ from cfm.model import (
 )
 from cfm.wire import TaskOffer
 from cfm.worker.act.disk_lock import NoOtherWorkers
-from cfm.worker.act.fencing import Claim
 from cfm.worker.act.shelf import DeclinedError, Receipt
 from cfm.worker.act.shelf_rules import Deletion, Usage
 from cfm.worker.act.state import MemoryState
@@ -57,6 +56,7 @@ from cfm.worker.decide.download_events import (
     TaskOffered,
     TransferEnded,
 )
+from cfm.worker.decide.fencing import Issuer, raises_epoch
 from cfm.worker.decide.offers import Neighbourhood, failure
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.network import ERROR_500, Reply
@@ -106,9 +106,9 @@ class TroubledState(MemoryState):
 class WorkerWitness(ServerWitness, SenderWitness, Protocol):
     """Who is told what a worker of ours does."""
 
-    def epoch_heard(self, worker: SimWorker, claim: Claim, ours: bool) -> None: ...
+    def epoch_heard(self, worker: SimWorker, claim: Issuer, ours: bool) -> None: ...
 
-    def fenced(self, worker: SimWorker, claim: Claim, fence: int) -> None: ...
+    def fenced(self, worker: SimWorker, claim: Issuer, fence: int) -> None: ...
 
     def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None: ...
 
@@ -370,7 +370,7 @@ class SimWorker(Server):
             return replace(offer, file_name=name, path=f"/san/{name}")
         return offer
 
-    def _hears(self, claim: Claim) -> bool:
+    def _hears(self, claim: Issuer) -> bool:
         ours = at_once(self.authority.hear(claim))
         self.witness.epoch_heard(self, claim, ours)
         return ours
@@ -416,13 +416,13 @@ class SimWorker(Server):
     def serve_heartbeat(self, reply: Reply) -> None:
         reply(self._with_disk_id())
 
-    def _hear_epoch(self, claim: Claim) -> None:
+    def _hear_epoch(self, claim: Issuer) -> None:
         binding = self.authority.binding
-        if binding and claim.controller == binding.controller and claim.epoch > binding.epoch:
+        if raises_epoch(binding, claim):
             at_once(self.authority.order(claim))
         self.witness.epoch_heard(self, claim, ours=binding is not None)
 
-    def serve_list(self, claim: Claim, fence: int | None, reply: Reply) -> None:
+    def serve_list(self, claim: Issuer, fence: int | None, reply: Reply) -> None:
         self._hear_epoch(claim)
         if fence is not None and at_once(self.authority.fence(claim, fence)) is not None:
             reply(CONFLICT)
@@ -452,7 +452,7 @@ class SimWorker(Server):
             return Listing(names | {f"PHANTOM{swarm.counts['list_phantoms']}.mpg"}, inventory.disk_id)
         return listing
 
-    def serve_disk(self, claim: Claim, reply: Reply) -> None:
+    def serve_disk(self, claim: Issuer, reply: Reply) -> None:
         self._hear_epoch(claim)
         self.when_disk_answers(lambda: reply(self._usage()))
 
@@ -469,7 +469,7 @@ class SimWorker(Server):
             return self.absurd_usage(report)
         return DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes)
 
-    def serve_copy(self, claim: Claim, name: str, reply: Reply) -> None:
+    def serve_copy(self, claim: Issuer, name: str, reply: Reply) -> None:
         self._hear_epoch(claim)
         self.when_disk_answers(lambda: reply(self._copy(name)))
 
@@ -484,7 +484,7 @@ class SimWorker(Server):
             return CopySeen(present=False)
         return CopySeen(present=True, size_bytes=entry.size_bytes, disk_id=self.shelf.seen_disk_id)
 
-    def serve_delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+    def serve_delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
         self._hear_epoch(claim)
         why = at_once(self.authority.delete_order(claim, order_id))
         if why is not None:
@@ -497,7 +497,7 @@ class SimWorker(Server):
             delay_ms, lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply))
         )
 
-    def _delete(self, claim: Claim, order_id: int, name: str, reply: Reply) -> None:
+    def _delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
         env = self.env
         try:
             if env.swarm.strikes("unlink_eio"):
@@ -510,7 +510,7 @@ class SimWorker(Server):
         finally:
             env.deleting = None
 
-    def serve_cut(self, claim: Claim, task_id: int, reply: Reply) -> None:
+    def serve_cut(self, claim: Issuer, task_id: int, reply: Reply) -> None:
         self._hear_epoch(claim)
         if at_once(self.authority.order(claim)) is not None:
             reply(False)
