@@ -21,9 +21,9 @@ from pathlib import Path
 from aiohttp import web
 
 from cfm.web import serve
+from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.digests import Digests
-from cfm.worker.act.disk import RealDisk
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import Library
 from cfm.worker.act.shelf import Shelf
@@ -37,7 +37,7 @@ NAME = "file.bin"
 
 def application(folder: Path, *, warm_digests: bool) -> web.Application:
     shelf = Shelf(
-        RealDisk(folder),
+        RealBaseDir(folder),
         disk_id=None,
         new_id="0123456789abcdef",
         remember=lambda _: None,

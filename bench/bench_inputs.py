@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cfm.inputs.disk import RealDisk
+from cfm.inputs.file_system import RealFileSystem
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
 from cfm.inputs.log_follower import replay
@@ -41,8 +41,8 @@ def main(files: int = 100_000, rounds: int = 5) -> None:
             measure("parse grade file", rounds, lambda: read_grade_file([held[0]]))
             measure("parse history", rounds, lambda: read_hit_history([held[1]]))
         paths = str(grade), str(history)
-        measure("read, parse and join the pair", rounds, lambda: read_pair(paths, RealDisk(), Pulse()))
-        candidate, _ = read_pair(paths, RealDisk(), Pulse())
+        measure("read, parse and join the pair", rounds, lambda: read_pair(paths, RealFileSystem(), Pulse()))
+        candidate, _ = read_pair(paths, RealFileSystem(), Pulse())
         snapshot = candidate.snapshot
         measure("one file by name", rounds, lambda: snapshot.file(title(files // 2)))
         measure("1,000 files by name", rounds, lambda: snapshot.files(title(n) for n in range(1000)))

@@ -92,7 +92,7 @@ class MemoryBench:
         self._stores = [MemoryStore(wall_s=lambda: NOW_S)]
 
     def handle(self) -> TaskStore:
-        self._stores.append(MemoryStore(self._stores[0].disk, wall_s=lambda: NOW_S))
+        self._stores.append(MemoryStore(self._stores[0].state, wall_s=lambda: NOW_S))
         return self._stores[-1]
 
     @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cfm.model import Transfer as Kind
-from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers import TRANSFERS, TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
 from cfm.worker.act.transfers.contract import Job, Transfer, TransferError
@@ -52,7 +52,7 @@ sys.exit("gave up")
 class Place:
     """A landing in a folder of the test."""
 
-    disk: RealDisk
+    disk: RealBaseDir
     temp: str = f"{NAME}.1"
 
     @property
@@ -137,7 +137,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     (base / "temp.downloaded").mkdir(parents=True)
     async with FaultySource(CONTENT) as source:
         transfer = TRANSFERS[request.param](make[request.param](source, tmp_path))
-        yield Bench(source, transfer, Place(RealDisk(base)))
+        yield Bench(source, transfer, Place(RealBaseDir(base)))
         await transfer.close()
 
 

@@ -52,7 +52,7 @@ ROWS: Final[Mapping[str, tuple[str, ...]]] = {
         "worker/test_api.py test_nothing_but_a_file",
         "worker/test_content.py test_what_is_no_plain_file_bounces",
         "worker/test_shelf.py test_nothing_else",
-        "worker/test_disk.py test_what_is_no_plain_file_is_never_opened_or_replaced",
+        "worker/test_base_dir.py test_what_is_no_plain_file_is_never_opened_or_replaced",
         "hostile/test_inputs.py test_a_device_is_no_file",
         "hostile/test_inputs.py test_a_link_that_is_swapped_in_is_never_followed",
     ),

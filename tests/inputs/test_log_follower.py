@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfm.inputs.disk import RealDisk
+from cfm.inputs.file_system import RealFileSystem
 from cfm.inputs.log_follower import Batch, LogFollower, LogReader, newest_logs, replay
 from cfm.model import Hits, Now
-from cfm_lab.fakes.fake_disk import FakeDisk
+from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 IP = "125.159.40.3"
 T0 = 1_527_951_600  # 2018-06-02 15:00 UTC
@@ -42,7 +42,7 @@ class Reading:
     """Reads all that is new, and remembers what was skipped."""
 
     def __init__(self, folder: Path, oldest_s: int = T0 - 600) -> None:
-        self.reader = LogReader(str(folder), IP, RealDisk())
+        self.reader = LogReader(str(folder), IP, RealFileSystem())
         self.oldest_s = oldest_s
         self.skipped: Counter[str] = Counter()
 
@@ -145,7 +145,7 @@ def test_a_large_log_is_begun_where_the_window_begins(log: Path) -> None:
 
 def test_after_a_long_absence_what_is_older_than_the_window_is_jumped_over(log: Path) -> None:
     reading = Reading(log.parent)
-    reading.reader = LogReader(str(log.parent), IP, RealDisk(), backlog_bytes=1_000_000)
+    reading.reader = LogReader(str(log.parent), IP, RealFileSystem(), backlog_bytes=1_000_000)
     append(log, line("a", T0 - 20_001))
     assert reading.new() == ["a"]
     append(log, b"".join(line(f"f{second}", T0 + second) for second in range(-20_000, 0)))
@@ -191,8 +191,8 @@ class Following:
     """A follower on a disk that can hang, looked at by hand, in virtual time."""
 
     def __init__(self) -> None:
-        self.disk, self.time_s, self.heard = FakeDisk(), 0, list[Hits]()
-        self.disk.make_folder("/logs")
+        self.file_system, self.time_s, self.heard = FakeFileSystem(), 0, list[Hits]()
+        self.file_system.make_folder("/logs")
         self.follower = LogFollower(
             Path("/logs"),
             IP,
@@ -200,7 +200,7 @@ class Following:
             base=2,
             clock=self.now,
             on_hits=self.heard.append,
-            disk=self.disk,
+            file_system=self.file_system,
             patience_s=0.5,
         )
 
@@ -210,7 +210,7 @@ class Following:
 
 async def test_hits_are_heard_once_and_grow_old() -> None:
     one = Following()
-    one.disk.put(f"/logs/{LOG}", line("a") + line("a") + line("b", ip="1.1.1.1") * 2 + line("c"))
+    one.file_system.put(f"/logs/{LOG}", line("a") + line("a") + line("b", ip="1.1.1.1") * 2 + line("c"))
     while await one.follower.look():
         pass
     assert one.heard == [Hits({"a": 2}, frozenset({"b"}))]
@@ -223,12 +223,12 @@ async def test_hits_are_heard_once_and_grow_old() -> None:
 
 async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None:
     one = Following()
-    one.disk.put(f"/logs/{LOG}", line("a") * 2)
-    one.disk.hang("/logs")
+    one.file_system.put(f"/logs/{LOG}", line("a") * 2)
+    one.file_system.hang("/logs")
     for _ in range(3):
         await one.follower.look()
     assert "does not answer" in (one.follower.status().trouble or "")
-    one.disk.heal()
+    one.file_system.heal()
     while not one.heard:
         await one.follower.look()
     while await one.follower.look():
@@ -239,18 +239,18 @@ async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None
 
 async def test_hits_grow_old_also_while_the_disk_hangs() -> None:
     one = Following()
-    one.disk.put(f"/logs/{LOG}", line("a") * 2)
+    one.file_system.put(f"/logs/{LOG}", line("a") * 2)
     await one.follower.look()
-    one.disk.hang("/logs")
+    one.file_system.hang("/logs")
     one.time_s = 700
     await one.follower.look()
     assert one.heard[-1] == Hits()
-    one.disk.heal()
+    one.file_system.heal()
 
 
 async def test_a_folder_that_cannot_be_read_is_said() -> None:
     one = Following()
-    one.disk.fail("/logs", errno.EACCES)
+    one.file_system.fail("/logs", errno.EACCES)
     await one.follower.look()
     assert os.strerror(errno.EACCES) in (one.follower.status().trouble or "")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cfm.inputs.disk import Disk
+from cfm.inputs.file_system import FileSystem
 from cfm.inputs.san import SanIndex
 from cfm.model import Known, NotOnSan, Now, Observed, OnSan, Unknown
-from cfm_lab.fakes.fake_disk import FakeDisk
+from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 A, B = "/san/data2", "/san/data3"
 
@@ -23,19 +23,19 @@ HANGS_S = 0.5
 class San:
     """Two source folders on a disk that can hang, looked at by hand, in virtual time."""
 
-    def __init__(self, *folders: str, disk: Disk | None = None, answer_s: float = 30.0) -> None:
-        self.disk, self.time_s, self.heard = FakeDisk(), 0, list[Observed[frozenset[str]]]()
+    def __init__(self, *folders: str, file_system: FileSystem | None = None, answer_s: float = 30.0) -> None:
+        self.file_system, self.time_s, self.heard = FakeFileSystem(), 0, list[Observed[frozenset[str]]]()
         self.answer_s = answer_s
         self.index = SanIndex(
             [Path(folder) for folder in folders or (A, B)],
             clock=self.now,
             on_change=self.heard.append,
-            disk=disk or self.disk,
+            file_system=file_system or self.file_system,
             answer_s=answer_s,
             poll_s=0.01,
         )
-        self.disk.put(f"{A}/a", b"123")
-        self.disk.put(f"{B}/b", b"12345")
+        self.file_system.put(f"{A}/a", b"123")
+        self.file_system.put(f"{B}/b", b"12345")
 
     def now(self) -> Now:
         return Now(self.time_s * 1000, 0)
@@ -72,15 +72,15 @@ async def test_all_names_once_all_folders_answered() -> None:
 async def test_a_folder_is_listed_again_only_when_something_came_or_went() -> None:
     san = San()
     await san.names()
-    asked = san.disk.asked[A]
+    asked = san.file_system.asked[A]
     san.time_s = 5
     await san.names()
-    look = san.disk.asked[A] - asked
-    san.disk.put(f"{A}/c", b"1")
+    look = san.file_system.asked[A] - asked
+    san.file_system.put(f"{A}/c", b"1")
     san.time_s = 10
     assert await san.names() == {"a", "b", "c"}
-    assert san.disk.asked[A] - asked - look == look + 1
-    san.disk.remove(f"{A}/c")
+    assert san.file_system.asked[A] - asked - look == look + 1
+    san.file_system.remove(f"{A}/c")
     san.time_s = 15
     assert await san.names() == {"a", "b"}
     assert len(san.heard) == 3
@@ -92,8 +92,8 @@ async def test_a_folder_is_listed_again_only_when_something_came_or_went() -> No
 async def test_after_some_minutes_it_is_listed_anyway() -> None:
     san = San(A)
     await san.names()
-    san.disk._folders[A].pop("a")  # behind the folder's mtime, as on mounts that cache it
-    san.disk._folders[A]["c"] = san.disk._folders.setdefault(B, {})["b"]
+    san.file_system._folders[A].pop("a")  # behind the folder's mtime, as on mounts that cache it
+    san.file_system._folders[A]["c"] = san.file_system._folders.setdefault(B, {})["b"]
     san.time_s = 599
     assert await san.names() == {"a"}
     san.time_s = 600
@@ -116,15 +116,15 @@ async def test_unknown_is_never_empty(trouble: object, why: str) -> None:
         san = San(answer_s=HANGS_S if "does not answer" in why else 30.0)
         if known_before:
             await san.names()
-        trouble(san.disk)
+        trouble(san.file_system)
         assert await san.names() == why
         san.time_s = 40
         assert await san.names() == why
         assert isinstance(san.heard[-1], Unknown)
         assert len(san.heard) == 1 + known_before
         assert await san.ask("a", "b", "none") == [f"{A}/a 3", why, why]
-        san.disk.heal()
-        san.disk.put(f"{B}/b", b"12345")
+        san.file_system.heal()
+        san.file_system.put(f"{B}/b", b"12345")
         san.time_s = 80
         assert await san.names() == {"a", "b"}
         assert await san.ask("a", "b", "none") == [f"{A}/a 3", f"{B}/b 5", "not there"]
@@ -132,42 +132,42 @@ async def test_unknown_is_never_empty(trouble: object, why: str) -> None:
 
 async def test_a_hung_folder_is_left_alone_for_a_pause_and_costs_few_threads() -> None:
     san = San(answer_s=HANGS_S)
-    san.disk.hang(B)
+    san.file_system.hang(B)
     for san.time_s in range(0, 300, 5):
         await san.names()
     assert san.index._folders[1].threads.stuck == 4
-    san.disk.heal()
+    san.file_system.heal()
 
 
 async def test_what_was_said_before_a_hang_counts() -> None:
     san = San(A, answer_s=HANGS_S)
-    san.disk.put(f"{A}/b", b"1")
-    san.disk.hang(f"{A}/b")
+    san.file_system.put(f"{A}/b", b"1")
+    san.file_system.hang(f"{A}/b")
     assert await san.ask("a", "b") == [f"{A}/a 3", f"{A} does not answer"]
-    san.disk.heal()
+    san.file_system.heal()
 
 
 async def test_the_first_folder_counts_unless_another_has_the_size_that_is_wanted() -> None:
     san = San()
-    san.disk.put(f"{B}/a", b"12345")
+    san.file_system.put(f"{B}/a", b"12345")
     assert await san.ask("a") == [f"{A}/a 3"]
     assert await san.ask("a", a=5) == [f"{B}/a 5"]
     assert await san.ask("a", a=4) == [f"{A}/a 3"]
-    san.disk.fail(B)
+    san.file_system.fail(B)
     assert await san.ask("a", a=3) == [f"{A}/a 3"]
     assert await san.ask("a", a=5) == [f"{B} cannot be read: Input/output error"]
 
 
 async def test_files_of_0_bytes_and_bad_names_are_not_there() -> None:
     san = San(A)
-    san.disk.put(f"{A}/empty", b"")
-    san.disk.put(f"{A}/.hidden", b"1")
+    san.file_system.put(f"{A}/empty", b"")
+    san.file_system.put(f"{A}/.hidden", b"1")
     assert await san.ask("empty", ".hidden", "../data3/b", "") == ["not there"] * 4
     assert await san.names() == {"a", "empty"}
 
 
 async def test_without_folders_everything_is_unknown() -> None:
-    san = SanIndex([], clock=lambda: Now(0, 0), on_change=lambda _: None, disk=FakeDisk())
+    san = SanIndex([], clock=lambda: Now(0, 0), on_change=lambda _: None, file_system=FakeFileSystem())
     await san.look()
     assert isinstance(san.names, Unknown)
     assert await san.stat_files(["a"], 1) == {"a": Unknown("no source folder is configured", 0)}

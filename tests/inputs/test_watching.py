@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cfm.inputs.disk import Version
+from cfm.inputs.file_system import FileVersion
 from cfm.inputs.snapshot import Measure, Snapshot
 from cfm.inputs.watching import AtRest, MetadataWatch, look_once
 from cfm.model import Now, SnapshotFacts
-from cfm_lab.fakes.fake_disk import FakeDisk
+from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 DATA = Path(__file__).parents[1] / "data"
 WALL_S = 1_700_000_000
@@ -22,8 +22,8 @@ def now(mono_ms: int) -> Now:
     return Now(mono_ms, WALL_S * 1000 + mono_ms)
 
 
-def version(number: int, *, mtime_s: int = WALL_S) -> Version:
-    return Version(1, 1, number, mtime_s * 10**9)
+def version(number: int, *, mtime_s: int = WALL_S) -> FileVersion:
+    return FileVersion(1, 1, number, mtime_s * 10**9)
 
 
 def test_at_rest_is_unchanged_for_as_long_as_it_was_seen() -> None:
@@ -74,10 +74,10 @@ class Watching:
     GRADE, HISTORY = "/meta/grade", "/meta/history"
 
     def __init__(self, last_good: Measure | None = None, patience_s: float = 20.0) -> None:
-        self.disk, self.mono_ms = FakeDisk(), 0
+        self.file_system, self.mono_ms = FakeFileSystem(), 0
         self.snapshots: list[Snapshot] = []
         self.rejected: list[SnapshotFacts] = []
-        self.disk.make_folder("/meta")
+        self.file_system.make_folder("/meta")
         self.watch = MetadataWatch(
             Path(self.GRADE),
             Path(self.HISTORY),
@@ -85,14 +85,14 @@ class Watching:
             on_snapshot=self.snapshots.append,
             on_rejected=self.rejected.append,
             last_good=last_good,
-            disk=self.disk,
+            file_system=self.file_system,
             stat_timeout_s=patience_s,
             read_patience_s=patience_s,
         )
 
     def put(self, grade: bytes, history: bytes) -> None:
-        self.disk.put(self.GRADE, grade)
-        self.disk.put(self.HISTORY, history)
+        self.file_system.put(self.GRADE, grade)
+        self.file_system.put(self.HISTORY, history)
 
     async def look_for(self, duration_ms: int) -> None:
         """Looks twice a second of virtual time."""
@@ -115,10 +115,10 @@ async def test_a_pair_is_told_once_a_second_after_it_came_to_rest(watching: Watc
     assert not watching.snapshots
     await watching.look_for(500)
     assert [snapshot.facts.known_files for snapshot in watching.snapshots] == [10]
-    asked = watching.disk.asked[watching.GRADE]
+    asked = watching.file_system.asked[watching.GRADE]
     await watching.look_for(10_000)
     assert len(watching.snapshots) == 1
-    assert watching.disk.asked[watching.GRADE] == asked + 20
+    assert watching.file_system.asked[watching.GRADE] == asked + 20
     assert not watching.rejected
 
 
@@ -126,7 +126,7 @@ async def test_a_pair_is_told_once_a_second_after_it_came_to_rest(watching: Watc
 async def test_it_is_read_again_when_it_changes(watching: Watching, how: str) -> None:
     watching.put(*files(10))
     await watching.look_for(2000)
-    getattr(watching.disk, how)(watching.GRADE, files(9)[0])
+    getattr(watching.file_system, how)(watching.GRADE, files(9)[0])
     await watching.look_for(1500)
     assert [snapshot.facts.known_files for snapshot in watching.snapshots] == [10, 9]
     ids = {snapshot.facts.id for snapshot in watching.snapshots}
@@ -142,11 +142,11 @@ async def test_trouble_is_told_once_for_each_reason_and_the_good_pair_stays_in_f
     grade, history = files(10)
     watching.put(grade, history)
     await watching.look_for(2000)
-    watching.disk.put(watching.GRADE, b"")
+    watching.file_system.put(watching.GRADE, b"")
     await watching.look_for(3000)
-    watching.disk.put(watching.GRADE, files(4)[0])
+    watching.file_system.put(watching.GRADE, files(4)[0])
     await watching.look_for(3000)
-    watching.disk.remove(watching.HISTORY)
+    watching.file_system.remove(watching.HISTORY)
     await watching.look_for(3000)
     assert watching.whys()[1:] == [
         "the grade file is empty",
@@ -182,10 +182,10 @@ async def test_a_torn_last_line_is_waited_for(watching: Watching) -> None:
     watching.put(grade, history[:-1])
     await watching.look_for(9500)
     assert not watching.snapshots
-    watching.disk.put(watching.HISTORY, history)
+    watching.file_system.put(watching.HISTORY, history)
     await watching.look_for(2000)
     assert [snapshot.facts.known_files for snapshot in watching.snapshots] == [10]
-    watching.disk.put(watching.HISTORY, history[:-1])
+    watching.file_system.put(watching.HISTORY, history[:-1])
     await watching.look_for(9500)
     assert len(watching.snapshots) == 1
     await watching.look_for(2000)
@@ -198,11 +198,11 @@ async def test_a_hung_mount_is_said_once_and_its_end_too(path: str) -> None:
     watching = Watching(patience_s=0.3)
     watching.put(*files(10))
     await watching.look_for(2000)
-    watching.disk.hang(path)
+    watching.file_system.hang(path)
     await watching.look_for(3000)
     assert len(watching.rejected) == 1
     assert "/meta/grade does not answer" in (watching.whys()[0] or "")
-    watching.disk.heal()
+    watching.file_system.heal()
     while len(watching.snapshots) < 2:
         await watching.look_for(500)
     assert watching.snapshots[0] is watching.snapshots[1]
@@ -213,17 +213,17 @@ async def test_a_disk_that_hangs_while_it_is_read() -> None:
     watching.put(*files(10))
     await watching.look_for(1000)
 
-    watching.disk.hang(watching.HISTORY, after=3)  # not yet when it is asked for its version
+    watching.file_system.hang(watching.HISTORY, after=3)  # not yet when it is asked for its version
     await watching.look_for(500)
     assert watching.whys() == ["reading does not come to an end: no answer from the disk"]
-    watching.disk.heal()
+    watching.file_system.heal()
     while not watching.snapshots:
         await watching.look_for(500)
 
 
 async def test_a_file_that_cannot_be_read(watching: Watching) -> None:
     watching.put(*files(10))
-    watching.disk.fail(watching.HISTORY, errno.EACCES)
+    watching.file_system.fail(watching.HISTORY, errno.EACCES)
     await watching.look_for(3000)
     assert watching.whys() == ["/meta/history cannot be read: Permission denied"]
 

@@ -18,7 +18,7 @@ from cfm.security.files import read_tls
 from cfm.security.roster import WorkerCertificates, worker_roster
 from cfm.security.tokens import Secret
 from cfm.web import Limits
-from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Job, TransferError
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
@@ -148,7 +148,7 @@ async def test_half_open_handshakes_end_and_disturb_nobody(tmp_path: Path) -> No
 
 class Place:
     def __init__(self, folder: Path) -> None:
-        self._disk = RealDisk(folder)
+        self._disk = RealBaseDir(folder)
         self.path = ""
 
     def create(self) -> TempFile:

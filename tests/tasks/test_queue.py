@@ -77,7 +77,7 @@ class Desk:
         self.writer.submit([change(number)] * changes, lambda: self.released.append(number))
 
     def durable(self, number: int) -> bool:
-        return (f"{number}.mpg", SERVER) in self.store.disk.arrivals
+        return (f"{number}.mpg", SERVER) in self.store.state.arrivals
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cfm import __version__, wire
-from cfm.worker.act.disk import Folder, RealDisk
+from cfm.worker.act.base_dir import Folder, RealBaseDir
 from cfm.worker.decide.fencing import Binding, Issuer
 from cfm.worker.serve.openapi import DOCUMENT
 from cfm_lab.testing.raw_http import request, say
@@ -78,7 +78,7 @@ class TestHeartbeat:
         assert (await rig.ask("HEAD", "/hb")).headers["cfw-disk"] == ""
 
 
-class HungDisk(RealDisk):
+class HungDisk(RealBaseDir):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.go_on, self.reached = threading.Event(), threading.Event()

@@ -7,14 +7,14 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cfm.worker.act.base_dir import Entry, EntryKind
 from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
-from cfm.worker.act.disk import Entry, Kind
 
 DATA = bytes(range(256)) * 8
 
 
 def entry(*, size: int = 1, mtime: int = 1, inode: int = 1) -> Entry:
-    return Entry("a.mpg", Kind.FILE, size, size, mtime, inode, 1)
+    return Entry("a.mpg", EntryKind.FILE, size, size, mtime, inode, 1)
 
 
 def feed(digest: Digest, start: int, stop: int) -> None:

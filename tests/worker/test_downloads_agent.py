@@ -17,7 +17,7 @@ from cfm.config import CfwSettings
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport, parse_task
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
-from cfm.worker.act.disk import RealDisk
+from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
@@ -89,7 +89,7 @@ class Worker:
     def shelf(self) -> Shelf:
         self.base.mkdir(exist_ok=True)
         return Shelf(
-            RealDisk(self.base),
+            RealBaseDir(self.base),
             disk_id=None,
             new_id="0123456789abcdef",
             remember=lambda _: None,

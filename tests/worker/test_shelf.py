@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import fits
-from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, RealDisk, RealFolder, open_folder
+from cfm.worker.act.base_dir import (
+    MARKER,
+    BaseDir,
+    Entry,
+    EntryKind,
+    Folder,
+    RealBaseDir,
+    RealFolder,
+    open_folder,
+)
 from cfm.worker.act.disk_lock import DiskLocks, NoOtherWorkers
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import (
@@ -30,7 +39,7 @@ from cfm.worker.act.shelf_rules import (
     quota_space,
     temp_name,
 )
-from cfm_lab.fakes.memory_disk import MemoryDisk, MemoryFolder
+from cfm_lab.fakes.memory_base_dir import MemoryBaseDir, MemoryFolder
 
 DISK_ID = "0123456789abcdef"
 OTHER_ID = "fedcba9876543210"
@@ -39,7 +48,7 @@ OTHER_ID = "fedcba9876543210"
 class Kept:
     """A worker's state, as far as the shelf is concerned, over its restarts."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: BaseDir) -> None:
         self.disk = disk
         self.disk_id: str | None = None
 
@@ -61,12 +70,12 @@ class Kept:
 
 
 @pytest.fixture
-def disk() -> MemoryDisk:
-    return MemoryDisk(1_000_000)
+def disk() -> MemoryBaseDir:
+    return MemoryBaseDir(1_000_000)
 
 
 @pytest.fixture
-def shelf(disk: MemoryDisk) -> Shelf:
+def shelf(disk: MemoryBaseDir) -> Shelf:
     return Kept(disk).shelf()
 
 
@@ -96,7 +105,7 @@ class BusyFolder(RealFolder):
         return found
 
 
-class BusyDisk(RealDisk):
+class BusyDisk(RealBaseDir):
     def __init__(self, base_dir: Path) -> None:
         super().__init__(base_dir)
         self.base_dir = base_dir
@@ -123,25 +132,25 @@ class TestMarker:
     def test_table(self, known: str | None, marker: str, verdict: MarkerVerdict) -> None:
         assert judge_marker(known, marker) is verdict
 
-    def test_is_made_at_the_very_first_start(self, disk: MemoryDisk) -> None:
+    def test_is_made_at_the_very_first_start(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         assert kept.shelf().check() == DISK_ID
         assert kept.disk_id == DISK_ID
         assert bytes(disk.names[MARKER].data) == f"{DISK_ID}\n".encode()
 
-    def test_is_durable_before_the_state_has_it(self, disk: MemoryDisk) -> None:
+    def test_is_durable_before_the_state_has_it(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         kept.shelf().check()
         disk.crash()
         assert kept.shelf().check() == DISK_ID
 
-    def test_is_adopted_where_the_state_was_lost(self, disk: MemoryDisk) -> None:
+    def test_is_adopted_where_the_state_was_lost(self, disk: MemoryBaseDir) -> None:
         Kept(disk).shelf().check()
         again = Kept(disk)
         assert again.shelf().check() == DISK_ID
         assert again.disk_id == DISK_ID
 
-    def test_lost_makes_all_unreadable_and_nothing_changes(self, disk: MemoryDisk) -> None:
+    def test_lost_makes_all_unreadable_and_nothing_changes(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         shelf = kept.shelf()
         shelf.check()
@@ -155,7 +164,7 @@ class TestMarker:
         assert set(disk.names) == {"a.mpg"}
         assert shelf.seen_disk_id == ""
 
-    def test_of_another_disk_makes_all_unreadable(self, disk: MemoryDisk) -> None:
+    def test_of_another_disk_makes_all_unreadable(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         kept.disk_id = OTHER_ID
         with kept.disk.open() as folder:
@@ -163,7 +172,7 @@ class TestMarker:
         with pytest.raises(UnreadableError, match="another disk"):
             kept.shelf().inventory()
 
-    def test_back_again_makes_all_readable(self, disk: MemoryDisk) -> None:
+    def test_back_again_makes_all_readable(self, disk: MemoryBaseDir) -> None:
         shelf = Kept(disk).shelf()
         shelf.check()
         node = disk.names.pop(MARKER)
@@ -173,21 +182,21 @@ class TestMarker:
         assert shelf.check() == shelf.seen_disk_id == DISK_ID
 
     def test_a_missing_folder_is_unreadable_and_not_made(self, tmp_path: Path) -> None:
-        kept = Kept(RealDisk(tmp_path / "gone"))
+        kept = Kept(RealBaseDir(tmp_path / "gone"))
         with pytest.raises(UnreadableError):
             kept.shelf().inventory()
         assert (kept.disk_id, list(tmp_path.iterdir())) == (None, [])
 
     def test_a_folder_that_is_replaced_while_running_is_noticed(self, base: Path) -> None:
         (base / "a.mpg").touch()
-        shelf = Kept(RealDisk(base)).shelf()
+        shelf = Kept(RealBaseDir(base)).shelf()
         assert shelf.inventory().names == ("a.mpg",)
         base.rename(base.parent / "away")
         base.mkdir()
         with pytest.raises(UnreadableError):
             shelf.inventory()
 
-    def test_what_cannot_be_remembered_is_tried_again(self, disk: MemoryDisk) -> None:
+    def test_what_cannot_be_remembered_is_tried_again(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         full = True
 
@@ -224,7 +233,7 @@ class LockedBy:
 
 
 @pytest.mark.parametrize("known", [None, DISK_ID, OTHER_ID])
-def test_a_disk_that_another_worker_uses_is_refused(disk: MemoryDisk, known: str | None) -> None:
+def test_a_disk_that_another_worker_uses_is_refused(disk: MemoryBaseDir, known: str | None) -> None:
     Kept(disk).shelf().check()
     kept = Kept(disk)
     kept.disk_id = known
@@ -234,7 +243,7 @@ def test_a_disk_that_another_worker_uses_is_refused(disk: MemoryDisk, known: str
 
 
 class TestInventory:
-    def test_plain_files_in_byte_order(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_plain_files_in_byte_order(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         for name in ("b.mpg", "a.mpg", "Z.mpg", "é.mpg", "𝄞.mpg", "\uffee.mpg", "_.mpg"):
             disk.put(name, 1)
         names = shelf.inventory().names
@@ -247,12 +256,12 @@ class TestInventory:
         os.mkfifo(base / "fifo")
         (base / ".hidden").touch()
         (base / "a.mpg").touch()
-        assert Kept(RealDisk(base)).shelf().inventory().names == ("a.mpg",)
+        assert Kept(RealBaseDir(base)).shelf().inventory().names == ("a.mpg",)
 
     def test_names_that_cannot_be_spoken_of_are_counted(self, base: Path) -> None:
         for name in (b"a.mpg", b"\xff\xfe", b"line\nbreak", b"\x1b[31m", "\u202eabc".encode()):
             os.close(os.open(os.path.join(os.fsencode(base), name), os.O_CREAT | os.O_WRONLY))  # noqa: PTH118
-        inventory = Kept(RealDisk(base)).shelf().inventory()
+        inventory = Kept(RealBaseDir(base)).shelf().inventory()
         assert (inventory.names, inventory.odd) == (("a.mpg",), 4)
 
     def test_the_text_ends_each_name(self) -> None:
@@ -267,14 +276,14 @@ class TestInventory:
 
     def test_is_never_an_old_one(self, base: Path) -> None:
         """Two changes within one tick of the clock, which a folder's mtime would not tell apart."""
-        shelf = Kept(RealDisk(base)).shelf()
+        shelf = Kept(RealBaseDir(base)).shelf()
         seen = set()
         for number in range(50):
             (base / f"{number}.mpg").touch()
             seen.add(Inventory.etag(shelf.inventory().text))
         assert len(seen) == 50
 
-    def test_a_broken_disk_is_an_error_and_no_short_list(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_a_broken_disk_is_an_error_and_no_short_list(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 1)
         disk.failing["kinds"] = errno.EIO
         with pytest.raises(OSError, match="Input/output"):
@@ -285,30 +294,30 @@ class TestDelete:
     @pytest.mark.parametrize(
         ("kind", "receiving", "allowed", "objection"),
         [
-            (Kind.FILE, False, True, None),
-            (Kind.FILE, False, False, Deletion.OVERTAKEN),
-            (Kind.FILE, True, True, Deletion.RECEIVING),
-            (Kind.FOLDER, False, True, Deletion.NOT_PLAIN),
-            (Kind.OTHER, False, True, Deletion.NOT_PLAIN),
+            (EntryKind.FILE, False, True, None),
+            (EntryKind.FILE, False, False, Deletion.OVERTAKEN),
+            (EntryKind.FILE, True, True, Deletion.RECEIVING),
+            (EntryKind.FOLDER, False, True, Deletion.NOT_PLAIN),
+            (EntryKind.OTHER, False, True, Deletion.NOT_PLAIN),
             (None, False, True, Deletion.ABSENT),
             (None, True, True, Deletion.RECEIVING),
             (None, False, False, Deletion.OVERTAKEN),
         ],
     )
     def test_table(
-        self, kind: Kind | None, receiving: bool, allowed: bool, objection: Deletion | None
+        self, kind: EntryKind | None, receiving: bool, allowed: bool, objection: Deletion | None
     ) -> None:
         there = None if kind is None else Entry("a", kind, 1, 1, 1, 1, 1)
         assert deletion_objection(there, receiving=receiving, allowed=allowed) is objection
 
-    def test_is_durable(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_is_durable(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
         assert shelf.delete("a.mpg") is Deletion.DELETED
         disk.crash()
         assert "a.mpg" not in disk.names
         assert shelf.delete("a.mpg") is Deletion.ABSENT
 
-    def test_is_not_done_where_it_could_not_be_made_durable(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_is_not_done_where_it_could_not_be_made_durable(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
         shelf.check()
         disk.failing["sync"] = errno.EIO
@@ -320,17 +329,17 @@ class TestDelete:
         (base / "folder").mkdir()
         (base / "link").symlink_to(tmp_path / "target")
         os.mkfifo(base / "fifo")
-        shelf = Kept(RealDisk(base)).shelf()
+        shelf = Kept(RealBaseDir(base)).shelf()
         assert {shelf.delete(name) for name in ("folder", "link", "fifo")} == {Deletion.NOT_PLAIN}
         assert (base / "link").is_symlink()
         assert (tmp_path / "target").exists()
 
-    def test_waits_for_nobody_but_asks_once_more(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_waits_for_nobody_but_asks_once_more(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
         assert shelf.delete("a.mpg", lambda: False) is Deletion.OVERTAKEN
         assert "a.mpg" in disk.names
 
-    def test_a_list_comes_after_the_deletes_that_were_let_through(self, disk: MemoryDisk) -> None:
+    def test_a_list_comes_after_the_deletes_that_were_let_through(self, disk: MemoryBaseDir) -> None:
         """An order is past its last check, but its disk is slow: the list that fences it off must not be
         made before it is done."""
         slow = SlowDisk(disk)
@@ -355,7 +364,7 @@ class TestDelete:
 class SlowDisk:
     """A disk whose next opening, once armed, waits until it is told to go on."""
 
-    def __init__(self, disk: MemoryDisk) -> None:
+    def __init__(self, disk: MemoryBaseDir) -> None:
         self.disk = disk
         self.armed = False
         self.reached = threading.Event()
@@ -375,7 +384,7 @@ class SlowDisk:
 
 
 class TestReceiving:
-    def test_from_the_first_byte_to_the_visible_file(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_from_the_first_byte_to_the_visible_file(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)
         assert (receipt.temp, receipt.path) == ("a.mpg.17", "/temp.downloaded/a.mpg.17")
         fill(shelf, receipt, b"12345")
@@ -386,7 +395,7 @@ class TestReceiving:
         assert shelf.inventory().names == ("a.mpg",)
 
     def test_on_a_real_disk(self, base: Path) -> None:
-        shelf = Kept(RealDisk(base)).shelf(quota_bytes=1000)
+        shelf = Kept(RealBaseDir(base)).shelf(quota_bytes=1000)
         receipt = shelf.begin("a.mpg", 17, 5)
         assert receipt.path == str(base / "temp.downloaded" / "a.mpg.17")
         fill(shelf, receipt, b"12345")
@@ -400,14 +409,14 @@ class TestReceiving:
         fill(shelf, receipt, b"12345")
         assert shelf.reopen(receipt).size() == 5
 
-    def test_a_short_file_is_not_published(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_a_short_file_is_not_published(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)
         fill(shelf, receipt, b"1234")
         with pytest.raises(DeclinedError, match="4 bytes instead of 5"):
             shelf.publish(receipt, verified=True)
         assert "a.mpg" not in disk.names
 
-    def test_what_cannot_be_synced_is_not_published(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_what_cannot_be_synced_is_not_published(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)
         fill(shelf, receipt, b"12345")
         disk.failing["sync"] = errno.EIO
@@ -433,13 +442,13 @@ class TestReceiving:
         assert (tmp_path / "a.mpg").exists()
 
     def test_a_downloader_that_is_another_program_finds_the_folder(self, tmp_path: Path) -> None:
-        receipt = Kept(RealDisk(tmp_path)).shelf(limit_percent=99).begin("a.mpg", 17, 5)
+        receipt = Kept(RealBaseDir(tmp_path)).shelf(limit_percent=99).begin("a.mpg", 17, 5)
         Path(receipt.path).write_bytes(b"12345")
         assert (tmp_path / "temp.downloaded" / "a.mpg.17").read_bytes() == b"12345"
 
     @pytest.mark.parametrize(("verified", "left"), [(True, 5), (False, 3)])
     def test_a_file_gives_way_to_a_verified_copy_only(
-        self, disk: MemoryDisk, shelf: Shelf, verified: bool, left: int
+        self, disk: MemoryBaseDir, shelf: Shelf, verified: bool, left: int
     ) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)
         fill(shelf, receipt, b"12345")
@@ -448,17 +457,17 @@ class TestReceiving:
             shelf.publish(receipt, verified=verified)
         assert disk.names["a.mpg"].size_bytes == left
 
-    def test_nothing_but_a_plain_file_gives_way(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_nothing_but_a_plain_file_gives_way(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)
         fill(shelf, receipt, b"12345")
-        disk.put("a.mpg", 0, Kind.OTHER)
+        disk.put("a.mpg", 0, EntryKind.OTHER)
         with pytest.raises(DeclinedError, match="in the way"):
             shelf.publish(receipt, verified=True)
         with pytest.raises(DeclinedError, match="not a plain file"):
             Kept(disk).shelf().begin("a.mpg", 18, 5)
 
     @pytest.mark.parametrize("name", ["../escape.txt", "a/b", "", ".", "..", ".cfw-id", "a\nb", "x" * 256])
-    def test_only_a_plain_name_is_begun(self, disk: MemoryDisk, shelf: Shelf, name: str) -> None:
+    def test_only_a_plain_name_is_begun(self, disk: MemoryBaseDir, shelf: Shelf, name: str) -> None:
         with pytest.raises(DeclinedError):
             shelf.begin(name, 1, 5)
         assert disk.temp_names == {}
@@ -470,14 +479,14 @@ class TestReceiving:
         shelf.abandon(receipt)
         shelf.begin("a.mpg", 2, 5)
 
-    def test_a_file_is_not_deleted_while_it_is_received(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_a_file_is_not_deleted_while_it_is_received(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 3)
         receipt = shelf.begin("a.mpg", 1, 5)
         assert shelf.delete("a.mpg") is Deletion.RECEIVING
         shelf.abandon(receipt)
         assert shelf.delete("a.mpg") is Deletion.DELETED
 
-    def test_abandoned_leaves_nothing(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_abandoned_leaves_nothing(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 1, 5)
         fill(shelf, receipt, b"123")
         shelf.abandon(receipt)
@@ -485,7 +494,7 @@ class TestReceiving:
         assert shelf.room_for(900_000 - 100)
 
     def test_abandoned_frees_the_place_even_where_the_disk_is_gone(
-        self, disk: MemoryDisk, shelf: Shelf
+        self, disk: MemoryBaseDir, shelf: Shelf
     ) -> None:
         receipt = shelf.begin("a.mpg", 1, 5)
         disk.mounted = False
@@ -502,7 +511,7 @@ class TestReceiving:
         with pytest.raises(DeclinedError):
             shelf.begin("a.mpg", 3, 5)
 
-    def test_litter_of_an_earlier_life_is_dropped(self, disk: MemoryDisk) -> None:
+    def test_litter_of_an_earlier_life_is_dropped(self, disk: MemoryBaseDir) -> None:
         kept = Kept(disk)
         first = kept.shelf()
         fill(first, first.begin("a.mpg", 1, 5), b"123")
@@ -512,7 +521,7 @@ class TestReceiving:
         assert set(disk.temp_names) == {"b.mpg.2"}
 
     def test_a_download_that_begins_while_litter_is_looked_for_is_none(
-        self, disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch
+        self, disk: MemoryBaseDir, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shelf = Kept(disk).shelf()
         listed = MemoryFolder.temps
@@ -543,7 +552,9 @@ class TestRoom:
         with pytest.raises(DeclinedError, match="no room"):
             shelf.begin("b.mpg", 2, 100_000)
 
-    def test_of_a_full_disk_is_none_for_a_file_of_unknown_size(self, disk: MemoryDisk, shelf: Shelf) -> None:
+    def test_of_a_full_disk_is_none_for_a_file_of_unknown_size(
+        self, disk: MemoryBaseDir, shelf: Shelf
+    ) -> None:
         disk.put("big.mpg", 950_000)
         with pytest.raises(DeclinedError, match="no room"):
             shelf.begin("a.mpg", 1, None)
@@ -553,12 +564,12 @@ class TestRoom:
         assert not shelf.room_for(600_000)
 
     def test_counts_without_roots_reserve(self) -> None:
-        shelf = Kept(MemoryDisk(1_000_000, reserved_bytes=500_000)).shelf()
+        shelf = Kept(MemoryBaseDir(1_000_000, reserved_bytes=500_000)).shelf()
         assert shelf.room_for(440_000)
         assert not shelf.room_for(460_000)
 
     def test_a_quota_is_a_disk(self, base: Path) -> None:
-        shelf = Kept(RealDisk(base)).shelf(quota_bytes=1000)
+        shelf = Kept(RealBaseDir(base)).shelf(quota_bytes=1000)
         (base / "a.mpg").write_bytes(bytes(300))
         fill(shelf, shelf.begin("b.mpg", 1, 200), bytes(50))
         usage = shelf.usage()
@@ -575,11 +586,11 @@ class TestRoom:
 
     def test_absurd_figures_are_no_answer(self) -> None:
         with pytest.raises(OSError, match="no sense"):
-            Kept(MemoryDisk(0)).shelf().usage()
+            Kept(MemoryBaseDir(0)).shelf().usage()
 
     @given(st.lists(st.tuples(st.integers(1, 600_000), st.booleans()), max_size=12), st.integers(1, 99))
     def test_no_copy_brings_the_disk_over_its_limit(self, copies: list[tuple[int, bool]], limit: int) -> None:
-        disk = MemoryDisk(1_000_000)
+        disk = MemoryBaseDir(1_000_000)
         shelf = Kept(disk).shelf(limit_percent=limit)
         shelf.check()
         before = shelf.usage().used_bytes

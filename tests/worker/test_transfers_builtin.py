@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
 from cfm.model import Addr
-from cfm.worker.act.disk import RealDisk, RealTempFile, TempFile
+from cfm.worker.act.base_dir import RealBaseDir, RealTempFile, TempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Job, Received, TransferError
 from cfm.worker.act.transfers.response import (
@@ -35,7 +35,7 @@ ETAG = '"tag"'
 
 @dataclass
 class Place:
-    disk: RealDisk
+    disk: RealBaseDir
     path: str = ""
     room: bool = True
     asked_bytes: list[int] = field(default_factory=list)
@@ -67,7 +67,7 @@ async def source() -> AsyncIterator[FaultySource]:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> Place:
-    return Place(RealDisk(tmp_path))
+    return Place(RealBaseDir(tmp_path))
 
 
 def job(source: FaultySource) -> Job:
@@ -197,7 +197,7 @@ async def test_asks_for_room_when_the_source_says_the_size(source: FaultySource,
 
 async def test_a_full_disk_is_called_so(source: FaultySource, tmp_path: Path) -> None:
     with pytest.raises(TransferError, match="No space left"):
-        await fetch(job(source), FullPlace(RealDisk(tmp_path)))
+        await fetch(job(source), FullPlace(RealBaseDir(tmp_path)))
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cfm.model import Addr
-from cfm.worker.act.disk import RealDisk, TempFile
+from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers.contract import Job, Received, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings, ExternalTransfer
 
@@ -29,7 +29,7 @@ GOOD = 'printf "%s" 123456 > "$2"; echo "...Successfully done" >&2'
 
 @dataclass
 class Place:
-    disk: RealDisk
+    disk: RealBaseDir
 
     @property
     def path(self) -> str:
@@ -82,7 +82,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     base = tmp_path / "data"
     (base / "temp.downloaded").mkdir(parents=True)
-    bench = Bench(tmp_path, Place(RealDisk(base)), Seen(), [])
+    bench = Bench(tmp_path, Place(RealBaseDir(base)), Seen(), [])
     yield bench
     for transfer in bench.transfers:
         await transfer.close()

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 from cfm.model import Addr
-from cfm.worker.act.disk import TempFile
+from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.shelf import Receipt, Shelf
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Job, Received, TransferError

@@ -40,7 +40,7 @@ from cfm.plan.view import ClusterView
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.disk import MARKER
+from cfm.worker.act.base_dir import MARKER
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Receipt, Shelf
 from cfm.worker.act.shelf_rules import Deletion as Deleted
@@ -56,7 +56,7 @@ from cfm.worker.decide.download_events import (
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.fencing import Issuer
 from cfm.worker.serve.streams import Stream, Streams
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.fakes.memory_store import MemoryStore
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.parts import PARTS, Parts
@@ -142,7 +142,7 @@ class EmptyWillDo(Core):
 class UnsyncedFile(SimDisk):
     """fsync of a file is left out."""
 
-    def node_sync(self, _node: Node) -> None:
+    def node_sync(self, _node: Inode) -> None:
         return None
 
 
@@ -283,7 +283,7 @@ class OpensTwice(MemoryStore):
     """A second cfm on one state wipes out the first."""
 
     def open(self) -> Recovered:
-        self.disk.held_by = None
+        self.state.held_by = None
         return super().open()
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from cfm.inputs.disk import Disk, OpenFile, RealDisk, Version
 from cfm.inputs.event_log import Hit, HitWindow, Skipped, parse_line, times_in
+from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem
 from cfm.inputs.lines import MAX_LINE_BYTES
 from cfm.inputs.threads import DaemonThreads
 from cfm.model import Hits, Now
@@ -58,7 +58,7 @@ class _Followed:
     """How far one log has been read."""
 
     path: str
-    seen: Version | None = None
+    seen: FileVersion | None = None
     """The state in which it was last looked into; None before that."""
     offset: int = 0
     drained: bool = False
@@ -84,14 +84,16 @@ class _Followed:
 class LogReader:
     """Reads a folder's logs; for one thread at a time.  `OSError`: the folder cannot be read."""
 
-    def __init__(self, folder: str, our_ip: str, disk: Disk, backlog_bytes: int = BACKLOG_BYTES) -> None:
-        self._folder, self._our_ip, self._disk = folder, our_ip, disk
+    def __init__(
+        self, folder: str, our_ip: str, file_system: FileSystem, backlog_bytes: int = BACKLOG_BYTES
+    ) -> None:
+        self._folder, self._our_ip, self._file_system = folder, our_ip, file_system
         self._backlog_bytes = backlog_bytes
         self._followed: dict[str, _Followed] = {}
 
     def read_some(self, oldest_s: int, wall_s: int) -> Batch:
         """The next piece of what is new, older log first.  Events before `oldest_s` are not wanted."""
-        names = newest_logs(self._disk.plain_names(self._folder), wall_s)
+        names = newest_logs(self._file_system.plain_names(self._folder), wall_s)
         self._followed = {name: self._followed.get(name) or self._new(name) for name in names}
         skipped: Counter[str] = Counter()
         troubles: list[str] = []
@@ -127,9 +129,9 @@ class LogReader:
 
     def _piece(self, followed: _Followed, oldest_s: int, skipped: Counter[str]) -> bytes | None:
         """The next whole lines of one log, perhaps none of them wanted; None where nothing is new."""
-        if followed.drained and self._disk.version(followed.path) == followed.seen:
+        if followed.drained and self._file_system.version(followed.path) == followed.seen:
             return None
-        with self._disk.open(followed.path) as file:
+        with self._file_system.open(followed.path) as file:
             version = file.version()
             size_bytes = version.size_bytes
             if not _is_grown(followed, version, file):
@@ -160,7 +162,7 @@ def find_start(file: OpenFile, size_bytes: int, oldest_s: int) -> int:
     return 0
 
 
-def _is_grown(followed: _Followed, version: Version, file: OpenFile) -> bool:
+def _is_grown(followed: _Followed, version: FileVersion, file: OpenFile) -> bool:
     """Is this what was read before, perhaps with more behind it?  (A copy of it will do.)"""
     before = followed.fingerprint
     return (
@@ -216,12 +218,12 @@ class LogFollower:
         base: int,
         clock: Callable[[], Now],
         on_hits: Callable[[Hits], None],
-        disk: Disk | None = None,
+        file_system: FileSystem | None = None,
         poll_s: float = POLL_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._folder = folder
-        self._reader = LogReader(str(folder), our_ip, disk or RealDisk())
+        self._reader = LogReader(str(folder), our_ip, file_system or RealFileSystem())
         self._window = HitWindow(term_s, base, clock())
         self._clock, self._on_hits = clock, on_hits
         self._poll_s, self._patience_s = poll_s, patience_s
@@ -288,10 +290,13 @@ class LogFollower:
 
 
 def replay(
-    folder: Path, our_ip: str, *, term_s: int, base: int, now: Now, disk: Disk | None = None
+    folder: Path, our_ip: str, *, term_s: int, base: int, now: Now, file_system: FileSystem | None = None
 ) -> tuple[Hits, LogStatus]:
     """What the window says at `now`, from the logs as they are: for one look without following."""
-    reader, window = LogReader(str(folder), our_ip, disk or RealDisk()), HitWindow(term_s, base, now)
+    reader, window = (
+        LogReader(str(folder), our_ip, file_system or RealFileSystem()),
+        HitWindow(term_s, base, now),
+    )
     skipped: Counter[str] = Counter()
     try:
         while (batch := reader.read_some(window.oldest_s(now), now.wall_s)).more:

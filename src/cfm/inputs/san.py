@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 import structlog
 
-from cfm.inputs.disk import Disk, RealDisk
+from cfm.inputs.file_system import FileSystem, RealFileSystem
 from cfm.inputs.threads import DaemonThreads, Pulse
 from cfm.model import Known, NotOnSan, Now, Observed, OnSan, SanAnswer, Unknown
 from cfm.names import is_file_name
@@ -82,14 +82,14 @@ class SanIndex:
         *,
         clock: Callable[[], Now],
         on_change: Callable[[Observed[Names]], None],
-        disk: Disk | None = None,
+        file_system: FileSystem | None = None,
         poll_s: float = POLL_S,
         rescan_s: float = RESCAN_S,
         answer_s: float = ANSWER_S,
         pause_s: float = PAUSE_S,
     ) -> None:
         self._clock, self._on_change = clock, on_change
-        self._disk = disk or RealDisk()
+        self._file_system = file_system or RealFileSystem()
         self._poll_s, self._answer_s = poll_s, answer_s
         self._rescan_ms, self._pause_ms = int(rescan_s * 1000), int(pause_s * 1000)
         why = "the source folders are being read" if folders else "no source folder is configured"
@@ -145,7 +145,9 @@ class SanIndex:
         if at_ms < folder.paused_until_ms:
             return False
         try:
-            mtime_ns = await folder.threads.call(self._answer_s, lambda: _alive(self._disk, folder.path))
+            mtime_ns = await folder.threads.call(
+                self._answer_s, lambda: _alive(self._file_system, folder.path)
+            )
             if not self._is_due(folder, mtime_ns, at_ms):
                 return False
             await self._scan(folder, mtime_ns, at_ms)
@@ -169,7 +171,7 @@ class SanIndex:
 
     async def _scan(self, folder: _Folder, mtime_ns: int, at_ms: int) -> None:
         names = await folder.threads.call_while_alive(
-            self._answer_s, lambda pulse: _names_in(self._disk, folder.path, pulse)
+            self._answer_s, lambda pulse: _names_in(self._file_system, folder.path, pulse)
         )
         took_ms = self._clock().mono_ms - at_ms
         folder.names, folder.mtime_ns, folder.scanned_ms = Known(names, at_ms), mtime_ns, at_ms
@@ -214,7 +216,9 @@ class SanIndex:
         """Fills `sizes`; says why that may not be all."""
         at_ms, pulse = self._clock().mono_ms, Pulse()
         try:
-            await folder.threads.call(deadline_s, lambda: _stat(self._disk, folder.path, names, sizes, pulse))
+            await folder.threads.call(
+                deadline_s, lambda: _stat(self._file_system, folder.path, names, sizes, pulse)
+            )
         except TimeoutError:
             if not pulse.beats:  # else it is slow, not dead
                 folder.paused_until_ms = at_ms + self._pause_ms
@@ -224,17 +228,17 @@ class SanIndex:
         return None
 
 
-def _alive(disk: Disk, folder: str) -> int:
+def _alive(file_system: FileSystem, folder: str) -> int:
     """The folder's mtime; `OSError` where it is gone, or empty as an unmounted one."""
-    mtime_ns = disk.folder_mtime_ns(folder)
-    if not disk.is_occupied(folder):
+    mtime_ns = file_system.folder_mtime_ns(folder)
+    if not file_system.is_occupied(folder):
         raise FileNotFoundError(errno.ENODATA, "is empty", folder)
     return mtime_ns
 
 
-def _names_in(disk: Disk, folder: str, pulse: Pulse) -> Names:
+def _names_in(file_system: FileSystem, folder: str, pulse: Pulse) -> Names:
     def beating() -> Iterator[str]:
-        for name in disk.plain_names(folder):
+        for name in file_system.plain_names(folder):
             pulse.beat()
             if is_file_name(name):
                 yield name
@@ -242,13 +246,15 @@ def _names_in(disk: Disk, folder: str, pulse: Pulse) -> Names:
     return frozenset(beating())
 
 
-def _stat(disk: Disk, folder: str, names: Iterable[str], sizes: dict[str, int], pulse: Pulse) -> None:
+def _stat(
+    file_system: FileSystem, folder: str, names: Iterable[str], sizes: dict[str, int], pulse: Pulse
+) -> None:
     """Fills `sizes` as it goes, so that what was said before a hang counts.  0 bytes is no file."""
     for name in names:
-        if size_bytes := disk.plain_size(f"{folder}/{name}"):
+        if size_bytes := file_system.plain_size(f"{folder}/{name}"):
             sizes[name] = size_bytes
         pulse.beat()
-    _alive(disk, folder)  # last: only now is what was not found really not there
+    _alive(file_system, folder)  # last: only now is what was not found really not there
 
 
 async def _united(sets: Sequence[Names], threads: DaemonThreads) -> Names:

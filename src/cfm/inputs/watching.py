@@ -18,7 +18,7 @@ import polars as pl
 import structlog
 import xxhash
 
-from cfm.inputs.disk import Disk, OpenFile, RealDisk, Version, pieces_of
+from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem, pieces_of
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
 from cfm.inputs.snapshot import Candidate, Measure, Snapshot, Source, build, is_unfinished, judge
@@ -38,7 +38,7 @@ POLL_S = 0.25
 STAT_TIMEOUT_S = 5.0
 READ_PATIENCE_S = 30.0
 
-Versions: TypeAlias = tuple[Version, Version]
+Versions: TypeAlias = tuple[FileVersion, FileVersion]
 
 
 class ChangedWhileReadError(Exception):
@@ -49,12 +49,12 @@ class AtRest:
     """One file: which version is there, and since when it has been the same."""
 
     def __init__(self) -> None:
-        self._version: Version | None = None
+        self._version: FileVersion | None = None
         self._since_ms = 0
         self._restless_since_ms: int | None = None
         self._changes = 0
 
-    def saw(self, version: Version | None, now: Now) -> None:
+    def saw(self, version: FileVersion | None, now: Now) -> None:
         """What the file looks like now; None where it is not there, or does not answer."""
         if version is None:
             self._changes += self._version is not None
@@ -81,14 +81,14 @@ class AtRest:
         return max(self.rested_ms(now), age_ms if not self._changes and age_ms >= LONG_AGO_MS else 0)
 
 
-def _age_ms(version: Version, now: Now) -> int:
+def _age_ms(version: FileVersion, now: Now) -> int:
     return now.wall_ms - version.mtime_ns // 1_000_000
 
 
-def read_pair(paths: tuple[str, str], disk: Disk, pulse: Pulse) -> tuple[Candidate, Versions]:
+def read_pair(paths: tuple[str, str], file_system: FileSystem, pulse: Pulse) -> tuple[Candidate, Versions]:
     """Read and join both files.  `OSError`: cannot be read; `ChangedWhileReadError`: try again."""
     grade_path, history_path = paths
-    with disk.open(grade_path) as grade_file, disk.open(history_path) as history_file:
+    with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
         files = _Reading(grade_path, grade_file, pulse), _Reading(history_path, history_file, pulse)
         grade = read_grade_file(files[0].pieces())
         history = read_hit_history(files[1].pieces())
@@ -120,7 +120,7 @@ class _Reading:
 
 
 def look_once(
-    grade_path: Path, history_path: Path, now: Now, disk: Disk | None = None
+    grade_path: Path, history_path: Path, now: Now, file_system: FileSystem | None = None
 ) -> Snapshot | SnapshotFacts:
     """One look without waiting, for `cfm plan`: the pair as it is, or why it decides nothing.
 
@@ -128,7 +128,7 @@ def look_once(
     """
     paths = str(grade_path), str(history_path)
     try:
-        candidate, versions = read_pair(paths, disk or RealDisk(), Pulse())
+        candidate, versions = read_pair(paths, file_system or RealFileSystem(), Pulse())
     except OSError as error:
         return rejected(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
     except ChangedWhileReadError as error:
@@ -172,7 +172,7 @@ class MetadataWatch:
         on_snapshot: Callable[[Snapshot], None],
         on_rejected: Callable[[SnapshotFacts], None],
         last_good: Measure | None = None,
-        disk: Disk | None = None,
+        file_system: FileSystem | None = None,
         poll_s: float = POLL_S,
         stat_timeout_s: float = STAT_TIMEOUT_S,
         read_patience_s: float = READ_PATIENCE_S,
@@ -180,7 +180,7 @@ class MetadataWatch:
         self._paths = str(grade_path), str(history_path)
         self._clock = clock
         self._on_snapshot, self._on_rejected = on_snapshot, on_rejected
-        self._disk = disk or RealDisk()
+        self._file_system = file_system or RealFileSystem()
         self._poll_s, self._stat_timeout_s, self._read_patience_s = poll_s, stat_timeout_s, read_patience_s
         self._pools = tuple(DaemonThreads(f"metadata-{path}", 2) for path in self._paths)
         self._reader = DaemonThreads("metadata-read", 2)
@@ -204,7 +204,7 @@ class MetadataWatch:
         seen = await asyncio.gather(*map(self._version, range(2)))
         now = self._clock()
         for tracker, sight in zip(self._at_rest, seen, strict=True):
-            tracker.saw(sight if isinstance(sight, Version) else None, now)
+            tracker.saw(sight if isinstance(sight, FileVersion) else None, now)
         grade, history = seen
         if isinstance(grade, str) or isinstance(history, str):
             self._reject("; ".join(sight for sight in seen if isinstance(sight, str)))
@@ -213,11 +213,13 @@ class MetadataWatch:
         elif max(tracker.restless_ms(now) for tracker in self._at_rest) >= RESTLESS_MS:
             self._reject("still changing")
 
-    async def _version(self, which: int) -> Version | str:
+    async def _version(self, which: int) -> FileVersion | str:
         """What is there, or in words why nothing can be told."""
         path = self._paths[which]
         try:
-            version = await self._pools[which].call(self._stat_timeout_s, lambda: self._disk.version(path))
+            version = await self._pools[which].call(
+                self._stat_timeout_s, lambda: self._file_system.version(path)
+            )
         except TimeoutError:
             return f"{path} does not answer"
         except OSError as error:
@@ -234,7 +236,7 @@ class MetadataWatch:
     async def _read(self, versions: Versions) -> _Judged | None:
         try:
             candidate, read = await self._reader.call_while_alive(
-                self._read_patience_s, lambda pulse: read_pair(self._paths, self._disk, pulse)
+                self._read_patience_s, lambda pulse: read_pair(self._paths, self._file_system, pulse)
             )
         except TimeoutError:
             self._reject("reading does not come to an end: no answer from the disk")

@@ -26,8 +26,8 @@ from cfm.model import Addr, Transfer
 from cfm.security import WorkerCredentials, connect, without_credentials, worker_credentials
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.blocking import Pool
-from cfm.worker.act.disk import RealDisk
 from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
@@ -130,7 +130,7 @@ async def _shelf(
 ) -> Shelf:
     """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
     shelf = Shelf(
-        RealDisk(settings.base_dir),
+        RealBaseDir(settings.base_dir),
         disk_id=memory.disk_id,
         new_id=secrets.token_hex(16),
         remember=partial(_remember, asyncio.get_running_loop(), state),

@@ -1,9 +1,9 @@
 """A store of state in memory, for the simulator and for tests.  It behaves as the store on disk does.
 
-`MemoryDisk` is what survives a crash; `MemoryStore` is the handle that one cfm has on it.  Two handles on one
-disk are two cfm on one state.  `crash()` takes the handle away as `kill -9` would, and `trouble` makes
-commits fail as a full disk would.  Neighbours: `tasks.store` states the promises of a store, and
-`tests/conformance/test_stores.py` checks them for every kind of store.
+`CommittedState` is what survives a crash; `MemoryStore` is the handle that one cfm has on it.  Two handles on
+one state are two cfm that use the same state.  `crash()` takes the handle away as `kill -9` would, and
+`trouble` makes commits fail as a full disk would.  Neighbours: `tasks.store` states the promises of a store,
+and `tests/conformance/test_stores.py` checks them for every kind of store.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cfm.tasks.store import (
 
 
 @dataclass
-class MemoryDisk:
+class CommittedState:
     """The durable state.  Only whole commits reach it."""
 
     controller_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -45,24 +45,24 @@ class MemoryDisk:
 
 
 class MemoryStore:
-    """A `TaskStore` on a `MemoryDisk`.  While `trouble` names a reason, every commit fails.
+    """A `TaskStore` on a `CommittedState`.  While `trouble` names a reason, every commit fails.
 
     The caller gives it a clock.  Without one, time stands still, and every ended task has just ended.
     """
 
-    def __init__(self, disk: MemoryDisk | None = None, wall_s: Callable[[], int] = lambda: 0) -> None:
-        self.disk = MemoryDisk() if disk is None else disk
+    def __init__(self, state: CommittedState | None = None, wall_s: Callable[[], int] = lambda: 0) -> None:
+        self.state = CommittedState() if state is None else state
         self.trouble: str | None = None
         self.commits = 0
         self._wall_s = wall_s
         self._epoch = 0
 
     def open(self) -> Recovered:
-        if self.disk.held_by is not None:
+        if self.state.held_by is not None:
             raise StateError("this state is in use by another cfm: stop that one first")
-        self.disk.held_by = self
-        self.disk.epoch += 1
-        self._epoch = self.disk.epoch
+        self.state.held_by = self
+        self.state.epoch += 1
+        self._epoch = self.state.epoch
         return self._recovered()
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -71,32 +71,32 @@ class MemoryStore:
             raise StoreFullError(f"cannot write the state: {self.trouble}")
         for change in changes:
             self._apply(change)
-        self.disk.last_id = max(self.disk.last_id, highest_id(changes))
+        self.state.last_id = max(self.state.last_id, highest_id(changes))
         self.commits += 1
 
     def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        entries: list[Task | DeleteOrder] = [*self.disk.tasks.values(), *self.disk.orders.values()]
+        entries: list[Task | DeleteOrder] = [*self.state.tasks.values(), *self.state.orders.values()]
         about = sorted((e for e in entries if e.file.name == file_name), key=lambda e: e.id)
         return about[max(0, len(about) - limit) :]
 
     def prune(self, before_wall_s: int) -> None:
         self._require_held()
-        disk = self.disk
-        disk.tasks = {
+        state = self.state
+        state.tasks = {
             i: t
-            for i, t in disk.tasks.items()
+            for i, t in state.tasks.items()
             if t.status in UNFINISHED_TASKS or t.changed_s >= before_wall_s
         }
-        disk.orders = {
+        state.orders = {
             i: o
-            for i, o in disk.orders.items()
+            for i, o in state.orders.items()
             if o.status in UNFINISHED_ORDERS or o.changed_s >= before_wall_s
         }
-        disk.arrivals = {key: at for key, at in disk.arrivals.items() if at >= before_wall_s}
+        state.arrivals = {key: at for key, at in state.arrivals.items() if at >= before_wall_s}
 
     def close(self) -> None:
-        if self.disk.held_by is self:
-            self.disk.held_by = None
+        if self.state.held_by is self:
+            self.state.held_by = None
 
     def crash(self) -> None:
         """The process is gone, and so is its lock.  All that was committed stays.
@@ -106,41 +106,41 @@ class MemoryStore:
         self.close()
 
     def _require_held(self) -> None:
-        if self.disk.epoch != self._epoch:
+        if self.state.epoch != self._epoch:
             raise SupersededError("another cfm has taken this state over")
-        if self.disk.held_by is not self:
+        if self.state.held_by is not self:
             raise StateError("the state is not open")
 
     def _apply(self, change: Change) -> None:
         match change:
             case PutTask(task):
-                self.disk.tasks[task.id] = task
+                self.state.tasks[task.id] = task
             case DropTask(task_id):
-                self.disk.tasks.pop(task_id, None)
+                self.state.tasks.pop(task_id, None)
             case PutOrder(order):
-                self.disk.orders[order.id] = order
+                self.state.orders[order.id] = order
             case PutArrival(file_name, server, wall_s):
-                self.disk.arrivals[file_name, server] = wall_s
+                self.state.arrivals[file_name, server] = wall_s
             case DropArrival(file_name, server):
-                self.disk.arrivals.pop((file_name, server), None)
+                self.state.arrivals.pop((file_name, server), None)
 
     def _recovered(self) -> Recovered:
-        disk, now_s = self.disk, self._wall_s()
+        state, now_s = self.state, self._wall_s()
         return Recovered(
-            disk.controller_id,
-            disk.epoch,
-            disk.last_id,
+            state.controller_id,
+            state.epoch,
+            state.last_id,
             tasks=tuple(
                 t
-                for _, t in sorted(disk.tasks.items())
+                for _, t in sorted(state.tasks.items())
                 if t.status in UNFINISHED_TASKS or t.changed_s >= now_s - ENDED_TASKS_RECOVERED_S
             ),
             orders=tuple(
                 o
-                for _, o in sorted(disk.orders.items())
+                for _, o in sorted(state.orders.items())
                 if o.status in UNFINISHED_ORDERS or _recent(o, now_s)
             ),
-            arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(disk.arrivals.items())),
+            arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(state.arrivals.items())),
         )
 
 

@@ -24,7 +24,7 @@ from cfm.tasks.store import (
 )
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Issuer
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.facts import OrderFacts, TaskFacts
@@ -228,7 +228,7 @@ class Checker:
 
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def unlinked(self, disk: SimDisk, name: str, node: Node) -> None:
+    def unlinked(self, disk: SimDisk, name: str, node: Inode) -> None:
         """A worker has removed a file."""
         by = self.world.deleting
         if by is None:
@@ -245,7 +245,7 @@ class Checker:
             gone = (self.world.schedule.now_ms, order.file.rank, rising)
             self.facts.deleted.setdefault((name, order.server), []).append(gone)
 
-    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+    def published(self, disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None:
         """A worker has made a file visible."""
         self.facts.arrived[name, disk] = self.world.schedule.now_ms
         self.world.note("published", name, disk.label)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cfm.controller.decide.state import NodeConfig
 from cfm.model import Addr, File, Hits, host_of
-from cfm_lab.fakes.memory_store import MemoryDisk
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment import event_log
 from cfm_lab.sim.environment import metadata as meta
 from cfm_lab.sim.environment.disks import DiskWitness, SimDisk
@@ -91,11 +91,11 @@ class World(Environment):
             heartbeat_interval_ms=self.profile.heartbeat_ms,
             full_look_ms=self.profile.full_look_ms,
         )
-        cfm = SimCfm(self, name, MemoryDisk(controller_id), self.clock(), config, self.witness)
+        cfm = SimCfm(self, name, CommittedState(controller_id), self.clock(), config, self.witness)
         self.cfms.append(cfm)
         return cfm
 
-    def another_cfm(self, state: MemoryDisk | None = None) -> SimCfm:
+    def another_cfm(self, state: CommittedState | None = None) -> SimCfm:
         """A further cfm, on the given state or on a new one."""
         number = next(self._further_cfms)
         cfm = self.add_cfm(f"cfm-{number}", f"controller-{self.seed}-{number}")

@@ -24,7 +24,7 @@ from cfm.inputs.san import SanIndex
 from cfm.model import Addr, File, Status, Task
 from cfm.security import controller_credentials, status_of
 from cfm.web import Limits, WebServer
-from cfm_lab.fakes.memory_store import MemoryDisk, MemoryStore
+from cfm_lab.fakes.memory_store import CommittedState, MemoryStore
 from cfm_lab.testing.raw_http import request, say
 from cfm_lab.testing.worker_rig import Answer, parse
 
@@ -56,7 +56,7 @@ class ControllerRig:
 
     def status_of(self, task_id: int) -> Status:
         """The task as the state on disk has it."""
-        return self.store.disk.tasks[task_id].status
+        return self.store.state.tasks[task_id].status
 
 
 def a_task(task_id: int, name: str = "A.mpg", destination: Addr = DESTINATIONS[0]) -> Task:
@@ -74,7 +74,7 @@ async def controller_rig(
     (folder / "cfm.yml").write_text(SETTINGS + more_settings)
     settings = load_cfm(folder / "cfm.yml")
     credentials = controller_credentials(settings)
-    store = MemoryStore(MemoryDisk(tasks={task.id: task for task in tasks}, last_id=len(tasks)))
+    store = MemoryStore(CommittedState(tasks={task.id: task for task in tasks}, last_id=len(tasks)))
     recovered = store.open()
     san = SanIndex((), clock=clock, on_change=lambda _names: None)
     async with worker_client(settings, credentials, recovered.controller_id, recovered.epoch) as client:

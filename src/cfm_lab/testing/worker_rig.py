@@ -13,8 +13,8 @@ from pathlib import Path
 from cfm.model import Addr, Transfer
 from cfm.security import EVERYBODY, Admission
 from cfm.web import Limits, serve
+from cfm.worker.act.base_dir import BaseDir, RealBaseDir
 from cfm.worker.act.blocking import Pool
-from cfm.worker.act.disk import Disk, RealDisk
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
@@ -67,7 +67,7 @@ async def worker_rig(
     quota_bytes: int | None = None,
     stall_s: float = 10.0,
     limits: Limits | None = None,
-    disk_of: Callable[[Path], Disk] = RealDisk,
+    disk_of: Callable[[Path], BaseDir] = RealBaseDir,
     admission: Admission = EVERYBODY,
 ) -> AsyncIterator[WorkerRig]:
     """A worker whose disk is `folder/base`, and which serves `folder/source` to other workers."""

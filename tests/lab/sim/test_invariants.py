@@ -8,8 +8,8 @@ import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, Listing, Now, Status, Task
-from cfm.worker.act.disk import Kind
-from cfm_lab.fakes.memory_disk import Node
+from cfm.worker.act.base_dir import EntryKind
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.building import build
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
@@ -55,5 +55,7 @@ def test_a_link_may_be_deleted_by_an_old_worker_only(old: int) -> None:
     server = world.servers[world.destinations[-1]]
     assert server.ours is not bool(old)
     rule = PlainPaths(world)
-    rule.unlinked(server.disk, "F001.mpg", Node(Kind.OTHER), DeleteRequest(server, world.main.claim, 1), None)
+    rule.unlinked(
+        server.disk, "F001.mpg", Inode(EntryKind.OTHER), DeleteRequest(server, world.main.claim, 1), None
+    )
     assert len(world.violations.found) == server.ours

@@ -19,8 +19,8 @@ from cfm.config import CfwSettings
 from cfm.errors import StateError
 from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport
+from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.blocking import Pool
-from cfm.worker.act.disk import TempFile
 from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
 from cfm.worker.act.state import WorkerState
 from cfm.worker.act.transfers import TransferSettings

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cfm.worker.act.base_dir import Entry, NotPlainError, entry_of, open_folder, open_plain
 from cfm.worker.act.blocking import Pool
 from cfm.worker.act.digests import Digest, version_of
-from cfm.worker.act.disk import Entry, NotPlainError, entry_of, open_folder, open_plain
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import UnreadableError
 

@@ -2,8 +2,8 @@
 
 This is the last check before a disk is touched.  Each call opens `base_dir` anew and looks at its marker
 first, so that an unmounted, replaced or covered folder is *unreadable* and never empty.  Calls block: `api`
-and `downloads` make them in a `blocking.Pool`.  The disk itself is behind `disk.Disk`, so that the simulator
-runs these rules on a disk in memory.
+and `downloads` make them in a `blocking.Pool`.  The disk itself is behind `base_dir.BaseDir`, so that the
+simulator runs these rules on a disk in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from cfm.model import fits
 from cfm.names import is_file_name
-from cfm.worker.act.disk import MARKER, Disk, Entry, Folder, Kind, NotPlainError, TempFile
+from cfm.worker.act.base_dir import MARKER, BaseDir, Entry, EntryKind, Folder, NotPlainError, TempFile
 from cfm.worker.act.disk_lock import DiskLocks
 from cfm.worker.act.shelf_rules import (
     DeclinedError,
@@ -45,7 +45,7 @@ class Shelf:
 
     def __init__(
         self,
-        disk: Disk,
+        disk: BaseDir,
         *,
         disk_id: str | None,
         new_id: str,
@@ -87,7 +87,7 @@ class Shelf:
         with self._changing:
             pass  # wait for the one that may be on its way; all later ones ask `allowed` again
         with self._opened() as folder:
-            plain = [name for name, kind in folder.kinds() if kind is Kind.FILE and name[:1] != "."]
+            plain = [name for name, kind in folder.kinds() if kind is EntryKind.FILE and name[:1] != "."]
             names = sorted(filter(is_file_name, plain))
             return Inventory(tuple(names), self._seen_id, len(plain) - len(names))
 
@@ -133,7 +133,7 @@ class Shelf:
             raise DeclinedError("the file name is not a single plain path component")
         with self._opened() as folder:
             there = folder.look(name)
-            if there is not None and there.kind is not Kind.FILE:
+            if there is not None and there.kind is not EntryKind.FILE:
                 raise DeclinedError("something that is not a plain file has that name")
             folder.make_temp_folder()  # a downloader that is another program expects it to be there
         temp = temp_name(name, task_id)
@@ -177,7 +177,7 @@ class Shelf:
     def clean(self) -> int:
         """Drop the litter of earlier lives: temporary files that nobody is receiving; how many."""
         with self._opened() as folder:
-            temps = [temp.name for temp in folder.temps() if temp.kind is not Kind.FOLDER]
+            temps = [temp.name for temp in folder.temps() if temp.kind is not EntryKind.FOLDER]
             with self._books:  # after the look: who receives takes its place before it makes its file
                 ours = {receipt.temp for receipt in self._receiving.values()}
             litter = [temp for temp in temps if temp not in ours]
@@ -282,7 +282,7 @@ class Shelf:
 
 
 def _visible_bytes(folder: Folder) -> int:
-    names = [name for name, kind in folder.kinds() if kind is Kind.FILE and name != MARKER]
+    names = [name for name, kind in folder.kinds() if kind is EntryKind.FILE and name != MARKER]
     looks = (folder.look(name) for name in names)
     return sum(entry.size_bytes for entry in looks if entry is not None)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xxhash import xxh3_128_hexdigest
 
 from cfm.errors import CfmError
-from cfm.worker.act.disk import Entry, Kind, Space
+from cfm.worker.act.base_dir import Entry, EntryKind, Space
 
 MAX_NAME_BYTES = 255
 _DISK_ID = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
@@ -68,7 +68,7 @@ def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -
         return Deletion.RECEIVING
     if there is None:
         return Deletion.ABSENT
-    return None if there.kind is Kind.FILE else Deletion.NOT_PLAIN
+    return None if there.kind is EntryKind.FILE else Deletion.NOT_PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from cfm.worker.act.disk import MARKER, Folder, Kind, Space
-from cfm_lab.fakes.memory_disk import MemoryDisk, MemoryFolder, Node
+from cfm.worker.act.base_dir import MARKER, EntryKind, Folder, Space
+from cfm_lab.fakes.memory_base_dir import Inode, MemoryBaseDir, MemoryFolder
 
 
 def content_of(name: str, version: int = 0) -> bytes:
@@ -26,15 +26,15 @@ def content_of(name: str, version: int = 0) -> bytes:
 class DiskWitness(Protocol):
     """Who is told what workers do on a disk."""
 
-    def unlinked(self, disk: SimDisk, name: str, node: Node) -> None: ...
+    def unlinked(self, disk: SimDisk, name: str, node: Inode) -> None: ...
 
-    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None: ...
+    def published(self, disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None: ...
 
     def touched(self, disk: SimDisk, name: str) -> None:
         """A worker is about to use this name."""
 
 
-class SimDisk(MemoryDisk):
+class SimDisk(MemoryBaseDir):
     """One disk.  `version` grows with every change that a list or a `/df` could show."""
 
     def __init__(self, label: str, total_bytes: int, witness: DiskWitness) -> None:
@@ -59,7 +59,7 @@ class SimDisk(MemoryDisk):
         node = self.names.get(name)
         return (
             node is not None
-            and node.kind is Kind.FILE
+            and node.kind is EntryKind.FILE
             and node.size_bytes == size_bytes
             and node.data[:4] == content_of(name)[:4]
         )
@@ -81,7 +81,7 @@ class SimDisk(MemoryDisk):
 
     # ── what other software does ────────────────────────────────────────────────────────────────────────
 
-    def place(self, name: str, size_bytes: int, content: bytes, kind: Kind = Kind.FILE) -> Node:
+    def place(self, name: str, size_bytes: int, content: bytes, kind: EntryKind = EntryKind.FILE) -> Inode:
         node = self.put(name, size_bytes, kind)
         node.data = bytearray(content)
         node.sync()
@@ -112,19 +112,19 @@ class SimDisk(MemoryDisk):
 
     def visible(self) -> list[str]:
         """The names of plain files, without the marker."""
-        return [n for n, node in self.names.items() if node.kind is Kind.FILE and n != MARKER]
+        return [n for n, node in self.names.items() if node.kind is EntryKind.FILE and n != MARKER]
 
-    def image(self) -> dict[str, tuple[int, bytes, Kind]]:
+    def image(self) -> dict[str, tuple[int, bytes, EntryKind]]:
         """A copy of what is durable.  `restore` can put it back later."""
         return {n: (k.synced_bytes, bytes(k.synced_data), k.kind) for n, k in self._synced[0].items()}
 
-    def restore(self, image: dict[str, tuple[int, bytes, Kind]]) -> None:
+    def restore(self, image: dict[str, tuple[int, bytes, EntryKind]]) -> None:
         self.names, self.temp_names = {}, {}
         self._synced = ({}, {})
         for name, (size_bytes, content, kind) in image.items():
             self.place(name, size_bytes, content, kind)
 
-    def node_sync(self, node: Node) -> None:
+    def node_sync(self, node: Inode) -> None:
         self.fail("fsync")
         node.sync()
 
@@ -172,7 +172,7 @@ class SimFolder(MemoryFolder):
 class SimTempFile:
     """A temporary file whose disk may be full or broken."""
 
-    def __init__(self, disk: SimDisk, node: Node) -> None:
+    def __init__(self, disk: SimDisk, node: Inode) -> None:
         self._disk = disk
         self.node = node
 

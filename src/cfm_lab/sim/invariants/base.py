@@ -13,7 +13,7 @@ from cfm.inputs.snapshot import Measure
 from cfm.model import DeleteOrder, Now, Task
 from cfm.tasks.store import Change, Recovered
 from cfm.wire import TaskOffer, TaskReport
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
 from cfm_lab.sim.processes.controller import SimCfm
@@ -65,11 +65,11 @@ class Invariant:
         """A cfm has started, and has read its state."""
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
         """A worker has deleted a file."""
 
-    def published(self, disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+    def published(self, disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None:
         """A worker has made a file visible."""
 
     def touched(self, disk: SimDisk, name: str) -> None:

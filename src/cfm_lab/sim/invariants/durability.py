@@ -5,7 +5,7 @@ from __future__ import annotations
 from cfm.model import DeleteOrder, OrderStatus, Status
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, Recovered
 from cfm.wire import TaskOffer, TaskReport
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
@@ -35,7 +35,7 @@ class VisibleIsComplete(Invariant):
     number = "14"
     title = "visible is complete"
 
-    def published(self, _disk: SimDisk, name: str, node: Node, replaced: Node | None) -> None:
+    def published(self, _disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None:
         offer = self.world.publishing
         if offer is None:
             return

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cfm.model import DeleteOrder, Status
 from cfm.names import is_file_name
 from cfm.wire import TaskReport
-from cfm.worker.act.disk import Kind
-from cfm_lab.fakes.memory_disk import Node
+from cfm.worker.act.base_dir import EntryKind
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
 from cfm_lab.sim.invariants.base import Invariant
@@ -24,7 +24,7 @@ class Fencing(Invariant):
         self,
         _disk: SimDisk,
         name: str,
-        _node: Node,
+        _node: Inode,
         by: DeleteRequest,
         _order: DeleteOrder | None,
     ) -> None:
@@ -52,14 +52,14 @@ class PlainPaths(Invariant):
         self.hold(plain, "a worker touches", repr(name), disk.label)
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, _order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, _order: DeleteOrder | None
     ) -> None:
         if by.server.ours:
-            self.hold(node.kind is Kind.FILE, f"a {node.kind} was deleted:", name, disk.label)
+            self.hold(node.kind is EntryKind.FILE, f"a {node.kind} was deleted:", name, disk.label)
 
-    def published(self, _disk: SimDisk, name: str, _node: Node, replaced: Node | None) -> None:
+    def published(self, _disk: SimDisk, name: str, _node: Inode, replaced: Inode | None) -> None:
         ours = self.world.publishing is not None
-        plain = replaced is None or replaced.kind is Kind.FILE
+        plain = replaced is None or replaced.kind is EntryKind.FILE
         self.hold(plain or not ours, "replaced what is no file:", name)
 
 

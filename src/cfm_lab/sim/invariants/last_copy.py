@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OrderStatus
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
@@ -25,7 +25,7 @@ class LastCopy(Invariant):
     title = "never the last copy"
 
     def unlinked(
-        self, disk: SimDisk, name: str, node: Node, by: DeleteRequest, order: DeleteOrder | None
+        self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
         server, claim, order_id = by
         if order is None:

@@ -12,7 +12,7 @@ from cfm.model import (
     fits,
 )
 from cfm.worker.decide.download_life import DownloadState as Download
-from cfm_lab.fakes.memory_disk import MemoryFolder
+from cfm_lab.fakes.memory_base_dir import MemoryFolder
 from cfm_lab.sim.facts import TaskFacts
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm

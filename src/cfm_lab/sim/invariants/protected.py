@@ -5,7 +5,7 @@ from __future__ import annotations
 from cfm.controller.decide import events as ev
 from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Task
 from cfm.plan.view import is_ad
-from cfm_lab.fakes.memory_disk import Node
+from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
@@ -45,7 +45,7 @@ class NeverDeleted(Invariant):
         self.hold(not young, "a young file:", order)
 
     def unlinked(
-        self, disk: SimDisk, name: str, _node: Node, by: DeleteRequest, _order: DeleteOrder | None
+        self, disk: SimDisk, name: str, _node: Inode, by: DeleteRequest, _order: DeleteOrder | None
     ) -> None:
         self.hold(not is_ad(name, self.world.profile.rules.ad_prefixes), "an ad was deleted:", name)
         arriving = any(temp.startswith(f"{name}.") for temp in disk.temp_names)

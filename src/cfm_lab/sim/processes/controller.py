@@ -43,7 +43,7 @@ from cfm.plan.shortlist import PlanInputs
 from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Issuer
-from cfm_lab.fakes.memory_store import MemoryDisk
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment.network import Process, Reply
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import CfmService, WorkerService
@@ -85,7 +85,7 @@ class SimCfm(CfmService):
     """One cfm, over all its restarts on one state."""
 
     def __init__(
-        self, env: Environment, name: str, state: MemoryDisk, clock: Clock, config: NodeConfig,
+        self, env: Environment, name: str, state: CommittedState, clock: Clock, config: NodeConfig,
         witness: CfmWitness,
     ) -> None:  # fmt: skip
         self.env = env

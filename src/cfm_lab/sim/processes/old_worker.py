@@ -12,7 +12,7 @@ from typing import Final
 
 from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.disk import Kind
+from cfm.worker.act.base_dir import EntryKind
 from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.environment.network import ERROR_500, Reply
@@ -165,7 +165,7 @@ class OldWorker(Server):
         node = disk.names.get(name)
         if not disk.mounted or node is None:
             reply(404)
-        elif node.kind is Kind.FOLDER:
+        elif node.kind is EntryKind.FOLDER:
             reply(406)
         elif disk.failing.get("remove") or self.env.swarm.strikes("unlink_eio"):
             reply(500)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from cfm.errors import CfmError
 from cfm.model import Addr
-from cfm.worker.act.disk import TempFile
+from cfm.worker.act.base_dir import TempFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A disk in memory that knows what a power cut would take: `disk.Disk` for the simulator and for tests.
+"""A `base_dir` in memory that knows what a power cut would take, for the simulator and for tests.
 
 Names and contents exist twice: as everybody sees them, and as they were at the last sync.  After `crash()`
 only the synced ones are left.  A file may be larger than what was written into it; it then ends in zeros, so
@@ -13,14 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cfm.worker.act.disk import MARKER, TEMP_FOLDER, Entry, Folder, Kind, NotPlainError, Space, TempFile
+from cfm.worker.act.base_dir import (
+    MARKER,
+    TEMP_FOLDER,
+    Entry,
+    EntryKind,
+    Folder,
+    NotPlainError,
+    Space,
+    TempFile,
+)
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class Inode:
     """A file, a folder, or something else with a name."""
 
-    kind: Kind = Kind.FILE
+    kind: EntryKind = EntryKind.FILE
     data: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
     mtime_ns: int = 0
@@ -36,7 +45,7 @@ class Node:
 
 
 class MemoryTempFile:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Inode) -> None:
         self._node = node
 
     def fileno(self) -> int:
@@ -67,7 +76,7 @@ class MemoryTempFile:
         return None
 
 
-class MemoryDisk:
+class MemoryBaseDir:
     """`base_dir` in memory.  `failing` names calls that raise the given error (`{"sync": errno.EIO}`)."""
 
     def __init__(self, total_bytes: int, reserved_bytes: int = 0) -> None:
@@ -75,9 +84,9 @@ class MemoryDisk:
         self.reserved_bytes = reserved_bytes
         self.mounted = True
         self.failing: dict[str, int] = {}
-        self.names: dict[str, Node] = {}
-        self.temp_names: dict[str, Node] = {}
-        self._synced: tuple[dict[str, Node], dict[str, Node]] = ({}, {})
+        self.names: dict[str, Inode] = {}
+        self.temp_names: dict[str, Inode] = {}
+        self._synced: tuple[dict[str, Inode], dict[str, Inode]] = ({}, {})
         self._made = 0
 
     @contextmanager
@@ -90,7 +99,7 @@ class MemoryDisk:
     def temp_path(self, temp: str) -> str:
         return f"/{TEMP_FOLDER}/{temp}"
 
-    def put(self, name: str, size_bytes: int, kind: Kind = Kind.FILE) -> Node:
+    def put(self, name: str, size_bytes: int, kind: EntryKind = EntryKind.FILE) -> Inode:
         """Place a file as other software would, and sync it."""
         node = self.names[name] = self.new_node(kind)
         node.size_bytes = size_bytes
@@ -105,9 +114,9 @@ class MemoryDisk:
         for node in (*names.values(), *temp_names.values()):
             node.crash()
 
-    def new_node(self, kind: Kind = Kind.FILE) -> Node:
+    def new_node(self, kind: EntryKind = EntryKind.FILE) -> Inode:
         self._made += 1
-        return Node(kind, inode=self._made, mtime_ns=self._made)
+        return Inode(kind, inode=self._made, mtime_ns=self._made)
 
     def sync_names(self) -> None:
         self._synced = (dict(self.names), dict(self.temp_names))
@@ -119,12 +128,12 @@ class MemoryDisk:
 
 
 class MemoryFolder:
-    def __init__(self, disk: MemoryDisk) -> None:
+    def __init__(self, disk: MemoryBaseDir) -> None:
         self._disk = disk
 
     def marker(self) -> str:
         node = self._disk.names.get(MARKER)
-        return "" if node is None or node.kind is not Kind.FILE else node.data.decode().strip()
+        return "" if node is None or node.kind is not EntryKind.FILE else node.data.decode().strip()
 
     def make_marker(self, disk_id: str) -> None:
         if MARKER in self._disk.names:
@@ -136,10 +145,10 @@ class MemoryFolder:
         self._disk.names[MARKER] = node
         self._disk.sync_names()
 
-    def kinds(self) -> Iterator[tuple[str, Kind]]:
+    def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         self._disk.fail("kinds")
         if self._disk.temp_names:
-            yield TEMP_FOLDER, Kind.FOLDER
+            yield TEMP_FOLDER, EntryKind.FOLDER
         for name, node in list(self._disk.names.items()):
             yield name, node.kind
 
@@ -186,7 +195,7 @@ class MemoryFolder:
     def publish(self, temp: str, name: str, *, replace: bool) -> None:
         node = _plain(self._disk.temp_names, temp)
         there = self._disk.names.get(name)
-        if there is not None and there.kind is not Kind.FILE:
+        if there is not None and there.kind is not EntryKind.FILE:
             raise NotPlainError(errno.EEXIST, "something that is not a plain file is in the way", name)
         if there is not None and not replace:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
@@ -194,16 +203,16 @@ class MemoryFolder:
         del self._disk.temp_names[temp]
 
 
-def _entry(name: str, node: Node) -> Entry:
+def _entry(name: str, node: Inode) -> Entry:
     return Entry(name, node.kind, node.size_bytes, node.size_bytes, node.mtime_ns, node.inode, 0)
 
 
-def _plain(names: dict[str, Node], name: str) -> Node:
+def _plain(names: dict[str, Inode], name: str) -> Inode:
     node = names.get(name)
     if node is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if node.kind is Kind.FOLDER:
+    if node.kind is EntryKind.FOLDER:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-    if node.kind is not Kind.FILE:
+    if node.kind is not EntryKind.FILE:
         raise NotPlainError(errno.EINVAL, "not a plain file", name)
     return node

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.act.disk import MARKER, TEMP_FOLDER, Disk, Kind, NotPlainError, RealDisk
-from cfm_lab.fakes.memory_disk import MemoryDisk
+from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, BaseDir, EntryKind, NotPlainError, RealBaseDir
+from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
 
 GIB = 1 << 30
 
@@ -19,12 +19,14 @@ GIB = 1 << 30
 class Bench:
     """One kind of disk, and how other software changes it."""
 
-    def __init__(self, disk: Disk, put: Callable[[str, bytes], None], folder: Callable[[str], None]) -> None:
+    def __init__(
+        self, disk: BaseDir, put: Callable[[str, bytes], None], folder: Callable[[str], None]
+    ) -> None:
         self.disk = disk
         self.put = put
         self.folder = folder
 
-    def names(self) -> dict[str, Kind]:
+    def names(self) -> dict[str, EntryKind]:
         with self.disk.open() as folder:
             return dict(folder.kinds())
 
@@ -44,18 +46,18 @@ def real(path: Path) -> Bench:
     def put(name: str, data: bytes) -> None:
         (path / name).write_bytes(data)
 
-    return Bench(RealDisk(path), put, lambda name: (path / name).mkdir())
+    return Bench(RealBaseDir(path), put, lambda name: (path / name).mkdir())
 
 
 def memory(_: Path) -> Bench:
-    disk = MemoryDisk(10 * GIB)
+    disk = MemoryBaseDir(10 * GIB)
 
     def put(name: str, data: bytes) -> None:
         node = disk.put(name, len(data))
         node.data[:] = data
 
     def folder(name: str) -> None:
-        disk.put(name, 0, Kind.FOLDER)
+        disk.put(name, 0, EntryKind.FOLDER)
 
     return Bench(disk, put, folder)
 
@@ -70,14 +72,14 @@ class TestConformance:
     def test_lists_what_is_there_with_its_kind(self, bench: Bench) -> None:
         bench.put("a.mpg", b"12")
         bench.folder("sub")
-        assert bench.names() == {"a.mpg": Kind.FILE, "sub": Kind.FOLDER}
+        assert bench.names() == {"a.mpg": EntryKind.FILE, "sub": EntryKind.FOLDER}
 
     def test_looks_at_one_name(self, bench: Bench) -> None:
         bench.put("a.mpg", b"123")
         with bench.disk.open() as folder:
             entry = folder.look("a.mpg")
             assert entry is not None
-            assert (entry.kind, entry.size_bytes) == (Kind.FILE, 3)
+            assert (entry.kind, entry.size_bytes) == (EntryKind.FILE, 3)
             assert folder.look("b.mpg") is None
 
     def test_the_marker_is_made_once_and_read(self, bench: Bench) -> None:
@@ -89,7 +91,7 @@ class TestConformance:
             with pytest.raises(FileExistsError):
                 folder.make_marker("fedcba9876543210")
             assert folder.marker() == "0123456789abcdef"
-        assert bench.names() == {MARKER: Kind.FILE}
+        assert bench.names() == {MARKER: EntryKind.FILE}
 
     def test_removes_a_file(self, bench: Bench) -> None:
         bench.put("a.mpg", b"1")
@@ -141,7 +143,7 @@ class TestConformance:
 
     def test_temporary_files_are_not_among_the_files(self, bench: Bench) -> None:
         bench.temp("a.mpg.1", b"1")
-        assert bench.names() == {TEMP_FOLDER: Kind.FOLDER}
+        assert bench.names() == {TEMP_FOLDER: EntryKind.FOLDER}
 
     def test_publishes(self, bench: Bench) -> None:
         bench.temp("a.mpg.1", b"12345")
@@ -170,7 +172,7 @@ class TestConformance:
         bench.temp("a.mpg.1", b"newer")
         with bench.disk.open() as folder, pytest.raises(NotPlainError):
             folder.publish("a.mpg.1", "a.mpg", replace=replace)
-        assert bench.names()["a.mpg"] is Kind.FOLDER
+        assert bench.names()["a.mpg"] is EntryKind.FOLDER
 
     def test_does_not_publish_what_is_not_there(self, bench: Bench) -> None:
         bench.temp("b.mpg.1", b"1")
@@ -198,8 +200,8 @@ def odd(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["link", "fifo", "socket"])
 def test_what_is_no_plain_file_is_never_opened_or_replaced(odd: Path, name: str) -> None:
-    with RealDisk(odd).open() as folder:
-        assert dict(folder.kinds())[name] is Kind.OTHER
+    with RealBaseDir(odd).open() as folder:
+        assert dict(folder.kinds())[name] is EntryKind.OTHER
         with pytest.raises(NotPlainError):
             folder.open_read(name)
         file = folder.open_temp("x.1", new=True)
@@ -214,7 +216,7 @@ def test_what_is_no_plain_file_is_never_opened_or_replaced(odd: Path, name: str)
 def test_a_temporary_file_that_is_a_link_is_not_followed(odd: Path) -> None:
     (odd / TEMP_FOLDER).mkdir()
     (odd / TEMP_FOLDER / "x.1").symlink_to(odd.parent / "target")
-    with RealDisk(odd).open() as folder:
+    with RealBaseDir(odd).open() as folder:
         with pytest.raises(NotPlainError):
             folder.open_temp("x.1", new=False)
         with pytest.raises(FileExistsError):
@@ -225,7 +227,7 @@ def test_a_temporary_folder_that_is_a_link_is_not_entered(odd: Path) -> None:
     elsewhere = odd.parent / "elsewhere"
     elsewhere.mkdir()
     (odd / TEMP_FOLDER).symlink_to(elsewhere)
-    with RealDisk(odd).open() as folder, pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
+    with RealBaseDir(odd).open() as folder, pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         folder.open_temp("x.1", new=True)
     assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
     assert list(elsewhere.iterdir()) == []
@@ -236,7 +238,7 @@ def test_a_marker_that_is_a_link_is_no_marker(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
     (base / MARKER).symlink_to(tmp_path / "elsewhere")
-    with RealDisk(base).open() as folder:
+    with RealBaseDir(base).open() as folder:
         assert folder.marker() == ""
 
 
@@ -244,7 +246,7 @@ def test_an_open_folder_stays_itself_when_another_takes_its_place(tmp_path: Path
     base = tmp_path / "base"
     base.mkdir()
     (base / "a.mpg").touch()
-    with RealDisk(base).open() as folder:
+    with RealBaseDir(base).open() as folder:
         base.rename(tmp_path / "away")
         base.mkdir()
         folder.remove("a.mpg")
@@ -253,7 +255,7 @@ def test_an_open_folder_stays_itself_when_another_takes_its_place(tmp_path: Path
 
 class TestPowerCut:
     def test_takes_what_was_not_synced(self) -> None:
-        disk = MemoryDisk(GIB)
+        disk = MemoryBaseDir(GIB)
         disk.put("old.mpg", 7)
         with disk.open() as folder:
             file = folder.open_temp("a.mpg.1", new=True)
@@ -264,7 +266,7 @@ class TestPowerCut:
         assert set(disk.names) == {"old.mpg"}
 
     def test_leaves_an_empty_file_where_only_the_name_was_synced(self) -> None:
-        disk = MemoryDisk(GIB)
+        disk = MemoryBaseDir(GIB)
         with disk.open() as folder:
             folder.open_temp("a.mpg.1", new=True).write(b"12345")
             folder.publish("a.mpg.1", "a.mpg", replace=False)
@@ -273,7 +275,7 @@ class TestPowerCut:
         assert disk.names["a.mpg"].size_bytes == 0
 
     def test_leaves_what_was_synced(self) -> None:
-        disk = MemoryDisk(GIB)
+        disk = MemoryBaseDir(GIB)
         with disk.open() as folder:
             file = folder.open_temp("a.mpg.1", new=True)
             file.write(b"12345")

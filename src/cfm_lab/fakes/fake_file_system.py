@@ -1,4 +1,4 @@
-"""A file system in memory whose folders can hang, fail and vanish: `disk.Disk` for tests and demos.
+"""A file system in memory whose folders can hang, fail and vanish: `inputs.file_system.FileSystem` for tests.
 
 It passes the same conformance checks as the real one, and can be told to do what the real one does only on
 bad days.  A call for a path that hangs waits until `heal` is called, as it would on a dead mount.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cfm.inputs.disk import OpenFile, Version
+from cfm.inputs.file_system import FileVersion, OpenFile
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class _Content:
     data: bytes
     mtime_ns: int
 
-    def version(self) -> Version:
-        return Version(1, self.inode, len(self.data), self.mtime_ns)
+    def version(self) -> FileVersion:
+        return FileVersion(1, self.inode, len(self.data), self.mtime_ns)
 
 
-class FakeDisk:
+class FakeFileSystem:
     """Folders and plain files.  `hang`, `fail` and `vanish` add the faults."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class FakeDisk:
             self._faults.clear()
             self._healed.notify_all()
 
-    def version(self, path: str) -> Version | None:
+    def version(self, path: str) -> FileVersion | None:
         self._meet_fault(path)
         if path in self._folders:
             raise OSError(errno.EINVAL, "not a plain file", path)
@@ -150,7 +150,7 @@ class _FakeFile:
     def __init__(self, content: _Content, wait: Callable[[], None]) -> None:
         self._content, self._wait = content, wait
 
-    def version(self) -> Version:
+    def version(self) -> FileVersion:
         return self._content.version()
 
     def read_at(self, offset: int, count_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What every `Disk` promises: the real one and the one in memory alike."""
+"""What every `FileSystem` promises: the real one and the one in memory alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cfm.inputs.disk import Disk, RealDisk, pieces_of
-from cfm_lab.fakes.fake_disk import FakeDisk
+from cfm.inputs.file_system import FileSystem, RealFileSystem, pieces_of
+from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 Put = Callable[[str, bytes], None]
 
@@ -18,7 +18,7 @@ class RealFiles:
     """The few deeds of the fake that the checks need, on a real disk."""
 
     def __init__(self, root: Path) -> None:
-        self.disk = RealDisk()
+        self.file_system = RealFileSystem()
         self.root = str(root)
 
     def put(self, path: str, data: bytes) -> None:
@@ -38,12 +38,16 @@ class RealFiles:
 
 class FakeFiles:
     def __init__(self) -> None:
-        self.disk = FakeDisk()
+        self.file_system = FakeFileSystem()
         self.root = "/fake"
-        self.put, self.replace, self.remove = self.disk.put, self.disk.replace, self.disk.remove
+        self.put, self.replace, self.remove = (
+            self.file_system.put,
+            self.file_system.replace,
+            self.file_system.remove,
+        )
 
     def make_folder(self, folder: str) -> None:
-        self.disk.make_folder(folder)
+        self.file_system.make_folder(folder)
 
 
 Files = RealFiles | FakeFiles
@@ -55,66 +59,74 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 
 
 def test_a_version_changes_with_the_file(files: Files) -> None:
-    path, disk = f"{files.root}/a", files.disk
+    path, file_system = f"{files.root}/a", files.file_system
     files.put(path, b"1")
-    first = disk.version(path)
+    first = file_system.version(path)
     assert first is not None
-    assert (first.size_bytes, disk.version(path)) == (1, first)
+    assert (first.size_bytes, file_system.version(path)) == (1, first)
     files.put(path, b"22")
-    second = disk.version(path)
+    second = file_system.version(path)
     assert second is not None
     assert (second.identity, second.size_bytes) == (first.identity, 2)
     files.replace(path, b"33")
-    third = disk.version(path)
+    third = file_system.version(path)
     assert third is not None
     assert third.identity != second.identity
 
 
 def test_what_is_not_there_is_none_or_an_error(files: Files) -> None:
-    disk, gone = files.disk, f"{files.root}/gone"
-    assert disk.version(gone) is None
-    assert disk.plain_size(gone) is None
-    for ask in (disk.open, disk.folder_mtime_ns, disk.is_occupied, lambda path: list(disk.plain_names(path))):
+    file_system, gone = files.file_system, f"{files.root}/gone"
+    assert file_system.version(gone) is None
+    assert file_system.plain_size(gone) is None
+    for ask in (
+        file_system.open,
+        file_system.folder_mtime_ns,
+        file_system.is_occupied,
+        lambda path: list(file_system.plain_names(path)),
+    ):
         with pytest.raises(FileNotFoundError):
             ask(gone)
 
 
 def test_a_folder_is_no_file(files: Files) -> None:
     files.make_folder(f"{files.root}/d")
-    assert files.disk.plain_size(f"{files.root}/d") is None
+    assert files.file_system.plain_size(f"{files.root}/d") is None
     with pytest.raises(OSError, match="not a plain file"):
-        files.disk.version(f"{files.root}/d")
+        files.file_system.version(f"{files.root}/d")
 
 
 def test_an_open_file_stays_the_one_it_was(files: Files) -> None:
     path = f"{files.root}/a"
     files.put(path, b"0123456789")
-    with files.disk.open(path) as file:
+    with files.file_system.open(path) as file:
         files.replace(path, b"other")
         assert b"".join(pieces_of(file, 4)) == b"0123456789"
         assert file.read_at(8, 5) == b"89"
         assert file.read_at(99, 5) == b""
-        assert file.version() != files.disk.version(path)
+        assert file.version() != files.file_system.version(path)
 
 
 def test_folders(files: Files) -> None:
     folder = f"{files.root}/d"
     files.make_folder(folder)
-    assert not files.disk.is_occupied(folder)
-    before = files.disk.folder_mtime_ns(folder)
+    assert not files.file_system.is_occupied(folder)
+    before = files.file_system.folder_mtime_ns(folder)
     files.put(f"{folder}/a", b"1")
     files.put(f"{folder}/b", b"")
-    assert files.disk.is_occupied(folder)
-    assert files.disk.folder_mtime_ns(folder) != before
-    assert sorted(files.disk.plain_names(folder)) == ["a", "b"]
-    assert (files.disk.plain_size(f"{folder}/a"), files.disk.plain_size(f"{folder}/b")) == (1, 0)
+    assert files.file_system.is_occupied(folder)
+    assert files.file_system.folder_mtime_ns(folder) != before
+    assert sorted(files.file_system.plain_names(folder)) == ["a", "b"]
+    assert (files.file_system.plain_size(f"{folder}/a"), files.file_system.plain_size(f"{folder}/b")) == (
+        1,
+        0,
+    )
     files.remove(f"{folder}/a")
-    assert files.disk.plain_size(f"{folder}/a") is None
+    assert files.file_system.plain_size(f"{folder}/a") is None
 
 
 def test_only_plain_files_count(tmp_path: Path) -> None:
     """A link to the folder is fine; a link, a FIFO and a folder in it are no files."""
-    disk: Disk = RealDisk()
+    file_system: FileSystem = RealFileSystem()
     real = tmp_path / "real"
     real.mkdir()
     (real / "plain").write_bytes(b"1")
@@ -123,12 +135,12 @@ def test_only_plain_files_count(tmp_path: Path) -> None:
     os.mkfifo(real / "fifo")
     (tmp_path / "link").symlink_to(real)
     folder = str(tmp_path / "link")
-    assert list(disk.plain_names(folder)) == ["plain"]
-    assert [disk.plain_size(f"{folder}/{name}") for name in ("plain", "link", "folder", "fifo")] == [
+    assert list(file_system.plain_names(folder)) == ["plain"]
+    assert [file_system.plain_size(f"{folder}/{name}") for name in ("plain", "link", "folder", "fifo")] == [
         1,
         None,
         None,
         None,
     ]
     with pytest.raises(OSError, match="not a plain file"):
-        disk.open(f"{folder}/fifo")
+        file_system.open(f"{folder}/fifo")

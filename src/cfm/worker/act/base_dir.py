@@ -1,9 +1,9 @@
 """One folder on a disk, as the shelf needs it, and nothing more.
 
-`Disk` is `base_dir` by its path; `Disk.open()` gives a `Folder`, which stays the same folder whatever is
-mounted over the path afterwards, so that what was checked is what is acted on.  Every name is a single
-component, and no link is ever followed.  `RealDisk` works by directory descriptors; `MemoryDisk` (see
-`memory_disk`) is its twin for the simulator, which knows what a power cut would take.  Both pass the same
+`BaseDir` is `base_dir` by its path; `BaseDir.open()` gives a `Folder`, which stays the same folder whatever
+is mounted over the path afterwards, so that what was checked is what is acted on.  Every name is a single
+component, and no link is ever followed.  `RealBaseDir` works by directory descriptors; `MemoryBaseDir` (see
+`memory_base_dir`) is its twin for the simulator, which knows what a power cut would take.  Both pass the same
 checks.  What may be done is decided in `shelf`; here it is only done.
 """
 
@@ -36,7 +36,7 @@ _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
 
-class Kind(enum.StrEnum):
+class EntryKind(enum.StrEnum):
     FILE = "file"
     FOLDER = "folder"
     OTHER = "other"
@@ -48,7 +48,7 @@ class Entry:
     """What one look at a name tells."""
 
     name: str
-    kind: Kind
+    kind: EntryKind
     size_bytes: int
     held_bytes: int
     """What the file occupies on the disk, which a preallocated or sparse file's size does not say."""
@@ -91,7 +91,7 @@ class Folder(Protocol):
     def make_marker(self, disk_id: str) -> None:
         """Write the marker so that it survives a power cut; `FileExistsError` where there is one."""
 
-    def kinds(self) -> Iterator[tuple[str, Kind]]:
+    def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         """Every name in the folder, odd bytes as surrogates, with its kind."""
 
     def look(self, name: str) -> Entry | None:
@@ -125,7 +125,7 @@ class Folder(Protocol):
         `FileExistsError`; anything else there stays: `NotPlainError`.  Durable after `sync`."""
 
 
-class Disk(Protocol):
+class BaseDir(Protocol):
     def open(self) -> AbstractContextManager[Folder]:
         """The folder as it is now; `OSError` where there is none."""
 
@@ -133,10 +133,10 @@ class Disk(Protocol):
         """The full path of an unfinished download, for a downloader that is another program."""
 
 
-def kind_of(mode: int) -> Kind:
+def kind_of(mode: int) -> EntryKind:
     if stat.S_ISREG(mode):
-        return Kind.FILE
-    return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.OTHER
+        return EntryKind.FILE
+    return EntryKind.FOLDER if stat.S_ISDIR(mode) else EntryKind.OTHER
 
 
 def entry_of(name: str, found: os.stat_result) -> Entry:
@@ -163,7 +163,7 @@ def open_plain(folder_fd: int, name: str, flags: int = _READ_FILE) -> tuple[int,
     before = look_in(folder_fd, name)
     if before is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if before.kind is not Kind.FILE:
+    if before.kind is not EntryKind.FILE:
         raise NotPlainError(errno.EINVAL, "not a plain file", name)
     try:
         fd = os.open(name, flags, dir_fd=folder_fd)
@@ -172,7 +172,7 @@ def open_plain(folder_fd: int, name: str, flags: int = _READ_FILE) -> tuple[int,
             raise NotPlainError(errno.EINVAL, "not a plain file", name) from error
         raise
     found = entry_of(name, os.fstat(fd))
-    if found.kind is not Kind.FILE:
+    if found.kind is not EntryKind.FILE:
         os.close(fd)
         raise NotPlainError(errno.EINVAL, "not a plain file", name)
     return fd, found
@@ -254,14 +254,14 @@ class RealFolder:
             raise
         os.fsync(self._fd)
 
-    def kinds(self) -> Iterator[tuple[str, Kind]]:
+    def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         with os.scandir(self._fd) as found:
             for entry in found:
                 if entry.is_file(follow_symlinks=False):
-                    yield entry.name, Kind.FILE
+                    yield entry.name, EntryKind.FILE
                 else:
                     folder = entry.is_dir(follow_symlinks=False)
-                    yield entry.name, Kind.FOLDER if folder else Kind.OTHER
+                    yield entry.name, EntryKind.FOLDER if folder else EntryKind.OTHER
 
     def look(self, name: str) -> Entry | None:
         return look_in(self._fd, name)
@@ -316,14 +316,14 @@ class RealFolder:
 
     def _replace(self, temp_fd: int, temp: str, name: str, *, allowed: bool) -> None:
         there = look_in(self._fd, name)
-        if there is not None and there.kind is not Kind.FILE:
+        if there is not None and there.kind is not EntryKind.FILE:
             raise NotPlainError(errno.EEXIST, "something that is not a plain file is in the way", name)
         if not allowed:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         # Exchanged, then looked at: what was swapped in since the look is put back, not destroyed.
         _renameat2(temp_fd, temp, self._fd, name, _RENAME_EXCHANGE)
         out = look_in(temp_fd, temp)
-        if out is not None and out.kind is not Kind.FILE:
+        if out is not None and out.kind is not EntryKind.FILE:
             _renameat2(temp_fd, temp, self._fd, name, _RENAME_EXCHANGE)
             raise NotPlainError(errno.EEXIST, "something that is not a plain file is in the way", name)
         os.unlink(temp, dir_fd=temp_fd)
@@ -332,7 +332,7 @@ class RealFolder:
         return open_folder(TEMP_FOLDER, self._fd, os.O_NOFOLLOW)
 
 
-class RealDisk:
+class RealBaseDir:
     def __init__(self, base_dir: Path) -> None:
         self._path = base_dir
 

@@ -1,10 +1,10 @@
 """The few things that the inputs ask of a file system, as a small interface.
 
-`RealDisk` asks the operating system; `fake_disk.FakeDisk` is an in-memory one whose folders can hang,
-fail and vanish, and passes the same conformance checks.  All of it may wait for ever on a dead mount:
-callers run it in `threads.DaemonThreads`, with a time-out.
+`RealFileSystem` asks the operating system.  `FakeFileSystem` (in `cfm_lab.fakes`) lives in memory, and its
+folders can hang, fail and vanish.  Both pass the same conformance tests.  Every call may wait for ever on a
+dead mount, so callers run it in `threads.DaemonThreads`, with a time-out.
 
-What is not there is `None`; what cannot be told is an `OSError`.
+The answer `None` means that nothing is there.  An `OSError` means that nobody knows.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PIECE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """Which file a path names, and which state of it: changed content shows as another version."""
+class FileVersion:
+    """Which file a path names, and in which state: a changed file has another version."""
 
     device: int
     inode: int
@@ -33,14 +33,14 @@ class Version:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The same for a file that grew, another for one that was put in its place."""
+        """It stays the same while a file grows.  A file that takes its place has another one."""
         return self.device, self.inode
 
 
 class OpenFile(Protocol):
-    """A file held open: it stays the same one though its path may name another by now."""
+    """An open file: it stays the same file, even when its path names another one by now."""
 
-    def version(self) -> Version: ...
+    def version(self) -> FileVersion: ...
     def read_at(self, offset: int, count_bytes: int) -> bytes: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -49,33 +49,33 @@ class OpenFile(Protocol):
     ) -> None: ...
 
 
-class Disk(Protocol):
-    """A file system, as far as the inputs need it."""
+class FileSystem(Protocol):
+    """A file system, as far as the inputs need it: it is only read."""
 
-    def version(self, path: str) -> Version | None:
-        """Of the plain file that the path leads to; None where nothing is there."""
+    def version(self, path: str) -> FileVersion | None:
+        """The version of the plain file that the path leads to; None where nothing is there."""
 
     def open(self, path: str) -> OpenFile:
-        """The plain file that the path leads to."""
+        """Open the plain file that the path leads to."""
 
     def plain_size(self, path: str) -> int | None:
-        """Size of the plain file at exactly this path (no link); None where there is no such thing."""
+        """The size of the plain file at exactly this path (links do not count); None where there is none."""
 
     def folder_mtime_ns(self, folder: str) -> int:
-        """Changes when a name comes or goes."""
+        """The folder's mtime, which changes when a name appears or vanishes."""
 
     def is_occupied(self, folder: str) -> bool:
-        """Has the folder any entry at all?  An unmounted one has none."""
+        """Does the folder have any entry?  The folder of an unmounted disk has none."""
 
     def plain_names(self, folder: str) -> Iterator[str]:
-        """Names of the plain files directly in the folder (which may itself be a link)."""
+        """The names of the plain files directly in the folder (the folder itself may be a link)."""
 
 
 class RealFile:
     """See `OpenFile`."""
 
     def __init__(self, path: str) -> None:
-        # O_NONBLOCK: opening a FIFO would wait for its other end.
+        # O_NONBLOCK: otherwise opening a FIFO would wait for its other end.
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _version_of(os.fstat(self._fd), path)
@@ -83,7 +83,7 @@ class RealFile:
             self.close()
             raise
 
-    def version(self) -> Version:
+    def version(self) -> FileVersion:
         return _version_of(os.fstat(self._fd), "")
 
     def read_at(self, offset: int, count_bytes: int) -> bytes:
@@ -101,10 +101,10 @@ class RealFile:
         self.close()
 
 
-class RealDisk:
-    """See `Disk`; stateless."""
+class RealFileSystem:
+    """See `FileSystem`.  It has no state."""
 
-    def version(self, path: str) -> Version | None:
+    def version(self, path: str) -> FileVersion | None:
         with suppress(FileNotFoundError, NotADirectoryError):
             return _version_of(Path(path).stat(), path)
         return None
@@ -131,14 +131,14 @@ class RealDisk:
 
 
 def pieces_of(file: OpenFile, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
-    """The whole file from its beginning, piece by piece."""
+    """The whole file from its start, piece by piece."""
     offset = 0
     while piece := file.read_at(offset, piece_bytes):
         offset += len(piece)
         yield piece
 
 
-def _version_of(seen: os.stat_result, path: str) -> Version:
+def _version_of(seen: os.stat_result, path: str) -> FileVersion:
     if not stat.S_ISREG(seen.st_mode):
         raise OSError(errno.EINVAL, "not a plain file", path)
-    return Version(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    return FileVersion(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns)
