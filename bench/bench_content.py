@@ -28,7 +28,7 @@ from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import Library
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.content import Content
-from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.metrics import WorkerMetrics
 from cfm.worker.serve.streams import Streams
 
 MIB = 1 << 20
@@ -46,7 +46,7 @@ def application(folder: Path, *, warm_digests: bool) -> web.Application:
     )
     pool = Pool("bench", 4)
     digests = Digests(1000 if warm_digests else 0)
-    content = Content(Library(shelf, pool, (), pool), Streams(2), Metrics(), digests=digests)
+    content = Content(Library(shelf, pool, (), pool), Streams(2), WorkerMetrics(), digests=digests)
 
     async def plain(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(folder / request.match_info["name"])

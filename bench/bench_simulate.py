@@ -21,7 +21,7 @@ from typing import Any
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.profile import HOUR_MS, Profile
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.run import Run, run_seed
+from cfm_lab.sim.run import WorldRun, run_seed
 
 HOURS_PER_CPU_S = 10.0
 
@@ -31,11 +31,11 @@ def with_workers(seed: int, workers: int) -> Profile:
     return replace(drawn, sources=workers // 3, destinations=workers - workers // 3)
 
 
-def play(seeds: int, hours: int, workers: int) -> list[Run]:
+def play(seeds: int, hours: int, workers: int) -> list[WorldRun]:
     return [run_seed(seed, hours, plan=with_workers(seed, workers)) for seed in range(1, seeds + 1)]
 
 
-def hours_per_cpu_s(runs: list[Run]) -> float:
+def hours_per_cpu_s(runs: list[WorldRun]) -> float:
     return sum(run.hours_ms for run in runs) / HOUR_MS / (sum(run.cpu_ns for run in runs) / 1e9)
 
 

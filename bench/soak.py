@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
 
-from cfm_lab.testing.audit import Audit, Place
+from cfm_lab.testing.audit import Audit, FileOnServer
 from cfm_lab.testing.cluster import Cluster
 from cfm_lab.testing.processes import Daemon
 
@@ -166,7 +166,7 @@ class Fate:
             name = self._chance.choice(others)
             self._watcher.strays[addr] = time.monotonic()
             self._cluster.place(addr, [name])
-            self._audit.strays.add(Place(addr, name))
+            self._audit.strays.add(FileOnServer(addr, name))
             self._summary.strays += 1
 
     def _recovered(self, victim: Daemon) -> bool:

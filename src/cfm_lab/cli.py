@@ -39,7 +39,7 @@ def simulate(
     The same seed gives the same world, step by step, on any machine.
     """
 
-    def each(run: runs.Run) -> None:
+    def each(run: runs.WorldRun) -> None:
         if not json:
             typer.echo(_line(run))
 
@@ -63,12 +63,12 @@ def simulate(
     raise typer.Exit(FOUND_A_VIOLATION)
 
 
-def _line(run: runs.Run) -> str:
+def _line(run: runs.WorldRun) -> str:
     verdict = f"{len(run.violations)} violations" if run.failed else "no violations"
     return f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
 
 
-def _tell(report: runs.Report) -> None:
+def _tell(report: runs.SimulationReport) -> None:
     typer.echo(
         f"{report.seeds} worlds, {report.simulated_ms // 3_600_000} hours, "
         f"{sum(report.faults.values())} faults of {len(report.faults)} kinds, "

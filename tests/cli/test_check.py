@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cfm.cli.check import Report, cfm_report, cfw_report, check_cfm, check_cfw, is_wildcard
-from cfm.cli.check_world import Look, look_at_all, readable_folder
+from cfm.cli.check import CheckReport, cfm_report, cfw_report, check_cfm, check_cfw, is_wildcard
+from cfm.cli.check_world import PathCheck, look_at_all, readable_folder
 from cfm.config.problems import SettingsProblem
 from cfm.model import Addr
 
@@ -93,7 +93,7 @@ def workers() -> Iterator[Workers]:
     started.stop()
 
 
-def texts(report: Report, key: str) -> list[str]:
+def texts(report: CheckReport, key: str) -> list[str]:
     return [doubt.text for doubt in report.doubts if doubt.key == key]
 
 
@@ -296,7 +296,10 @@ def test_a_look_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         path.read_bytes()
         return []
 
-    looks = [Look("hung", tmp_path / "hung", hang), Look("gone", tmp_path / "gone", readable_folder)]
+    looks = [
+        PathCheck("hung", tmp_path / "hung", hang),
+        PathCheck("gone", tmp_path / "gone", readable_folder),
+    ]
     found = look_at_all(looks, patience_s=0.05)
     (tmp_path / "hung").write_bytes(b"")  # lets the thread end
     assert found[0].text == f"{tmp_path}/hung does not answer"

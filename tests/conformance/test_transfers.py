@@ -18,7 +18,7 @@ from cfm.worker.act.transfers import TRANSFERS, TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
 from cfm.worker.act.transfers.contract import Job, Transfer, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings
-from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 
 CONTENT = bytes(range(256)) * 2_000
 NAME = "MXCI5B4LSGL1000051_K20180531174730.mpg"
@@ -157,29 +157,36 @@ async def test_takes_the_source_s_word_where_the_size_is_not_stated(bench: Bench
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.SHORT_FILE, Fault.LONG_FILE, Fault.REDIRECT, Fault.MISSING, Fault.CUT_ALWAYS]
+    "fault",
+    [
+        SourceFault.SHORT_FILE,
+        SourceFault.LONG_FILE,
+        SourceFault.REDIRECT,
+        SourceFault.MISSING,
+        SourceFault.CUT_ALWAYS,
+    ],
 )
-async def test_fails_where_the_file_cannot_be_had_whole(bench: Bench, fault: Fault) -> None:
+async def test_fails_where_the_file_cannot_be_had_whole(bench: Bench, fault: SourceFault) -> None:
     bench.source.fault = fault
     with pytest.raises(TransferError):
         await bench.fetch()
     assert bench.seen.all_here == 0
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_ONCE, Fault.RESET_ONCE])
-async def test_survives_an_interruption(bench: Bench, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [SourceFault.CUT_ONCE, SourceFault.RESET_ONCE])
+async def test_survives_an_interruption(bench: Bench, fault: SourceFault) -> None:
     bench.source.fault = fault
     assert await bench.fetch() == CONTENT
 
 
 async def test_never_calls_wrong_bytes_right(bench: Bench) -> None:
-    bench.source.fault = Fault.CORRUPT
+    bench.source.fault = SourceFault.CORRUPT
     with contextlib.suppress(TransferError):
         assert await bench.fetch() is None
 
 
-@pytest.mark.parametrize("fault", [Fault.STALL, Fault.SILENT])
-async def test_gives_up_on_a_source_that_stalls(bench: Bench, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [SourceFault.STALL, SourceFault.SILENT])
+async def test_gives_up_on_a_source_that_stalls(bench: Bench, fault: SourceFault) -> None:
     bench.source.fault = fault
     async with asyncio.timeout(15):
         with pytest.raises(TransferError):
@@ -187,8 +194,8 @@ async def test_gives_up_on_a_source_that_stalls(bench: Bench, fault: Fault) -> N
     await bench.source.ended.wait()
 
 
-@pytest.mark.parametrize("fault", [Fault.STALL, Fault.SILENT])
-async def test_a_cancelled_transfer_is_over_at_once(bench: Bench, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [SourceFault.STALL, SourceFault.SILENT])
+async def test_a_cancelled_transfer_is_over_at_once(bench: Bench, fault: SourceFault) -> None:
     bench.source.fault = fault
     fetching = asyncio.create_task(bench.fetch())
     await bench.source.streaming.wait()

@@ -8,14 +8,14 @@ from typing import cast
 from prometheus_client.parser import text_string_to_metric_families
 
 from cfm.controller.act.loop import Controller
-from cfm.controller.serve.metrics import Metrics
+from cfm.controller.serve.metrics import ControllerMetrics
 from controller.node import Node, files
 
 
 def scraped(node: Node) -> dict[str, dict[tuple[str, ...], float]]:
     """Name → label values → value."""
     controller = SimpleNamespace(core=node.core, writer=SimpleNamespace(waiting=3))
-    page = Metrics(cast("Controller", controller), None).expose().decode()
+    page = ControllerMetrics(cast("Controller", controller), None).expose().decode()
     families = list(text_string_to_metric_families(page))
     assert all(family.name.startswith("cfm_") and family.documentation for family in families)
     samples = [sample for family in families for sample in family.samples]

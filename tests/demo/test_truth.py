@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from cfm.demo.truth import BACK_FOR_S, TOLD_WITHIN_S, DiskLook, Look, Place, Truth, digest_of, look
+from cfm.demo.truth import BACK_FOR_S, TOLD_WITHIN_S, DiskLook, DiskLooks, Place, Truth, digest_of, look
 from cfm.model import Addr
 
 A, B = Addr("127.0.2.1:1"), Addr("127.0.2.2:1")
 NAMES = ("x", "y", "z", "AD_1")
 
 
-def at(a: str = "", b: str = "", arriving: int = 0) -> Look:
+def at(a: str = "", b: str = "", arriving: int = 0) -> DiskLooks:
     """Files of 10 bytes each on two disks."""
     return {
         A: DiskLook(dict.fromkeys(a.split(), 10), arriving),
@@ -47,7 +47,7 @@ def truth() -> Truth:
     )
 
 
-def begin(truth: Truth, disks: Look) -> None:
+def begin(truth: Truth, disks: DiskLooks) -> None:
     truth.begin(disks)
     truth.saw(disks, 0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm_lab.testing.audit import Place
+from cfm_lab.testing.audit import FileOnServer
 from cfm_lab.testing.processes import Daemon
 from faults.story import Story, hold
 
@@ -105,6 +105,6 @@ def test_restarted_with_an_old_disk(story: Story, tmp_path: Path) -> None:
     shutil.rmtree(shelf)
     shutil.copytree(old, shelf)
     names = {*story.node.visible(story.here), *story.node.ranks}
-    story.audit.excused |= {Place(story.here, name) for name in names}
+    story.audit.excused |= {FileOnServer(story.here, name) for name in names}
     story.node.restart(here)
     story.settle()

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cfm.fleet.observed import AHEAD_MS, BY_COPY, BY_DF, BY_LIST, HALVED_AGAIN_MS, Asking, FleetBook
+from cfm.fleet.observed import AHEAD_MS, BY_COPY, BY_DF, BY_LIST, HALVED_AGAIN_MS, FleetBook, Question
 from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
 
 SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
@@ -124,7 +124,7 @@ def test_a_worker_of_ours_is_believed_at_once() -> None:
 
 
 def test_a_question_under_way_is_repeated_where_it_came_too_early() -> None:
-    asking = Asking()
+    asking = Question()
     assert asking.begin(1)
     assert not asking.begin(2)
     assert asking.end()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cfm.cli.cfm import app as cfm_commands
 from cfm.cli.cfw import app as cfw_commands
 from cfm.model import Status
-from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.processes import Daemon, free_port, wait_for
 from cfm_lab.testing.waiting_cfm import WaitingCfm
 
@@ -122,12 +122,12 @@ async def test_a_source_that_is_no_peer_is_refused_before_connecting(rig: Rig) -
 
 
 LIES: Final = {
-    Fault.SHORT_FILE: "bytes instead of",
-    Fault.LONG_FILE: "bytes instead of",
-    Fault.CORRUPT: "checksum",
-    Fault.REDIRECT: "302",
-    Fault.GZIP: "an encoding",
-    Fault.CHUNKS: "does not say how many",
+    SourceFault.SHORT_FILE: "bytes instead of",
+    SourceFault.LONG_FILE: "bytes instead of",
+    SourceFault.CORRUPT: "checksum",
+    SourceFault.REDIRECT: "302",
+    SourceFault.GZIP: "an encoding",
+    SourceFault.CHUNKS: "does not say how many",
 }
 
 

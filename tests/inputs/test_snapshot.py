@@ -10,7 +10,7 @@ import pytest
 from cfm.inputs import reference
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import COLUMNS, Candidate, Measure, Source, build, judge
+from cfm.inputs.snapshot import COLUMNS, Candidate, Measure, SourceFile, build, judge
 from cfm.model import File
 
 DATA = Path(__file__).parents[1] / "data"
@@ -21,7 +21,7 @@ AGES_MS = 60_000
 
 def pair(grade: bytes, history: bytes) -> Candidate:
     sources = tuple(
-        Source("", len(data), when, f"{len(data):016x}") for when, data in enumerate((grade, history), 7)
+        SourceFile("", len(data), when, f"{len(data):016x}") for when, data in enumerate((grade, history), 7)
     )
     return build(read_grade_file([grade]), read_hit_history([history]), (sources[0], sources[1]))
 

@@ -30,7 +30,7 @@ from cfm.worker.act.transfers.external import ExternalSettings
 from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood
-from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.old_controller import OldController
 from cfm_lab.testing.waiting_cfm import WaitingCfm, usual_task
 
@@ -151,7 +151,7 @@ async def test_fetches_tells_and_asks_again(cfm: WaitingCfm, source: FaultySourc
 
 
 async def test_several_at_a_time_but_no_more_than_the_setting(cfm: WaitingCfm, tmp_path: Path) -> None:
-    async with FaultySource(CONTENT, Fault.STALL) as slow:
+    async with FaultySource(CONTENT, SourceFault.STALL) as slow:
         worker = Worker(tmp_path, cfm.addr, slots=2)
         async with worker.running() as agent:
             for number in (1, 2, 3):
@@ -163,9 +163,11 @@ async def test_several_at_a_time_but_no_more_than_the_setting(cfm: WaitingCfm, t
         assert worker.litter() == []
 
 
-@pytest.mark.parametrize("fault", [Fault.CORRUPT, Fault.SHORT_FILE, Fault.CUT_ALWAYS, Fault.REDIRECT])
+@pytest.mark.parametrize(
+    "fault", [SourceFault.CORRUPT, SourceFault.SHORT_FILE, SourceFault.CUT_ALWAYS, SourceFault.REDIRECT]
+)
 async def test_a_failed_copy_leaves_nothing_and_is_told(
-    cfm: WaitingCfm, source: FaultySource, tmp_path: Path, fault: Fault
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path, fault: SourceFault
 ) -> None:
     source.fault = fault
     worker = Worker(tmp_path, cfm.addr)
@@ -178,7 +180,7 @@ async def test_a_failed_copy_leaves_nothing_and_is_told(
 
 
 async def test_a_busy_source_is_told_as_such(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
-    source.fault = Fault.BUSY
+    source.fault = SourceFault.BUSY
     async with Worker(tmp_path, cfm.addr).running():
         await cfm.offer(**task(source))
         await cfm.heard(1, status=Status.FAILED, error="busy", retry_after_s=7)
@@ -216,7 +218,7 @@ async def test_a_refused_claim_downloads_nothing(
 
 
 async def test_a_task_that_cfm_ends_is_stopped(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
-    source.fault = Fault.STALL
+    source.fault = SourceFault.STALL
     worker = Worker(tmp_path, cfm.addr)
     async with worker.running():
         await cfm.offer(**task(source))
@@ -306,7 +308,7 @@ async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: 
 
 
 async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
-    source.fault = Fault.STALL
+    source.fault = SourceFault.STALL
     worker = Worker(tmp_path, cfm.addr)
     async with worker.running():
         await cfm.offer(**task(source))
@@ -362,7 +364,7 @@ def parsed(task_id: str) -> TaskOffer:
 
 
 async def test_a_report_survives_a_cfm_that_is_away(source: FaultySource, tmp_path: Path) -> None:
-    source.fault = Fault.SILENT
+    source.fault = SourceFault.SILENT
     async with contextlib.AsyncExitStack() as stack:
         async with WaitingCfm() as before:
             worker = Worker(tmp_path, before.addr)
@@ -385,7 +387,7 @@ async def test_works_for_an_old_cfm(source: FaultySource, tmp_path: Path) -> Non
             good = old.add_task("A.mpg", "/data2/A.mpg", source.addr, OWN, speed_bps=10**9)
             await old.reached(good, "done")
             assert worker.visible() == {"A.mpg": CONTENT}
-            source.fault = Fault.CORRUPT
+            source.fault = SourceFault.CORRUPT
             bad = old.add_task("B.mpg", "/data2/B.mpg", source.addr, OWN, speed_bps=10**9)
             await old.reached(bad, "timeout")
             assert worker.visible() == {"A.mpg": CONTENT}

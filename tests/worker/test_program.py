@@ -24,7 +24,7 @@ from cfm.worker.act.state import SqliteState
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.program import release, run
 from cfm_lab.testing.raw_http import request, say
-from cfm_lab.testing.worker_rig import Answer, parse
+from cfm_lab.testing.worker_rig import RigAnswer, parse
 
 PROGRAM = """
 import asyncio, sys
@@ -62,7 +62,7 @@ def write_settings(folder: Path, name: str = "cfw", **more: str) -> Path:
 class Running:
     settings: CfwSettings
 
-    async def ask(self, method: str, path: str, **headers: str) -> Answer:
+    async def ask(self, method: str, path: str, **headers: str) -> RigAnswer:
         return parse(await say(self.settings.listen_addr, request(method, path, body=b"", **headers)))
 
 

@@ -25,7 +25,7 @@ from cfm.worker.act.transfers.response import (
     judge_content,
     judge_digest,
 )
-from cfm_lab.testing.faulty_source import Fault, FaultySource
+from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 
 CONTENT = bytes(range(256)) * 8_000
 NAME = "a b%23#?.mpg"
@@ -109,7 +109,7 @@ async def test_asks_for_exactly_that_file_in_the_task_s_name(source: FaultySourc
 
 
 async def test_goes_on_where_it_broke_off(source: FaultySource, place: Place) -> None:
-    source.fault = Fault.RESET_ONCE
+    source.fault = SourceFault.RESET_ONCE
     received = await fetch(job(source), place)
     assert received.digest == xxh3_128_digest(CONTENT)
     again = source.requests[1]
@@ -120,7 +120,7 @@ async def test_goes_on_where_it_broke_off(source: FaultySource, place: Place) ->
 
 
 async def test_begins_anew_where_the_file_changed(source: FaultySource, place: Place) -> None:
-    source.fault = Fault.CHANGES
+    source.fault = SourceFault.CHANGES
     received = await fetch(job(source), place)
     assert received.digest == xxh3_128_digest(CONTENT[::-1])
     assert Path(place.disk.temp_path("x.1")).read_bytes() == CONTENT[::-1]
@@ -129,21 +129,21 @@ async def test_begins_anew_where_the_file_changed(source: FaultySource, place: P
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        (Fault.SHORT_FILE, "bytes instead of"),
-        (Fault.LONG_FILE, "bytes instead of"),
-        (Fault.CORRUPT, "checksum is not the source's"),
-        (Fault.NO_DIGEST, "gives no checksum"),
-        (Fault.WRONG_RANGE, "another part"),
-        (Fault.TRICKLE, "stalled"),
-        (Fault.REDIRECT, "answered 302"),
-        (Fault.GZIP, "an encoding"),
-        (Fault.CHUNKS, "does not say how many"),
-        (Fault.NO_LENGTH, "does not say how many"),
-        (Fault.MISSING, "does not serve the file"),
+        (SourceFault.SHORT_FILE, "bytes instead of"),
+        (SourceFault.LONG_FILE, "bytes instead of"),
+        (SourceFault.CORRUPT, "checksum is not the source's"),
+        (SourceFault.NO_DIGEST, "gives no checksum"),
+        (SourceFault.WRONG_RANGE, "another part"),
+        (SourceFault.TRICKLE, "stalled"),
+        (SourceFault.REDIRECT, "answered 302"),
+        (SourceFault.GZIP, "an encoding"),
+        (SourceFault.CHUNKS, "does not say how many"),
+        (SourceFault.NO_LENGTH, "does not say how many"),
+        (SourceFault.MISSING, "does not serve the file"),
     ],
 )
 async def test_refuses_what_is_not_the_file(
-    source: FaultySource, place: Place, fault: Fault, why: str
+    source: FaultySource, place: Place, fault: SourceFault, why: str
 ) -> None:
     source.fault = fault
     with pytest.raises(TransferError, match=why):
@@ -153,20 +153,20 @@ async def test_refuses_what_is_not_the_file(
 
 
 async def test_endless_chunks_leave_nothing(source: FaultySource, place: Place) -> None:
-    source.fault = Fault.CHUNKS
+    source.fault = SourceFault.CHUNKS
     with pytest.raises(TransferError):
         await fetch(job(source), place)
     assert Path(place.disk.temp_path("x.1")).stat().st_size == 0
 
 
 async def test_more_than_was_stated_is_not_read(source: FaultySource, place: Place) -> None:
-    source.fault = Fault.EXTRA_BYTES
+    source.fault = SourceFault.EXTRA_BYTES
     await fetch(job(source), place)
     assert Path(place.disk.temp_path("x.1")).read_bytes() == CONTENT
 
 
 async def test_says_busy_and_for_how_long(source: FaultySource, place: Place) -> None:
-    source.fault = Fault.BUSY
+    source.fault = SourceFault.BUSY
     with pytest.raises(TransferError) as failed:
         await fetch(job(source), place)
     assert (failed.value.error, failed.value.retry_after_s) == ("busy", 7)

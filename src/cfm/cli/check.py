@@ -18,7 +18,7 @@ from rich.text import Text
 
 from cfm.cli import check_world as world
 from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
-from cfm.cli.check_world import Look, doubt, look_at_all
+from cfm.cli.check_world import PathCheck, doubt, look_at_all
 from cfm.config import (
     CfmSettings,
     CfwSettings,
@@ -38,7 +38,7 @@ FINE, WRONG = 0, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """What was found about one file."""
 
     file: Path
@@ -64,15 +64,15 @@ def check_cfw(path: Path, json: bool = False) -> int:
 # --- cfm ----------------------------------------------------------------------------------------------
 
 
-def cfm_report(path: Path) -> Report:
+def cfm_report(path: Path) -> CheckReport:
     try:
         settings = load_cfm(path)
     except SettingsFileError as error:
-        return Report(path, error.problems)
+        return CheckReport(path, error.problems)
     try:
         credentials = controller_credentials(settings)
     except SettingsError as error:
-        return Report(path, (_bad_credentials(error),), notes=settings.notes)
+        return CheckReport(path, (_bad_credentials(error),), notes=settings.notes)
     tls = credentials.tls.client if credentials.tls else None
     heard = listen_to(settings.servers.addresses, tokens=credentials.order_tokens, tls=tls)
     doubts = [
@@ -81,7 +81,7 @@ def cfm_report(path: Path) -> Report:
         *peer_doubts(settings, heard),
     ]
     notes = (*settings.notes, *_security_notes(settings.security, settings.listen_addr))
-    return Report(path, doubts=tuple(doubts), notes=notes)
+    return CheckReport(path, doubts=tuple(doubts), notes=notes)
 
 
 def _cfm_form_doubts(settings: CfmSettings) -> Iterator[SettingsProblem]:
@@ -106,32 +106,34 @@ def _cfm_form_doubts(settings: CfmSettings) -> Iterator[SettingsProblem]:
         yield doubt("servers.destinations", text, "give each destination an address of its own")
 
 
-def _cfm_looks(settings: CfmSettings) -> list[Look]:
+def _cfm_looks(settings: CfmSettings) -> list[PathCheck]:
     looks = [
-        Look("grade_info_file", settings.grade_info_file, world.metadata_file),
-        Look("hitcount_history_file", settings.hitcount_history_file, world.metadata_file),
-        *(Look("source_dirs", path, world.source_folder) for path in settings.source_dirs),
-        Look("log_dir", settings.log_dir, world.writable_folder),
-        Look("state.url", settings.state.path, world.state_file),
+        PathCheck("grade_info_file", settings.grade_info_file, world.metadata_file),
+        PathCheck("hitcount_history_file", settings.hitcount_history_file, world.metadata_file),
+        *(PathCheck("source_dirs", path, world.source_folder) for path in settings.source_dirs),
+        PathCheck("log_dir", settings.log_dir, world.writable_folder),
+        PathCheck("state.url", settings.state.path, world.state_file),
     ]
     if settings.watch_dir is not None:
-        looks.append(Look("watch_dir", settings.watch_dir, world.event_log_folder))
+        looks.append(PathCheck("watch_dir", settings.watch_dir, world.event_log_folder))
     return looks
 
 
 # --- cfw ----------------------------------------------------------------------------------------------
 
 
-def cfw_report(path: Path) -> Report:
+def cfw_report(path: Path) -> CheckReport:
     try:
         settings = load_cfw(path)
     except SettingsFileError as error:
-        return Report(path, error.problems)
+        return CheckReport(path, error.problems)
     try:
         worker_credentials(settings)
     except SettingsError as error:
-        return Report(path, (_bad_credentials(error),), notes=settings.notes)
-    overlap = Look("base_dir", settings.base_dir, lambda _, base: world.overlaps(base, settings.source_dirs))
+        return CheckReport(path, (_bad_credentials(error),), notes=settings.notes)
+    overlap = PathCheck(
+        "base_dir", settings.base_dir, lambda _, base: world.overlaps(base, settings.source_dirs)
+    )
     hung_or_overlapping = look_at_all([overlap])
     errors = tuple(overlap.found or ())
     doubts = [
@@ -143,7 +145,7 @@ def cfw_report(path: Path) -> Report:
     notes = [*settings.notes, *_security_notes(settings.security, settings.listen_addr)]
     if settings.downloader_bin is None:
         notes.append("copies are made by the built-in transfer, which needs a new cfw on the sources")
-    return Report(path, errors, tuple(doubts), tuple(notes))
+    return CheckReport(path, errors, tuple(doubts), tuple(notes))
 
 
 def _cfw_form_doubts(settings: CfwSettings) -> Iterator[SettingsProblem]:
@@ -152,15 +154,15 @@ def _cfw_form_doubts(settings: CfwSettings) -> Iterator[SettingsProblem]:
         yield doubt("listen_addr", text, "write its address in cfm.yml as advertise_addr")
 
 
-def _cfw_looks(settings: CfwSettings) -> list[Look]:
+def _cfw_looks(settings: CfwSettings) -> list[PathCheck]:
     looks = [
-        Look("base_dir", settings.base_dir, world.base_folder),
-        *(Look("source_dirs", path, world.source_folder) for path in settings.source_dirs),
-        Look("log_dir", settings.log_dir, world.writable_folder),
-        Look("state.url", settings.state.path, world.state_file),
+        PathCheck("base_dir", settings.base_dir, world.base_folder),
+        *(PathCheck("source_dirs", path, world.source_folder) for path in settings.source_dirs),
+        PathCheck("log_dir", settings.log_dir, world.writable_folder),
+        PathCheck("state.url", settings.state.path, world.state_file),
     ]
     if settings.downloader_bin is not None:
-        looks.append(Look("downloader_bin", settings.downloader_bin, world.program))
+        looks.append(PathCheck("downloader_bin", settings.downloader_bin, world.program))
     return looks
 
 
@@ -185,7 +187,7 @@ def _bad_credentials(error: SettingsError) -> SettingsProblem:
     return SettingsProblem(None, key, text, "see docs/security.md")
 
 
-def _tell(report: Report, json: bool) -> int:
+def _tell(report: CheckReport, json: bool) -> int:
     if json:
         print(dumps(_as_json(report), indent=2))
     else:
@@ -196,7 +198,7 @@ def _tell(report: Report, json: bool) -> int:
     return report.exit_code
 
 
-def _as_json(report: Report) -> dict[str, object]:
+def _as_json(report: CheckReport) -> dict[str, object]:
     return {
         "file": str(report.file),
         "errors": [asdict(problem) for problem in report.errors],
@@ -205,7 +207,7 @@ def _as_json(report: Report) -> dict[str, object]:
     }
 
 
-def _lines(report: Report) -> Iterator[Text]:
+def _lines(report: CheckReport) -> Iterator[Text]:
     yield from _labelled("wrong", "bold red", (problem.told_of(report.file) for problem in report.errors))
     yield from _labelled("doubtful", "yellow", (problem.told_of(report.file) for problem in report.doubts))
     yield from _labelled("note", "cyan", (escaped(note) for note in report.notes))

@@ -25,7 +25,7 @@ PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PeerAnswer:
     """A worker's answer to a heartbeat; an old worker says no more than that it is alive."""
 
     addr: Addr
@@ -43,14 +43,14 @@ def listen_to(
     *,
     tokens: Mapping[Addr, str] = NO_TOKENS,
     tls: ssl.SSLContext | None = None,
-) -> list[Heard]:
+) -> list[PeerAnswer]:
     """One heartbeat to each server, all at once; with credentials where there are some."""
     return asyncio.run(_listen_to(addresses, patience_s, tokens, tls))
 
 
 async def _listen_to(
     addresses: Sequence[Addr], patience_s: float, tokens: Mapping[Addr, str], tls: ssl.SSLContext | None
-) -> list[Heard]:
+) -> list[PeerAnswer]:
     timeout = aiohttp.ClientTimeout(total=patience_s)
     connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
     scheme = "http" if tls is None else "https"
@@ -60,14 +60,16 @@ async def _listen_to(
         )
 
 
-async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, token: str | None) -> Heard:
+async def _heartbeat(
+    session: aiohttp.ClientSession, scheme: str, addr: Addr, token: str | None
+) -> PeerAnswer:
     shown = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
         async with session.head(f"{scheme}://{addr}/hb", headers=shown, allow_redirects=False) as answer:
             if answer.status != 200:
-                return Heard(addr, answers.wrong_status(answer.status).detail)
+                return PeerAnswer(addr, answers.wrong_status(answer.status).detail)
             limit = answer.headers.get("Cfw-Limit-Percent", "")
-            return Heard(
+            return PeerAnswer(
                 addr,
                 ours="Cfw-Version" in answer.headers,
                 builtin=answer.headers.get("Cfw-Transfer") == Transfer.BUILTIN,
@@ -76,12 +78,12 @@ async def _heartbeat(session: aiohttp.ClientSession, scheme: str, addr: Addr, to
                 disk_id=answer.headers.get(wire.DISK, ""),
             )
     except TimeoutError:
-        return Heard(addr, "does not answer")
+        return PeerAnswer(addr, "does not answer")
     except (aiohttp.ClientError, OSError) as error:
-        return Heard(addr, f"cannot be reached ({_why(error)})")
+        return PeerAnswer(addr, f"cannot be reached ({_why(error)})")
 
 
-def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
+def peer_doubts(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> Iterator[SettingsProblem]:
     """Silent servers, differing limits, one disk twice, sources that some destinations cannot copy from."""
     servers = settings.servers
     for one in heard:
@@ -94,7 +96,7 @@ def peer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Setti
     yield from _transfer_doubts(settings, heard)
 
 
-def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
+def _disk_doubts(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> Iterator[SettingsProblem]:
     """The id that a worker of ours keeps in its `base_dir` shows that two addresses are one disk."""
     lowest: dict[str, Addr] = {}
     for one in sorted(heard, key=lambda one: one.addr):
@@ -106,7 +108,7 @@ def _disk_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[Sett
             yield doubt("servers.destinations", text, "give each server a disk of its own, or take one out")
 
 
-def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[SettingsProblem]:
+def _limit_doubts(settings: CfmSettings, one: PeerAnswer) -> Iterator[SettingsProblem]:
     ours, theirs = settings.remover.storage_usage_limit_percent, one.limit_percent
     if theirs is not None and theirs != ours:
         key = "remover.storage_usage_limit_percent"
@@ -114,7 +116,7 @@ def _limit_doubts(settings: CfmSettings, one: Heard) -> Iterator[SettingsProblem
         yield doubt(key, text, "write the same limit in both files")
 
 
-def _transfer_doubts(settings: CfmSettings, heard: Sequence[Heard]) -> Iterator[SettingsProblem]:
+def _transfer_doubts(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> Iterator[SettingsProblem]:
     """A built-in transfer needs a source that serves `/content`."""
     builtin = [one.addr for one in heard if one.builtin and one.addr in settings.servers.destinations]
     for one in heard:

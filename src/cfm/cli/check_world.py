@@ -25,7 +25,7 @@ def doubt(key: str, text: str, remedy: str) -> SettingsProblem:
 
 
 @dataclass(slots=True)
-class Look:
+class PathCheck:
     """One look at one path, which may never end."""
 
     key: str
@@ -41,7 +41,7 @@ class Look:
             self.found = [doubt(self.key, f"{self.path} cannot be looked at ({why})", "see to it")]
 
 
-def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[SettingsProblem]:
+def look_at_all(looks: list[PathCheck], patience_s: float = PATIENCE_S) -> list[SettingsProblem]:
     """All looks at once; the doubts in the order of the looks."""
     threads = [threading.Thread(target=look.run, daemon=True) for look in looks]
     for thread in threads:
@@ -52,7 +52,7 @@ def look_at_all(looks: list[Look], patience_s: float = PATIENCE_S) -> list[Setti
     return [found for look in looks for found in _found_by(look)]
 
 
-def _found_by(look: Look) -> list[SettingsProblem]:
+def _found_by(look: PathCheck) -> list[SettingsProblem]:
     if look.found is not None:
         return look.found
     return [doubt(look.key, f"{look.path} does not answer", "see whether its mount hangs")]

@@ -20,8 +20,8 @@ from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
-from cfm.controller.serve.api import ACCESS_POLICY, Api
-from cfm.controller.serve.metrics import Metrics
+from cfm.controller.serve.api import ACCESS_POLICY, ControllerApi
+from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -67,10 +67,10 @@ async def _run_on(
             on_rejected=late.on_rejected,
         )
         follower = _follower(settings, late)
-        metrics = Metrics(controller, follower)
+        metrics = ControllerMetrics(controller, follower)
         told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
         said = status_of(settings.security, settings.listen_addr)
-        api = Api(controller, metrics, Teller(controller, store), told, said)
+        api = ControllerApi(controller, metrics, Teller(controller, store), told, said)
         server = WebServer(
             api.application(),
             settings.listen_addr,

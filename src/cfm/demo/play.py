@@ -25,7 +25,7 @@ from cfm.demo import stage as staging
 from cfm.demo import truth as truths
 from cfm.demo.metadata import EventLog, View
 from cfm.demo.processes import Janitor, stop_all
-from cfm.demo.scenario import Act, Deed, timetable
+from cfm.demo.scenario import Act, ActKind, timetable
 from cfm.demo.stage import Options, Server, Stage
 from cfm.demo.truth import Truth
 from cfm.demo.watching import Busy, Watcher
@@ -342,17 +342,17 @@ class Play:
     # ── acts ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _acts(self) -> None:
-        deeds = {
-            Deed.OPEN: self._open,
-            Deed.DISCOVER: self._discover,
-            Deed.NEW_TASTE: self._new_taste,
-            Deed.KILL: self._kill,
-            Deed.REVIVE: self._revive,
-            Deed.REST: self._rest,
+        acts = {
+            ActKind.OPEN: self._open,
+            ActKind.DISCOVER: self._discover,
+            ActKind.NEW_TASTE: self._new_taste,
+            ActKind.KILL: self._kill,
+            ActKind.REVIVE: self._revive,
+            ActKind.REST: self._rest,
         }
         for act in timetable(self.stage.options.seconds):
             await asyncio.sleep(max(0.0, act.at_s - self.elapsed_s))
-            self.act = await deeds[act.deed](act)
+            self.act = await acts[act.kind](act)
             self.on_act(self.act)
         self.acts_done = True
         await asyncio.Event().wait()

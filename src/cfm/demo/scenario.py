@@ -13,7 +13,7 @@ from itertools import count
 from typing import Final
 
 
-class Deed(enum.StrEnum):
+class ActKind(enum.StrEnum):
     """What an act begins with."""
 
     OPEN = "open"
@@ -29,18 +29,18 @@ class Act:
     """From `at_s` after the start; `turn` counts the rounds, so that not the same server dies each time."""
 
     at_s: float
-    deed: Deed
+    kind: ActKind
     turn: int
 
 
 ROUND_S: Final = 60.0
 _ROUND: Final = (
-    (0.0, Deed.OPEN),
-    (14.0, Deed.DISCOVER),
-    (22.0, Deed.NEW_TASTE),
-    (32.0, Deed.KILL),
-    (41.0, Deed.REVIVE),
-    (50.0, Deed.REST),
+    (0.0, ActKind.OPEN),
+    (14.0, ActKind.DISCOVER),
+    (22.0, ActKind.NEW_TASTE),
+    (32.0, ActKind.KILL),
+    (41.0, ActKind.REVIVE),
+    (50.0, ActKind.REST),
 )
 SHORTEST_ROUND_S: Final = 20.0
 
@@ -58,6 +58,6 @@ def timetable(seconds: float | None) -> Iterator[Act]:
 
 def _round(turn: int, begins_s: float, length_s: float) -> Iterator[Act]:
     """The curtain rises once; a later round begins with the first discovery."""
-    for at_s, deed in _ROUND:
-        if turn == 0 or deed is not Deed.OPEN:
-            yield Act(begins_s + at_s * length_s / ROUND_S, deed, turn)
+    for at_s, kind in _ROUND:
+        if turn == 0 or kind is not ActKind.OPEN:
+            yield Act(begins_s + at_s * length_s / ROUND_S, kind, turn)

@@ -47,10 +47,10 @@ class DiskLook:
         return sum(self.files.values()) + self.arriving_bytes
 
 
-Look: TypeAlias = Mapping[Addr, DiskLook]
+DiskLooks: TypeAlias = Mapping[Addr, DiskLook]
 
 
-def look(disks: Mapping[Addr, Path]) -> Look:
+def look(disks: Mapping[Addr, Path]) -> DiskLooks:
     """Walk all disks."""
     return {
         addr: DiskLook(dict(_files(disk)), sum(size for _, size in _files(disk / TEMPORARY)))
@@ -92,9 +92,9 @@ class Truth:
     bytes_delivered: int = 0
     files_deleted: int = 0
     violations: list[str] = field(default_factory=list)
-    disks: Look = field(default_factory=dict)
+    disks: DiskLooks = field(default_factory=dict)
     """The newest look."""
-    _before: Look = field(default_factory=dict)
+    _before: DiskLooks = field(default_factory=dict)
     _unexplained: dict[Place, float] = field(default_factory=dict)
     """Files that went, and when that was seen, until somebody says that he deleted them."""
     _explained: dict[Place, float] = field(default_factory=dict)
@@ -106,11 +106,11 @@ class Truth:
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────────────
 
-    def begin(self, disks: Look) -> None:
+    def begin(self, disks: DiskLooks) -> None:
         """As it is at the start, whatever that is."""
         self.disks = self._before = disks
 
-    def saw(self, disks: Look, at_s: float) -> list[Place]:
+    def saw(self, disks: DiskLooks, at_s: float) -> list[Place]:
         """A new look; files that appeared, whose content should now be compared."""
         self._before, self.disks = self.disks, disks
         appeared = [place for place in _places(disks) if place.name not in self._before[place.server].files]
@@ -198,7 +198,7 @@ class Truth:
             and (place.name in self.disks[server].files or place.name in self._before[server].files)
         ]
 
-    def _limits(self, disks: Look) -> None:
+    def _limits(self, disks: DiskLooks) -> None:
         """A disk may be found above its limit; it may not be filled above it."""
         for server in self._over(disks):
             grown = disks[server].used_bytes > self._before[server].used_bytes
@@ -239,7 +239,7 @@ class Truth:
     def over_limit_servers(self) -> int:
         return len(self._over(self.disks))
 
-    def _over(self, disks: Look) -> list[Addr]:
+    def _over(self, disks: DiskLooks) -> list[Addr]:
         return [
             addr
             for addr, disk in disks.items()
@@ -247,5 +247,5 @@ class Truth:
         ]
 
 
-def _places(disks: Look) -> Iterable[Place]:
+def _places(disks: DiskLooks) -> Iterable[Place]:
     return (Place(addr, name) for addr, disk in disks.items() for name in disk.files)

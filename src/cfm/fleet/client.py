@@ -70,7 +70,7 @@ class TimeOuts:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WorkerReply:
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
@@ -156,7 +156,7 @@ class WorkerClient:
             return answers.wrong_status(reply.status)
         return await self._new_listing(addr, reply)
 
-    async def _new_listing(self, addr: Addr, reply: Reply) -> Listing | Failure:
+    async def _new_listing(self, addr: Addr, reply: WorkerReply) -> Listing | Failure:
         if len(reply.body) <= _PARSED_AT_ONCE_BYTES:
             listing = answers.parse_listing(reply.body, reply.headers)
         else:
@@ -206,7 +206,7 @@ class WorkerClient:
             ticket=ticket,
             turn_s=within_s,
         )
-        if isinstance(reply, Reply):
+        if isinstance(reply, WorkerReply):
             return reply.status
         if ticket.sent:
             return reply
@@ -235,7 +235,7 @@ class WorkerClient:
         most_bytes: int = MOST_SMALL_BYTES,
         ticket: _Ticket | None = None,
         turn_s: float | None = None,
-    ) -> Reply | Failure:
+    ) -> WorkerReply | Failure:
         """`turn_s`: how long its turn and its connection are waited for; None: as long as for the answer."""
         if lane is None or lane.closed:
             return Failure(Trouble.REFUSED, "the client is not open")
@@ -306,7 +306,7 @@ async def _note_sent(
         ticket.sent = True
 
 
-async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> Reply:
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> WorkerReply:
     """The whole answer; half an answer, an endless or a compressed one is an error."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise _OddAnswerError("a compressed answer, which nobody asked for")
@@ -319,7 +319,7 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> Reply:
             raise _OddAnswerError(f"an answer of more than {most_bytes} bytes")
     if response.status == answers.OK and response.method == "GET" and not _says_its_end(response):
         raise _DroppedError("an answer that does not say where it ends may be half of one")
-    return Reply(response.status, response.headers, bytes(body))
+    return WorkerReply(response.status, response.headers, bytes(body))
 
 
 def _says_its_end(response: aiohttp.ClientResponse) -> bool:

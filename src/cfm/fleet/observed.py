@@ -34,7 +34,7 @@ NOBODY: frozenset[Addr] = frozenset()
 
 
 @dataclass(slots=True)
-class Asking:
+class Question:
     """One kind of question to one server: at most one is under way, and a late need asks again."""
 
     in_flight: bool = False
@@ -88,8 +88,8 @@ class Record:
     """Since when its list is half as long as it was, and not believed yet."""
     doubted: frozenset[str] = frozenset()
     """Names in `last_list` that only a list showed which was not believed: they may be there, too."""
-    listing: Asking = field(default_factory=Asking)
-    asking_disk: Asking = field(default_factory=Asking)
+    listing: Question = field(default_factory=Question)
+    asking_disk: Question = field(default_factory=Question)
     added: dict[str, int] = field(default_factory=dict)
     """Names that came by our own doing, and when: they outlast an older list."""
     removed: dict[str, int] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """Which content of a metadata file was read."""
 
     path: str
@@ -81,7 +81,7 @@ def _file(rank: int, name: str, size_bytes: int, hits: int, history_ips: list[st
     return File(name, rank, size_bytes, hits, tuple(history_ips))
 
 
-def build(grade: Reading, history: Reading, sources: tuple[Source, Source]) -> Candidate:
+def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFile]) -> Candidate:
     """Join a pair that was read: known is what is graded and has a size."""
     graded = grade.frame.join(history.frame, on="name", how="left", maintain_order="left").select(COLUMNS)
     known = graded.drop_nulls("size_bytes").rechunk()
@@ -131,7 +131,7 @@ def _unfinished(candidate: Candidate, settled_ms: int) -> str | None:
     return "the last line of the grade file or the history has no end: it may still be being written"
 
 
-def _flaw_of(what: str, reading: Reading, source: Source) -> str | None:
+def _flaw_of(what: str, reading: Reading, source: SourceFile) -> str | None:
     if source.size_bytes == 0:
         return f"the {what} is empty"
     if not reading.has_header:

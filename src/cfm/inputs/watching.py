@@ -21,7 +21,7 @@ import xxhash
 from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem, pieces_of
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import Candidate, Measure, Snapshot, Source, build, is_unfinished, judge
+from cfm.inputs.snapshot import Candidate, Measure, Snapshot, SourceFile, build, is_unfinished, judge
 from cfm.inputs.threads import DaemonThreads, Pulse
 from cfm.model import Now, SnapshotFacts
 
@@ -110,11 +110,11 @@ class _Reading:
             yield piece
             self._pulse.beat()
 
-    def source(self) -> Source:
+    def source(self) -> SourceFile:
         self._pulse.beat()
         if self._file.version() != self.version:
             raise ChangedWhileReadError(self._path)
-        return Source(
+        return SourceFile(
             self._path, self.version.size_bytes, self.version.mtime_ns // 10**9, self._digest.hexdigest()
         )
 

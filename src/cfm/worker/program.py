@@ -37,9 +37,9 @@ from cfm.worker.act.shelf_rules import SharedError
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
 from cfm.worker.decide.fencing import Binding
-from cfm.worker.serve.api import ACCESS_POLICY, Api, Facts
+from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
 from cfm.worker.serve.content import Content
-from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.metrics import WorkerMetrics
 from cfm.worker.serve.streams import Streams
 
 log = structlog.get_logger(__name__)
@@ -88,9 +88,9 @@ async def _run_on(
     async with CfmLink(neighbourhood(settings), authority, boot_id, keys=credentials.to_cfm) as link:
         transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
         agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
-        metrics, streams = Metrics(), Streams(settings.streams)
+        metrics, streams = WorkerMetrics(), Streams(settings.streams)
         metrics.count_fetched(agent.counts)
-        api = Api(
+        api = WorkerApi(
             facts=_facts(settings, boot_id),
             shelf=shelf,
             disk=library.disk,
@@ -111,8 +111,8 @@ async def _run_on(
         await _serve(settings, server, api, agent, ready)
 
 
-def _facts(settings: CfwSettings, boot_id: str) -> Facts:
-    return Facts(
+def _facts(settings: CfwSettings, boot_id: str) -> WorkerFacts:
+    return WorkerFacts(
         name=settings.name,
         boot_id=boot_id,
         transfer=Transfer.BUILTIN if settings.downloader_bin is None else Transfer.EXTERNAL,
@@ -175,7 +175,7 @@ async def _refuse_overlap(settings: CfwSettings, sources: Pool) -> None:
 async def _serve(
     settings: CfwSettings,
     server: WebServer,
-    api: Api,
+    api: WorkerApi,
     agent: DownloadAgent,
     ready: Callable[[Addr], None],
 ) -> None:
@@ -222,7 +222,7 @@ def _read_limit_again(settings: CfwSettings, shelf: Shelf) -> None:
     shelf.limit_percent = limit_percent
 
 
-async def _watch_disk(api: Api, server: WebServer) -> None:
+async def _watch_disk(api: WorkerApi, server: WebServer) -> None:
     """Look at the disk now and then, and say when it goes and comes."""
     trouble = None if api.shelf.seen_disk_id else "not found at the start"
     while True:
@@ -238,7 +238,7 @@ async def _watch_disk(api: Api, server: WebServer) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _look_at_disk(api: Api) -> str | None:
+async def _look_at_disk(api: WorkerApi) -> str | None:
     """What is wrong with the disk; None where nothing is."""
     try:
         usage = await api.disk.run(START_S, api.shelf.usage)

@@ -11,7 +11,7 @@ from cfm_lab.sim.environment.parts import PARTS, Parts
 from cfm_lab.sim.environment.profile import MB, Profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
-from cfm_lab.sim.processes.old_worker import OldWorker
+from cfm_lab.sim.processes.old_worker import SimOldWorker
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -72,7 +72,7 @@ def _build_servers(world: World, own_sources: tuple[Addr, ...]) -> None:
         else:
             disk = _disk(world, addr, size_bytes)
         if i >= profile.destinations - profile.old:
-            world.servers[addr] = OldWorker(world, addr, disk, world.clock(), world.witness)
+            world.servers[addr] = SimOldWorker(world, addr, disk, world.clock(), world.witness)
         else:
             external = i < profile.external
             _add_ours(world, addr, disk, serves=i < profile.both, external=external)

@@ -33,7 +33,7 @@ from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair
 from cfm_lab.sim.processes.sending import Sender
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -220,7 +220,7 @@ class Checker:
         for rule in self._transfer:
             rule.transfer_started(worker, offer)
 
-    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
+    def reported(self, worker: SimServer, offer: TaskOffer, report: TaskReport) -> None:
         if report.status is not Status.WORKING:
             self.world.note("reports", worker.addr, offer.file_name, report.status, report.error)
         for rule in self._reported:

@@ -98,7 +98,7 @@ class StateFacts:
 
 
 @dataclass(slots=True)
-class Facts:
+class NodeFacts:
     """The truth about the whole node."""
 
     states: dict[str, StateFacts] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Runs worlds: a seed goes in, a report comes out.  Also finds the smallest set of faults that still fails.
 
-A run is `hours` with faults, and then calm until the world rests.  `Report` adds runs up, and has the form
-that `cfm simulate --json` prints.
+A run is `hours` with faults, and then calm until the world rests.  `SimulationReport` adds runs up, and has
+the form that `cfm simulate --json` prints.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STORY_LINES: Final = 40
 
 
 @dataclass(slots=True)
-class Run:
+class WorldRun:
     """The result of one seed."""
 
     seed: int
@@ -59,7 +59,7 @@ def run_seed(
     only: frozenset[str] | None = None,
     plan: Profile | None = None,
     stop_early: bool = False,
-) -> Run:
+) -> WorldRun:
     """One world, from its beginning until it rests.
 
     `only` replaces the faults that the seed would draw, `plan` replaces the whole profile.  With
@@ -72,7 +72,7 @@ def run_seed(
         _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
     except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding, reported with its seed
         world.violations.add("crash", _told(error))
-    return Run(
+    return WorldRun(
         seed=seed,
         hours_ms=world.schedule.now_ms,
         steps=world.schedule.steps,
@@ -122,7 +122,7 @@ def _file_in(text: str) -> str:
 
 
 @dataclass(slots=True)
-class Report:
+class SimulationReport:
     """The results of many seeds, added up."""
 
     seed: int
@@ -135,9 +135,9 @@ class Report:
     checks: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
     digest: int = 0
-    first_failed: Run | None = None
+    first_failed: WorldRun | None = None
 
-    def add(self, run: Run) -> None:
+    def add(self, run: WorldRun) -> None:
         self.seeds += 1
         self.steps += run.steps
         self.cpu_ns += run.cpu_ns
@@ -178,16 +178,16 @@ def run_seeds(
     seeds: int,
     parts: Parts = PARTS,
     *,
-    each: Callable[[Run], None] = lambda _run: None,
+    each: Callable[[WorldRun], None] = lambda _run: None,
     cpu_s: int | None = None,
     stop_at_first: bool = False,
     jobs: int = 1,
-) -> Report:
+) -> SimulationReport:
     """Run `seeds` worlds, from `seed` on.  After `cpu_s` seconds of CPU no further world counts.
 
     `jobs` processes share the work.  The report is the same for any number of them.
     """
-    report = Report(seed, hours)
+    report = SimulationReport(seed, hours)
     with contextlib.closing(_runs(range(seed, seed + seeds), hours, parts, jobs)) as runs:
         for run in runs:
             report.add(run)
@@ -199,7 +199,7 @@ def run_seeds(
     return report
 
 
-def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run, None, None]:
+def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[WorldRun, None, None]:
     """One run for each seed, in order.  Processes are spawned, as threads of Polars do not survive a fork."""
     one = partial(run_seed, hours=hours, parts=parts)
     if jobs == 1:
@@ -209,13 +209,13 @@ def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[Run,
         yield from pool.imap(one, numbers)
 
 
-def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[Run, int]:
+def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[WorldRun, int]:
     """The run with the fewest kinds of faults and hours that still breaks the same rule; and its hours."""
     began_ns = time.process_time_ns()
     best = run_seed(seed, hours, parts)
     rule = best.violations[0].invariant if best.violations else ""
 
-    def still(only: frozenset[str], tried_hours: int) -> Run | None:
+    def still(only: frozenset[str], tried_hours: int) -> WorldRun | None:
         if not rule or time.process_time_ns() - began_ns > budget_s * 10**9:
             return None
         run = run_seed(seed, tried_hours, parts, only=only)

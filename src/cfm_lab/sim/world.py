@@ -18,16 +18,16 @@ from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment import event_log
 from cfm_lab.sim.environment import metadata as meta
 from cfm_lab.sim.environment.disks import DiskWitness, SimDisk
-from cfm_lab.sim.environment.metadata import Version
+from cfm_lab.sim.environment.metadata import MetadataVersion
 from cfm_lab.sim.environment.parts import Parts
 from cfm_lab.sim.environment.profile import Profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
-from cfm_lab.sim.facts import Facts
+from cfm_lab.sim.facts import NodeFacts
 from cfm_lab.sim.processes.controller import CfmWitness, SimCfm
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 from cfm_lab.sim.processes.worker import SimWorker, WorkerWitness
 from cfm_lab.sim.violations import Violations
 
@@ -57,13 +57,13 @@ class World(Environment):
         self._heals = count(1)
         self._further_cfms = count(1)
         self.writes_metadata = True
-        self.facts = Facts()
+        self.facts = NodeFacts()
         self.violations = Violations(seed, self.schedule, self.trace)
         self.library: list[File] = []
         self.largest_bytes = 0
         self.ads: list[str] = []
         """Files of other software.  They are graded and known like all others, and must never be touched."""
-        self.servers: dict[Addr, Server] = {}
+        self.servers: dict[Addr, SimServer] = {}
         self.disks: list[SimDisk] = []
         self.sources: tuple[Addr, ...] = ()
         self.destinations: tuple[Addr, ...] = ()
@@ -106,7 +106,7 @@ class World(Environment):
 
     # ── who is where ────────────────────────────────────────────────────────────────────────────────────
 
-    def server_at(self, addr: Addr) -> Server | None:
+    def server_at(self, addr: Addr) -> SimServer | None:
         return self.servers.get(addr)
 
     def worker_at(self, addr: Addr) -> SimWorker | None:
@@ -136,7 +136,9 @@ class World(Environment):
         files = [replace(file, history_ips=holders.get(file.name, ())) for file in self.library]
         if self.metadata.grade is not None and self.metadata.history is not None:
             self.metadata.older = (self.metadata.grade, self.metadata.history)
-        self.metadata.put(Version(meta.grade_text(files), now_s), Version(meta.history_text(files), now_s))
+        self.metadata.put(
+            MetadataVersion(meta.grade_text(files), now_s), MetadataVersion(meta.history_text(files), now_s)
+        )
         self.note("metadata written")
 
     def _history(self) -> dict[str, tuple[str, ...]]:

@@ -31,21 +31,21 @@ _LINE: Final = re.compile(
 )
 
 
-class Place(NamedTuple):
+class FileOnServer(NamedTuple):
     """A file on a server."""
 
     server: str
     name: str
 
 
-class Deed(NamedTuple):
+class BookEntry(NamedTuple):
     """A row of cfm's books: a copy or a delete, with its status."""
 
     id: int
     what: str
     """`copied` or `deleted`."""
     status: str
-    place: Place
+    place: FileOnServer
     kind: str
 
 
@@ -56,15 +56,15 @@ class Audit:
     cluster: Cluster
     killed: bool = False
     """cfm was killed: the log line of its last copy or delete may be missing, but never comes twice."""
-    excused: set[Place] = field(default_factory=set)
+    excused: set[FileOnServer] = field(default_factory=set)
     """Places where the fault itself removed files, or put them back."""
-    strays: set[Place] = field(default_factory=set)
+    strays: set[FileOnServer] = field(default_factory=set)
     """Copies that the run itself put there at any time.  They count as copies, but no book has them."""
     state: Path | None = None
     """The file with cfm's books, if it is not in cfm's folder."""
     begin: Mapping[str, frozenset[str]] = field(init=False)
     _watch: FolderWatch = field(init=False)
-    _foreign: Mapping[Place, str] = field(init=False)
+    _foreign: Mapping[FileOnServer, str] = field(init=False)
     """File of other software → its digest at the beginning."""
 
     def __post_init__(self) -> None:
@@ -96,15 +96,17 @@ class Audit:
             *self._lines(deeds),
         ]
 
-    def deeds(self) -> list[Deed]:
+    def deeds(self) -> list[BookEntry]:
         """cfm's books, oldest first.  cfm may be running meanwhile."""
         self.look()
         path = self.state or self.cluster.cfm.folder / "cfm.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             tasks = db.execute("SELECT id, status, destination, file FROM tasks").fetchall()
             orders = db.execute("SELECT id, status, server, file, kind FROM delete_orders").fetchall()
-        copied = [Deed(i, "copied", status, Place(*place), "") for i, status, *place in tasks]
-        deleted = [Deed(i, "deleted", status, Place(s, f), kind) for i, status, s, f, kind in orders]
+        copied = [BookEntry(i, "copied", status, FileOnServer(*place), "") for i, status, *place in tasks]
+        deleted = [
+            BookEntry(i, "deleted", status, FileOnServer(s, f), kind) for i, status, s, f, kind in orders
+        ]
         return sorted([*copied, *deleted])
 
     def counted(self) -> Counter[str]:
@@ -129,10 +131,10 @@ class Audit:
             elif _digest(self.cluster, place) != digest:
                 yield f"{place.name} on {place.server} was changed, and was none of ours"
 
-    def _unexplained(self, deeds: list[Deed]) -> Iterator[str]:
+    def _unexplained(self, deeds: list[BookEntry]) -> Iterator[str]:
         """Each difference from the beginning has its row in the books, and each finished row its effect."""
         now = self._disks()
-        rows: dict[Place, list[Deed]] = {}
+        rows: dict[FileOnServer, list[BookEntry]] = {}
         for deed in deeds:
             rows.setdefault(deed.place, []).append(deed)
         begun, there = _places(self.begin) | self.strays, _places(now)
@@ -140,7 +142,7 @@ class Audit:
         for place in sorted((begun | there | set(rows)) - self.excused - late):
             yield from _judged(place, place in begun, place in there, rows.get(place, []))
 
-    def _lost(self, deeds: list[Deed]) -> Iterator[str]:
+    def _lost(self, deeds: list[BookEntry]) -> Iterator[str]:
         """By the books, a surplus copy was deleted only where another one stayed.
 
         If cfm or a worker was killed, the file of a task may have arrived although the task did not end well.
@@ -162,25 +164,25 @@ class Audit:
                 if deed.kind == "surplus" and not held and known:
                     yield f"{deed.place.name} on {deed.place.server} was deleted as surplus: the last copy"
 
-    def _landed(self) -> Callable[[Place], bool]:
+    def _landed(self) -> Callable[[FileOnServer], bool]:
         """Was a file ever seen at a place?  Yes, too, if the watch has lost something."""
-        seen = {Place(one.server, one.name) for one in self._watch.changes if one.there}
+        seen = {FileOnServer(one.server, one.name) for one in self._watch.changes if one.there}
         seen |= _places(self._disks())
         return lambda place: place in seen or self._watch.blind_since is not None
 
-    def _seen(self, deeds: list[Deed]) -> Iterator[str]:
+    def _seen(self, deeds: list[BookEntry]) -> Iterator[str]:
         """At each moment of the operating system's record: a file that came was copied, a file that went was
         ordered to go, and a surplus copy that went left another copy behind."""
         copies = {deed.place for deed in deeds if deed.what == "copied"}
-        orders: dict[Place, list[Deed]] = defaultdict(list)
+        orders: dict[FileOnServer, list[BookEntry]] = defaultdict(list)
         for deed in deeds:
             if deed.what == "deleted":
                 orders[deed.place].append(deed)
         there = _places(self.begin)
         begun = there | self.strays
-        went: Counter[Place] = Counter()
+        went: Counter[FileOnServer] = Counter()
         for change in self._watch.changes[: self._watch.blind_since]:
-            place = Place(change.server, change.name)
+            place = FileOnServer(change.server, change.name)
             (there.add if change.there else there.discard)(place)
             if self._excuses(place.name) or place in self._foreign:
                 continue
@@ -194,7 +196,7 @@ class Audit:
     def _excuses(self, name: str) -> bool:
         return any(place.name == name for place in self.excused)
 
-    def _lines(self, deeds: list[Deed]) -> Iterator[str]:
+    def _lines(self, deeds: list[BookEntry]) -> Iterator[str]:
         lines = Counter((m["event"], int(m["id"])) for m in map(_LINE.search, self._log()) if m)
         done = {(d.what, d.id) for d in deeds if d.status in ("done", "confirmed")}
         for (event, number), times in lines.items():
@@ -210,7 +212,7 @@ class Audit:
         return self.cluster.cfm.output().splitlines()
 
 
-def _judged(place: Place, begun: bool, there: bool, rows: list[Deed]) -> Iterator[str]:
+def _judged(place: FileOnServer, begun: bool, there: bool, rows: list[BookEntry]) -> Iterator[str]:
     ends = [deed for deed in rows if deed.status in ("done", "confirmed")]
     last = ends[-1] if ends else None
     copies = any(deed.what == "copied" for deed in rows)
@@ -224,7 +226,7 @@ def _judged(place: Place, begun: bool, there: bool, rows: list[Deed]) -> Iterato
         yield f"{place.name} went from {place.server}, and nobody says why"
 
 
-def _gone(place: Place, times: int, others: set[str], orders: list[Deed]) -> Iterator[str]:
+def _gone(place: FileOnServer, times: int, others: set[str], orders: list[BookEntry]) -> Iterator[str]:
     """A file went from a place, for the given number of times; `others` hold it at that moment."""
     if times > len(orders):
         yield f"{place.name} vanished from {place.server} {times} times, by {len(orders)} orders"
@@ -232,14 +234,14 @@ def _gone(place: Place, times: int, others: set[str], orders: list[Deed]) -> Ite
         yield f"{place.name} vanished from {place.server} as surplus when no other disk held it"
 
 
-def _places(disks: Mapping[str, frozenset[str]]) -> set[Place]:
-    return {Place(addr, name) for addr, names in disks.items() for name in names}
+def _places(disks: Mapping[str, frozenset[str]]) -> set[FileOnServer]:
+    return {FileOnServer(addr, name) for addr, names in disks.items() for name in names}
 
 
-def _digest(cluster: Cluster, place: Place) -> str:
+def _digest(cluster: Cluster, place: FileOnServer) -> str:
     return hashlib.sha256((cluster.shelf(place.server) / place.name).read_bytes()).hexdigest()
 
 
-def _copied_after(delete: Deed, rows: list[Deed]) -> bool:
+def _copied_after(delete: BookEntry, rows: list[BookEntry]) -> bool:
     """Was it copied again later?  That copy may have arrived although its `done` came too late to count."""
     return any(deed.what == "copied" and deed.id > delete.id for deed in rows)

@@ -18,15 +18,15 @@ from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
-from cfm.controller.serve.api import ACCESS_POLICY, Api
-from cfm.controller.serve.metrics import Metrics
+from cfm.controller.serve.api import ACCESS_POLICY, ControllerApi
+from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.inputs.san import SanIndex
 from cfm.model import Addr, File, Status, Task
 from cfm.security import controller_credentials, status_of
 from cfm.web import Limits, WebServer
 from cfm_lab.fakes.memory_store import CommittedState, MemoryStore
 from cfm_lab.testing.raw_http import request, say
-from cfm_lab.testing.worker_rig import Answer, parse
+from cfm_lab.testing.worker_rig import RigAnswer, parse
 
 SOURCE = Addr("127.0.1.1:9")
 DESTINATIONS = (Addr("127.0.2.1:9"), Addr("127.0.2.2:9"))
@@ -46,12 +46,12 @@ servers:
 @dataclass(frozen=True, slots=True)
 class ControllerRig:
     addr: str
-    api: Api
+    api: ControllerApi
     controller: Controller
     store: MemoryStore
     settings: CfmSettings
 
-    async def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> RigAnswer:
         return parse(await say(self.addr, request(method, path, body=body, **headers)))
 
     def status_of(self, task_id: int) -> Status:
@@ -81,7 +81,9 @@ async def controller_rig(
         controller = Controller(Core(node_of(settings), recovered, clock()), store, client, san)
         told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
         said = status_of(settings.security, settings.listen_addr)
-        api = Api(controller, Metrics(controller, None), Teller(controller, store), told, said)
+        api = ControllerApi(
+            controller, ControllerMetrics(controller, None), Teller(controller, store), told, said
+        )
         server = WebServer(
             api.application(),
             "127.0.0.1:0",

@@ -1,9 +1,9 @@
 """A TCP proxy with the faults of a network.  Client and server do not know that it is there.
 
-It stands between a client and one server.  A `Fault` says what happens, in which direction, from which byte
-on, and to which requests.  A connection is *struck* by the first bytes to the server that contain `when`, and
-stays struck until it ends.  Faults are set and cleared while the proxy runs: from another thread, or by lines
-of JSON on its standard input if it runs as `python -m cfm_lab.testing.fault_proxy LISTEN TARGET`.
+It stands between a client and one server.  A `ProxyFault` says what happens, in which direction, from which
+byte on, and to which requests.  A connection is *struck* by the first bytes to the server that contain
+`when`, and stays struck until it ends.  Faults are set and cleared while the proxy runs: from another thread,
+or by lines of JSON on its standard input if it runs as `python -m cfm_lab.testing.fault_proxy LISTEN TARGET`.
 
 Neighbours: `cluster` can give the address of a proxy to the programs; fault tests and benches choose the
 faults.
@@ -62,7 +62,7 @@ class Way(enum.Flag):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ProxyFault:
     """What happens to the connections that it strikes."""
 
     effect: Effect
@@ -78,9 +78,9 @@ class Fault:
     put: bytes = b""
 
 
-def lost_answer(when: bytes, times: int | None = None) -> Fault:
+def lost_answer(when: bytes, times: int | None = None) -> ProxyFault:
     """The request is carried out, but the client sees only the end of the connection."""
-    return Fault(Effect.RESET, when=when, times=times)
+    return ProxyFault(Effect.RESET, when=when, times=times)
 
 
 class _CutError(Exception):
@@ -97,7 +97,7 @@ class _Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
-    fault: Fault | None = None
+    fault: ProxyFault | None = None
     passed: dict[Way, int] = field(default_factory=lambda: {Way.TO_SERVER: 0, Way.TO_CLIENT: 0})
     """Bytes that have passed since it was struck."""
     hurt: bool = False
@@ -131,8 +131,8 @@ class FaultProxy:
         self.addr = listen
         self.struck = 0
         """How many connections a fault has had an effect on so far."""
-        self._faults: tuple[Fault, ...] = ()
-        self._left: dict[Fault, int] = {}
+        self._faults: tuple[ProxyFault, ...] = ()
+        self._left: dict[ProxyFault, int] = {}
         self._requests: deque[bytes] = deque(maxlen=REMEMBERED)
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,7 +153,7 @@ class FaultProxy:
 
     # ── for its user ────────────────────────────────────────────────────────────────────────────────────
 
-    def set(self, *faults: Fault) -> None:
+    def set(self, *faults: ProxyFault) -> None:
         """From now on only these faults strike."""
         self._call(self._set(faults))
 
@@ -192,7 +192,7 @@ class FaultProxy:
             await asyncio.gather(*others, return_exceptions=True)
         await _rounds()  # an aborted transport closes its socket in the next round of the loop
 
-    async def _set(self, faults: tuple[Fault, ...]) -> None:
+    async def _set(self, faults: tuple[ProxyFault, ...]) -> None:
         self._faults = faults
         self._left = {fault: fault.times for fault in faults if fault.times is not None}
 
@@ -217,7 +217,7 @@ class FaultProxy:
 
     async def _forget_open(self) -> None:
         for link in self._links:
-            link.fault = Fault(Effect.HOLE, Way.BOTH)
+            link.fault = ProxyFault(Effect.HOLE, Way.BOTH)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
@@ -285,7 +285,7 @@ class FaultProxy:
         if fault is not None and rest:
             await self._hurt(link, fault, rest, writer)
 
-    async def _hurt(self, link: _Link, fault: Fault, data: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _hurt(self, link: _Link, fault: ProxyFault, data: bytes, writer: asyncio.StreamWriter) -> None:
         first = not link.hurt and (fault.effect is not Effect.REPLACE or fault.find in data)
         self.struck += first
         link.hurt = link.hurt or first
@@ -339,7 +339,7 @@ async def _trickle(data: bytes, pause_s: float, writer: asyncio.StreamWriter) ->
 # ── as a program ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fault_of(line: dict[str, Any]) -> Fault:
+def fault_of(line: dict[str, Any]) -> ProxyFault:
     """A fault from JSON with its fields: `{"effect": "reset", "way": "to_client", "when": "DELETE ", …}`."""
     given = dict(line)
     for key in ("when", "find", "put"):
@@ -347,7 +347,7 @@ def fault_of(line: dict[str, Any]) -> Fault:
             given[key] = str(given[key]).encode()
     given["effect"] = Effect(given["effect"])
     given["way"] = Way[str(given.get("way", "to_client")).upper()]
-    return Fault(**given)
+    return ProxyFault(**given)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from xxhash import xxh3_128_digest
 from cfm.model import Addr
 
 
-class Fault(enum.StrEnum):
+class SourceFault(enum.StrEnum):
     NONE = "none"
     SHORT_FILE = "short file"
     LONG_FILE = "long file"
@@ -58,7 +58,7 @@ class FaultySource:
     """An async context manager; `addr` is where it listens."""
 
     content: bytes
-    fault: Fault = Fault.NONE
+    fault: SourceFault = SourceFault.NONE
     requests: list[Request] = field(default_factory=list)
     sent_bytes: int = 0
     streaming: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,18 +123,18 @@ class FaultySource:
             await self._head(writer)
             return
         match self.fault:
-            case Fault.SILENT:
+            case SourceFault.SILENT:
                 self.streaming.set()
                 await _until_gone(reader)
-            case Fault.REDIRECT:
+            case SourceFault.REDIRECT:
                 _say(writer, "302 Found", f"Location: http://{self.addr}/elsewhere", "Content-Length: 0")
-            case Fault.BUSY:
+            case SourceFault.BUSY:
                 _say(writer, "503 Service Unavailable", "Retry-After: 7", "Content-Length: 0")
-            case Fault.MISSING:
+            case SourceFault.MISSING:
                 _say(writer, "404 Not Found", "Content-Length: 0")
-            case Fault.CHUNKS:
+            case SourceFault.CHUNKS:
                 await self._chunks(writer)
-            case Fault.NO_LENGTH:
+            case SourceFault.NO_LENGTH:
                 _say(writer, "200 OK", f"ETag: {self.etag}", "Connection: close")
                 await self._send(writer, self.content)
                 raise EOFError
@@ -145,7 +145,7 @@ class FaultySource:
     async def _head(self, writer: asyncio.StreamWriter) -> None:
         digest = base64.b64encode(xxh3_128_digest(self.content)).decode()
         fields = [f"Content-Length: {len(self.content)}", f"ETag: {self.etag}"]
-        if self.fault is not Fault.NO_DIGEST:
+        if self.fault is not SourceFault.NO_DIGEST:
             fields.append(f"Repr-Digest: xxh3-128=:{digest}:")
         _say(writer, "200 OK", *fields)
         await writer.drain()
@@ -161,10 +161,10 @@ class FaultySource:
         content, first = self._content(), self._first(request)
         status, fields = "200 OK", []
         if first:
-            shown = first + 1 if self.fault is Fault.WRONG_RANGE else first
+            shown = first + 1 if self.fault is SourceFault.WRONG_RANGE else first
             status = "206 Partial Content"
             fields.append(f"Content-Range: bytes {shown}-{len(content) - 1}/{len(content)}")
-        if self.fault is Fault.GZIP:
+        if self.fault is SourceFault.GZIP:
             fields.append("Content-Encoding: gzip")
         _say(writer, status, f"Content-Length: {len(content) - first}", f"ETag: {self.etag}", *fields)
         await self._stream(reader, writer, content[first:])
@@ -174,36 +174,38 @@ class FaultySource:
         await self._send(writer, body[:half])
         self.streaming.set()
         match self.fault:
-            case Fault.STALL:
+            case SourceFault.STALL:
                 await _until_gone(reader)
-            case Fault.TRICKLE:
+            case SourceFault.TRICKLE:
                 for place in range(half, len(body)):
                     await self._send(writer, body[place : place + 1])
                     await asyncio.sleep(1)
-            case Fault.CUT_ONCE | Fault.RESET_ONCE | Fault.CHANGES | Fault.WRONG_RANGE if not self._broken:
+            case (
+                SourceFault.CUT_ONCE | SourceFault.RESET_ONCE | SourceFault.CHANGES | SourceFault.WRONG_RANGE
+            ) if not self._broken:
                 self._break(writer)
-            case Fault.CUT_ALWAYS:
+            case SourceFault.CUT_ALWAYS:
                 self._break(writer)
         await self._send(writer, body[half:])
-        if self.fault is Fault.EXTRA_BYTES:
+        if self.fault is SourceFault.EXTRA_BYTES:
             await self._send(writer, body)
 
     def _break(self, writer: asyncio.StreamWriter) -> None:
         self._broken = True
-        if self.fault is Fault.CHANGES:
+        if self.fault is SourceFault.CHANGES:
             self.content = self.content[::-1]
-        if self.fault is Fault.RESET_ONCE:
+        if self.fault is SourceFault.RESET_ONCE:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise EOFError
 
     def _content(self) -> bytes:
         match self.fault:
-            case Fault.SHORT_FILE:
+            case SourceFault.SHORT_FILE:
                 return self.content[:-1]
-            case Fault.LONG_FILE:
+            case SourceFault.LONG_FILE:
                 return self.content + b"!"
-            case Fault.CORRUPT:
+            case SourceFault.CORRUPT:
                 return self.content[:-1] + bytes([self.content[-1] ^ 1])
         return self.content
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cfm_lab.testing.audit import Audit, Deed, Place
+from cfm_lab.testing.audit import Audit, BookEntry, FileOnServer
 from cfm_lab.testing.cluster import Cluster
 from cfm_lab.testing.processes import Daemon
 
@@ -224,7 +224,9 @@ class Kills:
         """
         before = list(_standing(self.audit.deeds()))
         there = {
-            Place(addr, name) for addr in self.node.destination_addrs for name in self.node.visible(addr)
+            FileOnServer(addr, name)
+            for addr in self.node.destination_addrs
+            for name in self.node.visible(addr)
         }
         missing = [deed for deed in before if deed.place not in there]
         after = set(_standing(self.audit.deeds())) if missing else set()
@@ -265,9 +267,9 @@ def _spread(times_s: list[float]) -> dict[str, float]:
     return {name: round(time_s, 2) for name, time_s in spread.items()}
 
 
-def _standing(deeds: list[Deed]) -> Iterator[Deed]:
+def _standing(deeds: list[BookEntry]) -> Iterator[BookEntry]:
     """Copies that were done, and that no later order may have deleted."""
-    last: dict[Place, Deed] = {}
+    last: dict[FileOnServer, BookEntry] = {}
     for deed in deeds:
         if deed.what == "deleted" and deed.status != "dropped":
             last.pop(deed.place, None)

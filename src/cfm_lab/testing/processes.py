@@ -26,7 +26,7 @@ _DEED = re.compile(r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class LoggedAction:
     """One log line about a copy or a delete."""
 
     event: str
@@ -109,10 +109,10 @@ class Daemon:
             return (self.folder / "output.txt").read_text(errors="replace")
         return ""
 
-    def deeds(self, event: str) -> list[Deed]:
+    def deeds(self, event: str) -> list[LoggedAction]:
         """What it has copied and deleted by its log, over all its starts."""
         found = ((_DEED.search(line), line) for line in self.output().splitlines())
-        deeds = [Deed(m["event"], m["file"], m["server"], line) for m, line in found if m]
+        deeds = [LoggedAction(m["event"], m["file"], m["server"], line) for m, line in found if m]
         return [deed for deed in deeds if deed.event == event]
 
     def listens(self) -> bool:

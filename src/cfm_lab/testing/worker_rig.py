@@ -20,9 +20,9 @@ from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import MemoryState
-from cfm.worker.serve.api import ACCESS_POLICY, Api, Facts
+from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
 from cfm.worker.serve.content import Content
-from cfm.worker.serve.metrics import Metrics
+from cfm.worker.serve.metrics import WorkerMetrics
 from cfm.worker.serve.streams import Streams
 from cfm_lab.testing.raw_http import request, say
 
@@ -35,27 +35,27 @@ class WorkerRig:
     addr: str
     base: Path
     source: Path
-    api: Api
+    api: WorkerApi
     state: MemoryState
 
-    async def ask(self, method: str, path: str, **headers: str) -> Answer:
+    async def ask(self, method: str, path: str, **headers: str) -> RigAnswer:
         return parse(await say(self.addr, request(method, path, body=b"", **headers)))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RigAnswer:
     status: int
     headers: dict[str, str]
     """Header names are in lower case."""
     body: bytes
 
 
-def parse(data: bytes) -> Answer:
+def parse(data: bytes) -> RigAnswer:
     """One whole answer."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines)
-    return Answer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
+    return RigAnswer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def worker_rig(
     base, source = folder / "base", folder / "source"
     base.mkdir(exist_ok=True)
     source.mkdir(exist_ok=True)
-    state, metrics, book = MemoryState(), Metrics(), Streams(streams)
+    state, metrics, book = MemoryState(), WorkerMetrics(), Streams(streams)
     disk, sources = Pool("base_dir", 4), Pool("the SAN", 4)
     shelf = Shelf(
         disk_of(base),
@@ -87,8 +87,8 @@ async def worker_rig(
     )
     await disk.run(10, shelf.check)
     library = Library(shelf, disk, (source,) if with_source else (), sources)
-    api = Api(
-        facts=Facts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
+    api = WorkerApi(
+        facts=WorkerFacts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
         shelf=shelf,
         disk=disk,
         authority=Authority(state, None),

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import pytest
 
 from cfm.tasks.sqlite_schema import MIGRATIONS
-from cfm_lab.testing.audit import Audit, Place
+from cfm_lab.testing.audit import Audit, FileOnServer
 from cfm_lab.testing.cluster import Cluster
 
 DOUBLE, SINGLE, ABSENT, OTHER = (f"FILE{i:04}_K2026.mpg" for i in range(1, 5))
@@ -130,7 +130,7 @@ def test_a_copy_that_came_too_late_to_count_may_be_the_one_that_stays(node: Node
 def _strays_where_it_once_was(node: Node) -> None:
     """It was trimmed there before; now the copy that stayed then is the one that goes."""
     well(node)
-    node.audit.strays.add(Place(node.here, DOUBLE))
+    node.audit.strays.add(FileOnServer(node.here, DOUBLE))
     node.arrives(node.here, DOUBLE)
 
 
@@ -270,7 +270,7 @@ def test_each_violation_is_noticed(node: Node, planted: str) -> None:
 def test_what_the_fault_itself_took_is_excused(node: Node) -> None:
     well(node)
     node.path(node.here, SINGLE).unlink()
-    node.audit.excused.add(Place(node.here, SINGLE))
+    node.audit.excused.add(FileOnServer(node.here, SINGLE))
     assert node.audit.problems() == []
 
 

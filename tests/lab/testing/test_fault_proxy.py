@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cfm_lab.testing.fault_proxy import Effect, Fault, FaultProxy, Way, fault_of, lost_answer
+from cfm_lab.testing.fault_proxy import Effect, FaultProxy, ProxyFault, Way, fault_of, lost_answer
 
 PATIENCE_S = 10.0
 
@@ -106,20 +106,20 @@ def test_only_what_is_meant_is_struck(proxy: FaultProxy) -> None:
 
 
 def test_a_connection_ends_politely_after_some_bytes(proxy: FaultProxy) -> None:
-    proxy.set(Fault(Effect.CUT, after_bytes=3))
+    proxy.set(ProxyFault(Effect.CUT, after_bytes=3))
     with connected(proxy) as connection:
         assert says(connection, b"abcdef", 6) == b"ABC"
 
 
 def test_a_request_never_arrives_whole(proxy: FaultProxy, echo: Echo) -> None:
-    proxy.set(Fault(Effect.RESET, Way.TO_SERVER, after_bytes=2))
+    proxy.set(ProxyFault(Effect.RESET, Way.TO_SERVER, after_bytes=2))
     with connected(proxy) as connection, contextlib.suppress(ConnectionResetError):
         assert says(connection, b"abcdef", 6) in (b"", b"AB")
     assert b"".join(echo.heard) in (b"", b"ab")
 
 
 def test_a_hole_swallows_until_it_is_cleared(proxy: FaultProxy, echo: Echo) -> None:
-    proxy.set(Fault(Effect.HOLE))
+    proxy.set(ProxyFault(Effect.HOLE))
     with connected(proxy) as connection:
         connection.sendall(b"abc")
         assert echo.hears(1)
@@ -135,26 +135,26 @@ def test_a_hole_swallows_until_it_is_cleared(proxy: FaultProxy, echo: Echo) -> N
 
 
 def test_one_bit_is_another(proxy: FaultProxy) -> None:
-    proxy.set(Fault(Effect.CORRUPT, after_bytes=1))
+    proxy.set(ProxyFault(Effect.CORRUPT, after_bytes=1))
     with connected(proxy) as connection:
         assert says(connection, b"abc", 3) == b"ACC"
 
 
 def test_a_header_lies(proxy: FaultProxy) -> None:
-    proxy.set(Fault(Effect.REPLACE, find=b"LENGTH: 3", put=b"LENGTH: 2"))
+    proxy.set(ProxyFault(Effect.REPLACE, find=b"LENGTH: 3", put=b"LENGTH: 2"))
     with connected(proxy) as connection:
         assert says(connection, b"length: 3", 9) == b"LENGTH: 2"
 
 
 def test_pieces_are_late_and_slow(proxy: FaultProxy) -> None:
-    for fault in (Fault(Effect.DELAY, seconds=0.01), Fault(Effect.TRICKLE, seconds=0.001)):
+    for fault in (ProxyFault(Effect.DELAY, seconds=0.01), ProxyFault(Effect.TRICKLE, seconds=0.001)):
         proxy.set(fault)
         with connected(proxy) as connection:
             assert says(connection, b"abc", 3) == b"ABC"
 
 
 def test_a_request_arrives_twice(proxy: FaultProxy, echo: Echo) -> None:
-    proxy.set(Fault(Effect.REPEAT, Way.TO_SERVER))
+    proxy.set(ProxyFault(Effect.REPEAT, Way.TO_SERVER))
     with connected(proxy) as connection:
         assert says(connection, b"abc", 3) == b"ABC"
         assert echo.hears(2)
@@ -196,7 +196,7 @@ def test_what_connects_while_it_ends_ends_too(echo: Echo) -> None:
 
 def test_faults_as_json() -> None:
     line = json.loads('{"effect": "hole", "way": "both", "when": "GET ", "times": 2}')
-    assert fault_of(line) == Fault(Effect.HOLE, Way.BOTH, b"GET ", times=2)
+    assert fault_of(line) == ProxyFault(Effect.HOLE, Way.BOTH, b"GET ", times=2)
 
 
 def test_as_a_program(echo: Echo) -> None:

@@ -22,7 +22,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.serve import openapi, pages
-from cfm.controller.serve.metrics import Metrics
+from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.model import Addr, Now, Task, Transfer
 from cfm.security import Role
 from cfm.web import (
@@ -64,13 +64,13 @@ _OF_A_PAGE = ("Origin", "Sec-Fetch-Site")
 """What a browser says where a page asks, even for a picture."""
 
 
-class Api:
+class ControllerApi:
     """The endpoints over one controller."""
 
     def __init__(
         self,
         controller: Controller,
-        metrics: Metrics,
+        metrics: ControllerMetrics,
         teller: Teller,
         identity: Mapping[str, str],
         credentials: Mapping[str, Any] | None = None,

@@ -20,7 +20,7 @@ from cfm.model import Known, OrderStatus
 from cfm.plan.ledger import Ledger
 
 
-class Metrics(Collector):
+class ControllerMetrics(Collector):
     """All metrics of one controller."""
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"

@@ -30,7 +30,7 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import Deletion, Inventory
 from cfm.worker.decide.fencing import HeaderError, Issuer, read_issuer, read_number
 from cfm.worker.serve.content import Content
-from cfm.worker.serve.metrics import CONTENT_TYPE, Metrics
+from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
 from cfm.worker.serve.openapi import DOCUMENT
 from cfm.worker.serve.streams import Streams
 
@@ -70,7 +70,7 @@ ACCESS_POLICY: Final = AccessPolicy(
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class WorkerFacts:
     """What a worker says of itself."""
 
     name: Addr
@@ -83,16 +83,16 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class WorkerApi:
     """The handlers, and what they work on."""
 
-    facts: Facts
+    facts: WorkerFacts
     shelf: Shelf
     disk: Pool
     authority: Authority
     streams: Streams
     content: Content
-    metrics: Metrics
+    metrics: WorkerMetrics
     receiving: Callable[[], int]
     """How many copies are being received now."""
 

@@ -39,7 +39,7 @@ class _FetchedCollector(Collector):
         yield CounterMetricFamily("cfw_received_bytes", "Bytes of complete copies.", value=received)
 
 
-class Metrics:
+class WorkerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._content_bytes = self._counter("cfw_content_bytes", "Bytes of files sent to others.")

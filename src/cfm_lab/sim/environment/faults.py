@@ -22,7 +22,7 @@ class Form(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FaultKind:
     """One kind of fault.  `rate` is per million chances; for an event it is the mean minutes between two."""
 
     name: str
@@ -31,19 +31,19 @@ class Kind:
     text: str
 
 
-def _requests(*rows: tuple[str, int, str]) -> list[Kind]:
-    return [Kind(name, Form.REQUEST, rate, text) for name, rate, text in rows]
+def _requests(*rows: tuple[str, int, str]) -> list[FaultKind]:
+    return [FaultKind(name, Form.REQUEST, rate, text) for name, rate, text in rows]
 
 
-def _chances(*rows: tuple[str, int, str]) -> list[Kind]:
-    return [Kind(name, Form.CHANCE, rate, text) for name, rate, text in rows]
+def _chances(*rows: tuple[str, int, str]) -> list[FaultKind]:
+    return [FaultKind(name, Form.CHANCE, rate, text) for name, rate, text in rows]
 
 
-def _events(*rows: tuple[str, int, str]) -> list[Kind]:
-    return [Kind(name, Form.EVENT, rate, text) for name, rate, text in rows]
+def _events(*rows: tuple[str, int, str]) -> list[FaultKind]:
+    return [FaultKind(name, Form.EVENT, rate, text) for name, rate, text in rows]
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, FaultKind] = {
     kind.name: kind
     for kind in (
         *_requests(
@@ -187,7 +187,7 @@ class Swarm:
             drawn -= rate
         return ""
 
-    def events(self) -> list[Kind]:
+    def events(self) -> list[FaultKind]:
         return [kind for name, kind in KINDS.items() if name in self.enabled and kind.form is Form.EVENT]
 
 

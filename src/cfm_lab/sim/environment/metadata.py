@@ -14,7 +14,7 @@ from cfm.model import File
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class MetadataVersion:
     """The content of one of the two files."""
 
     data: bytes
@@ -57,13 +57,13 @@ class MetadataFiles:
     """The two files on cfm's disk."""
 
     def __init__(self) -> None:
-        self.grade: Version | None = None
-        self.history: Version | None = None
-        self.older: tuple[Version, Version] | None = None
+        self.grade: MetadataVersion | None = None
+        self.history: MetadataVersion | None = None
+        self.older: tuple[MetadataVersion, MetadataVersion] | None = None
         self.changes = 0
         self.on_change: Callable[[], None] = lambda: None
 
-    def put(self, grade: Version | None, history: Version | None) -> None:
+    def put(self, grade: MetadataVersion | None, history: MetadataVersion | None) -> None:
         if self.grade is not None and self.history is not None and self.older is None:
             self.older = (self.grade, self.history)
         self.grade, self.history = grade, history

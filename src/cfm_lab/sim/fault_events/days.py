@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 from cfm.model import Hits
-from cfm_lab.sim.environment.faults import Kind
+from cfm_lab.sim.environment.faults import FaultKind
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.inputs import drift
@@ -69,7 +69,7 @@ def _every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], No
     world.schedule.after(rng.between(0, mean_ms), due)
 
 
-def _recur(world: World, rng: Rng, kind: Kind) -> None:
+def _recur(world: World, rng: Rng, kind: FaultKind) -> None:
     mean_ms = kind.rate * MINUTE_MS * 100 // world.profile.intensity_percent
 
     def due() -> None:

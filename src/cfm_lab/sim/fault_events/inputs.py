@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from cfm.model import File, Hits
-from cfm_lab.sim.environment.metadata import Version, grade_text
+from cfm_lab.sim.environment.metadata import MetadataVersion, grade_text
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent
@@ -42,9 +42,9 @@ def _spoil(world: World, spoil: Callable[[bytes], bytes], rng: Rng) -> None:
         return
     now_s = world.main.clock.wall_ms() // 1000
     if rng.below(2):
-        files.put(Version(spoil(files.grade.data), now_s, good=False), files.history)
+        files.put(MetadataVersion(spoil(files.grade.data), now_s, good=False), files.history)
     else:
-        files.put(files.grade, Version(spoil(files.history.data), now_s, good=False))
+        files.put(files.grade, MetadataVersion(spoil(files.history.data), now_s, good=False))
 
 
 def metadata_half_written(world: World, rng: Rng) -> None:
@@ -67,7 +67,7 @@ def metadata_old_back(world: World, _rng: Rng) -> None:
 def metadata_mismatched(world: World, _rng: Rng) -> None:
     files = [replace(file, name=f"OTHER{file.rank:03}.mpg") for file in world.library]
     now_s = world.main.clock.wall_ms() // 1000
-    world.metadata.put(Version(grade_text(files), now_s, good=False), world.metadata.history)
+    world.metadata.put(MetadataVersion(grade_text(files), now_s, good=False), world.metadata.history)
 
 
 def metadata_garbage(world: World, rng: Rng) -> None:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -15,11 +15,11 @@ FaultEvent: TypeAlias = Callable[[World, Rng], None]
 """One fault that happens by itself."""
 
 
-def some_server(world: World, rng: Rng) -> Server:
+def some_server(world: World, rng: Rng) -> SimServer:
     return world.servers[rng.pick((*world.sources, *world.destinations))]
 
 
-def some_destination(world: World, rng: Rng) -> Server:
+def some_destination(world: World, rng: Rng) -> SimServer:
     return world.servers[rng.pick(world.destinations)]
 
 

@@ -14,7 +14,7 @@ from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent, some_destination, some_server
 from cfm_lab.sim.processes.controller import SimCfm
-from cfm_lab.sim.processes.old_worker import OldWorker
+from cfm_lab.sim.processes.old_worker import SimOldWorker
 from cfm_lab.sim.world import World
 
 DAY_MS: Final = 24 * HOUR_MS
@@ -73,7 +73,7 @@ def bury(world: World, old: SimCfm) -> None:
 
 def cfm_rival(world: World, rng: Rng) -> None:
     """A cfm with another state.  Workers of ours refuse its orders; old ones would not, so it meets none."""
-    if any(isinstance(server, OldWorker) for server in world.servers.values()):
+    if any(isinstance(server, SimOldWorker) for server in world.servers.values()):
         return
     rival = world.another_cfm()
     rival.start()

@@ -10,7 +10,7 @@ from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent, some_destination, some_disk, some_of_ours
-from cfm_lab.sim.processes.old_worker import OldWorker
+from cfm_lab.sim.processes.old_worker import SimOldWorker
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -48,7 +48,7 @@ def unmounted(world: World, rng: Rng) -> None:
 
 def unmounted_old(world: World, rng: Rng) -> None:
     server = some_destination(world, rng)
-    if isinstance(server, OldWorker):
+    if isinstance(server, SimOldWorker):
         _unmount(world, server.disk, rng)
 
 

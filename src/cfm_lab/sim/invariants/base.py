@@ -19,7 +19,7 @@ from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair
 from cfm_lab.sim.processes.sending import Sender
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -87,7 +87,7 @@ class Invariant:
     def report_arrives(self, cfm: SimCfm, worker: WorkerService, task_id: int, report: TaskReport) -> None:
         """A report reaches cfm."""
 
-    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
+    def reported(self, worker: SimServer, offer: TaskOffer, report: TaskReport) -> None:
         """A worker is about to send a report."""
 
     def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:

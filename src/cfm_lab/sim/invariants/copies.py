@@ -15,7 +15,7 @@ from cfm.model import (
 from cfm.plan.view import is_ad
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
-from cfm_lab.sim.processes.evidence import Heard
+from cfm_lab.sim.processes.evidence import ServerEvidence
 
 
 class OnlyWhatMayBeCopied(Invariant):
@@ -82,7 +82,7 @@ class OnlyWhatMayBeCopied(Invariant):
                 may_hold = task.file.name in heard.names and bool(self._left(cfm, task.file.name, [addr]))
             self.hold(not may_hold, "may still be on", addr, task)
 
-    def _doubt_since(self, cfm: SimCfm, heard: Heard) -> int | None:
+    def _doubt_since(self, cfm: SimCfm, heard: ServerEvidence) -> int | None:
         """Since when its list is in doubt; None where it is not."""
         if heard.lists == 0:
             return cfm.evidence.started_ms

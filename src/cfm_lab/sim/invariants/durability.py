@@ -9,7 +9,7 @@ from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -65,7 +65,7 @@ class DoneIsDurable(Invariant):
     def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
         self._begun[offer.id] = self.world.schedule.now_ms
 
-    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None:
+    def reported(self, worker: SimServer, offer: TaskOffer, report: TaskReport) -> None:
         if report.status is not Status.DONE or not worker.ours or offer.id in self._told:
             return
         self._told.add(offer.id)

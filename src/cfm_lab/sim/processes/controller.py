@@ -49,7 +49,7 @@ from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import CfmService, WorkerService
 from cfm_lab.sim.environment.shared import Environment
 from cfm_lab.sim.processes.evidence import Evidence
-from cfm_lab.sim.processes.metadata_watch import MetadataWatch, Pair
+from cfm_lab.sim.processes.metadata_watch import Pair, SimMetadataWatch
 
 HEARTBEAT_MS: Final = 5_000
 LIST_MS: Final = 30_000
@@ -98,7 +98,7 @@ class SimCfm(CfmService):
         self.no_descriptors = False
         self.core: Core | None = None
         self.evidence = Evidence()
-        self.watch: MetadataWatch | None = None
+        self.watch: SimMetadataWatch | None = None
         self.pair: Pair | None = None
         self.claim = Issuer("", 0)
         self.last_good: Measure | None = None
@@ -137,7 +137,7 @@ class SimCfm(CfmService):
         self.core = env.parts.core(self.config, recovered, now)
         env.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
         self.witness.recovered(self, recovered)
-        self.watch = MetadataWatch(
+        self.watch = SimMetadataWatch(
             env,
             partial(self.process.runs_since, self.incarnation),
             self.on_pair,

@@ -23,7 +23,7 @@ from cfm.model import (
 from cfm.plan.view import Rules
 
 
-class Heard:
+class ServerEvidence:
     """The last answers of one server."""
 
     __slots__ = (
@@ -85,9 +85,9 @@ class Evidence:
         self.started_ms = now_ms
         self.rules = config.rules if config else Rules()
         self.destinations = config.destinations if config else ()
-        self.servers: dict[Addr, Heard] = {}
+        self.servers: dict[Addr, ServerEvidence] = {}
         if config is not None:
-            self.servers = {addr: Heard() for addr in (*config.sources, *config.destinations)}
+            self.servers = {addr: ServerEvidence() for addr in (*config.sources, *config.destinations)}
         self.san: dict[str, tuple[SanAnswer, int]] = {}
         self.copies: dict[tuple[str, Addr], tuple[CopySeen, int]] = {}
         self.hits = Hits()
@@ -125,7 +125,7 @@ class Evidence:
         elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
             self.store_trouble = isinstance(event, ev.StoreTrouble)
 
-    def _measured(self, heard: Heard, event: ev.DiskAnswer) -> None:
+    def _measured(self, heard: ServerEvidence, event: ev.DiskAnswer) -> None:
         if isinstance(event.answer, Failure):
             heard.disk = None
         elif heard.up:
@@ -133,7 +133,7 @@ class Evidence:
             heard.own_limit_percent = event.answer.limit_percent
             heard.told_disk(ev.DiskAnswer, event.answer.disk_id)
 
-    def _heartbeat(self, heard: Heard, answer: WorkerFeatures | Failure, now: Now) -> None:
+    def _heartbeat(self, heard: ServerEvidence, answer: WorkerFeatures | Failure, now: Now) -> None:
         if isinstance(answer, Failure):
             heard.misses += 1
             if heard.misses >= self.misses_to_down:

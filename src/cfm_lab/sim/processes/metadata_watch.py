@@ -13,7 +13,7 @@ from typing import Final, cast
 from cfm.inputs.reference import PlainReading, read_grade_file
 from cfm.inputs.snapshot import TORN_AFTER_MS, Candidate, Measure, Snapshot, is_unfinished
 from cfm.model import File, SnapshotFacts
-from cfm_lab.sim.environment.metadata import Version
+from cfm_lab.sim.environment.metadata import MetadataVersion
 from cfm_lab.sim.environment.shared import Environment
 
 REST_MS: Final = 2_000
@@ -48,7 +48,7 @@ def flaw_of(what: str, data: bytes, reading: PlainReading) -> str | None:
     return None
 
 
-class MetadataWatch:
+class SimMetadataWatch:
     """Follows the pair for one running cfm."""
 
     def __init__(
@@ -94,7 +94,10 @@ class MetadataWatch:
 
 
 def read(
-    grade: Version, history: Version, number: int, read_history: Callable[[bytes], PlainReading]
+    grade: MetadataVersion,
+    history: MetadataVersion,
+    number: int,
+    read_history: Callable[[bytes], PlainReading],
 ) -> tuple[Candidate, Pair]:
     """Parse and join a pair."""
     graded, hits = read_grade_file(grade.data), read_history(history.data)

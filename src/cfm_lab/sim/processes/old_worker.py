@@ -19,13 +19,13 @@ from cfm_lab.sim.environment.network import ERROR_500, Reply
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.environment.shared import Environment
-from cfm_lab.sim.processes.server import Server, ServerWitness
+from cfm_lab.sim.processes.server import ServerWitness, SimServer
 
 ANSWER_MS: Final = 10_000
 NO_SUCH: Final = Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", 404)
 
 
-class OldWorker(Server):
+class SimOldWorker(SimServer):
     """One server with an old worker."""
 
     ours = False

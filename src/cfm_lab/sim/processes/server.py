@@ -19,10 +19,10 @@ from cfm_lab.sim.environment.shared import Environment
 class ServerWitness(Protocol):
     """Who is told what a worker does, old or ours."""
 
-    def reported(self, worker: Server, offer: TaskOffer, report: TaskReport) -> None: ...
+    def reported(self, worker: SimServer, offer: TaskOffer, report: TaskReport) -> None: ...
 
 
-class Server(WorkerService):
+class SimServer(WorkerService):
     """One server of a node."""
 
     def __init__(self, env: Environment, addr: Addr, disk: SimDisk, clock: Clock) -> None:

@@ -19,7 +19,7 @@ from cfm.worker.decide.download_events import BookEvent, BytesReceived, Transfer
 from cfm.worker.decide.offers import BUSY, failure
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
 from cfm_lab.sim.processes.sending import STALL_MS, Sending
-from cfm_lab.sim.processes.server import Server
+from cfm_lab.sim.processes.server import SimServer
 
 PAUSES_MS: Final = (200, 1_000, 3_000)
 VERIFY_MS: Final = 300
@@ -32,7 +32,7 @@ class Download:
 
     def __init__(
         self,
-        server: Server,
+        server: SimServer,
         shelf: Shelf,
         receipts: dict[int, Receipt],
         offer: TaskOffer,

@@ -64,7 +64,7 @@ from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.environment.shared import Environment
 from cfm_lab.sim.processes.sending import Sender, SenderWitness
-from cfm_lab.sim.processes.server import Server, ServerWitness
+from cfm_lab.sim.processes.server import ServerWitness, SimServer
 from cfm_lab.sim.processes.transfer import Download, raise_io_error
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class WorkerWitness(ServerWitness, SenderWitness, Protocol):
     def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None: ...
 
 
-class SimWorker(Server):
+class SimWorker(SimServer):
     """One server with a worker of ours."""
 
     ours = True
