@@ -20,9 +20,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from cfm.threads import ThreadPool
 from cfm.web import serve
 from cfm.worker.act.base_dir import RealBaseDir
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.digests import Digests
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import Library
@@ -44,9 +44,9 @@ def application(folder: Path, *, warm_digests: bool) -> web.Application:
         disk_locks=NoOtherWorkers(),
         limit_percent=90,
     )
-    pool = Pool("bench", 4)
+    pool = ThreadPool("bench", 4)
     digests = Digests(1000 if warm_digests else 0)
-    content = Content(Library(shelf, pool, (), pool), Streams(2), WorkerMetrics(), digests=digests)
+    content = Content(Library(shelf, pool, {}), Streams(2), WorkerMetrics(), digests=digests)
 
     async def plain(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(folder / request.match_info["name"])

@@ -20,9 +20,9 @@ from cfm.inputs.file_system import RealFileSystem
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
 from cfm.inputs.log_follower import replay
-from cfm.inputs.threads import Pulse
 from cfm.inputs.watching import read_pair
 from cfm.model import Now
+from cfm.threads import LifeSign
 
 T0 = 1_527_951_600
 IP = "125.159.40.3"
@@ -41,8 +41,10 @@ def main(files: int = 100_000, rounds: int = 5) -> None:
             measure("parse grade file", rounds, lambda: read_grade_file([held[0]]))
             measure("parse history", rounds, lambda: read_hit_history([held[1]]))
         paths = str(grade), str(history)
-        measure("read, parse and join the pair", rounds, lambda: read_pair(paths, RealFileSystem(), Pulse()))
-        candidate, _ = read_pair(paths, RealFileSystem(), Pulse())
+        measure(
+            "read, parse and join the pair", rounds, lambda: read_pair(paths, RealFileSystem(), LifeSign())
+        )
+        candidate, _ = read_pair(paths, RealFileSystem(), LifeSign())
         snapshot = candidate.snapshot
         measure("one file by name", rounds, lambda: snapshot.file(title(files // 2)))
         measure("1,000 files by name", rounds, lambda: snapshot.files(title(n) for n in range(1000)))

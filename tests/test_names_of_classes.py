@@ -12,7 +12,6 @@ STILL_SHARED = frozenset(
     {
         "Deletion",
         "Library",
-        "Pulse",
         "TaskReport",
         "Transfer",
     }

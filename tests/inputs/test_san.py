@@ -135,8 +135,26 @@ async def test_a_hung_folder_is_left_alone_for_a_pause_and_costs_few_threads() -
     san.file_system.hang(B)
     for san.time_s in range(0, 300, 5):
         await san.names()
-    assert san.index._folders[1].threads.stuck == 4
+    assert san.index._folders[1].threads.hung == 4
     san.file_system.heal()
+
+
+async def test_a_hung_folder_does_not_hold_up_what_another_one_tells() -> None:
+    san = San()
+    await san.names()
+    san.file_system.hang(A)
+    asking = [asyncio.create_task(san.ask("a", "b")) for _ in range(2)]  # they hold all threads of A
+    await asyncio.sleep(0)
+    san.file_system.put(f"{B}/c", b"1")
+    following = asyncio.create_task(san.index.run())
+    async with asyncio.timeout(10):
+        while len(san.heard) == 1:
+            await asyncio.to_thread(lambda: None)
+    assert san.heard[-1] == Known(frozenset({"a", "b", "c"}), 0)
+    san.file_system.heal()
+    following.cancel()
+    await asyncio.gather(*asking)
+    await asyncio.wait((following,))
 
 
 async def test_what_was_said_before_a_hang_counts() -> None:

@@ -2,7 +2,7 @@
 
 `RealFileSystem` asks the operating system.  `FakeFileSystem` (in `cfm_lab.fakes`) lives in memory, and its
 folders can hang, fail and vanish.  Both pass the same conformance tests.  Every call may wait for ever on a
-dead mount, so callers run it in `threads.DaemonThreads`, with a time-out.
+dead mount, so callers run it in a `threads.ThreadPool`, with a time-out.
 
 The answer `None` means that nothing is there.  An `OSError` means that nobody knows.
 """

@@ -21,8 +21,8 @@ import structlog
 from cfm.inputs.event_log import Hit, HitWindow, Skipped, parse_line, times_in
 from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem
 from cfm.inputs.lines import MAX_LINE_BYTES
-from cfm.inputs.threads import DaemonThreads
 from cfm.model import Hits, Now
+from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -227,7 +227,7 @@ class LogFollower:
         self._window = HitWindow(term_s, base, clock())
         self._clock, self._on_hits = clock, on_hits
         self._poll_s, self._patience_s = poll_s, patience_s
-        self._threads = DaemonThreads("event-log", 1)
+        self._threads = ThreadPool("event-log", 1)
         self._reading: asyncio.Task[Batch] | None = None
         self._last = Batch()
         self._skipped: Counter[str] = Counter()
@@ -269,7 +269,7 @@ class LogFollower:
             now = self._clock()
             oldest_s = self._window.oldest_s(now)
             self._reading = asyncio.create_task(
-                self._threads.call(None, lambda: self._reader.read_some(oldest_s, now.wall_s))
+                self._threads.run(None, lambda: self._reader.read_some(oldest_s, now.wall_s))
             )
         done, _ = await asyncio.wait((self._reading,), timeout=self._patience_s)
         if not done:

@@ -21,9 +21,9 @@ from types import MappingProxyType
 import structlog
 
 from cfm.inputs.file_system import FileSystem, RealFileSystem
-from cfm.inputs.threads import DaemonThreads, Pulse
 from cfm.model import Known, NotOnSan, Now, Observed, OnSan, SanAnswer, Unknown
 from cfm.names import is_file_name
+from cfm.threads import HungError, LifeSign, ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,8 @@ THREADS = 4
 """For each folder."""
 ASKERS = 3
 """Of those for single files, so that one is left for the index."""
+WAITING_EACH = 250
+"""Calls that may wait for one thread: a slow SAN is not a dead one."""
 SCAN_SHARE = 20
 """A listing that took so long is not repeated before this many times as long: 5 % of the SAN's time."""
 
@@ -50,7 +52,7 @@ class _Folder:
 
     path: str
     names: Observed[Names]
-    threads: DaemonThreads
+    threads: ThreadPool
     mtime_ns: int = 0
     scanned_ms: int = 0
     scan_not_before_ms: int = 0
@@ -97,10 +99,11 @@ class SanIndex:
         self._folders = [self._new(str(path)) for path in folders]
         self._union: Names | None = None
         """All names, from when all folders were known for the first time."""
+        self._union_thread = ThreadPool("the names of all source folders", 1)
         self._telling = asyncio.Lock()
 
     def _new(self, path: str) -> _Folder:
-        return _Folder(path, self._not_yet, DaemonThreads(path, THREADS))
+        return _Folder(path, self._not_yet, ThreadPool(path, THREADS, waiting_each=WAITING_EACH))
 
     @property
     def names(self) -> Observed[Names]:
@@ -118,8 +121,8 @@ class SanIndex:
         try:
             await asyncio.gather(*map(self._follow, self._folders))
         finally:
-            for folder in self._folders:
-                folder.threads.close()
+            for threads in (self._union_thread, *(folder.threads for folder in self._folders)):
+                threads.close()
 
     async def look(self) -> None:
         """One look at each folder, which lists it where that is due."""
@@ -136,7 +139,7 @@ class SanIndex:
         async with self._telling:
             known = self._known()
             if len(known) == len(self._folders):
-                self._union = await _united([one.value for one in known], self._folders[0].threads)
+                self._union = await _united([one.value for one in known], self._union_thread)
             self._on_change(self.names)
 
     async def _refresh(self, folder: _Folder) -> bool:
@@ -145,13 +148,13 @@ class SanIndex:
         if at_ms < folder.paused_until_ms:
             return False
         try:
-            mtime_ns = await folder.threads.call(
+            mtime_ns = await folder.threads.run(
                 self._answer_s, lambda: _alive(self._file_system, folder.path)
             )
             if not self._is_due(folder, mtime_ns, at_ms):
                 return False
             await self._scan(folder, mtime_ns, at_ms)
-        except TimeoutError:
+        except (HungError, TimeoutError):
             folder.paused_until_ms = at_ms + self._pause_ms
             return self._lose(folder, "does not answer", at_ms)
         except OSError as error:
@@ -170,8 +173,8 @@ class SanIndex:
         return True
 
     async def _scan(self, folder: _Folder, mtime_ns: int, at_ms: int) -> None:
-        names = await folder.threads.call_while_alive(
-            self._answer_s, lambda pulse: _names_in(self._file_system, folder.path, pulse)
+        names = await folder.threads.run_while_alive(
+            self._answer_s, lambda sign: _names_in(self._file_system, folder.path, sign)
         )
         took_ms = self._clock().mono_ms - at_ms
         folder.names, folder.mtime_ns, folder.scanned_ms = Known(names, at_ms), mtime_ns, at_ms
@@ -214,13 +217,13 @@ class SanIndex:
         self, folder: _Folder, names: Sequence[str], deadline_s: float, sizes: dict[str, int]
     ) -> str | None:
         """Fills `sizes`; says why that may not be all."""
-        at_ms, pulse = self._clock().mono_ms, Pulse()
+        at_ms, sign = self._clock().mono_ms, LifeSign()
         try:
-            await folder.threads.call(
-                deadline_s, lambda: _stat(self._file_system, folder.path, names, sizes, pulse)
+            await folder.threads.run(
+                deadline_s, lambda: _stat(self._file_system, folder.path, names, sizes, sign)
             )
-        except TimeoutError:
-            if not pulse.beats:  # else it is slow, not dead
+        except (HungError, TimeoutError):
+            if not sign.beats:  # else it is slow, not dead
                 folder.paused_until_ms = at_ms + self._pause_ms
             return f"{folder.path} does not answer"
         except OSError as error:
@@ -236,10 +239,10 @@ def _alive(file_system: FileSystem, folder: str) -> int:
     return mtime_ns
 
 
-def _names_in(file_system: FileSystem, folder: str, pulse: Pulse) -> Names:
+def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
     def beating() -> Iterator[str]:
         for name in file_system.plain_names(folder):
-            pulse.beat()
+            sign.beat()
             if is_file_name(name):
                 yield name
 
@@ -247,19 +250,19 @@ def _names_in(file_system: FileSystem, folder: str, pulse: Pulse) -> Names:
 
 
 def _stat(
-    file_system: FileSystem, folder: str, names: Iterable[str], sizes: dict[str, int], pulse: Pulse
+    file_system: FileSystem, folder: str, names: Iterable[str], sizes: dict[str, int], sign: LifeSign
 ) -> None:
     """Fills `sizes` as it goes, so that what was said before a hang counts.  0 bytes is no file."""
     for name in names:
         if size_bytes := file_system.plain_size(f"{folder}/{name}"):
             sizes[name] = size_bytes
-        pulse.beat()
+        sign.beat()
     _alive(file_system, folder)  # last: only now is what was not found really not there
 
 
-async def _united(sets: Sequence[Names], threads: DaemonThreads) -> Names:
-    """In a thread: ten million names take a second."""
-    return sets[0] if len(sets) == 1 else await threads.call(None, lambda: frozenset().union(*sets))
+async def _united(sets: Sequence[Names], thread: ThreadPool) -> Names:
+    """In a thread, because ten million names take a second.  The thread is no folder's: a folder may hang."""
+    return sets[0] if len(sets) == 1 else await thread.run(None, lambda: frozenset().union(*sets))
 
 
 def _answer(name: str, found: Sequence[_Found], size_bytes: int | None, at_ms: int) -> SanAnswer:

@@ -22,8 +22,8 @@ from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSy
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
 from cfm.inputs.snapshot import Candidate, Measure, Snapshot, SourceFile, build, is_unfinished, judge
-from cfm.inputs.threads import DaemonThreads, Pulse
 from cfm.model import Now, SnapshotFacts
+from cfm.threads import HungError, LifeSign, ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -85,11 +85,11 @@ def _age_ms(version: FileVersion, now: Now) -> int:
     return now.wall_ms - version.mtime_ns // 1_000_000
 
 
-def read_pair(paths: tuple[str, str], file_system: FileSystem, pulse: Pulse) -> tuple[Candidate, Versions]:
+def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -> tuple[Candidate, Versions]:
     """Read and join both files.  `OSError`: cannot be read; `ChangedWhileReadError`: try again."""
     grade_path, history_path = paths
     with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
-        files = _Reading(grade_path, grade_file, pulse), _Reading(history_path, history_file, pulse)
+        files = _Reading(grade_path, grade_file, sign), _Reading(history_path, history_file, sign)
         grade = read_grade_file(files[0].pieces())
         history = read_hit_history(files[1].pieces())
         candidate = build(grade, history, (files[0].source(), files[1].source()))
@@ -99,19 +99,19 @@ def read_pair(paths: tuple[str, str], file_system: FileSystem, pulse: Pulse) -> 
 class _Reading:
     """One open file while it is read: its version before and after must be the same."""
 
-    def __init__(self, path: str, file: OpenFile, pulse: Pulse) -> None:
+    def __init__(self, path: str, file: OpenFile, sign: LifeSign) -> None:
         self.version = file.version()
-        self._path, self._file, self._pulse = path, file, pulse
+        self._path, self._file, self._sign = path, file, sign
         self._digest = xxhash.xxh3_64()
 
     def pieces(self) -> Iterator[bytes]:
         for piece in pieces_of(self._file):
             self._digest.update(piece)
             yield piece
-            self._pulse.beat()
+            self._sign.beat()
 
     def source(self) -> SourceFile:
-        self._pulse.beat()
+        self._sign.beat()
         if self._file.version() != self.version:
             raise ChangedWhileReadError(self._path)
         return SourceFile(
@@ -128,7 +128,7 @@ def look_once(
     """
     paths = str(grade_path), str(history_path)
     try:
-        candidate, versions = read_pair(paths, file_system or RealFileSystem(), Pulse())
+        candidate, versions = read_pair(paths, file_system or RealFileSystem(), LifeSign())
     except OSError as error:
         return rejected(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
     except ChangedWhileReadError as error:
@@ -182,8 +182,8 @@ class MetadataWatch:
         self._on_snapshot, self._on_rejected = on_snapshot, on_rejected
         self._file_system = file_system or RealFileSystem()
         self._poll_s, self._stat_timeout_s, self._read_patience_s = poll_s, stat_timeout_s, read_patience_s
-        self._pools = tuple(DaemonThreads(f"metadata-{path}", 2) for path in self._paths)
-        self._reader = DaemonThreads("metadata-read", 2)
+        self._pools = tuple(ThreadPool(f"metadata-{path}", 2) for path in self._paths)
+        self._reader = ThreadPool("metadata-read", 2)
         self._at_rest = AtRest(), AtRest()
         self._judged: _Judged | None = None
         self._told: tuple[object, ...] = ()
@@ -217,10 +217,10 @@ class MetadataWatch:
         """What is there, or in words why nothing can be told."""
         path = self._paths[which]
         try:
-            version = await self._pools[which].call(
+            version = await self._pools[which].run(
                 self._stat_timeout_s, lambda: self._file_system.version(path)
             )
-        except TimeoutError:
+        except (HungError, TimeoutError):
             return f"{path} does not answer"
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
@@ -235,10 +235,10 @@ class MetadataWatch:
 
     async def _read(self, versions: Versions) -> _Judged | None:
         try:
-            candidate, read = await self._reader.call_while_alive(
-                self._read_patience_s, lambda pulse: read_pair(self._paths, self._file_system, pulse)
+            candidate, read = await self._reader.run_while_alive(
+                self._read_patience_s, lambda sign: read_pair(self._paths, self._file_system, sign)
             )
-        except TimeoutError:
+        except (HungError, TimeoutError):
             self._reject("reading does not come to an end: no answer from the disk")
         except OSError as error:
             self._reject(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")

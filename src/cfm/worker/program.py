@@ -24,10 +24,10 @@ from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr, Transfer
 from cfm.security import WorkerCredentials, connect, without_credentials, worker_credentials
+from cfm.threads import ThreadPool
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
 from cfm.worker.act.base_dir import RealBaseDir
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
@@ -66,12 +66,16 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
         state = await SqliteState.open(settings.state.path)
         stack.push_async_callback(state.close)
         disk_locks = stack.enter_context(closing(SocketDiskLocks()))
-        disk = stack.enter_context(closing(Pool("base_dir", _DISK_THREADS)))
-        sources = stack.enter_context(closing(Pool("the SAN", 2 * settings.streams + 4)))
+        disk = stack.enter_context(closing(ThreadPool("base_dir", _DISK_THREADS)))
+        sources = {
+            folder: stack.enter_context(closing(ThreadPool(str(folder), 2 * settings.streams + 4)))
+            for folder in settings.source_dirs
+        }
         memory = await state.recall()
-        await _refuse_overlap(settings, sources)
+        checks = (_refuse_overlap(settings.base_dir, folder, pool) for folder, pool in sources.items())
+        await asyncio.gather(*checks)
         shelf = await _shelf(settings, state, memory, disk, disk_locks)
-        library = Library(shelf, disk, settings.source_dirs, sources)
+        library = Library(shelf, disk, sources)
         await _run_on(settings, credentials, state, memory.binding, library, ready)
 
 
@@ -126,7 +130,7 @@ def _facts(settings: CfwSettings, boot_id: str) -> WorkerFacts:
 
 
 async def _shelf(
-    settings: CfwSettings, state: WorkerState, memory: Memory, disk: Pool, disk_locks: DiskLocks
+    settings: CfwSettings, state: WorkerState, memory: Memory, disk: ThreadPool, disk_locks: DiskLocks
 ) -> Shelf:
     """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
     shelf = Shelf(
@@ -156,15 +160,15 @@ def _remember(loop: asyncio.AbstractEventLoop, state: WorkerState, disk_id: str)
         raise OSError(f"the disk's id cannot be remembered: {error}") from error
 
 
-async def _refuse_overlap(settings: CfwSettings, sources: Pool) -> None:
+async def _refuse_overlap(base_dir: Path, folder: Path, threads: ThreadPool) -> None:
     try:
-        folder = await sources.run(START_S, partial(overlap, settings.base_dir, settings.source_dirs))
+        found = await threads.run(START_S, partial(overlap, base_dir, (folder,)))
     except OSError as error:
-        log.warning("cannot look at the source folders", why=str(error))
+        log.warning("cannot look at a source folder", folder=str(folder), why=str(error))
         return
-    if folder is not None:
+    if found is not None:
         raise StateError(
-            f"base_dir {settings.base_dir} and the source folder {folder} are the same, or one lies in "
+            f"base_dir {base_dir} and the source folder {folder} are the same, or one lies in "
             f"the other: what is deleted in base_dir would be gone from the SAN"
         )
 

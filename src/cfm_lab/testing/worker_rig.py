@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cfm.model import Addr, Transfer
 from cfm.security import EVERYBODY, Admission
+from cfm.threads import ThreadPool
 from cfm.web import Limits, serve
 from cfm.worker.act.base_dir import BaseDir, RealBaseDir
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
@@ -75,7 +75,7 @@ async def worker_rig(
     base.mkdir(exist_ok=True)
     source.mkdir(exist_ok=True)
     state, metrics, book = MemoryState(), WorkerMetrics(), Streams(streams)
-    disk, sources = Pool("base_dir", 4), Pool("the SAN", 4)
+    disk, sources = ThreadPool("base_dir", 4), ThreadPool("the SAN", 4)
     shelf = Shelf(
         disk_of(base),
         disk_id=None,
@@ -86,7 +86,7 @@ async def worker_rig(
         quota_bytes=quota_bytes,
     )
     await disk.run(10, shelf.check)
-    library = Library(shelf, disk, (source,) if with_source else (), sources)
+    library = Library(shelf, disk, {source: sources} if with_source else {})
     api = WorkerApi(
         facts=WorkerFacts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
         shelf=shelf,

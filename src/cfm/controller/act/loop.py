@@ -22,12 +22,12 @@ from cfm.controller.decide.core import Core
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
-from cfm.inputs.threads import DaemonThreads
 from cfm.model import CopySeen, Failure, File, Hits, Known, Now, Observed, SanAnswer, SnapshotFacts, Status
 from cfm.plan.reduce import Reducer
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import Change, TaskStore
+from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Controller:
         )
         self._client = client
         self._san = san
-        self._planner = DaemonThreads("plan", 1)
+        self._planner = ThreadPool("plan", 1)
         self._reducer: tuple[Snapshot, Reducer] | None = None
         self._hits = Hits()
         self._requests = count(1)
@@ -250,7 +250,7 @@ class Controller:
 
     async def _plan(self, effect: ev.StartPlan) -> None:
         began_ms = clock().mono_ms
-        shortlist = await self._planner.call(None, lambda: self._reduce(effect.inputs))
+        shortlist = await self._planner.run(None, lambda: self._reduce(effect.inputs))
         self.feed(ev.PlanReady(shortlist, clock().mono_ms - began_ms))
 
     def _reduce(self, inputs: PlanInputs) -> Shortlist:

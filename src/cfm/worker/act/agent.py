@@ -18,9 +18,9 @@ import structlog
 from cfm.config import CfwSettings
 from cfm.errors import StateError
 from cfm.security import NO_KEYS, Keys
+from cfm.threads import ThreadPool
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
 from cfm.worker.act.state import WorkerState
 from cfm.worker.act.transfers import TransferSettings
@@ -131,7 +131,7 @@ class DownloadAgent:
         self._transfers: dict[int, asyncio.Task[Received]] = {}
         self._receipts: dict[int, Receipt] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._pool = Pool("base_dir", 1 + 2 * book.slots)
+        self._pool = ThreadPool("base_dir", 1 + 2 * book.slots)
         self._litter = True
         """Temporary files of an earlier life may still lie there."""
         self._cannot_clean = ""

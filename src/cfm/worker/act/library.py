@@ -1,7 +1,8 @@
 """Where a file is read from: the source folders in their order, or else `base_dir`.
 
-Opens files for `content`, each in a thread and with a time-out, since a SAN may hang.  A folder that does
-not answer, is gone or is empty is unknown: then "not found" is not said either.
+It opens files for `content`, in a thread and with a time-out, because a SAN may hang.  Each source folder has
+threads of its own, so that a hanging folder does not hold up the others.  A folder that does not answer, is
+missing or is empty is unknown; then nobody says "not found" either.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cfm.threads import ThreadPool
 from cfm.worker.act.base_dir import Entry, NotPlainError, entry_of, open_folder, open_plain
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.digests import Digest, version_of
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import UnreadableError
@@ -97,48 +98,47 @@ class Reader:
 class Found:
     reader: Reader
     where: Where
+    threads: ThreadPool
+    """Those of the folder or disk that the file was found on."""
 
 
 class Library:
     """All that this worker can read."""
 
-    def __init__(self, shelf: Shelf, disk: Pool, source_dirs: tuple[Path, ...], sources: Pool) -> None:
+    def __init__(self, shelf: Shelf, disk: ThreadPool, sources: Mapping[Path, ThreadPool]) -> None:
+        """`sources`: each source folder, in order, and its threads."""
         self.shelf = shelf
         self.disk = disk
-        self._source_dirs = source_dirs
         self._sources = sources
 
     @property
     def serves(self) -> bool:
         """Is there a source folder?"""
-        return bool(self._source_dirs)
-
-    def pool(self, found: Found) -> Pool:
-        return self._sources if found.where is Where.SOURCE else self.disk
+        return bool(self._sources)
 
     async def find(self, name: str, *, only_base: bool = False) -> Found | None:
         """The file, opened; None where it is nowhere.  `OSError` where that cannot be known."""
         unknown: OSError | None = None
-        for folder in () if only_base else self._source_dirs:
+        for folder, threads in () if only_base else self._sources.items():
             try:
-                found = await self._open(self._sources, partial(_open_in, folder, name))
+                found = await self._open(threads, partial(_open_in, folder, name))
             except OSError as error:
                 unknown = error
                 continue
             if found is not None:
-                return Found(found, Where.SOURCE)
+                return Found(found, Where.SOURCE, threads)
         found = await self._open(self.disk, partial(self._open_base, name))
         if found is None and unknown is not None:
             raise unknown
-        return None if found is None else Found(found, Where.BASE)
+        return None if found is None else Found(found, Where.BASE, self.disk)
 
     async def close(self, found: Found) -> None:
-        """Give the file back; closing may block, and nobody needs to wait for it."""
+        """Close the file.  This may block, and nobody needs to wait for it."""
         with suppress(OSError):
-            await self.pool(found).run(OPEN_S, found.reader.close)
+            await found.threads.run(OPEN_S, found.reader.close)
 
-    async def _open(self, pool: Pool, opening: Callable[[], Reader | None]) -> Reader | None:
-        return await pool.run(OPEN_S, opening, _dispose)
+    async def _open(self, threads: ThreadPool, opening: Callable[[], Reader | None]) -> Reader | None:
+        return await threads.run(OPEN_S, opening, _dispose)
 
     def _open_base(self, name: str) -> Reader | None:
         try:

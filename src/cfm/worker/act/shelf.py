@@ -2,8 +2,8 @@
 
 This is the last check before a disk is touched.  Each call opens `base_dir` anew and looks at its marker
 first, so that an unmounted, replaced or covered folder is *unreadable* and never empty.  Calls block: `api`
-and `downloads` make them in a `blocking.Pool`.  The disk itself is behind `base_dir.BaseDir`, so that the
-simulator runs these rules on a disk in memory.
+and `downloads` make them in a `threads.ThreadPool`.  The disk itself is behind `base_dir.BaseDir`, so that
+the simulator runs these rules on a disk in memory.
 """
 
 from __future__ import annotations

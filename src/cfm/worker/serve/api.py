@@ -23,8 +23,8 @@ from cfm import __version__, wire
 from cfm.errors import StateError
 from cfm.model import Addr, DiskUsage, Transfer
 from cfm.security import Role
+from cfm.threads import ThreadPool
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
-from cfm.worker.act.blocking import Pool
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.shelf_rules import Deletion, Inventory
@@ -88,7 +88,7 @@ class WorkerApi:
 
     facts: WorkerFacts
     shelf: Shelf
-    disk: Pool
+    disk: ThreadPool
     authority: Authority
     streams: Streams
     content: Content

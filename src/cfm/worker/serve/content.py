@@ -120,7 +120,7 @@ class Content:
     async def _digest(self, found: Found) -> bytes:
         """The checksum, read for where no stream has brought it; given up when the client is gone."""
         digest = self._digests.of(found.reader.entry)
-        source = Source(found.reader, self._library.pool(found), digest, self._stall_s)
+        source = Source(found.reader, found.threads, digest, self._stall_s)
         try:
             async with self._reading_for_digest:
                 while digest.known is None:
@@ -164,7 +164,7 @@ class Content:
             async with asyncio.timeout(self._stall_s) as deadline:
                 stream.on_cut(partial(_expire, deadline))
                 progress = partial(self._progress, deadline, stream)
-                source = Source(found.reader, self._library.pool(found), digest, self._stall_s)
+                source = Source(found.reader, found.threads, digest, self._stall_s)
                 await send(transport, response, source, part, progress)
             outcome = "sent"
         except TimeoutError:

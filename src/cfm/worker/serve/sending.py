@@ -17,7 +17,7 @@ from typing import IO, Final, TypeAlias, cast
 
 from aiohttp import web
 
-from cfm.worker.act.blocking import Pool
+from cfm.threads import ThreadPool
 from cfm.worker.act.digests import Digest
 from cfm.worker.act.library import ChangedError, Reader
 from cfm.worker.decide.ranges import Part
@@ -35,7 +35,7 @@ class Source:
     """An open file, the threads that read it, and the checksum that is made of what they read."""
 
     reader: Reader
-    pool: Pool
+    pool: ThreadPool
     digest: Digest
     timeout_s: float
 

@@ -24,8 +24,8 @@ from xxhash import xxh3_128
 
 from cfm import wire
 from cfm.security import NO_KEYS, Keys
+from cfm.threads import HungError, ThreadPool
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.blocking import HungError, Pool
 from cfm.worker.act.transfers.contract import Job, Landing, Received, TransferError, Watch
 from cfm.worker.act.transfers.response import Head, InterruptionError, Restart, judge_content, judge_digest
 from cfm.worker.decide.offers import ip_objection
@@ -72,7 +72,7 @@ class BuiltinTransfer:
 
     def __init__(self, settings: BuiltinSettings) -> None:
         self._settings = settings
-        self._pool = Pool("transfer", settings.threads)
+        self._pool = ThreadPool("transfer", settings.threads)
 
     def prepare(self) -> None:
         """Nothing: a thread is there at once."""

@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 import structlog
 
 from cfm.model import host_of
-from cfm.worker.act.blocking import HungError, Pool
+from cfm.threads import HungError, ThreadPool
 from cfm.worker.act.transfers.contract import Job, Landing, Received, TransferError, Watch
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class ExternalTransfer:
         self._settings = settings
         self.spares: list[asyncio.Task[Process]] = []
         """Guards that were started ahead of need."""
-        self._pool = Pool("download files", 2)
+        self._pool = ThreadPool("download files", 2)
 
     def prepare(self) -> None:
         """Start guards ahead of need; called again while one is in use."""
