@@ -174,7 +174,7 @@ async def test_a_second_worker_on_the_same_base_dir_does_not_start(tmp_path: Pat
 async def test_a_second_worker_on_the_same_state_does_not_start(tmp_path: Path) -> None:
     path = write_settings(tmp_path)
     async with running(path):
-        with pytest.raises(StateError, match="same state"):
+        with pytest.raises(StateError, match="another cfw uses it"):
             await run(load_cfw(path))
 
 

@@ -123,7 +123,7 @@ async def test_outlives_kill_9_and_its_lock_does_not(tmp_path: Path) -> None:
 
 async def test_a_second_worker_on_the_same_state_is_told(tmp_path: Path) -> None:
     state = await SqliteState.open(tmp_path / "cfw.db")
-    with pytest.raises(StateError, match="another cfw is running on the same state"):
+    with pytest.raises(StateError, match="another cfw uses it"):
         await SqliteState.open(tmp_path / "cfw.db")
     await state.keep_disk_id("still works")
     await state.close()

@@ -4,7 +4,7 @@ Write-ahead log with `synchronous=FULL`; a group of changes is one transaction w
 locked for as long as it is open, and each commit also checks that the epoch is still ours and that the file
 is still the one at its path, so that neither a second cfm nor a tidy operator makes us write into a void.
 Reading beside a running cfm (`peek`, `history`, the `sqlite3` shell) needs no lock and holds up no writer.
-Neighbours: `tasks.store` says what is promised, `tasks.sqlite_schema` has the tables, `tasks.state_lock` the
+Neighbours: `tasks.store` says what is promised, `tasks.sqlite_schema` has the tables, `file_lock` the
 lock.
 """
 
@@ -21,9 +21,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cfm.errors import StateError, StoreFullError
+from cfm.file_lock import FileLock
 from cfm.model import DeleteOrder, OrderStatus, Task
 from cfm.tasks import sqlite_schema as schema
-from cfm.tasks.state_lock import StateLock, refuse_network_file_system
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
@@ -76,7 +76,7 @@ class SqliteStore:
         self.path = path.resolve()
         self._wall_s = wall_s
         self._busy_timeout_s = busy_timeout_s
-        self._lock = StateLock(self.path.with_name(self.path.name + ".lock"))
+        self._lock = FileLock(self.path, "cfm")
         self._db: sqlite3.Connection | None = None
         self._file_id = (0, 0)
         self._epoch = 0
@@ -84,7 +84,6 @@ class SqliteStore:
 
     def open(self) -> Recovered:
         with self._said_as_state_error():
-            refuse_network_file_system(self.path.parent)
             self._lock.take()
             try:
                 return self._open_locked()

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +19,8 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from cfm.errors import StateError, StoreFullError
+from cfm.file_lock import FileLock
 from cfm.model import Addr, Status, Transfer
-from cfm.mounts import network_file_system
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask
@@ -154,13 +152,12 @@ class _Database:
     """The blocking half; every method runs in the state's own thread."""
 
     def __init__(self, path: Path) -> None:
-        _refuse_network_file_system(path)
         self._path = path
-        self._lock_fd = _lock(path)
+        self._lock = _lock(path)
         try:
             self._connection = _connect(path)
         except BaseException:
-            os.close(self._lock_fd)
+            self._lock.release()
             raise
 
     def recall(self) -> Memory:
@@ -194,7 +191,7 @@ class _Database:
 
     def close(self) -> None:
         self._connection.close()
-        os.close(self._lock_fd)
+        self._lock.release()
 
     def _change(self, statement: str, *values: object) -> None:
         try:
@@ -260,22 +257,11 @@ def _damaged(path: Path, error: Exception) -> StateError:
     )
 
 
-def _refuse_network_file_system(path: Path) -> None:
-    kind = network_file_system(path.parent)
-    if kind is not None:
-        raise StateError(f"{path} lies on a network file system ({kind}), whose locks cannot be trusted")
-
-
-def _lock(path: Path) -> int:
-    """Take the lock beside `path` for as long as this process lives; the kernel drops it at its death."""
-    beside = path.with_name(path.name + ".lock")
+def _lock(path: Path) -> FileLock:
+    """The lock on the state at `path`, taken."""
+    lock = FileLock(path, "cfw")
     try:
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise StateError(f"the worker's state {path} cannot be kept: {error.strerror}: {beside}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise StateError(f"another cfw is running on the same state {path}") from error
-    return fd
+        lock.take()
+    except (StateError, OSError) as error:
+        raise StateError(f"cannot use the worker's state in {path}: {error}") from error
+    return lock
