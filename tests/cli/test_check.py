@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cfm.cli.check import CheckReport, cfm_report, cfw_report, check_cfm, check_cfw, is_wildcard
+from cfm.addresses import is_wildcard
+from cfm.cli.check import CheckReport, cfm_report, cfw_report, check_cfm, check_cfw
 from cfm.cli.check_world import PathCheck, look_at_all, readable_folder
+from cfm.config import split_address
 from cfm.config.problems import SettingsProblem
-from cfm.model import Addr
 
 DATA = Path(__file__).parents[1] / "data" / "settings"
 OURS = {"Cfw-Version": "1", "Cfw-Transfer": "builtin", "Cfw-Serves": "true", "Cfw-Limit-Percent": "90"}
@@ -255,7 +256,7 @@ def test_a_worker_on_every_interface_needs_a_name(node: Node) -> None:
     ("address", "wild"), [(":80", True), ("0.0.0.0:80", True), ("[::]:80", True), ("127.0.0.1:80", False)]
 )
 def test_wildcards(address: str, wild: bool) -> None:
-    assert is_wildcard(Addr(address)) is wild
+    assert is_wildcard(split_address(address)[0]) is wild
 
 
 # --- the report ---------------------------------------------------------------------------------------

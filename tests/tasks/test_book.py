@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cfm.model import Addr, File, Now, Status, Task
-from cfm.tasks.book import RETRY_FIRST_MS, RETRY_LONGEST_MS, SHOWN_MS, RetryBook, Run, TaskBook
+from cfm.tasks.book import RETRY, SHOWN_MS, RetryBook, Run, TaskBook
 from cfm.tasks.lifecycle import TASK_EDGES, IllegalChangeError, is_final
 
 SOURCE, SOURCE_2 = Addr("127.0.1.1:8888"), Addr("127.0.1.2:8888")
@@ -141,7 +141,7 @@ def test_pauses_grow_up_to_half_an_hour_and_pairs_are_remembered(gaps_ms: list[i
         now_ms += gap_ms
         retry = retries.failed(FILE, SOURCE, ONE if number % 2 else TWO, now_ms)
         pause_ms = retry.not_before_ms - now_ms
-        assert RETRY_FIRST_MS <= pause_ms <= RETRY_LONGEST_MS
+        assert RETRY.first_ms <= pause_ms <= RETRY.longest_ms
         assert pause_ms >= last_ms
         assert retry.failures == number
         assert retry.avoid == {(SOURCE, ONE), (SOURCE, TWO)} if number > 1 else {(SOURCE, ONE)}
@@ -151,12 +151,12 @@ def test_pauses_grow_up_to_half_an_hour_and_pairs_are_remembered(gaps_ms: list[i
 def test_a_success_clears_the_record_and_time_does_too() -> None:
     retries = RetryBook()
     retries.failed(FILE, SOURCE, ONE, 0)
-    assert retries.next_due_ms(0) == RETRY_FIRST_MS
-    assert retries.next_due_ms(RETRY_FIRST_MS) is None
+    assert retries.next_due_ms(0) == RETRY.first_ms
+    assert retries.next_due_ms(RETRY.first_ms) is None
     retries.succeeded(FILE.name)
     assert not retries.retries
     retries.failed(FILE, SOURCE, ONE, 0)
-    retries.forget_old(RETRY_LONGEST_MS)
+    retries.forget_old(RETRY.longest_ms)
     assert retries.retries
-    retries.forget_old(RETRY_FIRST_MS + 2 * RETRY_LONGEST_MS)
+    retries.forget_old(RETRY.first_ms + 2 * RETRY.longest_ms)
     assert not retries.retries

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from cfm.addresses import is_wildcard
 from cfm.cli import check_world as world
 from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
 from cfm.cli.check_world import PathCheck, doubt, look_at_all
@@ -149,7 +150,7 @@ def cfw_report(path: Path) -> CheckReport:
 
 
 def _cfw_form_doubts(settings: CfwSettings) -> Iterator[SettingsProblem]:
-    if is_wildcard(settings.listen_addr) and settings.advertise_addr is None:
+    if is_wildcard(split_address(settings.listen_addr)[0]) and settings.advertise_addr is None:
         text = f"{settings.listen_addr} is not a name that cfm.yml can use for this worker"
         yield doubt("listen_addr", text, "write its address in cfm.yml as advertise_addr")
 
@@ -167,11 +168,6 @@ def _cfw_looks(settings: CfwSettings) -> list[PathCheck]:
 
 
 # --- what both have -----------------------------------------------------------------------------------
-
-
-def is_wildcard(address: Addr) -> bool:
-    """It listens on every interface, so it names no server."""
-    return split_address(address)[0] in ("", "0.0.0.0", "::")  # noqa: S104  recognised, not bound
 
 
 def _security_notes(security: SecuritySettings, address: Addr) -> Iterator[str]:

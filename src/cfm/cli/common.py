@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from cfm import __version__
+from cfm.addresses import local_host
 from cfm.config import split_address
 from cfm.errors import CfmError
 from cfm.model import Addr
@@ -83,8 +84,7 @@ def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
         CfmError: it does not run there, or refuses; the text says what to do.
     """
     host, port = split_address(addr)
-    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
-    connection = connect(here, port, keys, ASK_S)
+    connection = connect(local_host(host), port, keys, ASK_S)
     try:
         connection.request(method, path, headers=dict(keys.headers))
         answer = connection.getresponse()

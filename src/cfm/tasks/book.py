@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from cfm.backoff import Backoff
 from cfm.model import Addr, File, Now, Retry, Status, Task
 from cfm.tasks.lifecycle import TASK_EDGES, advance, is_final
 
@@ -128,8 +129,7 @@ class TaskBook:
         return [self.active[task_id] for task_id, run in self.runs.items() if run.deadline_ms <= now_ms]
 
 
-RETRY_FIRST_MS = 10_000
-RETRY_LONGEST_MS = 1_800_000
+RETRY = Backoff(first_ms=10_000, longest_ms=1_800_000)
 
 
 @dataclass(slots=True)
@@ -140,8 +140,9 @@ class RetryBook:
 
     def failed(self, file: File, source: Addr, destination: Addr, now_ms: int) -> Retry:
         last = self.retries.get(file.name, Retry(0, 0, frozenset()))
-        pause_ms = min(RETRY_LONGEST_MS, RETRY_FIRST_MS << min(last.failures, 20))
-        retry = Retry(last.failures + 1, now_ms + pause_ms, last.avoid | {(source, destination)})
+        failures = last.failures + 1
+        not_before_ms = now_ms + RETRY.pause_ms(failures)
+        retry = Retry(failures, not_before_ms, last.avoid | {(source, destination)})
         self.retries[file.name] = retry
         return retry
 
@@ -150,7 +151,7 @@ class RetryBook:
 
     def forget_old(self, now_ms: int) -> None:
         """Forget failures whose pause ended long ago, so that the book stays small."""
-        long_ago_ms = now_ms - 2 * RETRY_LONGEST_MS
+        long_ago_ms = now_ms - 2 * RETRY.longest_ms
         self.retries = {n: r for n, r in self.retries.items() if r.not_before_ms > long_ago_ms}
 
     def next_due_ms(self, now_ms: int) -> int | None:

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from cfm.addresses import local_host
 from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr, Transfer
@@ -277,9 +278,9 @@ def release(settings: CfwSettings) -> str:
 
 def _release_running(settings: CfwSettings) -> Binding | None:
     host, port = split_address(settings.listen_addr)
-    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+
     keys = worker_credentials(settings).to_cfm  # to itself it shows what it shows to cfm
-    connection = connect(here, port, keys, RELEASE_S)
+    connection = connect(local_host(host), port, keys, RELEASE_S)
     try:
         connection.request("POST", "/release", headers=dict(keys.headers))
         answer = connection.getresponse()

@@ -13,6 +13,7 @@ Neighbours: `core` routes events here, `tasks.orders` keeps the table's rules.
 
 from __future__ import annotations
 
+from cfm.backoff import Backoff
 from cfm.controller.decide.copying import ask_disk, look_at
 from cfm.controller.decide.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
@@ -288,17 +289,15 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
 
 
 NO_SUCH_FILE = 404
-DELETE_PAUSE_FIRST_MS = 10_000
-DELETE_PAUSE_LONGEST_MS = 600_000
+DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
 
 
 def _refused_by(state: NodeState, addr: Addr, now: Now) -> None:
     """It answered, and did not delete: leave the whole server alone for a while, longer each time."""
     record = state.fleet.records[addr]
     if now.mono_ms >= record.no_deletes_until_ms:
-        pause_ms = min(DELETE_PAUSE_LONGEST_MS, DELETE_PAUSE_FIRST_MS << min(record.failed_deletes, 20))
         record.failed_deletes += 1
-        record.no_deletes_until_ms = now.mono_ms + pause_ms
+        record.no_deletes_until_ms = now.mono_ms + DELETE_PAUSE.pause_ms(record.failed_deletes)
 
 
 def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cfm.backoff import Backoff
 from cfm.worker.decide.download_events import Ask, AskOutcome
 
 PROBE_MS: Final = 60_000
 """How often an old cfm is asked whether it was upgraded."""
 EMPTY_ASK_MS: Final = 250
 """The shortest time between two waiting requests that bring nothing."""
+CFM_IS_DOWN: Final = Backoff(first_ms=100, longest_ms=2_000)
+USELESS_OFFER: Final = Backoff(first_ms=200, longest_ms=5_000)
 
 
 @dataclass(slots=True)
@@ -54,22 +57,17 @@ class AskSchedule:
 
     def offer_was_useless(self, now_ms: int) -> None:
         """Pause, so that an offer that comes to nothing is not repeated without end."""
-        self.not_before_ms = now_ms + growing_ms(200, self.refusals, 5_000)
         self.refusals += 1
+        self.not_before_ms = now_ms + USELESS_OFFER.pause_ms(self.refusals)
 
     def copy_began(self) -> None:
         self.refusals = 0
 
     def _pause_ms(self, outcome: AskOutcome, now_ms: int) -> int:
         if outcome is AskOutcome.DOWN:
-            return growing_ms(100, self.misses - 1, 2_000)
+            return CFM_IS_DOWN.pause_ms(self.misses)
         if outcome is AskOutcome.REFUSED:
             return self.poll_ms
         if outcome is AskOutcome.EMPTY:
             return self.poll_ms if self.how is Ask.LIST else max(0, self.since_ms + EMPTY_ASK_MS - now_ms)
         return 0
-
-
-def growing_ms(first_ms: int, tries: int, most_ms: int) -> int:
-    """A pause that doubles with each try, up to `most_ms`."""
-    return min(most_ms, first_ms << min(tries, 16))

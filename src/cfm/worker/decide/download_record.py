@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cfm.backoff import Backoff
 from cfm.model import Status
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.decide.asking import growing_ms
 from cfm.worker.decide.download_events import ReportAnswered
 from cfm.worker.decide.download_life import DownloadEvent, DownloadState, knows
 
 REPORT_EVERY_MS: Final = 1_000
 """The time between two reports on a copy that is under way."""
+REPORT_AGAIN: Final = Backoff(first_ms=500, longest_ms=10_000)
 HTTP_OK: Final = 200
 HTTP_GONE: Final = (404, 409)
 """Answers to a report: the task is not ours, or not any more."""
@@ -102,8 +103,8 @@ class DownloadRecord:
         """
         if self.state in (DownloadState.CLAIMING, DownloadState.REPORTING):
             if self.report() == report:
-                self.report_at_ms = now_ms + growing_ms(500, self.tries, 10_000)
                 self.tries += 1
+                self.report_at_ms = now_ms + REPORT_AGAIN.pause_ms(self.tries)
         elif self.report() is not None:
             self.report_at(now_ms + REPORT_EVERY_MS)
 
