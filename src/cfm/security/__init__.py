@@ -1,8 +1,8 @@
 """Credentials: optional shared tokens and mutual TLS between cfm, cfw and the command line.
 
-`tokens` derives them, `files` reads them, `roster` tells whose they are, `credentials` puts each program's
-together.  `cfm.web.authentication` stands at the door.  What an operator does with all this is in
-`docs/security.md`.
+`tokens` derives tokens from the node's secret.  `files` reads tokens and certificates.  `roster` says who
+owns a credential.  `credentials` puts together what one program needs.  `cfm.web.authentication` checks each
+request with it.  `docs/security.md` tells operators how to use all this.
 """
 
 from cfm.security.credentials import (

@@ -1,6 +1,6 @@
-"""The credentials of each program, put together from its settings: whom it lets in, what it shows others.
+"""The credentials of each program, made from its settings: whom it admits, and what it shows to others.
 
-`cfm.controller.program`, `cfm.worker.program` and `cfm.cli` begin here; the rest sees values only.
+`cfm.controller.program`, `cfm.worker.program` and `cfm.cli` start here.  All other modules get values only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NO_CREDENTIALS: Final = (
 
 @dataclass(frozen=True)
 class Admission:
-    """Whom a server lets in; with none of these, everybody."""
+    """Whom a server admits.  Without any of these it admits everybody."""
 
     tls: Tls | None = None
     tokens: TokenRoster | None = None
@@ -62,7 +62,7 @@ class WorkerCredentials:
 
 
 def controller_credentials(settings: CfmSettings) -> ControllerCredentials:
-    """Raises `SettingsError` where what is configured cannot be used."""
+    """The credentials of cfm.  Raises `SettingsError` where the configured ones cannot be used."""
     tls = read_tls(settings.security.tls)
     workers = settings.servers.addresses
     held = holdings(settings.security)
@@ -76,7 +76,7 @@ def controller_credentials(settings: CfmSettings) -> ControllerCredentials:
 
 
 def worker_credentials(settings: CfwSettings) -> WorkerCredentials:
-    """Raises `SettingsError` where what is configured cannot be used."""
+    """The credentials of a worker.  Raises `SettingsError` where the configured ones cannot be used."""
     tls = read_tls(settings.security.tls)
     passes = _worker_passes(settings)
     tokens = worker_roster(passes) if passes else None
@@ -103,7 +103,7 @@ def _worker_passes(settings: CfwSettings) -> list[WorkerPass]:
 
 
 def person_keys(security: SecuritySettings) -> Keys:
-    """What the command line shows to cfm: an operator's or a reader's pass, or what cfm's secret makes."""
+    """What the command line shows to cfm: an operator's or reader's pass, or the token from cfm's secret."""
     tls = read_tls(security.tls)
     held = next(iter(holdings(security)), None)
     match held:
@@ -118,12 +118,12 @@ def person_keys(security: SecuritySettings) -> Keys:
 
 
 def without_credentials(security: SecuritySettings, addr: Addr) -> str | None:
-    """The one sentence about a program without credentials; None where there are some."""
+    """The warning about a program without credentials; None where credentials are configured."""
     return None if security.configured else NO_CREDENTIALS.format(addr=addr)
 
 
 def status_of(security: SecuritySettings, addr: Addr) -> dict[str, list[str]]:
-    """What the status says: which credentials are in force, and the sentence where there are none."""
+    """What the status shows: which credentials are in use, and the warning where there are none."""
     said = without_credentials(security, addr)
     return {"credentials": kinds(security), "notes": [said] if said else []}
 

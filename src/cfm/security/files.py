@@ -1,7 +1,7 @@
-"""Reads what the `security` section names: token files and certificates, and refuses careless ones.
+"""Reads the token files and certificates that the `security` section names, and refuses unsafe ones.
 
-Everything wrong here is a `SettingsError` with one sentence: who asked for credentials must not get a
-program without them.
+Every problem is a `SettingsError` with one sentence, and the program does not start.  An operator who asked
+for credentials must never get a program without them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
-    """The lines of a token file: the first is presented to others, each is accepted from others.
+    """The lines of a token file.  The program shows the first one to others, and accepts each of them.
 
     Raises:
-        SettingsError: it cannot be read, others could read it, or it holds no token.
+        SettingsError: the file cannot be read, other users can read it, or it holds no token.
     """
     try:
         text = _private_text(path)
@@ -44,8 +44,10 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 
 
 def _private_text(path: Path) -> str:
-    """The text of a file that only its owner can read; looked at when it is open, so that nobody can put
-    another one in its place meanwhile."""
+    """The text of a file that only its owner can read.
+
+    Its mode is checked when the file is open, so that nobody can replace the file after the check.
+    """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         _refuse_others(os.fstat(file.fileno()), path)
         return file.read(MOST_BYTES).decode("utf-8")
@@ -61,8 +63,10 @@ def _refuse_others(found: os.stat_result, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Tls:
-    """Mutual TLS 1.2 or later: each side shows a certificate of the node's authority, and looks at the
-    other's."""
+    """Mutual TLS, version 1.2 or later.
+
+    Each side shows a certificate from the node's authority, and verifies the other side's.
+    """
 
     cert_file: Path
     key_file: Path
@@ -73,10 +77,10 @@ class Tls:
 
 
 def read_tls(files: TlsSettings) -> Tls | None:
-    """The contexts; None where no TLS is configured.
+    """The TLS contexts; None where TLS is not configured.
 
     Raises:
-        SettingsError: a file is missing, careless, or not what it should be.
+        SettingsError: a file is missing, is readable by others, or has the wrong content.
     """
     if files.cert_file is None or files.key_file is None or files.ca_file is None:
         return None
@@ -101,7 +105,7 @@ def _context(protocol: int, cert: Path, key: Path, authority: Path) -> ssl.SSLCo
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority)
-    # A key with a passphrase would have the program wait for a person.
+    # With the empty password, a key with a passphrase is an error.  Otherwise the program would ask for one.
     context.load_cert_chain(cert, key, password="")
     return context
 
@@ -128,7 +132,7 @@ NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a client of ours shows to one kind of server."""
+    """What a client shows to one kind of server."""
 
     token: str | None = field(default=None, repr=False)
     tls: Tls | None = None
@@ -150,7 +154,7 @@ NO_KEYS: Final = Keys()
 
 
 def connect(host: str, port: int, keys: Keys, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection for a request by hand; the request is to carry `keys.headers`."""
+    """A connection for a single request; the caller sends `keys.headers` with it."""
     if keys.tls is None:
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
     return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=keys.tls.client)

@@ -1,7 +1,7 @@
-"""Who is who: the credentials that a server recognises, and whose they are.
+"""The credentials that a server accepts, and who owns each of them.
 
-`tokens` makes them; `web.authentication` asks here for each request.  Where tokens are configured, the token
-decides; with TLS alone, the names in the client's certificate decide.
+`tokens` makes the tokens.  `web.authentication` asks here for each request.  Where tokens are configured, the
+token decides.  With TLS alone, the names in the client's certificate decide.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cfm.security.tokens import Secret, WorkerPass
 
 class Role(enum.Enum):
     CONTROLLER = "controller"
-    """cfm, at its workers."""
+    """cfm, when it talks to its workers."""
     WORKER = "worker"
-    """A worker, at cfm; and at itself (`cfw release`)."""
+    """A worker, when it talks to cfm or to itself (`cfw release`)."""
     PEER = "peer"
-    """A worker at another one, whose files it reads."""
+    """A worker that reads files from another worker."""
     OPERATOR = "operator"
     READER = "reader"
 
@@ -52,8 +52,8 @@ def _one(role: Role, *addrs: Addr) -> Identity:
 class TokenRoster:
     """Tokens and their owners.
 
-    A token that was presented is looked up by a digest keyed anew in each process: how long that takes says
-    nothing about how much of it was right, whatever its length, and however many there are.
+    A token is looked up by a digest, with a key that is new in each process.  So the time of a look-up says
+    nothing about how much of a guessed token was right.
     """
 
     def __init__(self, owners: Mapping[str, Identity]) -> None:
@@ -68,7 +68,7 @@ class TokenRoster:
 
 
 def controller_roster(held: Iterable[Secret], workers: Iterable[Addr]) -> TokenRoster:
-    """Whom cfm lets in."""
+    """The tokens that cfm accepts."""
     owners: dict[str, Identity] = {}
     addrs = tuple(workers)
     for secret in held:
@@ -79,7 +79,7 @@ def controller_roster(held: Iterable[Secret], workers: Iterable[Addr]) -> TokenR
 
 
 def worker_roster(held: Iterable[WorkerPass]) -> TokenRoster:
-    """Whom cfw lets in."""
+    """The tokens that a worker accepts."""
     owners: dict[str, Identity] = {}
     for own in held:
         owners[own.order] = _one(Role.CONTROLLER)
@@ -90,14 +90,17 @@ def worker_roster(held: Iterable[WorkerPass]) -> TokenRoster:
 
 
 class CertificateRoster(Protocol):
-    """Whose a verified certificate is: `decoded` as `ssl` gives it, and its bytes."""
+    """Says who owns a verified certificate.  `decoded` is what `ssl` says about it; `der` are its bytes."""
 
     def owner(self, decoded: Mapping[str, Any], der: bytes) -> Identity: ...
 
 
 class ControllerCertificates:
-    """At cfm: a worker is who its certificate names; cfm's own certificate, and one whose common name is
-    `operator`, are the operator's; any other may look."""
+    """The certificates that cfm accepts.
+
+    A worker's certificate names the worker's host.  cfm's own certificate, and one with the common name
+    `operator`, belong to the operator.  Every other certificate of the authority belongs to a reader.
+    """
 
     def __init__(self, own_der: bytes, workers: Iterable[Addr]) -> None:
         self._own = hashlib.sha256(own_der).digest()
@@ -115,7 +118,11 @@ class ControllerCertificates:
 
 
 class WorkerCertificates:
-    """At cfw: cfm is who is named like `cfm_addr`; any other may look, and read files."""
+    """The certificates that a worker accepts.
+
+    A certificate for the host of `cfm_addr` belongs to cfm.  Every other certificate of the authority belongs
+    to a reader that may also read files.
+    """
 
     def __init__(self, own_der: bytes, own: Addr, cfm: Addr) -> None:
         self._own_der = hashlib.sha256(own_der).digest()
@@ -132,7 +139,7 @@ class WorkerCertificates:
 
 
 def names_in(decoded: Mapping[str, Any]) -> frozenset[str]:
-    """The hosts that a certificate is for; the common name counts for none (RFC 9525)."""
+    """The hosts that a certificate is for.  The common name does not count as a host (RFC 9525)."""
     kinds = ("DNS", "IP Address")
     return frozenset(same_host(name) for kind, name in decoded.get("subjectAltName", ()) if kind in kinds)
 

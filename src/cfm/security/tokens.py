@@ -1,17 +1,17 @@
-"""Tokens: what a node's secret makes of itself for each machine and each role.  Pure.
+"""The tokens of each machine and each role, derived from the secret of a node.  Pure.
 
-One secret, kept by cfm, is enough for a node.  From it HMAC makes a key for each worker, one that all
-workers share among themselves, and the tokens that travel.  What a machine is given never leads back to the
-secret, nor to what another machine was given:
+A node needs one secret, which cfm keeps.  From it HMAC derives a key for each worker, one key that all
+workers share, and the tokens that are sent.  Nobody can compute the secret, or the key of another machine,
+from what a machine is given:
 
     secret ── worker key of ADDR ─┬─ report: the worker's token at cfm, for its own tasks
            │                      └─ order:  cfm's token at that worker
            ├─ node key ───────────┬─ content: a worker's token at another, to read files
-           │                      └─ reader: may look at everything and change nothing
+           │                      └─ reader: may read everything and change nothing
            └─ operator: may cancel tasks and confirm brakes
 
-A worker's *pass* holds its own key and the node key.  `files` reads these from disk, `roster` recognises
-them.
+A worker's *pass* contains its own key and the node key.  Neighbours: `files` reads secrets and passes from
+disk, and `roster` knows who owns a token.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class TokenError(ValueError):
-    """A text that is none of ours; says why, and never repeats the text."""
+    """The text is not a token of ours.  The error says why, and never repeats the text."""
 
 
 def _derived(key: bytes, purpose: str) -> bytes:
@@ -48,17 +48,17 @@ class WorkerPass:
 
     @property
     def report(self) -> str:
-        """Presented to cfm."""
+        """The token that this worker shows to cfm."""
         return _derived(self.key, "report").hex()
 
     @property
     def order(self) -> str:
-        """Presented by cfm."""
+        """The token that cfm shows to this worker."""
         return _derived(self.key, "order").hex()
 
     @property
     def content(self) -> str:
-        """Presented by one worker to another."""
+        """The token that workers show to each other."""
         return _derived(self.node_key, "content").hex()
 
     @property
@@ -67,7 +67,7 @@ class WorkerPass:
 
     @property
     def text(self) -> str:
-        """As it stands in the worker's token file."""
+        """The line for the worker's token file."""
         return f"worker:{self.addr}:{self.key.hex()}:{self.node_key.hex()}"
 
 
@@ -79,8 +79,11 @@ class Secret:
 
     @cached_property
     def _root(self) -> bytes:
-        """Costly to guess at, should the secret be a phrase that a person chose: a worker that was broken
-        into holds what can be tried against (RFC 7914; 16 MiB, some 50 ms)."""
+        """The root of all keys, slow to compute on purpose (RFC 7914; 16 MiB, some 50 ms).
+
+        The secret may be a phrase that a person chose.  Who breaks into a worker could try phrases until one
+        gives this worker's key; so each try must be slow.
+        """
         return hashlib.scrypt(self._text.encode(), salt=b"cfm node secret", n=2**14, r=8, p=1)
 
     def worker(self, addr: Addr) -> WorkerPass:
@@ -101,7 +104,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class PersonPass:
-    """What an operator's or a reader's machine holds: a role and its token."""
+    """What the machine of an operator or a reader holds: a role and its token."""
 
     role: str
     token: str = field(repr=False)
@@ -118,7 +121,7 @@ def parse_holding(line: str) -> Holding:
     """One line of a token file.
 
     Raises:
-        TokenError: it is neither a pass nor long enough for a secret.
+        TokenError: the line is not a pass, and is too short or too long for a secret.
     """
     role, colon, rest = line.partition(":")
     if colon and role == "worker":
