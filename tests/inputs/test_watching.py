@@ -215,7 +215,7 @@ async def test_a_disk_that_hangs_while_it_is_read() -> None:
 
     watching.file_system.hang(watching.HISTORY, after=3)  # not yet when it is asked for its version
     await watching.look_for(500)
-    assert watching.whys() == ["reading does not come to an end: no answer from the disk"]
+    assert watching.whys() == ["reading the metadata files takes too long: the disk does not answer"]
     watching.file_system.heal()
     while not watching.snapshots:
         await watching.look_for(500)

@@ -1,5 +1,5 @@
-"""What cfm reads: metadata files, the load balancer's event log, the SAN.
+"""What cfm reads: the metadata files, the load balancer's event log, and the SAN.
 
-Everything here turns something outside into a value of `model` or a Polars frame, and says what it
-could not read.  Nothing here decides what is copied or deleted.
+Everything here turns outside data into values of `model` or a Polars frame, and says what could not be read.
+Nothing here decides what is copied or deleted.
 """

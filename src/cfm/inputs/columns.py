@@ -1,8 +1,8 @@
-"""Blocks of lines to columns, fast: what the parsers of the metadata files have in common.
+"""Turns blocks of lines into columns: what the fast parsers of the metadata files have in common.
 
-Polars' CSV reader does no more than split here: no quotes, no types, no opinion.  What makes a line a
-bad one is said once, as expressions over whole columns; `reference` says the same as plain Python, line
-by line, and tests hold the two against each other.
+Polars' CSV reader only splits lines here; it handles no quotes and no types.  The rules for bad lines are
+expressions over whole columns.  `reference` has the same rules in plain Python, line by line, and tests
+compare the two.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from cfm.names import FORBIDDEN, MAX_NAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one metadata file said: its good lines, and how many were left out for which reason."""
+    """The content of one metadata file: its good lines, and how many lines were skipped for which reason."""
 
     frame: pl.DataFrame
     has_header: bool
     torn: bool
-    """The last line has no end: the file may still be being written."""
+    """The last line has no end.  Somebody may still be writing the file."""
     skipped: Mapping[str, int]
 
 
 def table(block: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[str, ...]) -> pl.DataFrame:
-    """One row a line that is not blank: `line` as it is, and the wanted columns, empty where absent."""
+    """One row for each line that is not blank: the whole `line`, and the wanted columns (empty if
+    missing)."""
     text = block.replace(b"\0", NOT_TEXT_MARK.encode()) if b"\0" in block else block
     lines = _read_csv(text, "\0", ("line",), ("line",))
     fields = _read_csv(_with_its_returns(text, separator.encode()), separator, columns, wanted)
@@ -40,15 +41,18 @@ def table(block: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[
 
 
 def _with_its_returns(text: bytes, separator: bytes) -> bytes:
-    """Polars takes one carriage return off the end of every field, not of the last alone; so that a name or a
-    size keeps what it came with, it gets one more."""
+    """Add a carriage return at each end of a field that has one.
+
+    Polars removes one from the end of every field, not only of the last one.  A name or a size must keep its
+    own, so that it counts as a bad one.
+    """
     at_an_end = b"\r" + separator
     return text.replace(at_an_end, b"\r" + at_an_end) if at_an_end in text else text
 
 
 def _read_csv(text: bytes, separator: str, columns: tuple[str, ...], wanted: tuple[str, ...]) -> pl.DataFrame:
-    # A first row of our own settles the number of columns, and keeps Polars from dropping a byte order
-    # mark in the middle of the file (it makes that name a bad one).
+    # This extra first row sets the number of columns.  It also keeps Polars from dropping a byte order mark
+    # in the middle of the file: such a mark makes a name a bad one.
     first = separator.encode() * (len(columns) - 1) + b"\n"
     frame = pl.read_csv(
         first + text,
@@ -72,13 +76,13 @@ def is_too_long() -> pl.Expr:
 
 
 def is_name(column: str) -> pl.Expr:
-    """`names.is_file_name`, for a whole column."""
+    """`names.is_file_name` for a whole column."""
     name = pl.col(column)
     fine_length = name.str.len_bytes().is_between(1, MAX_NAME_BYTES)
     return fine_length & ~name.str.starts_with(".") & ~name.str.contains(FORBIDDEN)
 
 
 def count_reasons(rows: pl.DataFrame, into: Counter[str]) -> None:
-    """Adds up the column `skip`, which is null on good rows."""
+    """Add up the reasons in the column `skip`, which is null in good rows."""
     for reason, lines in rows["skip"].drop_nulls().value_counts().iter_rows():
         into[reason] += lines

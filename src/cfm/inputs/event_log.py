@@ -1,16 +1,17 @@
-"""What the load balancer's event log says about now: lines to hits, hits to a sliding window.
+"""What the load balancer's event log says about now: lines become hits, and hits are counted in a window.
 
-Pure: `log_follower` reads the files and brings the lines.  A line such as
+Pure; `log_follower` reads the files and brings the lines.  A line such as
 
     0x40ffff,1,1527951607,Server 125.159.40.3 Selected for Client StreamID : …'s file(NAME.mpg) Request
 
-is a hit for NAME at the server of field 4.  Hits at our server (the one that reads from the SAN) make a
-file *rising* once they reach a threshold; as many at other servers mean that it is *being watched*.
+is a hit for NAME at the server in field 4.  Enough hits at our server (the one that reads from the SAN) make
+a file *rising*.  As many hits at other servers mean that the file is *watched*.
 
-Times are those of the log, whose clock is not ours.  The window ends at the newest event seen, carried
-on by our monotonic clock.  The wall clock is believed when we start (what is older than the window, or
-more than a minute ahead, does not count), is carried on by the monotonic one, and is believed again only
-after a minute in which no line fitted: a jump of the wall clock alone changes nothing.
+All times are those of the log, and its clock is not ours.  The window ends at the newest event; from there
+our monotonic clock moves it on.  We trust the wall clock once, at the start: events that are older than the
+window, or more than a minute ahead, do not count.  After that the monotonic clock carries this time on.  We
+trust the wall clock again only after a minute in which no line fitted.  So a jump of the wall clock alone
+changes nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from cfm.inputs.lines import MAX_LINE_BYTES, is_blank
 from cfm.model import Hits, Now
 
 AHEAD_S = 60
-"""Lines further than this ahead of our clock do not count, and do not move the window."""
+"""Lines that are further ahead of our clock do not count, and do not move the window."""
 DEAF_MS = 60_000
-"""After so long without a line that counts, the wall clock is believed again."""
+"""After so long without a line that counts, we trust the wall clock again."""
 MAX_ENTRIES = 2_000_000
-"""Bound on (second, file) pairs in the window; beyond it the oldest seconds go early."""
+"""The most (second, file) pairs in the window.  When there are more, the oldest seconds are dropped early."""
 
 _hit = re.compile(rb"0x40ffff,[^,]*,([0-9]{1,12}),Server ([^\s,]+) Selected")
 _name = re.compile(rb"file\(([A-Za-z0-9._-]{1,255})\)")
@@ -38,7 +39,7 @@ _times = re.compile(rb"^0x[0-9a-fA-F]+,[^,\n]*,([0-9]{1,12}),", re.MULTILINE)
 
 
 class Skipped(enum.StrEnum):
-    """Why a line that should have meant something did not."""
+    """Why a line did not count, although it should have meant something."""
 
     TOO_LONG = "too_long"
     NOT_TEXT = "not_text"
@@ -50,17 +51,17 @@ class Skipped(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Somebody began to watch a file."""
+    """A viewer began to watch a file."""
 
     name: str
     at_s: int
-    """By the log's clock, unix seconds."""
+    """Unix seconds, by the log's clock."""
     ours: bool
-    """At the server that reads from the SAN."""
+    """It was at the server that reads from the SAN."""
 
 
 def parse_line(line: bytes, our_ip: str) -> Hit | Skipped | None:
-    """One line without its end; None for what is well-formed and no hit, and for blank lines."""
+    """Parse one line without its end.  None means that it is well-formed but no hit, or that it is blank."""
     if len(line) > MAX_LINE_BYTES:
         return Skipped.TOO_LONG
     if b"\0" in line or not _is_utf8(line):
@@ -92,15 +93,15 @@ def _no_hit(line: bytes) -> Skipped | None:
 
 
 def times_in(block: bytes) -> Iterator[int]:
-    """The times of all events whose lines begin in a block, hits or not."""
+    """The times of all events whose lines begin in a block, whether they are hits or not."""
     return (int(found) for found in _times.findall(block))
 
 
 class HitWindow:
-    """Hits of the last `term_s` seconds, counted by file, at our server and elsewhere.
+    """The hits of the last `term_s` seconds, counted by file, at our server and at others.
 
-    Inside, times are the log's minus `_shift_s`, which is 0 unless the clocks had to be brought together
-    again: so hits counted before keep their age.
+    Inside, all times are the log's times minus `_shift_s`.  The shift is 0 until a clock was set and the
+    window had to follow it.  It keeps the age of the hits that were counted before.
     """
 
     def __init__(self, term_s: int, base: int, started: Now) -> None:
@@ -119,16 +120,16 @@ class HitWindow:
 
     @property
     def last_s(self) -> int | None:
-        """Time of the last event that counted, by the log's clock."""
+        """The time of the last event that counted, by the log's clock."""
         return self._last_s
 
     def oldest_s(self, now: Now) -> int:
-        """Events before this do not count any more, by the log's clock."""
+        """Older events do not count any more; by the log's clock."""
         self._expire(now)
         return self._oldest_s + self._shift_s
 
     def add(self, hit: Hit, now: Now) -> Skipped | None:
-        """Counts a hit, unless it is too old, or from the future (which is said)."""
+        """Count a hit.  One that is too old is ignored; for one from the future the reason is returned."""
         at_s = hit.at_s - self._shift_s
         if not self._is_plausible(at_s, now):
             if not self._is_resynced(hit.at_s, now):
@@ -141,7 +142,7 @@ class HitWindow:
         return None
 
     def hits(self, now: Now) -> Hits:
-        """What the window says now; the same object as long as nothing changed."""
+        """What the window says now.  It is the same object as long as nothing has changed."""
         self._expire(now)
         if self._hits is None:
             ours = self._totals[True]
@@ -157,7 +158,7 @@ class HitWindow:
         return self._oldest_s <= at_s <= self._started.wall_s + since_start_s + AHEAD_S
 
     def _is_resynced(self, at_s: int, now: Now) -> bool:
-        """A clock was set, or the machine slept: lines that agree with the wall clock are right again."""
+        """Follow a clock that was set, or a machine that slept: lines that fit the wall clock count again."""
         deaf = now.mono_ms - self._counted_at_ms >= DEAF_MS
         if not deaf or abs(at_s - now.wall_s) > AHEAD_S:
             return False

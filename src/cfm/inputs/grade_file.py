@@ -1,9 +1,10 @@
-"""The grade file: which file is how wanted.
+"""The grade file: it says how much each file is wanted.
 
-Tab-separated, most wanted first, one header line.  A file's rank is its line's position after the
-header over lines that are not blank, so a bad line keeps its position and nobody else moves.  Of a name
-that comes twice the first counts.  Only the first column is used.  `docs/file-formats.md` has the law,
-`reference.read_grade_file` the same in plain Python, `snapshot` pairs this with the history.
+It is tab-separated, with one header line and the most wanted file first.  The rank of a file is the position
+of its line after the header; blank lines do not count.  A bad line keeps its position, so that the ranks of
+all other files stay the same.  When a name occurs twice, the first line counts.  Only the first column is
+used.  Neighbours: `docs/file-formats.md` has the rules, `reference.read_grade_file` does the same in plain
+Python, and `snapshot` pairs the result with the history.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ SCHEMA = pl.Schema({"rank": pl.Int64, "name": pl.String})
 
 
 def is_header(line: bytes) -> bool:
-    """The header's first column is `filename`; whatever else comes first is taken for a file."""
+    """Is this the header?  Its first column is `filename`."""
     return line.split(b"\t")[0].strip().lower() == b"filename"
 
 
 def read_grade_file(pieces: Iterable[bytes]) -> Reading:
-    """The file in pieces of any length to a frame of `rank` and `name`, sorted by rank."""
+    """Read the file from pieces of any length.  The frame has `rank` and `name`, sorted by rank."""
     blocks = LineBlocks(pieces)
     header, body = split_header(blocks)
     if not is_header(header):
-        for _ in body:  # so that `torn` is known
+        for _ in body:  # read to the end, so that `torn` is known
             pass
         return Reading(SCHEMA.to_frame(), has_header=False, torn=blocks.torn, skipped={})
     skipped: Counter[str] = Counter()

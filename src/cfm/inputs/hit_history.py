@@ -1,9 +1,10 @@
-"""The hit-count history: how large a file is, where it was seen, and what it drew so far.
+"""The hit-count history: the size of each file, the servers that held it, and its hits so far.
 
-One line of commas a file: `name,registered,bitrate,size,server_ips,base,shared,virtual,type=hits`.  The
-size must be positive and fit 64 bits; a name listed with two sizes has none.  The last columns are
-known to be unreliable, so a bad hit counts 0 and costs no line.  `docs/file-formats.md` has the law,
-`reference.read_hit_history` the same in plain Python, `snapshot` pairs this with the grade file.
+Each file has one line: `name,registered,bitrate,size,server_ips,base,shared,virtual,type=hits`.  The size
+must be positive and fit 64 bits.  A name with two different sizes has no size.  The last columns are known to
+be unreliable, so a bad hit counts 0, and the line still counts.  Neighbours: `docs/file-formats.md` has the
+rules, `reference.read_hit_history` does the same in plain Python, and `snapshot` pairs the result with the
+grade file.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ ENOUGH_COLUMNS = f"^(?:[^,]*,){{{LEAST_COLUMNS - 1}}}"
 SLICE_ROWS = 16_384
 
 ORDINARY_HITS = r"^[^=]*=[0-9]{0,14}(?: [0-9]{0,14})*$"
-"""Hit lists whose sum cannot leave 64 bits, given that a line is at most 64 KiB: nearly all."""
+"""Hit lists whose sum surely fits 64 bits, as a line has at most 64 KiB.  Nearly all lists match."""
 
 
 def is_header(line: bytes) -> bool:
-    """Such as `historyheader:1524047082`: and nothing that would be read as a file's line."""
+    """Is this the header, such as `historyheader:1524047082`?  It has too few columns for a file's line."""
     return line.lower().startswith(b"historyheader") and line.count(b",") + 1 < LEAST_COLUMNS
 
 
 def read_hit_history(pieces: Iterable[bytes]) -> Reading:
-    """The file in pieces of any length to a frame of `SCHEMA`, one row a name."""
+    """Read the file from pieces of any length.  The frame has the columns of `SCHEMA`, and one row per
+    name."""
     blocks = LineBlocks(pieces)
     header, body = split_header(blocks)
     if not is_header(header):
-        for _ in body:  # so that `torn` is known
+        for _ in body:  # read to the end, so that `torn` is known
             pass
         return Reading(SCHEMA.to_frame(), has_header=False, torn=blocks.torn, skipped={})
     skipped: Counter[str] = Counter()
@@ -59,10 +61,10 @@ def read_hit_history(pieces: Iterable[bytes]) -> Reading:
 
 
 def _rows(block: bytes) -> pl.DataFrame:
-    """One row a line: its values, and why it is to be skipped, if it is."""
+    """One row for each line: its values, and the reason where it is to be skipped."""
     lines = table(block, ",", COLUMNS, ("name", "size", "ips", "hits"))
     slices = list(lines.iter_slices(SLICE_ROWS)) or [lines]
-    # On all processors: splitting the hit lists takes the longest.
+    # This uses all processors, because splitting the hit lists takes the longest.
     return pl.concat(pl.collect_all([part.lazy().select(*_values()) for part in slices]))
 
 
@@ -97,13 +99,13 @@ def _skip(size: pl.Expr) -> pl.Expr:
 
 
 def _split(text: pl.Expr) -> pl.Expr:
-    """The words of a text without doubles; of an empty text none (not one empty word)."""
+    """The different words of a text.  An empty text has none (not one empty word)."""
     words = text.str.split(" ").list.unique(maintain_order=True)
     return words.list.head(pl.when(text == "").then(0))
 
 
 def _without_odd(values: pl.DataFrame) -> pl.DataFrame:
-    """Hit lists with garbage or huge numbers in them are few: they are summed in Python's integers."""
+    """Sum the few hit lists that contain garbage or huge numbers with Python's integers."""
     odd = values["odd_hits"]
     if odd.null_count() == odd.len():
         return values.select(SCHEMA.names())
@@ -112,7 +114,7 @@ def _without_odd(values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _one_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
-    """A name listed again with the same size is one file, seen in all the places and at its most hits."""
+    """Merge the lines of a name that occurs again with the same size: all servers, and the most hits."""
     if frame["name"].n_unique() == frame.height:
         return frame.rechunk()
     again = frame["name"].is_duplicated()

@@ -1,8 +1,8 @@
-"""Bytes of a metadata file to lines, so that a bad line costs itself and nothing else.
+"""Cuts a metadata file into lines, so that a bad line spoils nothing but itself.
 
-A file arrives in pieces of any length; `LineBlocks` cuts them into blocks of whole lines, so that a file
-of gigabytes is never in memory as a whole.  `columns` takes the blocks apart for `grade_file` and
-`hit_history`; `reference` and `event_log` need no more than this.
+A file arrives in pieces of any length.  `LineBlocks` cuts them into blocks of whole lines, so that a file of
+gigabytes is never completely in memory.  `columns` splits the blocks for `grade_file` and `hit_history`;
+`reference` and `event_log` use only this module.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import enum
 from collections.abc import Iterable, Iterator
 
 MAX_LINE_BYTES = 65_536
-"""Longer lines occur (70 kB) and are garbage; a bound keeps what one line can cost small."""
+"""Longer lines occur (70 kB), and are garbage.  The limit bounds the cost of one line."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLANKS = b" \t\r"
 NOT_TEXT_MARK = "\ufffd"
-"""What bytes that are not UTF-8 become when decoded; NUL is treated like them."""
+"""What bytes that are not UTF-8 become in decoded text.  NUL bytes are treated in the same way."""
 
 
 class Skip(enum.StrEnum):
-    """Why a line was left out."""
+    """Why a line was skipped."""
 
     TOO_LONG = "too_long"
     NOT_TEXT = "not_text"
@@ -33,7 +33,7 @@ class Skip(enum.StrEnum):
 
 
 class LineBlocks:
-    """Cuts pieces of a file into blocks of whole lines; what follows the last newline is `torn`."""
+    """Cuts pieces of a file into blocks of whole lines.  The text after the last newline is `torn`."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
@@ -45,12 +45,12 @@ class LineBlocks:
             if cut:
                 yield self._rest + piece[:cut]
                 self._rest = b""
-            # A line that is too long stays too long when it is cut here: memory stays bounded.
+            # A line that is too long stays too long when it is cut here.  So the memory is bounded.
             self._rest = (self._rest + piece[cut:])[: MAX_LINE_BYTES + 2]
 
     @property
     def torn(self) -> bool:
-        """Valid after the last block."""
+        """Does the file end within a line?  Valid after the last block."""
         return not is_blank(self._rest)
 
 

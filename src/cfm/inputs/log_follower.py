@@ -1,9 +1,9 @@
-"""Follows the load balancer's event log: reads what is new, and nothing twice.
+"""Follows the load balancer's event log: it reads everything that is new, and nothing twice.
 
-`LogReader` is the part that touches the disk, in a thread, a piece at a time: it follows the newest two
-`EventLog[YYYYMMDD].log`, survives midnight, rotation, truncation and replacement, and begins a file where
-the window begins (the logs are gigabytes).  `LogFollower` is the edge on the event loop: it owns the
-window, so that hits grow old also while the disk does not answer.  `event_log` says what lines mean.
+`LogReader` reads from the disk, in a thread, one piece at a time.  It follows the newest two
+`EventLog[YYYYMMDD].log`, and survives midnight, rotation, truncation and replacement.  It starts a file where
+the window begins, because the logs have gigabytes.  `LogFollower` runs in the event loop and owns the window,
+so that hits grow old even while the disk does not answer.  `event_log` says what the lines mean.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from cfm.threads import ThreadPool
 log = structlog.get_logger(__name__)
 
 PIECE_BYTES = 256 * 1024
-"""Read and handed over at a time: some thousand lines, a few milliseconds of the event loop."""
+"""What is read and handed over at a time: some thousand lines, which cost the event loop a few
+milliseconds."""
 PROBE_BYTES = 64 * 1024
 BACKLOG_BYTES = 64 * 1024 * 1024
-"""When more than this is unread, what is older than the window is jumped over."""
+"""When more than this is unread, the part that is older than the window is skipped."""
 FINGERPRINT_BYTES = 256
 
 POLL_S = 0.25
@@ -41,14 +42,14 @@ _log_name = re.compile(r"EventLog\[([0-9]{8})\]\.log")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one piece of reading brought."""
+    """The result of reading one piece."""
 
     hits: tuple[Hit, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     behind_bytes: int = 0
-    """Still unread, whole lines or not."""
+    """What is still unread, including unfinished lines."""
     more: bool = False
-    """There is more that can be read at once."""
+    """There is more to read at once."""
     files: tuple[str, ...] = ()
     trouble: str | None = None
 
@@ -59,14 +60,14 @@ class _Followed:
 
     path: str
     seen: FileVersion | None = None
-    """The state in which it was last looked into; None before that."""
+    """The version that was last opened; None before the first time."""
     offset: int = 0
     drained: bool = False
-    """The last reading came to the end: there is more only when the file changes."""
+    """The last reading came to the end.  There is more only when the file changes."""
     fingerprint: bytes = b""
-    """What stood right before `offset`: tells a log that grew from one that was written anew."""
+    """The bytes right before `offset`.  They show whether a log grew or was written anew."""
     inside_line: bool = False
-    """`offset` may be within a line that is not wanted: what comes before its end is dropped."""
+    """`offset` may be within a line that is not wanted.  Everything up to the end of this line is dropped."""
 
     def begin(self, offset: int) -> None:
         self.offset, self.fingerprint = offset, b""
@@ -82,7 +83,8 @@ class _Followed:
 
 
 class LogReader:
-    """Reads a folder's logs; for one thread at a time.  `OSError`: the folder cannot be read."""
+    """Reads the logs of a folder, in one thread at a time.  `OSError` means that the folder cannot be
+    read."""
 
     def __init__(
         self, folder: str, our_ip: str, file_system: FileSystem, backlog_bytes: int = BACKLOG_BYTES
@@ -92,7 +94,7 @@ class LogReader:
         self._followed: dict[str, _Followed] = {}
 
     def read_some(self, oldest_s: int, wall_s: int) -> Batch:
-        """The next piece of what is new, older log first.  Events before `oldest_s` are not wanted."""
+        """Read the next new piece, from the older log first.  Events before `oldest_s` are not wanted."""
         names = newest_logs(self._file_system.plain_names(self._folder), wall_s)
         self._followed = {name: self._followed.get(name) or self._new(name) for name in names}
         skipped: Counter[str] = Counter()
@@ -128,7 +130,7 @@ class LogReader:
         return hits
 
     def _piece(self, followed: _Followed, oldest_s: int, skipped: Counter[str]) -> bytes | None:
-        """The next whole lines of one log, perhaps none of them wanted; None where nothing is new."""
+        """The next whole lines of one log; None where nothing is new.  They may all be older than wanted."""
         if followed.drained and self._file_system.version(followed.path) == followed.seen:
             return None
         with self._file_system.open(followed.path) as file:
@@ -144,7 +146,8 @@ class LogReader:
 
 
 def newest_logs(names: Iterable[str], wall_s: int) -> list[str]:
-    """The two logs to follow, older first.  Dates that cannot be yet, in any time zone, are mistakes."""
+    """The two logs to follow, the older one first.  A date that is still to come in every time zone is
+    wrong."""
     tomorrow = datetime.fromtimestamp(wall_s, UTC) + timedelta(days=1)
     dated = sorted(name for name in names if _log_name.fullmatch(name))
     possible = [name for name in dated if name <= f"EventLog[{tomorrow:%Y%m%d}].log"]
@@ -152,7 +155,7 @@ def newest_logs(names: Iterable[str], wall_s: int) -> list[str]:
 
 
 def find_start(file: OpenFile, size_bytes: int, oldest_s: int) -> int:
-    """An offset before the first event that is wanted, found from the end in growing steps."""
+    """An offset before the first event that is wanted.  The search starts at the end, in growing steps."""
     step = PIECE_BYTES
     while (offset := size_bytes - step) > 0:
         newest_s = max(times_in(file.read_at(offset, PROBE_BYTES)), default=oldest_s)
@@ -163,7 +166,8 @@ def find_start(file: OpenFile, size_bytes: int, oldest_s: int) -> int:
 
 
 def _is_grown(followed: _Followed, version: FileVersion, file: OpenFile) -> bool:
-    """Is this what was read before, perhaps with more behind it?  (A copy of it will do.)"""
+    """Is this the log that was read before, perhaps with more at its end?  (A copy of it counts as the
+    same.)"""
     before = followed.fingerprint
     return (
         followed.seen is not None
@@ -181,7 +185,7 @@ def _next_lines(followed: _Followed, file: OpenFile, skipped: Counter[str]) -> b
         followed.inside_line = False
         followed.advance(piece[:end])
         return piece[start:end]
-    if len(piece) > MAX_LINE_BYTES:  # no line is as long as that: give it up, up to where it ends
+    if len(piece) > MAX_LINE_BYTES:  # the line is too long: drop it up to its end
         skipped[Skipped.TOO_LONG] += not followed.inside_line
         followed.inside_line = True
     if followed.inside_line:
@@ -191,13 +195,13 @@ def _next_lines(followed: _Followed, file: OpenFile, skipped: Counter[str]) -> b
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """How well the event log is followed."""
+    """How far the event log has been followed."""
 
     files: tuple[str, ...] = ()
     last_s: int | None = None
-    """Time of the last event that counted, by the log's clock."""
+    """The time of the last event that counted, by the log's clock."""
     lag_s: int | None = None
-    """How far that is behind our wall clock: silence, a lag, or another clock."""
+    """How far this is behind our wall clock: nothing happened, the log comes late, or the clocks differ."""
     behind_bytes: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     trouble: str | None = None
@@ -206,7 +210,7 @@ class LogStatus:
 class LogFollower:
     """Keeps the window up to date for as long as `run` runs.
 
-    `on_hits` is called on the event loop whenever the window says something else than before.
+    `on_hits` is called in the event loop whenever the hits in the window have changed.
     """
 
     def __init__(
@@ -240,7 +244,7 @@ class LogFollower:
         return LogStatus(last.files, last_s, lag_s, last.behind_bytes, dict(self._skipped), last.trouble)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
                 if not await self.look():
@@ -251,7 +255,7 @@ class LogFollower:
             self._threads.close()
 
     async def look(self) -> bool:
-        """Reads one piece and says whether there is more.  Hits also grow old where nothing is read."""
+        """Read one piece, and say whether there is more.  Hits grow old even when nothing is read."""
         batch = await self._next_batch()
         now = self._clock()
         self._skipped.update(batch.skipped)
@@ -264,7 +268,11 @@ class LogFollower:
         return batch.more
 
     async def _next_batch(self) -> Batch:
-        """A reading that does not answer goes on being waited for: what it brings is not read again."""
+        """The next piece, if it comes in time.
+
+        A reading that takes too long goes on, and the next call waits for it again: what it read is not read
+        twice.
+        """
         if self._reading is None:
             now = self._clock()
             oldest_s = self._window.oldest_s(now)
@@ -292,7 +300,8 @@ class LogFollower:
 def replay(
     folder: Path, our_ip: str, *, term_s: int, base: int, now: Now, file_system: FileSystem | None = None
 ) -> tuple[Hits, LogStatus]:
-    """What the window says at `now`, from the logs as they are: for one look without following."""
+    """What the window says at `now`, from the logs as they are.  This is for a single look, without
+    following."""
     reader, window = (
         LogReader(str(folder), our_ip, file_system or RealFileSystem()),
         HitWindow(term_s, base, now),

@@ -1,7 +1,7 @@
-"""The metadata parsers once more, in plain Python: what the fast ones mean.
+"""The metadata parsers in plain Python: they show what the fast ones mean.
 
-`grade_file` and `hit_history` are fast because they work in columns; these here can be read.  Tests hold
-the two against each other on made-up garbage, and whoever does without Polars may read by these.
+`grade_file` and `hit_history` are fast because they work on columns; these parsers are easy to read.  Tests
+compare both on generated garbage.  The simulator uses these, because it does without Polars.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _digits = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A line of the grade file that counts."""
+    """A good line of the grade file."""
 
     rank: int
     name: str
@@ -29,7 +29,7 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """What the history says of one name."""
+    """What the history says about one name."""
 
     size_bytes: int
     hits: int
@@ -38,7 +38,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class PlainReading:
-    """As `lines.Reading`, with rows for a frame."""
+    """As `columns.Reading`, with rows instead of a frame."""
 
     graded: tuple[Graded, ...] = ()
     history: Mapping[str, HistoryEntry] = field(default_factory=dict)
@@ -84,14 +84,14 @@ def read_hit_history(data: bytes) -> PlainReading:
 
 
 def sum_of_hits(column: str) -> int:
-    """`type=1 2 3`: what is no number counts 0, and a sum beyond 64 bits is the largest 64-bit one."""
+    """The sum of `type=1 2 3`.  A word that is not a number counts 0.  The sum is at most 2**63 - 1."""
     _, _, hits = column.partition("=")
     numbers = (int(word[:40]) for word in hits.split(" ") if _digits.fullmatch(word))
     return min(sum(number for number in numbers if number <= MAX_INT64), MAX_INT64)
 
 
 def _lines(data: bytes) -> tuple[Iterator[bytes], bool]:
-    """The whole lines that are not blank, without their ends; and is there a last one without an end?"""
+    """The whole lines that are not blank, without their ends.  And: is there a last line without an end?"""
     *lines, rest = data.split(b"\n")
     whole = (line.removesuffix(b"\r") for line in lines)
     return (line for line in whole if not is_blank(line)), not is_blank(rest)
@@ -112,7 +112,7 @@ def _graded_name(line: bytes) -> str | Skip:
     return name if is_file_name(name) else Skip.BAD_NAME
 
 
-@lru_cache(maxsize=4096)  # from one reading to the next most lines stay as they are
+@lru_cache(maxsize=4096)  # most lines are the same at the next reading
 def _history_entry(line: bytes) -> tuple[str, HistoryEntry] | Skip:
     text = _text(line)
     if isinstance(text, Skip):

@@ -1,12 +1,12 @@
-"""What lies on the SAN: an index in the background, and a look right before a file is acted on.
+"""What is on the SAN: an index in the background, and a check right before something happens to a file.
 
-A SAN is slow and shared, so `SanIndex` lists a source folder only when its mtime changed (or after some
-minutes), and asks about single files only when something is about to happen to them.  Each folder has
-its own few threads: a mount that hangs is given up for a pause, and holds up neither the other folders
-nor anything else.
+A SAN is slow and shared.  So `SanIndex` lists a source folder only when its mtime has changed, or after some
+minutes.  It asks about single files only when something is about to happen to them.  Each folder has a few
+threads of its own.  A mount that hangs is left alone for a while, and holds up neither the other folders nor
+anything else.
 
-Unknown is never empty: a folder that is missing, empty, unreadable or silent makes the index unknown,
-and a file that no other folder holds.
+Unknown is never empty.  When a folder is missing, empty, unreadable or silent, the index is unknown, and so
+is every file that no other folder holds.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 5.0
 RESCAN_S = 600.0
-"""A folder is listed again after this long, though its mtime says that nothing came or went."""
+"""A folder is listed again after this time, even if its mtime has not changed."""
 ANSWER_S = 5.0
 PAUSE_S = 30.0
-"""A folder that did not answer is left alone for this long."""
+"""For so long a folder that did not answer is left alone."""
 THREADS = 4
 """For each folder."""
 ASKERS = 3
-"""Of those for single files, so that one is left for the index."""
+"""How many of these threads ask about single files.  One is left for the index."""
 WAITING_EACH = 250
-"""Calls that may wait for one thread: a slow SAN is not a dead one."""
+"""How many calls may wait for one thread.  A slow SAN is not a dead one."""
 SCAN_SHARE = 20
-"""A listing that took so long is not repeated before this many times as long: 5 % of the SAN's time."""
+"""The next listing waits for this many times as long as the last one took: 5 % of the SAN's time."""
 
 Names = frozenset[str]
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
@@ -48,7 +48,7 @@ NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(slots=True)
 class _Folder:
-    """One source folder and what is known of it."""
+    """One source folder, and what is known about it."""
 
     path: str
     names: Observed[Names]
@@ -59,7 +59,7 @@ class _Folder:
     paused_until_ms: int = 0
 
     def lose(self, why: str, at_ms: int) -> bool:
-        """Nothing is known any more; was that news?"""
+        """Nothing is known any more.  Returns True where this or its reason is new."""
         if isinstance(self.names, Unknown) and self.names.why == why:
             return False
         self.names = Unknown(why, at_ms)
@@ -68,7 +68,7 @@ class _Folder:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one folder said: sizes of the files that are there, and why that may not be all."""
+    """What one folder said: the sizes of the files that it holds, and why there may be more."""
 
     folder: str
     sizes: Mapping[str, int]
@@ -76,7 +76,7 @@ class _Found:
 
 
 class SanIndex:
-    """Knows the names in all source folders; `on_change` hears of it on the event loop."""
+    """Knows the names in all source folders.  `on_change` is called in the event loop when they change."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class SanIndex:
         self._not_yet = Unknown(why, clock().mono_ms)
         self._folders = [self._new(str(path)) for path in folders]
         self._union: Names | None = None
-        """All names, from when all folders were known for the first time."""
+        """All names; None until all folders were known for the first time."""
         self._union_thread = ThreadPool("the names of all source folders", 1)
         self._telling = asyncio.Lock()
 
@@ -107,7 +107,7 @@ class SanIndex:
 
     @property
     def names(self) -> Observed[Names]:
-        """All names on the SAN; unknown unless every folder answered and none was empty."""
+        """All names on the SAN.  They are known only when every folder answered and none was empty."""
         unknown = next((one.names for one in self._folders if isinstance(one.names, Unknown)), None)
         if unknown or self._union is None:
             return unknown or self._not_yet
@@ -117,7 +117,7 @@ class SanIndex:
         return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
 
     async def run(self) -> None:
-        """Until cancelled; each folder at its own pace."""
+        """Run until cancelled.  Each folder has its own pace."""
         try:
             await asyncio.gather(*map(self._follow, self._folders))
         finally:
@@ -125,7 +125,7 @@ class SanIndex:
                 threads.close()
 
     async def look(self) -> None:
-        """One look at each folder, which lists it where that is due."""
+        """Look at each folder once, and list it where that is due."""
         if any(await asyncio.gather(*map(self._refresh, self._folders))):
             await self._tell()
 
@@ -143,7 +143,7 @@ class SanIndex:
             self._on_change(self.names)
 
     async def _refresh(self, folder: _Folder) -> bool:
-        """Does something else hold for this folder now?"""
+        """Look at the folder.  Returns True where what is known about it has changed."""
         at_ms = self._clock().mono_ms
         if at_ms < folder.paused_until_ms:
             return False
@@ -162,7 +162,7 @@ class SanIndex:
         return True
 
     def _is_due(self, folder: _Folder, mtime_ns: int, at_ms: int) -> bool:
-        """Must it be listed?  If nothing came or went, what is known of it has just been confirmed."""
+        """Must the folder be listed?  If nothing has changed, this confirms what is known about it."""
         if isinstance(folder.names, Unknown):
             return True
         if at_ms < folder.scan_not_before_ms:
@@ -190,10 +190,10 @@ class SanIndex:
     async def stat_files(
         self, names: Collection[str], deadline_s: float, sizes: Mapping[str, int] = NO_SIZES
     ) -> dict[str, SanAnswer]:
-        """Where each of the names lies right now, asked of all folders at once.
+        """Where each of the names is right now.  All folders are asked at once.
 
-        The first folder that holds the file counts; where `sizes` names the size that is wanted, the
-        first one that holds a file of that size.
+        The first folder that holds the file counts.  Where `sizes` has the wanted size of a file, the first
+        folder that holds a file of this size counts.
         """
         at_ms = self._clock().mono_ms
         fine = [name for name in names if is_file_name(name)]
@@ -210,20 +210,20 @@ class SanIndex:
         troubles = await asyncio.gather(
             *(self._ask_some(folder, share, deadline_s, sizes) for share in shares or [()])
         )
-        # A copy: a thread that was given up may still come back and write.
+        # A copy, because a thread that was given up may still come back and write.
         return _Found(folder.path, dict(sizes), next(filter(None, troubles), None))
 
     async def _ask_some(
         self, folder: _Folder, names: Sequence[str], deadline_s: float, sizes: dict[str, int]
     ) -> str | None:
-        """Fills `sizes`; says why that may not be all."""
+        """Add to `sizes`.  Returns the reason where it may not be complete."""
         at_ms, sign = self._clock().mono_ms, LifeSign()
         try:
             await folder.threads.run(
                 deadline_s, lambda: _stat(self._file_system, folder.path, names, sizes, sign)
             )
         except (HungError, TimeoutError):
-            if not sign.beats:  # else it is slow, not dead
+            if not sign.beats:  # otherwise it is slow, and not dead
                 folder.paused_until_ms = at_ms + self._pause_ms
             return f"{folder.path} does not answer"
         except OSError as error:
@@ -232,7 +232,8 @@ class SanIndex:
 
 
 def _alive(file_system: FileSystem, folder: str) -> int:
-    """The folder's mtime; `OSError` where it is gone, or empty as an unmounted one."""
+    """The folder's mtime.  `OSError` where the folder is missing, or empty like the folder of an unmounted
+    disk."""
     mtime_ns = file_system.folder_mtime_ns(folder)
     if not file_system.is_occupied(folder):
         raise FileNotFoundError(errno.ENODATA, "is empty", folder)
@@ -252,12 +253,12 @@ def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
 def _stat(
     file_system: FileSystem, folder: str, names: Iterable[str], sizes: dict[str, int], sign: LifeSign
 ) -> None:
-    """Fills `sizes` as it goes, so that what was said before a hang counts.  0 bytes is no file."""
+    """Add each size at once, so that the answers before a hang count.  A file of 0 bytes does not count."""
     for name in names:
         if size_bytes := file_system.plain_size(f"{folder}/{name}"):
             sizes[name] = size_bytes
         sign.beat()
-    _alive(file_system, folder)  # last: only now is what was not found really not there
+    _alive(file_system, folder)  # last: only after this is a file that was not found really not there
 
 
 async def _united(sets: Sequence[Names], thread: ThreadPool) -> Names:

@@ -1,8 +1,9 @@
-"""The snapshot: grade file and history as one pair, accepted or rejected as a whole.
+"""The snapshot: grade file and history as one pair, which is accepted or rejected as a whole.
 
-`build` joins what `grade_file` and `hit_history` read; `judge` is rule 15, pure: a pair that is
-half-written, emptied, or fits together much less than the last good one decides nothing.  `watching`
-brings the files and the last good measure; everybody else only ever sees an accepted `Snapshot`.
+`build` joins what `grade_file` and `hit_history` read.  `judge` is rule 15, and pure: it rejects a pair that
+is half-written, that is empty, or whose two files fit together much less than those of the last good pair.
+`watching` brings the files and the measure of the last good pair.  All others only see an accepted
+`Snapshot`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from cfm.inputs.columns import Reading
 from cfm.model import File, SnapshotFacts
 
 TORN_AFTER_MS = 10_000
-"""A last line without its end is waited for this long, then dropped."""
+"""For so long a last line without an end may still be completed.  After that it is dropped."""
 
 COLUMNS = ("rank", "name", "size_bytes", "hits", "history_ips")
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How much a pair holds: what a new pair is compared with, and worth keeping over a restart."""
+    """How much a pair contains.  A new pair is compared with the last good measure, also after a restart."""
 
     graded_files: int
     history_files: int
@@ -32,7 +33,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """Which content of a metadata file was read."""
+    """A metadata file, and which content of it was read."""
 
     path: str
     size_bytes: int
@@ -42,18 +43,19 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair that was read and not yet judged."""
+    """A pair that was read, and is not judged yet."""
 
     snapshot: Snapshot
     measure: Measure
     flaw: str | None
-    """Why it could never decide anything, whatever came before it."""
+    """Why the pair can never be accepted, whatever came before it."""
     torn: bool
     """A last line has no end."""
 
 
 class Snapshot:
-    """The known files by rank, in a frame of `COLUMNS`, and what is said of the pair they come from."""
+    """The known files by rank, in a frame with `COLUMNS`, and the facts about the pair that they come
+    from."""
 
     def __init__(self, frame: pl.DataFrame, facts: SnapshotFacts, unsized: pl.DataFrame) -> None:
         self.frame = frame
@@ -61,16 +63,16 @@ class Snapshot:
         self._unsized = unsized
 
     def file(self, name: str) -> File | None:
-        """The known file of this name."""
+        """The known file with this name; None where there is none."""
         return next((_file(*row) for row in self.frame.filter(pl.col("name") == name).iter_rows()), None)
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
-        """Those of the names that are known files, by name."""
+        """The known files among these names, by name."""
         wanted = pl.Series("name", list(names), pl.String).implode()
         return {row[1]: _file(*row) for row in self.frame.filter(pl.col("name").is_in(wanted)).iter_rows()}
 
     def graded(self, name: str) -> int | None:
-        """The rank of a name in the grade file, also of one without a size (which is not known)."""
+        """The rank of a name in the grade file, even if it has no size (and so is no known file)."""
         for frame in (self.frame, self._unsized):
             for rank in frame.filter(pl.col("name") == name)["rank"]:
                 return int(rank)
@@ -82,7 +84,7 @@ def _file(rank: int, name: str, size_bytes: int, hits: int, history_ips: list[st
 
 
 def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFile]) -> Candidate:
-    """Join a pair that was read: known is what is graded and has a size."""
+    """Join a pair that was read.  A file is known when it is graded and has a size."""
     graded = grade.frame.join(history.frame, on="name", how="left", maintain_order="left").select(COLUMNS)
     known = graded.drop_nulls("size_bytes").rechunk()
     unsized = graded.filter(pl.col("size_bytes").is_null()).select("rank", "name")
@@ -108,10 +110,10 @@ def _skipped(grade: Reading, history: Reading) -> dict[str, int]:
 
 
 def judge(candidate: Candidate, last_good: Measure | None, settled_ms: int) -> str | None:
-    """Why this pair decides nothing; None where it is accepted.
+    """Why this pair is rejected; None where it is accepted.
 
-    `settled_ms` is how long both files have been at rest; `last_good` measures the pair that was
-    accepted last, and is None before the first one.
+    `settled_ms` says how long both files have not changed.  `last_good` is the measure of the pair that was
+    accepted last, and None before the first one.
     """
     return (
         _unfinished(candidate, settled_ms)
@@ -121,14 +123,14 @@ def judge(candidate: Candidate, last_good: Measure | None, settled_ms: int) -> s
 
 
 def is_unfinished(candidate: Candidate, settled_ms: int) -> bool:
-    """Is the only thing to do to wait, for the rest of a last line?"""
+    """Must we wait for the rest of a last line?"""
     return candidate.torn and settled_ms < TORN_AFTER_MS
 
 
 def _unfinished(candidate: Candidate, settled_ms: int) -> str | None:
     if not is_unfinished(candidate, settled_ms):
         return None
-    return "the last line of the grade file or the history has no end: it may still be being written"
+    return "the last line of the grade file or the history has no end: somebody may still be writing it"
 
 
 def _flaw_of(what: str, reading: Reading, source: SourceFile) -> str | None:

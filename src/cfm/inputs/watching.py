@@ -1,9 +1,9 @@
-"""Watches the two metadata files and hands on each pair that comes to rest.
+"""Watches the two metadata files, and hands on each pair when both files have stopped changing.
 
-`AtRest` is pure: what was seen of a file, and for how long it has been the same.  `read_pair` reads one
-pair in a thread.  `MetadataWatch` is the edge: it asks for both files a few times a second (by `stat`:
-notifications do not work on network mounts), reads a pair once both have been at rest for a second,
-has it judged (`snapshot.judge`), and calls back.  A bad reading is told once, not at every look.
+`AtRest` is pure: it knows which version of a file was seen, and for how long it has not changed.  `read_pair`
+reads one pair, in a thread.  `MetadataWatch` looks at both files a few times a second.  (It uses `stat`,
+because notifications do not work on network mounts.)  When both have not changed for a second, it reads the
+pair, has it judged (`snapshot.judge`), and calls back.  A bad pair is reported once, not at every look.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cfm.threads import HungError, LifeSign, ThreadPool
 log = structlog.get_logger(__name__)
 
 REST_MS = 1_000
-"""Size and mtime must have been the same for this long before a file is read."""
+"""Size and mtime must not have changed for this long before a file is read."""
 RESTLESS_MS = 30_000
-"""A file that has not come to rest for this long is worth a word."""
+"""A file that keeps changing for this long is reported."""
 LONG_AGO_MS = 60_000
-"""An mtime this far back is believed to be past, though another machine's clock wrote it."""
+"""An mtime that is this old is surely past, although another machine's clock wrote it."""
 
 POLL_S = 0.25
 STAT_TIMEOUT_S = 5.0
@@ -42,11 +42,11 @@ Versions: TypeAlias = tuple[FileVersion, FileVersion]
 
 
 class ChangedWhileReadError(Exception):
-    """The file is not the one any more that was to be read; the next look sees the new one."""
+    """The file changed while it was read.  The next look sees the new version."""
 
 
 class AtRest:
-    """One file: which version is there, and since when it has been the same."""
+    """One file: which version is there, and since when."""
 
     def __init__(self) -> None:
         self._version: FileVersion | None = None
@@ -55,7 +55,7 @@ class AtRest:
         self._changes = 0
 
     def saw(self, version: FileVersion | None, now: Now) -> None:
-        """What the file looks like now; None where it is not there, or does not answer."""
+        """Take note of the version that is there now; None where the file is missing or does not answer."""
         if version is None:
             self._changes += self._version is not None
             self._version, self._restless_since_ms = None, None
@@ -68,15 +68,15 @@ class AtRest:
             self._restless_since_ms = None
 
     def rested_ms(self, now: Now) -> int:
-        """For how long we have seen it unchanged; 0 where it is not there."""
+        """For how long it has not changed; 0 where it is missing."""
         return now.mono_ms - self._since_ms if self._version is not None else 0
 
     def restless_ms(self, now: Now) -> int:
-        """For how long it has not been at rest."""
+        """For how long it has kept changing."""
         return 0 if self._restless_since_ms is None else now.mono_ms - self._restless_since_ms
 
     def settled_ms(self, now: Now) -> int:
-        """As `rested_ms`; at first sight an old mtime counts as well, so that a start need not wait."""
+        """As `rested_ms`.  At the first look an old mtime counts as well, so that a start need not wait."""
         age_ms = _age_ms(self._version, now) if self._version is not None else 0
         return max(self.rested_ms(now), age_ms if not self._changes and age_ms >= LONG_AGO_MS else 0)
 
@@ -86,7 +86,12 @@ def _age_ms(version: FileVersion, now: Now) -> int:
 
 
 def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -> tuple[Candidate, Versions]:
-    """Read and join both files.  `OSError`: cannot be read; `ChangedWhileReadError`: try again."""
+    """Read and join both files.
+
+    Raises:
+        OSError: a file cannot be read.
+        ChangedWhileReadError: a file changed meanwhile; try again.
+    """
     grade_path, history_path = paths
     with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
         files = _Reading(grade_path, grade_file, sign), _Reading(history_path, history_file, sign)
@@ -97,7 +102,7 @@ def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -
 
 
 class _Reading:
-    """One open file while it is read: its version before and after must be the same."""
+    """One open file while it is read.  Its version before and after must be the same."""
 
     def __init__(self, path: str, file: OpenFile, sign: LifeSign) -> None:
         self.version = file.version()
@@ -122,9 +127,10 @@ class _Reading:
 def look_once(
     grade_path: Path, history_path: Path, now: Now, file_system: FileSystem | None = None
 ) -> Snapshot | SnapshotFacts:
-    """One look without waiting, for `cfm plan`: the pair as it is, or why it decides nothing.
+    """Look once, without waiting, for `cfm plan`: the pair as it is, or why it is rejected.
 
-    There is no time to see whether the files are at rest; their age by `now`, the real clock, must do.
+    There is no time to see whether the files still change.  Their age by `now`, the real clock, decides
+    instead.
     """
     paths = str(grade_path), str(history_path)
     try:
@@ -139,28 +145,28 @@ def look_once(
 
 
 def rejected(why: str, candidate: Candidate | None = None) -> SnapshotFacts:
-    """What is said of a pair that decides nothing, or that could not even be read."""
+    """The facts about a pair that is rejected or could not be read."""
     facts = candidate.snapshot.facts if candidate else SnapshotFacts("", 0, 0, 0)
     return replace(facts, accepted=False, why=why)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The last pair that was read, so that it is read once."""
+    """The last pair that was read.  It is kept so that the pair is read only once."""
 
     versions: Versions
     candidate: Candidate | None
-    """None once it was rejected: ten million rows nobody will ask for."""
+    """None when the pair was rejected, because nobody needs its ten million rows."""
     rejected: SnapshotFacts | None = None
     waiting: bool = True
 
 
 class MetadataWatch:
-    """Follows the pair for as long as `run` runs; calls back from the event loop.
+    """Follows the pair for as long as `run` runs, and calls back in the event loop.
 
-    `on_snapshot` gets each accepted pair (and the one in force again, when trouble that was told is
-    over); `on_rejected` gets the reason, once for each version and reason.  `last_good` is the measure
-    of the pair that was in force before a restart, where somebody kept it.
+    `on_snapshot` gets each accepted pair.  It also gets the pair in use once more when trouble that was
+    reported is over.  `on_rejected` gets each reason once for each version.  `last_good` is the measure of
+    the pair that was in use before a restart, if somebody kept it.
     """
 
     def __init__(
@@ -190,7 +196,7 @@ class MetadataWatch:
         self.last_good = last_good
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
                 await self.look()
@@ -200,21 +206,21 @@ class MetadataWatch:
                 pool.close()
 
     async def look(self) -> None:
-        """One look at both files, and whatever follows from it."""
+        """Look at both files once, and do what follows from it."""
         seen = await asyncio.gather(*map(self._version, range(2)))
         now = self._clock()
-        for tracker, sight in zip(self._at_rest, seen, strict=True):
-            tracker.saw(sight if isinstance(sight, FileVersion) else None, now)
+        for tracker, found in zip(self._at_rest, seen, strict=True):
+            tracker.saw(found if isinstance(found, FileVersion) else None, now)
         grade, history = seen
         if isinstance(grade, str) or isinstance(history, str):
-            self._reject("; ".join(sight for sight in seen if isinstance(sight, str)))
+            self._reject("; ".join(found for found in seen if isinstance(found, str)))
         elif min(tracker.rested_ms(now) for tracker in self._at_rest) >= REST_MS:
             await self._at_rest_now((grade, history))
         elif max(tracker.restless_ms(now) for tracker in self._at_rest) >= RESTLESS_MS:
             self._reject("still changing")
 
     async def _version(self, which: int) -> FileVersion | str:
-        """What is there, or in words why nothing can be told."""
+        """The version that is there, or the reason in words why it is not known."""
         path = self._paths[which]
         try:
             version = await self._pools[which].run(
@@ -239,7 +245,7 @@ class MetadataWatch:
                 self._read_patience_s, lambda sign: read_pair(self._paths, self._file_system, sign)
             )
         except (HungError, TimeoutError):
-            self._reject("reading does not come to an end: no answer from the disk")
+            self._reject("reading the metadata files takes too long: the disk does not answer")
         except OSError as error:
             self._reject(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
         except pl.exceptions.PolarsError as error:
