@@ -307,8 +307,8 @@ class Node:
     def _offered(self, addr: Addr, reply: ev.Reply) -> None:
         worker = self.workers[addr]
         if worker.up:
-            for task in reply.tasks:
-                self._take(worker, task)
+            if isinstance(reply.body, ev.Offer):
+                self._take(worker, reply.body.task)
             self._poll(addr)
 
     def _take(self, worker: Worker, task: Task) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.copying import CUT_AGAIN_MS, LEASE_MARGIN_MS
-from cfm.model import DiskReport, DiskUsage, File, Hits, Status
+from cfm.model import DiskReport, DiskUsage, File, Hits, Status, Task
 from cfm.plan.view import Rules
 from controller.node import OLD, OURS, Node, files
 
@@ -303,13 +303,18 @@ def asking_takes(node: Node, holding: frozenset[int] = frozenset()) -> int:
     return request
 
 
+def offered_by(reply: ev.Reply) -> Task:
+    assert isinstance(reply.body, ev.Offer)
+    return reply.body.task
+
+
 def test_a_question_that_takes_makes_its_task_a_running_one() -> None:
     node = Node(files(1), sources=1, destinations=1)
     node.run(1 * SECOND_MS)
     request = asking_takes(node)
     node.grade()
     node.run(1 * SECOND_MS)
-    (offered,) = node.replies[request].tasks
+    offered = offered_by(node.replies[request])
     (task,) = node.core.state.tasks.active.values()
     assert offered == task
     assert task.status is Status.WORKING
@@ -324,7 +329,7 @@ def test_a_question_that_was_held_for_long_takes_nothing() -> None:
     node.run(6 * SECOND_MS)
     node.grade()
     node.run(1 * SECOND_MS)
-    (offered,) = node.replies[request].tasks
+    offered = offered_by(node.replies[request])
     assert offered.status is Status.READY
 
 
@@ -334,10 +339,10 @@ def test_an_offer_that_did_not_reach_its_worker_is_made_again() -> None:
     request = asking_takes(node)
     node.grade()
     node.run(1 * SECOND_MS)
-    offered = node.replies[request].tasks
+    offered = offered_by(node.replies[request])
     again = asking_takes(node)
-    assert node.replies[again].tasks == offered
-    held = asking_takes(node, frozenset({offered[0].id}))
+    assert offered_by(node.replies[again]) == offered
+    held = asking_takes(node, frozenset({offered.id}))
     assert held not in node.replies, "it holds it now: there is nothing else for it"
 
 

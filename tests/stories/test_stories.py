@@ -78,7 +78,9 @@ def a_person(node: Story, does: str) -> Iterator[int]:
     request = node.request()
     yield request
     reply = node.replies[request]
-    node.lines.append(f"{'':9}  answered {reply.status} {reply.detail}".rstrip())
+    released = reply.body.up_to_bytes if isinstance(reply.body, ev.Released) else {}
+    told = ", ".join(f"{addr} {size}" for addr, size in released.items())
+    node.lines.append(f"{'':9}  answered {reply.status} {told}".rstrip())
 
 
 # ── the stories ─────────────────────────────────────────────────────────────────────────────────────────

@@ -253,7 +253,7 @@ class OffersToOthers(Core):
 
     def _any(self, effect: ev.Effect, ready: list[Task]) -> ev.Effect:
         if isinstance(effect, ev.Reply) and effect.status == 204 and ready:
-            return replace(effect, status=200, tasks=(ready[0],))
+            return replace(effect, status=200, body=ev.Offer(ready[0]))
         return effect
 
 

@@ -414,12 +414,14 @@ class Core:
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────
 
     def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
-        self.state.out.effects.append(ev.Reply(event.request, 200, tuple(self.state.tasks.shown())))
+        self.state.out.effects.append(
+            ev.Reply(event.request, 200, ev.TaskList(tuple(self.state.tasks.shown())))
+        )
 
     def _next_asked(self, event: ev.NextAsked, now: Now) -> None:
         if event.destination not in self.state.fleet.records:
-            detail = f"cfm.yml names no server {event.destination}"
-            self.state.out.effects.append(ev.Reply(event.request, 400, detail=detail))
+            problem = ev.Problem(f"cfm.yml names no server {event.destination}")
+            self.state.out.effects.append(ev.Reply(event.request, 400, problem))
             return
         self.state.health.heard_of(event.destination, now.mono_ms)
         if (older := self._held.pop(event.destination, None)) is not None:
@@ -427,7 +429,7 @@ class Core:
         lost = self.state.tasks.lost_offer(event.destination, event.holding) if event.claims else None
         if lost is not None:
             task = copying.claim(self.state, lost, now)
-            self.state.out.effects.append(ev.Reply(event.request, 200, (task,)))
+            self.state.out.effects.append(ev.Reply(event.request, 200, ev.Offer(task)))
         else:
             claims_until_ms = (
                 now.mono_ms + self.state.rules.lease_ms // 2 if event.claims else now.mono_ms - 1
@@ -460,7 +462,7 @@ class Core:
             del self._held[addr]
             if task is not None and now.mono_ms <= held.claims_until_ms:
                 task = copying.claim(self.state, task, now)
-            reply = ev.Reply(held.request, 200, (task,)) if task else ev.Reply(held.request, 204)
+            reply = ev.Reply(held.request, 200, ev.Offer(task)) if task else ev.Reply(held.request, 204)
             self.state.out.effects.append(reply)
         self._held_until_ms = self._first_held_ms()
 
@@ -471,5 +473,5 @@ class Core:
         for addr, size_bytes in chosen.items():
             self.state.say("breaker released", level="warning", server=addr, up_to_bytes=size_bytes)
         self.state.wants_dispatch = True
-        detail = "\n".join(f"{addr} {size}" for addr, size in sorted(chosen.items()))
-        self.state.out.effects.append(ev.Reply(event.request, 200 if chosen else 404, detail=detail))
+        reply = ev.Reply(event.request, 200, ev.Released(chosen)) if chosen else ev.Reply(event.request, 404)
+        self.state.out.effects.append(reply)

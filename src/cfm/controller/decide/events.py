@@ -276,13 +276,40 @@ class StartPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskList:
+    """All tasks that `GET /tasks` shows."""
+
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The task that a worker gets on `GET /tasks/next`."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The breakers that an operator released, with the bytes that each of them now lets through."""
+
+    up_to_bytes: Mapping[Addr, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with the request, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a request: its HTTP status, and tasks where it carries any."""
+    """The answer to a request: its HTTP status, and a body where there is something to say."""
 
     request: int
     status: int
-    tasks: tuple[Task, ...] = ()
-    detail: str = ""
+    body: TaskList | Offer | Released | Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)

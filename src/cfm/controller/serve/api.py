@@ -118,8 +118,7 @@ class ControllerApi:
     # ── old endpoints ───────────────────────────────────────────────────────────────────────────────────
 
     async def tasks(self, _request: web.Request) -> web.Response:
-        reply = await self._asked(ev.TasksAsked)
-        return old_json([wire.task_to_old_json(task) for task in reply.tasks], self._identity)
+        return old_json(await self._old_tasks(), self._identity)
 
     async def patch_task(self, request: web.Request) -> web.Response:
         """400 id, 400 body, 404, 409: in this order."""
@@ -149,8 +148,7 @@ class ControllerApi:
 
     async def dashboard(self, _request: web.Request) -> web.Response:
         status = await self._controller.read(self._status)
-        tasks = await self._asked(ev.TasksAsked)
-        return html_page(pages.dashboard_page(status, [wire.task_to_old_json(t) for t in tasks.tasks]))
+        return html_page(pages.dashboard_page(status, await self._old_tasks()))
 
     async def filemetas(self, _request: web.Request) -> web.Response:
         backlog = self._controller.core.backlog()
@@ -189,11 +187,13 @@ class ControllerApi:
             claims=request.query.get("claim") == "1",
         )
         reply = await self._unless_stopping(request, question)
-        if reply is None or reply.status == 204:
-            return empty(204, self._identity)
-        if reply.status != 200:
-            raise RefusedError(reply.status, reply.detail)
-        return json_answer(self._offer(reply.tasks[0]), headers=self._identity)
+        match reply.body if reply is not None else None:
+            case ev.Offer(task):
+                return json_answer(self._offer(task), headers=self._identity)
+            case ev.Problem(text):
+                raise RefusedError(400, text)
+            case _:
+                return empty(204, self._identity)
 
     async def _unless_stopping(self, request: web.Request, question: Any) -> ev.Reply | None:
         """The reply, or None where the server is about to stop."""
@@ -254,10 +254,10 @@ class ControllerApi:
         """Let held breakers go once: of one server, or of all."""
         server = request.match_info.get("server")
         reply = await self._asked(partial(ev.BreakerReleased, server=Addr(server) if server else None))
-        if reply.status != 200:
-            raise RefusedError(reply.status, "no breaker holds there")
-        released = [line.split(" ") for line in reply.detail.splitlines()]
-        return json_answer({"released": [{"server": a, "up_to_bytes": int(size)} for a, size in released]})
+        if not isinstance(reply.body, ev.Released):
+            raise RefusedError(404, "no breaker holds there")
+        released = sorted(reply.body.up_to_bytes.items())
+        return json_answer({"released": [{"server": addr, "up_to_bytes": size} for addr, size in released]})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Decisions as they are made (server-sent events)."""
@@ -276,6 +276,12 @@ class ControllerApi:
         return response
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _old_tasks(self) -> list[dict[str, Any]]:
+        """All tasks, in the old form."""
+        reply = await self._asked(ev.TasksAsked)
+        assert isinstance(reply.body, ev.TaskList)
+        return [wire.task_to_old_json(task) for task in reply.body.tasks]
 
     def _refuse_stranger(self, request: web.Request, task_id: int) -> None:
         """A worker reports on its own tasks only.  A task's destination never changes, and one that is not

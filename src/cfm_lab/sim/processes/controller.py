@@ -426,8 +426,8 @@ class SimCfm(CfmService):
         until_ms = self.clock.mono_ms() + 1000 * wait_s
 
         def answered(effect: ev.Reply) -> None:
-            if effect.tasks:
-                reply((self.claim, self._offer(effect.tasks[0])))
+            if isinstance(effect.body, ev.Offer):
+                reply((self.claim, self._offer(effect.body.task)))
             else:
                 reply((self.claim, None if effect.status == 204 else effect.status))
 
@@ -437,9 +437,11 @@ class SimCfm(CfmService):
         """An old worker asks for the list of tasks."""
 
         def answered(effect: ev.Reply) -> None:
-            if effect.tasks != self._told_tasks[0]:
-                body = wire.to_json([wire.task_to_old_json(task) for task in effect.tasks])
-                self._told_tasks = effect.tasks, wire.parse_task_list(body)[0]
+            assert isinstance(effect.body, ev.TaskList)
+            tasks = effect.body.tasks
+            if tasks != self._told_tasks[0]:
+                body = wire.to_json([wire.task_to_old_json(task) for task in tasks])
+                self._told_tasks = tasks, wire.parse_task_list(body)[0]
             reply((self.claim, self._told_tasks[1]))
 
         self._request(ev.TasksAsked, answered)
@@ -498,7 +500,8 @@ class SimCfm(CfmService):
             )
 
     def _confirmed(self, reply: ev.Reply) -> None:
-        told = reply.detail.replace("\n", ", ")
+        released = reply.body.up_to_bytes if isinstance(reply.body, ev.Released) else {}
+        told = ", ".join(f"{addr} {size}" for addr, size in sorted(released.items()))
         self.env.note("operator confirms", self.process.name, reply.status, told)
 
     def cancel(self, task_id: int) -> None:
