@@ -105,7 +105,7 @@ def test_progress_rate_and_time_left() -> None:
 def test_plan_tells_what_would_happen_and_why() -> None:
     node = Node(files(20), sources=3, disk_bytes=1000)
     node.grade()
-    node.run(100)
+    node.run(30_000)
     plan = plan_json(node.core, node.now)
     plan["copies"] = [
         {
@@ -125,6 +125,7 @@ def test_plan_tells_what_would_happen_and_why() -> None:
         assert "would delete: nothing" in text
         assert "F001.mpg" in text
         assert "wanted: rank 1" in text
+        assert plan["refusals_total"] > 0
         assert f"refused: {plan['refusals_total']}" in text
 
 

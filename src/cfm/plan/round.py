@@ -17,7 +17,7 @@ from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
 
 REFUSALS_KEPT = 200
-"""How many refusals a round keeps word for word; it counts all."""
+"""How many refused copies, and how many refused deletes, a round keeps by name; it counts all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,6 @@ class Round:
     shortlist: Shortlist
     ledger: Ledger
     kernel: Kernel
-    told: bool = True
-    """Somebody wants to read which copies were refused; those of a round that is carried out are counted."""
     refused: list[Refused] = field(default_factory=list)
     copies_refused: dict[Refusal, int] = field(default_factory=dict)
     """How often, by reason."""
@@ -79,6 +77,7 @@ class Round:
     """Wanted files that found no room, best first; all better than those for which no source was left."""
     no_room_there: set[Addr] = field(default_factory=set)
     """Where nothing may go for room, whatever for."""
+    _kept: dict[str, int] = field(default_factory=dict)
 
     def san_answers(self, file: File) -> bool:
         """May the SAN be asked for this file, or was it silent a moment ago?"""
@@ -89,11 +88,12 @@ class Round:
     ) -> None:
         counted = self._counted(action)
         counted[refusal] = counted.get(refusal, 0) + 1
-        kept = len(self.refused) < REFUSALS_KEPT and (self.told or action != "copy")
-        if not kept and not refusal.brake:
+        kept = self._kept.get(action, 0)
+        if kept >= REFUSALS_KEPT and not refusal.brake:
             return
         refused = Refused(action, file.name, server, refusal, room_for)
-        if kept:
+        if kept < REFUSALS_KEPT:
+            self._kept[action] = kept + 1
             self.refused.append(refused)
         if refusal.brake:
             self.brakes.setdefault((server, refusal), []).append(refused)

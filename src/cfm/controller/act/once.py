@@ -1,18 +1,20 @@
-"""One look at the world, and what would be done about it: `cfm plan`.  Nothing is changed anywhere.
+"""`cfm plan`: looks at the world once and finds out what cfm would do.  Nothing is changed anywhere.
 
-It drives the same core as the daemon, without a store: questions are asked, orders and tasks never leave.
-Works beside a running cfm.  Neighbours: `loop` does the same in earnest, `report` shapes the result.
+The look drives the same core as the daemon, by the same events: it carries out the core's questions and
+brings the answers back.  The core is a rehearsal, so it starts no copy and orders no delete, and it has no
+store; a look works beside a running cfm.  Neighbours: `loop` does the same in earnest, `explain.report`
+shapes the result.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
-from cfm.controller.decide import dispatch
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
@@ -21,53 +23,115 @@ from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import look_once
-from cfm.model import Addr, Failure, Hits, Known, Now, SnapshotFacts
+from cfm.model import Failure, Hits, Known, Now, Observed, SnapshotFacts
 from cfm.plan import reduce
-from cfm.plan.shortlist import Shortlist
 from cfm.security import controller_credentials
 from cfm.tasks.store import Recovered
 
 SAN_S = 20.0
-DAY_S = 86_400
-
-
-@dataclass(slots=True)
-class Look:
-    """Everything that one look finds out."""
-
-    core: Core
-    snapshot: Snapshot | None
-    client: WorkerClient
-    san: SanIndex
-    now: Now
+"""How long a look asks the SAN for single files, all questions together."""
 
 
 async def plan(settings: CfmSettings, wall_s: int | None = None) -> report.Json:
     """The contract's plan object, as of now or of another wall clock."""
     now = Now(time.monotonic_ns() // 1_000_000, wall_s * 1000 if wall_s else time.time_ns() // 1_000_000)
-    core = Core(node_of(settings), Recovered("", 0, 0), now)
     san = SanIndex(settings.source_dirs, clock=lambda: now, on_change=lambda _names: None)
     async with worker_client(settings, controller_credentials(settings), "", 0) as client:
-        snapshot, hits = await asyncio.gather(
-            asyncio.to_thread(_metadata, settings, core, now),
-            asyncio.to_thread(_hits, settings, now),
-        )
-        look = Look(core, snapshot, client, san, now)
-        files = tuple(snapshot.files(hits.rising).values()) if snapshot and hits.rising else ()
-        core.handle(ev.HitsChanged(hits, files), now)
-        await asyncio.gather(_san(look), *(_server(look, addr) for addr in settings.servers.addresses))
-        await _decide(look)
-        return report.plan_json(core, now)
+        look = Look(settings, client, san, now)
+        await look.run()
+        return report.plan_json(look.core, now)
 
 
-def _metadata(settings: CfmSettings, core: Core, now: Now) -> Snapshot | None:
-    found = look_once(settings.grade_info_file, settings.hitcount_history_file, now)
-    if isinstance(found, SnapshotFacts):
-        core.handle(ev.SnapshotRejected(found), now)
-        return None
-    age_ms = max(0, now.wall_ms - 1000 * found.facts.read_wall_s)
-    core.handle(ev.SnapshotAccepted(found.facts, age_ms), now)
-    return found
+class Look:
+    """One look: a core, and the shell that asks its questions.  Time stands still meanwhile."""
+
+    def __init__(self, settings: CfmSettings, client: WorkerClient, san: SanIndex, now: Now) -> None:
+        self.core = Core(node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
+        self._settings = settings
+        self._client = client
+        self._san = san
+        self._now = now
+        self._snapshot: Snapshot | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._san_ends_s = 0.0
+        self._carriers: Mapping[type, Callable[[Any], Coroutine[Any, Any, None]]] = {
+            ev.SendHeartbeat: self._heartbeat,
+            ev.AskList: self._list,
+            ev.AskDisk: self._disk,
+            ev.AskSan: self._ask_san,
+            ev.StartPlan: self._plan,
+        }
+
+    async def run(self) -> None:
+        """Returns when every question is answered.
+
+        The metadata comes last: the core makes its plan as soon as there is some, and only once.
+        """
+        settings, now = self._settings, self._now
+        async with asyncio.TaskGroup() as self._group:
+            metadata = self._group.create_task(asyncio.to_thread(_metadata, settings, now))
+            hits = self._group.create_task(asyncio.to_thread(_hits, settings, now))
+            self._group.create_task(self._san.look())
+            self._feed(ev.Tick())
+        async with asyncio.TaskGroup() as self._group:
+            self._san_ends_s = time.monotonic() + SAN_S
+            self._feed(_san_event(self._san.names))
+            self._tell_metadata(metadata.result(), hits.result())
+
+    def _tell_metadata(self, found: Snapshot | SnapshotFacts, hits: Hits) -> None:
+        if isinstance(found, SnapshotFacts):
+            self._feed(ev.HitsChanged(hits))
+            self._feed(ev.SnapshotRejected(found))
+            return
+        self._snapshot = found
+        rising = tuple(found.files(hits.rising).values()) if hits.rising else ()
+        self._feed(ev.HitsChanged(hits, rising))
+        age_ms = max(0, self._now.wall_ms - 1000 * found.facts.read_wall_s)
+        self._feed(ev.SnapshotAccepted(found.facts, age_ms))
+
+    def _feed(self, event: ev.Event) -> None:
+        """Let the core decide, and ask what it wants to know.  All other effects are dropped: they would
+        tell somebody something, or change something."""
+        assert self._group is not None
+        _changes, effects = self.core.handle(event, self._now)
+        for effect in effects:
+            if (carry := self._carriers.get(type(effect))) is not None:
+                self._group.create_task(carry(effect))
+
+    async def _heartbeat(self, effect: ev.SendHeartbeat) -> None:
+        """A server that misses its heartbeat is down for this look: it is not asked again."""
+        answer = await self._client.heartbeat(effect.addr)
+        misses = self.core.state.config.misses_to_down if isinstance(answer, Failure) else 1
+        for _miss in range(misses):
+            self._feed(ev.HeartbeatAnswer(effect.addr, answer))
+
+    async def _list(self, effect: ev.AskList) -> None:
+        answer = await self._client.list_files(effect.addr)
+        self._feed(ev.ListAnswer(effect.addr, self._now.mono_ms, answer))
+
+    async def _disk(self, effect: ev.AskDisk) -> None:
+        answer = await self._client.disk_usage(effect.addr)
+        self._feed(ev.DiskAnswer(effect.addr, self._now.mono_ms, answer))
+
+    async def _ask_san(self, effect: ev.AskSan) -> None:
+        left_s = self._san_ends_s - time.monotonic()
+        if left_s > 0:
+            answers = await self._san.stat_files(effect.sizes, left_s, effect.sizes)
+            self._feed(ev.SanAnswers(self._now.mono_ms, answers))
+
+    async def _plan(self, effect: ev.StartPlan) -> None:
+        assert self._snapshot is not None
+        frame = self._snapshot.frame
+        self._feed(ev.PlanReady(await asyncio.to_thread(reduce.shortlist, frame, effect.inputs)))
+
+
+def _san_event(names: Observed[frozenset[str]]) -> ev.SanIndexed:
+    return ev.SanIndexed(names.value) if isinstance(names, Known) else ev.SanIndexed(None, names.why)
+
+
+def _metadata(settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
+    """The metadata, or the facts about why they are rejected."""
+    return look_once(settings.grade_info_file, settings.hitcount_history_file, now)
 
 
 def _hits(settings: CfmSettings, now: Now) -> Hits:
@@ -75,41 +139,3 @@ def _hits(settings: CfmSettings, now: Now) -> Hits:
         return Hits()
     term_s, base = 60 * settings.watch_term_min, settings.watch_hit_base
     return replay(settings.watch_dir, settings.watch_ip_string, term_s=term_s, base=base, now=now)[0]
-
-
-async def _san(look: Look) -> None:
-    await look.san.look()
-    names = look.san.names
-    found = ev.SanIndexed(names.value) if isinstance(names, Known) else ev.SanIndexed(None, names.why)
-    look.core.handle(found, look.now)
-
-
-async def _server(look: Look, addr: Addr) -> None:
-    """A server's heartbeat, and then its list and disk; one that misses is down for this look."""
-    at_ms = look.now.mono_ms
-    features = await look.client.heartbeat(addr)
-    look.core.handle(ev.HeartbeatAnswer(addr, features), look.now)
-    if isinstance(features, Failure):
-        look.core.handle(ev.HeartbeatAnswer(addr, features), look.now)
-        return
-    listing, disk = await asyncio.gather(look.client.list_files(addr), look.client.disk_usage(addr))
-    look.core.handle(ev.ListAnswer(addr, at_ms, listing), look.now)
-    look.core.handle(ev.DiskAnswer(addr, at_ms, disk), look.now)
-
-
-async def _decide(look: Look) -> None:
-    """Reduce, propose, look up on the SAN what that waits for, and propose again."""
-    if look.snapshot is None:
-        return
-    shortlist: Shortlist = reduce.shortlist(look.snapshot.frame, look.core.plan_inputs(look.now))
-    look.core.shortlist = shortlist
-    for _round in range(3):
-        state = look.core.state
-        round_ = dispatch.propose(state.view(look.now), look.core.backlog(), state)
-        state.san_asked.clear()
-        asked = (*round_.ask_san, *round_.ask_ahead)
-        sizes = {file.name: file.size_bytes for file in asked if file.name not in state.san}
-        if not sizes:
-            return
-        answers = await look.san.stat_files(sizes, SAN_S, sizes)
-        state.san.update({name: Known(answer, look.now.mono_ms) for name, answer in answers.items()})

@@ -57,9 +57,11 @@ class Held:
 
 
 class Core:
-    """One node's controller."""
+    """One node's controller.  A `rehearsal` decides like any other, but starts and orders nothing."""
 
-    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+    def __init__(
+        self, config: NodeConfig, recovered: Recovered, now: Now, *, rehearsal: bool = False
+    ) -> None:
         servers = (*config.sources, *config.destinations)
         self.state = NodeState(
             config=config,
@@ -73,6 +75,7 @@ class Core:
             ),
             last_id=recovered.last_id,
         )
+        self._rehearsal = rehearsal
         self.shortlist = NO_SHORTLIST
         self.last_round: Round | None = None
         self.rising_files: tuple[File, ...] = ()
@@ -238,6 +241,9 @@ class Core:
             self._tidy_soon(now)
 
     def _dispatch(self, now: Now) -> None:
+        if self._rehearsal:
+            self.last_round = dispatch.rehearse(self.state, self.backlog(), now)
+            return
         self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
         self._started_since_plan += dispatch.started(self.last_round)
         for addr in dispatch.evicted(self.last_round):

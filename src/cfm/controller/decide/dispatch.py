@@ -29,7 +29,7 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
         state.wants_dispatch = False
         view = state.view(now)
         ledger = Ledger(view)
-    round_ = policies.run(Round(view, backlog, ledger, state.kernel, told=False))
+    round_ = policies.run(Round(view, backlog, ledger, state.kernel))
     for proposal in round_.done:
         if isinstance(proposal, Copy):
             copying.start_copy(state, proposal, now)
@@ -37,6 +37,13 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
             deleting.order(state, proposal, now)
     state.ask_san(round_.ask_san, now)
     state.ask_san(round_.ask_ahead, now, ahead=True)
+    return round_
+
+
+def rehearse(state: NodeState, backlog: Shortlist, now: Now) -> Round:
+    """Choose as `dispatch` does, and look up what that waits for; start nothing.  For `cfm plan`."""
+    round_ = propose(state.view(now), backlog, state)
+    state.ask_san((*round_.ask_san, *round_.ask_ahead), now)
     return round_
 
 

@@ -18,8 +18,10 @@ from cfm.model import (
     Addr,
     Known,
     Now,
+    OrderStatus,
     ServerView,
     SnapshotFacts,
+    Status,
     Task,
     Unknown,
 )
@@ -132,20 +134,31 @@ def refused_json(refused: Refused) -> Json:
 
 
 def plan_json(core: Core, now: Now) -> Json:
-    """What would be done now, why, and what is refused: the shape of `cfm plan --json`."""
+    """What the last round chose and has not begun, and what it refused: the shape of `cfm plan --json`."""
     view = core.state.view(now)
-    round_ = dispatch.propose(view, core.backlog(), core.state)
+    round_ = core.last_round
+    chosen = [proposal for proposal in round_.done if not _has_begun(core, proposal)] if round_ else []
     return {
         "snapshot": snapshot_json(core, now),
         "servers": [server_json(core, server) for server in view.servers.values()],
-        "copies": [copy_json(view, p) for p in round_.done if isinstance(p, Copy)],
-        "deletes": [delete_json(view, p) for p in round_.done if isinstance(p, Delete)],
+        "copies": [copy_json(view, p) for p in chosen if isinstance(p, Copy)],
+        "deletes": [delete_json(view, p) for p in chosen if isinstance(p, Delete)],
         "would_delete": [] if view.rules.deletes_on else _would_delete(core, view),
-        "refusals": [refused_json(refused) for refused in round_.refused[:REFUSALS_SHOWN]],
-        "refusals_total": sum(round_.counts.values()),
+        "refusals": [refused_json(refused) for refused in round_.refused[:REFUSALS_SHOWN]] if round_ else [],
+        "refusals_total": sum(round_.counts.values()) if round_ else 0,
         "refusals_shown": REFUSALS_SHOWN,
+        "refusal_counts": refusal_counts(round_),
         "verdict": verdict_of(core, round_, now),
     }
+
+
+def _has_begun(core: Core, proposal: Copy | Delete) -> bool:
+    """Does a worker copy the file already, or has its server been told to delete it?"""
+    if isinstance(proposal, Copy):
+        task = core.state.tasks.by_file.get(proposal.file.name)
+        return task is not None and task.status is not Status.READY
+    order = core.state.orders.by_file.get(proposal.deletion.file.name)
+    return order is not None and order.status is not OrderStatus.ORDERED
 
 
 def _would_delete(core: Core, view: ClusterView) -> list[Json]:
@@ -202,7 +215,7 @@ def status_json(core: Core, now: Now) -> Json:
             for o in state.orders.active.values()
         ],
         "brakes": list(_brakes_json(core, round_)),
-        "refusals": _refusal_counts(round_),
+        "refusals": refusal_counts(round_),
         "totals": dict(state.counts),
     }
 
@@ -259,7 +272,8 @@ def _brakes_json(core: Core, round_: Round | None) -> Iterable[Json]:
         }
 
 
-def _refusal_counts(round_: Round | None) -> Json:
+def refusal_counts(round_: Round | None) -> Json:
+    """How often a round refused what, by action and reason."""
     counts: Json = {"copy": {}, "delete": {}}
     for (action, name), number in sorted(round_.counts.items()) if round_ else ():
         counts[action][name] = number
