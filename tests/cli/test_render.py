@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from cfm.cli import render
 from cfm.controller.explain.report import plan_json, status_json
 from cfm.controller.explain.why import why_json
+from cfm.plan import refusals
 from controller.node import Node, files
 
 EVIL = "[red]a[/red]\x1b[31m\n\u202eb.mpg"
@@ -58,10 +59,39 @@ def test_status_shows_verdict_servers_copies_and_decisions(node: Node, width: in
     assert "copy starts" not in text
 
 
-def test_a_brake_tells_how_to_release_it(node: Node) -> None:
+def condition(node: Node, **more: Any) -> dict[str, Any]:
+    made = {
+        "name": "breaker",
+        "level": "degraded",
+        "text": "too much at s:1",
+        "remedy": "cfm confirm",
+        "servers": ["s:1"],
+        "files": None,
+        "bytes": 5,
+        "since_at": node.now.wall_s - 125,
+        "holds": True,
+    }
+    return {**made, **more}
+
+
+def test_a_condition_tells_what_is_so_for_how_long_and_what_to_do(node: Node) -> None:
     status = status_of(node)
-    status["brakes"] = [{"name": "breaker", "server": "s:1", "text": "too much", "release": "cfm confirm"}]
-    assert "brake breaker at s:1: too much → cfm confirm" in shown(render.status_view(status))
+    status["conditions"] = [condition(node)]
+    text = shown(render.status_view(status))
+    assert "degraded breaker: too much at s:1 (for 2 min 5 s) → cfm confirm" in text
+
+
+@pytest.mark.parametrize(
+    ("level", "colour"), [("ok", "32"), ("busy", "32"), ("held", "33"), ("trouble", "31")]
+)
+def test_the_level_gives_the_verdict_its_colour(node: Node, level: str, colour: str) -> None:
+    """Whatever its line says."""
+    status = {**status_of(node), "verdict_level": level, "verdict": "Paused at trouble"}
+    out = io.StringIO()
+    Console(file=out, width=100, force_terminal=True, color_system="standard").print(
+        render.status_view(status)
+    )
+    assert f"\x1b[{colour}m● \x1b[0m" in out.getvalue()
 
 
 def test_a_dead_server_is_unknown_and_not_empty(node: Node) -> None:
@@ -121,7 +151,7 @@ def test_plan_tells_what_would_happen_and_why() -> None:
     for width in (80, 120):
         text = " ".join(shown(render.plan_view(plan), width).split())
         assert text.startswith("● ")
-        assert "would copy: 1 files, 1.5 MB" in text
+        assert "would copy: 1 file, 1.5 MB" in text
         assert "would delete: nothing" in text
         assert "F001.mpg" in text
         assert "wanted: rank 1" in text
@@ -135,8 +165,8 @@ def test_why_tells_the_reasons(node: Node) -> None:
     why["story"] = events_of(node)
     text = " ".join(shown(render.why_view(why), 160).split())
     assert text.startswith("F003.mpg")
-    assert "copy: no already_placed: a destination holds it" in text
-    assert f"delete on {node.holders('F003.mpg')[0]}: no" in text
+    assert f"Not copied (already_placed): {refusals.ALREADY_PLACED.text}" in text
+    assert f"Not deleted on {node.holders('F003.mpg')[0]} (" in text
     assert "F003.mpg rises: 9 hits" in text
 
 
@@ -144,7 +174,7 @@ def test_why_of_a_name_that_nobody_knows() -> None:
     node = Node(files(1))
     text = shown(render.why_view(why_json(node.core, "x.mpg", None, None, node.now)))
     assert "not graded" in text
-    assert "no story yet" in text
+    assert "no story: " in text
 
 
 def test_confirm_shows_what_would_go() -> None:
@@ -159,9 +189,9 @@ def test_confirm_shows_what_would_go() -> None:
     }
     held = {"held": [{"server": "s:1", "would_free_bytes": 7_000_000}], "would_delete": [delete]}
     text = shown(render.confirm_view(held))
-    assert "s:1: 7.0 MB would go" in text
+    assert "s:1: 7.0 MB would be deleted" in text
     assert "a.mpg" in text
-    assert "No breaker holds" in shown(render.confirm_view({"held": [], "would_delete": []}))
+    assert "nothing to confirm" in shown(render.confirm_view({"held": [], "would_delete": []}))
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +200,8 @@ def test_confirm_shows_what_would_go() -> None:
 def test_no_name_plays_with_the_terminal(node: Node) -> None:
     status, plan = status_of(node), plan_json(node.core, node.now)
     status["verdict"] = plan["verdict"] = EVIL
+    evil = condition(node, name=EVIL, level=EVIL, text=EVIL, remedy=EVIL, servers=[EVIL])
+    status["conditions"] = plan["conditions"] = [evil]
     status["rising"] = [{"file": EVIL, "hits": 1, "rank": 1}]
     status["backlog"]["next"] = [EVIL]
     for transfer in status["transfers"]:

@@ -1,4 +1,4 @@
-"""Every brake bites, lets go, and tells an operator how: by the verdict, which is what people read first."""
+"""Every brake bites, lets go, and tells an operator how: in the verdict, which is what people read first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.controller.explain import report
+from cfm.controller.explain.verdict import Level, verdict
 from cfm.plan.view import Rules
 from controller.node import Node, files
 
@@ -67,12 +67,16 @@ def _confirmed(node: Node) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    name: str
+    story: str
     make: Callable[[], Node]
     before: int
     """Deletes that come before it bites."""
+    condition: str
+    """The name of the condition that the verdict has while it holds."""
+    servers: tuple[str, ...]
+    """Where it holds; none where it holds everywhere."""
     says: tuple[str, ...]
-    """What the verdict says while it holds: its name or what it means, and what to do."""
+    """What to do, in the words of the verdict's line."""
     release: Callable[[Node], object]
     after: int
     """Deletes in all when it has let go."""
@@ -84,12 +88,9 @@ BRAKES = (
         "pace of deletes for room",
         lambda: over_limit(limit_percent=50, breaker_percent=100, space_deletes_per_minute=2),
         2,
-        (
-            "Waiting to delete",
-            f"held by pace at {AT}",
-            "within a minute",
-            "`remover.space_deletes_per_minute`",
-        ),
+        "pace",
+        (AT,),
+        ("within a minute", "`remover.space_deletes_per_minute`"),
         lambda node: node.run(90 * SECOND_MS),
         5,
     ),
@@ -97,7 +98,9 @@ BRAKES = (
         "pace of trims",
         lambda: doubled(trims_per_minute=2),
         4,
-        ("Waiting to delete", "held by pace at 127.0.2.", "within a minute", "`remover.trims_per_minute`"),
+        "pace",
+        ("127.0.2.2:8888",),
+        ("within a minute", "`remover.trims_per_minute`"),
         lambda node: node.run(3 * MINUTE_MS),
         10,
     ),
@@ -105,7 +108,9 @@ BRAKES = (
         "breaker",
         lambda: over_limit(limit_percent=50),
         0,
-        (f"held by breaker at {AT}", "`cfm plan`", "`cfm confirm SERVER`"),
+        "breaker",
+        (AT,),
+        ("`cfm plan`", "`cfm confirm SERVER`"),
         _confirmed,
         5,
     ),
@@ -113,12 +118,9 @@ BRAKES = (
         "not listed since the start",
         nothing_yet,
         0,
-        (
-            f"nothing is deleted at {AT}",
-            "not listed since cfm started",
-            "its first complete list",
-            "`cfm status`",
-        ),
+        "not_listed_since_start",
+        (AT, "127.0.2.2:8888"),
+        ("first complete file list", "`cfm status`"),
         _lists_again,
         1,
     ),
@@ -126,7 +128,9 @@ BRAKES = (
         "age of metadata",
         lambda: over_limit(age_s=3 * 86_400),
         0,
-        ("nothing is deleted", "too old to delete by", "bring the grade and history files up to date"),
+        "metadata_old",
+        (),
+        ("Nothing is deleted", "too old", "bring the grade and history files up to date"),
         lambda node: node.grade(),
         1,
     ),
@@ -134,7 +138,9 @@ BRAKES = (
         "minimum stay",
         just_copied,
         0,
-        (f"{AT} is over its limit", "young: 9", "`remover.minimum_stay_sec`"),
+        "over_limit",
+        (AT,),
+        ("young 9", "`remover.minimum_stay_sec`"),
         lambda node: node.run(HOUR_MS),
         1,
     ),
@@ -142,23 +148,29 @@ BRAKES = (
         "deletes: off",
         lambda: over_limit(deletes_on=False),
         0,
-        ("deletes are off", "set `deletes: on` in cfm.yml"),
+        "deletes_off",
+        (),
+        ("set `deletes: on` in cfm.yml",),
         lambda node: node.send(ev.RulesChanged(Rules())),
         1,
     ),
 )
 
 
-@pytest.mark.parametrize("brake", BRAKES, ids=[brake.name for brake in BRAKES])
+@pytest.mark.parametrize("brake", BRAKES, ids=[brake.story for brake in BRAKES])
 def test_it_bites_says_how_and_lets_go(brake: Brake) -> None:
     node = brake.make()
     node.run(20 * SECOND_MS)
     assert len(node.deleted) == brake.before
-    verdict = report.status_json(node.core, node.now)["verdict"]
-    for words in brake.says:
-        assert words in verdict
+    found = verdict(node.core, node.core.last_round, node.now)
+    assert found.level in (Level.HELD, Level.TROUBLE)
+    (condition,) = [one for one in found.conditions if one.name == brake.condition]
+    assert condition.servers == brake.servers
+    for words in (condition.text, *brake.says):
+        assert words in found.line
     brake.release(node)
     node.run(brake.release_takes_ms)
     assert len(node.deleted) == brake.after
-    verdict = report.status_json(node.core, node.now)["verdict"]
-    assert not any(words in verdict for words in ("held by", "nothing is deleted", "nothing there may go"))
+    found = verdict(node.core, node.core.last_round, node.now)
+    assert found.level is Level.OK
+    assert brake.condition not in [one.name for one in found.conditions]

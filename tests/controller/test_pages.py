@@ -58,6 +58,21 @@ class Page(HTMLParser):
         self.text += data
 
 
+def condition(**more: Any) -> dict[str, Any]:
+    made = {
+        "name": "breaker",
+        "level": "degraded",
+        "text": "too much at s:1",
+        "remedy": "cfm confirm",
+        "servers": ["s:1"],
+        "files": None,
+        "bytes": 5,
+        "since_at": None,
+        "holds": True,
+    }
+    return {**made, **more}
+
+
 def all_pages(status: dict[str, Any], tasks: list[dict[str, Any]]) -> list[str]:
     rows = [{"rank": 1, "file": EVIL, "size_bytes": 5, "hits": 2, "on": [EVIL]}]
     return [
@@ -81,6 +96,24 @@ def test_the_pages_show_what_goes_on(node: Node) -> None:
     assert all(server["addr"] in heartbeat for server in status["servers"])
 
 
+def test_a_condition_tells_what_is_so_where_for_how_long_and_what_to_do(node: Node) -> None:
+    status = status_of(node)
+    servers = [f"10.0.0.{number}:8888" for number in range(9)]
+    status["conditions"] = [condition(servers=servers, since_at=status["at"] - 180)]
+    text = Page(pages.index_page(status)).text
+    assert "breaker: too much at s:1. What to do: cfm confirm. for 3 minutes; 10.0.0.0:8888, " in text
+    assert servers[-1] in text
+
+
+@pytest.mark.parametrize(
+    ("level", "mood"), [("ok", "good"), ("busy", "good"), ("held", "held"), ("trouble", "bad")]
+)
+def test_the_level_gives_the_verdict_its_colour(node: Node, level: str, mood: str) -> None:
+    """Whatever its line says."""
+    status = {**status_of(node), "verdict_level": level, "verdict": "Paused at trouble"}
+    assert ("class", f"verdict {mood}") in Page(pages.index_page(status)).attributes
+
+
 def test_a_server_that_is_down_says_why(node: Node) -> None:
     node.kill(node.destinations[0])
     node.run(70_000)
@@ -98,7 +131,7 @@ def test_nothing_that_a_name_says_is_markup(node: Node) -> None:
     status = status_of(node)
     status["verdict"] = EVIL
     status["notes"] = [EVIL]
-    status["brakes"] = [{"name": EVIL, "server": EVIL, "text": EVIL, "release": EVIL}]
+    status["conditions"] = [condition(name=EVIL, level=EVIL, text=EVIL, remedy=EVIL, servers=[EVIL, EVIL])]
     status["snapshot"]["why"] = EVIL
     status["rising"] = [{"file": EVIL, "hits": 3, "rank": 1}]
     status["deletes"] = [
@@ -135,7 +168,9 @@ def test_bars_draw_use_and_limit(node: Node) -> None:
 
 def test_a_status_before_anything_is_known_is_shown() -> None:
     node = Node(files(3))
-    assert "no grade and history files are in force" in Page(pages.index_page(status_of(node))).text
+    page = Page(pages.index_page(status_of(node)))
+    assert "no valid grade and history files" in page.text
+    assert ("class", "verdict bad") in page.attributes
 
 
 def test_the_stylesheet_is_dark_and_light_and_loads_nothing() -> None:

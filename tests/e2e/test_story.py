@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cfm.plan.refusals import BREAKER
 from cfm_lab.testing.cluster import Cluster
 
 pytestmark = pytest.mark.e2e
@@ -53,7 +54,8 @@ def _plan(cluster: Cluster) -> None:
 
 def _status(cluster: Cluster) -> None:
     status = cluster.run_json("status")
-    assert status["verdict"].startswith("At rest")
+    assert (status["verdict_level"], status["activity"]["doing"]) == ("ok", "idle")
+    assert [condition["name"] for condition in status["conditions"]] == ["no_room"]
     assert {server["state"] for server in status["servers"]} == {"up"}
     assert status["transfers"] == []
 
@@ -138,9 +140,12 @@ def _lower_limit(cluster: Cluster, percent: int) -> None:
         return brakes >= {("breaker", addr) for addr in cluster.destination_addrs}
 
     cluster.wait_for(held, "the breakers to hold")
-    verdict = cluster.status()["verdict"]
-    assert "breaker" in verdict
-    assert "cfm confirm" in verdict
+    status = cluster.status()
+    breaker = cluster.conditions()["breaker"]
+    assert breaker["servers"] == cluster.destination_addrs
+    assert breaker["remedy"] == BREAKER.release
+    assert breaker["text"] in status["verdict"]
+    assert "cfm confirm" in status["verdict"]
 
 
 def test_of_three_copies_of_each_file_one_stays(tmp_path: Path) -> None:

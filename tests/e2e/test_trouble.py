@@ -44,7 +44,7 @@ def test_a_source_folder_that_disappears_stops_everything_until_it_is_back(node:
     away = node.root / "san.away"
     node.san.rename(away)
     with nothing_happens(node):
-        node.wait_for(lambda: "source folders are unknown" in node.status()["verdict"], "it to be missed")
+        node.wait_for(lambda: "source_folders_unknown" in node.conditions(), "it to be missed")
         node.hit(node.ranks[19], times=6)  # wanted now, and there is no room for it
         node.wait_for(lambda: bool(node.status()["rising"]), "the file to rise")
         assert node.run_json("plan")["deletes"] == []

@@ -152,7 +152,7 @@ class Story:
             return False
         status = self.node.status()
         idle = not status["transfers"] and not status["deletes"]
-        return self._all_up() and idle and str(status["verdict"]).startswith("At rest")
+        return self._all_up() and idle and self.node.is_idle(status)
 
     def _all_up(self) -> bool:
         return all(server["state"] == "up" for server in self.node.status()["servers"])
@@ -179,8 +179,9 @@ class Story:
     def copied(self) -> int:
         return len(self.cfm.deeds("copied"))
 
-    def verdict(self) -> str:
-        return str(self.node.status()["verdict"])
+    def has(self, condition: str) -> bool:
+        """Does cfm name this condition?"""
+        return condition in self.node.conditions()
 
 
 def hold(seconds: float) -> None:

@@ -178,7 +178,7 @@ def test_copies_on_a_disk_are_cut_to_nothing(story: Story) -> None:
 
 
 def _paused(story: Story) -> Callable[[], bool]:
-    return lambda: story.verdict().startswith("Paused: cfm cannot write its own state")
+    return lambda: story.has("state_not_writable")
 
 
 def _nothing_new(story: Story) -> None:

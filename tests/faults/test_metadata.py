@@ -82,7 +82,7 @@ def test_half_of_the_grade_file_at_the_start(story: Story) -> None:
     whole = (story.node.root / GRADE).read_text()
     story.begin(graded=False)
     story.node.replace(GRADE, whole[: len(whole) // 50])
-    story.wait(lambda: "no grade and history files are in force" in story.verdict(), "the reason")
+    story.wait(lambda: story.has("no_metadata"), "the reason")
     hold(1.5)
     assert not story.copied()
     assert not story.deleted()

@@ -47,10 +47,10 @@ class Story(Node):
         """Time passes; the verdict is looked at once a second."""
         for _ in range(seconds):
             self.run(SECOND_MS)
-            sentence = verdict(self.core, self.core.last_round, self.now)
-            if sentence != self._verdict:
-                self._verdict = sentence
-                self.lines.append(f"{self.now_ms / 1000:8.1f}   {sentence}")
+            line = verdict(self.core, self.core.last_round, self.now).line
+            if line != self._verdict:
+                self._verdict = line
+                self.lines.append(f"{self.now_ms / 1000:8.1f}   {line}")
 
     def _carry_out(self, effect: ev.Effect) -> None:
         if isinstance(effect, ev.Say) and effect.level != "debug":

@@ -158,7 +158,7 @@ def frame_view(frame: Frame, dashboard: str, height: int) -> RenderableType:
         ("cfm demo ", "bold"), f"{frame.elapsed_s:.0f} s  ", (dashboard, "dim"), ("  Ctrl-C ends", "dim")
     )
     alarm = [said(f"violation: {text}", "bold red") for text in frame.violations[-3:]]
-    rows = len(frame.status["servers"]) + len(frame.status["transfers"]) + len(frame.status["brakes"])
+    rows = len(frame.status["servers"]) + len(frame.status["transfers"]) + len(frame.status["conditions"])
     decisions = max(3, height - rows - LINES_BESIDE)
     view = status_view(frame.status, frame.decisions, events_shown=decisions)
     return Group(head, said(frame.act, "bold cyan"), *alarm, Text(""), view)

@@ -243,8 +243,16 @@ class Cluster:
 
     def at_rest(self) -> bool:
         """Metadata are accepted, and nothing is being done or is about to be done."""
-        status = self.status()
-        return bool(status["snapshot"]["accepted"]) and str(status["verdict"]).startswith("At rest")
+        return self.is_idle(self.status())
+
+    @staticmethod
+    def is_idle(status: Mapping[str, Any]) -> bool:
+        """By this status of cfm."""
+        return bool(status["activity"]["doing"] == "idle")
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """What cfm says that an operator should know, by name."""
+        return {condition["name"]: condition for condition in self.status()["conditions"]}
 
     def wait_at_rest(self, within_s: float = PATIENCE_S) -> float:
         return self.wait_for(self.at_rest, "the node to come to rest", within_s)

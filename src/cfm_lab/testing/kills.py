@@ -254,7 +254,7 @@ class Kills:
         status = self.node.status()
         idle = not status["transfers"] and not status["deletes"]
         up = all(server["state"] == "up" for server in status["servers"])
-        return up and idle and self._all_read(status) and str(status["verdict"]).startswith("At rest")
+        return up and idle and self._all_read(status) and self.node.is_idle(status)
 
     def _all_read(self, status: dict[str, Any]) -> bool:
         return bool(status["snapshot"]["graded_files"] == len(self.node.ranks))

@@ -18,6 +18,7 @@ from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
+from cfm.controller.explain.parts import Json
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
@@ -32,7 +33,7 @@ SAN_S = 20.0
 """How long a look asks the SAN for single files, all questions together."""
 
 
-async def plan(settings: CfmSettings, wall_s: int | None = None) -> report.Json:
+async def plan(settings: CfmSettings, wall_s: int | None = None) -> Json:
     """The contract's plan object, as of now or of another wall clock."""
     now = Now(time.monotonic_ns() // 1_000_000, wall_s * 1000 if wall_s else time.time_ns() // 1_000_000)
     san = SanIndex(settings.source_dirs, clock=lambda: now, on_change=lambda _names: None)

@@ -72,7 +72,11 @@ def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:
 
 def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
     """Destinations whose space breaker holds, and the bytes that it would have to let through."""
-    round_ = propose(state.view(now), backlog, state)
+    return blocked_bytes(propose(state.view(now), backlog, state))
+
+
+def blocked_bytes(round_: Round) -> dict[Addr, int]:
+    """The bytes that a round's breakers hold back, by destination."""
     disks = round_.ledger.disks
     return {
         server: max(disks[server].plan_bytes(refused.room_for) for refused in there)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain.report import Json, transfer_json
+from cfm.controller.explain.parts import Json
+from cfm.controller.explain.report import transfer_json
 from cfm.model import (
     Addr,
     DeleteKind,

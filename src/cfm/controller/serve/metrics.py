@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide.core import Core
+from cfm.controller.explain.activity import unplaced_files
 from cfm.inputs.log_follower import LogFollower
 from cfm.model import Known, OrderStatus
 from cfm.plan.ledger import Ledger
@@ -68,7 +69,7 @@ def _deeds(core: Core) -> Iterable[Metric]:
 
 
 def _backlog(core: Core) -> Iterable[Metric]:
-    yield _gauge("cfm_backlog_files", "Wanted files that are on no destination.", core.shortlist.wanted_total)
+    yield _gauge("cfm_backlog_files", "Wanted files that are on no destination.", unplaced_files(core))
     yield _gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
     yield _gauge("cfm_rising_files", "Files that viewers want now.", len(core.state.hits.rising))
     yield _gauge("cfm_tasks", "Unfinished copies.", len(core.state.tasks.active))

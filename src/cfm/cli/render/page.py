@@ -1,0 +1,99 @@
+"""The frame of every view: text that comes from outside, tables, and the verdict with its conditions.
+
+Whatever comes from outside (names, reasons) goes through `said`, so that no markup and no control character
+reaches the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from cfm.cli.render.words import time_words
+from cfm.logs import escaped
+
+Json: TypeAlias = Mapping[str, Any]
+View: TypeAlias = Callable[[int], RenderableType]
+
+WIDE: Final = 100
+"""From so many columns on there is room for what is only good to know."""
+ROWS_SHOWN: Final = 40
+LEVEL_STYLES: Final = {"ok": "green", "busy": "green", "held": "yellow", "trouble": "red"}
+CONDITION_STYLES: Final = {"critical": "red", "degraded": "yellow", "note": "cyan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A renderable that is made for the width it gets."""
+
+    view: View
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console
+        yield self.view(options.max_width)
+
+
+def stack(*parts: RenderableType | None) -> Group:
+    """The parts that there are, one below the other."""
+    return Group(*(part for part in parts if part is not None))
+
+
+def said(value: object, style: str = "") -> Text:
+    """Text from outside: it is never markup, and nothing in it moves the cursor."""
+    return Text(escaped(str(value)), style=style)
+
+
+def table(width: int, title: str = "") -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        width=width,
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        padding=(0, 1),
+        pad_edge=False,
+        header_style="dim",
+    )
+
+
+def with_rest(shown: Table, rest: int) -> RenderableType:
+    """A table, and how many rows it does not show."""
+    return Group(shown, Text(f"… and {rest:,} more", style="dim")) if rest > 0 else shown
+
+
+# ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def verdict(value: Json) -> Text:
+    """The line on top; its colour comes from the level."""
+    style = LEVEL_STYLES.get(str(value["verdict_level"]), "yellow")
+    return Text.assemble(("● ", style), said(value["verdict"], "bold"))
+
+
+def conditions(found: Sequence[Json], at_s: int | None = None) -> RenderableType | None:
+    """What should be known, worst first, each with its remedy; and how long it has been so by `at_s`."""
+    return Group(*(_condition(one, at_s) for one in found)) if found else None
+
+
+def _condition(one: Json, at_s: int | None) -> Text:
+    style = CONDITION_STYLES.get(str(one["level"]), "yellow")
+    is_timed = at_s is not None and one["since_at"] is not None
+    since = f" (for {time_words(at_s - one['since_at'])})" if at_s is not None and is_timed else ""
+    return Text.assemble(
+        said(one["level"], style),
+        " ",
+        said(one["name"], f"bold {style}"),
+        said(f": {one['text']}"),
+        (since, "dim"),
+        said(f" → {one['remedy']}" if one["remedy"] else "", "cyan"),
+    )
+
+
+def notes(texts: Sequence[str]) -> RenderableType | None:
+    """What is always so, and should be known."""
+    return Group(*(Text.assemble(("note ", "cyan"), said(text)) for text in texts)) if texts else None

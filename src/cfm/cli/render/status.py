@@ -1,0 +1,106 @@
+"""`cfm status`: a running cfm at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cfm.cli.render import page
+from cfm.cli.render.events import EVENTS_SHOWN, decisions
+from cfm.cli.render.page import ROWS_SHOWN, WIDE, Json, Sized, said, stack, with_rest
+from cfm.cli.render.servers import cells, servers
+from cfm.cli.render.words import short_addr, time_words
+from cfm.controller.explain.words import count_words, size_words
+
+
+def status_view(
+    status: Json, recent_events: Sequence[Json] = (), *, events_shown: int = EVENTS_SHOWN
+) -> RenderableType:
+    """The verdict and its conditions, servers, copies, the backlog, the last decisions."""
+
+    def view(width: int) -> RenderableType:
+        return stack(
+            page.verdict(status),
+            page.conditions(status["conditions"], status["at"]),
+            page.notes(status.get("notes", ())),
+            servers(status["servers"], width),
+            _transfers(status["transfers"], width),
+            _backlog(status),
+            decisions(recent_events, events_shown, width),
+        )
+
+    return Sized(view)
+
+
+def _transfers(transfers: Sequence[Json], width: int) -> RenderableType:
+    if not transfers:
+        return Text("no copy is running", style="dim")
+    table = page.table(width)
+    table.add_column("copying", ratio=3, overflow="ellipsis", no_wrap=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("from → to", no_wrap=True)
+    table.add_column("progress", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("rate", justify="right", no_wrap=True)
+    table.add_column("left", justify="right", no_wrap=True)
+    for one in transfers[:ROWS_SHOWN]:
+        row: list[RenderableType] = [
+            said(one["file"]),
+            f"{one['rank']:,}",
+            said(f"{short_addr(one['source'])} → {short_addr(one['destination'])}"),
+            _progress(one, 20 if width >= WIDE else 10),
+            size_words(one["size_bytes"]),
+            *([_rate(one["rate_bps"])] if width >= WIDE else []),
+            _left(one),
+        ]
+        table.add_row(*row)
+    return with_rest(table, len(transfers) - ROWS_SHOWN)
+
+
+def _progress(transfer: Json, width: int) -> Text:
+    if transfer["received"]:
+        return Text("verifying".ljust(width), style="green")
+    if transfer["bytes_done"] is None or transfer["status"] == "ready":
+        return Text(str(transfer["status"]).ljust(width), style="dim")
+    filled = cells(100 * transfer["bytes_done"] // max(1, transfer["size_bytes"]), width)
+    return Text("━" * filled, style="green") + Text("╌" * (width - filled), style="dim")
+
+
+def _rate(rate_bps: int | None) -> str:
+    return f"{rate_bps / 1e6:.1f} Mbit/s" if rate_bps else ""
+
+
+def _left(transfer: Json) -> str:
+    """How much longer it takes at the rate so far."""
+    rate_bps, done = transfer["rate_bps"], transfer["bytes_done"]
+    if transfer["received"] or not rate_bps or done is None:
+        return ""
+    return time_words(-(-8 * (transfer["size_bytes"] - done) // rate_bps))
+
+
+def _backlog(status: Json) -> RenderableType:
+    backlog, totals = status["backlog"], status["totals"]
+    deleted = totals.get("deleted_space", 0) + totals.get("deleted_surplus", 0)
+    lines = [
+        Text.assemble(
+            ("backlog ", "bold"),
+            f"{count_words(backlog['wanted'], 'wanted file', 'wanted files')} not placed, ",
+            f"{count_words(backlog['surplus'], 'file', 'files')} with surplus copies",
+            said(f"; next: {', '.join(backlog['next'][:4])}" if backlog["next"] else "", "dim"),
+        ),
+        Text.assemble(
+            ("so far ", "bold"),
+            f"{totals.get('copied_files', 0):,} copied ({size_words(totals.get('copied_bytes', 0))}), ",
+            f"{deleted:,} deleted ({size_words(totals.get('deleted_bytes', 0))}), ",
+            f"{totals.get('failed_copies', 0):,} copies failed",
+        ),
+    ]
+    if status["rising"]:
+        rising = ", ".join(f"{one['file']} ({one['hits']} hits)" for one in status["rising"][:6])
+        lines.append(Text.assemble(("rising ", "bold magenta"), said(rising)))
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines)

@@ -1,0 +1,95 @@
+"""What the node does right now: it works, waits for something, plans, is idle, or is stopped.
+
+Pure: made from the core's state and its last round.  Neighbours: `conditions` says what is wrong besides,
+`verdict` makes one sentence of both.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from cfm.controller.decide.core import Core
+from cfm.model import Now
+from cfm.plan import refusals
+from cfm.plan.refusals import Refusal
+from cfm.plan.round import Copy, Delete, Round
+
+
+class Doing(enum.StrEnum):
+    """In one word, what goes on."""
+
+    WORKING = "working"
+    WAITING = "waiting"
+    """Nothing is under way, and something could be if what it waits for came."""
+    PLANNING = "planning"
+    IDLE = "idle"
+    STOPPED = "stopped"
+    """cfm may give no orders at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What goes on, in numbers."""
+
+    doing: Doing
+    copies: int
+    """Copies under way, or about to start."""
+    deletes: int
+    waiting: int
+    """Wanted files that are neither on a destination nor on their way to one."""
+
+
+def activity(core: Core, round_: Round | None, now: Now) -> Activity:
+    """What goes on now."""
+    tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
+    done = round_.done if round_ else []
+    copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
+    deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
+    doing = _doing(core, round_, now, busy=bool(copies or deletes))
+    return Activity(doing, copies, deletes, len(_unplaced(core) - tasks) + _beyond_the_plan(core))
+
+
+def unplaced_files(core: Core) -> int:
+    """How many wanted files are on no destination, as far as the last plan tells."""
+    return len(_unplaced(core)) + _beyond_the_plan(core)
+
+
+def _unplaced(core: Core) -> set[str]:
+    placed = core.state.fleet.holders
+    return {file.name for file in core.shortlist.wanted if file.name not in placed}
+
+
+def _beyond_the_plan(core: Core) -> int:
+    """Files that the plan counts and does not list."""
+    return core.shortlist.wanted_total - len(core.shortlist.wanted)
+
+
+WAITED_FOR = (
+    refusals.HOLDER_UNKNOWN,
+    refusals.NO_SOURCE,
+    refusals.NO_DESTINATION,
+    refusals.SAN_UNKNOWN,
+    refusals.RETRY_LATER,
+)
+"""Reasons for which a copy only waits.  The other reasons say that there is nothing to copy."""
+
+
+def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal, int] | None:
+    """The reason for which most of the waiting copies wait, and how many these are; None where none waits."""
+    times = {reason: round_.times("copy", reason) for reason in WAITED_FOR} if round_ else {}
+    if any(times.values()):
+        return max(times.items(), key=lambda one: one[1])
+    failed = len(core.state.left_alone_after_failures(now))  # the plan leaves them out: no round refuses them
+    return (refusals.RETRY_LATER, failed) if failed else None
+
+
+def _doing(core: Core, round_: Round | None, now: Now, *, busy: bool) -> Doing:
+    if core.state.store_trouble or core.state.snapshot is None:
+        return Doing.STOPPED
+    if busy:
+        return Doing.WORKING
+    if waiting_copies(core, round_, now) or (round_ and round_.times("delete", refusals.PACE)):
+        return Doing.WAITING
+    planning = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
+    return Doing.PLANNING if planning else Doing.IDLE

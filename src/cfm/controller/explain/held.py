@@ -1,0 +1,171 @@
+"""Conditions that come from the refusals of the last round: brakes, full disks, copies that wait.
+
+Pure.  The numbers are those of the round, as in the plan and the metrics.  Neighbours: `conditions` puts
+these among the others, `plan.refusals` has the names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from cfm.controller.decide import dispatch
+from cfm.controller.explain.activity import Doing, waiting_copies
+from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.words import count_words, size_words
+from cfm.model import Addr, Known
+from cfm.plan import refusals
+from cfm.plan.refusals import Refusal
+from cfm.plan.round import Delete, Round
+
+# ── brakes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_TOLD_ELSEWHERE = (refusals.DELETES_OFF, refusals.METADATA_OLD, refusals.PAUSED)
+"""Brakes that hold at every server: `conditions` tells them once."""
+_BRAKE_TEXTS: Mapping[Refusal, str] = {
+    refusals.SERVER_REFUSES: "Deletes are not carried out",
+    refusals.SAME_DISK_SUSPECTED: "Same disk suspected",
+}
+"""A brake in a few words, before the servers.  A brake that is not here has its refusal's text."""
+
+
+def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """The brakes at single servers that only an operator can release."""
+    servers: dict[Refusal, set[Addr]] = {}
+    for server, refusal in round_.brakes:
+        if server is not None and refusal not in _TOLD_ELSEWHERE:
+            servers.setdefault(refusal, set()).add(server)
+    for refusal in sorted(servers, key=lambda refusal: refusal.name):
+        there, size_bytes = scene.in_order(servers[refusal]), None
+        text = _BRAKE_TEXTS.get(refusal, refusal.text)
+        if refusal is refusals.BREAKER:
+            size_bytes = sum(dispatch.blocked_bytes(round_).values())
+            text = f"The breaker holds deletes of {size_words(size_bytes)}"
+        yield Condition(
+            name=refusal.name,
+            level=Severity.DEGRADED,
+            text=f"{text} {scene.at(there)}",
+            remedy=refusal.release,
+            servers=there,
+            size_bytes=size_bytes,
+            holds=True,
+        )
+
+
+def pace(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """The brake that lets go by itself."""
+    if number := round_.times("delete", refusals.PACE):
+        there = scene.in_order(_paced(round_))
+        yield Condition(
+            name=refusals.PACE.name,
+            level=Severity.NOTE,
+            text=f"The pace limit delays deletes {scene.at(there)}",
+            remedy="nothing to do: they go on within a minute; `remover.space_deletes_per_minute` and "
+            "`remover.trims_per_minute` set the pace",
+            servers=there,
+            files=number,
+            holds=True,
+        )
+
+
+def _paced(round_: Round) -> set[Addr]:
+    return {r.server for r in round_.refused if r.refusal is refusals.PACE and r.server is not None}
+
+
+# ── disks without space ─────────────────────────────────────────────────────────────────────────────────
+
+
+def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Disks over their limit where nothing is deleted, though no brake holds there."""
+    braked = {server for server, _refusal in round_.brakes}
+    told_already = _freeing(scene, round_) | _paced(round_) | braked
+    disks = round_.ledger.disks.items()
+    need = {addr: disk.need_bytes for addr, disk in disks if disk.need_bytes and addr not in told_already}
+    if need:
+        there = scene.in_order(need)
+        kept = _kept_at(round_, there)
+        what = "Disk over its limit" if len(there) == 1 else "Disks over their limits"
+        why = _most_common(kept) or "no known file"
+        yield Condition(
+            name="over_limit",
+            level=Severity.DEGRADED,
+            text=f"{what} {scene.at(there)}, and nothing there may be deleted: {why}",
+            remedy="nothing to do: young files may go after `remover.minimum_stay_sec`"
+            if kept[refusals.YOUNG.name]
+            else "raise the limit, or delete files by hand; `cfm why FILE` tells about each file",
+            servers=there,
+            size_bytes=sum(need.values()),
+        )
+
+
+def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Wanted files that fit nowhere, where nothing goes on and no brake holds that could change it."""
+    number = round_.times("copy", refusals.NO_ROOM)
+    braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
+    if not number or round_.done or _freeing(scene, round_) or braked or _paced(round_):
+        return
+    have = count_words(number, "file has no space", "files have no space")
+    kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)
+    text = f"{have}, and nothing may be deleted for {'it' if number == 1 else 'them'}: {_most_common(kept)}"
+    yield Condition(
+        name=refusals.NO_ROOM.name,
+        level=Severity.NOTE,
+        text=text if kept else f"Disks are full of better-ranked files; {have}",
+        files=number,
+    )
+
+
+def _freeing(scene: Scene, round_: Round) -> set[Addr]:
+    """Servers where something is being deleted, or about to be."""
+    ordered = {order.server for order in scene.state.orders.active.values()}
+    return ordered | {p.deletion.server for p in round_.done if isinstance(p, Delete)}
+
+
+def _kept_at(round_: Round, servers: Iterable[Addr]) -> Counter[str]:
+    """Why files stay there: by the refusals, and by what no policy even proposes to delete."""
+    view, there = round_.view, frozenset(servers)
+    reasons = Counter(r.refusal.name for r in round_.refused if r.server in there)
+    for addr in there:
+        files = view.servers[addr].files
+        names = files.value if isinstance(files, Known) else frozenset[str]()
+        reasons[refusals.RISING.name] += sum(name in names for name in view.hits.rising)
+        reasons[refusals.WATCHED.name] += sum(name in names for name in view.hits.watched)
+    young = (place in there and view.is_young(name, place) for name, place in view.arrivals)
+    reasons[refusals.YOUNG.name] += sum(young)
+    return reasons
+
+
+def _most_common(reasons: Counter[str]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in reasons.most_common(3) if number)
+
+
+# ── copies that wait ────────────────────────────────────────────────────────────────────────────────────
+
+_WAIT_REMEDIES: Mapping[Refusal, str] = {
+    refusals.HOLDER_UNKNOWN: "`cfm status` tells which list is unknown, and why",
+    refusals.NO_SOURCE: "check the sources in `cfm status`",
+    refusals.NO_DESTINATION: "check the destinations in `cfm status`",
+    refusals.SAN_UNKNOWN: "check the source folders",
+    refusals.RETRY_LATER: "the log tells why",
+}
+
+
+def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Nothing is under way, although something is wanted that would fit."""
+    found = waiting_copies(scene.core, round_, scene.now)
+    if scene.activity.doing is not Doing.WAITING or found is None:
+        return
+    reason, number = found
+    is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san_asked)
+    ends_soon = is_being_asked or reason is refusals.HOLDER_UNKNOWN
+    text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"
+    if reason is refusals.RETRY_LATER:
+        text = f"{count_words(number, 'copy', 'copies')} failed, and cfm tries again after a pause"
+    yield Condition(
+        name=reason.name,
+        level=Severity.NOTE if ends_soon else Severity.DEGRADED,
+        text=text,
+        remedy=_WAIT_REMEDIES[reason],
+        files=number,
+        holds=True,
+    )

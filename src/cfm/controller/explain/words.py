@@ -1,0 +1,43 @@
+"""How numbers, sizes and servers are written in a sentence, on every page and in every terminal.  Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from cfm.model import Addr, host_of
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def size_words(size_bytes: int) -> str:
+    """Bytes in powers of ten, as disks are sold: `1.5 MB`."""
+    value, unit = float(size_bytes), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def count_words(number: int, one: str, many: str) -> str:
+    """`1 file`, `24,000 files`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def short_names(servers: Iterable[Addr]) -> Mapping[Addr, str]:
+    """What each server is called in a sentence: its host, where no other server has the same one."""
+    addrs = sorted(set(servers))
+    times = Counter(map(host_of, addrs))
+    return {addr: host_of(addr) if times[host_of(addr)] == 1 else addr for addr in addrs}
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first name and how many more there are; two are both named."""
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{names[0]} and {len(names) - 1:,} more"
+
+
+def at_servers(names: Sequence[str]) -> str:
+    """`at A`, `at A and B`, `at 9 servers: A and 8 more`."""
+    return f"at {some_of(names)}" if len(names) <= 2 else f"at {len(names):,} servers: {some_of(names)}"
