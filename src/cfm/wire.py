@@ -1,12 +1,13 @@
-"""JSON and the HTTP contract in one place: the names of headers, and what travels under them.
+"""JSON and the HTTP contract in one place: the names of headers, and the forms of what is sent.
 
-Pure: values in, values out; no sockets, no clock.  `docs/http-api.md` is the text of the same contract.
-cfm's api builds the task list and reads reports with it, a worker reads tasks and builds reports with it;
-what a *worker's answers* say is read by `fleet.answers`.  A reader of the old form takes what the earlier
-programs were seen to send; a writer of the old form gives exactly its keys, types and order, since the
-earlier programs throw a whole list away over one element that they cannot read.
+Pure: values in, values out; no sockets, no clock.  `docs/http-api.md` describes the same contract for people.
+cfm's API writes tasks and reads reports with it; a worker reads tasks and writes reports with it.
+(`fleet.answers` reads a worker's other answers.)
 
-Readers raise `WireError` and nothing else, whatever bytes they are given.
+A reader accepts what the earlier programs were seen to send.  A writer of the old form gives exactly the old
+keys, types and order: an earlier program throws a whole list away if it cannot read one element of it.
+
+Readers raise `WireError` and nothing else, whatever bytes they get.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
-from cfm.model import Addr, DiskUsage, Status, Task, Transfer, host_of
+from cfm.model import Addr, DiskUsage, Status, Task, host_of
 
 CONTROLLER: Final = "Cfm-Controller"
 EPOCH: Final = "Cfm-Epoch"
@@ -41,7 +42,7 @@ OLD_TEXT: Final = "text/plain;charset=UTF-8"
 PROBLEM_JSON: Final = "application/problem+json"
 
 MAX_INTEGER: Final = 2**63 - 1
-"""Integers of the wire end up in 64-bit columns, here and in the earlier programs."""
+"""Integers from the wire are stored in 64-bit columns, here and in the earlier programs."""
 MAX_TEXT_CHARS: Final = 2000
 MAX_RETRY_AFTER_S: Final = 86_400
 
@@ -52,61 +53,64 @@ Json: TypeAlias = dict[str, Any]
 
 
 class WireError(ValueError):
-    """The bytes are not what the contract says; the text tells what is wrong, for a 400 or a log line."""
+    """The bytes do not have the form of the contract.
+
+    The text says what is wrong, for a 400 or a log line.
+    """
 
 
 # --- JSON, strictly ---------------------------------------------------------------------------------
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON in ASCII: every reader can read it, and no string can fail to be encoded."""
+    """Compact JSON in ASCII.  Every reader understands it, and every string can be encoded."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def parse_json(body: bytes) -> Any:  # the one place where JSON, which may be anything, comes in
-    """UTF-8 JSON without NaN, infinities, duplicate keys, lone surrogates or absurd depth."""
+def parse_json(body: bytes) -> Any:  # JSON may be anything, and this is the one place where it comes in
+    """Read UTF-8 JSON.  NaN, infinities, duplicate keys, lone surrogates and absurd depth are refused."""
     try:
         text = body.decode("utf-8")
         value = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
         )
-        if "\\u" in text:  # escapes are the only way for half a character to come in
+        if "\\u" in text:  # only an escape can contain half a character
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise WireError("the JSON is nested too deeply") from None
     except ValueError as error:
-        raise WireError(f"not JSON: {_printable(str(error))}") from None
+        raise WireError(f"this is not JSON: {_printable(str(error))}") from None
     return value
 
 
 def parse_json_object(body: bytes) -> Json:
-    """As `parse_json`, and an object."""
+    """The same, for a message that must be an object."""
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise WireError("not a JSON object")
+        raise WireError("the JSON is not an object")
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise WireError("a key comes twice")
+        raise WireError("the JSON has the same key twice")
     return found
 
 
 def _refuse_constant(name: str) -> Any:
-    raise WireError(f"{name} is not JSON")
+    raise WireError(f"{name} is not allowed in JSON")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise WireError("a number beyond all bounds")
+        raise WireError("the JSON has a number that is too large")
     return number
 
 
 def _printable(text: str) -> str:
-    """A text that came from outside, fit for one log line."""
+    """Text from outside, made fit for one log line."""
     return "".join(char if char.isprintable() else "?" for char in text[:200])
 
 
@@ -114,7 +118,7 @@ def _printable(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class HttpProblem:
     """The body of an error on a new endpoint (RFC 9457)."""
 
     status: int
@@ -153,12 +157,12 @@ _FROM_OLD: Final[Mapping[str, Status]] = {
 
 
 def old_status(status: Status) -> str:
-    """The word of the old list for a task's state: whatever ended badly is `timeout`."""
+    """A task's status as the old list names it.  Each bad end is called `timeout` there."""
     return _OLD_STATUS[status]
 
 
 def task_to_old_json(task: Task) -> Json:
-    """One element of `GET /tasks`: exactly the old keys, types and order."""
+    """One element of `GET /tasks`, with exactly the old keys, types and order."""
     return {
         "id": str(task.id),
         "ctime": task.created_s,
@@ -175,15 +179,9 @@ def task_to_old_json(task: Task) -> Json:
     }
 
 
-def task_offer(task: Task, *, src_transfer: Transfer, lease_s: int) -> Json:
-    """The answer of `GET /tasks/next`: the old keys, and what only a worker of ours reads."""
-    return {
-        **task_to_old_json(task),
-        "size_bytes": task.file.size_bytes,
-        "src_transfer": str(src_transfer),
-        "lease_s": lease_s,
-        "reason": task.reason,
-    }
+def offer_to_json(task: Task, *, lease_s: int) -> Json:
+    """The answer to `GET /tasks/next`: the old keys, and what only a worker of ours reads."""
+    return {**task_to_old_json(task), "size_bytes": task.file.size_bytes, "lease_s": lease_s}
 
 
 # --- tasks: what a worker reads ---------------------------------------------------------------------
@@ -191,36 +189,39 @@ def task_offer(task: Task, *, src_transfer: Transfer, lease_s: int) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class TaskOffer:
-    """A task as a worker hears of it.  Nothing in it is checked beyond its form: the worker's own check
-    of file name, path and source comes before anything is written or connected."""
+    """A task as a worker reads it.
+
+    Only its form is checked here.  The worker checks the file name, the path and the source before it writes
+    anything or connects to anybody (`worker.decide.offers`).
+    """
 
     id: int
     status: Status
     file_name: str
     path: str
+    """The full path on the source."""
     source: Addr
     destination: Addr
     copy_speed_bps: int
+    """0: as fast as possible."""
     rank: int = 0
     size_bytes: int | None = None
-    """None: an old cfm, which does not say."""
-    src_transfer: Transfer | None = None
+    """None: an old cfm, which does not say it.  Then the source's word is taken."""
     lease_s: int | None = None
-    reason: str = ""
+    """None: an old cfm, which has no leases."""
 
 
-def parse_task(element: object) -> TaskOffer:
-    """One element of the list of either cfm, or the answer of `/tasks/next`.
+def parse_offer(element: object) -> TaskOffer:
+    """Read one element of the task list of either cfm, or the answer to `GET /tasks/next`.
 
     Raises:
-        WireError: it cannot be read; that costs this element, not the list.
+        WireError: the element cannot be read.  In a list, this costs the element and not the list.
     """
     if not isinstance(element, Mapping):
         raise WireError("a task is not an object")
     status = _FROM_OLD.get(_text(element, "status"))
     if status is None:
-        raise WireError("a task with an unknown status")
-    transfer = element.get("src_transfer")
+        raise WireError("a task has an unknown status")
     return TaskOffer(
         id=_required_integer(element, "id"),
         status=status,
@@ -231,21 +232,19 @@ def parse_task(element: object) -> TaskOffer:
         copy_speed_bps=_required_integer(element, "copy_speed"),
         rank=_integer(element, "grade") or 0,
         size_bytes=_integer(element, "size_bytes"),
-        src_transfer=Transfer(transfer) if transfer in tuple(Transfer) else None,
         lease_s=_integer(element, "lease_s"),
-        reason=_optional_text(element, "reason"),
     )
 
 
 def parse_task_list(body: bytes) -> tuple[tuple[TaskOffer, ...], int]:
-    """The readable tasks of `GET /tasks`, in list order, and how many could not be read."""
+    """Read `GET /tasks`: the tasks in the order of the list, and how many could not be read."""
     elements = parse_json(body)
     if not isinstance(elements, list):
         raise WireError("the task list is not an array")
     tasks = []
     for element in elements:
         try:
-            tasks.append(parse_task(element))
+            tasks.append(parse_offer(element))
         except WireError:
             continue
     return tuple(tasks), len(elements) - len(tasks)
@@ -256,50 +255,52 @@ def parse_task_list(body: bytes) -> tuple[tuple[TaskOffer, ...], int]:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """The body of `PATCH /tasks/{id}`.  `FAILED` is what a worker of ours says with an `error`."""
+    """The body of `PATCH /tasks/{id}`: how a worker gets on with a task, or how the task ended."""
 
     status: Status
-    bytes: int | None = None
+    """FAILED is what a worker of ours says together with an `error`."""
+    done_bytes: int | None = None
+    """None: an old worker, which does not show its progress."""
     received: bool = False
+    """All bytes are here: the source is free."""
     error: str = ""
     retry_after_s: int | None = None
+    """The source serves others.  Ask it again after so long."""
     verified: bool = False
-    boot_id: str = ""
-    """Empty: an old worker, whose `done` is believed only by its file list."""
+    """The file is complete, durable and visible.  An old worker does not say so, and its `done` is believed
+    only by its file list."""
 
 
-def parse_patch(body: bytes) -> TaskReport:
-    """A report of an old worker or of ours.
+def parse_report(body: bytes) -> TaskReport:
+    """Read a report of an old worker, or of ours.  Keys that are not known here are ignored.
 
     Raises:
-        WireError: not JSON, or an unknown status; the answer is 400.
+        WireError: it is not JSON, or has an unknown status.  The answer is then 400.
     """
     message = parse_json_object(body)
     status = _FROM_OLD.get(_text(message, "status"))
     if status is None:
-        raise WireError("an unknown status")
+        raise WireError("the report has an unknown status")
     error = _optional_text(message, "error")
     retry_after_s = _integer(message, "retry_after_s")
     return TaskReport(
         status=Status.FAILED if status is Status.TIMED_OUT and error else status,
-        bytes=_integer(message, "bytes"),
+        done_bytes=_integer(message, "bytes"),
         received=_flag(message, "received"),
         error=error,
         retry_after_s=None if retry_after_s is None else min(retry_after_s, MAX_RETRY_AFTER_S),
         verified=_flag(message, "verified"),
-        boot_id=token(_optional_text(message, "boot_id")),
     )
 
 
-def patch_to_json(report: TaskReport) -> Json:
-    """What a worker sends; a report without extras is exactly the old form."""
+def report_to_json(report: TaskReport) -> Json:
+    """What a worker sends.  Without anything but a status, this is exactly the old form."""
     extras: Json = {
-        "bytes": report.bytes,
+        "bytes": report.done_bytes,
         "received": report.received or None,
         "error": report.error or None,
         "retry_after_s": report.retry_after_s,
         "verified": report.verified or None,
-        "boot_id": report.boot_id or None,
     }
     said = {key: value for key, value in extras.items() if value is not None}
     return {"status": old_status(report.status), **said}
@@ -315,7 +316,7 @@ def df_to_json(
     disk_id: str | None = None,
     arriving_bytes: int | None = None,
 ) -> Json:
-    """The answer of `GET /df`: the old keys (sizes are strings), and what ours adds where it is given."""
+    """The answer to `GET /df`: the old keys, with sizes as strings, and our own keys where they are given."""
     extras: Json = {
         "limit_percent": limit_percent,
         "disk_id": disk_id,
@@ -335,39 +336,39 @@ def df_to_json(
 
 
 def decimal(value: object, most: int = MAX_INTEGER) -> int | None:
-    """The integer in a decimal string of 0 to `most`; None for anything else, other digits included."""
+    """The integer from 0 to `most` in a string of ASCII digits; None for anything else."""
     if isinstance(value, str) and _DIGITS.fullmatch(value) and int(value) <= most:
         return int(value)
     return None
 
 
 def token(text: str) -> str:
-    """An id that travels in headers, or nothing: visible ASCII, at most 128 characters."""
+    """`text` if it can be an id in a header (visible ASCII, at most 128 characters), else an empty string."""
     return text if _TOKEN.fullmatch(text) else ""
 
 
 def _integer(message: Mapping[Any, Any], key: str) -> int | None:
-    """An integer that may be missing, or a decimal string, as the old wire has it."""
+    """An integer, which may be missing, or be written as a string, as on the old wire."""
     value = message.get(key)
     if value is None:
         return None
     number = decimal(value) if isinstance(value, str) else value
     if type(number) is not int or not 0 <= number <= MAX_INTEGER:  # True is an int to isinstance
-        raise WireError(f"{key} is not an integer from 0 to 2^63-1")
+        raise WireError(f"{key} must be an integer from 0 to 2^63-1")
     return number
 
 
 def _required_integer(message: Mapping[Any, Any], key: str) -> int:
     number = _integer(message, key)
     if number is None:
-        raise WireError(f"no {key}")
+        raise WireError(f"{key} is missing")
     return number
 
 
 def _text(message: Mapping[Any, Any], key: str) -> str:
     value = message.get(key)
     if not isinstance(value, str):
-        raise WireError(f"{key} is not a string")
+        raise WireError(f"{key} must be a string")
     return value
 
 
@@ -378,5 +379,5 @@ def _optional_text(message: Mapping[Any, Any], key: str) -> str:
 def _flag(message: Mapping[Any, Any], key: str) -> bool:
     value = message.get(key, False)
     if not isinstance(value, bool):
-        raise WireError(f"{key} is not true or false")
+        raise WireError(f"{key} must be true or false")
     return value

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from cfm.model import Transfer as Kind
+from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers import TRANSFERS, TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Job, Transfer, TransferError
+from cfm.worker.act.transfers.contract import Transfer, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
+from cfm_lab.testing.waiting_cfm import usual_offer
 
 CONTENT = bytes(range(256)) * 2_000
 NAME = "MXCI5B4LSGL1000051_K20180531174730.mpg"
@@ -111,19 +113,17 @@ class Bench:
     seen: Seen = field(default_factory=Seen)
     size_bytes: int | None = len(CONTENT)
 
-    def job(self) -> Job:
-        return Job(
-            task_id=1,
+    def offer(self) -> TaskOffer:
+        return usual_offer(
             file_name=NAME,
-            path=f"/data2/{NAME}",
-            source=self.source.addr,
+            src_addr=self.source.addr,
+            dst_addr="127.0.0.1:8888",
             size_bytes=self.size_bytes,
-            copy_speed_bps=0,
         )
 
     async def fetch(self) -> bytes | None:
         """What arrived; None where the transfer could not say that it is right."""
-        received = await self.transfer.fetch(self.job(), self.place, self.seen)
+        received = await self.transfer.fetch(self.offer(), self.place, self.seen)
         content = Path(self.place.path).read_bytes()
         assert len(content) == received.size_bytes
         return content if received.digest is not None or content == CONTENT else None
@@ -210,7 +210,7 @@ async def test_a_cancelled_transfer_is_over_at_once(bench: Bench, fault: SourceF
 
 async def test_several_at_a_time(bench: Bench) -> None:
     places = [Place(bench.place.disk, temp=f"{NAME}.{number}") for number in range(3)]
-    jobs = [bench.transfer.fetch(bench.job(), place, Seen()) for place in places]
+    jobs = [bench.transfer.fetch(bench.offer(), place, Seen()) for place in places]
     assert [received.size_bytes for received in await asyncio.gather(*jobs)] == [len(CONTENT)] * 3
 
 

@@ -127,11 +127,11 @@ def df(data: bytes) -> None:
 def patch(data: bytes) -> None:
     """A report is read again as it was read."""
     try:
-        report = wire.parse_patch(data)
+        report = wire.parse_report(data)
     except wire.WireError:
         return
-    assert wire.parse_patch(wire.to_json(wire.patch_to_json(report))) == report
-    assert report.bytes is None or 0 <= report.bytes < 2**63
+    assert wire.parse_report(wire.to_json(wire.report_to_json(report))) == report
+    assert report.done_bytes is None or 0 <= report.done_bytes < 2**63
 
 
 def ranges(data: bytes) -> None:

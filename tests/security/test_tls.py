@@ -20,9 +20,10 @@ from cfm.security.tokens import Secret
 from cfm.web import Limits
 from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.act.transfers.contract import Job, TransferError
+from cfm.worker.act.transfers.contract import TransferError
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
 from cfm_lab.testing.raw_http import connect, hang_up, read_all, request, say, status_of
+from cfm_lab.testing.waiting_cfm import usual_offer
 from cfm_lab.testing.worker_rig import worker_rig
 
 CERTS = Path(__file__).parent / "certs"
@@ -175,9 +176,9 @@ async def fetch(addr: str, keys: Keys, folder: Path) -> bytes:
     """What the built-in transfer brings from a worker, by its credentials."""
     transfer = BuiltinTransfer(BuiltinSettings(loopback_ok=True, pauses_s=(), keys=keys))
     folder.mkdir()
-    job = Job(7, "A.mpg", "/san/A.mpg", Addr(addr), len(CONTENT), 0)
+    offer = usual_offer(id="7", src_addr=addr, dst_addr="127.0.0.1:8888", size_bytes=len(CONTENT))
     try:
-        await transfer.fetch(job, Place(folder), Nobody())
+        await transfer.fetch(offer, Place(folder), Nobody())
     finally:
         await transfer.close()
     return next(folder.rglob("x.1")).read_bytes()

@@ -46,7 +46,7 @@ from cfm.worker.decide.offers import HeldTask, Neighbourhood, failure
 I = TypeVar("I")  # noqa: E741 - an instruction
 
 HERE = Neighbourhood(Addr("10.0.2.1:8888"), Addr("10.0.0.1:8080"))
-WORKING = TaskReport(Status.WORKING, bytes=0)
+WORKING = TaskReport(Status.WORKING, done_bytes=0)
 DONE = TaskReport(Status.DONE, verified=True)
 
 
@@ -127,11 +127,11 @@ def test_a_whole_life() -> None:
     assert life.answer(200) == [StartTransfer(offer())]
     life.hear(Progress(1, 500))
     life.wait(1_000)
-    assert life.the(SendReport).report == TaskReport(Status.WORKING, bytes=500)
+    assert life.the(SendReport).report == TaskReport(Status.WORKING, done_bytes=500)
     life.answer(200, life.the(SendReport).report)
     life.hear(Progress(1, 1000), BytesReceived(1))
     assert life.orders == [
-        SendReport(offer(), TaskReport(Status.WORKING, bytes=1000, received=True)),
+        SendReport(offer(), TaskReport(Status.WORKING, done_bytes=1000, received=True)),
         AskNext(Ask.WAIT, frozenset({1})),
     ]
     life.answer(200, life.the(SendReport).report)

@@ -15,7 +15,7 @@ import pytest
 
 from cfm.config import CfwSettings
 from cfm.model import Addr, Status
-from cfm.wire import TaskOffer, TaskReport, parse_task
+from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
 from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.disk_lock import NoOtherWorkers
@@ -25,14 +25,14 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import Memory, MemoryState
 from cfm.worker.act.transfers import TransferSettings, make_transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Job, Landing, Received, Transfer, TransferError, Watch
+from cfm.worker.act.transfers.contract import Landing, Received, Transfer, TransferError, Watch
 from cfm.worker.act.transfers.external import ExternalSettings
 from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.old_controller import OldController
-from cfm_lab.testing.waiting_cfm import WaitingCfm, usual_task
+from cfm_lab.testing.waiting_cfm import WaitingCfm, usual_offer
 
 OWN = Addr("127.0.2.1:8888")
 CONTENT = bytes(range(256)) * 400
@@ -101,7 +101,7 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[DownloadAgent]:
         here = Neighbourhood(OWN, self.cfm)
-        async with CfmLink(here, Authority(self.state, None), "boot", wait_s=5, answer_s=2) as link:
+        async with CfmLink(here, Authority(self.state, None), wait_s=5, answer_s=2) as link:
             book = self.book()
             agent = DownloadAgent(book, link, self.transfer(), self.shelf(), self.state)
             run = asyncio.create_task(agent.run())
@@ -277,7 +277,7 @@ class OpenTransfer:
 
     def prepare(self) -> None: ...
 
-    async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:  # noqa: ARG002
+    async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:  # noqa: ARG002
         await self.fail.wait()
         self.failing.set()
         raise TransferError("the source is gone")
@@ -360,7 +360,7 @@ async def test_litter_goes_as_soon_as_the_disk_is_there_again(
 
 
 def parsed(task_id: str) -> TaskOffer:
-    return parse_task(usual_task(id=task_id, src_addr="127.0.1.1:8888", dst_addr=OWN))
+    return usual_offer(id=task_id, src_addr="127.0.1.1:8888", dst_addr=OWN)
 
 
 async def test_a_report_survives_a_cfm_that_is_away(source: FaultySource, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ NOBODY: frozenset[int] = frozenset()
 
 def link_to(addr: Addr, authority: Authority | None = None) -> CfmLink:
     authority = authority or Authority(MemoryState(), None)
-    return CfmLink(Neighbourhood(OWN, addr), authority, "boot", wait_s=1, answer_s=2)
+    return CfmLink(Neighbourhood(OWN, addr), authority, wait_s=1, answer_s=2)
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ async def test_what_cannot_be_read_is_no_task(cfm: WaitingCfm) -> None:
 async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
     async with link_to(cfm.addr) as link:
         assert await link.report(OFFER, failure("busy", 7)) == 200
-        assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=5, received=True)) == 200
+        assert await link.report(OFFER, TaskReport(Status.WORKING, done_bytes=5, received=True)) == 200
         assert await link.report(OFFER, TaskReport(Status.DONE, verified=True)) == 200
         cfm.answers[7] = 409
         assert await link.report(OFFER, TaskReport(Status.DONE, verified=True)) == 409
     assert [report for _, report in cfm.reports[:3]] == [
-        TaskReport(Status.FAILED, error="busy", retry_after_s=7, boot_id="boot"),
-        TaskReport(Status.WORKING, bytes=5, received=True, boot_id="boot"),
-        TaskReport(Status.DONE, verified=True, boot_id="boot"),
+        TaskReport(Status.FAILED, error="busy", retry_after_s=7),
+        TaskReport(Status.WORKING, done_bytes=5, received=True),
+        TaskReport(Status.DONE, verified=True),
     ]
 
 
@@ -131,7 +131,7 @@ async def test_what_another_or_an_older_controller_says_is_no_answer(
     async with link_to(cfm.addr, authority) as link:
         assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
         cfm.answers[7] = 409
-        assert await link.report(OFFER, TaskReport(Status.WORKING, bytes=1)) is None
+        assert await link.report(OFFER, TaskReport(Status.WORKING, done_bytes=1)) is None
 
 
 class FullState(MemoryState):
@@ -168,7 +168,7 @@ async def test_an_old_cfm_hears_its_own_words_only() -> None:
         task_id = old.add_task("A.mpg", "/data2/A.mpg", "127.0.1.1:8888", OWN)
         answer = await link.ask(Ask.LIST, NOBODY)
         assert isinstance(answer, TaskOffered)
-        for report in (TaskReport(Status.WORKING, bytes=0), failure("broken", 7)):
+        for report in (TaskReport(Status.WORKING, done_bytes=0), failure("broken", 7)):
             assert await link.report(answer.offer, report) == 200
         assert old.reports == [
             (task_id, {"status": "working"}, 200),
@@ -271,7 +271,6 @@ async def test_a_silent_cfm_is_given_up() -> None:
         link = CfmLink(
             Neighbourhood(OWN, Addr(f"{host}:{port}")),
             Authority(MemoryState(), None),
-            "boot",
             wait_s=0,
             answer_s=0.2,
         )

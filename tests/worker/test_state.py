@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from cfm.errors import StateError
-from cfm.model import Addr, Status, Transfer
+from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.state import Memory, MemoryState, SqliteState, WorkerState
 from cfm.worker.decide.fencing import Binding
@@ -29,11 +30,9 @@ OFFER = TaskOffer(
     copy_speed_bps=10_000_000,
     rank=3,
     size_bytes=1000,
-    src_transfer=Transfer.BUILTIN,
     lease_s=60,
-    reason="rank 3 of 58",
 )
-OLD_OFFER = replace(OFFER, id=2, size_bytes=None, src_transfer=None, lease_s=None)
+OLD_OFFER = replace(OFFER, id=2, size_bytes=None, lease_s=None)
 DONE = TaskReport(Status.DONE, verified=True)
 BUSY = failure("busy", 7)
 
@@ -145,6 +144,20 @@ async def test_rows_that_make_no_sense_are_called_damage(tmp_path: Path) -> None
     state = await SqliteState.open(path)
     with pytest.raises(StateError, match="move it away"):
         await state.recall()
+    await state.close()
+
+
+async def test_a_row_of_an_earlier_version_may_tell_more(tmp_path: Path) -> None:
+    path = tmp_path / "cfw.db"
+    await (await SqliteState.open(path)).close()
+    offer = asdict(OFFER) | {"src_transfer": "builtin", "reason": "rank 3 of 58"}
+    final = asdict(DONE) | {"boot_id": "b00t"}
+    with sqlite3.connect(path) as connection:
+        row = OFFER.id, json.dumps(offer), json.dumps(final)
+        connection.execute("INSERT INTO held VALUES (?, ?, ?)", row)
+    connection.close()
+    state = await SqliteState.open(path)
+    assert (await state.recall()).held == (HeldTask(OFFER, DONE),)
     await state.close()
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
 from cfm.model import Addr
+from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import RealBaseDir, RealTempFile, TempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.transfers.contract import Received, TransferError
 from cfm.worker.act.transfers.response import (
     Head,
     InterruptionError,
@@ -26,6 +27,7 @@ from cfm.worker.act.transfers.response import (
     judge_digest,
 )
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
+from cfm_lab.testing.waiting_cfm import usual_offer
 
 CONTENT = bytes(range(256)) * 8_000
 NAME = "a b%23#?.mpg"
@@ -70,21 +72,20 @@ async def place(tmp_path: Path) -> Place:
     return Place(RealBaseDir(tmp_path))
 
 
-def job(source: FaultySource) -> Job:
-    return Job(
-        task_id=77,
+def offer(source: FaultySource) -> TaskOffer:
+    return usual_offer(
+        id="77",
         file_name=NAME,
-        path=f"/data2/{NAME}",
-        source=source.addr,
+        src_addr=source.addr,
+        dst_addr="127.0.0.1:8888",
         size_bytes=len(source.content),
-        copy_speed_bps=0,
     )
 
 
-async def fetch(job: Job, place: Place, settings: BuiltinSettings = SETTINGS) -> Received:
+async def fetch(offer: TaskOffer, place: Place, settings: BuiltinSettings = SETTINGS) -> Received:
     transfer = BuiltinTransfer(settings)
     try:
-        return await transfer.fetch(job, place, Nobody())
+        return await transfer.fetch(offer, place, Nobody())
     finally:
         await transfer.close()
 
@@ -96,7 +97,7 @@ class Nobody:
 
 
 async def test_asks_for_exactly_that_file_in_the_task_s_name(source: FaultySource, place: Place) -> None:
-    received = await fetch(job(source), place)
+    received = await fetch(offer(source), place)
     assert received == Received(len(CONTENT), xxh3_128_digest(CONTENT))
     get, head = source.requests
     assert (get.method, get.target) == ("GET", "/content/a%20b%2523%23%3F.mpg")
@@ -110,7 +111,7 @@ async def test_asks_for_exactly_that_file_in_the_task_s_name(source: FaultySourc
 
 async def test_goes_on_where_it_broke_off(source: FaultySource, place: Place) -> None:
     source.fault = SourceFault.RESET_ONCE
-    received = await fetch(job(source), place)
+    received = await fetch(offer(source), place)
     assert received.digest == xxh3_128_digest(CONTENT)
     again = source.requests[1]
     assert again.fields["if-range"] == source.etag
@@ -121,7 +122,7 @@ async def test_goes_on_where_it_broke_off(source: FaultySource, place: Place) ->
 
 async def test_begins_anew_where_the_file_changed(source: FaultySource, place: Place) -> None:
     source.fault = SourceFault.CHANGES
-    received = await fetch(job(source), place)
+    received = await fetch(offer(source), place)
     assert received.digest == xxh3_128_digest(CONTENT[::-1])
     assert Path(place.disk.temp_path("x.1")).read_bytes() == CONTENT[::-1]
 
@@ -147,7 +148,7 @@ async def test_refuses_what_is_not_the_file(
 ) -> None:
     source.fault = fault
     with pytest.raises(TransferError, match=why):
-        await fetch(job(source), place)
+        await fetch(offer(source), place)
     assert all(request.target.startswith("/content/") for request in source.requests)
     assert Path(place.disk.temp_path("x.1")).stat().st_size <= len(CONTENT)
 
@@ -155,20 +156,20 @@ async def test_refuses_what_is_not_the_file(
 async def test_endless_chunks_leave_nothing(source: FaultySource, place: Place) -> None:
     source.fault = SourceFault.CHUNKS
     with pytest.raises(TransferError):
-        await fetch(job(source), place)
+        await fetch(offer(source), place)
     assert Path(place.disk.temp_path("x.1")).stat().st_size == 0
 
 
 async def test_more_than_was_stated_is_not_read(source: FaultySource, place: Place) -> None:
     source.fault = SourceFault.EXTRA_BYTES
-    await fetch(job(source), place)
+    await fetch(offer(source), place)
     assert Path(place.disk.temp_path("x.1")).read_bytes() == CONTENT
 
 
 async def test_says_busy_and_for_how_long(source: FaultySource, place: Place) -> None:
     source.fault = SourceFault.BUSY
     with pytest.raises(TransferError) as failed:
-        await fetch(job(source), place)
+        await fetch(offer(source), place)
     assert (failed.value.error, failed.value.retry_after_s) == ("busy", 7)
     assert len(source.requests) == 1
 
@@ -181,23 +182,23 @@ async def test_tells_that_the_source_is_free_before_it_verifies(source: FaultySo
             order.append(f"received after {source.count('GET')} GET")
 
     transfer = BuiltinTransfer(SETTINGS)
-    await transfer.fetch(job(source), place, Order())
+    await transfer.fetch(offer(source), place, Order())
     await transfer.close()
     assert order == ["received after 1 GET"]
 
 
 async def test_asks_for_room_when_the_source_says_the_size(source: FaultySource, place: Place) -> None:
-    await fetch(replace(job(source), size_bytes=None), place)
+    await fetch(replace(offer(source), size_bytes=None), place)
     assert place.asked_bytes == [len(CONTENT)]
     Path(place.disk.temp_path("x.1")).unlink()
     place.room = False
     with pytest.raises(TransferError, match="no room"):
-        await fetch(replace(job(source), size_bytes=None), place)
+        await fetch(replace(offer(source), size_bytes=None), place)
 
 
 async def test_a_full_disk_is_called_so(source: FaultySource, tmp_path: Path) -> None:
     with pytest.raises(TransferError, match="No space left"):
-        await fetch(job(source), FullPlace(RealBaseDir(tmp_path)))
+        await fetch(offer(source), FullPlace(RealBaseDir(tmp_path)))
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -205,7 +206,7 @@ async def test_looks_at_the_address_that_it_really_connects_to(
     source: FaultySource, place: Place, host: str
 ) -> None:
     port = source.addr.rpartition(":")[2]
-    elsewhere = replace(job(source), source=Addr(f"{host}:{port}"))
+    elsewhere = replace(offer(source), source=Addr(f"{host}:{port}"))
     with pytest.raises(TransferError, match="loopback"):
         await fetch(elsewhere, place, replace(SETTINGS, loopback_ok=False))
     assert source.requests == []
@@ -215,17 +216,17 @@ async def test_uses_no_proxy_of_the_environment(
     source: FaultySource, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert (await fetch(job(source), place)).size_bytes == len(CONTENT)
+    assert (await fetch(offer(source), place)).size_bytes == len(CONTENT)
 
 
 async def test_keeps_to_the_task_s_speed(source: FaultySource, place: Place) -> None:
     before_s = asyncio.get_running_loop().time()
-    await fetch(replace(job(source), copy_speed_bps=8 * 4_000_000), place)
+    await fetch(replace(offer(source), copy_speed_bps=8 * 4_000_000), place)
     assert asyncio.get_running_loop().time() - before_s > 0.25  # 0.5 s, but for what one read may bring
 
 
 async def test_gives_up_where_nobody_listens(source: FaultySource, place: Place) -> None:
-    gone = job(source)
+    gone = offer(source)
     await source.__aexit__(None, None, None)
     with pytest.raises(TransferError):
         await fetch(gone, place)

@@ -11,18 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from cfm.model import Addr
+from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import RealBaseDir, TempFile
-from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.transfers.contract import Received, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings, ExternalTransfer
+from cfm_lab.testing.waiting_cfm import usual_offer
 
-JOB = Job(
-    task_id=5,
-    file_name="A.mpg",
-    path="/data2/A.mpg",
-    source=Addr("10.0.0.1:8888"),
-    size_bytes=6,
-    copy_speed_bps=10_000_000,
+OFFER = usual_offer(
+    id="5", src_addr="10.0.0.1:8888", dst_addr="10.0.2.1:8888", size_bytes=6, copy_speed="10000000"
 )
 GOOD = 'printf "%s" 123456 > "$2"; echo "...Successfully done" >&2'
 
@@ -74,8 +70,8 @@ class Bench:
         self.transfers.append(transfer)
         return transfer
 
-    async def run(self, script: str, job: Job = JOB, **settings: float) -> Received:
-        return await self.transfer(script, **settings).fetch(job, self.place, self.seen)
+    async def run(self, script: str, offer: TaskOffer = OFFER, **settings: float) -> Received:
+        return await self.transfer(script, **settings).fetch(offer, self.place, self.seen)
 
 
 @pytest.fixture
@@ -117,7 +113,7 @@ async def test_success_is_believed_only_as_far_as_it_can_be_seen(bench: Bench, s
 
 
 async def test_an_empty_file_is_none_even_where_no_size_was_stated(bench: Bench) -> None:
-    unknown = replace(JOB, size_bytes=None)
+    unknown = replace(OFFER, size_bytes=None)
     assert await bench.run(GOOD, unknown) == Received(6, None)
     with pytest.raises(TransferError, match="left 0 bytes instead of some"):
         await bench.run(": > $2; echo Successfully >&2", unknown)
@@ -128,17 +124,17 @@ async def test_a_missing_program_is_called_so(bench: Bench) -> None:
     transfer = ExternalTransfer(settings)
     bench.transfers.append(transfer)
     with pytest.raises(TransferError, match=r"ended with 127.*No such file"):
-        await transfer.fetch(JOB, bench.place, bench.seen)
+        await transfer.fetch(OFFER, bench.place, bench.seen)
 
 
 async def test_ends_what_takes_too_long(bench: Bench) -> None:
-    slow = replace(JOB, size_bytes=1, copy_speed_bps=1_000_000)
+    slow = replace(OFFER, size_bytes=1, copy_speed_bps=1_000_000)
     with pytest.raises(TransferError, match="did not end in time"):
         await bench.run("echo begun >&2; sleep 1000", slow, least_timeout_s=0.3)
 
 
 async def test_a_large_file_has_its_time(bench: Bench) -> None:
-    hours = replace(JOB, size_bytes=20 * 10**9, copy_speed_bps=10_000_000)
+    hours = replace(OFFER, size_bytes=20 * 10**9, copy_speed_bps=10_000_000)
     with pytest.raises(TransferError, match="left 6 bytes"):
         await bench.run(GOOD, hours, least_timeout_s=0.01)
 
@@ -178,7 +174,7 @@ async def test_nothing_of_it_is_left_when_cancelled(bench: Bench) -> None:
     fifo = bench.folder / "alive"
     os.mkfifo(fifo)
     transfer = bench.transfer(f"exec 3> {fifo}; sleep 1000 & sleep 1000")
-    running = asyncio.create_task(transfer.fetch(JOB, bench.place, bench.seen))
+    running = asyncio.create_task(transfer.fetch(OFFER, bench.place, bench.seen))
     reading = await asyncio.to_thread(os.open, fifo, os.O_RDONLY)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -194,14 +190,14 @@ async def test_a_guard_that_was_killed_while_it_waited_is_replaced(bench: Bench)
     guard = await spare
     guard.kill()
     await guard.wait()
-    assert await transfer.fetch(JOB, bench.place, bench.seen) == Received(6, None)
+    assert await transfer.fetch(OFFER, bench.place, bench.seen) == Received(6, None)
 
 
 async def test_a_killed_guard_fails_the_transfer_and_leaves_nothing(bench: Bench) -> None:
     fifo = bench.folder / "alive"
     os.mkfifo(fifo)
     transfer = bench.transfer(f"guard=$PPID; exec 3> {fifo}; (sleep 1000)& (kill -9 $guard; sleep 1000)")
-    running = asyncio.create_task(transfer.fetch(JOB, bench.place, bench.seen))
+    running = asyncio.create_task(transfer.fetch(OFFER, bench.place, bench.seen))
     reading = await asyncio.to_thread(os.open, fifo, os.O_RDONLY)
     with pytest.raises(TransferError, match=r"was killed|ended with -9"):
         await running
@@ -211,10 +207,10 @@ async def test_a_killed_guard_fails_the_transfer_and_leaves_nothing(bench: Bench
 
 async def test_many_one_after_another_leak_nothing(bench: Bench) -> None:
     transfer = bench.transfer(GOOD)
-    await transfer.fetch(JOB, bench.place, bench.seen)
+    await transfer.fetch(OFFER, bench.place, bench.seen)
     before = open_descriptors()
     for _ in range(5):
-        await transfer.fetch(JOB, bench.place, bench.seen)
+        await transfer.fetch(OFFER, bench.place, bench.seen)
     assert open_descriptors() <= before + 1
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from cfm.model import Addr
 from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.shelf import Receipt, Shelf
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.act.transfers.contract import Job, Received, TransferError
+from cfm.worker.act.transfers.contract import Received, TransferError
+from cfm_lab.testing.waiting_cfm import usual_offer
 from cfm_lab.testing.worker_rig import WorkerRig, worker_rig
 
 DATA = os.urandom((5 << 20) + 123)
@@ -64,9 +64,16 @@ class Pair:
     async def copy(self, task_id: int = 1, speed_bps: int = 0) -> Received:
         shelf = self.destination.api.shelf
         receipt = await asyncio.to_thread(shelf.begin, "a.mpg", task_id, len(DATA))
-        job = Job(task_id, "a.mpg", "/data2/a.mpg", Addr(self.source.addr), len(DATA), speed_bps)
+        offer = usual_offer(
+            id=str(task_id),
+            file_name="a.mpg",
+            src_addr=self.source.addr,
+            dst_addr="127.0.0.1:8888",
+            size_bytes=len(DATA),
+            copy_speed=str(speed_bps),
+        )
         try:
-            received = await self.transfer.fetch(job, Place(shelf, receipt), self.watch)
+            received = await self.transfer.fetch(offer, Place(shelf, receipt), self.watch)
         except TransferError:
             await asyncio.to_thread(shelf.abandon, receipt)
             raise

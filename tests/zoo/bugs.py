@@ -199,7 +199,7 @@ class TakesAnyBytes(DownloadBook):
     def handle(self, event: BookEvent, now_ms: int) -> list[Instruction]:
         if isinstance(event, TransferEnded) and event.failed is not None and event.failed.error:
             wrong = "checksum" in event.failed.error
-            event = TransferEnded(event.task_id, event.bytes, verified=True) if wrong else event
+            event = TransferEnded(event.task_id, event.size_bytes, verified=True) if wrong else event
         return super().handle(event, now_ms)
 
 

@@ -59,7 +59,7 @@ def problem(
     status: int, detail: str = "", *, title: str = "", headers: Mapping[str, str] = _NO_HEADERS
 ) -> web.Response:
     """An error of a new endpoint (RFC 9457)."""
-    body = wire.Problem(status, detail, title).to_json()
+    body = wire.HttpProblem(status, detail, title).to_json()
     return _answer(wire.to_json(body), wire.PROBLEM_JSON, status, headers)
 
 

@@ -90,7 +90,7 @@ async def _run_on(
 ) -> None:
     """The parts, put together."""
     boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
-    async with CfmLink(neighbourhood(settings), authority, boot_id, keys=credentials.to_cfm) as link:
+    async with CfmLink(neighbourhood(settings), authority, keys=credentials.to_cfm) as link:
         transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
         agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
         metrics, streams = WorkerMetrics(), Streams(settings.streams)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from cfm import wire
 from cfm.model import Addr
-from cfm.wire import Json, TaskReport
+from cfm.wire import Json, TaskOffer, TaskReport
 from cfm_lab.testing.plain_server import plain_server
 
 
@@ -87,9 +87,14 @@ class WaitingCfm:
     async def _patch(self, request: web.Request) -> web.Response:
         task_id = int(request.match_info["id"])
         async with self._changed:
-            self.reports.append((task_id, wire.parse_patch(await request.read())))
+            self.reports.append((task_id, wire.parse_report(await request.read())))
             self._changed.notify_all()
         return web.Response(status=self.answers.get(task_id, 200), headers=self._headers())
+
+
+def usual_offer(**task: Any) -> TaskOffer:
+    """An offered task, as a worker reads it; what is left out is usual."""
+    return wire.parse_offer(usual_task(**task))
 
 
 def usual_task(**task: Any) -> Json:
@@ -107,8 +112,6 @@ def usual_task(**task: Any) -> Json:
         "grade": 1,
         "copy_speed": "0",
         "size_bytes": 1000,
-        "src_transfer": "builtin",
         "lease_s": 60,
-        "reason": "rank 1",
         **task,
     }

@@ -23,7 +23,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.serve import openapi, pages
 from cfm.controller.serve.metrics import ControllerMetrics
-from cfm.model import Addr, Now, Task, Transfer
+from cfm.model import Addr, Now, Task
 from cfm.security import Role
 from cfm.web import (
     STOPPING,
@@ -124,7 +124,7 @@ class ControllerApi:
         """400 id, 400 body, 404, 409: in this order."""
         task_id = _task_id(request)
         try:
-            told = wire.parse_patch(await request.read())
+            told = wire.parse_report(await request.read())
         except wire.WireError as error:
             raise RefusedError(400, str(error)) from None
         self._refuse_stranger(request, task_id)
@@ -133,7 +133,7 @@ class ControllerApi:
                 ev.TaskReport,
                 task_id=task_id,
                 status=told.status,
-                bytes_done=told.bytes,
+                bytes_done=told.done_bytes,
                 received=told.received,
                 verified=told.verified,
                 error=told.error,
@@ -207,10 +207,7 @@ class ControllerApi:
             stopping.cancel()
 
     def _offer(self, task: Task) -> dict[str, Any]:
-        state = self._controller.core.state
-        serves = state.fleet.records[task.source].features.serves
-        transfer = Transfer.BUILTIN if serves else Transfer.EXTERNAL
-        return wire.task_offer(task, src_transfer=transfer, lease_s=state.rules.lease_ms // 1000)
+        return wire.offer_to_json(task, lease_s=self._controller.core.state.rules.lease_ms // 1000)
 
     # ── ours ────────────────────────────────────────────────────────────────────────────────────────────
 

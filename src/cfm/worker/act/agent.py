@@ -25,7 +25,7 @@ from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
 from cfm.worker.act.state import WorkerState
 from cfm.worker.act.transfers import TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Job, Received, Transfer, TransferError
+from cfm.worker.act.transfers.contract import Received, Transfer, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings
 from cfm.worker.decide.download_events import (
     Abandon,
@@ -269,17 +269,9 @@ class DownloadAgent:
             lambda: self._shelf.begin(offer.file_name, offer.id, offer.size_bytes), self._shelf.abandon
         )
         self._receipts[offer.id] = receipt
-        job = Job(
-            task_id=offer.id,
-            file_name=offer.file_name,
-            path=offer.path,
-            source=offer.source,
-            size_bytes=offer.size_bytes,
-            copy_speed_bps=offer.copy_speed_bps,
-        )
         reporter = _Reporter(offer.id, self._events)
         try:
-            return await self._transfer.fetch(job, _Place(self._shelf, receipt), reporter)
+            return await self._transfer.fetch(offer, _Place(self._shelf, receipt), reporter)
         finally:
             reporter.is_over = True
 

@@ -61,7 +61,6 @@ class CfmLink:
         self,
         here: Neighbourhood,
         hearing: Hearing,
-        boot_id: str,
         *,
         wait_s: int = WAIT_S,
         answer_s: float = ANSWER_S,
@@ -69,7 +68,6 @@ class CfmLink:
     ) -> None:
         self._here = here
         self._hearing = hearing
-        self._boot_id = boot_id
         self._wait_s = wait_s
         self._heard = False
         self._answer_s = answer_s
@@ -107,7 +105,7 @@ class CfmLink:
         that was heard already may be repeated.
         """
         old_cfm = offer.lease_s is None
-        body = wire.to_json(wire.patch_to_json(_bare(report) if old_cfm else self._signed(report)))
+        body = wire.to_json(wire.report_to_json(_bare(report) if old_cfm else report))
         path = f"/tasks/{offer.id}"
         for _ in range(2):
             try:
@@ -116,17 +114,6 @@ class CfmLink:
                 continue
             return None if reply is None else reply.status
         return None
-
-    def _signed(self, report: TaskReport) -> TaskReport:
-        return TaskReport(
-            report.status,
-            bytes=report.bytes,
-            received=report.received,
-            error=report.error,
-            retry_after_s=report.retry_after_s,
-            verified=report.verified,
-            boot_id=self._boot_id,
-        )
 
     async def _wait(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
         # The first answer tells whose worker this is: until then it must refuse deletes, so it comes at once.
@@ -147,7 +134,7 @@ class CfmLink:
 
     def _offered(self, reply: _Reply) -> TaskOffered | NothingOffered:
         try:
-            return TaskOffered(wire.parse_task(wire.parse_json(reply.body)))
+            return TaskOffered(wire.parse_offer(wire.parse_json(reply.body)))
         except WireError as error:
             log.warning("cfm offered what cannot be read", cfm=self._here.cfm, error=str(error))
             return NothingOffered(AskOutcome.REFUSED)

@@ -14,13 +14,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
-from cfm.model import Addr, Status, Transfer
+from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask
@@ -208,22 +208,26 @@ class _Database:
 
 
 def _offer(stored: str) -> TaskOffer:
-    fields = json.loads(stored)
-    transfer = fields.pop("src_transfer")
+    told = _known_fields(TaskOffer, stored)
     return TaskOffer(
-        status=Status(fields.pop("status")),
-        source=Addr(fields.pop("source")),
-        destination=Addr(fields.pop("destination")),
-        src_transfer=None if transfer is None else Transfer(transfer),
-        **fields,
+        status=Status(told.pop("status")),
+        source=Addr(told.pop("source")),
+        destination=Addr(told.pop("destination")),
+        **told,
     )
 
 
 def _report(stored: str | None) -> TaskReport | None:
     if stored is None:
         return None
-    fields = json.loads(stored)
-    return TaskReport(status=Status(fields.pop("status")), **fields)
+    told = _known_fields(TaskReport, stored)
+    return TaskReport(status=Status(told.pop("status")), **told)
+
+
+def _known_fields(kind: type[TaskOffer | TaskReport], stored: str) -> dict[str, Any]:
+    """What a row tells of `kind`.  A row of an earlier version may tell more."""
+    told = json.loads(stored)
+    return {field.name: told[field.name] for field in fields(kind) if field.name in told}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

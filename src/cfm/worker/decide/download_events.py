@@ -86,7 +86,7 @@ class ReportAnswered:
 @dataclass(frozen=True, slots=True)
 class Progress:
     task_id: int
-    bytes: int
+    done_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class BytesReceived:
 @dataclass(frozen=True, slots=True)
 class TransferEnded:
     task_id: int
-    bytes: int = 0
+    size_bytes: int = 0
     verified: bool = False
     """The checksum is the source's.  Such a file may replace one of the same name."""
     failed: TaskReport | None = None

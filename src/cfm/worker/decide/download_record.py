@@ -42,7 +42,7 @@ class DownloadRecord:
     """A report was sent, and its answer has not come yet."""
     tries: int = 0
     """How many times this report was sent without an answer that counts."""
-    bytes: int = 0
+    done_bytes: int = 0
     verified: bool = False
     """The transfer compared the checksum with the source's."""
     final: TaskReport | None = None
@@ -77,7 +77,7 @@ class DownloadRecord:
         if self.state is DownloadState.REPORTING:
             return self.final
         if self.state in _ON_THE_WAY:
-            return TaskReport(Status.WORKING, self.bytes, self.state in _ALL_RECEIVED)
+            return TaskReport(Status.WORKING, self.done_bytes, self.state in _ALL_RECEIVED)
         return None
 
     def report_due_ms(self) -> int | None:

@@ -158,7 +158,7 @@ class DownloadBook:
             case ReportAnswered():
                 self._answered(download, event, now_ms)
             case Progress():
-                download.bytes = event.bytes
+                download.done_bytes = event.done_bytes
             case BytesReceived():
                 self._go(download, _E.ALL_RECEIVED, now_ms)
             case TransferEnded():
@@ -218,7 +218,7 @@ class DownloadBook:
 
     def _transfer_ended(self, download: DownloadRecord, event: TransferEnded, now_ms: int) -> None:
         if event.failed is None:
-            download.bytes, download.verified = event.bytes, event.verified
+            download.done_bytes, download.verified = event.size_bytes, event.verified
             self._go(download, _E.COMPLETED, now_ms)
         else:
             self._go(download, _E.FAILED, now_ms, event.failed)

@@ -33,7 +33,6 @@ from cfm.model import (
     SnapshotFacts,
     Status,
     Task,
-    Transfer,
     Trouble,
     Unknown,
     WorkerFeatures,
@@ -453,7 +452,7 @@ class SimCfm(CfmService):
                 request,
                 task_id,
                 status,
-                bytes_done=report.bytes,
+                bytes_done=report.done_bytes,
                 received=report.received,
                 verified=report.verified,
                 error=report.error,
@@ -466,13 +465,10 @@ class SimCfm(CfmService):
     def _offer(self, task: Task) -> TaskOffer:
         """The offer that a worker reads.  Some pass through the product's JSON; both ways give the same."""
         assert self.core is not None
-        state = self.core.state
-        source = state.fleet.records.get(task.source)
-        transfer = Transfer.BUILTIN if source is not None and source.features.serves else Transfer.EXTERNAL
-        lease_s = state.rules.lease_ms // 1000
+        lease_s = self.core.state.rules.lease_ms // 1000
         if task.id // NS_PER_MS % 16 == 0:
-            message = wire.task_offer(task, src_transfer=transfer, lease_s=lease_s)
-            return wire.parse_task(wire.parse_json(wire.to_json(message)))
+            message = wire.offer_to_json(task, lease_s=lease_s)
+            return wire.parse_offer(wire.parse_json(wire.to_json(message)))
         return TaskOffer(
             id=task.id,
             status=task.status,
@@ -483,9 +479,7 @@ class SimCfm(CfmService):
             copy_speed_bps=task.copy_speed_bps,
             rank=task.file.rank,
             size_bytes=task.file.size_bytes,
-            src_transfer=transfer,
             lease_s=lease_s,
-            reason=task.reason,
         )
 
     # ── people ──────────────────────────────────────────────────────────────────────────────────────────

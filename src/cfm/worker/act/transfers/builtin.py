@@ -25,8 +25,9 @@ from xxhash import xxh3_128
 from cfm import wire
 from cfm.security import NO_KEYS, Keys
 from cfm.threads import HungError, ThreadPool
+from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.transfers.contract import Job, Landing, Received, TransferError, Watch
+from cfm.worker.act.transfers.contract import Landing, Received, TransferError, Watch
 from cfm.worker.act.transfers.response import Head, InterruptionError, Restart, judge_content, judge_digest
 from cfm.worker.decide.offers import ip_objection
 
@@ -77,8 +78,8 @@ class BuiltinTransfer:
     def prepare(self) -> None:
         """Nothing: a thread is there at once."""
 
-    async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
-        download = _Download(job, landing, _InLoop(watch), self._settings)
+    async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
+        download = _Download(offer, landing, _InLoop(watch), self._settings)
         running = asyncio.ensure_future(self._pool.run(_FOREVER_S, download.run))
         try:
             return await asyncio.shield(running)
@@ -120,14 +121,14 @@ class _InLoop:
 class _Download:
     """One file, with all its attempts; `run` blocks, `stop` may be called from any thread."""
 
-    def __init__(self, job: Job, landing: Landing, watch: _InLoop, settings: BuiltinSettings) -> None:
-        self._job = job
+    def __init__(self, offer: TaskOffer, landing: Landing, watch: _InLoop, settings: BuiltinSettings) -> None:
+        self._offer = offer
         self._landing = landing
         self._watch = watch
         self._settings = settings
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
-        self._total = job.size_bytes
+        self._total = offer.size_bytes
         self._etag = ""
         self._have = 0
         self._hash = xxh3_128()
@@ -229,11 +230,11 @@ class _Download:
     def _stall_bytes_per_s(self) -> int:
         """A task that may only be slow is not stalled at its own speed."""
         stall = self._settings.stall_bytes_per_s
-        return min(stall, max(1, self._job.copy_speed_bps // 32)) if self._job.copy_speed_bps else stall
+        return min(stall, max(1, self._offer.copy_speed_bps // 32)) if self._offer.copy_speed_bps else stall
 
     def _most_bytes_per_s(self) -> int:
         """libcurl's 0 is no limit, as the task's is."""
-        return max(1, self._job.copy_speed_bps // 8) if self._job.copy_speed_bps else 0
+        return max(1, self._offer.copy_speed_bps // 8) if self._offer.copy_speed_bps else 0
 
     def _perform(self, curl: pycurl.Curl, judge: _Judge) -> None:
         try:
@@ -263,9 +264,9 @@ class _Download:
                 connection.close()
 
     def _set_up(self, curl: pycurl.Curl, judge: _Judge) -> None:
-        job, keys = self._job, self._settings.keys
+        offer, keys = self._offer, self._settings.keys
         for option, value in (
-            (pycurl.URL, f"{keys.scheme}://{job.source}/content/{quote(job.file_name, safe='')}"),
+            (pycurl.URL, f"{keys.scheme}://{offer.source}/content/{quote(offer.file_name, safe='')}"),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP if keys.tls is None else pycurl.PROTO_HTTPS),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.PROXY, ""),
@@ -286,7 +287,7 @@ class _Download:
     def _headers(self, *, digest: bool) -> list[str]:
         if digest:
             return [*self._common_headers(), "Want-Repr-Digest: xxh3-128=1"]
-        headers = [*self._common_headers(), f"{wire.TASK}: {self._job.task_id}"]
+        headers = [*self._common_headers(), f"{wire.TASK}: {self._offer.id}"]
         if self._have and self._etag:
             headers += [f"Range: bytes={self._have}-", f"If-Range: {self._etag}"]
         return headers

@@ -11,23 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cfm.errors import CfmError
-from cfm.model import Addr
+from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One file to fetch; already looked at by `offers.objection`."""
-
-    task_id: int
-    file_name: str
-    path: str
-    """Full path on the source."""
-    source: Addr
-    size_bytes: int | None
-    """None: an old cfm, which does not say; then the source's word is taken."""
-    copy_speed_bps: int
-    """0: as fast as it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +63,7 @@ class Transfer(Protocol):
     def prepare(self) -> None:
         """Make ready what takes its time, so that the next `fetch` begins at once."""
 
-    async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
+    async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
         """Bring the file, or raise `TransferError`.  When it returns, raises, or was cancelled, nothing of
         it is running any more."""
 

@@ -25,7 +25,8 @@ import structlog
 
 from cfm.model import host_of
 from cfm.threads import HungError, ThreadPool
-from cfm.worker.act.transfers.contract import Job, Landing, Received, TransferError, Watch
+from cfm.wire import TaskOffer
+from cfm.worker.act.transfers.contract import Landing, Received, TransferError, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -68,18 +69,18 @@ class ExternalTransfer:
         while len(self.spares) < self._settings.spare_guards:
             self.spares.append(asyncio.create_task(_start_guard()))
 
-    async def fetch(self, job: Job, landing: Landing, watch: Watch) -> Received:
+    async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
         guard = await self._guard()
         output = _Output()
         try:
-            async with asyncio.timeout(self._timeout_s(job)):
-                status = await self._run(guard, self._command(job, landing), output, landing, watch)
+            async with asyncio.timeout(self._timeout_s(offer)):
+                status = await self._run(guard, self._command(offer, landing), output, landing, watch)
         except TimeoutError as error:
             raise TransferError(f"the downloader did not end in time; {output.shown()}") from error
         finally:
             await _end(guard)
         self._judge(status, output)
-        return await self._accept(job, landing, watch)
+        return await self._accept(offer, landing, watch)
 
     async def close(self) -> None:
         spares, self.spares = self.spares, []
@@ -95,12 +96,12 @@ class ExternalTransfer:
             guard = await _start_guard()
         return guard
 
-    def _command(self, job: Job, landing: Landing) -> list[str]:
+    def _command(self, offer: TaskOffer, landing: Landing) -> list[str]:
         program = os.path.abspath(self._settings.program)  # noqa: PTH100 - as named: links are the operator's
-        return [program, host_of(job.source), landing.path, job.path, str(job.copy_speed_bps)]
+        return [program, host_of(offer.source), landing.path, offer.path, str(offer.copy_speed_bps)]
 
-    def _timeout_s(self, job: Job) -> float:
-        expected_s = 8 * (job.size_bytes or 0) / job.copy_speed_bps if job.copy_speed_bps else 0.0
+    def _timeout_s(self, offer: TaskOffer) -> float:
+        expected_s = 8 * (offer.size_bytes or 0) / offer.copy_speed_bps if offer.copy_speed_bps else 0.0
         return max(self._settings.least_timeout_s, 3 * expected_s)
 
     async def _run(
@@ -150,8 +151,8 @@ class ExternalTransfer:
                 f"the downloader did not say {self._settings.success.pattern!r}; {output.shown()}"
             )
 
-    async def _accept(self, job: Job, landing: Landing, watch: Watch) -> Received:
-        size_bytes = await self._in_thread(lambda: _arrived_bytes(landing, job))
+    async def _accept(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
+        size_bytes = await self._in_thread(lambda: _arrived_bytes(landing, offer))
         watch.moved(size_bytes)
         watch.received()
         await self._in_thread(lambda: _make_durable(landing))
@@ -246,15 +247,15 @@ def _size_bytes(path: str) -> int:
         return 0
 
 
-def _arrived_bytes(landing: Landing, job: Job) -> int:
+def _arrived_bytes(landing: Landing, offer: TaskOffer) -> int:
     """The size of what the program left, if it is a plain file of the size that it should have."""
     try:
         with contextlib.closing(landing.reopen()) as file:
             size_bytes = file.size()
     except FileNotFoundError:
         raise TransferError("the downloader reported success, and left no file") from None
-    if size_bytes == 0 or (job.size_bytes is not None and size_bytes != job.size_bytes):
-        wanted = "some" if job.size_bytes is None else job.size_bytes
+    if size_bytes == 0 or (offer.size_bytes is not None and size_bytes != offer.size_bytes):
+        wanted = "some" if offer.size_bytes is None else offer.size_bytes
         raise TransferError(f"the downloader left {size_bytes} bytes instead of {wanted}")
     return size_bytes
 
