@@ -13,7 +13,6 @@ STILL_SHARED = frozenset(
         "Deletion",
         "Library",
         "TaskReport",
-        "Transfer",
     }
 )
 """Names that are still to be told apart.  The list may only shrink; at the end it is empty."""

@@ -17,7 +17,7 @@ from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import RealBaseDir, TempFile
 from cfm.worker.act.transfers import TRANSFERS, TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Transfer, TransferError
+from cfm.worker.act.transfers.contract import FileTransfer, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.waiting_cfm import usual_offer
@@ -108,7 +108,7 @@ def external(source: FaultySource, folder: Path) -> TransferSettings:
 @dataclass
 class Bench:
     source: FaultySource
-    transfer: Transfer
+    transfer: FileTransfer
     place: Place
     seen: Seen = field(default_factory=Seen)
     size_bytes: int | None = len(CONTENT)

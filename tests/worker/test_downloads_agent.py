@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ import pytest
 from cfm.config import CfwSettings
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
-from cfm.worker.act.base_dir import RealBaseDir
+from cfm.worker.act.agent import DownloadAgent
+from cfm.worker.act.base_dir import Folder, RealBaseDir
 from cfm.worker.act.disk_lock import NoOtherWorkers
+from cfm.worker.act.download_files import DownloadFiles
+from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import Memory, MemoryState
 from cfm.worker.act.transfers import TransferSettings, make_transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings
-from cfm.worker.act.transfers.contract import Landing, Received, Transfer, TransferError, Watch
+from cfm.worker.act.transfers.contract import FileTransfer, Landing, Received, TransferError, Watch
 from cfm.worker.act.transfers.external import ExternalSettings
 from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
 from cfm.worker.decide.downloads import DownloadBook
@@ -62,6 +64,8 @@ class Worker:
     quota_bytes: int | None = None
     script: str = ""
     """An external downloader's; the built-in transfer where there is none."""
+    disk: RealBaseDir | None = None
+    """Another disk than the plain folder."""
 
     @property
     def base(self) -> Path:
@@ -74,7 +78,7 @@ class Worker:
         temp = self.base / "temp.downloaded"
         return [path.name for path in temp.iterdir()] if temp.exists() else []
 
-    def transfer(self) -> Transfer:
+    def transfer(self) -> FileTransfer:
         external = None
         if self.script:
             program = self.folder / "downloader.sh"
@@ -89,7 +93,7 @@ class Worker:
     def shelf(self) -> Shelf:
         self.base.mkdir(exist_ok=True)
         return Shelf(
-            RealBaseDir(self.base),
+            self.disk or RealBaseDir(self.base),
             disk_id=None,
             new_id="0123456789abcdef",
             remember=lambda _: None,
@@ -103,7 +107,8 @@ class Worker:
         here = Neighbourhood(OWN, self.cfm)
         async with CfmLink(here, Authority(self.state, None), wait_s=5, answer_s=2) as link:
             book = self.book()
-            agent = DownloadAgent(book, link, self.transfer(), self.shelf(), self.state)
+            files = DownloadFiles(self.shelf(), self.slots)
+            agent = DownloadAgent(book, link, self.transfer(), files, self.state)
             run = asyncio.create_task(agent.run())
             try:
                 yield agent
@@ -289,7 +294,8 @@ async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: 
     """cfm ends a task, and its transfer ends; both are heard only when another task has been written down."""
     state, link, transfer = SlowState(), ScriptedLink(), OpenTransfer()
     worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
-    agent = DownloadAgent(worker.book(), link, transfer, worker.shelf(), state)
+    files = DownloadFiles(worker.shelf(), 2)
+    agent = DownloadAgent(worker.book(), link, transfer, files, state)
     run = asyncio.create_task(agent.run())
     async with asyncio.timeout(10):
         await state.writing.wait()
@@ -331,31 +337,55 @@ async def test_a_restart_tells_what_became_of_its_tasks(cfm: WaitingCfm, tmp_pat
         assert worker.litter() == []
 
 
-async def test_litter_goes_as_soon_as_the_disk_is_there_again(
-    cfm: WaitingCfm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not only with the next download: it takes room, and there may be none for long."""
-    monkeypatch.setattr("cfm.worker.act.agent.LITTER_S", 0.02)
-    loop, failed, cleaned, clean = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Shelf.clean
-    mounted = threading.Event()
+class LateDisk(RealBaseDir):
+    """A disk that is mounted when the test says so."""
 
-    def watched(shelf: Shelf) -> int:
-        if not mounted.is_set():
-            loop.call_soon_threadsafe(failed.set)
+    def __init__(self, base_dir: Path) -> None:
+        super().__init__(base_dir)
+        self.looked_for = threading.Event()
+        self.mounted = threading.Event()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Folder]:
+        if not self.mounted.is_set():
+            self.looked_for.set()
             raise OSError("not mounted")
-        dropped = clean(shelf)
-        loop.call_soon_threadsafe(cleaned.set)
-        return dropped
+        with super().open() as folder:
+            yield folder
 
-    monkeypatch.setattr(Shelf, "clean", watched)
+
+class WatchedFiles(DownloadFiles):
+    """Tells when there is no litter any more."""
+
+    def __init__(self, shelf: Shelf, slots: int) -> None:
+        super().__init__(shelf, slots)
+        self.cleaned = asyncio.Event()
+
+    async def clean(self) -> None:
+        await super().clean()
+        if not self.may_have_litter:
+            self.cleaned.set()
+
+
+async def test_litter_goes_as_soon_as_the_disk_is_there_again(tmp_path: Path) -> None:
+    """Not only with the next download: litter takes room, and there may be none for long."""
     temp = tmp_path / "data" / "temp.downloaded"
     temp.mkdir(parents=True)
     (temp / "A.mpg.1").write_bytes(b"half")
-    worker = Worker(tmp_path, cfm.addr)
-    async with worker.running(), asyncio.timeout(10):
-        await failed.wait()
-        mounted.set()
-        await cleaned.wait()
+    disk = LateDisk(tmp_path / "data")
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), disk=disk)
+    files = WatchedFiles(worker.shelf(), 1)
+    link = ScriptedLink()
+    link.offers.clear()
+    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, worker.state, clean_every_s=0.02)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(disk.looked_for.wait)
+        disk.mounted.set()
+        await files.cleaned.wait()
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
     assert worker.litter() == []
 
 

@@ -183,20 +183,22 @@ async def test_nothing_of_it_is_left_when_cancelled(bench: Bench) -> None:
     os.close(reading)
 
 
-async def test_a_guard_that_was_killed_while_it_waited_is_replaced(bench: Bench) -> None:
+async def test_a_supervisor_that_was_killed_while_it_waited_is_replaced(bench: Bench) -> None:
     transfer = bench.transfer(GOOD)
     transfer.prepare()
     (spare,) = transfer.spares
-    guard = await spare
-    guard.kill()
-    await guard.wait()
+    supervisor = await spare
+    supervisor.kill()
+    await supervisor.wait()
     assert await transfer.fetch(OFFER, bench.place, bench.seen) == Received(6, None)
 
 
-async def test_a_killed_guard_fails_the_transfer_and_leaves_nothing(bench: Bench) -> None:
+async def test_a_killed_supervisor_fails_the_transfer_and_leaves_nothing(bench: Bench) -> None:
     fifo = bench.folder / "alive"
     os.mkfifo(fifo)
-    transfer = bench.transfer(f"guard=$PPID; exec 3> {fifo}; (sleep 1000)& (kill -9 $guard; sleep 1000)")
+    transfer = bench.transfer(
+        f"supervisor=$PPID; exec 3> {fifo}; (sleep 1000)& (kill -9 $supervisor; sleep 1000)"
+    )
     running = asyncio.create_task(transfer.fetch(OFFER, bench.place, bench.seen))
     reading = await asyncio.to_thread(os.open, fifo, os.O_RDONLY)
     with pytest.raises(TransferError, match=r"was killed|ended with -9"):

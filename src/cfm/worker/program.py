@@ -27,9 +27,11 @@ from cfm.model import Addr, Transfer
 from cfm.security import WorkerCredentials, connect, without_credentials, worker_credentials
 from cfm.threads import ThreadPool
 from cfm.web import WebServer
-from cfm.worker.act.agent import DownloadAgent, make_book, neighbourhood, transfer_settings
+from cfm.worker.act.agent import DownloadAgent
 from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
+from cfm.worker.act.download_files import DownloadFiles
+from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
 from cfm.worker.act.link import CfmLink
@@ -92,7 +94,8 @@ async def _run_on(
     boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
     async with CfmLink(neighbourhood(settings), authority, keys=credentials.to_cfm) as link:
         transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
-        agent = DownloadAgent(make_book(settings), link, transfer, shelf, state)
+        files = DownloadFiles(shelf, settings.downloads)
+        agent = DownloadAgent(make_book(settings), link, transfer, files, state)
         metrics, streams = WorkerMetrics(), Streams(settings.streams)
         metrics.count_fetched(agent.counts)
         api = WorkerApi(

@@ -1,4 +1,4 @@
-"""The ways to transfer a file; another one is another file here, and one more row."""
+"""The ways to transfer a file.  Another way is another file here, and one more row of the table."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cfm.model import Transfer as Kind
+from cfm.model import Transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
-from cfm.worker.act.transfers.contract import Transfer
+from cfm.worker.act.transfers.contract import FileTransfer
 from cfm.worker.act.transfers.external import ExternalSettings, ExternalTransfer
 
 
@@ -19,20 +19,20 @@ class TransferSettings:
     """None: the settings name no downloader."""
 
     @property
-    def kind(self) -> Kind:
-        return Kind.BUILTIN if self.external is None else Kind.EXTERNAL
+    def kind(self) -> Transfer:
+        return Transfer.BUILTIN if self.external is None else Transfer.EXTERNAL
 
 
-def _external(settings: TransferSettings) -> Transfer:
+def _external(settings: TransferSettings) -> FileTransfer:
     assert settings.external is not None
     return ExternalTransfer(settings.external)
 
 
-TRANSFERS: Final[Mapping[Kind, Callable[[TransferSettings], Transfer]]] = {
-    Kind.BUILTIN: lambda settings: BuiltinTransfer(settings.builtin),
-    Kind.EXTERNAL: _external,
+TRANSFERS: Final[Mapping[Transfer, Callable[[TransferSettings], FileTransfer]]] = {
+    Transfer.BUILTIN: lambda settings: BuiltinTransfer(settings.builtin),
+    Transfer.EXTERNAL: _external,
 }
 
 
-def make_transfer(settings: TransferSettings) -> Transfer:
+def make_transfer(settings: TransferSettings) -> FileTransfer:
     return TRANSFERS[settings.kind](settings)

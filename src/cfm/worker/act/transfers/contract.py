@@ -1,8 +1,8 @@
-"""What a way to transfer is: one `fetch`, which brings one file's bytes to one temporary file, or fails.
+"""What a way to transfer is: one `fetch`, which brings one file's bytes into one temporary file, or fails.
 
-Each implementation is a file beside this one and a row of the table in the package; the same conformance
-check runs on all of them.  A transfer decides nothing about tasks and makes nothing visible: `agent` starts
-and cancels it, the shelf publishes what it brought.
+Each way is a file beside this one, and a row of the table in the package.  The same conformance tests run
+on all of them.  A transfer decides nothing about tasks, and makes nothing visible: the download agent
+starts and cancels it, and the shelf publishes what it brought.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Received:
 
 
 class TransferError(CfmError):
-    """The file did not come; the text says why.  What was written is left to the caller to drop."""
+    """The file did not come; the text says why.  The caller removes what was written."""
 
     def __init__(self, error: str, retry_after_s: int | None = None) -> None:
         super().__init__(error)
@@ -38,20 +38,20 @@ class Landing(Protocol):
 
     @property
     def path(self) -> str:
-        """The temporary file's full path, for a program of its own."""
+        """The full path of the temporary file, for an external program."""
 
     def create(self) -> TempFile:
-        """A new, empty temporary file."""
+        """Make a new, empty temporary file."""
 
     def reopen(self) -> TempFile:
-        """The temporary file as another program left it; never through a link."""
+        """Open the temporary file that another program wrote.  A link is never followed."""
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Asked where the size was not known before the source said it."""
+        """Is there room?  It is asked where nobody knew the size before the source said it."""
 
 
 class Watch(Protocol):
-    """Who wants to know how it goes; called in the event loop."""
+    """Who wants to know how the transfer gets on.  Called in the event loop."""
 
     def moved(self, total_bytes: int) -> None: ...
 
@@ -59,13 +59,20 @@ class Watch(Protocol):
         """All bytes are here: the source has nothing more to send."""
 
 
-class Transfer(Protocol):
+class FileTransfer(Protocol):
+    """One way to fetch files."""
+
     def prepare(self) -> None:
-        """Make ready what takes its time, so that the next `fetch` begins at once."""
+        """Make ready what takes time, so that the next `fetch` begins at once."""
 
     async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
-        """Bring the file, or raise `TransferError`.  When it returns, raises, or was cancelled, nothing of
-        it is running any more."""
+        """Bring the file of an offer that `decide.offers` has no objection to.
+
+        When this returns, raises or was cancelled, nothing of the transfer runs any more.
+
+        Raises:
+            TransferError: the file did not come.
+        """
 
     async def close(self) -> None:
         """End what was prepared for further transfers."""

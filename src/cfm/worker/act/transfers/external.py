@@ -1,9 +1,9 @@
 """The external downloader: a program of the operator's, run as it always was.
 
-`downloader_bin SRC_IP TARGET SOURCE_PATH BITS_PER_SECOND` writes the file to TARGET; it succeeded when it
-exits with 0 and its stderr matches the configured expression.  It runs under a guard (see `guard`), so that
-neither it nor a child of it outlives the task or this worker; a guard is started ahead of need, so that a
-transfer begins at once.
+`downloader_bin SRC_IP TARGET SOURCE_PATH BITS_PER_SECOND` writes the file to TARGET.  It succeeded if it
+exits with 0 and its stderr matches the configured expression.  It runs under a supervisor (see
+`supervisor`), so that neither it nor a child of it outlives the task or this worker.  A supervisor is
+started ahead of need, so that a transfer begins at once.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
-GUARD: Final = Path(__file__).with_name("guard.py")
+SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 END_S: Final = 5.0
-"""How long the end of a downloader is waited for; longer than that, the kernel holds it."""
+"""How long the end of a downloader is waited for.  Where it takes longer, the kernel holds it."""
 LAST_OUTPUT_S: Final = 1.0
-"""How long the output is read after the guard's end; only what escaped it could still hold it open."""
+"""How long the output is read after the supervisor's end.  Only an escaped process could hold it open."""
 LOOK_EVERY_S: Final = 0.5
 KEPT_BYTES: Final = 64 * 1024
-"""Of the output, so much of its beginning and so much of its end is kept."""
+"""How much of the beginning of the output is kept, and how much of its end."""
 SHOWN_CHARS: Final = 300
 _DISK_S: Final = 600.0
 
@@ -49,36 +49,36 @@ class ExternalSettings:
     program: Path
     success: re.Pattern[str]
     stall_s: float = 600.0
-    """After so long without a byte more in TARGET, nor on stderr, it is ended."""
+    """After so long without a new byte in TARGET or on stderr, the downloader is stopped."""
     least_timeout_s: float = 3600.0
-    """It may run so long in any case, and three times what size and speed say."""
-    spare_guards: int = 1
+    """It may run this long in any case, and three times as long as size and speed say."""
+    spare_supervisors: int = 1
 
 
 class ExternalTransfer:
-    """See the module's text."""
+    """Runs the operator's downloader for each file."""
 
     def __init__(self, settings: ExternalSettings) -> None:
         self._settings = settings
         self.spares: list[asyncio.Task[Process]] = []
-        """Guards that were started ahead of need."""
+        """Supervisors that were started ahead of need."""
         self._pool = ThreadPool("download files", 2)
 
     def prepare(self) -> None:
-        """Start guards ahead of need; called again while one is in use."""
-        while len(self.spares) < self._settings.spare_guards:
-            self.spares.append(asyncio.create_task(_start_guard()))
+        """Start supervisors ahead of need.  Called again while one is in use."""
+        while len(self.spares) < self._settings.spare_supervisors:
+            self.spares.append(asyncio.create_task(_start_supervisor()))
 
     async def fetch(self, offer: TaskOffer, landing: Landing, watch: Watch) -> Received:
-        guard = await self._guard()
+        supervisor = await self._supervisor()
         output = _Output()
         try:
             async with asyncio.timeout(self._timeout_s(offer)):
-                status = await self._run(guard, self._command(offer, landing), output, landing, watch)
+                status = await self._run(supervisor, self._command(offer, landing), output, landing, watch)
         except TimeoutError as error:
             raise TransferError(f"the downloader did not end in time; {output.shown()}") from error
         finally:
-            await _end(guard)
+            await _end(supervisor)
         self._judge(status, output)
         return await self._accept(offer, landing, watch)
 
@@ -88,16 +88,16 @@ class ExternalTransfer:
             await _end(await spare)
         self._pool.close()
 
-    async def _guard(self) -> Process:
+    async def _supervisor(self) -> Process:
         self.prepare()
-        guard = await self.spares.pop(0) if self.spares else await _start_guard()
-        if guard.returncode is not None:  # it was killed while it waited
-            await _end(guard)
-            guard = await _start_guard()
-        return guard
+        supervisor = await self.spares.pop(0) if self.spares else await _start_supervisor()
+        if supervisor.returncode is not None:  # it was killed while it waited
+            await _end(supervisor)
+            supervisor = await _start_supervisor()
+        return supervisor
 
     def _command(self, offer: TaskOffer, landing: Landing) -> list[str]:
-        program = os.path.abspath(self._settings.program)  # noqa: PTH100 - as named: links are the operator's
+        program = os.path.abspath(self._settings.program)  # noqa: PTH100 - as the settings name it: links are the operator's
         return [program, host_of(offer.source), landing.path, offer.path, str(offer.copy_speed_bps)]
 
     def _timeout_s(self, offer: TaskOffer) -> float:
@@ -105,21 +105,21 @@ class ExternalTransfer:
         return max(self._settings.least_timeout_s, 3 * expected_s)
 
     async def _run(
-        self, guard: Process, command: list[str], output: _Output, landing: Landing, watch: Watch
+        self, supervisor: Process, command: list[str], output: _Output, landing: Landing, watch: Watch
     ) -> int:
-        """The program's exit status; `TransferError` where it got stuck."""
-        assert guard.stdin is not None
-        assert guard.stderr is not None
-        guard.stdin.write(json.dumps(command).encode() + b"\n")
-        with contextlib.suppress(ConnectionError):  # the guard is gone: its status will say so
-            await guard.stdin.drain()
-        ended = asyncio.create_task(guard.wait())
-        reading = asyncio.create_task(output.read(guard.stderr))
-        watching = asyncio.create_task(self._watch(guard, output, landing, watch))
+        """The program's exit status.  `TransferError` where it is stuck."""
+        assert supervisor.stdin is not None
+        assert supervisor.stderr is not None
+        supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # the supervisor is gone, and its status will say so
+            await supervisor.stdin.drain()
+        ended = asyncio.create_task(supervisor.wait())
+        reading = asyncio.create_task(output.read(supervisor.stderr))
+        watching = asyncio.create_task(self._watch(supervisor, output, landing, watch))
         try:
             await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
-                watching.result()  # it only ever ends by raising
+                watching.result()  # it can only end by raising
             await asyncio.wait({reading}, timeout=LAST_OUTPUT_S)
             return ended.result()
         finally:
@@ -127,15 +127,15 @@ class ExternalTransfer:
                 task.cancel()
             await asyncio.gather(ended, reading, watching, return_exceptions=True)
 
-    async def _watch(self, guard: Process, output: _Output, landing: Landing, watch: Watch) -> None:
-        """Tell how the target grows, for ever; raise where nothing moves, or nobody guards."""
+    async def _watch(self, supervisor: Process, output: _Output, landing: Landing, watch: Watch) -> None:
+        """Report how the target grows.  Raise where nothing moves, or the supervisor was killed."""
         loop = asyncio.get_running_loop()
         seen, since_s = (0, 0), loop.time()
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, self._settings.stall_s / 4))
-            self.prepare()  # only now: a guard that starts would slow the beginning of the downloader
-            if _was_killed(guard):
-                raise TransferError("the guard of the downloader was killed")
+            self.prepare()  # only now: the start of another supervisor would slow the downloader's start
+            if _was_killed(supervisor):
+                raise TransferError("the supervisor of the downloader was killed")
             size_bytes = await self._in_thread(lambda: _size_bytes(landing.path))
             if (size_bytes, output.total_bytes) != seen:
                 seen, since_s = (size_bytes, output.total_bytes), loop.time()
@@ -166,7 +166,7 @@ class ExternalTransfer:
 
 
 class _Output:
-    """What a program says on stderr: its beginning and its end, however much it is."""
+    """What a program writes to stderr: the beginning and the end, however much it writes."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -174,7 +174,7 @@ class _Output:
         self.total_bytes = 0
 
     async def read(self, stream: asyncio.StreamReader) -> None:
-        """Until its end, which comes when the guard and all under it have ended."""
+        """Read until the end, which comes when the supervisor and all its descendants have ended."""
         while data := await stream.read(KEPT_BYTES):
             self.total_bytes += len(data)
             room = KEPT_BYTES - len(self._head)
@@ -188,7 +188,7 @@ class _Output:
         return any(success.search(_text(part)) for part in (self._head, self._tail))
 
     def shown(self) -> str:
-        """Its end, fit for one line."""
+        """The end of the output, fit for one line."""
         text = " ".join(_text(self._head + self._tail).split())
         said = "".join(char if char.isprintable() else "?" for char in text[-SHOWN_CHARS:])
         return f"it said {said!r}" if said else "it said nothing"
@@ -198,10 +198,11 @@ def _text(data: bytearray) -> str:
     return data.decode("utf-8", "replace")
 
 
-async def _start_guard() -> Process:
-    """Started in the event loop's thread: at that thread's end the kernel tells the guard."""
+async def _start_supervisor() -> Process:
+    """It must be started in the event loop's thread: when that thread ends, the kernel signals the
+    supervisor."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(GUARD), str(os.getpid())),
+        *(sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid())),
         stdin=PIPE,
         stdout=DEVNULL,
         stderr=PIPE,
@@ -209,31 +210,31 @@ async def _start_guard() -> Process:
     )
 
 
-async def _end(guard: Process) -> None:
-    """Have the guard kill what it guards; return when all of it is gone."""
-    assert guard.stdin is not None
-    assert guard.stderr is not None
-    guard.stdin.close()
-    if _was_killed(guard):
-        _kill_session(guard.pid)
+async def _end(supervisor: Process) -> None:
+    """Let the supervisor kill its descendants.  Returns when all of them are gone."""
+    assert supervisor.stdin is not None
+    assert supervisor.stderr is not None
+    supervisor.stdin.close()
+    if _was_killed(supervisor):
+        _kill_session(supervisor.pid)
     try:
         async with asyncio.timeout(END_S):
-            while await guard.stderr.read(KEPT_BYTES):  # a full pipe would keep it from ending
+            while await supervisor.stderr.read(KEPT_BYTES):  # a full pipe would keep it from ending
                 pass
-            await guard.wait()
+            await supervisor.wait()
     except TimeoutError:
-        log.warning("the downloader cannot be ended", guard=guard.pid)
+        log.warning("the downloader cannot be stopped: the kernel holds it", supervisor=supervisor.pid)
     with contextlib.suppress(ConnectionError):
-        await guard.stdin.wait_closed()
+        await supervisor.stdin.wait_closed()
 
 
-def _was_killed(guard: Process) -> bool:
-    """It catches or outlives everything but SIGKILL; then what it guarded is on its own."""
-    return guard.returncode is not None and guard.returncode < 0
+def _was_killed(supervisor: Process) -> bool:
+    """It catches or survives every signal but SIGKILL.  After that, its descendants are on their own."""
+    return supervisor.returncode is not None and supervisor.returncode < 0
 
 
 def _kill_session(leader: int) -> None:
-    """Kill what a killed guard left: it led the session that they all are in."""
+    """Kill what a killed supervisor left behind.  It led the session that all of them are in."""
     for process in Path("/proc").iterdir():
         with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
             if os.getsid(int(process.name)) == leader:
@@ -248,12 +249,12 @@ def _size_bytes(path: str) -> int:
 
 
 def _arrived_bytes(landing: Landing, offer: TaskOffer) -> int:
-    """The size of what the program left, if it is a plain file of the size that it should have."""
+    """The size of what the program left, if that is a plain file of the right size."""
     try:
         with contextlib.closing(landing.reopen()) as file:
             size_bytes = file.size()
     except FileNotFoundError:
-        raise TransferError("the downloader reported success, and left no file") from None
+        raise TransferError("the downloader reported success, but left no file") from None
     if size_bytes == 0 or (offer.size_bytes is not None and size_bytes != offer.size_bytes):
         wanted = "some" if offer.size_bytes is None else offer.size_bytes
         raise TransferError(f"the downloader left {size_bytes} bytes instead of {wanted}")

@@ -1,6 +1,7 @@
-"""What a source's answer must look like: pure judgement of its status and headers.
+"""What a source's answer must look like: a pure judgement of its status and headers.
 
-`builtin` reads the lines; here is said whether their bytes may be written, and where to.
+`source_request` collects the header lines.  Here it is decided whether the bytes after them may be written,
+and where to.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ _REPR_DIGEST = re.compile(r"(?:^|,)\s*xxh3-128=:([A-Za-z0-9+/=]{1,64}):\s*(?:,|$
 
 
 class InterruptionError(CfmError):
-    """The transfer broke off in a way after which it may go on."""
+    """The transfer broke off, and another attempt may succeed."""
 
 
 class Restart(enum.Enum):
     NEEDED = enum.auto()
-    """These are the bytes from the first one on."""
+    """The answer brings the bytes from the first one on."""
     NOT_NEEDED = enum.auto()
-    """These are the bytes that are missing."""
+    """The answer brings the bytes that are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status and headers of an answer; names in lower case, a name that comes twice is joined by commas."""
+    """Status and headers of an answer.  Names are in lower case; the values of a repeated name are joined."""
 
     status: int
     fields: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Head:
 
     @property
     def etag(self) -> str:
-        """The strong tag; empty where there is none."""
+        """The strong ETag; empty where there is none."""
         tag = self.fields.get("etag", "")
         return tag if tag.startswith('"') else ""
 
@@ -71,12 +72,12 @@ def judge_content(head: Head, *, have: int, etag: str, size_bytes: int | None) -
 
     Args:
         have: how many bytes are there from earlier attempts.
-        etag: the content tag of those; empty where the source gave none.
-        size_bytes: what the whole file must have; None: what the source says.
+        etag: the ETag of those bytes; empty where the source gave none.
+        size_bytes: the size that the whole file must have; None: the one that the source says.
 
     Raises:
-        TransferError: none that may be written.
-        InterruptionError: none now, after an interruption of what had begun.
+        TransferError: it brings no bytes that may be written.
+        InterruptionError: it brings none now, but part of the file is here already.
     """
     if head.status == 503:
         raise InterruptionError("the source is busy") if have else TransferError(BUSY, _retry_after_s(head))
@@ -95,24 +96,24 @@ def judge_content(head: Head, *, have: int, etag: str, size_bytes: int | None) -
 
 
 def _rest(head: Head, have: int, etag: str, size_bytes: int | None) -> Restart:
-    """A partial answer must be exactly the rest of the very same file."""
+    """A partial answer must be exactly the rest of the same version of the file."""
     match = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", ""))
     first, last, total = (int(number) for number in match.groups()) if match else (-1, -1, -1)
     if not have or (first, last, total) != (have, total - 1, size_bytes) or head.length != total - have:
-        raise TransferError("the source sends another part than the one asked for")
+        raise TransferError("the source sends another part of the file than the one asked for")
     if not etag or head.etag != etag:
-        raise TransferError("the source's file changed on the way")
+        raise TransferError("the source's file changed during the transfer")
     return Restart.NOT_NEEDED
 
 
 def judge_digest(head: Head, etag: str, size_bytes: int | None) -> bytes:
-    """The checksum in an answer to `HEAD /content`, of the very file that was received."""
+    """The checksum in an answer to `HEAD /content`, of the same version of the file that was received."""
     if head.status in (500, 502, 503, 504):
         raise InterruptionError(f"the source gives no checksum now ({head.status})")
     if head.status != 200:
         raise TransferError(_refusal(head.status))
     if head.etag != etag or head.length != size_bytes:
-        raise TransferError("the source's file changed on the way")
+        raise TransferError("the source's file changed during the transfer")
     match = _REPR_DIGEST.search(head.fields.get("repr-digest", ""))
     try:
         digest = base64.b64decode(match[1], validate=True) if match else b""
@@ -125,14 +126,14 @@ def judge_digest(head: Head, etag: str, size_bytes: int | None) -> bytes:
 
 def _no_encodings(head: Head) -> None:
     if head.fields.get("content-encoding", "identity").lower() != "identity":
-        raise TransferError("the source sends the file in an encoding")
+        raise TransferError("the source sends the file in an encoding, such as gzip")
     if "transfer-encoding" in head.fields:
         raise TransferError("the source does not say how many bytes it sends")
 
 
 def _refusal(status: int) -> str:
     if status == 404:
-        return "the source does not serve the file (an earlier cfw serves none: 404)"
+        return "the source does not serve the file: it answered 404 (an earlier cfw serves no files)"
     return f"the source answered {status}"
 
 

@@ -1,17 +1,18 @@
-"""The parent of one external downloader: whatever happens, nothing of it outlives its task or its worker.
+"""The parent of one external downloader: nothing of it outlives its task or its worker.
 
-A small program of its own, of the standard library only (`python -I -S guard.py`), which `external` starts
-ahead of need.  It reads one line from its standard input, a JSON list that is the command, and runs it.
-The command's stderr is the guard's.  It kills the command and every process that descends from it when
+A small program of its own, of the standard library only (`python -I -S supervisor.py`).  `external` starts
+it ahead of need.  It reads one line from its standard input, a JSON list that is the command, and runs the
+command. The command writes to the supervisor's stderr.  The supervisor kills the command, and every process
+that descends from it, when
 
 - the command itself has ended (what it left in the background goes too),
-- its standard input ends, or SIGTERM comes: the task was cancelled,
+- its own standard input ends, or SIGTERM comes: the task was cancelled,
 - the worker has died, by whatever signal: the kernel then sends SIGTERM (parent-death signal).
 
-Its exit status is the command's; 128 + N where signal N ended it; 127 where it could not be started.
+Its exit status is the command's; 128 + N where signal N ended the command; 127 where it could not be started.
 
-Descendants cannot slip away by a fork or a session of their own: the guard is their subreaper, so that
-whoever loses its parent becomes a child of the guard.
+A descendant cannot get away by a fork or a session of its own.  The supervisor is the subreaper of all of
+them: a process that loses its parent becomes a child of the supervisor.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> int:
     wakeup = _signals()
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != worker:  # it died before the kernel knew to tell us
+    if os.getppid() != worker:  # it died before we asked the kernel for the signal
         return KILLED
     line = _command_line(wakeup)
     if not line:
@@ -53,7 +54,7 @@ def main() -> int:
 
 
 def _signals() -> int:
-    """SIGTERM and SIGCHLD become bytes on a pipe, whose reading end is returned."""
+    """Let SIGTERM and SIGCHLD become bytes on a pipe.  Returns the end to read from."""
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -68,7 +69,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _command_line(wakeup: int) -> bytes:
-    """The command, or nothing where the worker wants none any more."""
+    """The line with the command; empty where the worker wants nothing any more."""
     line = b""
     for stream, data in _events(wakeup):
         if stream == wakeup:
@@ -84,7 +85,7 @@ def _command_line(wakeup: int) -> bytes:
 
 
 def _events(wakeup: int) -> Iterator[tuple[int, bytes]]:
-    """(where, bytes) for each arrival on standard input or of signals; no bytes: standard input ended."""
+    """(stream, bytes) for standard input and for each signal.  No bytes: standard input ended."""
     with selectors.DefaultSelector() as ready:
         for stream in (0, wakeup):
             ready.register(stream, selectors.EVENT_READ)
@@ -94,16 +95,16 @@ def _events(wakeup: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _start(command: list[str]) -> int | None:
-    """Run the command; it dies with this guard.  None where it cannot be started.
+    """Run the command, which dies with this supervisor.  None where it cannot be started.
 
-    What fails in the child is said on stderr, and through a pipe that a successful exec closes.
+    A failure in the child is written to stderr, and to a pipe that a successful exec closes.
     """
-    guard = os.getpid()
+    supervisor = os.getpid()
     failed, failing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         try:
-            _become(command, guard)
+            _become(command, supervisor)
         except OSError as error:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
             os.write(failing, b"!")
@@ -115,10 +116,10 @@ def _start(command: list[str]) -> int | None:
     return child if started else None
 
 
-def _become(command: list[str], guard: int) -> None:
+def _become(command: list[str], supervisor: int) -> None:
     signal.set_wakeup_fd(-1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:
+    if os.getppid() != supervisor:
         return
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -126,16 +127,16 @@ def _become(command: list[str], guard: int) -> None:
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execv(command[0], command)  # noqa: S606 - the operator's program, without a shell in between
+        os.execv(command[0], command)  # noqa: S606 - the operator's program, without a shell
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
-    # A script without its first line: the shell's, as `execvp` has always had it.
+    # A script without a `#!` line: the shell runs it, as with `execvp`.
     os.execv("/bin/sh", ["/bin/sh", *command])  # noqa: S606
 
 
 def _wait(child: int, wakeup: int) -> int:
-    """The command's exit status, or KILLED where it is wanted no more."""
+    """The command's exit status; KILLED where nobody wants it any more."""
     status = _reap(child)
     if status is not None:
         return status
@@ -149,7 +150,7 @@ def _wait(child: int, wakeup: int) -> int:
 
 
 def _reap(child: int) -> int | None:
-    """Collect all that has ended; the command's status where it is among them."""
+    """Collect every process that has ended.  Returns the command's status if it is among them."""
     found = None
     while True:
         try:
@@ -164,10 +165,10 @@ def _reap(child: int) -> int | None:
 
 
 def _kill_all() -> None:
-    """Kill every descendant; who is orphaned by it becomes our child and has its turn."""
+    """Kill every descendant.  A process that loses its parent by this becomes our child: it is next."""
     while True:
         for pid in _children():
-            os.kill(pid, signal.SIGKILL)  # a child of ours is there until we collect it
+            os.kill(pid, signal.SIGKILL)  # a child of ours stays there until we collect it
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
@@ -180,5 +181,5 @@ def _children() -> list[int]:
 
 
 if __name__ == "__main__":
-    # At once, without taking the interpreter apart: the next transfer waits for this one's end.
+    # At once, without the interpreter's own clean-up: the next transfer waits for the end of this one.
     os._exit(main())

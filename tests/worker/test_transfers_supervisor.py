@@ -1,4 +1,4 @@
-"""The guard: whatever becomes of the worker or the task, no process of a downloader is left behind."""
+"""The supervisor: whatever becomes of the worker or the task, no process of a downloader is left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.act.transfers.external import GUARD
+from cfm.worker.act.transfers.external import SUPERVISOR
 
 FAMILY = """#!/bin/sh
 # A child in the background, a grandchild, and one that tries to slip away into a session of its own.
@@ -39,17 +39,17 @@ def family(folder: Path, fifo: Path, end: str) -> str:
     return str(program)
 
 
-def start_guard(command: list[str]) -> subprocess.Popen[bytes]:
-    guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())],
+def start_supervisor(command: list[str]) -> subprocess.Popen[bytes]:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid())],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    assert guard.stdin is not None
-    guard.stdin.write(json.dumps(command).encode() + b"\n")
-    guard.stdin.flush()
-    return guard
+    assert supervisor.stdin is not None
+    supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+    supervisor.stdin.flush()
+    return supervisor
 
 
 def wait_for_start(fifo: Path) -> int:
@@ -66,24 +66,27 @@ def wait_for_the_end_of_all(reading: int) -> None:
     os.close(reading)
 
 
-def collect(guard: subprocess.Popen[bytes]) -> tuple[int, bytes]:
-    assert guard.stderr is not None
-    with guard:
-        said = guard.stderr.read()
-        return guard.wait(timeout=10), said
+def collect(supervisor: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    assert supervisor.stderr is not None
+    with supervisor:
+        said = supervisor.stderr.read()
+        return supervisor.wait(timeout=10), said
 
 
 def test_tells_the_status_and_passes_stderr_on(tmp_path: Path) -> None:
-    assert collect(start_guard(["/bin/sh", "-c", "echo Successfully >&2; exit 7"])) == (7, b"Successfully\n")
+    assert collect(start_supervisor(["/bin/sh", "-c", "echo Successfully >&2; exit 7"])) == (
+        7,
+        b"Successfully\n",
+    )
 
 
 def test_tells_of_a_death_by_signal() -> None:
-    status, _ = collect(start_guard(["/bin/sh", "-c", "kill -9 $$"]))
+    status, _ = collect(start_supervisor(["/bin/sh", "-c", "kill -9 $$"]))
     assert status == 128 + signal.SIGKILL
 
 
 def test_says_what_cannot_be_started(tmp_path: Path) -> None:
-    status, said = collect(start_guard([str(tmp_path / "missing"), "x"]))
+    status, said = collect(start_supervisor([str(tmp_path / "missing"), "x"]))
     assert status == 127
     assert b"No such file" in said
 
@@ -92,60 +95,60 @@ def test_runs_a_script_without_a_first_line(tmp_path: Path) -> None:
     program = tmp_path / "plain"
     program.write_text("echo $1 >&2\n")
     program.chmod(0o755)
-    assert collect(start_guard([str(program), "hello"])) == (0, b"hello\n")
+    assert collect(start_supervisor([str(program), "hello"])) == (0, b"hello\n")
 
 
 def test_kills_what_the_command_left_behind(tmp_path: Path, fifo: Path) -> None:
-    guard = start_guard([family(tmp_path, fifo, "exit 3")])
+    supervisor = start_supervisor([family(tmp_path, fifo, "exit 3")])
     reading = wait_for_start(fifo)
-    status, _ = collect(guard)
+    status, _ = collect(supervisor)
     assert status == 3
     wait_for_the_end_of_all(reading)
 
 
 @pytest.mark.parametrize("how", ["stdin", "SIGTERM"])
 def test_a_cancelled_task_takes_all_with_it(tmp_path: Path, fifo: Path, how: str) -> None:
-    guard = start_guard([family(tmp_path, fifo, "sleep 1000")])
+    supervisor = start_supervisor([family(tmp_path, fifo, "sleep 1000")])
     reading = wait_for_start(fifo)
     if how == "SIGTERM":
-        guard.terminate()
-    elif guard.stdin is not None:
-        guard.stdin.close()
-    status, _ = collect(guard)
+        supervisor.terminate()
+    elif supervisor.stdin is not None:
+        supervisor.stdin.close()
+    status, _ = collect(supervisor)
     assert status == 128 + signal.SIGKILL
     wait_for_the_end_of_all(reading)
 
 
-def test_an_unused_guard_ends_with_its_stdin() -> None:
-    guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())], stdin=subprocess.PIPE
+def test_an_unused_supervisor_ends_with_its_stdin() -> None:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid())], stdin=subprocess.PIPE
     )
-    guard.communicate(timeout=10)
-    assert guard.returncode == 128 + signal.SIGKILL
+    supervisor.communicate(timeout=10)
+    assert supervisor.returncode == 128 + signal.SIGKILL
 
 
 WORKER = """
 import json, os, subprocess, sys
-guard = subprocess.Popen(
+supervisor = subprocess.Popen(
     [sys.executable, "-I", "-S", sys.argv[1], str(os.getpid())], stdin=subprocess.PIPE, start_new_session=True
 )
-guard.stdin.write(json.dumps(sys.argv[2:]).encode() + b"\\n")
-guard.stdin.flush()
-# Somebody else holds the guard's stdin open, so that only the kernel's word is left to tell it.
+supervisor.stdin.write(json.dumps(sys.argv[2:]).encode() + b"\\n")
+supervisor.stdin.flush()
+# Somebody else holds the supervisor's stdin open, so that only the kernel's word is left to tell it.
 holder = os.fork()
 if holder == 0:
     os.close(1)
     os.read(0, 1)
     os._exit(0)
 print("ready", flush=True)
-guard.wait()
+supervisor.wait()
 """
 
 
 def test_kill_9_of_the_worker_ends_the_downloader_and_its_children(tmp_path: Path, fifo: Path) -> None:
     command = [family(tmp_path, fifo, "sleep 1000")]
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(GUARD), *command],
+        [sys.executable, "-c", WORKER, str(SUPERVISOR), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

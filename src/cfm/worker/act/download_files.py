@@ -1,0 +1,111 @@
+"""The files of running downloads: begun, made visible, removed.
+
+The download agent calls this, and the shelf does the work, in threads: a disk may hang.  Temporary files
+that an earlier run of the worker left behind are litter.  They take room, so they are removed as soon as
+the disk allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+
+from cfm.threads import ThreadPool
+from cfm.wire import TaskOffer
+from cfm.worker.act.base_dir import TempFile
+from cfm.worker.act.shelf import Receipt, Shelf
+
+log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+
+DISK_S: Final = 300.0
+"""How long the disk may take to begin, publish or remove a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedPlace:
+    """The place on the shelf where a transfer puts its bytes."""
+
+    shelf: Shelf
+    receipt: Receipt
+
+    @property
+    def path(self) -> str:
+        return self.receipt.path
+
+    def create(self) -> TempFile:
+        return self.shelf.create(self.receipt)
+
+    def reopen(self) -> TempFile:
+        return self.shelf.reopen(self.receipt)
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        return self.shelf.room_for(size_bytes)
+
+
+class DownloadFiles:
+    """What the downloads of one worker have on its disk."""
+
+    def __init__(self, shelf: Shelf, slots: int) -> None:
+        self._shelf = shelf
+        self._receipts: dict[int, Receipt] = {}
+        self._pool = ThreadPool("base_dir", 1 + 2 * slots)
+        self._litter = True
+        self._cannot_clean = ""
+        """Why the last search for litter failed."""
+
+    @property
+    def may_have_litter(self) -> bool:
+        return self._litter
+
+    async def begin(self, offer: TaskOffer) -> ReservedPlace:
+        """Reserve a place.  `DeclinedError` or `OSError`, where there is none."""
+        await self.clean()
+        receipt = await self._on_disk(
+            lambda: self._shelf.begin(offer.file_name, offer.id, offer.size_bytes), self._shelf.abandon
+        )
+        self._receipts[offer.id] = receipt
+        return ReservedPlace(self._shelf, receipt)
+
+    async def publish(self, task_id: int, *, verified: bool) -> None:
+        """Make the file durable and visible.  `DeclinedError` or `OSError`, where that fails."""
+        receipt = self._receipts[task_id]
+        await self._on_disk(lambda: self._shelf.publish(receipt, verified=verified))
+        del self._receipts[task_id]
+
+    async def abandon(self, offer: TaskOffer) -> None:
+        """Give the place back, and remove what was received.  What stays becomes litter."""
+        receipt = self._receipts.pop(offer.id, None)
+        if receipt is None:
+            return
+        try:
+            await self._on_disk(lambda: self._shelf.abandon(receipt))
+        except OSError as error:
+            self._litter = True
+            why = str(error)
+            log.warning("cannot remove a temporary file yet; will try again", file=offer.file_name, why=why)
+
+    async def clean(self) -> None:
+        """Remove litter, if there may be any.  Where the disk is not there, this is tried again later."""
+        if not self._litter:
+            return
+        try:
+            removed = await self._on_disk(self._shelf.clean)
+        except OSError as error:
+            if str(error) != self._cannot_clean:  # logged once: it is tried again every few seconds
+                log.warning("cannot look for unfinished downloads", why=str(error))
+            self._cannot_clean = str(error)
+            return
+        self._litter, self._cannot_clean = False, ""
+        if removed:
+            log.info("removed unfinished downloads", files=removed)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    async def _on_disk(self, work: Callable[[], R], dispose: Callable[[R], None] | None = None) -> R:
+        return await self._pool.run(DISK_S, work, dispose)
