@@ -10,7 +10,6 @@ SRC = Path(__file__).parent.parent / "src"
 
 STILL_SHARED = frozenset(
     {
-        "Deletion",
         "Library",
         "TaskReport",
     }

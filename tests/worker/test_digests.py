@@ -7,8 +7,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.worker.act.base_dir import Entry, EntryKind
 from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
+from cfm.worker.decide.disk_entries import Entry, EntryKind
 
 DATA = bytes(range(256)) * 8
 

@@ -17,23 +17,20 @@ from cfm.model import fits
 from cfm.worker.act.base_dir import (
     MARKER,
     BaseDir,
-    Entry,
-    EntryKind,
     Folder,
     RealBaseDir,
     RealFolder,
+    UnreadableError,
     open_folder,
 )
 from cfm.worker.act.disk_lock import DiskLocks, NoOtherWorkers
-from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.shelf_rules import (
-    DeclinedError,
-    Deletion,
+from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
+from cfm.worker.decide.disk_entries import Entry, EntryKind
+from cfm.worker.decide.shelf_rules import (
+    DeletionOutcome,
     Inventory,
     MarkerVerdict,
     Receipt,
-    SharedError,
-    UnreadableError,
     deletion_objection,
     judge_marker,
     quota_space,
@@ -295,27 +292,27 @@ class TestDelete:
         ("kind", "receiving", "allowed", "objection"),
         [
             (EntryKind.FILE, False, True, None),
-            (EntryKind.FILE, False, False, Deletion.OVERTAKEN),
-            (EntryKind.FILE, True, True, Deletion.RECEIVING),
-            (EntryKind.FOLDER, False, True, Deletion.NOT_PLAIN),
-            (EntryKind.OTHER, False, True, Deletion.NOT_PLAIN),
-            (None, False, True, Deletion.ABSENT),
-            (None, True, True, Deletion.RECEIVING),
-            (None, False, False, Deletion.OVERTAKEN),
+            (EntryKind.FILE, False, False, DeletionOutcome.OVERTAKEN),
+            (EntryKind.FILE, True, True, DeletionOutcome.RECEIVING),
+            (EntryKind.FOLDER, False, True, DeletionOutcome.NOT_PLAIN),
+            (EntryKind.OTHER, False, True, DeletionOutcome.NOT_PLAIN),
+            (None, False, True, DeletionOutcome.ABSENT),
+            (None, True, True, DeletionOutcome.RECEIVING),
+            (None, False, False, DeletionOutcome.OVERTAKEN),
         ],
     )
     def test_table(
-        self, kind: EntryKind | None, receiving: bool, allowed: bool, objection: Deletion | None
+        self, kind: EntryKind | None, receiving: bool, allowed: bool, objection: DeletionOutcome | None
     ) -> None:
         there = None if kind is None else Entry("a", kind, 1, 1, 1, 1, 1)
         assert deletion_objection(there, receiving=receiving, allowed=allowed) is objection
 
     def test_is_durable(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
-        assert shelf.delete("a.mpg") is Deletion.DELETED
+        assert shelf.delete("a.mpg") is DeletionOutcome.DELETED
         disk.crash()
         assert "a.mpg" not in disk.names
-        assert shelf.delete("a.mpg") is Deletion.ABSENT
+        assert shelf.delete("a.mpg") is DeletionOutcome.ABSENT
 
     def test_is_not_done_where_it_could_not_be_made_durable(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
@@ -330,13 +327,13 @@ class TestDelete:
         (base / "link").symlink_to(tmp_path / "target")
         os.mkfifo(base / "fifo")
         shelf = Kept(RealBaseDir(base)).shelf()
-        assert {shelf.delete(name) for name in ("folder", "link", "fifo")} == {Deletion.NOT_PLAIN}
+        assert {shelf.delete(name) for name in ("folder", "link", "fifo")} == {DeletionOutcome.NOT_PLAIN}
         assert (base / "link").is_symlink()
         assert (tmp_path / "target").exists()
 
     def test_waits_for_nobody_but_asks_once_more(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)
-        assert shelf.delete("a.mpg", lambda: False) is Deletion.OVERTAKEN
+        assert shelf.delete("a.mpg", lambda: False) is DeletionOutcome.OVERTAKEN
         assert "a.mpg" in disk.names
 
     def test_a_list_comes_after_the_deletes_that_were_let_through(self, disk: MemoryBaseDir) -> None:
@@ -482,9 +479,9 @@ class TestReceiving:
     def test_a_file_is_not_deleted_while_it_is_received(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 3)
         receipt = shelf.begin("a.mpg", 1, 5)
-        assert shelf.delete("a.mpg") is Deletion.RECEIVING
+        assert shelf.delete("a.mpg") is DeletionOutcome.RECEIVING
         shelf.abandon(receipt)
-        assert shelf.delete("a.mpg") is Deletion.DELETED
+        assert shelf.delete("a.mpg") is DeletionOutcome.DELETED
 
     def test_abandoned_leaves_nothing(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 1, 5)

@@ -12,9 +12,10 @@ import pytest
 import xxhash
 
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.shelf import Receipt, Shelf
+from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Received, TransferError
+from cfm.worker.decide.shelf_rules import Receipt
 from cfm_lab.testing.waiting_cfm import usual_offer
 from cfm_lab.testing.worker_rig import WorkerRig, worker_rig
 

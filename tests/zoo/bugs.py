@@ -42,9 +42,7 @@ from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.base_dir import MARKER
 from cfm.worker.act.fencing import Authority
-from cfm.worker.act.shelf import Receipt, Shelf
-from cfm.worker.act.shelf_rules import Deletion as Deleted
-from cfm.worker.act.shelf_rules import temp_name
+from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.download_events import (
     BookEvent,
     Hold,
@@ -55,6 +53,7 @@ from cfm.worker.decide.download_events import (
 )
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.fencing import Issuer
+from cfm.worker.decide.shelf_rules import DeletionOutcome, Receipt, temp_name
 from cfm.worker.serve.streams import Stream, Streams
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.fakes.memory_store import MemoryStore
@@ -206,7 +205,7 @@ class TakesAnyBytes(DownloadBook):
 class CutsAtHash(Shelf):
     """`a.mpg#old` is asked for, and `a.mpg` deleted."""
 
-    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> Deleted:
+    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> DeletionOutcome:
         return super().delete(name.partition("#")[0], allowed)
 
 

@@ -35,8 +35,7 @@ from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import Library
 from cfm.worker.act.link import CfmLink
-from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.shelf_rules import SharedError
+from cfm.worker.act.shelf import SharedError, Shelf
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
 from cfm.worker.decide.fencing import Binding

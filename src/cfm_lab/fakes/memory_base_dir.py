@@ -13,16 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cfm.worker.act.base_dir import (
-    MARKER,
-    TEMP_FOLDER,
-    Entry,
-    EntryKind,
-    Folder,
-    NotPlainError,
-    Space,
-    TempFile,
-)
+from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, Folder, NotPlainError, TempFile
+from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, Listing, Now, Status, Task
-from cfm.worker.act.base_dir import EntryKind
+from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.building import build
 from cfm_lab.sim.environment import profile

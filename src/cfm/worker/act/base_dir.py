@@ -10,15 +10,15 @@ checks.  What may be done is decided in `shelf`; here it is only done.
 from __future__ import annotations
 
 import ctypes
-import enum
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 MARKER = ".cfw-id"
 """The file in `base_dir` that holds the disk's id."""
@@ -36,34 +36,8 @@ _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
 
-class EntryKind(enum.StrEnum):
-    FILE = "file"
-    FOLDER = "folder"
-    OTHER = "other"
-    """A link, a FIFO, a socket or a device: never opened, listed, deleted or overwritten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What one look at a name tells."""
-
-    name: str
-    kind: EntryKind
-    size_bytes: int
-    held_bytes: int
-    """What the file occupies on the disk, which a preallocated or sparse file's size does not say."""
-    mtime_ns: int
-    inode: int
-    device: int
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """The disk under the folder; `avail` is without what is reserved for root."""
-
-    total_bytes: int
-    free_bytes: int
-    avail_bytes: int
+class UnreadableError(OSError):
+    """A folder may be there, but cannot be read, or is not known to be ours.  The text says what to do."""
 
 
 class NotPlainError(OSError):

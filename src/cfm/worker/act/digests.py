@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 import xxhash
 
-from cfm.worker.act.base_dir import Entry
+from cfm.worker.decide.disk_entries import Entry
 
 
 def etag_of(entry: Entry) -> str:

@@ -16,7 +16,8 @@ import structlog
 from cfm.threads import ThreadPool
 from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.shelf import Receipt, Shelf
+from cfm.worker.act.shelf import Shelf
+from cfm.worker.decide.shelf_rules import Receipt
 
 log = structlog.get_logger(__name__)
 

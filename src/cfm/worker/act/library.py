@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from cfm.threads import ThreadPool
-from cfm.worker.act.base_dir import Entry, NotPlainError, entry_of, open_folder, open_plain
+from cfm.worker.act.base_dir import NotPlainError, UnreadableError, entry_of, open_folder, open_plain
 from cfm.worker.act.digests import Digest, version_of
 from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.shelf_rules import UnreadableError
+from cfm.worker.decide.disk_entries import Entry
 
 OPEN_S = 15.0
 _STEP_BYTES = 256 * 1024

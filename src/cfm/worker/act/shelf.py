@@ -1,9 +1,9 @@
-"""The rules of the shelf: what a worker lists, counts, deletes, lends out and takes in under `base_dir`.
+"""The shelf: what a worker lists, measures, deletes, lends out and takes in under `base_dir`.
 
-This is the last check before a disk is touched.  Each call opens `base_dir` anew and looks at its marker
-first, so that an unmounted, replaced or covered folder is *unreadable* and never empty.  Calls block: `api`
-and `downloads` make them in a `threads.ThreadPool`.  The disk itself is behind `base_dir.BaseDir`, so that
-the simulator runs these rules on a disk in memory.
+This is the last check before a disk is touched; `decide.shelf_rules` has its rules.  Each call opens
+`base_dir` anew and looks at its marker first.  A folder that is unmounted, replaced or covered is therefore
+*unreadable*, and never empty.  Calls block: `serve.api` and the download agent make them in threads.  The
+disk itself is behind `base_dir.BaseDir`, so that the simulator runs the same shelf on a disk in memory.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cfm.errors import CfmError
 from cfm.model import fits
 from cfm.names import is_file_name
-from cfm.worker.act.base_dir import MARKER, BaseDir, Entry, EntryKind, Folder, NotPlainError, TempFile
+from cfm.worker.act.base_dir import MARKER, BaseDir, Folder, NotPlainError, TempFile, UnreadableError
 from cfm.worker.act.disk_lock import DiskLocks
-from cfm.worker.act.shelf_rules import (
-    DeclinedError,
-    Deletion,
+from cfm.worker.decide.disk_entries import Entry, EntryKind
+from cfm.worker.decide.shelf_rules import (
+    DeletionOutcome,
     Inventory,
     MarkerVerdict,
     Receipt,
-    SharedError,
-    UnreadableError,
     Usage,
     deletion_objection,
     judge_marker,
@@ -33,14 +32,20 @@ from cfm.worker.act.shelf_rules import (
     temp_name,
 )
 
-__all__ = ["DeclinedError", "Receipt", "Shelf"]
+
+class DeclinedError(CfmError):
+    """The shelf refuses this file, or refuses it now.  The text says why."""
+
+
+class SharedError(UnreadableError):
+    """Another worker on this machine uses this very `base_dir`."""
 
 
 class Shelf:
-    """`base_dir` and its rules.  All methods block and may be called from any thread.
+    """`base_dir` and its rules.  All methods block, and may be called from any thread.
 
     They raise `OSError` where the disk cannot be used (`UnreadableError` where it is not known to be ours),
-    and `DeclinedError` where the shelf will not.
+    and `DeclinedError` where the shelf refuses.
     """
 
     def __init__(
@@ -54,8 +59,10 @@ class Shelf:
         limit_percent: int,
         quota_bytes: int | None = None,
     ) -> None:
-        """`disk_id` is the one in our state; None at the very first start, when `new_id` becomes it, and
-        `remember` makes it durable."""
+        """`disk_id` is the one in the worker's state.
+
+        At the very first start it is None.  `new_id` then becomes the id, and `remember` makes it durable.
+        """
         self._disk = disk
         self._disk_id = disk_id
         self._new_id = new_id
@@ -66,26 +73,26 @@ class Shelf:
         self._seen_id = ""
         self._receiving: dict[str, Receipt] = {}
         self._books = threading.Lock()
-        """Guards `_receiving`; never held while a disk is waited for."""
+        """For `_receiving`.  It is never held while somebody waits for a disk."""
         self._recognising = threading.Lock()
         self._changing = threading.Lock()
-        """Held while a file becomes visible, is replaced or unlinked, and while room is counted."""
+        """Held while a file becomes visible, is replaced or is unlinked, and while room is counted."""
         self.limit_percent = limit_percent
 
     @property
     def seen_disk_id(self) -> str:
-        """The disk's id as of the last look; empty where that look did not find our disk."""
+        """The disk's id at the last look; empty if that look did not find our disk."""
         return self._seen_id
 
     def check(self) -> str:
-        """Look whether the disk is there and ours; its id."""
+        """Look whether the disk is there and ours.  Returns its id."""
         with self._opened():
             return self.seen_disk_id
 
     def inventory(self) -> Inventory:
-        """All plain files.  A delete that was let through before this call has happened, or failed."""
+        """All plain files.  Each delete that was accepted before this call is done by now, or has failed."""
         with self._changing:
-            pass  # wait for the one that may be on its way; all later ones ask `allowed` again
+            pass  # wait for a delete that may be under way; each later one asks `allowed` again
         with self._opened() as folder:
             plain = [name for name, kind in folder.kinds() if kind is EntryKind.FILE and name[:1] != "."]
             names = sorted(filter(is_file_name, plain))
@@ -96,15 +103,15 @@ class Shelf:
             return self._usage(folder, folder.temps())
 
     def room_for(self, size_bytes: int) -> bool:
-        """Would the disk stay within its limit with `size_bytes` more, all that is arriving counted whole?"""
-        with self._opened() as folder, self._changing:  # what becomes visible meanwhile would count twice
+        """Would the disk stay within its limit with `size_bytes` more?  What is arriving counts in full."""
+        with self._opened() as folder, self._changing:  # a file that appeared meanwhile would count twice
             temps = folder.temps()
             usage = self._usage(folder, temps)
             pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
         return fits(usage.used_bytes + pending, usage.avail_bytes - pending, size_bytes, self.limit_percent)
 
-    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> Deletion:
-        """Delete one plain file, durably.  `allowed` is asked again when nothing can come in between."""
+    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> DeletionOutcome:
+        """Delete one plain file, durably.  `allowed` is asked when nothing can come in between any more."""
         with self._changing, self._opened() as folder:
             there = folder.look(name) if is_file_name(name) else None
             receiving = name in self._receiving
@@ -114,49 +121,49 @@ class Shelf:
             try:
                 folder.remove(name)
             except FileNotFoundError:
-                return Deletion.ABSENT
+                return DeletionOutcome.ABSENT
             except IsADirectoryError:
-                return Deletion.NOT_PLAIN
+                return DeletionOutcome.NOT_PLAIN
             folder.sync()
-            return Deletion.DELETED
+            return DeletionOutcome.DELETED
 
     def open_file(self, name: str) -> tuple[int, Entry]:
-        """A descriptor of a plain file, to be closed by the caller; `FileNotFoundError`, `NotPlainError`."""
+        """Open a plain file, which the caller closes.  Also raises `FileNotFoundError`, `NotPlainError`."""
         if not is_file_name(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         with self._opened() as folder:
             return folder.open_read(name)
 
     def begin(self, name: str, task_id: int, size_bytes: int | None) -> Receipt:
-        """Reserve a place for a file: `DeclinedError` without room, or where something is in the way."""
+        """Reserve a place for a file.  `DeclinedError` where there is no room, or something is in the way."""
         if not is_file_name(name):
             raise DeclinedError("the file name is not a single plain path component")
         with self._opened() as folder:
             there = folder.look(name)
             if there is not None and there.kind is not EntryKind.FILE:
-                raise DeclinedError("something that is not a plain file has that name")
-            folder.make_temp_folder()  # a downloader that is another program expects it to be there
+                raise DeclinedError("something in base_dir that is not a plain file has that name")
+            folder.make_temp_folder()  # an external downloader expects that it exists
         temp = temp_name(name, task_id)
         receipt = Receipt(name, task_id, size_bytes, temp, self._disk.temp_path(temp))
         self._reserve(receipt)
         return receipt
 
     def create(self, receipt: Receipt) -> TempFile:
-        """A new, empty temporary file for the built-in transfer; what an attempt left there is dropped."""
+        """Make a new, empty temporary file for the built-in transfer.  What is there already is removed."""
         with self._opened() as folder:
             folder.remove_temp(receipt.temp)
             return folder.open_temp(receipt.temp, new=True)
 
     def reopen(self, receipt: Receipt) -> TempFile:
-        """The temporary file as an external downloader, or an interrupted transfer, left it."""
+        """Open the temporary file that an external downloader or an interrupted transfer left."""
         with self._opened() as folder:
             return folder.open_temp(receipt.temp, new=False)
 
     def publish(self, receipt: Receipt, *, verified: bool) -> None:
-        """Make a complete file visible, durably: file, then name.
+        """Make a complete file visible, durably: first its content, then its name.
 
-        A plain file of that name is replaced only by a `verified` copy (size and checksum are the
-        source's), since that can lose nothing; else `DeclinedError`, as where anything else stands there.
+        Only a `verified` copy (its size and checksum are the source's) replaces a plain file of that name,
+        since nothing can be lost by it.  In each other case something in the way means `DeclinedError`.
         """
         with self._opened() as folder:
             _make_durable(folder, receipt)
@@ -169,16 +176,16 @@ class Shelf:
             folder.sync()
 
     def abandon(self, receipt: Receipt) -> None:
-        """Give the place back and drop what was received; the place is free even if the disk fails."""
+        """Give the place back, and remove what was received.  The place is free even if the disk fails."""
         self._end(receipt)
         with self._opened() as folder:
             folder.remove_temp(receipt.temp)
 
     def clean(self) -> int:
-        """Drop the litter of earlier lives: temporary files that nobody is receiving; how many."""
+        """Remove litter: temporary files that nobody is receiving.  Returns how many there were."""
         with self._opened() as folder:
             temps = [temp.name for temp in folder.temps() if temp.kind is not EntryKind.FOLDER]
-            with self._books:  # after the look: who receives takes its place before it makes its file
+            with self._books:  # after the look: whoever receives takes a place before it makes a file
                 ours = {receipt.temp for receipt in self._receiving.values()}
             litter = [temp for temp in temps if temp not in ours]
             for temp in litter:
@@ -187,7 +194,7 @@ class Shelf:
 
     @contextmanager
     def _opened(self) -> Iterator[Folder]:
-        """`base_dir`, once it is known to be ours."""
+        """Open `base_dir`, once it is known to be ours."""
         recognised = False
         try:
             with self._disk.open() as folder:
@@ -195,7 +202,7 @@ class Shelf:
                 recognised = True
                 yield folder
         except OSError as error:
-            if recognised:  # it came of what is done in there
+            if recognised:  # it comes from what was done in the folder
                 raise
             self._seen_id = ""
             if isinstance(error, UnreadableError):
@@ -231,13 +238,13 @@ class Shelf:
         if verdict is MarkerVerdict.LOST:
             raise UnreadableError(
                 f"base_dir has lost its marker {MARKER}: is the disk mounted? "
-                f"(if this new, empty disk is meant: echo {self._disk_id} > {MARKER} in it)"
+                f"(If you want to use this new, empty disk: echo {self._disk_id} > {MARKER} in it.)"
             )
         if self._disk_locks.is_held(marker):
             raise SharedError("another cfw on this machine uses the same base_dir")
         raise UnreadableError(
-            f"base_dir holds the marker of another disk: is the right one mounted? "
-            f"(if this disk is meant: echo {self._disk_id} > {MARKER} in it)"
+            f"base_dir has the marker of another disk: is the right disk mounted? "
+            f"(If you want to use this disk: echo {self._disk_id} > {MARKER} in it.)"
         )
 
     def _usage(self, folder: Folder, temps: list[Entry]) -> Usage:
@@ -247,21 +254,22 @@ class Shelf:
         else:
             space = quota_space(self._quota_bytes, _visible_bytes(folder) + arriving)
         if space.total_bytes <= 0 or not 0 <= space.avail_bytes <= space.free_bytes <= space.total_bytes:
-            raise OSError(errno.EIO, "the file system's figures make no sense")
+            raise OSError(errno.EIO, "the file system reports figures that make no sense")
         return Usage(space.total_bytes, space.free_bytes, space.avail_bytes, arriving, self._seen_id)
 
     def _taken(self, entry: Entry) -> int:
-        """What a file takes away: a quota counts sizes, a disk counts blocks."""
+        """What a file takes up.  A quota counts sizes; a disk counts blocks."""
         return entry.held_bytes if self._quota_bytes is None else entry.size_bytes
 
     def _pending_bytes(self, held: dict[str, int]) -> int:
-        """What is still to be written of all that is being received."""
+        """How many bytes are still to be written of all that is being received."""
         with self._books:
             receipts = list(self._receiving.values())
         return sum(max(0, (one.size_bytes or 0) - held.get(one.temp, 0)) for one in receipts)
 
     def _reserve(self, receipt: Receipt) -> None:
-        """Booked first, then asked: two at once may both be declined, but never both be let in."""
+        """Book the place first, then ask for room.  Two at once may both be refused, but never both be let
+        in."""
         with self._books:
             if receipt.name in self._receiving:
                 raise DeclinedError("the file is being received already")
@@ -273,7 +281,7 @@ class Shelf:
             if not fits_in:
                 self._end(receipt)
         if not fits_in:
-            raise DeclinedError(f"no room: {self.limit_percent} % of the disk would be exceeded")
+            raise DeclinedError(f"no room: the disk would exceed its limit of {self.limit_percent} %")
 
     def _end(self, receipt: Receipt) -> None:
         with self._books:

@@ -27,8 +27,8 @@ from cfm.threads import ThreadPool
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.shelf_rules import Deletion, Inventory
 from cfm.worker.decide.fencing import HeaderError, Issuer, read_issuer, read_number
+from cfm.worker.decide.shelf_rules import DeletionOutcome, Inventory
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
 from cfm.worker.serve.openapi import DOCUMENT
@@ -42,11 +42,11 @@ DISK_S = 30.0
 """How long a disk is waited for; whoever asked has given up long before."""
 CUT_S = 10.0
 _DELETION_STATUS = {
-    Deletion.DELETED: 200,
-    Deletion.ABSENT: 404,
-    Deletion.NOT_PLAIN: 406,
-    Deletion.RECEIVING: 409,
-    Deletion.OVERTAKEN: 409,
+    DeletionOutcome.DELETED: 200,
+    DeletionOutcome.ABSENT: 404,
+    DeletionOutcome.NOT_PLAIN: 406,
+    DeletionOutcome.RECEIVING: 409,
+    DeletionOutcome.OVERTAKEN: 409,
 }
 
 
@@ -147,7 +147,7 @@ class WorkerApi:
         allowed = partial(self.authority.still, issuer, number)
         deletion = await self._on_disk("cannot delete", partial(self.shelf.delete, name, allowed))
         self.metrics.delete_answered(deletion.name.lower())
-        if deletion is not Deletion.DELETED:
+        if deletion is not DeletionOutcome.DELETED:
             raise RefusedError(_DELETION_STATUS[deletion], deletion.name.lower())
         log.info("deleted file", file=name, order=number, client=request.remote)
         return empty()

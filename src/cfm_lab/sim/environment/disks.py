@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from cfm.worker.act.base_dir import MARKER, EntryKind, Folder, Space
+from cfm.worker.act.base_dir import MARKER, Folder
+from cfm.worker.decide.disk_entries import EntryKind, Space
 from cfm_lab.fakes.memory_base_dir import Inode, MemoryBaseDir, MemoryFolder
 
 

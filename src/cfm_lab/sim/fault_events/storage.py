@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from cfm.worker.act.base_dir import EntryKind as FileKind
+from cfm.worker.decide.disk_entries import EntryKind as FileKind
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng

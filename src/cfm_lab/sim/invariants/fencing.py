@@ -5,7 +5,7 @@ from __future__ import annotations
 from cfm.model import DeleteOrder, Status
 from cfm.names import is_file_name
 from cfm.wire import TaskReport
-from cfm.worker.act.base_dir import EntryKind
+from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest, WorkerService

@@ -12,7 +12,7 @@ from typing import Final
 
 from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.base_dir import EntryKind
+from cfm.worker.decide.disk_entries import EntryKind
 from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.environment.network import ERROR_500, Reply

@@ -14,9 +14,10 @@ from typing import Final, NoReturn
 
 from cfm.model import Failure
 from cfm.wire import TaskOffer
-from cfm.worker.act.shelf import DeclinedError, Receipt, Shelf
+from cfm.worker.act.shelf import DeclinedError, Shelf
 from cfm.worker.decide.download_events import BookEvent, BytesReceived, TransferEnded
 from cfm.worker.decide.offers import BUSY, failure
+from cfm.worker.decide.shelf_rules import Receipt
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
 from cfm_lab.sim.processes.sending import STALL_MS, Sending
 from cfm_lab.sim.processes.server import SimServer

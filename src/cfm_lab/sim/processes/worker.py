@@ -26,8 +26,7 @@ from cfm.model import (
 )
 from cfm.wire import TaskOffer
 from cfm.worker.act.disk_lock import NoOtherWorkers
-from cfm.worker.act.shelf import DeclinedError, Receipt
-from cfm.worker.act.shelf_rules import Deletion, Usage
+from cfm.worker.act.shelf import DeclinedError
 from cfm.worker.act.state import MemoryState
 from cfm.worker.decide.download_events import (
     Abandon,
@@ -58,6 +57,7 @@ from cfm.worker.decide.download_events import (
 )
 from cfm.worker.decide.fencing import Issuer, raises_epoch
 from cfm.worker.decide.offers import Neighbourhood, failure
+from cfm.worker.decide.shelf_rules import DeletionOutcome, Receipt, Usage
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.network import ERROR_500, Reply
 from cfm_lab.sim.environment.schedule import Clock
@@ -70,11 +70,11 @@ from cfm_lab.sim.processes.transfer import Download, raise_io_error
 T = TypeVar("T")
 
 STATUS: Final = {
-    Deletion.DELETED: 200,
-    Deletion.ABSENT: 404,
-    Deletion.NOT_PLAIN: 406,
-    Deletion.RECEIVING: 409,
-    Deletion.OVERTAKEN: 409,
+    DeletionOutcome.DELETED: 200,
+    DeletionOutcome.ABSENT: 404,
+    DeletionOutcome.NOT_PLAIN: 406,
+    DeletionOutcome.RECEIVING: 409,
+    DeletionOutcome.OVERTAKEN: 409,
 }
 ANSWER_MS: Final = 10_000
 CONFLICT: Final = Failure(Trouble.STATUS, "answered 409", 409)

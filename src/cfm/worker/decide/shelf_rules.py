@@ -1,6 +1,6 @@
-"""What the shelf decides, as values and functions of values.  Pure.
+"""The rules of the shelf.
 
-`shelf` asks these about what it found on the disk; the tables of the tests beside them are the rules.
+Pure.  `act.shelf` asks these functions about what it found on the disk.
 """
 
 from __future__ import annotations
@@ -11,35 +11,29 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128_hexdigest
 
-from cfm.errors import CfmError
-from cfm.worker.act.base_dir import Entry, EntryKind, Space
+from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 MAX_NAME_BYTES = 255
 _DISK_ID = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
 
 
-class UnreadableError(OSError):
-    """`base_dir` is there, perhaps, but is not known to be ours; the text says what to do."""
-
-
-class SharedError(UnreadableError):
-    """Another worker on this machine uses this very `base_dir`."""
-
-
-class DeclinedError(CfmError):
-    """The shelf does not take this file (now); the text says why."""
-
-
 class MarkerVerdict(enum.Enum):
     OURS = enum.auto()
     MAKE = enum.auto()
+    """Neither the worker nor the disk has an id yet: make one."""
     ADOPT = enum.auto()
+    """The worker has no id yet: take the disk's."""
     LOST = enum.auto()
     FOREIGN = enum.auto()
 
 
 def judge_marker(known: str | None, marker: str) -> MarkerVerdict:
-    """`known` is the disk's id in our state, `marker` the one in `base_dir` ("" where there is none)."""
+    """Is this disk ours?
+
+    Args:
+        known: the disk's id in the worker's state; None before its first start.
+        marker: the id in `base_dir`; empty where there is none.
+    """
     if known is None and not marker:
         return MarkerVerdict.MAKE
     if known is None and _DISK_ID.fullmatch(marker):
@@ -49,26 +43,26 @@ def judge_marker(known: str | None, marker: str) -> MarkerVerdict:
     return MarkerVerdict.OURS if marker == known else MarkerVerdict.FOREIGN
 
 
-class Deletion(enum.Enum):
-    """What became of an order to delete."""
+class DeletionOutcome(enum.Enum):
+    """What became of an order to delete a file."""
 
     DELETED = enum.auto()
     ABSENT = enum.auto()
     NOT_PLAIN = enum.auto()
     RECEIVING = enum.auto()
     OVERTAKEN = enum.auto()
-    """The order was no longer to be obeyed when its turn came."""
+    """When its turn came, the order was no longer to be obeyed."""
 
 
-def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -> Deletion | None:
-    """Why the file that stands there may not be deleted; None where it may."""
+def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -> DeletionOutcome | None:
+    """Why the file must not be deleted that stands there; None where it may be."""
     if not allowed:
-        return Deletion.OVERTAKEN
+        return DeletionOutcome.OVERTAKEN
     if receiving:
-        return Deletion.RECEIVING
+        return DeletionOutcome.RECEIVING
     if there is None:
-        return Deletion.ABSENT
-    return None if there.kind is EntryKind.FILE else Deletion.NOT_PLAIN
+        return DeletionOutcome.ABSENT
+    return None if there.kind is EntryKind.FILE else DeletionOutcome.NOT_PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +73,7 @@ class Inventory:
     """In byte order."""
     disk_id: str
     odd: int = 0
-    """Plain files whose names are none that we could speak of; they are not in `names`."""
+    """How many plain files have names that cannot be sent.  They are not in `names`."""
 
     @property
     def text(self) -> bytes:
@@ -87,13 +81,13 @@ class Inventory:
 
     @staticmethod
     def etag(text: bytes) -> str:
-        # Of the content: an mtime may stand still while the list changes twice within one clock tick.
+        # Made of the content: a folder's mtime may stay the same if the list changes twice in one clock tick.
         return f'"{xxh3_128_hexdigest(text)}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The disk as `/df` tells it; `used_bytes` contains `arriving_bytes`."""
+    """The disk as `/df` shows it.  `used_bytes` contains `arriving_bytes`."""
 
     total_bytes: int
     free_bytes: int
@@ -108,25 +102,25 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A place on the shelf for one file that is being received; it counts as used until it is ended."""
+    """A place on the shelf for one file that is being received.  It counts as used until it is given back."""
 
     name: str
     task_id: int
     size_bytes: int | None
-    """None: an old cfm, which does not say."""
+    """None: an old cfm, which does not say it."""
     temp: str
     path: str
-    """The temporary file's full path, for an external downloader."""
+    """The full path of the temporary file, for an external downloader."""
 
 
 def quota_space(quota_bytes: int, used_bytes: int) -> Space:
-    """A quota as if it were a disk; what is over it makes the disk larger, so that it is just full."""
+    """A quota, as if it were a disk.  Where more is used than the quota allows, the disk is exactly full."""
     free = max(0, quota_bytes - used_bytes)
     return Space(max(quota_bytes, used_bytes), free, free)
 
 
 def temp_name(name: str, task_id: int) -> str:
-    """`NAME.ID`, as the old downloader has it; a name that would be too long is digested."""
+    """`NAME.ID`, as the old downloader has it.  A name that would be too long is replaced by its digest."""
     plain = f"{name}.{task_id}"
     if len(plain.encode()) <= MAX_NAME_BYTES:
         return plain
