@@ -25,7 +25,7 @@ from cfm.web import serve
 from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.digests import Digests
 from cfm.worker.act.disk_lock import NoOtherWorkers
-from cfm.worker.act.library import Library
+from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import WorkerMetrics
@@ -46,7 +46,7 @@ def application(folder: Path, *, warm_digests: bool) -> web.Application:
     )
     pool = ThreadPool("bench", 4)
     digests = Digests(1000 if warm_digests else 0)
-    content = Content(Library(shelf, pool, {}), Streams(2), WorkerMetrics(), digests=digests)
+    content = Content(ContentLibrary(shelf, pool, {}), Streams(2), WorkerMetrics(), digests=digests)
 
     async def plain(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(folder / request.match_info["name"])

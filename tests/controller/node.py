@@ -39,6 +39,7 @@ from cfm.model import (
 from cfm.plan import reference
 from cfm.plan.view import Rules
 from cfm.tasks.store import Change
+from cfm.wire import TaskReport
 from cfm_lab.fakes.memory_store import MemoryStore
 
 DAY_S = 1_700_000_000
@@ -315,7 +316,7 @@ class Node:
         request = self.request()
         worker.receiving[task.id] = task
         begun = 0 if worker.features.ours else None
-        self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=begun))
+        self.send(ev.TaskReported(request, task.id, TaskReport(Status.WORKING, begun)))
         if self.replies[request].status != 200:
             del worker.receiving[task.id]
             return
@@ -328,7 +329,7 @@ class Node:
             request = self.request()
             if worker.features.ours and worker.reports:
                 told = 0 if self.stuck else moved
-                self.send(ev.TaskReport(request, task.id, Status.WORKING, bytes_done=told))
+                self.send(ev.TaskReported(request, task.id, TaskReport(Status.WORKING, told)))
                 if self.replies[request].status != 200:
                     del worker.receiving[task.id]
                     return
@@ -340,11 +341,12 @@ class Node:
         ours = worker.features.ours
         if task.file.name in worker.fails:
             status, error = (Status.FAILED, "the source sent other bytes") if ours else (Status.DONE, "")
-            self.send(ev.TaskReport(self.request(), task.id, status, error=error))
+            self.send(ev.TaskReported(self.request(), task.id, TaskReport(status, error=error)))
             return
         worker.files[task.file.name] = task.file.size_bytes
         self.delivered.append((self.now_ms, worker.addr, task.file.name))
-        self.send(ev.TaskReport(self.request(), task.id, Status.DONE, received=ours, verified=ours))
+        done = TaskReport(Status.DONE, received=ours, verified=ours)
+        self.send(ev.TaskReported(self.request(), task.id, done))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────
 

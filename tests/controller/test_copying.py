@@ -9,6 +9,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide.copying import CUT_AGAIN_MS, LEASE_MARGIN_MS
 from cfm.model import DiskReport, DiskUsage, File, Hits, Status, Task
 from cfm.plan.view import Rules
+from cfm.wire import TaskReport
 from controller.node import OLD, OURS, Node, files
 
 SECOND_MS = 1000
@@ -17,7 +18,7 @@ SECOND_MS = 1000
 def patch(node: Node, task_id: int, status: Status, **more: object) -> int:
     """Report on a task, and get the HTTP status of the answer."""
     request = node.request()
-    node.send(ev.TaskReport(request, task_id, status, **more))  # type: ignore[arg-type]  # by keyword
+    node.send(ev.TaskReported(request, task_id, TaskReport(status, **more)))  # type: ignore[arg-type]  # by keyword
     return node.replies[request].status
 
 
@@ -85,7 +86,7 @@ def test_what_df_contains_of_running_copies_is_not_still_to_come() -> None:
     (task_id,) = node.core.state.tasks.active
     (only,) = node.destinations
     for told, arriving, contained in ((60, 60, 60), (60, 10, 10), (5, 60, 5), (60, 0, 0)):
-        assert patch(node, task_id, Status.WORKING, bytes_done=told) == 200
+        assert patch(node, task_id, Status.WORKING, done_bytes=told) == 200
         usage = DiskUsage(1000, arriving, 1000 - arriving)
         node.send(ev.DiskAnswer(only, node.now_ms, DiskReport(usage, arriving_bytes=arriving)))
         assert node.core.state.view(node.now).arrived_bytes.get(task_id, 0) == contained
@@ -151,11 +152,11 @@ def test_received_frees_the_source_and_the_destination_for_one_more() -> None:
     node.grade()
     node.run(1 * SECOND_MS)
     (task_id,) = node.core.state.tasks.active
-    assert patch(node, task_id, Status.WORKING, bytes_done=100, received=True) == 200
+    assert patch(node, task_id, Status.WORKING, done_bytes=100, received=True) == 200
     node.run(1 * SECOND_MS)
     assert len(node.started) == 2
     second = max(node.core.state.tasks.active)
-    assert patch(node, second, Status.WORKING, bytes_done=100, received=True) == 200
+    assert patch(node, second, Status.WORKING, done_bytes=100, received=True) == 200
     node.run(1 * SECOND_MS)
     assert len(node.started) == 2, "what is only made durable does not pile up"
     node.send(ev.RulesChanged(Rules(incoming_per_destination=2)))

@@ -11,7 +11,7 @@ import pytest
 from cfm.threads import HungError, ThreadPool
 from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.disk_lock import NoOtherWorkers
-from cfm.worker.act.library import Library, Where
+from cfm.worker.act.library import ContentLibrary, Where
 from cfm.worker.act.shelf import Shelf
 
 
@@ -34,7 +34,7 @@ async def test_a_source_folder_that_hangs_does_not_hold_up_the_others(tmp_path: 
     (well / "a.mpg").write_bytes(b"content")
     disk, go_on = ThreadPool("base_dir", 1), threading.Event()
     sources = {hung: ThreadPool("data2", 1), well: ThreadPool("data3", 1)}
-    library = Library(shelf_on(base), disk, sources)
+    library = ContentLibrary(shelf_on(base), disk, sources)
 
     entered = threading.Event()
 

@@ -347,10 +347,10 @@ class LateReportsCount(Core):
     """A report on a task that has ended changes it."""
 
     def handle(self, event: ev.Event, now: Now) -> Outcome:
-        late = self.state.tasks.ended.get(event.task_id) if isinstance(event, ev.TaskReport) else None
+        late = self.state.tasks.ended.get(event.task_id) if isinstance(event, ev.TaskReported) else None
         changes, effects = super().handle(event, now)
-        if late is not None and isinstance(event, ev.TaskReport):
-            changes.append(PutTask(replace(late[0], status=event.status)))
+        if late is not None and isinstance(event, ev.TaskReported):
+            changes.append(PutTask(replace(late[0], status=event.report.status)))
         return changes, effects
 
 

@@ -33,7 +33,7 @@ from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
 from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
-from cfm.worker.act.library import Library
+from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.shelf import SharedError, Shelf
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
@@ -77,7 +77,7 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
         checks = (_refuse_overlap(settings.base_dir, folder, pool) for folder, pool in sources.items())
         await asyncio.gather(*checks)
         shelf = await _shelf(settings, state, memory, disk, disk_locks)
-        library = Library(shelf, disk, sources)
+        library = ContentLibrary(shelf, disk, sources)
         await _run_on(settings, credentials, state, memory.binding, library, ready)
 
 
@@ -86,7 +86,7 @@ async def _run_on(
     credentials: WorkerCredentials,
     state: WorkerState,
     binding: Binding | None,
-    library: Library,
+    library: ContentLibrary,
     ready: Callable[[Addr], None],
 ) -> None:
     """The parts, put together."""

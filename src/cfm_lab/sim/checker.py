@@ -88,7 +88,7 @@ class Checker:
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
         if cfm.claim.epoch != cfm.state.epoch:
             return  # another cfm owns the state now: nothing that this one decides becomes durable
-        if isinstance(event, ev.TaskReport):
+        if isinstance(event, ev.TaskReported):
             self._heard(cfm, event, now)
         for rule in self._decided:
             rule.decided(cfm, event, changes, now)
@@ -100,17 +100,17 @@ class Checker:
             elif isinstance(change, DropTask):
                 self.facts.state(cfm.claim.controller).tasks.pop(change.id, None)
 
-    def _heard(self, cfm: SimCfm, event: ev.TaskReport, now: Now) -> None:
+    def _heard(self, cfm: SimCfm, event: ev.TaskReported, now: Now) -> None:
         known = self.facts.state(cfm.claim.controller).open_tasks.get(event.task_id)
         if known is None:
             return
         known.heard_mono_ms = now.mono_ms
         known.worked = True
-        if event.bytes_done is not None:
+        if event.report.done_bytes is not None:
             known.reports = True
-            if event.bytes_done > known.bytes_done or event.received:
-                known.bytes_done, known.moved_mono_ms = event.bytes_done, now.mono_ms
-        known.received = known.received or event.received
+            if event.report.done_bytes > known.bytes_done or event.report.received:
+                known.bytes_done, known.moved_mono_ms = event.report.done_bytes, now.mono_ms
+        known.received = known.received or event.report.received
 
     def _task_changed(self, cfm: SimCfm, task: Task, event: ev.Event, now: Now) -> None:
         state = self.facts.state(cfm.claim.controller)

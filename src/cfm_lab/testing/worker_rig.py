@@ -17,7 +17,7 @@ from cfm.web import Limits, serve
 from cfm.worker.act.base_dir import BaseDir, RealBaseDir
 from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
-from cfm.worker.act.library import Library
+from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import MemoryState
 from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
@@ -86,7 +86,7 @@ async def worker_rig(
         quota_bytes=quota_bytes,
     )
     await disk.run(10, shelf.check)
-    library = Library(shelf, disk, {source: sources} if with_source else {})
+    library = ContentLibrary(shelf, disk, {source: sources} if with_source else {})
     api = WorkerApi(
         facts=WorkerFacts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
         shelf=shelf,

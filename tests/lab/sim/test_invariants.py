@@ -8,6 +8,7 @@ import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, Listing, Now, Status, Task
+from cfm.wire import TaskReport
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.building import build
@@ -36,7 +37,7 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     rule, cfm = Pauses(world), world.main
 
     def ends(number: int, status: Status, mono_ms: int) -> None:
-        report = ev.TaskReport(0, number, status)
+        report = ev.TaskReported(0, number, TaskReport(status))
         rule.task_changed(cfm, _task(number, Status.WORKING), _task(number, status), report, _at(mono_ms))
 
     ends(1, Status.FAILED, 1_000)

@@ -271,5 +271,5 @@ def _waits(effect: ev.Effect, event: ev.Event, changes: Sequence[Change]) -> boo
     """
     if changes or not isinstance(effect, ev.Say | ev.Reply):
         return isinstance(effect, ev.DURABLE)
-    is_progress = isinstance(event, ev.TaskReport) and event.status is Status.WORKING
+    is_progress = isinstance(event, ev.TaskReported) and event.report.status is Status.WORKING
     return isinstance(effect, ev.Reply) and not is_progress

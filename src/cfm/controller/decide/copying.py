@@ -7,13 +7,14 @@ here, `tasks.book` keeps the rules of a task's life.
 
 from __future__ import annotations
 
-from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReport
+from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
 from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
 from cfm.plan.round import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.lifecycle import TASK_EDGES, is_final
 from cfm.tasks.store import DropTask, PutArrival, PutTask
+from cfm.wire import TaskReport
 
 SILENCE_MS = 2_000
 """A worker of ours reports about once a second; after this silence its next heartbeat comes at once."""
@@ -88,26 +89,26 @@ def _deadline_ms(state: NodeState, task: Task, now: Now, *, reports: bool) -> in
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def report(state: NodeState, event: TaskReport, now: Now) -> None:
+def report(state: NodeState, event: TaskReported, now: Now) -> None:
     """`PATCH /tasks/{id}`: 404, 409, or 200 and the change."""
     task = state.tasks.get(event.task_id)
-    status = 404 if task is None else _apply(state, task, event, now)
+    status = 404 if task is None else _apply(state, task, event.report, now)
     state.out.effects.append(Reply(event.request, status))
 
 
-def _apply(state: NodeState, task: Task, event: TaskReport, now: Now) -> int:
+def _apply(state: NodeState, task: Task, told: TaskReport, now: Now) -> int:
     """The same status again is a success; the old wire calls every end but `done` a timeout."""
     if is_final(TASK_EDGES, task.status):
-        told_done, was_done = event.status is Status.DONE, task.status is Status.DONE
-        if told_done and not was_done and task.destination in state.fleet.records:
+        says_done, was_done = told.status is Status.DONE, task.status is Status.DONE
+        if says_done and not was_done and task.destination in state.fleet.records:
             look_at(state, task.destination, now)  # it may be there all the same
-        return 200 if event.status in _ENDS and told_done == was_done else 409
-    if event.status is Status.WORKING:
-        _working(state, task, event, now)
-    elif event.status is Status.DONE:
-        _done(state, task, event, now)
-    elif event.status in _ENDS:
-        _failed(state, task, event, now)
+        return 200 if told.status in _ENDS and says_done == was_done else 409
+    if told.status is Status.WORKING:
+        _working(state, task, told, now)
+    elif told.status is Status.DONE:
+        _done(state, task, told, now)
+    elif told.status in _ENDS:
+        _failed(state, task, told, now)
     else:
         return 409
     return 200
@@ -116,22 +117,22 @@ def _apply(state: NodeState, task: Task, event: TaskReport, now: Now) -> int:
 _ENDS = (Status.DONE, Status.FAILED, Status.TIMED_OUT)
 
 
-def _working(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
+def _working(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     run = state.tasks.runs[task.id]
-    run.reports = run.reports or event.bytes_done is not None
+    run.reports = run.reports or told.done_bytes is not None
     first = task.status is Status.READY
-    moved = event.bytes_done is not None and event.bytes_done > run.bytes_done
-    run.told_bytes = event.bytes_done or 0
+    moved = told.done_bytes is not None and told.done_bytes > run.bytes_done
+    run.told_bytes = told.done_bytes or 0
     run.bytes_done = max(run.bytes_done, run.told_bytes)
     run.heard_ms = now.mono_ms
     if first:
         run.started_ms = run.moved_ms = now.mono_ms
         state.out.changes.append(PutTask(state.tasks.change(task, Status.WORKING, now)))
-    if moved or event.received:
+    if moved or told.received:
         run.moved_ms = now.mono_ms
     if run.reports or first:
         run.deadline_ms = _deadline_ms(state, task, now, reports=run.reports)
-    if event.received and state.tasks.free_source(task.id):
+    if told.received and state.tasks.free_source(task.id):
         state.wants_dispatch = True
 
 
@@ -163,8 +164,8 @@ def arrived_so_far(state: NodeState, addr: Addr, arriving_bytes: int, asked_ms: 
             arriving_bytes -= run.shown_bytes
 
 
-def _done(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
-    if event.verified:
+def _done(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
+    if told.verified:
         _settle_done(state, task, now)
         return
     ended = state.tasks.change(task, Status.DONE, now)
@@ -220,13 +221,13 @@ def give_up_unproven(state: NodeState, now: Now) -> None:
             _retry_later(state, task, "its worker called it done, and was not listed since", now)
 
 
-def _failed(state: NodeState, task: Task, event: TaskReport, now: Now) -> None:
-    if event.retry_after_s is not None:
+def _failed(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
+    if told.retry_after_s is not None:
         source = state.fleet.records[task.source]
-        source.busy_until_ms = now.mono_ms + 1000 * min(60, max(1, event.retry_after_s))
-        end(state, task, Status.FAILED, event.error or "its source is busy", now, penalty=False)
+        source.busy_until_ms = now.mono_ms + 1000 * min(60, max(1, told.retry_after_s))
+        end(state, task, Status.FAILED, told.error or "its source is busy", now, penalty=False)
     else:
-        end(state, task, event.status, event.error or "its worker gave up", now, by_worker=True)
+        end(state, task, told.status, told.error or "its worker gave up", now, by_worker=True)
 
 
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -117,7 +117,7 @@ class Core:
             ev.TasksAsked: self._tasks_asked,
             ev.NextAsked: self._next_asked,
             ev.RequestGone: self._request_gone,
-            ev.TaskReport: partial(copying.report, self.state),
+            ev.TaskReported: partial(copying.report, self.state),
             ev.TaskDropped: partial(copying.drop, self.state),
             ev.BreakerReleased: self._breaker_released,
         }

@@ -22,13 +22,13 @@ from cfm.model import (
     Listing,
     SanAnswer,
     SnapshotFacts,
-    Status,
     Task,
     Trouble,
     WorkerFeatures,
 )
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.plan.view import Rules
+from cfm.wire import TaskReport
 
 # ── events: time and the world ──────────────────────────────────────────────────────────────────────────
 
@@ -178,17 +178,12 @@ class RequestGone:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskReport:
-    """`PATCH /tasks/{id}`, its body understood; a worker of ours says FAILED where it tells an error."""
+class TaskReported:
+    """`PATCH /tasks/{id}`: what a worker reports on a task."""
 
     request: int
     task_id: int
-    status: Status
-    bytes_done: int | None = None
-    received: bool = False
-    verified: bool = False
-    error: str = ""
-    retry_after_s: int | None = None
+    report: TaskReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +205,7 @@ class BreakerReleased:
 Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | SanIndexed | RulesChanged | StoreTrouble
     | StoreRecovered | HeartbeatAnswer | ListAnswer | DiskAnswer | CopyAnswer | DeleteAnswer | CutAnswer
-    | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone | TaskReport | TaskDropped
+    | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone | TaskReported | TaskDropped
     | BreakerReleased
 )  # fmt: skip
 

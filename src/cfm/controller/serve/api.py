@@ -128,18 +128,7 @@ class ControllerApi:
         except wire.WireError as error:
             raise RefusedError(400, str(error)) from None
         self._refuse_stranger(request, task_id)
-        reply = await self._asked(
-            partial(
-                ev.TaskReport,
-                task_id=task_id,
-                status=told.status,
-                bytes_done=told.done_bytes,
-                received=told.received,
-                verified=told.verified,
-                error=told.error,
-                retry_after_s=told.retry_after_s,
-            )
-        )
+        reply = await self._asked(partial(ev.TaskReported, task_id=task_id, report=told))
         return empty(reply.status, self._identity)
 
     async def delete_task(self, request: web.Request) -> web.Response:

@@ -102,7 +102,7 @@ class Found:
     """Those of the folder or disk that the file was found on."""
 
 
-class Library:
+class ContentLibrary:
     """All that this worker can read."""
 
     def __init__(self, shelf: Shelf, disk: ThreadPool, sources: Mapping[Path, ThreadPool]) -> None:

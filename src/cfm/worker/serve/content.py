@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from cfm import wire
 from cfm.web import RefusedError, name_from_path
 from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
-from cfm.worker.act.library import ChangedError, Found, Library, Where
+from cfm.worker.act.library import ChangedError, ContentLibrary, Found, Where
 from cfm.worker.decide.ranges import Part, part_wanted
 from cfm.worker.serve.sending import MOST_CHUNK_BYTES, Source, send
 from cfm.worker.serve.streams import BusyError, EndedError, Stream, Streams
@@ -48,7 +48,7 @@ class Content:
 
     def __init__(
         self,
-        library: Library,
+        library: ContentLibrary,
         streams: Streams,
         counter: Counter,
         *,

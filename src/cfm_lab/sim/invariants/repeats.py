@@ -110,8 +110,8 @@ class Pauses(Invariant):
             rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
             self.hold(rested, f"{len(failed)} failures, and tried again after "
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
-        elif task.status is Status.DONE and isinstance(event, ev.TaskReport):
-            if event.verified:
+        elif task.status is Status.DONE and isinstance(event, ev.TaskReported):
+            if event.report.verified:
                 failures.pop(name, None)
             else:
                 self._unproven[cfm.claim.controller, name] = (task.destination, now.mono_ms)
@@ -135,4 +135,4 @@ class Pauses(Invariant):
 
     def _counts(self, event: ev.Event, _task: Task) -> bool:
         """Does this failure count?  A busy source and a dead server are not the fault of the copy."""
-        return isinstance(event, ev.TaskReport) and event.retry_after_s is None
+        return isinstance(event, ev.TaskReported) and event.report.retry_after_s is None

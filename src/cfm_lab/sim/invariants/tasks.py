@@ -58,7 +58,7 @@ class OneWorkerPerTask(Invariant):
         self.hold(len(begun) == 1, "one task on several workers:", offer.id, sorted(begun))
 
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[object], _now: Now) -> None:  # type: ignore[override]
-        if isinstance(event, ev.TaskReport):
+        if isinstance(event, ev.TaskReported):
             known = self.facts.state(cfm.claim.controller).tasks.get(event.task_id)
             if known is not None and known.task.status in FINAL:
                 moved = [c for c in changes if getattr(getattr(c, "task", None), "id", 0) == event.task_id]
@@ -116,7 +116,7 @@ class TimeOutsAreReal(Invariant):
     title = "real time-outs"
 
     def task_changed(self, cfm: SimCfm, _before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
-        if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReport):
+        if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReported):
             return
         known = self.facts.state(cfm.claim.controller).tasks[task.id]
         evidence = cfm.evidence

@@ -31,7 +31,6 @@ from cfm.model import (
     Now,
     SanAnswer,
     SnapshotFacts,
-    Status,
     Task,
     Trouble,
     Unknown,
@@ -446,21 +445,11 @@ class SimCfm(CfmService):
         self._request(ev.TasksAsked, answered)
 
     def serve_report(self, worker: WorkerService, task_id: int, report: TaskReport, reply: Reply) -> None:
-        def event(request: int) -> ev.Event:
-            status = Status.FAILED if report.error else report.status
-            return ev.TaskReport(
-                request,
-                task_id,
-                status,
-                bytes_done=report.done_bytes,
-                received=report.received,
-                verified=report.verified,
-                error=report.error,
-                retry_after_s=report.retry_after_s,
-            )
-
         self.witness.report_arrives(self, worker, task_id, report)
-        self._request(event, lambda effect: reply((self.claim, effect.status)))
+        self._request(
+            lambda request: ev.TaskReported(request, task_id, report),
+            lambda effect: reply((self.claim, effect.status)),
+        )
 
     def _offer(self, task: Task) -> TaskOffer:
         """The offer that a worker reads.  Some pass through the product's JSON; both ways give the same."""
