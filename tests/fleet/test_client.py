@@ -289,7 +289,7 @@ async def test_an_order_whose_turn_comes_too_late_is_not_sent(client: WorkerClie
         told = await client.delete(server.addr, 2, "b.mpg", within_s=0.2)
         assert trouble_of(told) is Trouble.REFUSED
         assert isinstance(told, Failure)
-        assert told.detail == "never sent: its turn did not come within 0.2 s"
+        assert told.detail == "never sent: no connection was free within 0.2 s"
         released.set()
         assert await hanging == 200, "a turn that came in time is not limited any more"
         assert len(server.heads) == 1

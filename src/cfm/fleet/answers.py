@@ -1,8 +1,8 @@
-"""What a worker's answers say: file list, disk usage, features, one copy.  Pure.
+"""Reads a worker's answers: its file list, disk usage, features, and a single copy.  Pure.
 
-A worker may be old, half broken, or lie.  Each reader gives a value that may be relied on or a `Failure`
-that names what is wrong; none of them raises, and none turns "I could not read it" into "there is
-nothing".  `client` brings the bytes; `wire` is the other half of the contract.
+A worker may be old or broken, or it may lie.  Each reader returns a value that can be trusted, or a `Failure`
+that says what is wrong.  No reader raises.  No reader says that there is nothing when it could not read the
+answer.  Neighbours: `client` brings the bytes; `wire` has the other half of the contract.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOT_FOUND: Final = 404
 _MOST_DOWNLOADS: Final = 1000
 
 _PLAIN_LIST: Final = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\n)*+")
-"""What nearly all lists look like: names that need no closer look, ten times faster so."""
+"""Nearly all lists look like this.  Their names need no further check, which is ten times faster."""
 
 
 def malformed(detail: str) -> Failure:
@@ -39,7 +39,7 @@ def malformed(detail: str) -> Failure:
 
 _MEANINGS: Final[Mapping[int, str]] = {
     401: ": it wants credentials that this cfm does not have",
-    403: ": it does not take this cfm's credentials for its controller's",
+    403: ": it does not accept this cfm's credentials",
 }
 
 
@@ -48,7 +48,8 @@ def wrong_status(status: int) -> Failure:
 
 
 def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
-    """What a worker says of itself in the headers of `/hb`; one that says no version is an old one."""
+    """What a worker says about itself in the headers of `/hb`.  A worker that says no version is an old
+    one."""
     said = _folded(headers)
     if wire.VERSION.lower() not in said:
         return OLD_WORKER
@@ -66,7 +67,7 @@ def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
 
 
 def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:
-    """The answer of `GET /files`.  Without its last line's end it is half an answer, and thus none."""
+    """Read the answer to `GET /files`.  A list whose last line has no end is incomplete, and not accepted."""
     disk_id = _token(_folded(headers or {}), wire.DISK)
     if body and not body.endswith(b"\n"):
         return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
@@ -86,7 +87,7 @@ def _name(line: bytes) -> str | None:
 
 
 def parse_df(body: bytes, headers: Mapping[str, str] | None = None) -> DiskReport | Failure:
-    """The answer of `GET /df`.  Sizes are decimal strings; what cannot be is `ABSURD`."""
+    """Read the answer to `GET /df`.  Sizes are decimal strings.  Figures that cannot be true are `ABSURD`."""
     try:
         message = wire.parse_json_object(body)
     except wire.WireError as error:
@@ -94,7 +95,7 @@ def parse_df(body: bytes, headers: Mapping[str, str] | None = None) -> DiskRepor
     sizes = [wire.decimal(message.get(key)) for key in ("total_size", "used_size", "avail_size")]
     total, used, avail = sizes
     if total is None or used is None or avail is None:
-        return malformed("sizes that are not strings of bytes")
+        return malformed("its sizes are not decimal strings")
     usage = DiskUsage(total, used, avail)
     why = _absurdity(usage, message)
     if why is not None:
@@ -105,10 +106,10 @@ def parse_df(body: bytes, headers: Mapping[str, str] | None = None) -> DiskRepor
 def _report(usage: DiskUsage, message: Mapping[str, Any], said: Mapping[str, str]) -> DiskReport | Failure:
     limit = message.get("limit_percent", wire.decimal(said.get(wire.LIMIT_PERCENT.lower())))
     if limit is not None and (type(limit) is not int or not 1 <= limit <= 100):
-        return malformed("a limit that is not a percentage")
+        return malformed("its limit is not a percentage")
     disk_id = message.get("disk_id", said.get(wire.DISK.lower(), ""))
     if not isinstance(disk_id, str):
-        return malformed("a disk id that is not a string")
+        return malformed("its disk id is not a string")
     arriving = wire.decimal(message.get("arriving_size")) or 0
     return DiskReport(usage, limit, wire.token(disk_id), min(arriving, usage.used_bytes))
 
@@ -116,18 +117,18 @@ def _report(usage: DiskUsage, message: Mapping[str, Any], said: Mapping[str, str
 def _absurdity(usage: DiskUsage, message: Mapping[str, Any]) -> str | None:
     percent = message.get("used_percent")
     if usage.total_bytes == 0:
-        return "a disk of 0 bytes"
+        return "its disk has 0 bytes"
     if usage.used_bytes > usage.total_bytes:
-        return "more used than there is"
+        return "more bytes are used than its disk has"
     if usage.used_bytes + usage.avail_bytes > usage.total_bytes:
-        return "used and available are more than there is"
+        return "used and available bytes are more than its disk has"
     if isinstance(percent, int) and not 0 <= percent <= 100:
-        return "a use of more than 100 percent"
+        return "its disk usage is not between 0 and 100 percent"
     return None
 
 
 def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
-    """The answer of `HEAD /content/{name}?in=base`; only a worker of ours knows that question."""
+    """Read the answer to `HEAD /content/{name}?in=base`.  Only workers of this project know this request."""
     said = _folded(headers)
     if wire.VERSION.lower() not in said:
         return Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", status)
@@ -137,9 +138,9 @@ def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
         return wrong_status(status)
     size_bytes = wire.decimal(said.get("content-length"))
     if size_bytes is None:
-        return malformed("a copy without a size")
+        return malformed("it did not say the size of the copy")
     if said.get(wire.WHERE.lower(), "base") != "base":
-        return malformed("a copy that is not in the base folder")
+        return malformed("the copy is not in its base_dir")
     return CopySeen(present=True, size_bytes=size_bytes, disk_id=_token(said, wire.DISK))
 
 

@@ -1,14 +1,14 @@
 """The controller's side of every request to a worker.
 
-Each server has two connections at most, one for heartbeats and one for all else, so that a heartbeat
-never waits behind a long list.  Each request has its own time-out, which covers everything: waiting for
-the connection, connecting, sending, reading.  There is no limit over all servers, so a hundred that hang
-cost the others nothing.  Methods return what was learned or a `Failure`; they raise nothing but
+Each server has at most two connections: one for heartbeats, and one for everything else.  So a heartbeat
+never waits behind a long list.  Each request has a time-out that covers everything: waiting for the
+connection, connecting, sending and reading.  There is no limit over all servers, so a hundred servers that
+hang do not hold up the others.  Methods return the answer or a `Failure`.  They raise nothing but
 `CancelledError`.
 
-Nothing is ever sent twice.  aiohttp repeats a request by itself when its connection was dropped before
-an answer came, a DELETE too; then an order could be carried out twice, unseen.  `_once` turns the two
-errors that it reacts to into one that it does not know.
+Nothing is ever sent twice.  aiohttp by itself repeats a request, even a DELETE, when the connection was
+dropped before an answer came.  An order could then be carried out twice without anybody noticing.  aiohttp
+does this after two kinds of errors; `_once` turns them into an error of another kind.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from cfm.model import (
 )
 
 DeleteAnswer: TypeAlias = int | Failure
-"""The status that a worker gave to an order, or why there is none.  `REFUSED` says that not one byte of
-the order was sent; any other trouble may have come after it was carried out."""
+"""The status with which a worker answered an order, or the reason why there is no answer.  `REFUSED` means
+that nothing of the order was sent.  After any other trouble the order may have been carried out."""
 
 NO_TOKENS: Final[Mapping[Addr, str]] = MappingProxyType({})
 KEEP_IDLE_S: Final = 4.0
-"""Old workers close idle connections after 5 s; ours must not send into one that is being closed."""
+"""Old workers close idle connections after 5 s.  Nothing may be sent on a connection that is being closed."""
 MOST_LIST_BYTES: Final = 512 * 2**20
 MOST_SMALL_BYTES: Final = 64 * 1024
 _PARSED_AT_ONCE_BYTES: Final = 256 * 1024
-"""Longer lists are parsed in a thread, so that heartbeats go on."""
+"""Longer lists are parsed in a thread, so that heartbeats go on meanwhile."""
 _OF_THE_TIME_OUT: Final = 0.95
-"""Requests are given up a little early: where a hundred are, all of them at the same moment, the last of
-them is still told to its caller within the time-out."""
+"""Requests are given up a little early.  Even when a hundred are given up in the same moment, every caller
+hears of it within the time-out."""
 _NOT_MODIFIED: Final = 304
 _CONFLICT: Final = 409
 
@@ -78,21 +78,21 @@ class WorkerReply:
 
 @dataclass(slots=True)
 class _Ticket:
-    """Follows one request: once its head is being written, it may have been carried out."""
+    """Follows one request.  Once its headers are being sent, the request may have been carried out."""
 
     sent: bool = False
 
 
 class _DroppedError(aiohttp.ClientError):
-    """The connection ended before the answer was whole."""
+    """The connection ended before the answer was complete."""
 
 
 class _OddAnswerError(Exception):
-    """The answer cannot be taken as it is; the text says why."""
+    """The answer cannot be used; the text says why."""
 
 
 class WorkerClient:
-    """Talks to all workers of the node; `async with` opens and closes it."""
+    """Talks to all workers of the node.  `async with` opens and closes it."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class WorkerClient:
         tokens: Mapping[Addr, str] = NO_TOKENS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`tokens`: what each worker wants to see; `tls`: with it, workers are asked by HTTPS."""
+        """`tokens` has the token for each worker.  With `tls`, workers are asked by HTTPS."""
         self._time_outs = time_outs or TimeOuts()
         self._shown = {addr: {"Authorization": f"Bearer {token}"} for addr, token in tokens.items()}
         self._tls = tls
@@ -128,7 +128,7 @@ class WorkerClient:
     # ── questions ───────────────────────────────────────────────────────────────────────────────────────
 
     async def heartbeat(self, addr: Addr) -> WorkerFeatures | Failure:
-        """Alive?  And what the worker says of itself."""
+        """Is the worker alive, and what does it say about itself?"""
         reply = await self._ask(self._pulse, "HEAD", addr, "/hb", self._time_outs.heartbeat_s)
         if isinstance(reply, Failure):
             return reply
@@ -137,9 +137,9 @@ class WorkerClient:
         return answers.features_from_headers(reply.headers)
 
     async def list_files(self, addr: Addr, fence: int | None = None) -> Listing | Failure:
-        """All files of a worker; the very same object as the last time where nothing changed.
+        """All files of a worker.  Where nothing has changed, the result is the same object as the last time.
 
-        `fence`: from now on the worker refuses orders with a lower id, as they were overtaken.
+        With `fence`, the worker refuses orders with a lower id from now on, because this list overtook them.
         """
         etag, known = self._lists.get(addr, ("", None))
         headers = {"If-None-Match": etag} if etag else {}
@@ -163,12 +163,13 @@ class WorkerClient:
             listing = await asyncio.to_thread(answers.parse_listing, reply.body, reply.headers)
         etag = reply.headers.get("ETag", "")
         self._lists.pop(addr, None)
-        if isinstance(listing, Listing) and etag.startswith('"'):  # a weak one says too little
+        if isinstance(listing, Listing) and etag.startswith('"'):  # a weak etag does not promise equal bytes
             self._lists[addr] = (etag, listing)
         return listing
 
     async def disk_usage(self, addr: Addr) -> DiskReport | Failure:
-        """A worker's disk.  Ask this before the list: they share a connection, and this is the short one."""
+        """The usage of a worker's disk.  Ask for it before the list: both share a connection, and this is
+        short."""
         reply = await self._ask(self._bulk, "GET", addr, "/df", self._time_outs.disk_s)
         if isinstance(reply, Failure):
             return reply
@@ -177,7 +178,8 @@ class WorkerClient:
         return answers.parse_df(reply.body, reply.headers)
 
     async def see_copy(self, addr: Addr, name: str) -> CopySeen | Failure:
-        """Is the file in the `base_dir` of that worker of ours, and how large?"""
+        """Is the file in the `base_dir` of this worker, and how large is it?  (Old workers do not know
+        this.)"""
         path = f"/content/{_quoted(name)}?in=base"
         reply = await self._ask(self._bulk, "HEAD", addr, path, self._time_outs.copy_s)
         if isinstance(reply, Failure):
@@ -189,9 +191,10 @@ class WorkerClient:
     async def delete(
         self, addr: Addr, order_id: int, name: str, *, within_s: float | None = None
     ) -> DeleteAnswer:
-        """Order a worker to delete a file; sent at most once, whatever happens.
+        """Order a worker to delete a file.  The order is sent at most once, whatever happens.
 
-        `within_s`: not at all where its turn comes later, as others before it take their time.
+        Requests to one worker wait for each other.  With `within_s`, the order is not sent at all when its
+        turn comes later than that.
         """
         headers = {wire.ORDER: str(order_id)}
         path = f"/files/{_quoted(name)}"
@@ -213,8 +216,11 @@ class WorkerClient:
         return replace(reply, trouble=Trouble.REFUSED, detail=f"never sent: {reply.detail}")
 
     async def cut_stream(self, addr: Addr, task_id: int) -> bool | Failure:
-        """Have a source cut the stream of a task.  True: nothing of it is being sent any more; False: the
-        worker does not obey this controller."""
+        """Let a source cut the stream of a task.
+
+        True means that the source sends nothing of it any more.  False means that the worker does not obey
+        this controller.
+        """
         reply = await self._ask(self._bulk, "DELETE", addr, f"/streams/{task_id}", self._time_outs.cut_s)
         if isinstance(reply, Failure):
             return reply
@@ -236,7 +242,7 @@ class WorkerClient:
         ticket: _Ticket | None = None,
         turn_s: float | None = None,
     ) -> WorkerReply | Failure:
-        """`turn_s`: how long its turn and its connection are waited for; None: as long as for the answer."""
+        """`turn_s`: how long to wait for the turn and the connection; None: as long as for the answer."""
         if lane is None or lane.closed:
             return Failure(Trouble.REFUSED, "the client is not open")
         try:
@@ -249,12 +255,12 @@ class WorkerClient:
                     url,
                     headers=shown,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),  # the whole is limited above
+                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),  # the total is limited above
                     trace_request_ctx=ticket,
                 ) as response:
                     return await _read(response, most_bytes)
         except aiohttp.ConnectionTimeoutError:
-            return Failure(Trouble.TIMEOUT, f"its turn did not come within {turn_s:g} s")
+            return Failure(Trouble.TIMEOUT, f"no connection was free within {turn_s:g} s")
         except TimeoutError:
             return Failure(Trouble.TIMEOUT, f"no answer within {time_out_s:g} s")
         except (aiohttp.ClientError, _OddAnswerError, OSError, ValueError) as error:
@@ -265,7 +271,7 @@ class WorkerClient:
 async def _lane(
     headers: Mapping[str, str], tls: ssl.SSLContext | None
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """One connection to each server, kept while it may be reused."""
+    """At most one connection to each server, kept for the next request."""
     connector = aiohttp.TCPConnector(
         limit=0, limit_per_host=1, keepalive_timeout=KEEP_IDLE_S, ssl=tls or True
     )
@@ -291,7 +297,7 @@ async def _once(
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
-        raise  # nothing was sent; not repeated either
+        raise  # nothing was sent, and aiohttp does not repeat it either
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _DroppedError(str(error)) from error
 
@@ -307,18 +313,18 @@ async def _note_sent(
 
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> WorkerReply:
-    """The whole answer; half an answer, an endless or a compressed one is an error."""
+    """The whole answer.  An incomplete, endless or compressed answer is an error."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise _OddAnswerError("a compressed answer, which nobody asked for")
+        raise _OddAnswerError("its answer is compressed, although nobody asked for that")
     if (response.content_length or 0) > most_bytes and response.method != "HEAD":
-        raise _OddAnswerError(f"an answer of more than {most_bytes} bytes")
+        raise _OddAnswerError(f"its answer has more than {most_bytes} bytes")
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > most_bytes:
-            raise _OddAnswerError(f"an answer of more than {most_bytes} bytes")
+            raise _OddAnswerError(f"its answer has more than {most_bytes} bytes")
     if response.status == answers.OK and response.method == "GET" and not _says_its_end(response):
-        raise _DroppedError("an answer that does not say where it ends may be half of one")
+        raise _DroppedError("its answer does not say where it ends, and may be incomplete")
     return WorkerReply(response.status, response.headers, bytes(body))
 
 
@@ -328,19 +334,19 @@ def _says_its_end(response: aiohttp.ClientResponse) -> bool:
 
 
 def _failure(error: Exception) -> Failure:
-    """Which trouble an exception is, in words that fit on one line."""
+    """The failure for an exception, in words that fit on one line."""
     if isinstance(error, _OddAnswerError):
         return answers.malformed(str(error))
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return Failure(Trouble.REFUSED, os.strerror(number) if number else "cannot connect")
     if isinstance(error, aiohttp.ClientResponseError):
-        return answers.malformed("not an HTTP answer")
+        return answers.malformed("its answer is not HTTP")
     if isinstance(error, aiohttp.ClientError | OSError):
         return Failure(Trouble.BROKEN, ascii(str(error) or "the connection was dropped")[1:-1][:200])
-    return Failure(Trouble.REFUSED, "this address or name cannot be asked for")
+    return Failure(Trouble.REFUSED, "this address or file name cannot be used in a request")
 
 
 def _quoted(name: str) -> str:
-    """A file name as one path component; one that is no text names nothing that a worker could have."""
+    """A file name as one path component.  (No worker has a file whose name is not valid text.)"""
     return quote(name, safe="", errors="surrogatepass")

@@ -1,9 +1,9 @@
-"""Who is up.  Pure: answers and misses in, changes of state out.
+"""Which servers are up.  Pure: answers and misses go in, changes of state come out.
 
-A server is down after a set number of misses in a row and up after one answer.  Any sign of trouble
-(a refused connection, a progress report that does not come) brings its next heartbeat forward, so that a
-killed worker is noticed at once, whatever the interval.  Neighbours: `controller.decide.core` sends what is
-due and tells what came back.
+A server is down after a set number of misses in a row, and up after one answer.  Any sign of trouble (a
+refused connection, a progress report that does not come) makes its next heartbeat due at once.  So a killed
+worker is noticed at once, whatever the interval is.  Neighbour: `controller.decide.core` sends the heartbeats
+that are due, and reports what came back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from cfm.model import Addr
 
 RETRY_MS = 250
-"""The pause before the next heartbeat after a miss that did not yet make a server down, and the least time
-between two that are hurried."""
+"""The pause after a miss while the server does not count as down yet.  It is also the shortest time between
+two heartbeats that are sent early."""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Pulse:
     asked_ms: int | None = None
     """When the last heartbeat was sent."""
     up: bool | None = None
-    """None until the first answer or the first run of misses."""
+    """None until the first answer, or until there were enough misses."""
     misses: int = 0
     in_flight: bool = False
     hurried: bool = False
@@ -35,7 +35,7 @@ class Pulse:
 
 
 class HealthBook:
-    """Heartbeats of all servers."""
+    """The heartbeats of all servers."""
 
     def __init__(self, addrs: Iterable[Addr], *, interval_ms: int, misses_to_down: int, now_ms: int) -> None:
         self._interval_ms = interval_ms
@@ -44,7 +44,7 @@ class HealthBook:
         self._pulses = {addr: Pulse(due_ms=now_ms, since_ms=now_ms) for addr in addrs}
         self._next_due_ms: int | None = None
         self._moved = True
-        """Has a pulse changed since `_next_due_ms` was looked up?  Most events change none of 300."""
+        """Has a pulse changed since `_next_due_ms` was computed?  Most events change no pulse at all."""
 
     def is_up(self, addr: Addr) -> bool:
         return self._pulses[addr].up is True
@@ -53,7 +53,7 @@ class HealthBook:
         return self._pulses[addr]
 
     def take_due(self, now_ms: int) -> list[Addr]:
-        """The servers to be asked now; each counts as being asked until it answered or missed."""
+        """The servers to ask now.  Each of them counts as being asked until it has answered or missed."""
         next_due_ms = self.next_due_ms()
         if next_due_ms is None or next_due_ms > now_ms:
             return []
@@ -71,7 +71,7 @@ class HealthBook:
         return self._next_due_ms
 
     def answered(self, addr: Addr, now_ms: int) -> bool:
-        """An answer came.  Returns True where the server has come up by it."""
+        """An answer came.  Returns True where the server was not up before."""
         pulse = self._pulses[addr]
         came_up = pulse.up is not True
         pulse.up, pulse.misses, pulse.why = True, 0, ""
@@ -81,7 +81,7 @@ class HealthBook:
         return came_up
 
     def missed(self, addr: Addr, why: str, now_ms: int) -> bool:
-        """No good answer came.  Returns True where the server has gone down by it."""
+        """No good answer came.  Returns True where the server goes down now."""
         pulse = self._pulses[addr]
         pulse.misses += 1
         pulse.why = why
@@ -93,12 +93,12 @@ class HealthBook:
         return went_down
 
     def hurry(self, addr: Addr, now_ms: int) -> None:
-        """Something looks wrong there: ask at once, and once more if it is being asked already."""
+        """Something looks wrong there: ask at once.  If a heartbeat is under way, ask once more after it."""
         if self._pulses[addr].up is not False:
             self._hurry(self._pulses[addr], now_ms)
 
     def heard_of(self, addr: Addr, now_ms: int) -> None:
-        """It asked us for something: where it counts as down or is not known yet, ask at once."""
+        """The server sent us a request.  Ask it at once where it does not count as up."""
         if self._pulses[addr].up is not True:
             self._hurry(self._pulses[addr], now_ms)
 
@@ -114,12 +114,15 @@ class HealthBook:
         pulse.hurried = False
 
     def _next_beat_ms(self, pulse: Pulse, now_ms: int) -> int:
-        """At the next of the moments at which all are asked, so that one wake-up does it: however differently
-        fast they answer, and also after a beat that was hurried."""
+        """The next of the moments at which all servers are asked.
+
+        So one wake-up is enough for all of them, however fast each one answers, and also after an early
+        heartbeat.
+        """
         asked_ms = now_ms if pulse.asked_ms is None else pulse.asked_ms
         return asked_ms + self._interval_ms - (asked_ms - self._began_ms) % self._interval_ms
 
 
 def _not_too_soon(pulse: Pulse, now_ms: int) -> int:
-    """Now, or a moment after the last heartbeat: however loud the alarm, a server is not flooded."""
+    """Now, or a moment after the last heartbeat, so that a server is never flooded."""
     return now_ms if pulse.asked_ms is None else max(now_ms, pulse.asked_ms + RETRY_MS)

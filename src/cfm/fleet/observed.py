@@ -1,8 +1,9 @@
-"""What was observed of each server: its file list, its disk, when, and what has happened since.  Pure.
+"""What was observed of each server: its file list, its disk, when that was, and what has happened since.
+Pure.
 
-A list that was not had is `Unknown`, never empty.  A list speaks for the moment at which it was asked
-for: what our own tasks and deletes did later is put on top of it, and what was asked earlier than that
-never undoes it.  Neighbours: `controller.decide.core` feeds the answers in; `plan.view` gets the result.
+A list that did not come is `Unknown`, never empty.  A list shows the moment at which it was asked for.  What
+our own tasks and deletes did after that moment is added to it.  A list that was asked for earlier never
+undoes it.  Neighbours: `controller.decide.core` brings the answers; `plan.view` gets the result.
 """
 
 from __future__ import annotations
@@ -25,24 +26,26 @@ from cfm.model import (
 )
 
 AHEAD_MS = 10_000
-"""How long `/df` may show a delete before its answer comes."""
+"""How much earlier `/df` may show a delete than its answer comes."""
 HALVED = 2
 """An old worker's list that shrank by this factor is believed only when it is seen twice."""
 HALVED_AGAIN_MS = 5_000
-"""The least time between the two: a disk that is being mounted shows the same emptiness twice in a moment."""
+"""The shortest time between the two.  A disk that is being mounted may show the same empty list twice in a
+moment."""
 NOBODY: frozenset[Addr] = frozenset()
 
 
 @dataclass(slots=True)
 class Question:
-    """One kind of question to one server: at most one is under way, and a late need asks again."""
+    """One kind of question to one server.  At most one is under way; who needs it meanwhile gets another
+    one."""
 
     in_flight: bool = False
     asked_ms: int = 0
     again: bool = False
 
     def begin(self, now_ms: int) -> bool:
-        """Ask now?  False where a question is under way; it is then repeated after its answer."""
+        """May it be asked now?  False where one is under way; it is then asked again after the answer."""
         if self.in_flight:
             self.again = True
             return False
@@ -60,7 +63,7 @@ BY_LIST, BY_DF, BY_COPY = "list", "df", "copy"
 
 @dataclass(slots=True)
 class Record:
-    """All that is remembered of one server."""
+    """Everything that is remembered about one server."""
 
     addr: Addr
     is_source: bool
@@ -68,42 +71,44 @@ class Record:
     files: Observed[frozenset[str]]
     disk: Observed[DiskUsage]
     lost_ms: int
-    """Since when its list is unknown; its grace runs from here."""
+    """Since when its list is unknown.  Its grace period starts here."""
     features: WorkerFeatures = OLD_WORKER
     told_disks: dict[str, str] = field(default_factory=dict)
-    """The id of the disk that its last list, `/df` and answer about one copy came from, since it last said of
-    itself on which disk it is: those may come before its next heartbeat, and from another disk."""
+    """The disk ids in its last list, its last `/df` and its last answer about one copy.  They count from the
+    last heartbeat that named another disk: such answers may come before the next heartbeat, and from another
+    disk."""
     disk_ids: frozenset[str] = frozenset()
-    """Of all disks that it may be on, by all that."""
+    """The ids of all disks that it may be on, by all its answers."""
     last_list: frozenset[str] | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
     busy_until_ms: int = 0
     failed_deletes: int = 0
-    """Deletes in a row that it did not carry out."""
+    """How many deletes in a row it did not carry out."""
     no_deletes_until_ms: int = 0
     never_answered: bool = True
-    """No list came since our start, and none was asked for in vain."""
+    """Since our start no list has come, and no question for a list has failed."""
     halved_ms: int | None = None
-    """Since when its list is half as long as it was, and not believed yet."""
+    """Since when its list is half as long as before, and is not believed yet."""
     doubted: frozenset[str] = frozenset()
-    """Names in `last_list` that only a list showed which was not believed: they may be there, too."""
+    """Names in `last_list` that were only in a list that was not believed.  The files may be there."""
     listing: Question = field(default_factory=Question)
     asking_disk: Question = field(default_factory=Question)
     added: dict[str, int] = field(default_factory=dict)
-    """Names that came by our own doing, and when: they outlast an older list."""
+    """Names that our own copies added, and when.  They stay when an older list comes."""
     removed: dict[str, int] = field(default_factory=dict)
     landed: list[Booked] = field(default_factory=list)
     gone: list[Booked] = field(default_factory=list)
     expected_bytes: int | None = None
-    """What would be used if nothing in `gone` had gone; None before the first `/df`."""
+    """What would be used if nothing in `gone` had been deleted; None before the first `/df`."""
     ahead_since_ms: int | None = None
-    """Since when `/df` shows less than that: deletes whose answer is still on its way, as a rule."""
+    """Since when `/df` shows less than that.  Usually a delete was carried out, and its answer is still to
+    come."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListChange:
-    """What a new list told: the names that are new on that server, and whether it was believed."""
+    """The effect of a new list: whether it was believed, and which names are new on that server."""
 
     believed: bool
     appeared: frozenset[str] = frozenset()
@@ -112,7 +117,7 @@ class ListChange:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Two lists that were the same once: the names in which they differ now, and since when."""
+    """Two lists that were equal once: the names in which they differ now, and since when."""
 
     differ: frozenset[str] = frozenset()
     since_ms: int = 0
@@ -130,32 +135,33 @@ class FleetBook:
         }
         self.holders: dict[str, frozenset[Addr]] = {}
         self._same_disk: dict[Addr, frozenset[Addr]] = {}
-        """Servers that are one disk, by its id: all others that each one is."""
+        """Server → all other servers on the same disk, by its disk id."""
         self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
-        """Pairs of old workers that once showed one list on disks of one size."""
+        """Pairs of old workers that once showed equal lists on disks of equal size."""
 
     # ── disk ids ────────────────────────────────────────────────────────────────────────────────────────
 
     def introduced(self, addr: Addr, features: WorkerFeatures) -> None:
-        """A heartbeat said what the worker is, and on which disk."""
+        """A heartbeat said what kind of worker it is, and on which disk."""
         record = self.records[addr]
         if features.disk_id != record.features.disk_id:
             record.told_disks.clear()
-            record.own_limit_percent = None  # it was that of another disk
+            record.own_limit_percent = None  # it was the limit of another disk
         record.features = features
         self._on_disks(record)
 
     def told_disk(self, addr: Addr, by: str, disk_id: str) -> bool:
-        """An answer came from that disk.  Where it is another than before, both count until all agree.
+        """An answer named this disk.  Where it is another one than before, both count until all answers
+        agree.
 
-        Returns True where that changes on which disks the server may be.
+        Returns True where this changes on which disks the server may be.
         """
         record = self.records[addr]
         record.told_disks[by] = disk_id
         return self._on_disks(record)
 
     def _on_disks(self, record: Record) -> bool:
-        """Something was told of the disks that it may be on; is it news?"""
+        """Collect the disks that the server may be on.  Returns True where they have changed."""
         disk_ids = frozenset({record.features.disk_id, *record.told_disks.values()} - {""})
         news = disk_ids != record.disk_ids
         if news:
@@ -166,7 +172,8 @@ class FleetBook:
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
-        """A complete list came.  An old worker's list that halves is believed when it is seen twice."""
+        """A complete list came.  When an old worker's list halves, it is believed once it has been seen
+        twice."""
         record = self.records[addr]
         record.told_disks.pop(BY_COPY, None)
         self.told_disk(addr, BY_LIST, listing.disk_id)
@@ -192,7 +199,7 @@ class FleetBook:
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
-        """Its list is not known any more; what it held stays remembered as `last_list`."""
+        """Its list is not known any more.  What it held is still remembered in `last_list`."""
         record = self.records[addr]
         record.never_answered = False
         if isinstance(record.files, Known):
@@ -201,7 +208,7 @@ class FleetBook:
         record.files = Unknown(why, record.lost_ms)
 
     def arrived(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
-        """A copy of ours is there, by the word of a worker of ours."""
+        """A worker of this project reported that a copy has arrived."""
         record = self.records[addr]
         record.added[name] = now_ms
         record.removed.pop(name, None)
@@ -209,12 +216,12 @@ class FleetBook:
         self._amend(record, add=frozenset({name}))
 
     def landed(self, addr: Addr, size_bytes: int, now_ms: int) -> None:
-        """A copy ended, well or not: its bytes count until a `/df` that began later has shown them."""
+        """A copy ended, with or without success.  Its bytes count until a later `/df` has shown them."""
         for one in self.addresses(addr):
             self.records[one].landed.append(Booked(now_ms, size_bytes))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
-        """A delete of ours was carried out there."""
+        """The server carried out a delete of ours."""
         record = self.records[addr]
         record.removed[name] = now_ms
         record.added.pop(name, None)
@@ -233,7 +240,7 @@ class FleetBook:
             record.last_list = (record.last_list | add) - remove
 
     def _hold(self, record: Record, names: frozenset[str]) -> None:
-        """Bring the index of holders up to date with a server's new list."""
+        """Update the index of holders with a server's new list."""
         before = record.files.value if isinstance(record.files, Known) else frozenset()
         for name in names - before:
             self.holders[name] = self.holders.get(name, NOBODY) | {record.addr}
@@ -247,7 +254,8 @@ class FleetBook:
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
     def measured(self, addr: Addr, report: DiskReport, asked_ms: int, hold_ms: int) -> None:
-        """A `/df` came that was asked for at `asked_ms`; what it shows leaves the books."""
+        """A `/df` came that was asked for at `asked_ms`.  What it shows need not be counted extra any
+        more."""
         record = self.records[addr]
         self.told_disk(addr, BY_DF, report.disk_id)
         _settle_gone(record, report.usage.used_bytes - report.arriving_bytes, asked_ms, hold_ms)
@@ -263,8 +271,10 @@ class FleetBook:
         record.disk = Unknown(why, since_ms)
 
     def addresses(self, addr: Addr) -> frozenset[Addr]:
-        """All known addresses of the disk at `addr`: each has its own `/df`, which must show what happened to
-        the disk through any of them."""
+        """All known addresses of the disk at `addr`.
+
+        Each address has its own `/df`.  It has to show what happened to the disk through any of them.
+        """
         return self._same_disk.get(addr, NOBODY) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
@@ -293,7 +303,7 @@ class FleetBook:
         }
 
     def doubtful(self, now_ms: int, grace_ms: int) -> list[Addr]:
-        """Destinations whose list is unknown, but not for so long that their files count as lost."""
+        """The destinations whose list is unknown, but not long enough for their files to count as lost."""
         return [
             record.addr
             for record in self.records.values()
@@ -303,13 +313,15 @@ class FleetBook:
         ]
 
     def doubt_ends_ms(self, now_ms: int, grace_ms: int) -> int | None:
-        """When the next doubtful destination's files count as lost."""
+        """When the files of the next doubtful destination will count as lost."""
         ends = (self.records[addr].lost_ms + grace_ms for addr in self.doubtful(now_ms, grace_ms))
         return min(ends, default=None)
 
     def _look_alikes(self) -> dict[Addr, frozenset[Addr]]:
-        """Servers that may be one disk, as they showed the same list on disks of one size: a suspicion, which
-        keeps a copy, and settles nothing else."""
+        """Servers that may be on the same disk, because they showed equal lists on disks of equal size.
+
+        This is only a suspicion: it keeps a copy from being deleted, and decides nothing else.
+        """
         alike: dict[Addr, frozenset[Addr]] = {}
         for one, other in self._doubles:
             if not self._told_apart(one, other):
@@ -318,17 +330,17 @@ class FleetBook:
         return alike
 
     def _told_apart(self, one: Addr, other: Addr) -> bool:
-        """Two ids, or two sizes, are two disks."""
+        """Are they surely two disks, because their ids or their sizes differ?"""
         records = self.records[one], self.records[other]
         ids, others = (record.disk_ids for record in records)
         sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
         return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
 
     def _compare(self, record: Record) -> None:
-        """Hold a new list against those of the others: is it the same disk under another address?
+        """Compare a new list with the lists of all other servers: is it the same disk at another address?
 
-        A copy or a delete shows in one list before it shows in the other, so a suspicion does not end with
-        the first difference: it ends when a name that differed still does after both were listed anew.
+        A copy or a delete appears in one list before it appears in the other.  So the first difference does
+        not end a suspicion.  It ends when a name still differs after both servers have been listed again.
         """
         assert isinstance(record.files, Known)
         for other in self.records.values():
@@ -336,9 +348,9 @@ class FleetBook:
                 continue
             alike = record.files.value == other.files.value
             if not (record.files.value if alike else self._doubles):
-                continue  # as it is with most: nothing to be alike in, or none ever were
+                continue  # the usual case: both lists are empty, or no two lists were ever equal
             pair = min(record.addr, other.addr), max(record.addr, other.addr)
-            if self._told_apart(*pair):  # for good: that one of them loses its id later is no new suspicion
+            if self._told_apart(*pair):  # for good: no new suspicion when one of them loses its id later
                 self._doubles.pop(pair, None)
             elif alike:
                 self._doubles[pair] = Likeness()
@@ -352,7 +364,7 @@ class FleetBook:
         new: Known[frozenset[str]],
         other: Known[frozenset[str]],
     ) -> None:
-        """Two lists that were the same once are not now."""
+        """Two lists that were equal once are not equal now."""
         asked_ms = min(new.at_ms, other.at_ms)
         differ = new.value ^ other.value
         if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
@@ -362,7 +374,7 @@ class FleetBook:
 
 
 def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:
-    """Destinations that are one disk, by its id."""
+    """Destination → the other destinations that are on the same disk, by its id."""
     by_id: dict[str, set[Addr]] = {}
     for record in records:
         for disk_id in record.disk_ids if record.is_destination else ():
@@ -375,7 +387,7 @@ def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:
 
 
 def _doubt(record: Record, before: frozenset[str] | None, names: frozenset[str]) -> None:
-    """A list is not believed: what only it shows may be there all the same."""
+    """A list is not believed.  The files that only this list shows may be there all the same."""
     if before is not None:
         record.doubted, record.last_list = names - before, before | names
 
@@ -387,10 +399,11 @@ def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: i
 
 
 def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int) -> None:
-    """Which deletes does `/df` not show yet?  A file open for a viewer frees nothing until it is closed.
+    """Find out which deletes `/df` does not show yet.  An open file frees nothing until its viewer closes it.
 
-    What was freed is counted since the last time that nothing was missing, not since the last `/df`: that
-    one may have shown a delete before its answer came.  `settled_bytes`: used, without unfinished downloads.
+    The freed bytes are counted since `/df` last showed all deletes, and not since the last `/df`, because
+    that one may have shown a delete before its answer came.  `settled_bytes` are the used bytes without
+    unfinished downloads.
     """
     landed_bytes = sum(b.size_bytes for b in record.landed if b.at_ms <= asked_ms)
     before_bytes = settled_bytes if record.expected_bytes is None else record.expected_bytes
@@ -408,14 +421,14 @@ def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int
 
 
 def _forget_unasked(record: Record, now_ms: int, hold_ms: int) -> None:
-    """An address that is silent for long must not gather what goes on at its disk through another one."""
+    """Drop old entries of a silent address; otherwise it collects all that happens to its disk elsewhere."""
     if isinstance(record.disk, Unknown):
         record.landed = [booked for booked in record.landed if now_ms - booked.at_ms < hold_ms]
         record.gone = [booked for booked in record.gone if now_ms - booked.at_ms < hold_ms]
 
 
 def _is_ahead(record: Record, freed_bytes: int, asked_ms: int) -> bool:
-    """Was more freed than was told, and so lately that it may still be told?"""
+    """Is more free than our deletes explain, and for so short a time that an answer may still be coming?"""
     since_ms = record.ahead_since_ms if record.ahead_since_ms is not None else asked_ms
     record.ahead_since_ms = since_ms if freed_bytes > 0 and asked_ms - since_ms < AHEAD_MS else None
     return record.ahead_since_ms is not None
