@@ -106,7 +106,7 @@ def test_a_file_that_vanishes_without_a_word(truth: Truth) -> None:
     truth.saw(at(), 1)
     assert not truth.violations
     truth.saw(at(), 1 + TOLD_WITHIN_S + 0.1)
-    assert "nobody says why" in truth.violations[0]
+    assert "cfm reported no delete" in truth.violations[0]
 
 
 def test_a_copy_that_was_told_and_is_not_there(truth: Truth) -> None:

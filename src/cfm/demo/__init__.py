@@ -1,6 +1,6 @@
-"""A whole node on one machine: real cfm and cfw processes, a made-up library, made-up viewers.
+"""A whole node on one machine: real cfm and cfw processes, with an invented library and invented viewers.
 
-`library` makes up what there is to watch and who wants it, `metadata` writes it as the real files,
-`scenario` says what happens when, `stage` lays out folders and settings, `processes` starts and ends the
-programs, `truth` walks the disks and holds the programs to what they promise, `play` runs it all.
+`library` invents the files and how much they are wanted.  `metadata` writes this in the real file formats.
+`scenario` says what happens when.  `stage` prepares folders and settings.  `processes` starts and ends the
+programs.  `truth` looks at the disks and checks what the programs promise.  `play` runs it all.
 """

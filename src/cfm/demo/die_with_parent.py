@@ -1,9 +1,7 @@
-"""`python -m cfm.demo.die_with_parent PARENT COMMAND…`: becomes COMMAND.
+"""`python -m cfm.demo.die_with_parent PARENT COMMAND…`: becomes COMMAND, which ends when PARENT ends.
 
-COMMAND ends when PARENT ends, for whatever reason.
-
-The demo starts every program through this, so that nothing of it outlives it, even where it is killed.
-The wish is kept by the kernel and survives the exec.
+The demo starts every program in this way, so that no program outlives the demo, even when the demo is killed.
+The kernel remembers the request, also after the exec.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:  # it died before the kernel knew to tell us
+    if os.getppid() != parent:  # it ended before the kernel had our request
         sys.exit(1)
     os.execv(command[0], command)  # noqa: S606 - a program of ours, without a shell in between
 

@@ -1,6 +1,6 @@
 """`python -m cfm.demo.janitor FOLDER…`: removes the folders when its standard input ends.
 
-It outlives the demo, on purpose: where the demo is killed, nobody else is left to tidy up.
+It outlives the demo on purpose.  When the demo is killed, nobody else can remove its folders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 TRIES = 50
 PAUSE_S = 0.1
-"""Programs that were killed with the demo may write for a moment longer."""
+"""Programs that are killed together with the demo may still write for a moment."""
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
-"""What there is to watch, and how much each title is wanted: made up, and the same for the same seed.
+"""The invented library: which files there are, and how much each is wanted.  The same seed gives the same
+library.
 
-Pure but for `write`, which puts the files' bytes on a disk.  Neighbours: `metadata` tells cfm about it in
-its own formats, `truth` compares what lies on disks with it.
+All of it is pure except `write`, which puts a file on a disk.  Neighbours: `metadata` writes it in the
+formats that cfm reads; `truth` compares the disks with it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import xxhash
 SMALLEST_BYTES: Final = 500_000
 LARGEST_BYTES: Final = 4_000_000
 MOST_BYTES: Final = 180_000_000
-"""The library as a whole: many files are small ones."""
+"""The size of the whole library.  When it has many files, they are smaller."""
 AD_BYTES: Final = 300_000
 AD_PREFIX: Final = "AD_"
 ZIPF: Final = 0.95
-"""Views of the title of rank r are as r to the power of minus this, as in real services."""
+"""The number of views is the rank to the power of minus this, as in real services."""
 
 _FIRST: Final = (
     "amber autumn broken crimson distant early electric empty endless frozen gentle golden hidden hollow "
@@ -47,7 +48,7 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All titles; ads are not among them."""
+    """All titles.  The ads are kept apart from them."""
 
     seed: int
     titles: tuple[Title, ...]
@@ -66,7 +67,7 @@ class Library:
 
 
 def make_library(seed: int, files: int, ads: int) -> Library:
-    """`files` titles with names that a person can tell apart."""
+    """A library of `files` titles, with names that are easy to tell apart."""
     random = Random(f"library {seed}")  # noqa: S311 - made-up titles, not secrets
     names = _names(random)
     shrink = min(1.0, MOST_BYTES / (files * (SMALLEST_BYTES + (LARGEST_BYTES - SMALLEST_BYTES) / 3)))
@@ -81,7 +82,7 @@ def make_library(seed: int, files: int, ads: int) -> Library:
 
 
 def _names(random: Random) -> Iterator[str]:
-    """All pairs of words in some order, then the same again with numbers."""
+    """All pairs of words in a random order, and then the same pairs with numbers."""
     pairs = [f"{first}-{second}" for first in _FIRST.split() for second in _SECOND.split()]
     for edition in count(1):
         random.shuffle(pairs)
@@ -89,7 +90,7 @@ def _names(random: Random) -> Iterator[str]:
 
 
 def content(library: Library, title: Title) -> bytes:
-    """The bytes of a title: nothing that compresses, and no two alike."""
+    """The bytes of a title.  They cannot be compressed, and no two titles have the same bytes."""
     return Random(f"content {library.seed} {title.name}").randbytes(title.size_bytes)  # noqa: S311
 
 
@@ -98,7 +99,7 @@ def digest(data: bytes) -> str:
 
 
 def write(library: Library, title: Title, *folders: Path) -> str:
-    """Put a title into folders; the digest of its content."""
+    """Write a title into these folders.  Returns the digest of its content."""
     data = content(library, title)
     for folder in folders:
         (folder / title.name).write_bytes(data)
@@ -106,7 +107,7 @@ def write(library: Library, title: Title, *folders: Path) -> str:
 
 
 class Taste:
-    """What viewers want, in order; it changes."""
+    """What viewers want, the most wanted title first.  It changes."""
 
     def __init__(self, library: Library) -> None:
         self._random = Random(f"taste {library.seed}")  # noqa: S311 - made-up viewers
@@ -119,11 +120,11 @@ class Taste:
         return self.order.index(name) + 1
 
     def views(self, number: int) -> list[str]:
-        """What the next viewers ask for."""
+        """The titles that the next viewers ask for."""
         return self._random.choices(self.order, cum_weights=self._cumulative, k=number)
 
     def change(self, number: int) -> Sequence[str]:
-        """So many titles from the lower half become the talk of the town; which ones."""
+        """Make so many titles from the lower half popular.  Returns these titles."""
         half = len(self.order) // 2
         new = self._random.sample(self.order[half:], min(number, len(self.order) - half))
         rest = [name for name in self.order if name not in set(new)]
@@ -136,5 +137,5 @@ class Taste:
         return self._random.choice(names)
 
     def hits(self, rank: int) -> int:
-        """What the history would have counted for a rank."""
+        """How many hits the history shows for a rank."""
         return max(1, int(5000 * rank**-ZIPF))

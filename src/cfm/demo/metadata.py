@@ -1,7 +1,7 @@
-"""Writes what cfm reads, in the real formats: grade file, hit-count history, event log.
+"""Writes what cfm reads, in the real formats: the grade file, the hit-count history and the event log.
 
-The two metadata files are replaced by rename, as their real producer does; the event log grows line by
-line.  Neighbours: `library` has the content, `inputs` of cfm reads it.
+A new metadata file replaces the old one by a rename, as in real nodes.  The event log grows line by line.
+Neighbours: `library` has the content; `cfm.inputs` reads the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LB_IP: Final = "127.0.0.5"
 
 
 def grade_text(library: Library, taste: Taste) -> str:
-    """Most wanted first; ads are graded too, last."""
+    """The grade file: the most wanted title first, and the ads last."""
     names = [*taste.order, *(ad.name for ad in library.ads)]
     lines = [
         f"{name}\t{BITRATE * taste.hits(rank)}\t{BITRATE}\t{rank}\t{taste.hits(rank)}\t24\t1"
@@ -32,7 +32,7 @@ def grade_text(library: Library, taste: Taste) -> str:
 
 
 def history_text(library: Library, taste: Taste, holders: Mapping[str, Sequence[str]], written_s: int) -> str:
-    """Sizes, past hits, and where each file was seen."""
+    """The history: the size of each file, its past hits, and the servers that hold it."""
     ranks = {name: rank for rank, name in enumerate(taste.order, 1)}
     lines = []
     for title in (*library.titles, *library.ads):
@@ -44,7 +44,7 @@ def history_text(library: Library, taste: Taste, holders: Mapping[str, Sequence[
 
 
 def replace(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, and nothing in between."""
+    """Replace a file.  A reader sees the old or the new content, and never a part of it."""
     new = path.with_name(f"{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
@@ -52,14 +52,14 @@ def replace(path: Path, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A viewer begins to watch a file, at the server that the load balancer chose."""
+    """A viewer begins to watch a file at the server that the load balancer chose."""
 
     name: str
     server_ip: str
 
 
 class EventLog:
-    """The load balancer's log, a file for each local day."""
+    """The load balancer's log, with one file for each local day."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder

@@ -1,7 +1,7 @@
-"""Runs the demo: starts everything, lets viewers watch, carries out the acts, ends it all.
+"""Runs the demo: it starts everything, lets viewers watch, carries out the acts, and ends everything.
 
-Neighbours: `stage` has laid it all out, `scenario` says when what happens, `truth` judges.  Who wants to
-show it gets a `Frame` several times a second; who wants to know how it went gets a `Summary`.
+Neighbours: `stage` has prepared it, `scenario` says what happens when, and `truth` checks the result.  The
+live view gets a `Frame` several times a second.  The caller gets a `Summary` at the end.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from cfm.errors import CfmError, SettingsError
 LOOK_EVERY_S: Final = 0.25
 VIEWS_PER_S: Final = 4.0
 CROWD_VIEWS: Final = 14
-"""So many viewers discover a file within a few seconds."""
+"""How many viewers discover a file within a few seconds."""
 NEW_TITLES: Final = 8
 REST_PATIENCE_S: Final = 20.0
-"""How long after its time the demo waits for the node to come to rest."""
+"""How long the demo waits at its end for the node to come to rest."""
 AT_REST_S: Final = 1.5
 DECISIONS_KEPT: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How it stands, for whoever shows it."""
+    """The present state of the demo, for the live view."""
 
     elapsed_s: float
     act: str
@@ -55,7 +55,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How it went."""
+    """The result of the demo."""
 
     seconds: float
     files_delivered: int
@@ -67,7 +67,7 @@ class Summary:
     violations: Sequence[str]
     dashboard: str
     finished: bool
-    """It was not stopped before its time, so the node should have come to rest."""
+    """It ran to its end, so the node should be at rest.  False where somebody stopped it early."""
 
     @property
     def exit_code(self) -> int:
@@ -97,10 +97,10 @@ OnAct: TypeAlias = Callable[[str], None]
 
 
 async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: OnFrame) -> Summary:
-    """The whole demo, from the first folder to the last.
+    """Run the whole demo.
 
     Raises:
-        CfmError: it could not begin, or one of its programs ended.
+        CfmError: the demo could not start, or one of its programs ended.
     """
     stop = asyncio.Event()
     async with AsyncExitStack() as closing:
@@ -117,18 +117,18 @@ async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: 
 
 
 class StoppedError(CfmError):
-    """Somebody stopped it before it began."""
+    """Somebody stopped the demo before it began."""
 
 
 async def _start(stage: Stage, stop: asyncio.Event) -> None:
-    """All programs at once; given up where somebody does not want it any more."""
+    """Start all programs at the same time.  Give up where somebody stops the demo meanwhile."""
     programs = (stage.cfm, *(server.program for server in stage.servers))
     starting = asyncio.gather(*(program.start() for program in programs))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
-            raise StoppedError("stopped before it began")
+            raise StoppedError("the demo was stopped before it began")
         await starting
     finally:
         stopping.cancel()
@@ -151,7 +151,7 @@ def _stopped_by_signals(stop: asyncio.Event) -> Any:
 
 @asynccontextmanager
 async def _folder(options: Options) -> AsyncIterator[Path]:
-    """The folder of the demo; gone afterwards, unless it is to be kept, or was there before."""
+    """The folder of the demo.  It is removed at the end, unless it is kept or existed before."""
     root, existed = _made_folder(options.folder)
     parts = [root / part for part in staging.parts(options)] if existed else [root]
     async with Janitor([] if options.keep else parts):
@@ -168,13 +168,13 @@ def _made_folder(wanted: Path | None) -> tuple[Path, bool]:
     except OSError as error:
         raise SettingsError(f"--dir {wanted}: {error.strerror}") from error
     if not empty:
-        raise SettingsError(f"--dir {wanted} is not empty: name a new folder, or an empty one")
+        raise SettingsError(f"--dir {wanted} is not empty: choose a new folder, or an empty one")
     return wanted.resolve(), existed
 
 
 @dataclass(slots=True)
 class Play:
-    """One performance."""
+    """One run of the demo."""
 
     stage: Stage
     watcher: Watcher
@@ -210,7 +210,7 @@ class Play:
         return time.monotonic() - self.began_s
 
     async def run(self) -> Summary:
-        """Until its time is over and the node is at rest, or until it is stopped."""
+        """Run until the time is over and the node is at rest, or until somebody stops the demo."""
         self.truth.begin(await asyncio.to_thread(truths.look, self._disks()))
         jobs = [
             asyncio.create_task(job)
@@ -237,7 +237,8 @@ class Play:
         return {server.addr: server.disk for server in self.stage.destinations}
 
     async def _until_over(self) -> None:
-        """Stopped, or all acts are over and the node is at rest, or should long be."""
+        """Wait until the demo is stopped, or until all acts are over and the node is at rest, or should
+        be."""
         seconds = self.stage.options.seconds
         if seconds is None:
             await self.stop.wait()
@@ -257,7 +258,7 @@ class Play:
         return self.stop.is_set()
 
     def _at_rest(self) -> bool:
-        """Nothing is under way; what is wrong with the disks then is wrong."""
+        """Is nothing under way?  From then on the disks must be in order."""
         busy = self.status.get("transfers") or self.status.get("deletes")
         return self.acts_done and bool(self.status) and not busy and not self._reading
 
@@ -280,7 +281,7 @@ class Play:
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────
 
     async def _look_for_ever(self) -> None:
-        """Walk the disks, and read whatever appears."""
+        """Look at the disks again and again, and read every file that appears."""
         while True:
             seen = await asyncio.to_thread(truths.look, self._disks())
             for place in self.truth.saw(seen, self.elapsed_s):
@@ -294,7 +295,8 @@ class Play:
         self.truth.read(place, await asyncio.to_thread(truths.digest_of, disk / place.name))
 
     async def _poll_for_ever(self) -> None:
-        """Ask cfm how it stands; every program but a dead one must be running."""
+        """Ask cfm for its status again and again.  All programs must run, except one that an act has
+        killed."""
         while True:
             self._all_alive()
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -323,7 +325,7 @@ class Play:
     # ── viewers ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def _viewers(self) -> None:
-        """Some a second, each asking for what is popular, served by whoever holds it."""
+        """Let a few viewers a second watch a popular file, at a server that holds it."""
         for tick in itertools.count():
             names = [self.crowd.popleft() for _ in range(min(1, len(self.crowd)))]
             if self.viewing:
@@ -332,7 +334,8 @@ class Play:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _served_by(self, name: str) -> str:
-        """The load balancer's choice: a server that holds the file, or the one that reads from the SAN."""
+        """The server that the load balancer chooses: one that holds the file, or the one that reads from the
+        SAN."""
         dead = self.dead.addr if self.dead else None
         for server in self.stage.destinations:
             if server.addr != dead and name in self.truth.disks[server.addr].files:
@@ -361,11 +364,11 @@ class Play:
         first = self.stage.destinations[0].addr
         return (
             f"act 1: the evening begins. The most wanted files go to the disks; {first} is above its limit, "
-            f"and some files lie twice"
+            f"and some files have two copies"
         )
 
     async def _discover(self, _act: Act) -> str:
-        """Viewers find a file that lies on no disk, while the disks are full."""
+        """Viewers discover a file that is on no disk, while the disks are full."""
         self.viewing = True
         placed = self.truth.holders()
         lower = self.stage.taste.order[len(self.stage.taste.order) // 2 :]
@@ -378,7 +381,7 @@ class Play:
         return f"act 2: viewers discover {name} (rank {rank}), which is on no disk: room is made for it"
 
     async def _new_taste(self, _act: Act) -> str:
-        """The grade file says that other files are wanted now."""
+        """Write a grade file in which other files are wanted."""
         new = self.stage.taste.change(min(NEW_TITLES, max(1, len(self.stage.taste.order) // 8)))
         ips = {server.addr: server.ip for server in self.stage.destinations}
         holders = {name: [ips[s] for s in on] for name, on in self.truth.holders().items()}
@@ -388,7 +391,7 @@ class Play:
         )
 
     async def _kill(self, act: Act) -> str:
-        """A destination dies without a word, if possible while it receives a file."""
+        """Kill a destination, if possible while it receives a file."""
         destinations = self.stage.destinations
         self.dead = destinations[(act.turn + 1) % len(destinations)]
         self.truth.died(self.dead.addr)
@@ -405,7 +408,7 @@ class Play:
         await back.program.start()
         self.dead = None
         self.truth.came_back(back.addr, self.elapsed_s)
-        return f"act 5: {back.addr} is back with its old files: what lies twice now is trimmed to one copy"
+        return f"act 5: {back.addr} is back with its old files: files with two copies are trimmed to one"
 
     async def _rest(self, _act: Act) -> str:
         self.viewing = False

@@ -1,4 +1,4 @@
-"""Starts the programs of the demo, knows when they serve, and ends them: each by its own id.
+"""Starts the programs of the demo, waits until they serve, and ends each of them by its own process id.
 
 Every program is started through `die_with_parent`, so that it never outlives the demo.  It has a session of
 its own, so that Ctrl-C reaches only the demo, which then ends the programs in order.  Neighbour: `stage` says
@@ -27,7 +27,7 @@ class Program:
     """One cfm or cfw."""
 
     def __init__(self, name: str, arguments: Sequence[str], output: Path) -> None:
-        """`arguments`: what follows `python`; `output` gets what it says on stderr."""
+        """`arguments` follow `python` on the command line.  `output` is the file for its stderr."""
         self.name = name
         self._arguments = tuple(arguments)
         self._output = output
@@ -45,7 +45,7 @@ class Program:
         """Start it and wait until it serves.
 
         Raises:
-            CfmError: it ended, or did not come up in time; with its last words.
+            CfmError: it ended, or did not serve in time.  The text has its last line of output.
         """
         die_with_parent = (sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid()))
         with self._output.open("ab") as output:
@@ -79,11 +79,11 @@ class Program:
         return "it said nothing"
 
     async def kill(self) -> None:
-        """As fate does it: without a warning."""
+        """End it without a warning."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Ask it to end; insist after five seconds."""
+        """Ask it to end, and kill it after five seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await self._end(signal.SIGTERM)
@@ -98,12 +98,12 @@ class Program:
 
 
 async def stop_all(programs: Iterable[Program]) -> None:
-    """All at once."""
+    """Stop all programs at the same time."""
     await asyncio.gather(*(program.stop() for program in programs))
 
 
 class Janitor:
-    """Removes folders at the end, also where the end is that we are killed."""
+    """Removes folders at the end, even when the demo is killed."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders

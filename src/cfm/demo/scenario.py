@@ -1,7 +1,7 @@
-"""What happens in the demo, and when.  Pure: a timetable of acts, repeated with the servers in turn.
+"""What happens in the demo, and when.  Pure: a timetable of acts, which is repeated with other servers.
 
-Each act is a deed of viewers or of fate; what cfm makes of it is its own affair.  Neighbour: `play` carries
-the deeds out and tells each act in words.
+Each act is something that viewers do, or that happens to a server.  What follows is up to cfm.  Neighbour:
+`play` carries out the acts, and describes each of them in words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 
 class ActKind(enum.StrEnum):
-    """What an act begins with."""
+    """What happens at the start of an act."""
 
     OPEN = "open"
     DISCOVER = "discover"
@@ -26,7 +26,8 @@ class ActKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """From `at_s` after the start; `turn` counts the rounds, so that not the same server dies each time."""
+    """One act, `at_s` seconds after the start.  `turn` counts the rounds, so that another server dies each
+    time."""
 
     at_s: float
     kind: ActKind
@@ -46,7 +47,7 @@ SHORTEST_ROUND_S: Final = 20.0
 
 
 def timetable(seconds: float | None) -> Iterator[Act]:
-    """The acts in order; for `seconds` a whole number of rounds that ends at rest, else without an end."""
+    """The acts in order.  `seconds` gives a whole number of rounds, which end at rest; None gives no end."""
     if seconds is None:
         for turn in count():
             yield from _round(turn, turn * ROUND_S, ROUND_S)
@@ -57,7 +58,7 @@ def timetable(seconds: float | None) -> Iterator[Act]:
 
 
 def _round(turn: int, begins_s: float, length_s: float) -> Iterator[Act]:
-    """The curtain rises once; a later round begins with the first discovery."""
+    """The acts of one round.  Only the first round has the opening act."""
     for at_s, kind in _ROUND:
         if turn == 0 or kind is not ActKind.OPEN:
             yield Act(begins_s + at_s * length_s / ROUND_S, kind, turn)

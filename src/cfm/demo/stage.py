@@ -1,7 +1,8 @@
-"""Lays out the demo: addresses, folders, settings files, and what lies on the disks when it begins.
+"""Prepares the demo: its addresses, folders and settings files, and the files on the disks at the start.
 
-Nothing runs yet.  Sizes follow from the library: the destinations hold about a third of it, one of them is
-too full, and some files lie twice.  Neighbours: `library` has the content, `play` brings it to life.
+Nothing runs yet.  The sizes follow from the library.  The destinations have room for about a third of it, one
+disk is too full, and some files have two copies.  Neighbours: `library` has the content; `play` runs the
+demo.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from cfm.model import Addr
 
 LIMIT_PERCENT: Final = 90
 SHARE: Final = 0.36
-"""Of the library, what fits on the destinations within their limits."""
+"""The share of the library that fits on the destinations within their limits."""
 FULL_AT_START: Final = 0.6
 OVERFULL_PERCENT: Final = 97
 TWICE_AT_START: Final = 4
 SAN_IP: Final = "127.0.0.9"
-"""The server that serves from the SAN, as the event log names it."""
+"""The address of the server that serves from the SAN, in the event log."""
 COPY_SPEED_BPS: Final = 7_000_000
 MOST_SERVERS: Final = 100
 PORT_TRIES: Final = 50
@@ -37,24 +38,24 @@ PORT_TRIES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for."""
+    """The options of the command line."""
 
     seconds: float | None = 60.0
-    """None: until stopped."""
+    """None: until somebody stops it."""
     files: int = 120
     sources: int = 3
     destinations: int = 3
     port: int = 0
-    """0: any free one."""
+    """0: any free port."""
     folder: Path | None = None
-    """None: a new one among the temporary files."""
+    """None: a new temporary folder."""
     keep: bool = False
     seed: int = 1
 
 
 @dataclass(slots=True)
 class Server:
-    """One cfw: its address, its folders, its program."""
+    """One cfw: its address, its folder and its program."""
 
     addr: Addr
     is_source: bool
@@ -73,7 +74,7 @@ class Server:
 
 @dataclass(slots=True)
 class Stage:
-    """Everything that the demo consists of."""
+    """All parts of the demo."""
 
     options: Options
     root: Path
@@ -109,14 +110,14 @@ class Stage:
         return f"http://{self.controller}/"
 
     def write_metadata(self, holders: Mapping[str, list[str]], at_s: float) -> None:
-        """What the node's other software makes of the viewers' taste."""
+        """Write the metadata files, as the node's other software does after looking at what viewers want."""
         history = metadata.history_text(self.library, self.taste, holders, int(at_s))
         metadata.replace(self.center / ".hitcount.history", history)
         metadata.replace(self.center / ".grade.info", metadata.grade_text(self.library, self.taste))
 
 
 def parts(options: Options) -> list[str]:
-    """The folders that make it up."""
+    """The folders of the demo."""
     numbered = (("source", options.sources), ("destination", options.destinations))
     return ["cfm", "lb", "san", *(f"{kind}-{i + 1}" for kind, n in numbered for i in range(n))]
 
@@ -125,7 +126,7 @@ def parts(options: Options) -> list[str]:
 
 
 def make_stage(options: Options, root: Path) -> Stage:
-    """Plan it all; no file is written yet."""
+    """Plan everything.  No file is written yet."""
     library = lib.make_library(options.seed, options.files, options.destinations)
     quota_bytes = int(SHARE * library.total_bytes * 100 / LIMIT_PERCENT / options.destinations) + lib.AD_BYTES
     port = _free_port(options)
@@ -148,7 +149,7 @@ def _server(root: Path, addr: Addr, is_source: bool, quota_bytes: int) -> Server
 
 
 def _free_port(options: Options) -> int:
-    """One port that all workers can have, each on its own loopback address."""
+    """A port that is free for all workers, each on its own loopback address."""
     hosts = [
         f"127.0.{net}.{i + 1}"
         for net, n in ((1, options.sources), (2, options.destinations))
@@ -180,13 +181,13 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def needed_bytes(stage: Stage) -> int:
-    """What the demo occupies at most."""
+    """How much disk space the demo needs at most."""
     disks = sum(server.quota_bytes for server in stage.destinations)
     return stage.library.total_bytes + disks
 
 
 def set_up(stage: Stage, at_s: float) -> None:
-    """Write the whole layout.
+    """Write all folders and files.
 
     Raises:
         CfmError: there is not enough room.
@@ -195,7 +196,7 @@ def set_up(stage: Stage, at_s: float) -> None:
     if free_bytes < needed_bytes(stage) + 50_000_000:
         raise CfmError(
             f"{stage.root} has {free_bytes // 10**6} MB free, and the demo needs "
-            f"{needed_bytes(stage) // 10**6} MB: name another folder with --dir, or fewer files"
+            f"{needed_bytes(stage) // 10**6} MB: choose another folder with --dir, or fewer files"
         )
     for folder in (stage.san, stage.lb, stage.center, *(server.disk for server in stage.servers)):
         folder.mkdir(parents=True)
@@ -210,7 +211,8 @@ def set_up(stage: Stage, at_s: float) -> None:
 
 
 def _placement(stage: Stage) -> dict[str, list[Server]]:
-    """What lies where at the start: what was wanted once, some of it twice, one disk too full."""
+    """Which files are where at the start: files that were wanted once, some of them twice, and one full
+    disk."""
     random = Random(f"placement {stage.options.seed}")  # noqa: S311 - a made-up past
     room = {server.addr: _start_bytes(server, i) for i, server in enumerate(stage.destinations)}
     placed: dict[str, list[Server]] = {}
@@ -238,7 +240,7 @@ def _placement(stage: Stage) -> dict[str, list[Server]]:
 
 
 def _start_bytes(server: Server, index: int) -> int:
-    """The first disk begins above its limit, the others with room."""
+    """How full a disk is at the start: the first one is above its limit, and the others have room."""
     return (
         server.quota_bytes * OVERFULL_PERCENT // 100
         if index == 0
@@ -250,7 +252,7 @@ def _start_bytes(server: Server, index: int) -> int:
 
 
 def _cfm_yml(stage: Stage) -> str:
-    """As an operator would write it, but in a hurry: what takes hours in service takes seconds here."""
+    """As an operator would write it, but with short times: what takes hours in service takes seconds here."""
     sources = "".join(f"\n    - {server.addr}" for server in stage.sources)
     destinations = "".join(f"\n    - {server.addr}" for server in stage.destinations)
     return f"""\

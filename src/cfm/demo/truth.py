@@ -1,8 +1,9 @@
-"""The truth about the disks, and whether the programs keep what they promise.
+"""The truth about the disks, and whether the programs keep their promises.
 
-`look` walks the disks; `Truth` compares each look with the one before, with what cfm says that it did, and
-with what every file should hold.  It believes no program: a violation is what was seen.  Pure but for
-`look` and `digest_of`.  Neighbour: `play` brings looks, decisions and digests.
+`look` lists the files on all disks.  `Truth` compares each look with the last one, with what cfm says that it
+did, and with the right content of every file.  It trusts no program: a violation is something that was seen
+on a disk.  All of it is pure except `look` and `digest_of`.  Neighbour: `play` brings the looks, decisions
+and digests.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from cfm.model import Addr
 
 TEMPORARY: Final = "temp.downloaded"
 TOLD_WITHIN_S: Final = 5.0
-"""A decision is told when it is settled; so long what was seen may be ahead of what was told."""
+"""cfm reports a copy or a delete only when it is settled.  The disks may show it earlier by so much."""
 BACK_FOR_S: Final = 10.0
-"""A server that came back so lately may hold what was copied elsewhere meanwhile."""
+"""A server that has been back for less than this may hold files that were copied elsewhere meanwhile."""
 Event: TypeAlias = Mapping[str, Any]
 
 
@@ -37,7 +38,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiskLook:
-    """One disk as it is: visible files and their sizes, and bytes that are arriving."""
+    """What one disk holds: the visible files with their sizes, and the bytes of unfinished copies."""
 
     files: Mapping[str, int]
     arriving_bytes: int
@@ -51,7 +52,7 @@ DiskLooks: TypeAlias = Mapping[Addr, DiskLook]
 
 
 def look(disks: Mapping[Addr, Path]) -> DiskLooks:
-    """Walk all disks."""
+    """Look at all disks."""
     return {
         addr: DiskLook(dict(_files(disk)), sum(size for _, size in _files(disk / TEMPORARY)))
         for addr, disk in disks.items()
@@ -72,7 +73,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def digest_of(path: Path) -> str | None:
-    """What a file holds now; None where it has gone meanwhile."""
+    """The digest of a file's content; None where the file has vanished meanwhile."""
     try:
         return xxhash.xxh3_128_hexdigest(path.read_bytes())
     except FileNotFoundError:
@@ -81,7 +82,7 @@ def digest_of(path: Path) -> str | None:
 
 @dataclass(slots=True)
 class Truth:
-    """What was seen on the disks since the start, and what was wrong with it."""
+    """What was seen on the disks since the start, and which promises were broken."""
 
     quotas: Mapping[Addr, int]
     limit_percent: int
@@ -96,10 +97,11 @@ class Truth:
     """The newest look."""
     _before: DiskLooks = field(default_factory=dict)
     _unexplained: dict[Place, float] = field(default_factory=dict)
-    """Files that went, and when that was seen, until somebody says that he deleted them."""
+    """Files that vanished, and when that was seen, until cfm reports their deletes."""
     _explained: dict[Place, float] = field(default_factory=dict)
+    """Deletes that cfm reported before the files were seen to vanish."""
     _unseen: dict[Place, float] = field(default_factory=dict)
-    """Copies that were told, and were not seen yet."""
+    """Copies that cfm reported, and that were not seen yet."""
     _arrived: dict[Place, float] = field(default_factory=dict)
     _up_since: dict[Addr, float] = field(default_factory=dict)
     _rising: list[frozenset[str]] = field(default_factory=list)
@@ -107,11 +109,11 @@ class Truth:
     # ── what comes in ───────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, disks: DiskLooks) -> None:
-        """As it is at the start, whatever that is."""
+        """Take the disks as they are at the start."""
         self.disks = self._before = disks
 
     def saw(self, disks: DiskLooks, at_s: float) -> list[Place]:
-        """A new look; files that appeared, whose content should now be compared."""
+        """Take a new look.  Returns the files that appeared; their content must be compared next."""
         self._before, self.disks = self.disks, disks
         appeared = [place for place in _places(disks) if place.name not in self._before[place.server].files]
         gone = [place for place in _places(self._before) if place.name not in disks[place.server].files]
@@ -126,10 +128,10 @@ class Truth:
     def read(self, place: Place, digest: str | None) -> None:
         """A file that appeared was read."""
         if digest is not None and digest != self.digests.get(place.name):
-            self.violations.append(f"{place.name} on {place.server} does not hold what it should")
+            self.violations.append(f"{place.name} on {place.server} has the wrong content")
 
     def told(self, event: Event, at_s: float) -> None:
-        """cfm says what it did."""
+        """cfm reports something that it did."""
         what = event.get("event")
         if what not in ("deleted file", "copied file"):
             return
@@ -140,7 +142,7 @@ class Truth:
             self._copied(place, at_s)
 
     def status(self, status: Event) -> None:
-        """cfm says what it is doing: never more than so many streams from one source."""
+        """cfm reports what it is doing.  No source may send more streams than it is allowed to."""
         streams = Counter(one["source"] for one in status["transfers"] if not one["received"])
         for source, number in streams.items():
             if number > self.streams_per_source:
@@ -148,7 +150,7 @@ class Truth:
         self._rising = [*self._rising[-1:], frozenset(one["file"] for one in status["rising"])]
 
     def died(self, server: Addr) -> None:
-        """What it holds counts as lost until it is back."""
+        """The server died.  Its files count as lost until it is back."""
         self._up_since[server] = math.inf
 
     def came_back(self, server: Addr, at_s: float) -> None:
@@ -173,11 +175,11 @@ class Truth:
             self._unexplained[place] = at_s
 
     def _deleted(self, place: Place, kind: str, at_s: float) -> None:
-        came_and_went = self._unseen.pop(place, None) is not None  # both between two looks
+        came_and_went = self._unseen.pop(place, None) is not None  # it came and vanished between two looks
         if not came_and_went and self._unexplained.pop(place, None) is None:
             self._explained[place] = at_s
         told = any(one.name == place.name and one.server != place.server for one in self._unseen)
-        if kind == "surplus" and not self._others(place) and not told:  # it came since the last look
+        if kind == "surplus" and not self._others(place) and not told:  # `told`: a copy since the last look
             self.violations.append(f"the last copy of {place.name} was deleted on {place.server} as surplus")
         if kind == "space" and len(self._rising) == 2 and all(place.name in names for names in self._rising):
             self.violations.append(f"{place.name} was deleted on {place.server} for space while it rises")
@@ -190,7 +192,7 @@ class Truth:
             self.violations.append(f"{place.name} was copied to {place.server}, but {doubled[0]} holds it")
 
     def _others(self, place: Place) -> list[Addr]:
-        """Other servers that hold it, now or a moment ago."""
+        """The other servers that hold this file, now or at the last look."""
         return [
             server
             for server in self.disks
@@ -199,7 +201,7 @@ class Truth:
         ]
 
     def _limits(self, disks: DiskLooks) -> None:
-        """A disk may be found above its limit; it may not be filled above it."""
+        """No disk may be filled above its limit.  (It may already be above it at the start.)"""
         for server in self._over(disks):
             grown = disks[server].used_bytes > self._before[server].used_bytes
             if grown:
@@ -209,12 +211,14 @@ class Truth:
         for place, since_s in list(self._unexplained.items()):
             if at_s - since_s > TOLD_WITHIN_S:
                 del self._unexplained[place]
-                self.violations.append(f"{place.name} went from {place.server}, and nobody says why")
+                self.violations.append(
+                    f"{place.name} vanished from {place.server}, and cfm reported no delete"
+                )
         for place, since_s in list(self._unseen.items()):
             if at_s - since_s > TOLD_WITHIN_S:
                 del self._unseen[place]
                 self.violations.append(
-                    f"{place.name} was said to be copied to {place.server}; it is not there"
+                    f"cfm reported a copy of {place.name} to {place.server}, but it is not there"
                 )
         for book in (self._explained, self._arrived):
             for place in [place for place, since_s in book.items() if at_s - since_s > 2 * TOLD_WITHIN_S]:
@@ -223,7 +227,7 @@ class Truth:
     # ── how it stands ───────────────────────────────────────────────────────────────────────────────────
 
     def holders(self, names: Collection[str] | None = None) -> dict[str, list[Addr]]:
-        """Who holds what."""
+        """File → the servers that hold it."""
         found: dict[str, list[Addr]] = {}
         for place in _places(self.disks):
             if names is None or place.name in names:
@@ -231,7 +235,7 @@ class Truth:
         return found
 
     def surplus_copies(self) -> int:
-        """Copies beyond the first, ads aside."""
+        """How many copies there are beyond the first one of each file.  Ads do not count."""
         return sum(
             len(servers) - 1 for name, servers in self.holders().items() if not name.startswith(AD_PREFIX)
         )

@@ -1,6 +1,6 @@
-"""Looks at a running cfm from outside, as any tool would: its status, its metrics, its decisions.
+"""Watches a running cfm from outside, as any tool would: its status, its metrics and its decisions.
 
-Neighbours: `play` runs this, `truth` gets what is told, the live view shows it.
+Neighbours: `play` runs this, `truth` gets the decisions, and the live view shows them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Watcher:
         return found
 
     async def source_busy_s(self) -> float:
-        """Time that all sources together have been sending, since cfm's start."""
+        """For how long all sources together have been sending, since cfm's start."""
         lines = (await self._get("/metrics")).decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(BUSY_METRIC))
 
@@ -52,7 +52,7 @@ class Watcher:
             return await answer.read()
 
     async def follow(self, on_event: Callable[[Mapping[str, Any]], None]) -> None:
-        """Hand on decisions as they are made, until cancelled."""
+        """Hand on decisions when they are made, until cancelled."""
         while True:
             with contextlib.suppress(aiohttp.ClientError, ConnectionError):
                 async with self._session.get(f"{self._base_url}/api/v1/events") as stream:
@@ -64,14 +64,15 @@ class Watcher:
 
 @dataclass(slots=True)
 class Busy:
-    """How busy the sources are kept while there is something that they could send.
+    """How busy the sources were while there was something that they could send.
 
-    Only stretches count at whose both ends more files were due than there are sources: wanted, not deleted
-    for others before, with room for them on a destination that is up that is kept for no better file.
+    A stretch of time counts only when enough files for all sources were due at both of its ends.  A file is
+    due when it is wanted, was not deleted for other files before, and fits on a destination that is up and is
+    not reserved for a better file.
     """
 
     departed: set[str] = field(default_factory=set)
-    """Files that were deleted for room: not copied back for a while, wanted or not."""
+    """Files that were deleted for room.  They are not copied back for a while, even if they are wanted."""
     busy_s: float = 0.0
     offered_s: float = 0.0
     _last: tuple[float, float] | None = None
@@ -81,7 +82,7 @@ class Busy:
         return min(1.0, self.busy_s / self.offered_s) if self.offered_s else None
 
     def sample(self, status: Mapping[str, Any], sizes: Mapping[str, int], sent_s: float, at_s: float) -> None:
-        """`sent_s`: what the sources have sent in all, read at `at_s`."""
+        """`sent_s` is how long the sources have been sending in total, read at `at_s`."""
         sources = [s for s in status["servers"] if "source" in s["role"]]
         due = len(due_files(status, sizes, self.departed)) >= min(
             len(sources), len(status["backlog"]["next"]) or 1
@@ -96,7 +97,7 @@ class Busy:
 
 
 def due_files(status: Mapping[str, Any], sizes: Mapping[str, int], departed: Collection[str]) -> list[str]:
-    """Wanted files that could be copied now, were there a source for each."""
+    """The wanted files that could be copied now, if each had a source."""
     in_flight = {one["file"] for one in (*status["transfers"], *status["deletes"])}
     arriving: dict[str, int] = {}
     for one in status["transfers"]:
