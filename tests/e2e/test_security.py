@@ -90,4 +90,4 @@ def readers_only_look(cluster: Cluster) -> None:
     assert cluster.run("cfm", "status").returncode == 0
     refused = cluster.run("cfm", "confirm", "--yes")
     assert refused.returncode == 1
-    assert "do not reach so far" in refused.stderr
+    assert "do not allow this" in refused.stderr

@@ -23,19 +23,22 @@ from cfm.security import NO_KEYS, Keys, person_keys
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(tokens.app, name="token")
 DEFAULT = Path("cfm.yml")
-LocalAddr = Annotated[str, typer.Option("--addr", help="HOST:PORT of a running cfm; else as -c says.")]
+RELEASE = "Release the breaker, so that cfm deletes these files?"
+LocalAddr = Annotated[
+    str, typer.Option("--addr", help="HOST:PORT of a running cfm; without it, the address in the settings.")
+]
 
 
 @app.callback()
 def _top(version: Version = False) -> None:
-    """The controller of a video-on-demand node: keeps the most wanted files on the servers' fast disks."""
+    """The controller of a video-on-demand node. It keeps the most wanted files on the servers' fast disks."""
 
 
 @app.command()
 def run(config: SettingsPath = DEFAULT) -> None:
-    """Run the controller in the foreground; prints `listening on ADDR` when it serves.
+    """Run the controller in the foreground. It prints `listening on ADDR` when it serves.
 
-    SIGTERM or SIGINT stops it cleanly; SIGHUP reads limits, brakes and prefixes again.
+    SIGTERM or SIGINT stops it cleanly. SIGHUP makes it read limits, brakes and prefixes again.
     """
     from cfm.controller import program
 
@@ -46,7 +49,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
 
 @app.command()
 def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
-    """Read the settings and say what is wrong (exit 2) or doubtful (exit 0)."""
+    """Read the settings and tell what is wrong (exit code 2) or doubtful (exit code 0)."""
     from cfm.cli.check import check_cfm
 
     raise typer.Exit(check_cfm(config, json=json))
@@ -57,12 +60,12 @@ def plan(
     config: SettingsPath = DEFAULT,
     json: AsJson = False,
     now: Annotated[
-        int | None, typer.Option("--now", help="Unix time to take for now: old logs can be replayed.")
+        int | None, typer.Option("--now", help="Unix time to use as the present, to replay old logs.")
     ] = None,
 ) -> None:
-    """Look at the world once and show what would be done, and why; do nothing.
+    """Look at all servers and files once, and show what cfm would do and why. Nothing is changed.
 
-    Needs no lock, and works beside a running cfm.
+    This needs no lock and works beside a running cfm.
     """
     from cfm.cli.render import plan_view
     from cfm.controller.act import once
@@ -81,9 +84,9 @@ def status(
     config: SettingsPath = DEFAULT,
     addr: LocalAddr = "",
     json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep the view up to date until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the view until Ctrl-C.")] = False,
 ) -> None:
-    """Show a running cfm: verdict, servers, transfers, disks, backlog."""
+    """Show a running cfm: the verdict and its conditions, servers, copies, disks, backlog."""
     from cfm.cli.render import status_view
     from cfm.cli.watching import watch_status
 
@@ -107,7 +110,7 @@ def why(
     addr: LocalAddr = "",
     json: AsJson = False,
 ) -> None:
-    """Tell everything about a file, and why it is or is not copied or deleted, server by server."""
+    """Show everything about a file, and why it is or is not copied or deleted, server by server."""
     from cfm.cli.render import why_view
 
     where, keys = _where(config, addr)
@@ -123,13 +126,15 @@ def why(
 
 @app.command()
 def confirm(
-    server: Annotated[str | None, typer.Argument(help="HOST:PORT as in cfm.yml; else all.")] = None,
+    server: Annotated[
+        str | None, typer.Argument(help="HOST:PORT as in cfm.yml; without it, all servers.")
+    ] = None,
     config: SettingsPath = DEFAULT,
     addr: LocalAddr = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Let a held breaker go once, after showing what it would delete."""
+    """Release a breaker that holds deletes, once, after showing what cfm would delete."""
     from cfm.cli.render import confirm_view
 
     where, keys = _where(config, addr)
@@ -138,7 +143,7 @@ def confirm(
         held = ask(where, "GET", path, keys)
         if not json:
             Console().print(confirm_view(held))
-        if not (yes or json) and not typer.confirm("Let this go?"):
+        if not (yes or json) and not (held["held"] and typer.confirm(RELEASE)):
             raise typer.Exit(1)
         released = ask(where, "POST", path, keys)
     except CfmError as error:
@@ -146,7 +151,7 @@ def confirm(
     if json:
         print_json({**released, "would_delete": held["would_delete"]})
     else:
-        Console().print("released; the deletes follow at the set pace")
+        Console().print("Released. cfm deletes the files now, as fast as the pace limit allows.")
 
 
 app.command()(demo)
@@ -154,9 +159,9 @@ app.command(context_settings=PASS_ON)(simulate)
 
 
 def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
-    """The address of the running cfm, as told or as the settings say, and what to show there.
+    """The address of the running cfm, from the command line or the settings, and the credentials for it.
 
-    With an address, settings are needed only where they hold credentials."""
+    With an address on the command line, settings are needed only where they hold credentials."""
     settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_cfm)
     try:
         keys = person_keys(settings.security) if settings.security.configured else NO_KEYS

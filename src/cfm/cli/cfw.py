@@ -17,14 +17,14 @@ DEFAULT = Path("cfw.yml")
 
 @app.callback()
 def _top(version: Version = False) -> None:
-    """The worker of a video server: serves its file list, deletes and downloads on a controller's order."""
+    """The worker of a video server. It lists files, and copies and deletes them on a controller's order."""
 
 
 @app.command()
 def run(config: SettingsPath = DEFAULT) -> None:
-    """Run the worker in the foreground; prints `listening on ADDR` when it serves.
+    """Run the worker in the foreground. It prints `listening on ADDR` when it serves.
 
-    SIGTERM or SIGINT stops it cleanly; SIGHUP reads storage_usage_limit_percent again.
+    SIGTERM or SIGINT stops it cleanly. SIGHUP makes it read storage_usage_limit_percent again.
     """
     from cfm.worker import program
 
@@ -35,7 +35,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
 
 @app.command()
 def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
-    """Read the settings and say what is wrong (exit 2) or doubtful (exit 0)."""
+    """Read the settings and tell what is wrong (exit code 2) or doubtful (exit code 0)."""
     from cfm.cli.check import check_cfw
 
     raise typer.Exit(check_cfw(config, json=json))
@@ -43,7 +43,7 @@ def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
 
 @app.command()
 def release(config: SettingsPath = DEFAULT) -> None:
-    """Free this worker from its controller, so that it may belong to another one."""
+    """Free this worker from its controller, so that it can belong to another one."""
     from cfm.worker import program
 
     settings = settings_from(config, load_cfw)

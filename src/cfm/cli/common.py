@@ -26,8 +26,8 @@ S = TypeVar("S")
 
 ASK_S = 30.0
 _REFUSED = {
-    401: "it wants credentials; set security.token_file in the settings named by -c",
-    403: "these credentials do not reach so far; `cfm token operator` makes some that do",
+    401: "it needs credentials; set security.token_file in the settings file that -c names",
+    403: "these credentials do not allow this; `cfm token operator` makes a token that does",
 }
 SettingsPath = Annotated[Path, typer.Option("-c", "--config", help="The settings file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
@@ -42,7 +42,7 @@ def settings_from(path: Path, load: Callable[[Path], S]) -> S:
 
 
 def fail(error: CfmError) -> NoReturn:
-    """Say what is wrong on stderr, and end with the error's exit code."""
+    """Print what is wrong to stderr, and end with the error's exit code."""
     print(str(error), file=sys.stderr)
     raise typer.Exit(error.exit_code)
 
@@ -81,7 +81,7 @@ def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
     """The JSON answer of a running cfm.
 
     Raises:
-        CfmError: it does not run there, or refuses; the text says what to do.
+        CfmError: cfm does not run there, or it refuses. The text says what to do.
     """
     host, port = split_address(addr)
     connection = connect(local_host(host), port, keys, ASK_S)
@@ -90,7 +90,7 @@ def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
         answer = connection.getresponse()
         body = answer.read()
     except http.client.HTTPException as error:
-        raise CfmError(f"{addr} does not answer as a cfm does: does it want TLS?") from error
+        raise CfmError(f"{addr} does not answer as cfm does: does it use TLS?") from error
     except ssl.SSLError as error:
         why = error.reason or error
         raise CfmError(

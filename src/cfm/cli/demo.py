@@ -1,7 +1,7 @@
 """`cfm demo`: the whole system on this machine, shown live in a terminal.
 
-`cfm.demo` runs it; here it is asked for, shown and summed up.  In a terminal it goes on until Ctrl-C;
-elsewhere it runs for a minute and prints its summary.
+`cfm.demo` runs it.  This module starts it, shows it and prints its summary.  In a terminal the demo goes on
+until Ctrl-C; elsewhere it runs for a minute.
 """
 
 from __future__ import annotations
@@ -29,25 +29,31 @@ LINES_BESIDE: Final = 20
 def demo(
     seconds: Annotated[
         float | None,
-        typer.Option(min=1.0, help="How long; else until Ctrl-C, or a minute where there is no terminal."),
+        typer.Option(
+            min=1.0, help="How long it runs; without it, until Ctrl-C, or for a minute without a terminal."
+        ),
     ] = None,
-    files: Annotated[int, typer.Option(min=8, max=20_000, help="How large the library is.")] = 120,
-    sources: Annotated[int, typer.Option(min=1, max=100)] = 3,
-    destinations: Annotated[int, typer.Option(min=1, max=100)] = 3,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of cfm and its dashboard; 0: any.")] = 0,
+    files: Annotated[int, typer.Option(min=8, max=20_000, help="How many files the library has.")] = 120,
+    sources: Annotated[int, typer.Option(min=1, max=100, help="How many sources there are.")] = 3,
+    destinations: Annotated[int, typer.Option(min=1, max=100, help="How many destinations there are.")] = 3,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of cfm and its dashboard; 0 takes a free one.")
+    ] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="A new or empty folder; else a temporary one.")
+        Path | None, typer.Option("--dir", help="A new or empty folder; without it, a temporary one.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder behind.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder at the end.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")
     ] = False,
-    headless: Annotated[bool, typer.Option("--headless", help="No live view.")] = False,
-    seed: Annotated[int, typer.Option(help="Another seed, another library.")] = 1,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Show no live view, only a line for each act.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Another seed makes another library.")] = 1,
 ) -> None:
-    """Play a whole node on this machine: real processes, a made-up library, made-up viewers.
+    """Run a whole node on this machine: real processes, a made-up library and made-up viewers.
 
-    Leaves nothing behind unless --keep. Exit 3 where a promise was broken.
+    It leaves nothing behind, unless with --keep. The exit code is 3 if cfm broke a promise.
     """
     from cfm.cli.common import fail
     from cfm.demo.stage import Options
@@ -74,7 +80,7 @@ def demo(
 
 
 async def _show(options: Options, *, live: bool, as_json: bool) -> Summary:
-    """Run it, telling people how it goes; with JSON, people read stderr."""
+    """Run the demo and tell people how it goes; with JSON on stdout, people read stderr."""
     from rich.console import Console
 
     from cfm.demo.play import play
@@ -102,7 +108,7 @@ class Show:
         self._dashboard = ""
 
     def stage(self, stage: Stage) -> None:
-        """Before anything runs: where it will all be."""
+        """Before anything runs: the addresses and folders."""
         from cfm.cli.render import said
 
         self._dashboard = stage.dashboard
@@ -172,12 +178,17 @@ def summary_view(summary: Summary) -> RenderableType:
 
     busy = summary.source_busy_fraction
     facts = (
-        ("ran", f"{summary.seconds:.0f} s" + ("" if summary.finished else ", stopped before its end")),
+        ("ran for", f"{summary.seconds:.0f} s" + ("" if summary.finished else ", stopped before its end")),
         ("delivered", f"{summary.files_delivered} files, {size_words(summary.bytes_delivered)}"),
         ("deleted", f"{summary.files_deleted} files"),
-        ("sources busy", "no backlog to measure by" if busy is None else f"{100 * busy:.1f} % of the time"),
+        (
+            "sources busy",
+            "not measured, because there was no backlog"
+            if busy is None
+            else f"{100 * busy:.1f} % of the time",
+        ),
         ("surplus copies", str(summary.surplus_copies)),
-        ("above limit", f"{summary.over_limit_servers} servers"),
+        ("over the limit", f"{summary.over_limit_servers} servers"),
         ("violations", str(len(summary.violations))),
         *(("", text) for text in summary.violations[:20]),
     )

@@ -1,7 +1,7 @@
-"""`cfm token`: makes a node's secret, and from it what goes into the token file of each other machine.
+"""`cfm token`: makes a node's secret, and from it the token files of the other machines.
 
-What is printed is the content of a token file, so that it can be sent straight to where it belongs and is
-on no command line and in no shell history.
+It prints the content of a token file, which can be sent straight to its machine.  So a token stands on no
+command line and in no shell history.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cfm.model import Addr
 from cfm.security.files import holdings
 from cfm.security.tokens import PersonPass, Secret
 
-app = typer.Typer(no_args_is_help=True, help="Make tokens: who may do what (see docs/security.md).")
+app = typer.Typer(no_args_is_help=True, help="Make tokens, which say who may do what (see docs/security.md).")
 DEFAULT = Path("cfm.yml")
 
 
@@ -36,26 +36,26 @@ def worker(
     """Print the pass of one worker, for the token file of its cfw."""
     settings = settings_from(config, load_cfm)
     if server not in settings.servers.addresses:
-        fail(SettingsError(f"{config} names no server {server}, so its reports would be refused"))
+        fail(SettingsError(f"{config} names no server {server}, so cfm would refuse its reports"))
     _print([one.worker(Addr(server)).text for one in _secrets(settings)])
 
 
 @app.command()
 def operator(config: SettingsPath = DEFAULT) -> None:
-    """Print the pass of an operator, who may also cancel tasks and confirm brakes."""
+    """Print the pass of an operator, who may read everything, cancel tasks and release breakers."""
     held = _secrets(settings_from(config, load_cfm))
     _print([PersonPass("operator", one.operator).text for one in held])
 
 
 @app.command()
 def reader(config: SettingsPath = DEFAULT) -> None:
-    """Print the pass of a reader, who may look at everything and change nothing: dashboards, Prometheus."""
+    """Print the pass of a reader, who may read everything and change nothing, such as Prometheus."""
     held = _secrets(settings_from(config, load_cfm))
     _print([PersonPass("reader", one.reader).text for one in held])
 
 
 def _secrets(settings: CfmSettings) -> list[Secret]:
-    """All that cfm's token file holds, in its order: while secrets are exchanged there are two."""
+    """All secrets in cfm's token file, in its order.  There are two while one replaces the other."""
     try:
         found = [one for one in holdings(settings.security) if isinstance(one, Secret)]
         if not found:

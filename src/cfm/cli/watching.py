@@ -24,7 +24,7 @@ DECISIONS = 50
 
 
 def watch_status(where: Addr, keys: Keys = NO_KEYS) -> None:
-    """Redraw twice a second; a cfm that goes away is said, and waited for."""
+    """Redraw twice a second.  If cfm goes away, the view says so and waits for it."""
     recent: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
     threading.Thread(target=_listen, args=(where, keys, recent), daemon=True).start()
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
@@ -44,7 +44,7 @@ def _view(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> Any:
 
 
 def _listen(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> None:
-    """Collect decisions as they are made; begins anew when the connection ends."""
+    """Collect decisions as they are made, with a new connection whenever one ends."""
     host, port = split_address(where)
     while True:
         try:

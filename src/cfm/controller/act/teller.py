@@ -1,6 +1,6 @@
-"""Answers `why FILE`: looks the file up, asks the core, and joins what memory and the store tell about it.
+"""Answers `cfm why FILE`: looks the file up, asks the core, and joins what memory and the store know.
 
-Neighbours: `explain.why` gives the reasons, `explain.story` makes one story, `serve.api` serves both.
+Neighbours: `explain.why` gives the reasons, `explain.story` makes one story, `serve.json_api` serves both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from cfm.tasks.store import TaskStore
 
 
 class Teller:
-    """Answers `why FILE`."""
+    """Answers `cfm why FILE`."""
 
     def __init__(self, controller: Controller, store: TaskStore) -> None:
         self._controller = controller
         self._store = store
 
     async def why(self, name: str) -> dict[str, Any]:
-        """The contract's `why` object; looks the file up in the metadata and on the SAN."""
+        """The contract's `why` object.  It looks the file up in the metadata and on the SAN."""
         snapshot = self._controller.snapshot
         file, rank = None, None
         if snapshot is not None:

@@ -1,6 +1,7 @@
-"""What Prometheus scrapes from cfm, read from the core when it is asked.
+"""What Prometheus scrapes from cfm.  The numbers are read from the core when Prometheus asks.
 
-Nothing is counted twice: the numbers are the core's own.  Neighbours: `api` serves them at `/metrics`.
+Refusals are those of the last round, as in the status and the plan.  Neighbours: `json_api` serves these at
+`/metrics`.
 """
 
 from __future__ import annotations
@@ -41,12 +42,24 @@ class ControllerMetrics(Collector):
         yield from _backlog(core)
         yield from _servers(core)
         yield from _metadata(core)
-        yield _gauge("cfm_store_waiting", "Changes that wait to be written.", self._controller.writer.waiting)
+        yield _gauge(
+            "cfm_store_waiting",
+            "Changes that wait to be written to the state.",
+            self._controller.writer.waiting,
+        )
         if self._follower is not None:
             status = self._follower.status()
-            yield _gauge("cfm_event_log_lag_seconds", "Age of the newest event.", status.lag_s or 0)
-            yield _gauge("cfm_event_log_behind_bytes", "Event log not read yet.", status.behind_bytes)
-            yield _labelled("cfm_event_log_skipped_lines", "Lines left out.", "reason", status.skipped)
+            yield _gauge(
+                "cfm_event_log_lag_seconds", "Age of the newest event in the log.", status.lag_s or 0
+            )
+            yield _gauge(
+                "cfm_event_log_behind_bytes",
+                "Bytes of the event log that are not read yet.",
+                status.behind_bytes,
+            )
+            yield _labelled(
+                "cfm_event_log_skipped_lines", "Event-log lines that were skipped.", "reason", status.skipped
+            )
 
 
 def _deeds(core: Core) -> Iterable[Metric]:
@@ -63,7 +76,7 @@ def _deeds(core: Core) -> Iterable[Metric]:
     yield _counted("cfm_deletes", "Files deleted.", "kind", deletes)
     yield CounterMetricFamily("cfm_deleted_bytes", "Bytes deleted.", value=counts["deleted_bytes"])
     busy = {addr: ms / 1000 for addr, ms in core.state.source_busy_ms(clock()).items()}
-    yield _counted("cfm_source_busy_seconds", "Time in which a source was sending.", "server", busy)
+    yield _counted("cfm_source_busy_seconds", "Time during which a source was sending.", "server", busy)
     yield CounterMetricFamily("cfm_plans", "Full plans made.", value=counts["plans"])
     yield CounterMetricFamily("cfm_plan_seconds", "Time spent in full plans.", value=counts["plan_ms"] / 1000)
 
@@ -72,9 +85,9 @@ def _backlog(core: Core) -> Iterable[Metric]:
     yield _gauge("cfm_backlog_files", "Wanted files that are on no destination.", unplaced_files(core))
     yield _gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
     yield _gauge("cfm_rising_files", "Files that viewers want now.", len(core.state.hits.rising))
-    yield _gauge("cfm_tasks", "Unfinished copies.", len(core.state.tasks.active))
+    yield _gauge("cfm_tasks", "Copies that have not ended.", len(core.state.tasks.active))
     unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
-    yield _gauge("cfm_unknown_deletes", "Deletes of unknown outcome.", len(unknown))
+    yield _gauge("cfm_unknown_deletes", "Deletes with an unknown outcome.", len(unknown))
     refusals = GaugeMetricFamily(
         "cfm_refusals", "Refusals in the last round by reason.", labels=["action", "reason"]
     )
@@ -89,7 +102,7 @@ def _backlog(core: Core) -> Iterable[Metric]:
 def _servers(core: Core) -> Iterable[Metric]:
     view = core.state.view(clock())
     up = {addr: int(server.up) for addr, server in view.servers.items()}
-    yield _labelled("cfm_server_up", "1 where a server answers.", "server", up)
+    yield _labelled("cfm_server_up", "1 if the server answers.", "server", up)
     unknown = [s for s in view.destinations if not s.usable]
     yield _gauge("cfm_unknown_servers", "Destinations whose list or disk is not known.", len(unknown))
     disks = {s.addr: s.disk.value for s in view.servers.values() if isinstance(s.disk, Known)}
@@ -106,13 +119,15 @@ def _servers(core: Core) -> Iterable[Metric]:
 
 def _metadata(core: Core) -> Iterable[Metric]:
     facts = core.state.snapshot
-    yield _gauge("cfm_metadata_accepted", "1 where metadata is in force.", int(facts is not None))
+    yield _gauge("cfm_metadata_accepted", "1 if cfm has valid metadata.", int(facts is not None))
     if facts is not None:
         age_s = core.state.metadata_age_ms(clock()) / 1000
-        yield _gauge("cfm_metadata_age_seconds", "Age of the numbers in force.", age_s)
+        yield _gauge("cfm_metadata_age_seconds", "Age of the metadata in use.", age_s)
         yield _gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
         yield _gauge("cfm_known_files", "Graded files with a size.", facts.known_files)
-        yield _labelled("cfm_skipped_lines", "Metadata lines left out.", "reason", facts.skipped_lines)
+        yield _labelled(
+            "cfm_skipped_lines", "Metadata lines that were skipped.", "reason", facts.skipped_lines
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

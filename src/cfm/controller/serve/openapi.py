@@ -1,4 +1,4 @@
-"""cfm's OpenAPI document: what tools and clients need to know of `api`."""
+"""cfm's OpenAPI document: what tools and clients need to know about the endpoints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _old() -> Json:
                 "parameters": [_ID],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
                 "responses": {
-                    "200": _plain("taken note of"),
+                    "200": _plain("noted"),
                     "400": _plain("the id or the body is wrong"),
                     "404": _plain("no such task"),
                     "403": _plain("another worker's task, where credentials are configured"),
@@ -60,7 +60,7 @@ def _old() -> Json:
                 },
             },
             "delete": {
-                "summary": "Cancel a task, or take an ended one off the list",
+                "summary": "Cancel a task, or remove an ended task from the list",
                 "parameters": [_ID],
                 "responses": {"200": _plain("done"), "400": _plain("bad id"), "404": _plain("no such task")},
             },
@@ -86,7 +86,7 @@ def _waiting() -> Json:
 
 def _ours() -> Json:
     held = {"200": _json("what is held")}
-    confirm = {"200": _json("what was let go"), "404": _PROBLEM, "503": _PROBLEM}
+    confirm = {"200": _json("what was released"), "404": _PROBLEM, "503": _PROBLEM}
     return {
         "/healthz": _get("Alive?", {"200": _json("yes")}),
         "/readyz": _get("Ready to decide?", {"200": _json("yes"), "503": _json("why not")}),
@@ -95,19 +95,19 @@ def _ours() -> Json:
         "/api/v1/status": _get("Everything at a glance", {"200": _json("status")}),
         "/api/v1/servers": _get("All servers", {"200": _json("servers", "array")}),
         "/api/v1/tasks": _get("All tasks in full", {"200": _json("tasks", "array")}),
-        "/api/v1/plan": _get("What would be done now, and why", {"200": _json("plan")}),
+        "/api/v1/plan": _get("What cfm would do now, and why", {"200": _json("plan")}),
         "/api/v1/files/{name}": _get(
             "Everything about one file", {"200": _json("why"), "400": _PROBLEM}, [_NAME]
         ),
         "/api/v1/events": _get("Decisions as they are made", {"200": _plain("server-sent events")}),
         "/api/v1/confirm": {
-            **_get("The breakers that hold, and what would be deleted without them", held),
-            "post": {"summary": "Let every held breaker go once", "responses": confirm},
+            **_get("The breakers that hold, and what cfm would delete without them", held),
+            "post": {"summary": "Release every breaker that holds, once", "responses": confirm},
         },
         "/api/v1/confirm/{server}": {
-            **_get("The same of one server", held, [_SERVER]),
+            **_get("The same for one server", held, [_SERVER]),
             "post": {
-                "summary": "Let the held breaker of one server go once",
+                "summary": "Release the breaker of one server, once",
                 "parameters": [_SERVER],
                 "responses": confirm,
             },

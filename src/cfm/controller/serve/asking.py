@@ -1,0 +1,70 @@
+"""What all endpoints need: a reply of the controller in time, and values from a request.
+
+Neighbours: the endpoints in `worker_api`, `page_api` and `json_api` use this; `act.loop` answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from cfm import wire
+from cfm.controller.act.loop import Controller
+from cfm.controller.decide import events as ev
+from cfm.web import RefusedError
+
+REPLY_S = 10.0
+"""How long a request waits for its reply to be durable before the asker is told to come again."""
+MOST_WAITING = 10_000
+"""How many changes may wait to be written before no more reports are taken."""
+
+
+async def asked(controller: Controller, question: Callable[[int], ev.Event]) -> ev.Reply:
+    """The controller's reply; 503 where it does not become durable before the asker's patience ends."""
+    if controller.writer.waiting > MOST_WAITING:
+        raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
+    try:
+        async with asyncio.timeout(REPLY_S):
+            return await controller.ask(question)
+    except TimeoutError:
+        why = controller.core.state.store_trouble or "the state is written too slowly"
+        raise RefusedError(503, why, {"Retry-After": "5"}) from None
+
+
+async def old_tasks(controller: Controller) -> list[dict[str, Any]]:
+    """All tasks, in the old form."""
+    reply = await asked(controller, ev.TasksAsked)
+    assert isinstance(reply.body, ev.TaskList)
+    return [wire.task_to_old_json(task) for task in reply.body.tasks]
+
+
+# ── values from a request ───────────────────────────────────────────────────────────────────────────────
+
+
+def task_id_of(request: web.Request) -> int:
+    text = request.match_info["id"]
+    if not _is_id(text):
+        raise RefusedError(400, "a task id is an integer")
+    return int(text)
+
+
+def ids_of(request: web.Request, key: str) -> frozenset[int]:
+    """The integers of a list with commas; anything else in it is left out."""
+    return frozenset(int(part) for part in request.query.get(key, "").split(",") if _is_id(part))
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 19
+
+
+def seconds_of(request: web.Request, key: str, default: float, most: float) -> float:
+    try:
+        value = float(request.query.get(key, default))
+    except ValueError:
+        raise RefusedError(400, f"{key} is a number of seconds") from None
+    if not 0 <= value <= most:
+        raise RefusedError(400, f"{key} is from 0 to {most:g} seconds")
+    return value
