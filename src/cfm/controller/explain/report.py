@@ -1,7 +1,7 @@
 """What cfm tells about itself: its plan and its status, as JSON values in the contract's shapes.
 
-Pure: made from the core's state and its last round.  Neighbours: `parts` makes the pieces, `serve` and `cli` show
-these values.
+Pure: made from the core's state and its last round.  Neighbours: `parts` makes the pieces; `serve` and `cli`
+show these values.
 """
 
 from __future__ import annotations
