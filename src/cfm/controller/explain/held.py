@@ -99,10 +99,11 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
 
 
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
-    """Wanted files that fit nowhere, where nothing goes on and no brake holds that could change it."""
+    """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
     number = round_.times("copy", refusals.NO_ROOM)
+    is_working = scene.activity.doing is Doing.WORKING
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
-    if not number or round_.done or _freeing(scene, round_) or braked or _paced(round_):
+    if not number or is_working or braked or _paced(round_):
         return
     have = count_words(number, "file has no space", "files have no space")
     kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)
