@@ -40,9 +40,9 @@ class TestJudge:
         assert isinstance(verdict, Refuse)
         assert "cfm_addr" in verdict.why
 
-    @pytest.mark.parametrize("claim", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
-    def test_a_bound_worker_refuses(self, claim: Issuer | None) -> None:
-        assert isinstance(judge(BOUND, claim), Refuse)
+    @pytest.mark.parametrize("issuer", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
+    def test_a_bound_worker_refuses(self, issuer: Issuer | None) -> None:
+        assert isinstance(judge(BOUND, issuer), Refuse)
 
     @pytest.mark.parametrize("epoch", [5, 6])
     def test_a_bound_worker_obeys_its_controller_and_remembers_the_epoch(self, epoch: int) -> None:
@@ -58,11 +58,11 @@ class TestJudge:
 
 
 class TestHeaders:
-    def test_none_is_no_claim(self) -> None:
+    def test_none_is_no_issuer(self) -> None:
         assert read_issuer({}) is None
         assert read_number({}, wire.ORDER) is None
 
-    def test_both_are_a_claim(self) -> None:
+    def test_both_are_an_issuer(self) -> None:
         assert read_issuer({wire.CONTROLLER: OURS, wire.EPOCH: "7"}) == Issuer(OURS, 7)
 
     @pytest.mark.parametrize(
@@ -87,16 +87,16 @@ class TestHeaders:
             read_number({wire.FENCE: "1e3"}, wire.FENCE)
 
 
-claims = st.one_of(st.none(), st.builds(Issuer, st.sampled_from([OURS, OTHER]), st.integers(0, 9)))
+issuers = st.one_of(st.none(), st.builds(Issuer, st.sampled_from([OURS, OTHER]), st.integers(0, 9)))
 
 
 @dataclass
 class Step:
     heard: bool
-    claim: Issuer | None
+    issuer: Issuer | None
 
 
-steps = st.lists(st.builds(Step, st.booleans(), claims), max_size=20)
+steps = st.lists(st.builds(Step, st.booleans(), issuers), max_size=20)
 
 
 @given(steps)
@@ -104,12 +104,12 @@ def test_the_controller_never_changes_and_its_epoch_never_falls(sequence: list[S
     binding: Binding | None = None
     for step in sequence:
         before = binding
-        if step.heard and step.claim is not None:
-            binding = hear(binding, step.claim)
+        if step.heard and step.issuer is not None:
+            binding = hear(binding, step.issuer)
         elif not step.heard:
-            verdict = judge(binding, step.claim)
+            verdict = judge(binding, step.issuer)
             if isinstance(verdict, Obey):
-                assert before is None or (step.claim and step.claim.epoch >= before.epoch)
+                assert before is None or (step.issuer and step.issuer.epoch >= before.epoch)
                 binding = verdict.binding
         if before is not None:
             assert binding is not None
@@ -121,7 +121,7 @@ def test_the_controller_never_changes_and_its_epoch_never_falls(sequence: list[S
 def test_nobody_binds_a_worker_but_who_answers_it(sequence: list[Step]) -> None:
     binding: Binding | None = None
     for step in sequence:
-        verdict = judge(binding, step.claim)
+        verdict = judge(binding, step.issuer)
         if isinstance(verdict, Obey):
             binding = verdict.binding
     assert binding is None
@@ -171,13 +171,13 @@ class TestAuthority:
 
     async def test_a_fence_holds_for_orders_already_let_through(self) -> None:
         authority = Authority(MemoryState(), Binding(OURS, 5))
-        claim = Issuer(OURS, 5)
-        assert await authority.delete_order(claim, 10) is None
-        assert authority.still(claim, 10)
-        assert await authority.fence(claim, 11) is None
-        assert not authority.still(claim, 10)
-        assert await authority.delete_order(claim, 10) is not None
-        assert await authority.delete_order(claim, 11) is None
+        issuer = Issuer(OURS, 5)
+        assert await authority.delete_order(issuer, 10) is None
+        assert authority.still(issuer, 10)
+        assert await authority.fence(issuer, 11) is None
+        assert not authority.still(issuer, 10)
+        assert await authority.delete_order(issuer, 10) is not None
+        assert await authority.delete_order(issuer, 11) is None
 
     async def test_a_fence_never_falls(self) -> None:
         authority = Authority(MemoryState(), BOUND)
@@ -189,10 +189,10 @@ class TestAuthority:
         assert await authority.order(Issuer(OURS, 6)) is None
         assert not authority.still(Issuer(OURS, 5), 10)
 
-    @pytest.mark.parametrize("claim", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
-    async def test_others_raise_no_fence(self, claim: Issuer | None) -> None:
+    @pytest.mark.parametrize("issuer", [None, Issuer(OTHER, 9), Issuer(OURS, 4)])
+    async def test_others_raise_no_fence(self, issuer: Issuer | None) -> None:
         authority = Authority(MemoryState(), BOUND)
-        assert await authority.fence(claim, 10**6) is not None
+        assert await authority.fence(issuer, 10**6) is not None
         assert authority.binding == BOUND
 
     async def test_a_fence_that_came_before_the_controller_was_heard_is_kept_for_it(self) -> None:

@@ -86,7 +86,7 @@ class Checker:
     # ── cfm ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
-        if cfm.claim.epoch != cfm.state.epoch:
+        if cfm.issuer.epoch != cfm.state.epoch:
             return  # another cfm owns the state now: nothing that this one decides becomes durable
         if isinstance(event, ev.TaskReported):
             self._heard(cfm, event, now)
@@ -98,10 +98,10 @@ class Checker:
             elif isinstance(change, PutOrder):
                 self._order_changed(cfm, change.order, event, now)
             elif isinstance(change, DropTask):
-                self.facts.state(cfm.claim.controller).tasks.pop(change.id, None)
+                self.facts.state(cfm.issuer.controller).tasks.pop(change.id, None)
 
     def _heard(self, cfm: SimCfm, event: ev.TaskReported, now: Now) -> None:
-        known = self.facts.state(cfm.claim.controller).open_tasks.get(event.task_id)
+        known = self.facts.state(cfm.issuer.controller).open_tasks.get(event.task_id)
         if known is None:
             return
         known.heard_mono_ms = now.mono_ms
@@ -113,7 +113,7 @@ class Checker:
         known.received = known.received or event.report.received
 
     def _task_changed(self, cfm: SimCfm, task: Task, event: ev.Event, now: Now) -> None:
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         known = state.tasks.get(task.id)
         before = known.task if known is not None else None
         for rule in self._task:
@@ -132,7 +132,7 @@ class Checker:
             state.ended_on.pop(state.done.popleft()[1].id, None)
 
     def _order_changed(self, cfm: SimCfm, order: DeleteOrder, event: ev.Event, now: Now) -> None:
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         known = state.orders.get(order.id)
         before = known.order if known is not None else None
         for rule in self._order:
@@ -156,7 +156,7 @@ class Checker:
                 state.drops[order.file.name] = now.mono_ms
 
     def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
-        known = self.facts.state(cfm.claim.controller).orders.get(order.id)
+        known = self.facts.state(cfm.issuer.controller).orders.get(order.id)
         if known is not None:
             known.sent_ms = self.world.schedule.now_ms
         self.world.note("delete sent", order.file.name, order.server, order.kind)
@@ -164,7 +164,7 @@ class Checker:
             rule.order_sent(cfm, order)
 
     def committed(self, cfm: SimCfm, changes: list[Change]) -> None:
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         for change in changes:
             match change:
                 case PutTask(task):
@@ -181,7 +181,7 @@ class Checker:
             rule.committed(cfm, changes)
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
-        self.facts.state(cfm.claim.controller).forget_uncommitted()
+        self.facts.state(cfm.issuer.controller).forget_uncommitted()
         for rule in self._recovered:
             rule.recovered(cfm, found)
 
@@ -199,16 +199,16 @@ class Checker:
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def epoch_heard(self, worker: SimWorker, claim: Issuer, ours: bool) -> None:
+    def epoch_heard(self, worker: SimWorker, issuer: Issuer, ours: bool) -> None:
         """A controller told a worker of ours its epoch; only that of its own controller counts."""
         binding = worker.authority.binding
-        if ours and binding is not None and binding.controller == claim.controller:
+        if ours and binding is not None and binding.controller == issuer.controller:
             controller, epoch = self.facts.epochs.get(worker.machine, ("", 0))
-            if controller != claim.controller or claim.epoch > epoch:
-                self.facts.epochs[worker.machine] = (claim.controller, claim.epoch)
+            if controller != issuer.controller or issuer.epoch > epoch:
+                self.facts.epochs[worker.machine] = (issuer.controller, issuer.epoch)
 
-    def fenced(self, worker: SimWorker, claim: Issuer, fence: int) -> None:
-        if self.facts.epochs.get(worker.machine, ("", 0))[0] == claim.controller:
+    def fenced(self, worker: SimWorker, issuer: Issuer, fence: int) -> None:
+        if self.facts.epochs.get(worker.machine, ("", 0))[0] == issuer.controller:
             self.facts.fences[worker.machine] = max(fence, self.facts.fences.get(worker.machine, 0))
 
     def stream_opened(self, source: Sender, task_id: int) -> None:
@@ -235,7 +235,7 @@ class Checker:
             self.world.violations.add("1", f"{name} was removed from {disk.label} without an order")
             return
         self.facts.unlinks += 1
-        known = self.facts.state(by.claim.controller).orders.get(by.order_id)
+        known = self.facts.state(by.issuer.controller).orders.get(by.order_id)
         order = known.order if known is not None else None
         self.world.note("unlinked", name, by.server.addr, order.kind if order else "?")
         for rule in self._unlinked:

@@ -57,6 +57,6 @@ def test_a_link_may_be_deleted_by_an_old_worker_only(old: int) -> None:
     assert server.ours is not bool(old)
     rule = PlainPaths(world)
     rule.unlinked(
-        server.disk, "F001.mpg", Inode(EntryKind.OTHER), DeleteRequest(server, world.main.claim, 1), None
+        server.disk, "F001.mpg", Inode(EntryKind.OTHER), DeleteRequest(server, world.main.issuer, 1), None
     )
     assert len(world.violations.found) == server.ours

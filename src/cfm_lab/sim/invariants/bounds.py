@@ -25,7 +25,7 @@ class Bounded(Invariant):
         for cfm in world.cfms:
             if not cfm.running or cfm.core is None or cfm.store_full or cfm.process.stopped:
                 continue
-            if cfm.claim.epoch != cfm.state.epoch:
+            if cfm.issuer.epoch != cfm.state.epoch:
                 continue  # it has been replaced, and does not know that yet
             state = cfm.core.state
             sizes = {
@@ -53,7 +53,7 @@ class Bounded(Invariant):
 
     def _ended_lately(self, cfm: SimCfm) -> int:
         """How many ended tasks the book may hold: those still shown, those found at the start, and 20."""
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         since_ms = cfm.clock.mono_ms() - SHOWN_MS - FORGETS_MS
         found = sum(known.ended_mono_ms is None for known in state.tasks.values())
         return 20 + found + sum(ms > since_ms for ms, _task in state.done)

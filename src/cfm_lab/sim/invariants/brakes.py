@@ -85,7 +85,7 @@ class ListedSinceStart(Invariant):
             self.hold(not unheard, "trimmed while a holder was never listed:", sorted(unheard), order)
 
     def _gone_since(self, cfm: SimCfm, order: DeleteOrder, asked_ms: int) -> bool:
-        orders = self.facts.state(cfm.claim.controller).orders
+        orders = self.facts.state(cfm.issuer.controller).orders
         return any(
             f.order.file.name == order.file.name
             and f.order.server == order.server
@@ -95,7 +95,7 @@ class ListedSinceStart(Invariant):
         )
 
     def _came(self, cfm: SimCfm, order: DeleteOrder) -> bool:
-        done = self.facts.state(cfm.claim.controller).done
+        done = self.facts.state(cfm.issuer.controller).done
         return any(t.destination == order.server and t.file.name == order.file.name for _ms, t in done)
 
 
@@ -120,7 +120,7 @@ class SwitchedOff(Invariant):
         self.hold(evidence.rules.deletes_on, "deletes are off:", order)
         self.hold(not evidence.store_trouble, "our own state cannot be written:", order)
         if before is None:
-            dropped_ms = self.facts.state(cfm.claim.controller).drops.get(order.file.name)
+            dropped_ms = self.facts.state(cfm.issuer.controller).drops.get(order.file.name)
             rested = dropped_ms is None or now.mono_ms - dropped_ms >= 30_000
             self.hold(rested, "ordered again at once after it was dropped:", order)
         else:

@@ -32,7 +32,7 @@ class OnlyWhatMayBeCopied(Invariant):
         evidence, name = cfm.evidence, task.file.name
         self.hold(not is_ad(name, evidence.rules.ad_prefixes), "an ad:", task)
         self.hold(not evidence.store_trouble, "our own state cannot be written:", task)
-        same = [f.task for f in self.facts.state(cfm.claim.controller).open_tasks.values()]
+        same = [f.task for f in self.facts.state(cfm.issuer.controller).open_tasks.values()]
         self.hold(all(t.file.name != name for t in same), "already in a task:", task)
         holders = [addr for addr in evidence.holders(name) if addr in cfm.config.destinations]
         self.hold(not self._left(cfm, name, holders), "already on", holders, task)
@@ -40,7 +40,7 @@ class OnlyWhatMayBeCopied(Invariant):
         there = isinstance(answer, OnSan) and answer.size_bytes == task.file.size_bytes
         fresh = now.mono_ms - asked_ms <= evidence.rules.confirmation_max_age_ms
         self.hold(there and fresh, "not just seen on the SAN:", task)
-        orders = [f.order for f in self.facts.state(cfm.claim.controller).open_orders.values()]
+        orders = [f.order for f in self.facts.state(cfm.issuer.controller).open_orders.values()]
         made = [o for o in orders if o.server == task.destination and o.room_for == name]
         self.hold(not made, "before the room that is made for it is there:", task, made)
         self._speak(cfm, task)
@@ -48,7 +48,7 @@ class OnlyWhatMayBeCopied(Invariant):
 
     def _left(self, cfm: SimCfm, name: str, holders: list[Addr]) -> list[Addr]:
         """Holders by their lists, without those where the file was deleted since."""
-        orders = self.facts.state(cfm.claim.controller).orders
+        orders = self.facts.state(cfm.issuer.controller).orders
         gone = {
             f.order.server for f in orders.values()
             if f.order.file.name == name and f.order.status is OrderStatus.CONFIRMED

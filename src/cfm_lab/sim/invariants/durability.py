@@ -88,7 +88,7 @@ class NothingLost(Invariant):
     title = "nothing acknowledged is lost"
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         tasks = {task.id: task for task in found.tasks}
         orders = {order.id: order for order in found.orders}
         for task in state.committed_tasks.values():

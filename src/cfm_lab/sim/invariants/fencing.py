@@ -28,12 +28,12 @@ class Fencing(Invariant):
         by: DeleteRequest,
         _order: DeleteOrder | None,
     ) -> None:
-        server, claim, order_id = by
+        server, issuer, order_id = by
         if not server.ours:
             return
-        controller, epoch = self.facts.epochs.get(server.machine, (claim.controller, 0))
-        self.hold(claim.controller == controller, "for another controller:", name, claim, controller)
-        self.hold(claim.epoch >= epoch, f"epoch {claim.epoch} after {epoch}:", name, server.addr)
+        controller, epoch = self.facts.epochs.get(server.machine, (issuer.controller, 0))
+        self.hold(issuer.controller == controller, "for another controller:", name, issuer, controller)
+        self.hold(issuer.epoch >= epoch, f"epoch {issuer.epoch} after {epoch}:", name, server.addr)
         fence = self.facts.fences.get(server.machine, 0)
         self.hold(order_id >= fence, f"order {order_id} is below the fence {fence}:", name, server.addr)
 
@@ -82,6 +82,6 @@ class OwnTasksOnly(Invariant):
         moved_ms = worker.moved_ms
         if moved_ms is not None and self.world.schedule.now_ms - moved_ms < UNDER_WAY_MS:
             return
-        known = self.facts.state(cfm.claim.controller).open_tasks.get(task_id)
+        known = self.facts.state(cfm.issuer.controller).open_tasks.get(task_id)
         if known is not None:
             self.hold(known.task.destination == worker.addr, worker.addr, "reports on", known.task)

@@ -27,12 +27,12 @@ class LastCopy(Invariant):
     def unlinked(
         self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
-        server, claim, order_id = by
+        server, issuer, order_id = by
         if order is None:
             self.hold(False, f"{name} deleted on {server.addr} by an order {order_id} that nobody wrote down")
             return
         self.hold(order.file.name == name, f"order {order_id} is for {order.file.name}, not for {name}")
-        known = self.facts.state(claim.controller).orders[order_id]
+        known = self.facts.state(issuer.controller).orders[order_id]
         sent_ms = known.sent_ms if known.sent_ms is not None else known.ordered_ms
         since_ms = sent_ms - self.world.profile.rules.confirmation_max_age_ms - 2_000
         if order.kind is DeleteKind.SPACE:
@@ -95,7 +95,7 @@ class PessimisticCount(Invariant):
 
     def _arrived(self, cfm: SimCfm, order: DeleteOrder, holders: list[Addr]) -> bool:
         """A copy that our own task brought counts as listed, also before its server is listed again."""
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         came = {task.destination for _ms, task in state.done if task.file.name == order.file.name}
         return {order.keeper, order.server} <= {*holders, *came} and order.keeper != order.server
 
@@ -111,7 +111,7 @@ class PessimisticCount(Invariant):
 
     def _came_ms(self, cfm: SimCfm, addr: Addr, name: str) -> int:
         """When our own task last brought the file there.  Its `done` is a confirmation."""
-        ended = self.facts.state(cfm.claim.controller).done
+        ended = self.facts.state(cfm.issuer.controller).done
         came = (ms for ms, t in ended if t.destination == addr and t.file.name == name and t.status == "done")
         return max(came, default=0)
 

@@ -41,7 +41,7 @@ class WithinLimit(Invariant):
         through = cfm.evidence.used_through(task.destination)
         self.hold(task.destination == through, f"to a disk that is used through {through}:", task)
         usage, limit = heard.disk.usage, cfm.evidence.limit_percent(task.destination)
-        state, there = self.facts.state(cfm.claim.controller), cfm.evidence.addresses(task.destination)
+        state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(task.destination)
         arriving_bytes = state.arriving_bytes(task.destination, there, heard.disk_asked_ms)
         more_bytes = task.file.size_bytes + arriving_bytes
         more_bytes -= min(more_bytes, heard.disk.arriving_bytes)  # `used` contains these already
@@ -62,7 +62,7 @@ class WithinLimit(Invariant):
         """Does it fit on the real disk, where bytes that have arrived are counted only once?"""
         disk = self.world.disk_at(task.destination)
         more_bytes = task.file.size_bytes
-        for known in self.facts.state(cfm.claim.controller).open_tasks.values():
+        for known in self.facts.state(cfm.issuer.controller).open_tasks.values():
             file = known.task.file
             here = self.world.disk_at(known.task.destination) is disk and file.name not in disk.names
             if here and not self._over(known):
@@ -118,7 +118,7 @@ class NextToGo(Invariant):
 
     def _room_made(self, cfm: SimCfm, task: Task, now: Now) -> dict[str, list[str]]:
         """Files for which room waits on that disk → the reasons of the orders that made it."""
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         since_ms = now.mono_ms - cfm.evidence.rules.room_hold_ms
         there = [
             state.orders[o.id] for ms, o in state.recent_orders

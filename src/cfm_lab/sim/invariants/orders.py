@@ -25,7 +25,7 @@ class OneDeletePerFile(Invariant):
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
     ) -> None:
         if before is None:
-            state = self.facts.state(cfm.claim.controller)
+            state = self.facts.state(cfm.issuer.controller)
             others = [f.order for f in state.open_orders.values() if f.order.file.name == order.file.name]
             self.hold(not others, "a second delete of a file:", order, others)
 
@@ -46,7 +46,7 @@ class UnknownStaysUnknown(Invariant):
 
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], _now: Now) -> None:
         if isinstance(event, ev.DeleteAnswer) and event.answer != 200:
-            known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
+            known = self.facts.state(cfm.issuer.controller).open_orders.get(event.order_id)
             if known is not None and known.order.status is OrderStatus.SENT:
                 new = [
                     c.order.status for c in changes if hasattr(c, "order") and c.order.id == event.order_id
@@ -58,7 +58,7 @@ class UnknownStaysUnknown(Invariant):
     ) -> None:
         if before is None or before.status is not OrderStatus.UNKNOWN:
             return
-        known = self.facts.state(cfm.claim.controller).orders[order.id]
+        known = self.facts.state(cfm.issuer.controller).orders[order.id]
         if order.server not in cfm.evidence.servers:
             return
         listed = isinstance(event, ev.ListAnswer) and event.addr == order.server

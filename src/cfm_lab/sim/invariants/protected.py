@@ -26,7 +26,7 @@ class NeverDeleted(Invariant):
             return
         evidence, name = cfm.evidence, order.file.name
         self.hold(not is_ad(name, evidence.rules.ad_prefixes), "an ad:", order)
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         running = [f.task for f in state.open_tasks.values() if f.task.file.name == name]
         self.hold(not running, "a file that is being copied:", order, running)
         uncut = [] if cfm.core is None else list(cfm.core.state.tasks.uncut.values())
@@ -49,12 +49,12 @@ class NeverDeleted(Invariant):
     ) -> None:
         self.hold(not is_ad(name, self.world.profile.rules.ad_prefixes), "an ad was deleted:", name)
         arriving = any(temp.startswith(f"{name}.") for temp in disk.temp_names)
-        known = self.facts.state(by.claim.controller)
+        known = self.facts.state(by.issuer.controller)
         current = any(f.task.file.name == name for f in known.open_tasks.values())
         self.hold(not (arriving and current), "deleted while it arrives:", name, disk.label)
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
-            orders = self.facts.state(cfm.claim.controller).open_orders.values()
+            orders = self.facts.state(cfm.issuer.controller).open_orders.values()
             clash = [f.order for f in orders if f.order.file.name == task.file.name]
             self.hold(not clash, "a copy of what is being deleted:", task, clash)

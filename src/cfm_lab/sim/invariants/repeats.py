@@ -45,7 +45,7 @@ class NoFlapping(Invariant):
             return
         rules = cfm.evidence.rules
         left = [
-            f for f in self.facts.state(cfm.claim.controller).orders.values()
+            f for f in self.facts.state(cfm.issuer.controller).orders.values()
             if f.order.file.name == task.file.name
             and f.order.kind is DeleteKind.SPACE
             and f.order.status is OrderStatus.CONFIRMED
@@ -79,7 +79,7 @@ class Pauses(Invariant):
         """(controller, file) → where an old worker reported it as done, and when (mono, of this run)."""
 
     def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
-        mine = cfm.claim.controller
+        mine = cfm.issuer.controller
         self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
         self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
 
@@ -88,10 +88,10 @@ class Pauses(Invariant):
             self._proven(cfm, event.addr, event.asked_ms, event.answer.names)
         if not isinstance(event, ev.DeleteAnswer) or event.answer in (200, NO_SUCH_FILE):
             return
-        known = self.facts.state(cfm.claim.controller).open_orders.get(event.order_id)
+        known = self.facts.state(cfm.issuer.controller).open_orders.get(event.order_id)
         if isinstance(event.answer, Failure) or known is None or known.order.status is not OrderStatus.SENT:
             return
-        key = (cfm.claim.controller, known.order.server)
+        key = (cfm.issuer.controller, known.order.server)
         if known.ordered_mono_ms >= self._refused.get(key, 0):  # else it was ordered before that pause began
             self._refused[key] = now.mono_ms + REFUSED_MS
 
@@ -99,11 +99,11 @@ class Pauses(Invariant):
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is None:
-            until_ms = self._refused.get((cfm.claim.controller, order.server), 0)
+            until_ms = self._refused.get((cfm.issuer.controller, order.server), 0)
             self.hold(now.mono_ms >= until_ms, "ordered where a delete was just refused:", order)
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
-        failures = self.facts.state(cfm.claim.controller).failures
+        failures = self.facts.state(cfm.issuer.controller).failures
         name = task.file.name
         if before is None:
             failed = self._remembered(failures.get(name, []), now)
@@ -114,7 +114,7 @@ class Pauses(Invariant):
             if event.report.verified:
                 failures.pop(name, None)
             else:
-                self._unproven[cfm.claim.controller, name] = (task.destination, now.mono_ms)
+                self._unproven[cfm.issuer.controller, name] = (task.destination, now.mono_ms)
         elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
             failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
 
@@ -122,7 +122,7 @@ class Pauses(Invariant):
         """What an old worker reported as done is a success as soon as its own list shows the file."""
         for key, (where, done_ms) in list(self._unproven.items()):
             controller, name = key
-            if controller == cfm.claim.controller and where == addr and asked_ms >= done_ms:
+            if controller == cfm.issuer.controller and where == addr and asked_ms >= done_ms:
                 del self._unproven[key]
                 if name in names:
                     self.facts.state(controller).failures.pop(name, None)

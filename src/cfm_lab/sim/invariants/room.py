@@ -32,7 +32,7 @@ class PaceAndNeed(Invariant):
             if order.status is OrderStatus.SENT and order.kind is DeleteKind.SPACE and order.room_for is None:
                 self._still_needed(cfm, order)
             return
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         self._pace(cfm, order, [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000])
         if order.kind is DeleteKind.SPACE:
             self._need(cfm, order)
@@ -68,7 +68,7 @@ class PaceAndNeed(Invariant):
             planned_bytes = over_bytes
         else:
             wanted_bytes = self._wanted_bytes(cfm, order)
-            state, there = self.facts.state(cfm.claim.controller), cfm.evidence.addresses(order.server)
+            state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(order.server)
             arriving_bytes = state.arriving_bytes(order.server, there, heard.disk_asked_ms)
             most = limit * (usage.used_bytes + usage.avail_bytes) // 100
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
@@ -89,14 +89,14 @@ class PaceAndNeed(Invariant):
 
     def _leaving(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """Bytes of all orders for that disk that a `/df` from `since_ms` certainly does not show."""
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         there = cfm.evidence.addresses(order.server)
         open_orders = [f.order for f in state.open_orders.values() if f.order.server in there]
         return sum(o.file.size_bytes for o in open_orders) + self._gone(cfm, order, since_ms)
 
     def _gone(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
         """Bytes that were deleted on that disk since then."""
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         there = (o for _ms, o in state.recent_orders if state.ended_there(o, order.server))
         known = (state.orders[o.id] for o in there)
         return sum(
@@ -105,7 +105,7 @@ class PaceAndNeed(Invariant):
         )  # fmt: skip
 
     def _for_room(self, cfm: SimCfm, order: DeleteOrder) -> int:
-        state = self.facts.state(cfm.claim.controller)
+        state = self.facts.state(cfm.issuer.controller)
         there = cfm.evidence.addresses(order.server)
         orders = [f.order for f in state.open_orders.values() if f.order.room_for is not None]
         return sum(o.file.size_bytes for o in orders if o.server in there)

@@ -59,7 +59,7 @@ class OneWorkerPerTask(Invariant):
 
     def decided(self, cfm: SimCfm, event: ev.Event, changes: list[object], _now: Now) -> None:  # type: ignore[override]
         if isinstance(event, ev.TaskReported):
-            known = self.facts.state(cfm.claim.controller).tasks.get(event.task_id)
+            known = self.facts.state(cfm.issuer.controller).tasks.get(event.task_id)
             if known is not None and known.task.status in FINAL:
                 moved = [c for c in changes if getattr(getattr(c, "task", None), "id", 0) == event.task_id]
                 self.hold(not moved, "a late report changed an ended task:", moved)
@@ -76,7 +76,7 @@ class OutgoingStreams(Invariant):
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
-            state = self.facts.state(cfm.claim.controller)
+            state = self.facts.state(cfm.issuer.controller)
             busy = [
                 f.task for f in state.open_tasks.values()
                 if f.task.source == task.source and not f.received
@@ -94,7 +94,7 @@ class IncomingCopies(Invariant):
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, _now: Now) -> None:
         if before is None:
-            state = self.facts.state(cfm.claim.controller)
+            state = self.facts.state(cfm.issuer.controller)
             there = [f for f in state.open_tasks.values() if f.task.destination == task.destination]
             incoming = [f for f in there if not f.received]
             features = cfm.evidence.servers[task.destination].features
@@ -118,7 +118,7 @@ class TimeOutsAreReal(Invariant):
     def task_changed(self, cfm: SimCfm, _before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReported):
             return
-        known = self.facts.state(cfm.claim.controller).tasks[task.id]
+        known = self.facts.state(cfm.issuer.controller).tasks[task.id]
         evidence = cfm.evidence
         down = not evidence.servers[task.source].up or not evidence.servers[task.destination].up \
             if task.source in evidence.servers and task.destination in evidence.servers else True  # fmt: skip

@@ -98,7 +98,7 @@ class SimCfm(CfmService):
         self.evidence = Evidence()
         self.watch: SimMetadataWatch | None = None
         self.pair: Pair | None = None
-        self.claim = Issuer("", 0)
+        self.issuer = Issuer("", 0)
         self.last_good: Measure | None = None
         self._requests = count(1)
         self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
@@ -121,7 +121,7 @@ class SimCfm(CfmService):
             return False
         self.process.up = True
         self.store = store
-        self.claim = Issuer(recovered.controller_id, recovered.epoch)
+        self.issuer = Issuer(recovered.controller_id, recovered.epoch)
         self.pair = None
         self._queue: deque[tuple[list[Change], list[ev.Effect]]] = deque()
         self._committing = False
@@ -301,34 +301,34 @@ class SimCfm(CfmService):
         self._call(addr, lambda server, reply: server.serve_heartbeat(reply), done, HEARTBEAT_MS)
 
     def _list(self, addr: Addr, fence: int | None) -> None:
-        asked_ms, claim = self.clock.mono_ms(), self.claim
+        asked_ms, issuer = self.clock.mono_ms(), self.issuer
 
         def done(answer: object) -> None:
             assert isinstance(answer, Listing | Failure)
             self.feed(ev.ListAnswer(addr, asked_ms, answer))
 
-        self._call(addr, lambda server, reply: server.serve_list(claim, fence, reply), done, LIST_MS)
+        self._call(addr, lambda server, reply: server.serve_list(issuer, fence, reply), done, LIST_MS)
 
     def _disk(self, addr: Addr) -> None:
-        asked_ms, claim = self.clock.mono_ms(), self.claim
+        asked_ms, issuer = self.clock.mono_ms(), self.issuer
 
         def done(answer: object) -> None:
             assert isinstance(answer, DiskReport | Failure)
             self.feed(ev.DiskAnswer(addr, asked_ms, answer))
 
-        self._call(addr, lambda server, reply: server.serve_disk(claim, reply), done, DISK_MS)
+        self._call(addr, lambda server, reply: server.serve_disk(issuer, reply), done, DISK_MS)
 
     def _copy(self, addr: Addr, name: str) -> None:
-        asked_ms, claim = self.clock.mono_ms(), self.claim
+        asked_ms, issuer = self.clock.mono_ms(), self.issuer
 
         def done(answer: object) -> None:
             assert isinstance(answer, CopySeen | Failure)
             self.feed(ev.CopyAnswer(addr, name, asked_ms, answer))
 
-        self._call(addr, lambda server, reply: server.serve_copy(claim, name, reply), done, COPY_MS)
+        self._call(addr, lambda server, reply: server.serve_copy(issuer, name, reply), done, COPY_MS)
 
     def _delete(self, effect: ev.SendDelete) -> None:
-        order, claim = effect.order, self.claim
+        order, issuer = effect.order, self.issuer
         if self.clock.mono_ms() > effect.before_ms:
             self.later(0, lambda: self.feed(ev.DeleteAnswer(order.id, ev.LATE)))
             return
@@ -340,20 +340,20 @@ class SimCfm(CfmService):
 
         self._call(
             order.server,
-            lambda server, reply: server.serve_delete(claim, order.id, order.file.name, reply),
+            lambda server, reply: server.serve_delete(issuer, order.id, order.file.name, reply),
             done,
             DELETE_MS,
         )
 
     def _cut(self, effect: ev.CutStream) -> None:
-        claim = self.claim
+        issuer = self.issuer
 
         def done(answer: object) -> None:
             self.feed(ev.CutAnswer(effect.task_id, cut=answer is True))
 
         self._call(
             effect.source,
-            lambda server, reply: server.serve_cut(claim, effect.task_id, reply),
+            lambda server, reply: server.serve_cut(issuer, effect.task_id, reply),
             done,
             CUT_MS,
         )
@@ -425,9 +425,9 @@ class SimCfm(CfmService):
 
         def answered(effect: ev.Reply) -> None:
             if isinstance(effect.body, ev.Offer):
-                reply((self.claim, self._offer(effect.body.task)))
+                reply((self.issuer, self._offer(effect.body.task)))
             else:
-                reply((self.claim, None if effect.status == 204 else effect.status))
+                reply((self.issuer, None if effect.status == 204 else effect.status))
 
         self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding, claims), answered)
 
@@ -440,7 +440,7 @@ class SimCfm(CfmService):
             if tasks != self._told_tasks[0]:
                 body = wire.to_json([wire.task_to_old_json(task) for task in tasks])
                 self._told_tasks = tasks, wire.parse_task_list(body)[0]
-            reply((self.claim, self._told_tasks[1]))
+            reply((self.issuer, self._told_tasks[1]))
 
         self._request(ev.TasksAsked, answered)
 
@@ -448,7 +448,7 @@ class SimCfm(CfmService):
         self.witness.report_arrives(self, worker, task_id, report)
         self._request(
             lambda request: ev.TaskReported(request, task_id, report),
-            lambda effect: reply((self.claim, effect.status)),
+            lambda effect: reply((self.issuer, effect.status)),
         )
 
     def _offer(self, task: Task) -> TaskOffer:

@@ -154,13 +154,13 @@ class SimOldWorker(SimServer):
         answer: CopySeen | Failure = NO_SUCH
         reply(answer)
 
-    def serve_delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def serve_delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
         self.later(
             1 + self.env.rng.below(20),
-            lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply)),
+            lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply)),
         )
 
-    def _delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def _delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
         disk = self.disk
         node = disk.names.get(name)
         if not disk.mounted or node is None:
@@ -170,7 +170,7 @@ class SimOldWorker(SimServer):
         elif disk.failing.get("remove") or self.env.swarm.strikes("unlink_eio"):
             reply(500)
         else:
-            self.env.deleting = DeleteRequest(self, claim, order_id)
+            self.env.deleting = DeleteRequest(self, issuer, order_id)
             disk.lose(name)
             disk.witness.unlinked(disk, name, node)
             self.env.deleting = None

@@ -106,9 +106,9 @@ class TroubledState(MemoryState):
 class WorkerWitness(ServerWitness, SenderWitness, Protocol):
     """Who is told what a worker of ours does."""
 
-    def epoch_heard(self, worker: SimWorker, claim: Issuer, ours: bool) -> None: ...
+    def epoch_heard(self, worker: SimWorker, issuer: Issuer, ours: bool) -> None: ...
 
-    def fenced(self, worker: SimWorker, claim: Issuer, fence: int) -> None: ...
+    def fenced(self, worker: SimWorker, issuer: Issuer, fence: int) -> None: ...
 
     def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None: ...
 
@@ -354,8 +354,8 @@ class SimWorker(SimServer):
             self.act(NothingOffered(refused))
             return
         assert isinstance(answer, tuple)
-        claim, offer = answer
-        if not self._hears(claim):
+        issuer, offer = answer
+        if not self._hears(issuer):
             self.act(NothingOffered(AskOutcome.REFUSED))
         elif isinstance(offer, TaskOffer):
             self.act(TaskOffered(self._spoilt(offer)))
@@ -370,9 +370,9 @@ class SimWorker(SimServer):
             return replace(offer, file_name=name, path=f"/san/{name}")
         return offer
 
-    def _hears(self, claim: Issuer) -> bool:
-        ours = at_once(self.authority.hear(claim))
-        self.witness.epoch_heard(self, claim, ours)
+    def _hears(self, issuer: Issuer) -> bool:
+        ours = at_once(self.authority.hear(issuer))
+        self.witness.epoch_heard(self, issuer, ours)
         return ours
 
     def _report(self, instruction: SendReport) -> None:
@@ -416,19 +416,19 @@ class SimWorker(SimServer):
     def serve_heartbeat(self, reply: Reply) -> None:
         reply(self._with_disk_id())
 
-    def _hear_epoch(self, claim: Issuer) -> None:
+    def _hear_epoch(self, issuer: Issuer) -> None:
         binding = self.authority.binding
-        if raises_epoch(binding, claim):
-            at_once(self.authority.order(claim))
-        self.witness.epoch_heard(self, claim, ours=binding is not None)
+        if raises_epoch(binding, issuer):
+            at_once(self.authority.order(issuer))
+        self.witness.epoch_heard(self, issuer, ours=binding is not None)
 
-    def serve_list(self, claim: Issuer, fence: int | None, reply: Reply) -> None:
-        self._hear_epoch(claim)
-        if fence is not None and at_once(self.authority.fence(claim, fence)) is not None:
+    def serve_list(self, issuer: Issuer, fence: int | None, reply: Reply) -> None:
+        self._hear_epoch(issuer)
+        if fence is not None and at_once(self.authority.fence(issuer, fence)) is not None:
             reply(CONFLICT)
             return
         if fence is not None:
-            self.witness.fenced(self, claim, fence)
+            self.witness.fenced(self, issuer, fence)
         self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
@@ -452,8 +452,8 @@ class SimWorker(SimServer):
             return Listing(names | {f"PHANTOM{swarm.counts['list_phantoms']}.mpg"}, inventory.disk_id)
         return listing
 
-    def serve_disk(self, claim: Issuer, reply: Reply) -> None:
-        self._hear_epoch(claim)
+    def serve_disk(self, issuer: Issuer, reply: Reply) -> None:
+        self._hear_epoch(issuer)
         self.when_disk_answers(lambda: reply(self._usage()))
 
     def _usage(self) -> DiskReport | Failure:
@@ -469,8 +469,8 @@ class SimWorker(SimServer):
             return self.absurd_usage(report)
         return DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes)
 
-    def serve_copy(self, claim: Issuer, name: str, reply: Reply) -> None:
-        self._hear_epoch(claim)
+    def serve_copy(self, issuer: Issuer, name: str, reply: Reply) -> None:
+        self._hear_epoch(issuer)
         self.when_disk_answers(lambda: reply(self._copy(name)))
 
     def _copy(self, name: str) -> CopySeen | Failure:
@@ -484,9 +484,9 @@ class SimWorker(SimServer):
             return CopySeen(present=False)
         return CopySeen(present=True, size_bytes=entry.size_bytes, disk_id=self.shelf.seen_disk_id)
 
-    def serve_delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
-        self._hear_epoch(claim)
-        why = at_once(self.authority.delete_order(claim, order_id))
+    def serve_delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
+        self._hear_epoch(issuer)
+        why = at_once(self.authority.delete_order(issuer, order_id))
         if why is not None:
             reply(409)
             return
@@ -494,25 +494,25 @@ class SimWorker(SimServer):
         if self.env.swarm.strikes("delete_hangs"):
             delay_ms = self.env.rng.between(5_000, 90_000)
         self.later(
-            delay_ms, lambda: self.when_disk_answers(lambda: self._delete(claim, order_id, name, reply))
+            delay_ms, lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply))
         )
 
-    def _delete(self, claim: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def _delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
         env = self.env
         try:
             if env.swarm.strikes("unlink_eio"):
                 raise_io_error(errno.EIO)
-            env.deleting = DeleteRequest(self, claim, order_id)
-            deletion = self.shelf.delete(name, lambda: self.authority.still(claim, order_id))
+            env.deleting = DeleteRequest(self, issuer, order_id)
+            deletion = self.shelf.delete(name, lambda: self.authority.still(issuer, order_id))
             reply(STATUS[deletion])
         except OSError:
             reply(500)
         finally:
             env.deleting = None
 
-    def serve_cut(self, claim: Issuer, task_id: int, reply: Reply) -> None:
-        self._hear_epoch(claim)
-        if at_once(self.authority.order(claim)) is not None:
+    def serve_cut(self, issuer: Issuer, task_id: int, reply: Reply) -> None:
+        self._hear_epoch(issuer)
+        if at_once(self.authority.order(issuer)) is not None:
             reply(False)
             return
         was_sending = self.sender.cut(task_id)
