@@ -147,6 +147,15 @@ def test_every_decision_is_in_the_list() -> None:
     assert [page.name for page in folder.glob("0*.md") if page.name not in index] == []
 
 
+def test_the_glossary_lists_every_room() -> None:
+    rooms = {path.stem for path in SOURCES.iterdir() if path.is_dir() or path.suffix == ".py"}
+    table = (ROOT / "docs" / "glossary.md").read_text().partition("## The rooms of the code")[2]
+    listed = {
+        name for row in re.findall(r"^\|[^|]*\|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert listed == {"cfm_lab", *(room for room in rooms if not room.startswith("_"))}
+
+
 @pytest.mark.parametrize(
     "module", sorted(SOURCES.parent.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCES.parent))
 )
