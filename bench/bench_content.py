@@ -24,12 +24,12 @@ from cfm.threads import ThreadPool
 from cfm.web import serve
 from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.digests import Digests
-from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import WorkerMetrics
 from cfm.worker.serve.streams import Streams
+from cfm_lab.fakes.memory_worker import NoOtherWorkers
 
 MIB = 1 << 20
 NAME = "file.bin"

@@ -18,13 +18,12 @@ from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.agent import DownloadAgent
 from cfm.worker.act.base_dir import Folder, RealBaseDir
-from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.state import Memory, MemoryState
+from cfm.worker.act.state import Memory
 from cfm.worker.act.transfers import TransferSettings, make_transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings
 from cfm.worker.act.transfers.contract import FileTransfer, Landing, Received, TransferError, Watch
@@ -32,6 +31,7 @@ from cfm.worker.act.transfers.external import ExternalSettings
 from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood
+from cfm_lab.fakes.memory_worker import MemoryState, NoOtherWorkers
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.old_controller import OldController
 from cfm_lab.testing.waiting_cfm import WaitingCfm, usual_offer

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from cfm import wire
 from cfm.errors import StoreFullError
 from cfm.worker.act.fencing import Authority
-from cfm.worker.act.state import MemoryState
 from cfm.worker.decide.fencing import (
     Binding,
     HeaderError,
@@ -25,6 +24,7 @@ from cfm.worker.decide.fencing import (
     read_issuer,
     read_number,
 )
+from cfm_lab.fakes.memory_worker import MemoryState
 
 OURS = "controller-a"
 OTHER = "controller-b"

@@ -10,9 +10,9 @@ import pytest
 
 from cfm.threads import HungError, ThreadPool
 from cfm.worker.act.base_dir import RealBaseDir
-from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.library import ContentLibrary, Where
 from cfm.worker.act.shelf import Shelf
+from cfm_lab.fakes.memory_worker import NoOtherWorkers
 
 
 def shelf_on(base: Path) -> Shelf:

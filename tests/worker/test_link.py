@@ -14,10 +14,10 @@ from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
-from cfm.worker.act.state import MemoryState
 from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import Neighbourhood, failure
+from cfm_lab.fakes.memory_worker import MemoryState
 from cfm_lab.testing.old_controller import OldController
 from cfm_lab.testing.waiting_cfm import WaitingCfm
 

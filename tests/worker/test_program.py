@@ -22,7 +22,8 @@ from cfm.errors import CfmError, StateError
 from cfm.model import Addr
 from cfm.worker.act.state import SqliteState
 from cfm.worker.decide.fencing import Binding
-from cfm.worker.program import release, run
+from cfm.worker.program import run
+from cfm.worker.release import release
 from cfm_lab.testing.raw_http import request, say
 from cfm_lab.testing.worker_rig import RigAnswer, parse
 

@@ -23,7 +23,7 @@ from cfm.worker.act.base_dir import (
     UnreadableError,
     open_folder,
 )
-from cfm.worker.act.disk_lock import DiskLocks, NoOtherWorkers
+from cfm.worker.act.disk_lock import DiskLocks
 from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
 from cfm.worker.decide.disk_entries import Entry, EntryKind
 from cfm.worker.decide.shelf_rules import (
@@ -37,6 +37,7 @@ from cfm.worker.decide.shelf_rules import (
     temp_name,
 )
 from cfm_lab.fakes.memory_base_dir import MemoryBaseDir, MemoryFolder
+from cfm_lab.fakes.memory_worker import NoOtherWorkers
 
 DISK_ID = "0123456789abcdef"
 OTHER_ID = "fedcba9876543210"

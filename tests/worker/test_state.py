@@ -16,9 +16,10 @@ import pytest
 from cfm.errors import StateError
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.state import Memory, MemoryState, SqliteState, WorkerState
+from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask, failure
+from cfm_lab.fakes.memory_worker import MemoryState
 
 OFFER = TaskOffer(
     id=1795396962684063661,

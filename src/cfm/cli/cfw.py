@@ -44,12 +44,12 @@ def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
 @app.command()
 def release(config: SettingsPath = DEFAULT) -> None:
     """Free this worker from its controller, so that it can belong to another one."""
-    from cfm.worker import program
+    from cfm.worker.release import release as release_worker
 
     settings = settings_from(config, load_cfw)
     setup_logging("error", None, "cfw")
     try:
-        print(program.release(settings))
+        print(release_worker(settings))
     except CfmError as error:
         fail(error)
 

@@ -1,1 +1,1 @@
-"""cfw: lists, counts, deletes, serves and receives the files of one server, and decides nothing else."""
+"""cfw, the worker of one server: it lists, measures, serves, receives and deletes files, on order."""

@@ -1,15 +1,13 @@
-"""`cfw run` and `cfw release`: the worker, put together from its parts.
+"""`cfw run`: the worker, put together from its parts.
 
-`run` opens the state, looks whose disk `base_dir` is, serves, fetches, and ends cleanly.  What is wrong with
-us (the state in use, the port taken, a `base_dir` shared with somebody) ends the start with a `StateError`;
-what is wrong with the world (a disk that is not there) is said, and waited for.
+`run` opens the state, looks whose disk `base_dir` is, serves, fetches, and ends cleanly.  A mistake in how
+the worker is set up (the state is in use, the port is taken, another worker has `base_dir`) ends the start
+with a `StateError`.  Trouble in the world (a disk that is not there) is logged, and waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
 import secrets
 import signal
 from collections.abc import Callable
@@ -20,11 +18,10 @@ from typing import Final
 
 import structlog
 
-from cfm.addresses import local_host
-from cfm.config import CfwSettings, SettingsFileError, load_cfw, split_address
-from cfm.errors import CfmError, StateError
+from cfm.config import CfwSettings, SettingsFileError, load_cfw
+from cfm.errors import StateError
 from cfm.model import Addr, Transfer
-from cfm.security import WorkerCredentials, connect, without_credentials, worker_credentials
+from cfm.security import WorkerCredentials, without_credentials, worker_credentials
 from cfm.threads import ThreadPool
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent
@@ -47,10 +44,9 @@ from cfm.worker.serve.streams import Streams
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 5.0
-"""How often the disk is looked at, so that `/hb` and `/metrics` can tell of it without asking it."""
+"""How often the worker looks at its disk.  `/hb` and `/metrics` then need not ask the disk."""
 START_S: Final = 10.0
 REMEMBER_S: Final = 10.0
-RELEASE_S: Final = 5.0
 _DISK_THREADS: Final = 8
 
 
@@ -59,9 +55,10 @@ def say_listening(addr: Addr) -> None:
 
 
 async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listening) -> None:
-    """Serve and fetch until SIGTERM or SIGINT; `StateError` where that cannot begin.
+    """Serve and fetch until SIGTERM or SIGINT.  `ready` is called with the address once it is served.
 
-    `ready` is told the address once it is served.
+    Raises:
+        StateError: the worker cannot start.
     """
     credentials = await asyncio.to_thread(worker_credentials, settings)
     async with AsyncExitStack() as stack:
@@ -89,7 +86,7 @@ async def _run_on(
     library: ContentLibrary,
     ready: Callable[[Addr], None],
 ) -> None:
-    """The parts, put together."""
+    """Put the parts together, and run them."""
     boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
     async with CfmLink(neighbourhood(settings), authority, keys=credentials.to_cfm) as link:
         transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
@@ -135,7 +132,7 @@ def _facts(settings: CfwSettings, boot_id: str) -> WorkerFacts:
 async def _shelf(
     settings: CfwSettings, state: WorkerState, memory: Memory, disk: ThreadPool, disk_locks: DiskLocks
 ) -> Shelf:
-    """The shelf, once it was tried whether its disk is there; `StateError` where it is another worker's."""
+    """The shelf, after a first look at its disk.  `StateError` where another worker has that disk."""
     shelf = Shelf(
         RealBaseDir(settings.base_dir),
         disk_id=memory.disk_id,
@@ -155,12 +152,12 @@ async def _shelf(
 
 
 def _remember(loop: asyncio.AbstractEventLoop, state: WorkerState, disk_id: str) -> None:
-    """From a thread: durable when it returns."""
+    """Called from a thread.  The id is durable when this returns."""
     keeping = asyncio.run_coroutine_threadsafe(state.keep_disk_id(disk_id), loop)
     try:
         keeping.result(REMEMBER_S)
     except StateError as error:
-        raise OSError(f"the disk's id cannot be remembered: {error}") from error
+        raise OSError(f"cannot write down the disk's id: {error}") from error
 
 
 async def _refuse_overlap(base_dir: Path, folder: Path, threads: ThreadPool) -> None:
@@ -171,8 +168,8 @@ async def _refuse_overlap(base_dir: Path, folder: Path, threads: ThreadPool) -> 
         return
     if found is not None:
         raise StateError(
-            f"base_dir {base_dir} and the source folder {folder} are the same, or one lies in "
-            f"the other: what is deleted in base_dir would be gone from the SAN"
+            f"base_dir {base_dir} and the source folder {folder} are the same, or one lies in the other: "
+            f"a delete in base_dir would delete the file on the SAN; name two separate folders"
         )
 
 
@@ -191,7 +188,7 @@ async def _serve(
     await server.start()
     fetching = asyncio.create_task(agent.run())
     looking = asyncio.create_task(_watch_disk(api, server))
-    for task in (fetching, looking):  # they do not end by themselves; if one does, all ends
+    for task in (fetching, looking):  # they do not end by themselves; if one does, the worker ends
         task.add_done_callback(lambda _: ended.set())
     if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
@@ -217,26 +214,26 @@ def _on_signals(ended: asyncio.Event, reload: Callable[[], None]) -> None:
 
 
 def _read_limit_again(settings: CfwSettings, shelf: Shelf) -> None:
-    """On SIGHUP: the one setting that changes while we run."""
+    """On SIGHUP: read the one setting again that may change while the worker runs."""
     if settings.file is None:
         return
     try:
         limit_percent = load_cfw(settings.file).storage_usage_limit_percent
     except SettingsFileError as error:
-        log.error("the settings stay as they are", why=str(error))  # noqa: TRY400 - the text says it all
+        log.error("cannot read the settings again; the old ones stay in force", why=str(error))  # noqa: TRY400 - the text says it all
         return
-    log.info("disk limit read again", was_percent=shelf.limit_percent, now_percent=limit_percent)
+    log.info("read the disk limit again", was_percent=shelf.limit_percent, now_percent=limit_percent)
     shelf.limit_percent = limit_percent
 
 
 async def _watch_disk(api: WorkerApi, server: WebServer) -> None:
-    """Look at the disk now and then, and say when it goes and comes."""
+    """Look at the disk now and then, and log when it disappears or comes back."""
     trouble = None if api.shelf.seen_disk_id else "not found at the start"
     while True:
         found = await _look_at_disk(api)
         if (found is None) != (trouble is None):
             if found is None:
-                log.info("base_dir is there again")
+                log.info("base_dir can be used again")
             else:
                 log.error("base_dir cannot be used", why=found)
         trouble = found
@@ -246,7 +243,7 @@ async def _watch_disk(api: WorkerApi, server: WebServer) -> None:
 
 
 async def _look_at_disk(api: WorkerApi) -> str | None:
-    """What is wrong with the disk; None where nothing is."""
+    """What is wrong with the disk; None where nothing is wrong."""
     try:
         usage = await api.disk.run(START_S, api.shelf.usage)
     except OSError as error:
@@ -258,48 +255,3 @@ async def _look_at_disk(api: WorkerApi) -> str | None:
     api.metrics.disk_arriving.set(usage.arriving_bytes)
     api.metrics.disk_limit.set(api.shelf.limit_percent / 100)
     return None
-
-
-# --- cfw release
-
-
-def release(settings: CfwSettings) -> str:
-    """Free the worker of these settings from its controller, whether it runs or not; what was done, for
-    people.  `CfmError` where it could not be."""
-    try:
-        was = _release_running(settings)
-    except ConnectionRefusedError:
-        path = settings.state.path
-        was = asyncio.run(_release_stopped(path)) if path.exists() else None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise CfmError(f"{settings.listen_addr} does not answer as a worker does: {error}") from error
-    if was is None:
-        return "this worker belonged to no controller"
-    return f"released from the controller {was.controller} (epoch {was.epoch})"
-
-
-def _release_running(settings: CfwSettings) -> Binding | None:
-    host, port = split_address(settings.listen_addr)
-
-    keys = worker_credentials(settings).to_cfm  # to itself it shows what it shows to cfm
-    connection = connect(local_host(host), port, keys, RELEASE_S)
-    try:
-        connection.request("POST", "/release", headers=dict(keys.headers))
-        answer = connection.getresponse()
-        body = answer.read(65536)
-        if answer.status != 200:
-            raise CfmError(f"{settings.listen_addr} refused with {answer.status}: {body[:200]!a}")
-        was = json.loads(body)
-        return None if was["controller"] is None else Binding(was["controller"], was["epoch"])
-    finally:
-        connection.close()
-
-
-async def _release_stopped(path: Path) -> Binding | None:
-    state = await SqliteState.open(path)
-    try:
-        was = (await state.recall()).binding
-        await state.bind(None)
-        return was
-    finally:
-        await state.close()

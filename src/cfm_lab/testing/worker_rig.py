@@ -15,15 +15,14 @@ from cfm.security import EVERYBODY, Admission
 from cfm.threads import ThreadPool
 from cfm.web import Limits, serve
 from cfm.worker.act.base_dir import BaseDir, RealBaseDir
-from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.shelf import Shelf
-from cfm.worker.act.state import MemoryState
 from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import WorkerMetrics
 from cfm.worker.serve.streams import Streams
+from cfm_lab.fakes.memory_worker import MemoryState, NoOtherWorkers
 from cfm_lab.testing.raw_http import request, say
 
 DISK_ID = "0123456789abcdef0123456789abcdef"

@@ -1,10 +1,10 @@
 """One folder on a disk, as the shelf needs it, and nothing more.
 
-`BaseDir` is `base_dir` by its path; `BaseDir.open()` gives a `Folder`, which stays the same folder whatever
-is mounted over the path afterwards, so that what was checked is what is acted on.  Every name is a single
-component, and no link is ever followed.  `RealBaseDir` works by directory descriptors; `MemoryBaseDir` (see
-`memory_base_dir`) is its twin for the simulator, which knows what a power cut would take.  Both pass the same
-checks.  What may be done is decided in `shelf`; here it is only done.
+`BaseDir` is `base_dir` by its path.  `BaseDir.open()` gives a `Folder`, which stays the same folder,
+whatever is mounted over the path afterwards: what was checked is what is acted on.  Each name is a single
+component, and no link is ever followed.  `RealBaseDir` works with directory descriptors.  The simulator has
+a twin in memory, which knows what a power cut would destroy; both pass the same tests.  The shelf decides
+what may be done.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 MARKER = ".cfw-id"
 """The file in `base_dir` that holds the disk's id."""
 TEMP_FOLDER = "temp.downloaded"
-"""Unfinished downloads lie here, in a folder of `base_dir`, so that a rename makes them visible."""
+"""Unfinished downloads are here, in a folder of `base_dir`, so that a rename makes them visible."""
 
 _MARKER_BYTES = 128
 _READ_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO that is swapped in between the look and the open must not hang us.
+# O_NONBLOCK: somebody may put a FIFO there between the look and the open; it must not block us.
 _READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -41,7 +41,7 @@ class UnreadableError(OSError):
 
 
 class NotPlainError(OSError):
-    """Something that is not a plain file stands at that name."""
+    """Something that is not a plain file has that name."""
 
 
 class TempFile(Protocol):
@@ -57,51 +57,54 @@ class TempFile(Protocol):
 
 
 class Folder(Protocol):
-    """An open `base_dir`.  Names are single components; all calls may block, and raise `OSError`."""
+    """An open `base_dir`.  Names are single components.  Each call may block, and may raise `OSError`."""
 
     def marker(self) -> str:
-        """The id in the marker file; empty where there is none (or something that is no marker)."""
+        """The id in the marker file; empty where there is no such file."""
 
     def make_marker(self, disk_id: str) -> None:
-        """Write the marker so that it survives a power cut; `FileExistsError` where there is one."""
+        """Write the marker, durably.  `FileExistsError` where there is one already."""
 
     def kinds(self) -> Iterator[tuple[str, EntryKind]]:
-        """Every name in the folder, odd bytes as surrogates, with its kind."""
+        """Each name in the folder, with its kind.  Bytes that are not UTF-8 come as surrogates."""
 
     def look(self, name: str) -> Entry | None:
-        """What stands at `name`, links not followed; None where nothing does."""
+        """What has that name, links not followed; None where nothing has."""
 
     def open_read(self, name: str) -> tuple[int, Entry]:
-        """A plain file's descriptor, and what it is; `NotPlainError`, `FileNotFoundError`."""
+        """Open a plain file.  `NotPlainError` or `FileNotFoundError` where there is none."""
 
     def remove(self, name: str) -> None:
-        """Unlink `name`; durable after `sync`."""
+        """Unlink `name`.  This is durable after `sync`."""
 
     def sync(self) -> None:
-        """Make all changes of names in the folder, and in the temporary one, durable."""
+        """Make all changes of names durable, in this folder and in the temporary one."""
 
     def space(self) -> Space: ...
 
     def temps(self) -> list[Entry]:
-        """What lies in the temporary folder; empty where there is none."""
+        """What is in the temporary folder; empty where there is no such folder."""
 
     def make_temp_folder(self) -> None:
-        """Make the folder for unfinished downloads, where it is missing."""
+        """Make the folder for unfinished downloads, if it is missing."""
 
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
-        """Create (`new`) or open an unfinished download; the temporary folder is made where needed."""
+        """Create (`new`) or open an unfinished download.  The temporary folder is made if it is missing."""
 
     def remove_temp(self, temp: str) -> None:
-        """Unlink an unfinished download, where it exists."""
+        """Unlink an unfinished download, if it exists."""
 
     def publish(self, temp: str, name: str, *, replace: bool) -> None:
-        """Move `temp` to `name`.  A plain file that stands there is replaced only where `replace`, else
-        `FileExistsError`; anything else there stays: `NotPlainError`.  Durable after `sync`."""
+        """Move `temp` to `name`.  This is durable after `sync`.
+
+        A plain file of that name is replaced if `replace` is set, else it means `FileExistsError`.  Anything
+        else of that name stays, and means `NotPlainError`.
+        """
 
 
 class BaseDir(Protocol):
     def open(self) -> AbstractContextManager[Folder]:
-        """The folder as it is now; `OSError` where there is none."""
+        """The folder as it is now.  `OSError` where there is none."""
 
     def temp_path(self, temp: str) -> str:
         """The full path of an unfinished download, for a downloader that is another program."""
@@ -133,7 +136,7 @@ def look_in(folder_fd: int, name: str) -> Entry | None:
 
 
 def open_plain(folder_fd: int, name: str, flags: int = _READ_FILE) -> tuple[int, Entry]:
-    """Open `name` under `folder_fd` if it is a plain file, and the very one that was looked at."""
+    """Open `name` under `folder_fd` if it is a plain file."""
     before = look_in(folder_fd, name)
     if before is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -142,7 +145,7 @@ def open_plain(folder_fd: int, name: str, flags: int = _READ_FILE) -> tuple[int,
     try:
         fd = os.open(name, flags, dir_fd=folder_fd)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # swapped since the look
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # it was replaced since the look
             raise NotPlainError(errno.EINVAL, "not a plain file", name) from error
         raise
     found = entry_of(name, os.fstat(fd))
@@ -162,7 +165,7 @@ def open_folder(path: Path | str, dir_fd: int | None = None, flags: int = 0) -> 
 
 
 class RealTempFile:
-    """An unfinished download on a real disk; `fileno()` is what libcurl and fsync work on."""
+    """An unfinished download on a real disk."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -211,7 +214,7 @@ class RealFolder:
             os.close(fd)
 
     def make_marker(self, disk_id: str) -> None:
-        # Written beside and linked: a marker that is there is whole, and none is ever overwritten.
+        # It is written under another name and moved: a marker is always whole, and none is overwritten.
         beside = f"{MARKER}.{disk_id}"
         with suppress(FileNotFoundError):
             os.unlink(beside, dir_fd=self._fd)
@@ -294,7 +297,7 @@ class RealFolder:
             raise NotPlainError(errno.EEXIST, "something that is not a plain file is in the way", name)
         if not allowed:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        # Exchanged, then looked at: what was swapped in since the look is put back, not destroyed.
+        # Exchange first, then look: what somebody put there since the first look is put back, not destroyed.
         _renameat2(temp_fd, temp, self._fd, name, _RENAME_EXCHANGE)
         out = look_in(temp_fd, temp)
         if out is not None and out.kind is not EntryKind.FILE:
@@ -323,19 +326,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _renameat2(from_fd: int, old: str, to_fd: int, new: str, flags: int) -> None:
-    """`renameat2(2)`, which Python does not offer; `OSError` as `os.rename` would raise it."""
+    """Call `renameat2(2)`, which Python does not offer.  It raises `OSError` as `os.rename` does."""
     if _libc.renameat2(from_fd, os.fsencode(old), to_fd, os.fsencode(new), flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), old, None, new)
 
 
 def _rename_without_replacing(from_fd: int, old: str, to_fd: int, new: str) -> None:
-    """Move a plain file; `FileExistsError` where anything stands at `new`, were it put there just now."""
+    """Move a plain file.  `FileExistsError` where anything has the new name, however short a time."""
     try:
         _renameat2(from_fd, old, to_fd, new, _RENAME_NOREPLACE)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-        # A file system without RENAME_NOREPLACE: a hard link never replaces either.
+        # This file system has no RENAME_NOREPLACE.  A hard link never replaces a file either.
         os.link(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
         os.unlink(old, dir_fd=from_fd)

@@ -1,8 +1,8 @@
-"""Checksums (xxh3, 128 bits) of files that are being read anyway.
+"""Checksums (xxh3, 128 bits) of files that are read anyway.
 
-Each stream feeds what it reads; whatever was interrupted goes on from there, so that after one complete copy
-the checksum is known and nobody reads the file again for it.  Files are told apart by what their ETag is
-made of.  Threads feed, at most one at a time for a file.
+Each stream feeds what it reads.  A stream that resumes an interrupted one goes on from there.  After one
+complete copy the checksum is known, and nobody has to read the file again for it.  Files are told apart by
+what their ETag is made of.  Threads feed, at most one at a time for a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cfm.worker.decide.disk_entries import Entry
 
 
 def etag_of(entry: Entry) -> str:
-    """Strong: another version of a file differs in size, time or inode."""
+    """A strong ETag: another version of a file differs in size, time or inode."""
     return f'"{entry.size_bytes:x}-{entry.mtime_ns:x}-{entry.inode:x}"'
 
 
@@ -27,7 +27,7 @@ def version_of(entry: Entry) -> tuple[int, int, int, int]:
 
 
 class Digest:
-    """The checksum of one version of a file, as far as it was read."""
+    """The checksum of one version of a file, as far as the file was read."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -36,7 +36,8 @@ class Digest:
         self._lock = threading.Lock()
 
     def feed(self, offset: int, data: memoryview) -> None:
-        """Take in what was read at `offset`; what is known already, or begins too late, is left out."""
+        """Take in what was read at `offset`.  Bytes that are known already are left out.  Bytes after a gap
+        are too."""
         with self._lock:
             end = offset + len(data)
             if offset <= self.position < end:
@@ -45,12 +46,12 @@ class Digest:
 
     @property
     def known(self) -> bytes | None:
-        """The digest, big-endian, once the whole file was read."""
+        """The digest, big-endian, once the whole file was read; None before."""
         return self._hash.digest() if self.position == self.size_bytes else None
 
 
 class Digests:
-    """The last `most` files' checksums."""
+    """The checksums of the `most` files that were read last."""
 
     def __init__(self, most: int = 1000) -> None:
         self._most = most
@@ -65,7 +66,7 @@ class Digests:
         return digest
 
     def forget(self, entry: Entry) -> None:
-        """The file changed while it was read: what was fed is of no version."""
+        """Drop the checksum.  The file changed while it was read, so what was fed belongs to no version."""
         self._digests.pop(version_of(entry), None)
 
 

@@ -1,8 +1,9 @@
-"""Who else uses this disk: other workers of this machine, and the source folders.
+"""Who else uses this disk: other workers on this machine, and the source folders.
 
-A worker holds its disk's id as the name of a socket, which the kernel frees at its death, and which (unlike
-a lock on a file of the disk) does not keep the disk from being unmounted.  `shelf` asks for it before it
-uses `base_dir`; `program` asks at start whether `base_dir` and the source folders lie in each other.
+A worker holds its disk's id as the name of a socket.  The kernel frees the name when the worker dies.
+Unlike a lock on a file of the disk, it does not prevent the disk from being unmounted.  `shelf` takes the
+lock before it uses `base_dir`.  At the start, `program` asks whether `base_dir` and a source folder lie in
+each other.
 """
 
 from __future__ import annotations
@@ -17,20 +18,10 @@ from typing import Protocol
 
 class DiskLocks(Protocol):
     def hold(self, disk_id: str) -> bool:
-        """Keep others from using this disk; False where one does already."""
+        """Keep other workers from using this disk.  False if one of them uses it already."""
 
     def is_held(self, disk_id: str) -> bool:
         """Does another worker use this disk?"""
-
-
-class NoOtherWorkers:
-    """No other workers: for the simulator, and for tests of other things."""
-
-    def hold(self, disk_id: str) -> bool:  # noqa: ARG002 - the protocol's argument
-        return True
-
-    def is_held(self, disk_id: str) -> bool:  # noqa: ARG002 - the protocol's argument
-        return False
 
 
 class SocketDiskLocks:
@@ -57,7 +48,7 @@ class SocketDiskLocks:
 
 
 def _bind(disk_id: str) -> socket.socket | None:
-    """A socket in the abstract name space, which is no file; None where the name is taken."""
+    """Bind a socket in the abstract name space, which is no file.  None where the name is taken."""
     found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         found.bind(f"\0cfw-disk-{disk_id}")
@@ -70,9 +61,10 @@ def _bind(disk_id: str) -> socket.socket | None:
 
 
 def overlap(base_dir: Path, source_dirs: Iterable[Path]) -> Path | None:
-    """A source folder that is `base_dir`, lies in it, or contains it, by device and inode; or None.
+    """The first source folder that is `base_dir`, lies in it, or contains it; None where there is none.
 
-    Folders that do not exist, or cannot be looked at, overlap with nothing yet.
+    Folders are compared by device and inode.  A folder that does not exist, or cannot be looked at, counts as
+    separate for now.
     """
     base = _way_up(base_dir)
     for folder in source_dirs:
@@ -83,7 +75,7 @@ def overlap(base_dir: Path, source_dirs: Iterable[Path]) -> Path | None:
 
 
 def _way_up(folder: Path) -> list[tuple[int, int]]:
-    """Device and inode of the folder and of all above it; empty where it cannot be looked at."""
+    """Device and inode of the folder and of each folder above it; empty where it cannot be looked at."""
     try:
         place = folder.resolve(strict=True)
         return [(found.st_dev, found.st_ino) for found in map(os.stat, (place, *place.parents))]

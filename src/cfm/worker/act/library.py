@@ -1,8 +1,8 @@
 """Where a file is read from: the source folders in their order, or else `base_dir`.
 
-It opens files for `content`, in a thread and with a time-out, because a SAN may hang.  Each source folder has
-threads of its own, so that a hanging folder does not hold up the others.  A folder that does not answer, is
-missing or is empty is unknown; then nobody says "not found" either.
+Files are opened for `serve.content`, in a thread and with a time-out, because a SAN may hang.  Each source
+folder has threads of its own, so that a hanging folder does not hold up the others.  A folder that does not
+answer, is missing or is empty is unknown.  Then the answer is never "no such file".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cfm.worker.decide.disk_entries import Entry
 
 OPEN_S = 15.0
 _STEP_BYTES = 256 * 1024
-"""Read and hashed at a time: it stays in the processor's cache."""
+"""So much is read and hashed at a time, since it stays in the processor's cache."""
 
 
 class Where(enum.StrEnum):
@@ -33,11 +33,11 @@ class Where(enum.StrEnum):
 
 
 class ChangedError(OSError):
-    """The file is no longer the one that was opened."""
+    """The file is no longer the version that was opened."""
 
 
 class Reader:
-    """An open file of which one version is read, from threads; closed when no thread uses it."""
+    """An open file.  Threads read one version of it.  It is closed when no thread uses it."""
 
     def __init__(self, fd: int, entry: Entry) -> None:
         self.entry = entry
@@ -48,11 +48,11 @@ class Reader:
         return self._fd
 
     def seek(self, offset: int) -> int:
-        """asyncio's sendfile leaves the position behind what it sent; nobody reads from there."""
+        """asyncio's sendfile wants to set the position.  Nobody reads from there."""
         return offset
 
     def warm(self, start: int, stop: int, digest: Digest) -> None:
-        """Read, so that sending it will not wait for the disk, and take it into the checksum."""
+        """Read this part, so that sending it need not wait for the disk, and add it to the checksum."""
         buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start)))
         with self._lock:
             for offset in range(start, stop, _STEP_BYTES):
@@ -62,7 +62,7 @@ class Reader:
             self._check()
 
     def read(self, start: int, stop: int, digest: Digest) -> bytes:
-        """As `warm`, and the bytes themselves."""
+        """The same, and return the bytes."""
         data = bytearray(stop - start)
         with self._lock:
             self._fill(start, memoryview(data))
@@ -71,7 +71,7 @@ class Reader:
         return bytes(data)
 
     def check(self) -> None:
-        """`ChangedError` where somebody wrote into the file since it was opened."""
+        """Raise `ChangedError` if somebody wrote into the file since it was opened."""
         with self._lock:
             self._check()
 
@@ -99,25 +99,25 @@ class Found:
     reader: Reader
     where: Where
     threads: ThreadPool
-    """Those of the folder or disk that the file was found on."""
+    """The threads of the folder or disk that the file was found on."""
 
 
 class ContentLibrary:
-    """All that this worker can read."""
+    """All files that this worker can read for others."""
 
     def __init__(self, shelf: Shelf, disk: ThreadPool, sources: Mapping[Path, ThreadPool]) -> None:
-        """`sources`: each source folder, in order, and its threads."""
+        """`sources` has each source folder, in order, and its threads."""
         self.shelf = shelf
         self.disk = disk
         self._sources = sources
 
     @property
     def serves(self) -> bool:
-        """Is there a source folder?"""
+        """Does the worker have a source folder?"""
         return bool(self._sources)
 
     async def find(self, name: str, *, only_base: bool = False) -> Found | None:
-        """The file, opened; None where it is nowhere.  `OSError` where that cannot be known."""
+        """The file, opened; None where it is nowhere.  `OSError` where nobody can know that."""
         unknown: OSError | None = None
         for folder, threads in () if only_base else self._sources.items():
             try:
@@ -156,18 +156,20 @@ def _open_in(folder: Path, name: str) -> Reader | None:
     try:
         opened = open_folder(folder)
         with opened as fd:
-            return _open_or_none(fd, name)
+            return _open_or_none(fd, folder, name)
     except UnreadableError:
         raise
     except OSError as error:
-        raise UnreadableError(f"a source folder cannot be read: {error.strerror or error}") from error
+        raise UnreadableError(
+            f"the source folder {folder} cannot be read: {error.strerror or error}"
+        ) from error
 
 
-def _open_or_none(folder_fd: int, name: str) -> Reader | None:
+def _open_or_none(folder_fd: int, folder: Path, name: str) -> Reader | None:
     try:
         return Reader(*open_plain(folder_fd, name))
     except (FileNotFoundError, NotPlainError):
         with os.scandir(folder_fd) as entries:
             if next(entries, None) is None:
-                raise UnreadableError("a source folder is empty: is it mounted?") from None
+                raise UnreadableError(f"the source folder {folder} is empty: is the SAN mounted?") from None
         return None

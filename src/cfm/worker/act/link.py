@@ -1,8 +1,8 @@
-"""The worker's side of the line to cfm: asking for work, and reporting on it.
+"""The worker's link to cfm: questions for work, and reports.
 
-Each call is one exchange and gives one event or one status back; when to ask again, and how, is decided in
-`asking`, what a status means in `downloads`.  Whoever answers says for which controller it speaks, and
-`fencing` hears it first: what comes from a controller that is not ours (any more) is no answer.
+Each call is one exchange, and returns one event or one status.  `decide.asking` decides when and how to ask
+again, and `decide.downloads` what a status means.  Each answer says for which controller it speaks, and
+`fencing` is asked first: what a controller says that is not ours counts as no answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cfm.worker.decide.offers import Neighbourhood, first_ready
 log = structlog.get_logger(__name__)
 
 IDLE_S: Final = 4.0
-"""An old cfm closes connections that were idle for 5 s; ours go before that."""
+"""An old cfm closes a connection that was idle for 5 s.  The worker closes it earlier."""
 CONNECTIONS: Final = 2
 """One for the waiting request, one for reports."""
 CONNECT_S: Final = 3.0
@@ -34,10 +34,10 @@ ANSWER_S: Final = 10.0
 WAIT_S: Final = 25
 MOST_BYTES: Final = 16 << 20
 _OLD_CFM: Final = (404, 405)
-"""To an old cfm the waiting request is an unknown path, or `/tasks/{id}` with a wrong method."""
+"""An old cfm takes the waiting request for an unknown path, or for `/tasks/{id}` with a wrong method."""
 
 
-class Hearing(Protocol):
+class Listener(Protocol):
     """What the link needs of `fencing.Authority`."""
 
     @property
@@ -47,27 +47,27 @@ class Hearing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class _CfmAnswer:
     status: int
     body: bytes
-    claimed: bool
-    """It speaks for a controller with epochs: ours, as others' replies are dropped."""
+    has_epoch: bool
+    """It comes from a cfm that knows epochs.  (It is ours: answers of others are dropped.)"""
 
 
 class CfmLink:
-    """An async context manager; usable in between."""
+    """An async context manager.  It is used inside of its context."""
 
     def __init__(
         self,
         here: Neighbourhood,
-        hearing: Hearing,
+        listener: Listener,
         *,
         wait_s: int = WAIT_S,
         answer_s: float = ANSWER_S,
         keys: Keys = NO_KEYS,
     ) -> None:
         self._here = here
-        self._hearing = hearing
+        self._listener = listener
         self._wait_s = wait_s
         self._heard = False
         self._answer_s = answer_s
@@ -95,14 +95,14 @@ class CfmLink:
             await self._session.close()
 
     async def ask(self, how: Ask, holding: frozenset[int]) -> TaskOffered | NothingOffered:
-        """Ask for work once; waits for it where `how` is WAIT."""
+        """Ask for work once.  With WAIT, cfm answers when there is work."""
         return await (self._wait(holding) if how is Ask.WAIT else self._list(holding))
 
     async def report(self, offer: TaskOffer, report: TaskReport) -> int | None:
-        """Say how it goes; the answer's status, or None where no answer (of our controller) came.
+        """Send a report.  Returns the answer's status; None where no answer of our controller came.
 
-        A kept connection may have been closed just then, so a broken one is tried again at once: a report
-        that was heard already may be repeated.
+        A kept connection may have been closed at that moment, so a broken one is tried again at once.  cfm
+        may therefore hear a report twice, which does no harm.
         """
         old_cfm = offer.lease_s is None
         body = wire.to_json(wire.report_to_json(_bare(report) if old_cfm else report))
@@ -116,7 +116,8 @@ class CfmLink:
         return None
 
     async def _wait(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
-        # The first answer tells whose worker this is: until then it must refuse deletes, so it comes at once.
+        # The first answer says whom this worker belongs to.  Until then it must refuse deletes, so the first
+        # question does not wait.
         wait_s = self._wait_s if self._heard else 0
         query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s), "claim": "1"}
         if holding:
@@ -130,13 +131,13 @@ class CfmLink:
             return NothingOffered(AskOutcome.EMPTY)
         if reply.status == 200:
             return self._offered(reply)
-        return self._odd(reply)
+        return self._unexpected(reply)
 
-    def _offered(self, reply: _Reply) -> TaskOffered | NothingOffered:
+    def _offered(self, reply: _CfmAnswer) -> TaskOffered | NothingOffered:
         try:
             return TaskOffered(wire.parse_offer(wire.parse_json(reply.body)))
         except WireError as error:
-            log.warning("cfm offered what cannot be read", cfm=self._here.cfm, error=str(error))
+            log.warning("cannot read the task that cfm offers", cfm=self._here.cfm, error=str(error))
             return NothingOffered(AskOutcome.REFUSED)
 
     async def _list(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
@@ -144,25 +145,27 @@ class CfmLink:
         if isinstance(reply, NothingOffered):
             return reply
         if reply.status != 200:
-            return self._odd(reply)
+            return self._unexpected(reply)
         try:
             tasks, unreadable = wire.parse_task_list(reply.body)
         except WireError as error:
-            log.warning("cfm's task list cannot be read", cfm=self._here.cfm, error=str(error))
+            log.warning("cannot read cfm's task list", cfm=self._here.cfm, error=str(error))
             return NothingOffered(AskOutcome.REFUSED)
         if unreadable:
-            log.warning("tasks on cfm's list cannot be read", cfm=self._here.cfm, tasks=unreadable)
+            log.warning("cannot read some tasks on cfm's list", cfm=self._here.cfm, tasks=unreadable)
         offer = first_ready(tasks, self._here.own, holding)
         if offer is not None:
             return TaskOffered(offer)
-        return NothingOffered(AskOutcome.NEW if reply.claimed else AskOutcome.EMPTY)
+        return NothingOffered(AskOutcome.NEW if reply.has_epoch else AskOutcome.EMPTY)
 
-    def _odd(self, reply: _Reply) -> NothingOffered:
+    def _unexpected(self, reply: _CfmAnswer) -> NothingOffered:
         said = reply.body[:200].decode("utf-8", "replace")
         self._log_trouble(f"it answered {reply.status}: {said}")
         return NothingOffered(AskOutcome.REFUSED if reply.status < 500 else AskOutcome.DOWN)
 
-    async def _get(self, path: str, timeout_s: float, query: Mapping[str, str]) -> _Reply | NothingOffered:
+    async def _get(
+        self, path: str, timeout_s: float, query: Mapping[str, str]
+    ) -> _CfmAnswer | NothingOffered:
         try:
             reply = await self._request("GET", path, timeout_s, query=query)
         except aiohttp.ClientConnectionError as error:
@@ -181,9 +184,12 @@ class CfmLink:
         timeout_s: float,
         body: bytes | None = None,
         query: Mapping[str, str] | None = None,
-    ) -> _Reply | None:
-        """One exchange; None where the answer is not our controller's.  `aiohttp.ClientConnectionError`
-        where there is none."""
+    ) -> _CfmAnswer | None:
+        """Make one exchange.  Returns None where the answer is not our controller's.
+
+        Raises:
+            aiohttp.ClientConnectionError: no answer came.
+        """
         assert self._session is not None, "used outside of its context"
         headers = {"Content-Type": "application/json"} if body is not None else {}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
@@ -192,42 +198,42 @@ class CfmLink:
                 method, path, data=body, params=query, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 received = await _bounded(response)
-                allowed, claimed = await self._hear(response.headers)
+                allowed, has_epoch = await self._hear(response.headers)
                 self._heard = True
-                return _Reply(response.status, received, claimed) if allowed else None
+                return _CfmAnswer(response.status, received, has_epoch) if allowed else None
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             why = str(error) or type(error).__name__
-            raise aiohttp.ClientConnectionError(f"no whole answer: {why}") from error
+            raise aiohttp.ClientConnectionError(f"no complete answer came: {why}") from error
 
     async def _hear(self, headers: Mapping[str, str]) -> tuple[bool, bool]:
-        """Whether the answer is our controller's, and whether it speaks for one with epochs at all."""
+        """Is the answer our controller's, and does it carry an epoch at all?"""
         try:
             issuer = read_issuer(headers)
         except HeaderError as error:
             self._log_trouble(str(error))
             return False, True
         try:
-            ours = self._hearing.binding is None if issuer is None else await self._hearing.hear(issuer)
+            ours = self._listener.binding is None if issuer is None else await self._listener.hear(issuer)
         except StateError as error:  # what cannot be remembered must not count
             self._log_trouble(str(error))
             return False, True
         if not ours:
-            self._log_trouble("it is not the controller that this worker belongs to; `cfw release` frees it")
+            self._log_trouble("this worker belongs to another controller; `cfw release` frees it")
         return ours, issuer is not None
 
     def _log_trouble(self, trouble: str | None) -> None:
-        """Once when it begins or changes, once when it is over."""
+        """Log it once when it begins or changes, and once when it is over."""
         if trouble == self._trouble:
             return
         self._trouble = trouble
         if trouble is None:
-            log.info("cfm answers", cfm=self._here.cfm)
+            log.info("cfm answers again", cfm=self._here.cfm)
         else:
-            log.warning("no work can be had from cfm", cfm=self._here.cfm, why=trouble)
+            log.warning("cannot get work from cfm", cfm=self._here.cfm, why=trouble)
 
 
 def _bare(report: TaskReport) -> TaskReport:
-    """What an old cfm understands: its own words, and nothing else."""
+    """What an old cfm understands: a status, and nothing else."""
     return TaskReport(report.status)
 
 

@@ -1,23 +1,22 @@
-"""What a worker must not forget: its disk's id, its controller, the tasks it holds, reports not yet answered.
+"""What a worker must not forget: its disk's id, its controller, its tasks, and reports without an answer.
 
-`WorkerState` is the interface; `SqliteState` keeps it in `cfw.db`, `MemoryState` in memory (for the
-simulator and for tests), and one conformance test holds both to it.  When a method that changes something
-returns, the change is durable.  `fencing` keeps the binding here, the shelf its disk id, and the download
-agent its tasks.
+`WorkerState` is the interface, and `SqliteState` keeps the state in `cfw.db`.  (The simulator has a twin in
+memory; one conformance test holds both to the interface.)  When a method that changes something returns, the
+change is durable.  `fencing` keeps the binding here, the shelf its disk id, and the download agent its tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from cfm import wire
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
 from cfm.model import Addr, Status
@@ -44,7 +43,7 @@ class Memory:
 
 
 class WorkerState(Protocol):
-    """Durable once the call returns; `StoreFullError` where it could not be made so."""
+    """Each change is durable when the call returns.  `StoreFullError` where that is not possible."""
 
     async def recall(self) -> Memory: ...
 
@@ -54,54 +53,22 @@ class WorkerState(Protocol):
         """Obey this controller from now on; None forgets it (`cfw release`)."""
 
     async def hold(self, offer: TaskOffer) -> None:
-        """The task is ours now, whatever happens; before any work on it."""
+        """Write down that the worker holds the task.  This comes before any work on it."""
 
     async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
-        """How the task ended; to be told until it is answered."""
+        """Write down how the task ended.  It is reported until cfm answers."""
 
     async def forget(self, task_id: int) -> None:
-        """The final report was answered, or the task was taken from us; unknown ids are fine.  Durable at
-        some time: a power cut may bring it back, and its report is then repeated."""
+        """Keep nothing of the task any more.  An unknown id is fine.
+
+        This is durable some time later.  A power cut may bring the task back; its report is then repeated.
+        """
 
     async def close(self) -> None: ...
 
 
-class MemoryState:
-    """Remembers until the program ends."""
-
-    def __init__(self, memory: Memory | None = None) -> None:
-        self._memory = memory or Memory()
-
-    async def recall(self) -> Memory:
-        return self._memory
-
-    async def keep_disk_id(self, disk_id: str) -> None:
-        self._memory = replace(self._memory, disk_id=disk_id)
-
-    async def bind(self, binding: Binding | None) -> None:
-        self._memory = replace(self._memory, binding=binding)
-
-    async def hold(self, offer: TaskOffer) -> None:
-        self._put(HeldTask(offer))
-
-    async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
-        self._put(HeldTask(offer, final))
-
-    async def forget(self, task_id: int) -> None:
-        held = tuple(task for task in self._memory.held if task.offer.id != task_id)
-        self._memory = replace(self._memory, held=held)
-
-    async def close(self) -> None:
-        return None
-
-    def _put(self, task: HeldTask) -> None:
-        others = (held for held in self._memory.held if held.offer.id != task.offer.id)
-        held = tuple(sorted((*others, task), key=lambda one: one.offer.id))
-        self._memory = replace(self._memory, held=held)
-
-
 class SqliteState:
-    """`cfw.db`: SQLite in WAL mode with full synchronisation, used by one thread of its own.
+    """`cfw.db`: SQLite in WAL mode with full synchronisation, used by a thread of its own.
 
     Opening it raises `StateError` where another worker has it open, where it lies on a network file system
     (whose locks cannot be trusted), and where it is damaged.
@@ -149,7 +116,7 @@ class SqliteState:
 
 
 class _Database:
-    """The blocking half; every method runs in the state's own thread."""
+    """The half that blocks.  Each method runs in the state's own thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -164,25 +131,23 @@ class _Database:
         with self._readable():
             facts = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
             rows = self._connection.execute("SELECT offer, final FROM held ORDER BY task_id").fetchall()
-            binding = json.loads(facts.get("binding", "null"))
+            binding = _from_json(facts.get("binding", "null"))
             return Memory(
-                disk_id=json.loads(facts.get("disk_id", "null")),
+                disk_id=_from_json(facts.get("disk_id", "null")),
                 binding=None if binding is None else Binding(**binding),
                 held=tuple(HeldTask(_offer(offer), _report(final)) for offer, final in rows),
             )
 
     def put_fact(self, name: str, value: object) -> None:
-        self._change("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, json.dumps(value))
+        self._change("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, _to_json(value))
 
     def put_held(self, offer: TaskOffer, final: TaskReport | None) -> None:
-        said = None if final is None else json.dumps(asdict(final))
-        self._change(
-            "INSERT OR REPLACE INTO held VALUES (?, ?, ?)", offer.id, json.dumps(asdict(offer)), said
-        )
+        said = None if final is None else _to_json(asdict(final))
+        self._change("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", offer.id, _to_json(asdict(offer)), said)
 
     def drop_held(self, task_id: int) -> None:
-        # Need not survive a power cut: a report that was answered may be repeated.  It saves the disk's time
-        # right when the next task comes.
+        # This need not survive a power cut, since a report that was answered may be repeated.  So the disk
+        # is not kept busy at the moment when the next task comes.
         self._connection.execute("PRAGMA synchronous=NORMAL")
         try:
             self._change("DELETE FROM held WHERE task_id = ?", task_id)
@@ -225,13 +190,21 @@ def _report(stored: str | None) -> TaskReport | None:
 
 
 def _known_fields(kind: type[TaskOffer | TaskReport], stored: str) -> dict[str, Any]:
-    """What a row tells of `kind`.  A row of an earlier version may tell more."""
-    told = json.loads(stored)
+    """The fields of `kind` in a stored row.  A row of an earlier version may have more."""
+    told = _from_json(stored)
     return {field.name: told[field.name] for field in fields(kind) if field.name in told}
 
 
+def _to_json(value: object) -> str:
+    return wire.to_json(value).decode()
+
+
+def _from_json(stored: str) -> Any:
+    return wire.parse_json(stored.encode())
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    """Autocommit: each statement is a transaction, durable when `execute` returns."""
+    """Connect in autocommit mode: each statement is a transaction, and durable when `execute` returns."""
     connection = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
@@ -249,20 +222,20 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         connection.close()
-        raise StateError(f"{path} was written by a newer cfw (form {version}); use that one, or move it away")
+        raise StateError(f"{path} was written by a newer cfw (form {version}): use it, or move the file away")
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _damaged(path: Path, error: Exception) -> StateError:
     return StateError(
-        f"{path} cannot be used as this worker's state ({error}); "
-        "restore it, or move it away to let the worker start anew"
+        f"{path} cannot be used as this worker's state ({error}): "
+        "restore the file, or move it away to let the worker start anew"
     )
 
 
 def _lock(path: Path) -> FileLock:
-    """The lock on the state at `path`, taken."""
+    """Take the lock on the state at `path`."""
     lock = FileLock(path, "cfw")
     try:
         lock.take()

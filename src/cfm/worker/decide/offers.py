@@ -1,11 +1,13 @@
-"""A task as a worker holds it, and the reasons to turn one down.
+"""A task as a worker holds it, and the reasons to refuse one.
 
-Pure.  `downloads` turns down what `objection` objects to before anything is written or connected; `state`
-keeps held tasks and their final reports across restarts; how they look on the wire is said in `wire`.  A
-worker does not know the node's servers, so it cannot ask whether a source is a configured one; what it can
-do is never to connect to anything that could not be a worker of the same network, whoever asks for it.
-Loopback addresses are such, unless this worker or its cfm is on the loopback itself (a demo, a test); its
-own address is not: a server with both roles copies from its SAN to its disks where no other source is free.
+Pure.  `downloads` refuses what `objection` objects to, before anything is written or connected.  `act.state`
+keeps held tasks and their final reports across restarts; `wire` has their form on the wire.
+
+A worker does not know the node's servers, so it cannot check whether a source is one of them.  It can only
+refuse to connect to what cannot be a worker of the same network, whoever asks for it.  A loopback address
+is refused, unless this worker or its cfm is itself on the loopback (a demo, a test).  The worker's own
+address is accepted: a server with both roles copies from its SAN to its disks where no other source is
+free.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from cfm.names import is_file_name
 from cfm.wire import TaskOffer, TaskReport
 
 BUSY: Final = "busy"
-"""The one error that cfm knows by name: the source serves others, ask again after `retry_after_s`."""
+"""The one error that cfm knows by name: the source serves others.  Try again after `retry_after_s`."""
 MAX_PATH_BYTES: Final = 4096
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -35,14 +37,14 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class HeldTask:
-    """A task that the worker took, and how it ended where it did."""
+    """A task that the worker took, and how the task ended, if it has ended."""
 
     offer: TaskOffer
     final: TaskReport | None = None
 
 
 def is_final(report: TaskReport) -> bool:
-    """A final report is durable, and repeated until it is answered."""
+    """Does the report say how the task ended?  Such a report is durable, and repeated until cfm answers."""
     return report.status is not Status.WORKING
 
 
@@ -52,19 +54,19 @@ def failure(error: str, retry_after_s: int | None = None) -> TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """What a worker knows of where it stands: its own address, and cfm's."""
+    """The two addresses that a worker knows: its own, and cfm's."""
 
     own: Addr
     cfm: Addr
 
     @property
     def on_loopback(self) -> bool:
-        """Does this node live on one machine's loopback addresses (a demo, a test)?"""
+        """Does this node use the loopback addresses of one machine (a demo, a test)?"""
         return any(is_loopback(host_of(addr)) for addr in (self.own, self.cfm))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as written in an address, means this very machine."""
+    """Does the host part of an address mean this very machine?"""
     if host.lower().rstrip(".") == "localhost":
         return True
     ip = _ip(host)
@@ -72,22 +74,22 @@ def is_loopback(host: str) -> bool:
 
 
 def objection(offer: TaskOffer, here: Neighbourhood) -> str | None:
-    """Why this worker must not begin with the offer: a sentence, or None where it may."""
+    """Why this worker must not begin with the offer; None where it may."""
     if not is_file_name(offer.file_name):
         return "the file name is not a single plain path component"
     if offer.size_bytes == 0:
-        return "a file of 0 bytes"
+        return "the file has 0 bytes"
     return source_objection(offer.source, here) or path_objection(offer.path, offer.file_name)
 
 
 def source_objection(source: str, here: Neighbourhood) -> str | None:
-    """Why `source` cannot be a server of ours; None where it may be one."""
+    """Why `source` cannot be a worker; None where it may be one."""
     match = _ADDRESS.fullmatch(source)
     if match is None:
-        return "the source is not HOST:PORT"
+        return "the source is not written as HOST:PORT"
     port = int(match["port"])
     if not 0 < port < 2**16 or (port < _SYSTEM_PORTS_END and port != _WEB_PORT):
-        return "the source's port is not one that a worker listens on"
+        return "no worker listens on the source's port"
     if source == here.cfm:
         return "the source is the cfm"
     return _host_objection(match["host"].strip("[]"), here)
@@ -105,22 +107,22 @@ def _host_objection(host: str, here: Neighbourhood) -> str | None:
 
 
 def ip_objection(ip: IpAddress, *, loopback_ok: bool) -> str | None:
-    """Why no worker can be at `ip`: a literal, or, asked by the transfer, what a name resolves to."""
+    """Why no worker can be at `ip`.  It stands in the offer, or is what a name in the offer resolves to."""
     ip = _plain(ip)
     if ip.is_loopback:
         return None if loopback_ok else "the source is on the loopback"
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
-        return "the source's address is not one of a server"
+        return "no server can have the source's address"
     return None
 
 
 def path_objection(path: str, file_name: str) -> str | None:
-    """Why `path` must not be handed to a downloader's command line; None where it may."""
+    """Why `path` must not stand in a downloader's command line; None where it may."""
     parts = path.split("/")
     if not path.startswith("/") or parts[-1] != file_name or ".." in parts:
         return "the source path is not an absolute path to the file"
     if not path.isprintable() or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
-        return "the source path has characters that no path of a video file has"
+        return "the source path is too long, or has characters that no path of a video file has"
     return None
 
 
@@ -137,7 +139,7 @@ def _plain(ip: IpAddress) -> IpAddress:
 
 
 def first_ready(tasks: Iterable[TaskOffer], own: Addr, holding: frozenset[int]) -> TaskOffer | None:
-    """The old list's first ready task for us, in its order, that we do not hold already."""
+    """The first ready task on the old list that is for us, and that we do not hold already."""
     for task in tasks:
         if task.status is Status.READY and task.destination == own and task.id not in holding:
             return task

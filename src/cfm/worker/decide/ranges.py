@@ -1,7 +1,7 @@
 """Which bytes of a file a request asks for (RFC 9110, sections 13 and 14).  Pure.
 
-One range of bytes is served.  What is no such range is refused at once (416), several ranges as well: nobody
-of ours asks for them.  Units that are not bytes are ignored, as the standard says.
+One range of bytes is served.  Anything else that begins with `bytes=` is refused with 416, several ranges
+included: no worker of ours asks for them.  Other units than bytes are ignored, as the standard says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Part:
     start: int
     stop: int
     partial: bool = True
-    """False: the whole file, because nothing else was asked for."""
+    """False: the whole file, because no part was asked for."""
 
     @property
     def count(self) -> int:
@@ -28,7 +28,7 @@ class Part:
 
 
 def part_wanted(range_header: str | None, if_range: str | None, etag: str, size_bytes: int) -> Part | None:
-    """What to send; None: not satisfiable (416).  A range of another version of the file is the whole."""
+    """What to send; None means 416.  If the range is meant for another version, the whole file is sent."""
     whole = Part(0, size_bytes, partial=False)
     if range_header is None or _OTHER_UNIT.fullmatch(range_header):
         return whole

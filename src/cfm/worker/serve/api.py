@@ -1,8 +1,7 @@
 """All that a worker answers: the old endpoints in their exact form, and the new ones beside them.
 
-A handler reads the request, asks `fencing` whether an order counts, lets the shelf do its work in a
-thread, and turns what came of it into a status.  `web` has looked at each request before; `content` answers
-for files.
+A handler reads the request, asks `fencing` whether to obey an order, lets the shelf work in a thread, and
+turns the outcome into a status.  `web` has checked each request before; `content` answers for files.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 DISK_S = 30.0
-"""How long a disk is waited for; whoever asked has given up long before."""
+"""How long a disk is waited for.  Whoever asked has given up long before."""
 CUT_S = 10.0
 _DELETION_STATUS = {
     DeletionOutcome.DELETED: 200,
@@ -66,7 +65,7 @@ ACCESS_POLICY: Final = AccessPolicy(
         wire.TASK: frozenset({Role.PEER}),
     },
 )
-"""Who may do what here, where credentials are configured."""
+"""Who may do what here, if credentials are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class WorkerApi:
     content: Content
     metrics: WorkerMetrics
     receiving: Callable[[], int]
-    """How many copies are being received now."""
+    """How many copies are under way now."""
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._middleware()], client_max_size=Limits().body_bytes)
@@ -114,12 +113,12 @@ class WorkerApi:
     # --- the old endpoints
 
     async def hb(self, _: web.Request) -> web.Response:
-        """No disk is asked: a hung one must not make the server look dead."""
+        """This asks no disk: a disk that hangs must not make the server look dead."""
         return empty(200, {**self._identity(self.shelf.seen_disk_id), **self._abilities()})
 
     async def files(self, request: web.Request) -> web.Response:
         await self._raise_fence(request)
-        inventory, text, etag = await self._on_disk("cannot list", partial(_listing, self.shelf))
+        inventory, text, etag = await self._on_disk("cannot list the files", partial(_listing, self.shelf))
         self.metrics.odd_names.set(inventory.odd)
         headers = {**self._identity(inventory.disk_id), "ETag": etag}
         if _names_etag(request.headers.get("If-None-Match", ""), etag):
@@ -145,7 +144,7 @@ class WorkerApi:
             log.warning("refused to delete a file", file=name, why=why, client=request.remote)
             raise RefusedError(409, why)
         allowed = partial(self.authority.still, issuer, number)
-        deletion = await self._on_disk("cannot delete", partial(self.shelf.delete, name, allowed))
+        deletion = await self._on_disk("cannot delete a file", partial(self.shelf.delete, name, allowed))
         self.metrics.delete_answered(deletion.name.lower())
         if deletion is not DeletionOutcome.DELETED:
             raise RefusedError(_DELETION_STATUS[deletion], deletion.name.lower())
@@ -157,7 +156,7 @@ class WorkerApi:
     async def cut(self, request: web.Request) -> web.Response:
         task = wire.token(request.match_info["task"])
         if not task or request.query_string:
-            raise RefusedError(400, "not the id of a task")
+            raise RefusedError(400, "the path does not end in the id of a task")
         why = await _remembered(self.authority.order(_issuer(request)))
         if why is not None:
             raise RefusedError(409, why)
@@ -165,16 +164,16 @@ class WorkerApi:
             async with asyncio.timeout(CUT_S):
                 count = await self.streams.cut(task)
         except TimeoutError:
-            raise RefusedError(500, "the stream was cut, and has not ended yet") from None
+            raise RefusedError(500, "the stream was told to end, and has not ended yet") from None
         if count:
             log.info("cut a stream", task=task)
         return empty()
 
     async def release(self, request: web.Request) -> web.Response:
         if wire.CONTROLLER in request.headers:
-            raise RefusedError(400, "no controller frees a worker")
+            raise RefusedError(400, "a controller cannot release a worker: run `cfw release` on its machine")
         if not _from_this_machine(request):
-            raise RefusedError(403, "only from the worker's own machine")
+            raise RefusedError(403, "a worker is released only from its own machine")
         was = await _remembered(self.authority.release())
         log.warning("released from the controller", controller=None if was is None else was.controller)
         return json_answer(
@@ -185,7 +184,7 @@ class WorkerApi:
         )
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """200 whatever the disk is like: the worker itself is well, and says what is not."""
+        """Always 200: the worker itself is well.  The body says if its disk is not."""
         binding, disk_id = self.authority.binding, self.shelf.seen_disk_id
         return json_answer(
             {
@@ -226,8 +225,10 @@ class WorkerApi:
         return hear_epoch
 
     async def _hear_epoch(self, request: web.Request) -> None:
-        """A higher epoch of our controller counts from the first request that tells it.  A heartbeat does
-        not wait for our state to be written."""
+        """Obey a higher epoch of our controller from the first request on that carries it.
+
+        A heartbeat is left out: it must not wait until the state is written.
+        """
         if wire.EPOCH in request.headers and request.path != "/hb":
             issuer, binding = _issuer(request), self.authority.binding
             if (
@@ -293,11 +294,11 @@ def _number(request: web.Request, header: str) -> int | None:
 
 
 async def _remembered(change: Awaitable[R]) -> R:
-    """What is not durable does not count."""
+    """Wait for a change of the binding.  If it cannot be made durable, it does not count."""
     try:
         return await change
     except StateError as error:
-        log.error("cannot remember whom to obey", why=str(error))  # noqa: TRY400 - as above
+        log.error("cannot write down which controller to obey", why=str(error))  # noqa: TRY400 - as above
         raise RefusedError(500, str(error)) from error
 
 
@@ -307,7 +308,8 @@ def _names_etag(if_none_match: str, etag: str) -> bool:
 
 
 def _from_this_machine(request: web.Request) -> bool:
-    """From loopback, or from the very address that was asked, which no other machine can send from."""
+    """Does the request come from the loopback, or from the address that it was sent to?  No other machine
+    can send from there."""
     transport = request.transport
     if transport is None:
         return False

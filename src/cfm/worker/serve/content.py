@@ -1,9 +1,9 @@
 """`GET|HEAD /content/{name}`: a worker's files for others, whole or in part, with their checksums.
 
 `streams` says who may read now, `library` opens the file, `ranges` says which bytes, `sending` sends them,
-and `digests` keeps the checksums that sending brings.  A stream that cannot go on (its task was ended, its
-reader does not read, its disk hangs, its file changed) ends with its connection: nobody takes a part for the
-whole.
+and `digests` keeps the checksums that sending brings.  A stream may be unable to go on: its task was ended,
+its reader does not read, its disk hangs, its file changed.  Then its connection is broken, so that nobody
+takes a part for the whole.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "/content/"
 STALL_S = 30.0
-"""A reader, or a disk, that does not get one chunk done in so long ends the stream."""
+"""The stream ends if the reader or the disk needs longer than this for one chunk."""
 RETRY_AFTER_S = 1
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 
@@ -76,19 +76,20 @@ class Content:
 
     @asynccontextmanager
     async def _place(self, task: str | None) -> AsyncIterator[Stream]:
-        """A place among the streams; it is given back when the connection holds nothing of it any more."""
+        """A place among the streams.  It is given back when the connection holds nothing of the stream any
+        more."""
         try:
             stream = await self._streams.open(task)
         except BusyError:
             self._counter.stream_ended("busy")
             retry = {"Retry-After": str(RETRY_AFTER_S)}
-            raise RefusedError(503, "as many streams as may be are being served", retry) from None
+            raise RefusedError(503, "all stream slots are taken", retry) from None
         except EndedError:
             raise RefusedError(409, "that task was ended") from None
         try:
             yield stream
         finally:
-            # After what `abort` has scheduled: the socket is closed when the place is free.
+            # This comes after what `abort` has scheduled: the socket is closed before the place is free.
             asyncio.get_running_loop().call_soon(self._streams.close, stream)
 
     @asynccontextmanager
@@ -97,7 +98,7 @@ class Content:
             found = await self._library.find(name, only_base=only_base)
         except OSError as error:
             log.warning("cannot look for a file", file=name, why=str(error))
-            raise RefusedError(500, f"cannot be looked for: {error}") from error
+            raise RefusedError(500, f"cannot look for the file: {error}") from error
         if found is None:
             raise RefusedError(404, "no such file")
         try:
@@ -112,13 +113,13 @@ class Content:
         if wants_digest(request.headers.get("Want-Repr-Digest")):
             response.headers["Repr-Digest"] = repr_digest(await self._digest(found))
         response.content_length = found.reader.entry.size_bytes
-        if found.where is Where.BASE:  # which disk speaks: two addresses may be one
+        if found.where is Where.BASE:  # this says which disk it is: two addresses may share one
             response.headers[wire.DISK] = self._library.shelf.seen_disk_id
         await response.prepare(request)
         return response
 
     async def _digest(self, found: Found) -> bytes:
-        """The checksum, read for where no stream has brought it; given up when the client is gone."""
+        """The checksum.  The file is read for it if no stream has brought it, until the client is gone."""
         digest = self._digests.of(found.reader.entry)
         source = Source(found.reader, found.threads, digest, self._stall_s)
         try:
@@ -128,7 +129,7 @@ class Content:
                     await source.warm(digest.position, stop)
         except OSError as error:
             self._digests.forget(found.reader.entry)
-            raise RefusedError(500, f"cannot be read: {error}") from error
+            raise RefusedError(500, f"cannot read the file: {error}") from error
         return digest.known
 
     async def _get(self, request: web.Request, found: Found, stream: Stream) -> web.StreamResponse:
@@ -137,7 +138,7 @@ class Content:
         part = part_wanted(asked, condition, etag, entry.size_bytes)
         if part is None:
             told = {"Content-Range": f"bytes */{entry.size_bytes}"}
-            raise RefusedError(416, "one range of bytes within the file", told)
+            raise RefusedError(416, "only one range of bytes within the file is served", told)
         response = _response(found, part)
         digest = self._digests.of(entry)
         if digest.known and wants_digest(request.headers.get("Want-Repr-Digest")):
@@ -155,7 +156,7 @@ class Content:
         stream: Stream,
         digest: Digest,
     ) -> None:
-        """Send all of it, or break the connection so that nobody takes what came for the whole."""
+        """Send all of it, or break the connection, so that nobody takes a part for the whole."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
@@ -175,7 +176,7 @@ class Content:
                 outcome = "failed"
                 if isinstance(error, ChangedError):
                     self._digests.forget(found.reader.entry)
-                log.warning("cannot go on sending", file=found.reader.entry.name, why=str(error))
+                log.warning("cannot go on sending a file", file=found.reader.entry.name, why=str(error))
             raise ConnectionResetError from error
         finally:
             self._counter.stream_ended(outcome)
@@ -190,14 +191,14 @@ class Content:
 
 
 _background: set[asyncio.Future[None]] = set()
-"""Files being closed: the event loop itself keeps no hold of its tasks."""
+"""Files that are being closed.  The event loop itself keeps no reference to its tasks."""
 
 
 def _task(request: web.Request) -> str | None:
-    """On whose behalf a file is read; None where nobody is named."""
+    """The task on whose behalf the file is read; None where none is named."""
     task = request.headers.get(wire.TASK)
     if task is not None and (not task or wire.token(task) != task):
-        raise RefusedError(400, f"{wire.TASK} is not the id of a task")
+        raise RefusedError(400, f"{wire.TASK} must be the id of a task")
     return task
 
 
@@ -206,11 +207,11 @@ def _only_base(request: web.Request) -> bool:
         return False
     if request.query_string == "in=base":
         return True
-    raise RefusedError(400, "the only query is in=base")
+    raise RefusedError(400, "the only query allowed is in=base")
 
 
 def _response(found: Found, part: Part | None = None) -> web.StreamResponse:
-    """The head of an answer; `part` where a body follows."""
+    """The head of an answer.  `part` is given if a body follows."""
     entry = found.reader.entry
     headers = {
         hdrs.ACCEPT_RANGES: "bytes",
@@ -233,7 +234,7 @@ def _expire(deadline: asyncio.Timeout) -> None:
 
 
 def _abort(transport: asyncio.Transport) -> None:
-    """Break the connection, and drop what the kernel still holds for it."""
-    with suppress(OSError, AttributeError):  # closed by the other side already
+    """Break the connection, and drop what the kernel has not sent yet."""
+    with suppress(OSError, AttributeError):  # the other side has closed it already
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
     transport.abort()

@@ -1,6 +1,7 @@
-"""What a worker counts, for Prometheus; each worker has its own registry.
+"""What a worker counts, for Prometheus.  Each worker has a registry of its own.
 
-`api`, `content` and the download agent count here; the disk's figures are set by `program`'s regular look.
+`api` and `content` count here.  The download agent's own counts are read when somebody asks.  `program`
+looks at the disk regularly, and sets the disk's figures.
 """
 
 from __future__ import annotations
@@ -44,22 +45,22 @@ class WorkerMetrics:
         self.registry = CollectorRegistry()
         self._content_bytes = self._counter("cfw_content_bytes", "Bytes of files sent to others.")
         self._streams_ended = self._counter(
-            "cfw_streams_ended", "Streams that ended, by how (busy: refused).", "outcome"
+            "cfw_streams_ended", "Streams that ended, by outcome (busy: refused).", "outcome"
         )
-        self._deletes = self._counter("cfw_deletes", "Orders to delete, by what became of them.", "outcome")
+        self._deletes = self._counter("cfw_deletes", "Delete orders, by outcome.", "outcome")
         self.streams = self._gauge("cfw_streams", "Streams being sent now.", "kind")
         self.receiving = self._gauge("cfw_receiving", "Copies being received now.")
         self.connections = self._gauge("cfw_connections", "Open connections.")
         self.turned_away = self._gauge(
             "cfw_connections_turned_away", "Connections closed because they were too many or too slow."
         )
-        self.disk_readable = self._gauge("cfw_disk_readable", "1 where base_dir is there and ours, else 0.")
-        self.disk_used = self._gauge("cfw_disk_used_bytes", "Used bytes of the disk, arriving ones included.")
-        self.disk_avail = self._gauge("cfw_disk_avail_bytes", "Bytes of the disk still to be had.")
+        self.disk_readable = self._gauge("cfw_disk_readable", "1 if base_dir is there and ours, else 0.")
+        self.disk_used = self._gauge("cfw_disk_used_bytes", "Used bytes, unfinished copies included.")
+        self.disk_avail = self._gauge("cfw_disk_avail_bytes", "Bytes of the disk that are still available.")
         self.disk_arriving = self._gauge("cfw_disk_arriving_bytes", "Bytes of unfinished copies.")
-        self.disk_limit = self._gauge("cfw_disk_limit_ratio", "The limit that the disk must stay under.")
+        self.disk_limit = self._gauge("cfw_disk_limit_ratio", "The limit of the disk, as a ratio.")
         self.odd_names = self._gauge(
-            "cfw_odd_names", "Files in base_dir with names that cannot be spoken of, as of the last list."
+            "cfw_odd_names", "Files in base_dir whose names cannot be sent, at the last list."
         )
 
     def sent(self, count: int) -> None:
@@ -72,7 +73,7 @@ class WorkerMetrics:
         self._deletes.labels(outcome).inc()
 
     def count_fetched(self, fetched: Fetched) -> None:
-        """Tell what the download agent counts, whenever it is asked for."""
+        """Read the download agent's counts whenever the metrics are asked for."""
         self.registry.register(_FetchedCollector(fetched))
 
     def page(self) -> bytes:

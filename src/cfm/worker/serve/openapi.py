@@ -1,7 +1,7 @@
-"""What `GET /api/openapi.json` of a worker answers; `docs/http-api.md` is the same for people.
+"""The answer to a worker's `GET /api/openapi.json`.  `docs/http-api.md` says the same for people.
 
-Written by hand: the endpoints are few, and their forms are older than any framework that could tell them.  A
-test holds the paths against the routes.
+It is written by hand: the endpoints are few, and no framework could derive the old forms.  A test compares
+the paths with the routes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _PROBLEM: Final = {
 _TEXTS: Final = {
     200: "Done.",
     206: "The range that was asked for.",
-    304: "The list is the one that was named.",
-    400: "Not a file name, or a query where none belongs.",
-    404: "No such file.",
-    406: "Not a plain file.",
+    304: "The list has not changed.",
+    400: "This is not a file name, or the request has a query that is not allowed.",
+    404: "There is no such file.",
+    406: "This is not a plain file.",
     409: "Not our controller, an old epoch, an overtaken order, or a task that was ended.",
-    416: "No such range.",
-    500: "The disk cannot be asked, or has lost its marker.",
-    503: "As many streams as may be are being served.",
+    416: "The file has no such range.",
+    500: "The disk does not answer, or has lost its marker.",
+    503: "All stream slots are taken.",
 }
 
 
@@ -64,10 +64,10 @@ DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
     "info": {"title": "cfw", "version": __version__, "description": "A worker of the center file manager."},
     "paths": {
-        "/hb": {"get": _operation("The worker lives; its headers say what it can.", 200)},
+        "/hb": {"get": _operation("The worker lives. The headers say what it can do.", 200)},
         "/files": {
             "get": _operation(
-                "The names of all plain files, one a line, in byte order.",
+                "The names of all plain files, one on each line, in byte order.",
                 *(200, 304, 409, 500),
                 parameters=(*_CLAIM, _parameter(wire.FENCE, "header", "Refuse deletes below this order.")),
                 content=wire.OLD_TEXT,
@@ -89,7 +89,10 @@ DOCUMENT: Final[dict[str, Any]] = {
                 content=_OCTETS,
             ),
             "head": _operation(
-                "What a file is, without it.", 200, 400, 404, 409, 500, parameters=_READING, content=_OCTETS
+                "The headers of a file, without its content.",
+                *(200, 400, 404, 409, 500),
+                parameters=_READING,
+                content=_OCTETS,
             ),
         },
         "/streams/{task}": {

@@ -1,9 +1,9 @@
 """Sends a part of a file by sendfile, and never waits for a disk in the event loop.
 
-Of each chunk two things happen, in this order: a thread reads it (so that it is in memory, and counted into
-the checksum), then the kernel sends it from there.  The next chunk is read while one is sent.  The last
-bytes are sent from the very buffer that was read, after a look at whether the file is still the same: nobody
-gets a whole body of two versions.
+Two things happen to each chunk, in this order.  A thread reads it, so that it is in memory, and in the
+checksum. Then the kernel sends it from memory.  The next chunk is read while one is sent.  The last bytes
+are sent from the buffer that was read, after a check that the file is still the same: nobody gets a whole
+body that is made of two versions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _QUICK_S, _SLOW_S = 0.25, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An open file, the threads that read it, and the checksum that is made of what they read."""
+    """An open file, the threads that read it, and the checksum of what they read."""
 
     reader: Reader
     pool: ThreadPool
@@ -40,7 +40,7 @@ class Source:
     timeout_s: float
 
     async def warm(self, start: int, stop: int) -> None:
-        """Have these bytes in memory.  `OSError`: `ChangedError` where they are of another version."""
+        """Bring these bytes into memory.  `OSError` where that fails, `ChangedError` if the file changed."""
         if start < stop:
             await self.pool.run(self.timeout_s, partial(self.reader.warm, start, stop, self.digest))
 
@@ -49,7 +49,7 @@ class Source:
 
 
 SendChunk: TypeAlias = Callable[[Source, int, int], Awaitable[None]]
-"""Sends the bytes of a file from one offset to before another; they are in memory already."""
+"""Sends the bytes of a file from one offset to before another.  They are in memory already."""
 
 
 async def send(
@@ -59,10 +59,12 @@ async def send(
     part: Part,
     progress: Callable[[int], None],
 ) -> None:
-    """Send the body of a prepared response; back when the kernel has all of it.
+    """Send the body of a prepared response.  Returns when the kernel has all of it.
 
-    `progress` is called with the bytes of each chunk when it is gone.  Raises `OSError` where it cannot go
-    on; the connection is then of no use any more.
+    `progress` is called with the size of each chunk when the chunk is sent.
+
+    Raises:
+        OSError: it cannot go on.  The connection is then of no use any more.
     """
     tail = max(part.start, part.stop - _TAIL_BYTES)
     send_chunk = _by_sendfile(transport) if _is_plain(transport) else _by_writing(response)
@@ -78,7 +80,7 @@ async def send(
 async def _send_chunks(
     send_chunk: SendChunk, source: Source, part: Part, progress: Callable[[int], None]
 ) -> None:
-    """All but the tail, in chunks that a reader gets done in about a second."""
+    """Send all but the tail, in chunks that take a reader about a second."""
     loop = asyncio.get_running_loop()
     size, start = _FIRST_CHUNK_BYTES, part.start
     stop = min(start + size, part.stop)
@@ -105,18 +107,18 @@ def _next_size(size: int, took_s: float) -> int:
 
 
 def _is_plain(transport: asyncio.Transport) -> bool:
-    """False for TLS: the kernel cannot send from the page cache what must be encrypted."""
+    """Is the connection without TLS?  The kernel cannot encrypt what it sends from the page cache."""
     return transport.get_extra_info("sslcontext") is None
 
 
 def _by_sendfile(transport: asyncio.Transport) -> SendChunk:
     async def send_chunk(source: Source, start: int, stop: int) -> None:
-        # All that is asked of the file is its descriptor, and a seek that is of no use to us.
+        # asyncio asks the file only for its descriptor, and for a seek that does nothing.
         file, count = cast("IO[bytes]", source.reader), stop - start
         try:
             sent = await asyncio.get_running_loop().sendfile(transport, file, start, count, fallback=False)
         except asyncio.SendfileNotAvailableError as error:
-            raise OSError(f"cannot be sent from the page cache: {error}") from error
+            raise OSError(f"the kernel cannot send the file from the page cache: {error}") from error
         if sent != count:
             raise ChangedError("the file became shorter")
 
@@ -133,7 +135,7 @@ def _by_writing(response: web.StreamResponse) -> SendChunk:
 
 @contextmanager
 def _unbuffered(transport: asyncio.Transport) -> Iterator[None]:
-    """What is written meanwhile is waited for until the kernel has it."""
+    """A write in this context returns only when the kernel has the bytes."""
     transport.set_write_buffer_limits(high=0)
     try:
         yield
@@ -142,6 +144,6 @@ def _unbuffered(transport: asyncio.Transport) -> Iterator[None]:
 
 
 def _retrieved(task: asyncio.Future[None]) -> None:
-    """What a chunk that nobody waits for any more came to."""
+    """Take the result of a chunk that nobody waits for any more, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

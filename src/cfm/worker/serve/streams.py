@@ -1,8 +1,9 @@
-"""Who reads from this worker now: the book (pure) of the streams of `/content`.
+"""Who reads from this worker now: the book of the streams of `/content`.
 
-A *controlled* stream is one that speaks for a task.  At most `slots` of them run, whatever the controller
-believes, since it is the source's disk that suffers; readers without a task have as many places of their
-own.  `content` opens and closes streams here and does what the book says; `api` asks for cuts.
+A *controlled* stream is read on behalf of a task.  At most `slots` of them run, whatever the controller
+believes, since it is the source's disk that suffers.  Readers without a task have as many places of their
+own.  `content` opens and closes streams here, and does what the book says.  `api` asks to end the streams
+of a task.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_CUT_TASKS = 10_000
-"""How many ended tasks are remembered; ids grow, so what is forgotten is long over."""
+"""How many ended tasks are remembered.  Ids grow, so a task that is forgotten is long over."""
 
 
 class Stream:
-    """One reader.  It holds its place until `Streams.close`, whatever was asked of it before."""
+    """One reader.  It keeps its place until `Streams.close`, even if it was told to end before."""
 
     def __init__(self, task: str | None, number: int) -> None:
         self.task = task
@@ -33,7 +34,7 @@ class Stream:
             self._on_cut()
 
     def on_cut(self, call: Callable[[], None]) -> None:
-        """Who sends the stream is called when it is cut, or at once where it already was."""
+        """Call `call` when the stream is told to end, or at once if it was told already."""
         self._on_cut = call
         if self.is_cut:
             call()
@@ -44,7 +45,7 @@ class BusyError(Exception):
 
 
 class EndedError(Exception):
-    """The task was ended: it reads nothing any more."""
+    """The task was ended, and must not read any more."""
 
 
 class Streams:
@@ -56,7 +57,7 @@ class Streams:
 
     @property
     def controlled(self) -> int:
-        """Running controlled streams, replaced ones that have not ended yet included."""
+        """The controlled streams that run.  A replaced one counts until it has ended."""
         return sum(stream.task is not None for stream in self._open.values())
 
     @property
@@ -67,8 +68,10 @@ class Streams:
         return task in self._cut_tasks
 
     async def open(self, task: str | None) -> Stream:
-        """A place for a reader.  A task's newer request takes the place of its older one (a connection
-        that is half dead), once that has really ended.
+        """A place for a reader.
+
+        A newer request of a task takes the place of its older one, whose connection may be half dead, once
+        the older one has really ended.
 
         Raises:
             BusyError: all places are taken.
@@ -80,7 +83,7 @@ class Streams:
         return self.admit(task)
 
     def admit(self, task: str | None) -> Stream:
-        """The decision of `open`, where the task has no other stream."""
+        """The decision of `open`, for a task without another stream."""
         if self.is_cut(task):
             raise EndedError
         if (self.uncontrolled if task is None else self.controlled) >= self.slots:
@@ -95,7 +98,7 @@ class Streams:
         stream.ended.set()
 
     async def cut(self, task: str) -> int:
-        """End a task's streams and refuse its later reads; back when they have ended.  How many."""
+        """End a task's streams, and refuse its later reads.  Returns how many, when they have ended."""
         self.refuse(task)
         ending = [stream for stream in self._open.values() if stream.task == task]
         for stream in ending:
@@ -111,7 +114,7 @@ class Streams:
             self._cut_tasks.popitem(last=False)
 
     def cut_all(self) -> None:
-        """The worker ends."""
+        """Tell all streams to end: the worker stops."""
         for stream in self._open.values():
             stream.cut()
 

@@ -25,9 +25,7 @@ from cfm.model import (
     WorkerFeatures,
 )
 from cfm.wire import TaskOffer
-from cfm.worker.act.disk_lock import NoOtherWorkers
 from cfm.worker.act.shelf import DeclinedError
-from cfm.worker.act.state import MemoryState
 from cfm.worker.decide.download_events import (
     Abandon,
     Abandoned,
@@ -58,6 +56,7 @@ from cfm.worker.decide.download_events import (
 from cfm.worker.decide.fencing import Issuer, raises_epoch
 from cfm.worker.decide.offers import Neighbourhood, failure
 from cfm.worker.decide.shelf_rules import DeletionOutcome, Receipt, Usage
+from cfm_lab.fakes.memory_worker import MemoryState, NoOtherWorkers
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.network import ERROR_500, Reply
 from cfm_lab.sim.environment.schedule import Clock

@@ -1,0 +1,64 @@
+"""`cfw release`: free a worker from its controller, whether it runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from pathlib import Path
+from typing import Final
+
+from cfm import wire
+from cfm.addresses import local_host
+from cfm.config import CfwSettings, split_address
+from cfm.errors import CfmError
+from cfm.security import connect, worker_credentials
+from cfm.worker.act.state import SqliteState
+from cfm.worker.decide.fencing import Binding
+
+ANSWER_S: Final = 5.0
+
+
+def release(settings: CfwSettings) -> str:
+    """Free the worker of these settings from its controller.  Returns what was done, for people.
+
+    Raises:
+        CfmError: the worker does not answer, or refuses.
+    """
+    try:
+        was = _release_running(settings)
+    except ConnectionRefusedError:
+        path = settings.state.path
+        was = asyncio.run(_release_stopped(path)) if path.exists() else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CfmError(f"{settings.listen_addr} does not answer as a worker does: {error}") from error
+    if was is None:
+        return "this worker belonged to no controller"
+    return f"released from the controller {was.controller} (epoch {was.epoch})"
+
+
+def _release_running(settings: CfwSettings) -> Binding | None:
+    host, port = split_address(settings.listen_addr)
+    keys = worker_credentials(settings).to_cfm  # to itself the worker shows what it shows to cfm
+    connection = connect(local_host(host), port, keys, ANSWER_S)
+    try:
+        connection.request("POST", "/release", headers=dict(keys.headers))
+        answer = connection.getresponse()
+        body = answer.read(65536)
+        if answer.status != 200:
+            raise CfmError(f"{settings.listen_addr} refused with {answer.status}: {body[:200]!a}")
+        was = wire.parse_json_object(body)
+        if not {"controller", "epoch"} <= was.keys():
+            raise ValueError("the answer names no controller")
+        return None if was["controller"] is None else Binding(was["controller"], was["epoch"])
+    finally:
+        connection.close()
+
+
+async def _release_stopped(path: Path) -> Binding | None:
+    state = await SqliteState.open(path)
+    try:
+        was = (await state.recall()).binding
+        await state.bind(None)
+        return was
+    finally:
+        await state.close()
