@@ -22,9 +22,9 @@ from aiohttp import web
 
 from cfm.threads import ThreadPool
 from cfm.web import serve
-from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.digests import Digests
 from cfm.worker.act.library import ContentLibrary
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import WorkerMetrics

@@ -14,7 +14,8 @@ import pytest
 
 from cfm.model import Transfer as Kind
 from cfm.wire import TaskOffer
-from cfm.worker.act.base_dir import RealBaseDir, TempFile
+from cfm.worker.act.base_dir import TempFile
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.transfers import TRANSFERS, TransferSettings
 from cfm.worker.act.transfers.builtin import BuiltinSettings
 from cfm.worker.act.transfers.contract import FileTransfer, TransferError

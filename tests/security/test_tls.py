@@ -18,7 +18,8 @@ from cfm.security.files import read_tls
 from cfm.security.roster import WorkerCertificates, worker_roster
 from cfm.security.tokens import Secret
 from cfm.web import Limits
-from cfm.worker.act.base_dir import RealBaseDir, TempFile
+from cfm.worker.act.base_dir import TempFile
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import TransferError
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig

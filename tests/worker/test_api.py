@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from cfm import __version__, wire
-from cfm.worker.act.base_dir import Folder, RealBaseDir
+from cfm.worker.act.base_dir import Folder
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.decide.fencing import Binding, Issuer
 from cfm.worker.serve.openapi import DOCUMENT
 from cfm_lab.testing.raw_http import request, say

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, BaseDir, NotPlainError, RealBaseDir
+from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, BaseDir, NotPlainError
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
 

@@ -17,11 +17,12 @@ from cfm.config import CfwSettings
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.agent import DownloadAgent
-from cfm.worker.act.base_dir import Folder, RealBaseDir
+from cfm.worker.act.base_dir import Folder
 from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import Memory
 from cfm.worker.act.transfers import TransferSettings, make_transfer

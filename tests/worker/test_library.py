@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cfm.threads import HungError, ThreadPool
-from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.library import ContentLibrary, Where
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import Shelf
 from cfm_lab.fakes.memory_worker import NoOtherWorkers
 

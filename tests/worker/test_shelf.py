@@ -14,16 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import fits
-from cfm.worker.act.base_dir import (
-    MARKER,
-    BaseDir,
-    Folder,
-    RealBaseDir,
-    RealFolder,
-    UnreadableError,
-    open_folder,
-)
+from cfm.worker.act.base_dir import MARKER, BaseDir, Folder, UnreadableError
 from cfm.worker.act.disk_lock import DiskLocks
+from cfm.worker.act.plain_files import open_folder
+from cfm.worker.act.real_base_dir import RealBaseDir, RealFolder
 from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
 from cfm.worker.decide.disk_entries import Entry, EntryKind
 from cfm.worker.decide.shelf_rules import (

@@ -16,7 +16,8 @@ from xxhash import xxh3_128_digest
 
 from cfm.model import Addr
 from cfm.wire import TaskOffer
-from cfm.worker.act.base_dir import RealBaseDir, RealTempFile, TempFile
+from cfm.worker.act.base_dir import TempFile
+from cfm.worker.act.real_base_dir import RealBaseDir, RealTempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Received, TransferError
 from cfm.worker.act.transfers.response import (

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cfm.wire import TaskOffer
-from cfm.worker.act.base_dir import RealBaseDir, TempFile
+from cfm.worker.act.base_dir import TempFile
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.transfers.contract import Received, TransferError
 from cfm.worker.act.transfers.external import ExternalSettings, ExternalTransfer
 from cfm_lab.testing.waiting_cfm import usual_offer

@@ -25,13 +25,13 @@ from cfm.security import WorkerCredentials, without_credentials, worker_credenti
 from cfm.threads import ThreadPool
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent
-from cfm.worker.act.base_dir import RealBaseDir
 from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
 from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.link import CfmLink
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import SharedError, Shelf
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer

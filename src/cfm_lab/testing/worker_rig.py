@@ -14,9 +14,10 @@ from cfm.model import Addr, Transfer
 from cfm.security import EVERYBODY, Admission
 from cfm.threads import ThreadPool
 from cfm.web import Limits, serve
-from cfm.worker.act.base_dir import BaseDir, RealBaseDir
+from cfm.worker.act.base_dir import BaseDir
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
+from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
 from cfm.worker.serve.content import Content

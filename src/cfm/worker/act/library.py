@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from cfm.threads import ThreadPool
-from cfm.worker.act.base_dir import NotPlainError, UnreadableError, entry_of, open_folder, open_plain
+from cfm.worker.act.base_dir import NotPlainError, UnreadableError
 from cfm.worker.act.digests import Digest, version_of
+from cfm.worker.act.plain_files import entry_of, open_folder, open_plain
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.disk_entries import Entry
 
