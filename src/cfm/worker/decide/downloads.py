@@ -17,7 +17,7 @@ therefore changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,36 +25,30 @@ from cfm.model import Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.asking import AskSchedule
 from cfm.worker.decide.download_events import (
-    Abandon,
     Abandoned,
     AskNext,
     AskOutcome,
     BookEvent,
     BytesReceived,
-    Conclude,
     DownloadTick,
     EventOfTask,
-    Forget,
     HeldDurably,
-    Hold,
     Instruction,
     NotHeld,
     NothingOffered,
     Progress,
-    Publish,
     Published,
     ReportAnswered,
     Restarted,
     SendReport,
-    StartTransfer,
     Stopping,
-    StopTransfer,
     TaskOffered,
     TransferEnded,
 )
 from cfm.worker.decide.download_life import DownloadEvent, DownloadState, UnknownEventError, next_state
-from cfm.worker.decide.download_record import HTTP_GONE, HTTP_OK, DownloadRecord
-from cfm.worker.decide.offers import Neighbourhood, failure, is_final, objection
+from cfm.worker.decide.download_orders import event_of_answer, instruction_on_entering
+from cfm.worker.decide.download_record import DownloadRecord
+from cfm.worker.decide.offers import Neighbourhood, failure, objection
 
 CLAIM_MS: Final = 60_000
 """How long a claim is repeated that nobody answers."""
@@ -232,7 +226,7 @@ class DownloadBook:
             return
         self._heard(now_ms)
         was_claiming = download.state is _S.CLAIMING
-        self._go(download, _answer(event), now_ms)
+        self._go(download, event_of_answer(event), now_ms)
         download.was_answered(event, now_ms)
         if was_claiming and download.state is _S.FORGOTTEN:
             self._asking.offer_was_useless(now_ms)
@@ -253,8 +247,9 @@ class DownloadBook:
             download.report_at(now_ms)
         elif state is _S.FORGOTTEN:
             del self._held[download.offer.id]
-        if state in _ORDERS and (state, event) not in _NOTHING_TO_WRITE:
-            self._out.append(_ORDERS[state](download))
+        instruction = instruction_on_entering(download, event)
+        if instruction is not None:
+            self._out.append(instruction)
 
     def _heard(self, now_ms: int) -> None:
         if not self._cfm_is_silent:
@@ -291,34 +286,3 @@ class DownloadBook:
         if not self._open or self._asking.out or len(self._held) >= MAX_HELD:
             return False
         return self.receiving < self.slots and self.under_way < 2 * self.slots
-
-
-_ORDERS: Final[Mapping[DownloadState, Callable[[DownloadRecord], Instruction]]] = {
-    _S.OFFERED: lambda it: Hold(it.offer),
-    _S.ASSIGNED: lambda it: Hold(it.offer),
-    _S.COPYING: lambda it: StartTransfer(it.offer),
-    _S.PUBLISHING: lambda it: Publish(it.offer, it.verified),
-    _S.STOPPING: lambda it: StopTransfer(it.offer, _final(it).error),
-    _S.CANCELLING: lambda it: StopTransfer(it.offer, "cfm ended the task"),
-    _S.CLEANING: lambda it: Abandon(it.offer),
-    _S.DROPPING: lambda it: Abandon(it.offer),
-    _S.REPORTING: lambda it: Conclude(it.offer, _final(it)),
-    _S.FORGOTTEN: lambda it: Forget(it.offer.id),
-}
-"""The instruction that belongs to a state; it is given when the state is entered."""
-_NOTHING_TO_WRITE: Final = ((_S.REPORTING, _E.RECALLED), (_S.FORGOTTEN, _E.NOT_HELD))
-"""Here it is written down already how the task ended, or nothing of the task ever was."""
-
-
-def _final(download: DownloadRecord) -> TaskReport:
-    assert download.final is not None, "each way to this state says how the task ended"
-    return download.final
-
-
-def _answer(event: ReportAnswered) -> DownloadEvent:
-    """The answer to a report, as the table has it."""
-    if is_final(event.report):
-        return _E.ACKNOWLEDGED
-    if event.status == HTTP_OK:
-        return _E.CONFIRMED
-    return _E.ENDED_BY_CFM if event.status in HTTP_GONE else _E.REJECTED

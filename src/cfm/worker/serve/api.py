@@ -7,7 +7,6 @@ turns the outcome into a status.  `web` has checked each request before; `conten
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,11 +25,11 @@ from cfm.threads import ThreadPool
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
-from cfm.worker.decide.fencing import HeaderError, Issuer, read_issuer, read_number
 from cfm.worker.decide.shelf_rules import DeletionOutcome, Inventory
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
 from cfm.worker.serve.openapi import DOCUMENT
+from cfm.worker.serve.requests import is_from_this_machine, issuer_of, names_etag, number_of
 from cfm.worker.serve.streams import Streams
 
 log = structlog.get_logger(__name__)
@@ -121,7 +120,7 @@ class WorkerApi:
         inventory, text, etag = await self._on_disk("cannot list the files", partial(_listing, self.shelf))
         self.metrics.odd_names.set(inventory.odd)
         headers = {**self._identity(inventory.disk_id), "ETag": etag}
-        if _names_etag(request.headers.get("If-None-Match", ""), etag):
+        if names_etag(request.headers.get("If-None-Match", ""), etag):
             return empty(304, headers)
         return old_text(text, headers)
 
@@ -137,7 +136,7 @@ class WorkerApi:
 
     async def delete(self, request: web.Request) -> web.Response:
         name = name_from_path(request, "/files/")
-        issuer, number = _issuer(request), _number(request, wire.ORDER)
+        issuer, number = issuer_of(request), number_of(request, wire.ORDER)
         why = await _remembered(self.authority.delete_order(issuer, number))
         if why is not None:
             self.metrics.delete_answered("refused")
@@ -157,7 +156,7 @@ class WorkerApi:
         task = wire.token(request.match_info["task"])
         if not task or request.query_string:
             raise RefusedError(400, "the path does not end in the id of a task")
-        why = await _remembered(self.authority.order(_issuer(request)))
+        why = await _remembered(self.authority.order(issuer_of(request)))
         if why is not None:
             raise RefusedError(409, why)
         try:
@@ -172,7 +171,7 @@ class WorkerApi:
     async def release(self, request: web.Request) -> web.Response:
         if wire.CONTROLLER in request.headers:
             raise RefusedError(400, "a controller cannot release a worker: run `cfw release` on its machine")
-        if not _from_this_machine(request):
+        if not is_from_this_machine(request):
             raise RefusedError(403, "a worker is released only from its own machine")
         was = await _remembered(self.authority.release())
         log.warning("released from the controller", controller=None if was is None else was.controller)
@@ -230,7 +229,7 @@ class WorkerApi:
         A heartbeat is left out: it must not wait until the state is written.
         """
         if wire.EPOCH in request.headers and request.path != "/hb":
-            issuer, binding = _issuer(request), self.authority.binding
+            issuer, binding = issuer_of(request), self.authority.binding
             if (
                 issuer
                 and binding
@@ -240,9 +239,9 @@ class WorkerApi:
                 await _remembered(self.authority.order(issuer))
 
     async def _raise_fence(self, request: web.Request) -> None:
-        fence = _number(request, wire.FENCE)
+        fence = number_of(request, wire.FENCE)
         if fence is not None:
-            why = await _remembered(self.authority.fence(_issuer(request), fence))
+            why = await _remembered(self.authority.fence(issuer_of(request), fence))
             if why is not None:
                 raise RefusedError(409, why)
 
@@ -279,20 +278,6 @@ def _listing(shelf: Shelf) -> tuple[Inventory, bytes, str]:
     return inventory, text, Inventory.etag(text)
 
 
-def _issuer(request: web.Request) -> Issuer | None:
-    try:
-        return read_issuer(request.headers)
-    except HeaderError as error:
-        raise RefusedError(409, str(error)) from None
-
-
-def _number(request: web.Request, header: str) -> int | None:
-    try:
-        return read_number(request.headers, header)
-    except HeaderError as error:
-        raise RefusedError(409, str(error)) from None
-
-
 async def _remembered(change: Awaitable[R]) -> R:
     """Wait for a change of the binding.  If it cannot be made durable, it does not count."""
     try:
@@ -300,18 +285,3 @@ async def _remembered(change: Awaitable[R]) -> R:
     except StateError as error:
         log.error("cannot write down which controller to obey", why=str(error))  # noqa: TRY400 - as above
         raise RefusedError(500, str(error)) from error
-
-
-def _names_etag(if_none_match: str, etag: str) -> bool:
-    named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
-    return etag in named or "*" in named
-
-
-def _from_this_machine(request: web.Request) -> bool:
-    """Does the request come from the loopback, or from the address that it was sent to?  No other machine
-    can send from there."""
-    transport = request.transport
-    if transport is None:
-        return False
-    peer, own = transport.get_extra_info("peername")[0], transport.get_extra_info("sockname")[0]
-    return bool(peer == own or ipaddress.ip_address(peer).is_loopback)
