@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cfm.plan.policies import TRIMS_AT_A_TIME
+from cfm.plan.policies.trims import TRIMS_AT_A_TIME
 from controller.node import Node, files
 
 

@@ -14,7 +14,6 @@ from cfm.controller.act import once
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
-from cfm.plan.round import Copy, Delete
 from cfm.plan.view import Rules
 from cfm.tasks.store import Recovered
 from cfm_lab.testing.worker_rig import worker_rig
@@ -127,10 +126,10 @@ def room_for_a_rising_file() -> Node:
 
 def chosen(node: Node) -> set[tuple[Any, ...]]:
     """What the node would do, or has begun."""
-    round_ = node.core.last_round
-    done = round_.done if round_ else []
-    copies = {(p.file.name, p.source, p.destination) for p in done if isinstance(p, Copy)}
-    return copies | {(p.deletion.file.name, p.deletion.server) for p in done if isinstance(p, Delete)}
+    if (round_ := node.core.last_round) is None:
+        return set()
+    copies = {(copy.file.name, copy.source, copy.destination) for copy in round_.copies}
+    return copies | {(delete.file.name, delete.server) for delete in round_.deletes}
 
 
 @pytest.mark.parametrize("make", [empty_disks, doubled_and_full, room_for_a_rising_file])

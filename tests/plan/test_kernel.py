@@ -1,24 +1,43 @@
 """Every guard bites alone, and lets go: in a world where all is allowed, one spoiled fact refuses.
 
-The tables below are held against the kernel's own: a guard without a case here fails the suite, and so
-does a case that some other guard would have caught as well.
+A rogue policy yields each wish of the tables below as it is.  The judge lets none through, and the policy
+hears why.  Without the guard the wish is granted: each guard has a case that it alone forbids.  The tables
+are held against the kernel's own: a guard without a case here fails the suite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import pytest
 
-from cfm.model import CopySeen, DeleteKind, DiskUsage, Hits, Known, NotOnSan, OnSan, Retry, Unknown
-from cfm.plan import kernel as k
+from cfm.model import (
+    Addr,
+    Booked,
+    CopySeen,
+    DeleteKind,
+    DiskUsage,
+    File,
+    Hits,
+    Known,
+    NotOnSan,
+    OnSan,
+    Retry,
+    Unknown,
+)
 from cfm.plan import refusals
-from cfm.plan.kernel import KERNEL, Deletion
+from cfm.plan.guards import copies as c
+from cfm.plan.guards import deletes as d
+from cfm.plan.judge import Judge
+from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.ledger import Ledger
+from cfm.plan.outlook import Outlook
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS, Refusal
+from cfm.plan.round import Round
 from cfm.plan.view import ClusterView, Departure, Reservation, Rules
+from cfm.plan.wishes import Answer, Copy, Delete, MakeRoom, Wish, Wishes
 from plan.worlds import (
     DISK_A,
     DISK_B,
@@ -33,12 +52,29 @@ from plan.worlds import (
     on_san,
     order,
     server,
+    shortlist,
     task,
     with_server,
     world,
 )
 
-Case = tuple[Callable[..., Any], str, ClusterView, Refusal]
+
+class Case(NamedTuple):
+    """A forbidden wish, the guard that forbids it, and why."""
+
+    guard: Callable[..., Any]
+    words: str
+    view: ClusterView
+    reason: Refusal
+    wish: Wish
+    alone: bool = True
+    """Nothing else is against it."""
+
+
+COPY = Copy(NEW, SOURCE, DISK_B, "rogue")
+SPACE = Delete(HELD, DISK_A, DeleteKind.SPACE, "rogue")
+TRIM = Delete(TWICE, DISK_A, DeleteKind.SURPLUS, "rogue", keeper=DISK_B)
+ROOM = MakeRoom(NEW, DISK_A, (SPACE,))
 LOST = Unknown("no answer", NOW.mono_ms - 1000)
 
 
@@ -52,224 +88,9 @@ def doubtful(*names: str, listed: bool = True) -> ClusterView:
     return replace(world([lost]), doubtful=(lost,))
 
 
-FILE_CASES: list[Case] = [
-    (k.paused, "our state cannot be written", world(paused=True), refusals.PAUSED),
-    (k.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("NE",))), refusals.AD),
-    (
-        k.on_no_destination,
-        "a destination lists it",
-        world([server(DISK_C, {NEW.name})]),
-        refusals.ALREADY_PLACED,
-    ),
-    (k.on_no_doubtful_destination, "a lost list has it", doubtful(NEW.name), refusals.HOLDER_UNKNOWN),
-    (k.not_in_a_task, "it is being copied", world(task_of={NEW.name: task(NEW)}), refusals.IN_TASK),
-    (k.not_in_a_task, "its delete is open", world(order_of={NEW.name: order(NEW)}), refusals.ORDER_UNKNOWN),
-    (
-        k.not_just_deleted,
-        "it went an hour ago",
-        world(departures={NEW.name: Departure(NOW.mono_ms - 3_600_000, NEW.rank)}),
-        refusals.JUST_DELETED,
-    ),
-    (
-        k.not_failing,
-        "its pause runs",
-        world(retries={NEW.name: Retry(1, NOW.mono_ms + 1, frozenset())}),
-        refusals.RETRY_LATER,
-    ),
-    (k.surely_on_san, "not looked up yet", world(san={}), refusals.SAN_UNKNOWN),
-    (
-        k.surely_on_san,
-        "looked up too long ago",
-        world(**san(OnSan("/san/x", 100), 10_001)),
-        refusals.SAN_UNKNOWN,
-    ),
-    (k.surely_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
-    (k.surely_on_san, "it is not there", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
-    (k.surely_on_san, "it is empty there", world(**san(OnSan("/san/x", 0))), refusals.NOT_ON_SAN),
-    (k.surely_on_san, "it has another size", world(**san(OnSan("/san/x", 99))), refusals.NOT_ON_SAN),
-]
-
-DESTINATION_CASES: list[Case] = [
-    (k.destination_usable, "it is down", with_server(world(), DISK_B, up=False), refusals.NO_DESTINATION),
-    (
-        k.destination_usable,
-        "its list is unknown",
-        with_server(world(), DISK_B, files=LOST),
-        refusals.NO_DESTINATION,
-    ),
-    (
-        k.destination_usable,
-        "it is no destination",
-        with_server(world(), DISK_B, is_destination=False),
-        refusals.NO_DESTINATION,
-    ),
-    (
-        k.destination_usable,
-        "it receives as many as it may",
-        world(
-            [server(DISK_B, features=replace(OURS, downloads=1))],
-            tasks={1: task(TWICE)},
-            rules=Rules(incoming_per_destination=1),
-        ),
-        refusals.NO_DESTINATION,
-    ),
-    (
-        k.through_one_address,
-        "its disk is used through a lower address",
-        with_server(world(), DISK_B, same_disk=frozenset({DISK_A})),
-        refusals.SAME_DISK_SUSPECTED,
-    ),
-]
-
-PLACE_CASES: list[Case] = [
-    (
-        k.not_next_to_go,
-        "room is being made there for a better file",
-        world(
-            [server(DISK_B, used_bytes=100)],
-            reserved={DISK_B: Reservation(replace(HELD, rank=1), NOW.mono_ms + 1)},
-        ),
-        refusals.NEXT_TO_GO,
-    ),
-    (
-        k.room_is_made,
-        "what goes for it has not gone yet",
-        world(
-            [server(DISK_B, used_bytes=100)],
-            reserved={DISK_B: Reservation(NEW, NOW.mono_ms + 1)},
-            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
-        ),
-        refusals.NO_ROOM,
-    ),
-    (
-        k.room_is_made,
-        "what goes for it has not gone yet, and its rank has moved meanwhile",
-        world(
-            [server(DISK_B, used_bytes=100)],
-            reserved={DISK_B: Reservation(replace(NEW, rank=NEW.rank + 1), NOW.mono_ms + 1)},
-            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
-        ),
-        refusals.NO_ROOM,
-    ),
-    (
-        k.room_is_made,
-        "what goes for it has not gone yet, and the room is not kept for it any more",
-        world(
-            [server(DISK_B, used_bytes=100)],
-            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
-        ),
-        refusals.NO_ROOM,
-    ),
-    (k.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), refusals.NO_ROOM),
-]
-
-SOURCE_CASES: list[Case] = [
-    (k.source_free, "it is down", with_server(world(), SOURCE, up=False), refusals.NO_SOURCE),
-    (k.source_free, "it sends already", world(tasks={1: task(TWICE)}), refusals.NO_SOURCE),
-    (k.source_free, "a zombie is still read from it", world(uncut={1: task(TWICE)}), refusals.NO_SOURCE),
-    (k.source_free, "it is no source", with_server(world(), SOURCE, is_source=False), refusals.NO_SOURCE),
-    (
-        k.source_free,
-        "it said that it is busy",
-        with_server(world(), SOURCE, busy_until_ms=NOW.mono_ms + 1),
-        refusals.NO_SOURCE,
-    ),
-]
-
-PAIR_CASES: list[Case] = [
-    (
-        k.source_speaks,
-        "an old cfw and a built-in transfer",
-        with_server(world(), SOURCE, features=replace(OURS, serves=False)),
-        refusals.NO_SOURCE,
-    ),
-]
-
-SPACE = Deletion(HELD, DISK_A, DeleteKind.SPACE)
-TRIM = Deletion(TWICE, DISK_A, DeleteKind.SURPLUS, keeper=DISK_B)
-
-DELETE_CASES: list[Case] = [
-    (k.delete_not_paused, "our state cannot be written", world(paused=True), refusals.PAUSED),
-    (k.deletes_on, "deletes are off", world(rules=Rules(deletes_on=False)), refusals.DELETES_OFF),
-    (k.delete_not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), refusals.AD),
-    (k.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN),
-    (k.server_known, "its disk is unknown", with_server(world(), DISK_A, disk=LOST), refusals.SERVER_UNKNOWN),
-    (
-        k.server_known,
-        "it was never listed",
-        with_server(world(), DISK_A, files=LOST, last_list=None),
-        refusals.NOT_LISTED_SINCE_START,
-    ),
-    (
-        k.server_carries_out,
-        "it did not carry out its last delete",
-        with_server(world(), DISK_A, no_deletes_until_ms=NOW.mono_ms + 1),
-        refusals.SERVER_REFUSES,
-    ),
-    (
-        k.file_is_there,
-        "its list does not have it",
-        with_server(world(), DISK_A, files=Known(frozenset[str](), NOW.mono_ms)),
-        refusals.NOT_NEEDED,
-    ),
-    (
-        k.metadata_fresh,
-        "the numbers are old",
-        world(metadata_age_ms=2 * 86_400_000 + 1),
-        refusals.METADATA_OLD,
-    ),
-    (k.metadata_fresh, "there are no numbers", world(snapshot=None), refusals.METADATA_OLD),
-    (
-        k.not_being_copied,
-        "a stream of it is not cut",
-        world(uncut={1: task(HELD), 2: task(TWICE)}),
-        refusals.IN_TASK,
-    ),
-    (
-        k.one_order_per_file,
-        "another order for it is open",
-        world(order_of={HELD.name: order(HELD, DISK_B), TWICE.name: order(TWICE, DISK_B)}),
-        refusals.ORDER_UNKNOWN,
-    ),
-    (
-        k.not_lately_dropped,
-        "its last order was dropped a moment ago",
-        world(
-            delete_pauses=dict.fromkeys((HELD.name, TWICE.name), (NOW.mono_ms + 1, refusals.COPY_UNCONFIRMED))
-        ),
-        refusals.COPY_UNCONFIRMED,
-    ),
-    (k.still_on_san, "the SAN does not have it", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
-    (k.still_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
-    (
-        k.within_pace,
-        "as many as may be in a minute",
-        world(deletes_last_minute={(DISK_A, DeleteKind.SPACE): 30, (DISK_A, DeleteKind.SURPLUS): 300}),
-        refusals.PACE,
-    ),
-]
-
-SURPLUS_CASES: list[Case] = [
-    (
-        k.holders_listed,
-        "a server that may hold it was never listed",
-        doubtful(listed=False),
-        refusals.NOT_LISTED_SINCE_START,
-    ),
-    (
-        k.another_copy_stays,
-        "the other copy's server is down",
-        with_server(world(), DISK_B, up=False),
-        refusals.LAST_COPY,
-    ),
-    (k.another_copy_stays, "the other copy is gone", world([server(DISK_B)]), refusals.LAST_COPY),
-    (
-        k.on_another_disk,
-        "one disk under two addresses",
-        with_server(world(), DISK_A, same_disk=frozenset({DISK_B})),
-        refusals.SAME_DISK_SUSPECTED,
-    ),
-]
+def full(**more: Any) -> ClusterView:
+    """Nothing takes NEW, and HELD may go for it."""
+    return world([server(DISK_A, {HELD.name, TWICE.name}, 880), server(DISK_B, {TWICE.name}, 900)], **more)
 
 
 def double(**lower: Any) -> ClusterView:
@@ -278,158 +99,557 @@ def double(**lower: Any) -> ClusterView:
     return with_server(world([other]), DISK_A, same_disk=frozenset({LOWER}))
 
 
-SPACE_CASES: list[Case] = [
-    (
-        k.emptied_through_one_address,
+FILE_CASES = [
+    Case(c.not_paused, "our state cannot be written", world(paused=True), refusals.PAUSED, COPY),
+    Case(c.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("NE",))), refusals.AD, COPY),
+    Case(
+        c.on_no_destination,
+        "a destination lists it",
+        world([server(DISK_C, {NEW.name})]),
+        refusals.ALREADY_PLACED,
+        COPY,
+    ),
+    Case(
+        c.on_no_doubtful_destination,
+        "a lost list has it",
+        doubtful(NEW.name),
+        refusals.HOLDER_UNKNOWN,
+        COPY,
+    ),
+    Case(c.not_in_a_task, "it is being copied", world(task_of={NEW.name: task(NEW)}), refusals.IN_TASK, COPY),
+    Case(
+        c.not_in_a_task,
+        "its delete is open",
+        world(order_of={NEW.name: order(NEW)}),
+        refusals.ORDER_UNKNOWN,
+        COPY,
+    ),
+    Case(
+        c.not_just_deleted,
+        "it went an hour ago",
+        world(departures={NEW.name: Departure(NOW.mono_ms - 3_600_000, NEW.rank)}),
+        refusals.JUST_DELETED,
+        COPY,
+    ),
+    Case(
+        c.not_failing,
+        "its pause runs",
+        world(retries={NEW.name: Retry(1, NOW.mono_ms + 1, frozenset())}),
+        refusals.RETRY_LATER,
+        COPY,
+    ),
+    Case(
+        c.not_missing_on_san,
+        "it was not there a while ago, and is there in another size",
+        world(**san(OnSan("/san/x", 99))),
+        refusals.NOT_ON_SAN,
+        COPY,
+        alone=False,
+    ),
+    Case(
+        c.not_missing_on_san,
+        "it is not there",
+        world(**san(NotOnSan())),
+        refusals.NOT_ON_SAN,
+        COPY,
+        alone=False,
+    ),
+    Case(
+        c.not_missing_on_san,
+        "it is empty there",
+        world(**san(OnSan("/san/x", 0))),
+        refusals.NOT_ON_SAN,
+        COPY,
+        alone=False,
+    ),
+]
+
+PLACE_CASES = [
+    Case(
+        c.destination_usable,
+        "it is down",
+        with_server(world(), DISK_B, up=False),
+        refusals.NO_DESTINATION,
+        COPY,
+    ),
+    Case(
+        c.destination_usable,
+        "its list is unknown",
+        with_server(world(), DISK_B, files=LOST),
+        refusals.NO_DESTINATION,
+        COPY,
+    ),
+    Case(
+        c.destination_usable,
+        "it is no destination",
+        with_server(world(), DISK_B, is_destination=False),
+        refusals.NO_DESTINATION,
+        COPY,
+    ),
+    Case(
+        c.through_one_address,
         "its disk is used through a lower address",
-        double(),
+        with_server(world(), DISK_B, same_disk=frozenset({DISK_A})),
         refusals.SAME_DISK_SUSPECTED,
+        COPY,
     ),
-    (
-        k.emptied_through_one_address,
-        "its answers came from two disks, whose limits may be others",
-        with_server(world(), DISK_A, moving_disk=True),
-        refusals.SAME_DISK_SUSPECTED,
+    Case(
+        c.not_next_to_go,
+        "room is being made there for a better file",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            reserved={DISK_B: Reservation(replace(HELD, rank=1), NOW.mono_ms + 1)},
+        ),
+        refusals.NEXT_TO_GO,
+        COPY,
     ),
-    (k.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), refusals.RISING),
-    (
-        k.not_watched,
-        "it is watched elsewhere",
-        world(hits=Hits({}, frozenset({HELD.name}))),
-        refusals.WATCHED,
+    Case(
+        c.room_is_made,
+        "what goes for it has not gone yet",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            reserved={DISK_B: Reservation(NEW, NOW.mono_ms + 1)},
+            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
+        ),
+        refusals.NO_ROOM,
+        COPY,
     ),
-    (
-        k.not_young,
-        "it came a moment ago",
-        world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}),
-        refusals.YOUNG,
+    Case(
+        c.room_is_made,
+        "what goes for it has not gone yet, and its rank has moved meanwhile",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            reserved={DISK_B: Reservation(replace(NEW, rank=NEW.rank + 1), NOW.mono_ms + 1)},
+            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
+        ),
+        refusals.NO_ROOM,
+        COPY,
     ),
-    (
-        k.not_young,
-        "it came a moment ago by another address of the disk",
-        replace(double(up=False), arrivals={(HELD.name, LOWER): NOW.mono_ms - 1}),
-        refusals.YOUNG,
+    Case(
+        c.room_is_made,
+        "what goes for it has not gone yet, and the room is not kept for it any more",
+        world(
+            [server(DISK_B, used_bytes=100)],
+            order_of={HELD.name: replace(order(HELD, DISK_B), room_for=NEW.name)},
+        ),
+        refusals.NO_ROOM,
+        COPY,
     ),
-    (
-        k.room_is_needed,
-        "the disk is at its limit",
-        world([server(DISK_A, {HELD.name}, 900)]),
-        refusals.NOT_NEEDED,
+    Case(
+        c.within_limit, "one byte too many", world([server(DISK_B, used_bytes=801)]), refusals.NO_ROOM, COPY
     ),
-    (
-        k.breaker_closed,
-        "more than a quarter would go",
-        world([server(DISK_A, {HELD.name}, 950, limit_percent=70)]),
-        refusals.BREAKER,
+]
+
+TURN_CASES = [
+    Case(c.source_free, "it is down", with_server(world(), SOURCE, up=False), refusals.NO_SOURCE, COPY),
+    Case(c.source_free, "it sends already", world(tasks={1: task(TWICE)}), refusals.NO_SOURCE, COPY),
+    Case(
+        c.source_free,
+        "a zombie is still read from it",
+        world(uncut={1: task(TWICE)}),
+        refusals.NO_SOURCE,
+        COPY,
+    ),
+    Case(
+        c.source_free,
+        "it is no source",
+        with_server(world(), SOURCE, is_source=False),
+        refusals.NO_SOURCE,
+        COPY,
+    ),
+    Case(
+        c.source_free,
+        "it said that it is busy",
+        with_server(world(), SOURCE, busy_until_ms=NOW.mono_ms + 1),
+        refusals.NO_SOURCE,
+        COPY,
+    ),
+    Case(
+        c.source_speaks,
+        "an old cfw and a built-in transfer",
+        with_server(world(), SOURCE, features=replace(OURS, serves=False)),
+        refusals.NO_SOURCE,
+        COPY,
+    ),
+    Case(
+        c.destination_free,
+        "it receives as many as it may",
+        world(
+            [server(DISK_B, features=replace(OURS, downloads=1)), server(DISK_C)],
+            tasks={1: replace(task(TWICE), source=DISK_C)},
+            rules=Rules(incoming_per_destination=1),
+        ),
+        refusals.NO_DESTINATION,
+        COPY,
+    ),
+]
+
+SAN_CASES = [
+    Case(c.surely_on_san, "not looked up yet", world(san={}), refusals.SAN_UNKNOWN, COPY),
+    Case(
+        c.surely_on_san,
+        "looked up too long ago",
+        world(**san(OnSan("/san/x", 100), 10_001)),
+        refusals.SAN_UNKNOWN,
+        COPY,
+    ),
+    Case(c.surely_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN, COPY),
+    Case(
+        c.surely_on_san,
+        "it was not there a while ago",
+        world(**san(NotOnSan(), 60_001)),
+        refusals.SAN_UNKNOWN,
+        COPY,
     ),
 ]
 
 
-def ids(cases: list[Case]) -> list[str]:
-    return [f"{guard.__name__}: {words}" for guard, words, _, _ in cases]
+def of_any_delete(
+    guard: Callable[..., Any], words: str, view: ClusterView, reason: Refusal, alone: bool = True
+) -> list[Case]:
+    return [Case(guard, words, view, reason, wish, alone) for wish in (SPACE, TRIM)]
 
 
-def without(guard: Callable[..., Any]) -> k.Kernel:
-    """The kernel with one guard taken out."""
-    fields = (
-        "file_guards",
-        "destination_guards",
-        "place_guards",
-        "source_guards",
-        "pair_guards",
-        "delete_guards",
-        "surplus_guards",
-        "space_guards",
-    )
-    return k.Kernel(**{name: tuple(g for g in getattr(KERNEL, name) if g is not guard) for name in fields})
+DELETE_CASES = [
+    *of_any_delete(c.not_paused, "our state cannot be written", world(paused=True), refusals.PAUSED),
+    *of_any_delete(
+        d.deletes_on, "deletes are off", world(rules=Rules(deletes_on=False)), refusals.DELETES_OFF
+    ),
+    *of_any_delete(
+        c.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), refusals.AD
+    ),
+    Case(d.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN, TRIM),
+    Case(
+        d.server_known,
+        "its disk is unknown",
+        with_server(world(), DISK_A, disk=LOST),
+        refusals.SERVER_UNKNOWN,
+        TRIM,
+    ),
+    *of_any_delete(
+        d.server_known,
+        "it was never listed",
+        with_server(world(), DISK_A, files=LOST, last_list=None),
+        refusals.NOT_LISTED_SINCE_START,
+        alone=False,
+    ),
+    *of_any_delete(
+        d.server_carries_out,
+        "it did not carry out its last delete",
+        with_server(world(), DISK_A, no_deletes_until_ms=NOW.mono_ms + 1),
+        refusals.SERVER_REFUSES,
+    ),
+    *of_any_delete(
+        d.file_is_there,
+        "its list does not have it",
+        with_server(world(), DISK_A, files=Known(frozenset[str](), NOW.mono_ms)),
+        refusals.NOT_NEEDED,
+    ),
+    *of_any_delete(
+        d.metadata_fresh,
+        "the numbers are old",
+        world(metadata_age_ms=2 * 86_400_000 + 1),
+        refusals.METADATA_OLD,
+    ),
+    *of_any_delete(d.metadata_fresh, "there are no numbers", world(snapshot=None), refusals.METADATA_OLD),
+    *of_any_delete(
+        d.not_being_copied,
+        "a stream of it is not cut",
+        world(uncut={1: task(HELD), 2: task(TWICE)}),
+        refusals.IN_TASK,
+    ),
+    *of_any_delete(
+        d.one_order_per_file,
+        "another order for it is open",
+        world(order_of={HELD.name: order(HELD, DISK_B), TWICE.name: order(TWICE, DISK_B)}),
+        refusals.ORDER_UNKNOWN,
+    ),
+    *of_any_delete(
+        d.not_lately_dropped,
+        "its last order was dropped a moment ago",
+        world(
+            delete_pauses=dict.fromkeys((HELD.name, TWICE.name), (NOW.mono_ms + 1, refusals.COPY_UNCONFIRMED))
+        ),
+        refusals.COPY_UNCONFIRMED,
+    ),
+    *of_any_delete(d.still_on_san, "the SAN does not have it", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
+    *of_any_delete(d.still_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
+    *of_any_delete(
+        d.within_pace,
+        "as many as may be in a minute",
+        world(deletes_last_minute={(DISK_A, DeleteKind.SPACE): 30, (DISK_A, DeleteKind.SURPLUS): 300}),
+        refusals.PACE,
+    ),
+]
+
+SURPLUS_CASES = [
+    Case(
+        d.holders_listed,
+        "a server that may hold it was never listed",
+        doubtful(listed=False),
+        refusals.NOT_LISTED_SINCE_START,
+        TRIM._replace(file=replace(TWICE, history_ips=("127.0.2.3",))),
+    ),
+    Case(
+        d.another_copy_stays,
+        "the other copy's server is down",
+        with_server(world(), DISK_B, up=False),
+        refusals.LAST_COPY,
+        TRIM,
+    ),
+    Case(d.another_copy_stays, "the other copy is gone", world([server(DISK_B)]), refusals.LAST_COPY, TRIM),
+    Case(
+        d.another_copy_stays,
+        "it would keep itself",
+        world(),
+        refusals.LAST_COPY,
+        TRIM._replace(keeper=DISK_A),
+    ),
+    Case(d.another_copy_stays, "no keeper is named", world(), refusals.LAST_COPY, TRIM._replace(keeper=None)),
+    Case(
+        d.on_another_disk,
+        "one disk under two addresses",
+        with_server(world(), DISK_A, same_disk=frozenset({DISK_B})),
+        refusals.SAME_DISK_SUSPECTED,
+        TRIM,
+    ),
+]
+
+SPACE_CASES = [
+    Case(
+        d.emptied_through_one_address,
+        "its disk is used through a lower address",
+        double(),
+        refusals.SAME_DISK_SUSPECTED,
+        SPACE,
+    ),
+    Case(
+        d.emptied_through_one_address,
+        "its answers came from two disks, whose limits may be others",
+        with_server(world(), DISK_A, moving_disk=True),
+        refusals.SAME_DISK_SUSPECTED,
+        SPACE,
+    ),
+    Case(d.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), refusals.RISING, SPACE),
+    Case(
+        d.not_watched,
+        "it is watched elsewhere",
+        world(hits=Hits({}, frozenset({HELD.name}))),
+        refusals.WATCHED,
+        SPACE,
+    ),
+    Case(
+        d.not_young,
+        "it came a moment ago",
+        world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 1}),
+        refusals.YOUNG,
+        SPACE,
+    ),
+    Case(
+        d.not_young,
+        "it came a moment ago by another address of the disk",
+        replace(double(up=False), arrivals={(HELD.name, LOWER): NOW.mono_ms - 1}),
+        refusals.YOUNG,
+        SPACE,
+    ),
+    Case(
+        d.room_is_needed,
+        "the disk is at its limit",
+        world([server(DISK_A, {HELD.name}, 900)]),
+        refusals.NOT_NEEDED,
+        SPACE,
+    ),
+    Case(
+        d.breaker_closed,
+        "more than a quarter would go",
+        world([server(DISK_A, {HELD.name}, 950, limit_percent=70)]),
+        refusals.BREAKER,
+        SPACE,
+    ),
+]
+
+OTHER = File("OTHER.mpg", 1, 50)
+ROOM_CASES = [
+    Case(
+        d.room_is_needed,
+        "what would go is nearly as much wanted",
+        full(),
+        refusals.NOT_NEEDED,
+        MakeRoom(replace(NEW, rank=850), DISK_A, (SPACE,)),
+    ),
+    Case(
+        d.room_is_needed,
+        "the file before it makes room enough",
+        full(),
+        refusals.NOT_NEEDED,
+        MakeRoom(NEW, DISK_A, (SPACE, SPACE._replace(file=replace(TWICE, rank=800)))),
+    ),
+    Case(
+        d.all_for_this_room, "nothing is in it", full(), refusals.NOT_NEEDED, MakeRoom(NEW, DISK_A, ()), False
+    ),
+    Case(
+        d.all_for_this_room,
+        "a surplus copy is slipped in",
+        full(),
+        refusals.NOT_NEEDED,
+        MakeRoom(NEW, DISK_A, (SPACE, TRIM)),
+    ),
+    Case(
+        d.kept_for_no_other,
+        "the room there is kept for another file",
+        full(reserved={DISK_A: Reservation(OTHER, NOW.mono_ms + 1)}),
+        refusals.NOT_NEEDED,
+        ROOM,
+    ),
+    Case(
+        d.not_promised_elsewhere,
+        "room for it is on its way on another disk",
+        full(reserved={DISK_B: Reservation(NEW, NOW.mono_ms + 1)}, landed={DISK_B: [Booked(NOW.mono_ms, 1)]}),
+        refusals.NOT_NEEDED,
+        ROOM,
+    ),
+    Case(
+        d.fits_nowhere,
+        "another disk takes it as it is",
+        world([server(DISK_A, {HELD.name}, 880)]),
+        refusals.NOT_NEEDED,
+        ROOM,
+    ),
+    Case(
+        d.makes_enough_room,
+        "it would still not fit",
+        full(san={f.name: on_san(f) for f in (replace(NEW, size_bytes=200), HELD)}),
+        refusals.NOT_NEEDED,
+        MakeRoom(replace(NEW, size_bytes=200), DISK_A, (SPACE,)),
+    ),
+]
+
+CASES = [
+    *FILE_CASES, *PLACE_CASES, *TURN_CASES, *SAN_CASES, *DELETE_CASES, *SURPLUS_CASES, *SPACE_CASES,
+    *ROOM_CASES,
+]  # fmt: skip
+AT_SENDING = {d.keeper_confirmed}
+"""Guards that bite only right before an order is sent: see below."""
 
 
-def test_in_a_good_world_everything_is_allowed() -> None:
-    view = world()
-    ledger = Ledger(view)
-    assert KERNEL.refuse_file(view, ledger, NEW) is None
-    assert KERNEL.refuse_destination(view, ledger, view.servers[DISK_B]) is None
-    assert KERNEL.refuse_place(view, ledger, NEW, view.servers[DISK_B]) is None
-    assert KERNEL.refuse_source(view, ledger, view.servers[SOURCE]) is None
-    assert KERNEL.refuse_pair(view, ledger, view.servers[SOURCE], view.servers[DISK_B]) is None
-    assert KERNEL.refuse_delete(view, ledger, SPACE) is None
-    assert KERNEL.refuse_delete(view, ledger, TRIM) is None
+def ask(view: ClusterView, *wishes: Wish, kernel: Kernel = KERNEL) -> tuple[list[Answer], Round]:
+    """What a policy hears that yields just these wishes, and what became of them."""
+    heard: list[Answer] = []
+
+    def rogue(_outlook: Outlook) -> Wishes:
+        for wish in wishes:
+            answer = yield wish
+            heard.append(answer)
+
+    round_ = Judge(view, kernel).run([rogue], shortlist())
+    return heard, round_
 
 
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), FILE_CASES, ids=ids(FILE_CASES))
-def test_a_file_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    assert KERNEL.refuse_file(view, Ledger(view), NEW) is reason
-    assert without(guard).refuse_file(view, Ledger(view), NEW) is None
+def refused(view: ClusterView, wish: Wish, kernel: Kernel = KERNEL) -> Refusal | None:
+    (answer,), _round = ask(view, wish, kernel=kernel)
+    return answer.refusal if answer is not None else None
 
 
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), DESTINATION_CASES, ids=ids(DESTINATION_CASES))
-def test_a_destination_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    assert KERNEL.refuse_destination(view, Ledger(view), view.servers[DISK_B]) is reason
-    assert without(guard).refuse_destination(view, Ledger(view), view.servers[DISK_B]) is None
+def without(guard: Callable[..., Any]) -> Kernel:
+    """The kernel with one guard taken out, wherever it stands."""
+    tables = {field.name: getattr(KERNEL, field.name) for field in fields(KERNEL)}
+    return Kernel(**{name: tuple(g for g in table if g is not guard) for name, table in tables.items()})
 
 
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), PLACE_CASES, ids=ids(PLACE_CASES))
-def test_a_place_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_B]) is reason
-    assert without(guard).refuse_place(view, Ledger(view), NEW, view.servers[DISK_B]) is None
+def books(ledger: Ledger) -> tuple[object, ...]:
+    """All that is booked."""
+    ordered = {key: number for key, number in ledger.ordered.items() if number}
+    loads = {addr: ledger.load(addr) for addr in (SOURCE, DISK_A, DISK_B, DISK_C, LOWER)}
+    return ledger.disks, ordered, loads, ledger.busy_files, ledger.promised()
 
 
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), SOURCE_CASES, ids=ids(SOURCE_CASES))
-def test_a_source_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    assert KERNEL.refuse_source(view, Ledger(view), view.servers[SOURCE]) is reason
-    assert without(guard).refuse_source(view, Ledger(view), view.servers[SOURCE]) is None
+@pytest.mark.parametrize("wish", [COPY, SPACE, TRIM], ids=["copy", "space", "surplus"])
+def test_in_a_good_world_everything_is_granted(wish: Wish) -> None:
+    heard, round_ = ask(world(), wish)
+    assert heard == [None]
+    assert round_.booked == [wish]
 
 
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), PAIR_CASES, ids=ids(PAIR_CASES))
-def test_a_pair_is_refused(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    source, place = view.servers[SOURCE], view.servers[DISK_B]
-    assert KERNEL.refuse_pair(view, Ledger(view), source, place) is reason
-    assert without(guard).refuse_pair(view, Ledger(view), source, place) is None
+def test_on_a_full_node_room_is_granted() -> None:
+    heard, round_ = ask(full(), ROOM)
+    assert heard == [None]
+    assert round_.booked == [ROOM]
+    assert list(round_.deletes_for()) == [(SPACE, NEW)]
 
 
-@pytest.mark.parametrize("deletion", [SPACE, TRIM], ids=["space", "surplus"])
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), DELETE_CASES, ids=ids(DELETE_CASES))
-def test_a_delete_is_refused(
-    guard: Any, words: str, view: ClusterView, reason: Refusal, deletion: Deletion
-) -> None:
-    assert KERNEL.refuse_delete(view, Ledger(view), deletion) is reason
-
-
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), SURPLUS_CASES, ids=ids(SURPLUS_CASES))
-def test_a_surplus_copy_is_not_trimmed(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    trim = (
-        TRIM
-        if guard is not k.holders_listed
-        else TRIM._replace(file=replace(TWICE, history_ips=("127.0.2.3",)))
-    )
-    assert KERNEL.refuse_delete(view, Ledger(view), trim) is reason
-    assert without(guard).refuse_delete(view, Ledger(view), trim) is None
-
-
-@pytest.mark.parametrize(("guard", "words", "view", "reason"), SPACE_CASES, ids=ids(SPACE_CASES))
-def test_a_file_does_not_go_for_room(guard: Any, words: str, view: ClusterView, reason: Refusal) -> None:
-    assert KERNEL.refuse_delete(view, Ledger(view), SPACE) is reason
-    assert without(guard).refuse_delete(view, Ledger(view), SPACE) is None
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.guard.__name__}: {case.words}" for case in CASES])
+def test_no_rogue_policy_gets_a_forbidden_wish_through(case: Case) -> None:
+    (answer,), round_ = ask(case.view, case.wish)
+    assert answer is not None
+    assert answer.refusal is case.reason
+    assert not round_.booked
+    assert books(round_.ledger) == books(Ledger(case.view)), "nothing is booked, not even in part"
+    if case.alone:
+        assert refused(case.view, case.wish, without(case.guard)) is None
 
 
 def test_every_guard_has_a_case() -> None:
     def guards() -> Iterator[Callable[..., Any]]:
-        for table in (
-            KERNEL.file_guards, KERNEL.destination_guards, KERNEL.place_guards, KERNEL.source_guards,
-            KERNEL.pair_guards, KERNEL.delete_guards, KERNEL.surplus_guards, KERNEL.space_guards,
-        ):  # fmt: skip
-            yield from table
+        for field in fields(KERNEL):
+            yield from getattr(KERNEL, field.name)
 
-    copies = (*FILE_CASES, *DESTINATION_CASES, *PLACE_CASES, *SOURCE_CASES, *PAIR_CASES)
-    cases = (*copies, *DELETE_CASES, *SURPLUS_CASES, *SPACE_CASES)
-    assert set(guards()) - {case[0] for case in cases} == {k.keeper_confirmed}  # see the next tests
+    assert set(guards()) - {case.guard for case in CASES} == AT_SENDING
+
+
+NOWHERE = Addr("127.9.9.9:8888")
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        (COPY._replace(destination=NOWHERE), refusals.NO_DESTINATION),
+        (COPY._replace(source=NOWHERE), refusals.NO_SOURCE),
+        (COPY._replace(source=DISK_B), refusals.NO_SOURCE),
+        (COPY._replace(destination=SOURCE), refusals.NO_DESTINATION),
+        (SPACE._replace(server=NOWHERE), refusals.SERVER_UNKNOWN),
+        (SPACE._replace(server=SOURCE), refusals.SERVER_UNKNOWN),
+        (TRIM._replace(keeper=NOWHERE), refusals.LAST_COPY),
+        (MakeRoom(NEW, NOWHERE, (SPACE,)), refusals.NOT_NEEDED),
+        (MakeRoom(NEW, NOWHERE, (SPACE._replace(server=NOWHERE),)), refusals.SERVER_UNKNOWN),
+        (MakeRoom(HELD, DISK_A, (SPACE,)), refusals.NOT_NEEDED),
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused_like_anything_else(wish: Wish, reason: Refusal) -> None:
+    view = full() if isinstance(wish, MakeRoom) else world()
+    (answer,), round_ = ask(view, wish)
+    assert answer is not None
+    assert answer.refusal is reason
+    assert not round_.booked
+
+
+def test_each_wish_is_judged_with_what_was_granted_before() -> None:
+    again = COPY._replace(destination=DISK_C)
+    other = COPY._replace(file=replace(NEW, name="NEXT.mpg", rank=6))
+    view = world([server(DISK_C)], san={f.name: on_san(f) for f in (NEW, HELD, TWICE, other.file)})
+    heard, round_ = ask(view, COPY, again, other, SPACE, SPACE, TRIM)
+    reasons = [answer.refusal if answer else None for answer in heard]
+    assert reasons == [None, refusals.IN_TASK, refusals.NO_SOURCE, None, refusals.ORDER_UNKNOWN, None]
+    assert round_.booked == [COPY, SPACE, TRIM]
 
 
 # ── what is asked right before an order is sent ─────────────────────────────────────────────────────────
 
 
-def sending(view: ClusterView) -> Refusal | None:
-    return KERNEL.refuse_delete(view, Ledger(view), TRIM._replace(sending=True))
+def at_sending(view: ClusterView, wish: Delete, room_for: File | None = None) -> Refusal | None:
+    """What is said of an order that was made of this wish and waits to be sent."""
+    made = replace(
+        order(wish.file, wish.server, wish.kind),
+        keeper=wish.keeper,
+        room_for=room_for.name if room_for is not None else None,
+    )
+    paced = {**view.deletes_last_minute}
+    paced[wish.server, wish.kind] = paced.get((wish.server, wish.kind), 0) + 1
+    view = replace(view, order_of={**view.order_of, wish.file.name: made}, deletes_last_minute=paced)
+    judge, untouched = Judge(view, KERNEL), Ledger(view)
+    refusal = judge.refuse_order(wish, room_for)
+    assert books(judge.round.ledger) == books(untouched), "it is in the books as before"
+    return refusal
 
 
 def seen(present: bool, size: int | None, age_ms: int = 0) -> dict[str, Any]:
@@ -437,18 +657,50 @@ def seen(present: bool, size: int | None, age_ms: int = 0) -> dict[str, Any]:
 
 
 def test_a_trim_is_sent_only_when_the_copy_that_stays_was_just_confirmed() -> None:
-    assert sending(world()) is refusals.COPY_UNCONFIRMED
-    assert sending(world(**seen(True, TWICE.size_bytes))) is None
-    assert sending(world(**seen(True, None))) is None, "an old worker's list tells no size"
-    assert sending(world(**seen(True, TWICE.size_bytes, 10_001))) is refusals.COPY_UNCONFIRMED
-    assert sending(world(**seen(True, TWICE.size_bytes - 1))) is refusals.COPY_UNCONFIRMED
-    assert sending(world(**seen(False, None))) is refusals.COPY_UNCONFIRMED
+    assert at_sending(world(), TRIM) is refusals.COPY_UNCONFIRMED
+    assert at_sending(world(**seen(True, TWICE.size_bytes)), TRIM) is None
+    assert at_sending(world(**seen(True, None)), TRIM) is None, "an old worker's list tells no size"
+    assert at_sending(world(**seen(True, TWICE.size_bytes, 10_001)), TRIM) is refusals.COPY_UNCONFIRMED
+    assert at_sending(world(**seen(True, TWICE.size_bytes - 1)), TRIM) is refusals.COPY_UNCONFIRMED
+    assert at_sending(world(**seen(False, None)), TRIM) is refusals.COPY_UNCONFIRMED
 
 
 def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:
     stale = world(san={HELD.name: on_san(HELD, 10_001)})
-    assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE) is None
-    assert KERNEL.refuse_delete(stale, Ledger(stale), SPACE._replace(sending=True)) is refusals.SAN_UNKNOWN
+    assert refused(stale, SPACE) is None
+    assert at_sending(stale, SPACE) is refusals.SAN_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in (*DELETE_CASES, *SPACE_CASES) if case.wish is SPACE],
+    ids=lambda case: f"{case.guard.__name__}: {case.words}",
+)
+def test_every_guard_is_asked_once_more_before_an_order_is_sent(case: Case) -> None:
+    assert isinstance(case.wish, Delete)
+    if case.guard is d.one_order_per_file:
+        assert at_sending(case.view, case.wish) is None, "its own order is not another one"
+    else:
+        assert at_sending(case.view, case.wish) is case.reason
+
+
+def test_an_order_is_not_counted_against_itself() -> None:
+    assert at_sending(world(), SPACE) is None, "its bytes are still needed"
+    others = Rules().space_deletes_per_minute - 1
+    assert at_sending(world(deletes_last_minute={(DISK_A, DeleteKind.SPACE): others}), SPACE) is None
+
+
+def test_an_order_for_room_is_judged_by_the_file_that_it_is_for_also_when_its_reservation_is_over() -> None:
+    assert at_sending(full(), SPACE, NEW) is None
+    assert at_sending(full(), SPACE) is refusals.NOT_NEEDED, "the disk is not over its limit"
+    placed = full(holders={**full().holders, NEW.name: frozenset({DISK_B})})
+    assert at_sending(placed, SPACE, NEW) is refusals.NOT_NEEDED, "it has found a place elsewhere"
+    coming = full(task_of={NEW.name: task(NEW)})
+    assert at_sending(coming, SPACE, NEW) is refusals.NOT_NEEDED
+
+
+def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower_address() -> None:
+    assert at_sending(double(), SPACE) is refusals.SAME_DISK_SUSPECTED
 
 
 # ── what lets go ────────────────────────────────────────────────────────────────────────────────────────
@@ -456,13 +708,13 @@ def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:
 
 def test_brakes_let_go() -> None:
     released = world([server(DISK_A, {HELD.name}, 950, limit_percent=70)], approved_bytes={DISK_A: 250})
-    assert KERNEL.refuse_delete(released, Ledger(released), SPACE) is None
+    assert refused(released, SPACE) is None
     old = world(departures={NEW.name: Departure(NOW.mono_ms - 86_400_000, NEW.rank)})
-    assert KERNEL.refuse_file(old, Ledger(old), NEW) is None
+    assert refused(old, COPY) is None
     moved = world(departures={NEW.name: Departure(NOW.mono_ms - 1, 6 * NEW.rank)})
-    assert KERNEL.refuse_file(moved, Ledger(moved), NEW) is None
+    assert refused(moved, COPY) is None
     stayed = world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 3_600_000})
-    assert KERNEL.refuse_delete(stayed, Ledger(stayed), SPACE) is None
+    assert refused(stayed, SPACE) is None
 
 
 @pytest.mark.parametrize(
@@ -472,14 +724,8 @@ def test_the_next_address_of_a_disk_is_used_where_the_lowest_is_not_usable(lost:
     view = double(**lost)
     place = view.servers[DISK_A]
     roomy = replace(view, servers={**view.servers, DISK_A: server(DISK_A, same_disk=place.same_disk)})
-    assert KERNEL.refuse_delete(view, Ledger(view), SPACE) is None
-    assert KERNEL.refuse_destination(roomy, Ledger(roomy), roomy.servers[DISK_A]) is None
-
-
-def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower_address() -> None:
-    view = double()
-    ordered = SPACE._replace(sending=True)
-    assert KERNEL.refuse_delete(view, Ledger(view), ordered) is refusals.SAME_DISK_SUSPECTED
+    assert refused(view, SPACE) is None
+    assert refused(roomy, COPY._replace(destination=DISK_A)) is None
 
 
 def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() -> None:
@@ -490,22 +736,14 @@ def test_room_is_not_made_while_its_orders_at_another_address_have_not_gone() ->
         order_of={HELD.name: going},
     )
     view = with_server(view, DISK_B, same_disk=frozenset({DISK_A}))
-    assert KERNEL.refuse_place(view, Ledger(view), NEW, view.servers[DISK_A]) is refusals.NO_ROOM
+    assert refused(view, COPY._replace(destination=DISK_A)) is refusals.NO_ROOM
 
 
 def test_a_rising_file_outranks_all_that_is_not_protected() -> None:
     view = world(hits=Hits({NEW.name: 5}))
-    assert k.outranks(view, replace(NEW, rank=1000), HELD)
-    assert not k.outranks(view, HELD, NEW)
-    assert not k.outranks(world(), replace(NEW, rank=850), HELD), "within the margin"
-
-
-def test_room_for_a_wanted_file_is_made_only_as_far_as_it_is_short() -> None:
-    for_new = SPACE._replace(room_for=NEW)
-    view = world([server(DISK_A, {HELD.name}, 850)])
-    assert KERNEL.refuse_delete(view, Ledger(view), for_new) is None
-    roomy = world([server(DISK_A, {HELD.name}, 800)])
-    assert KERNEL.refuse_delete(roomy, Ledger(roomy), for_new) is refusals.NOT_NEEDED
+    assert view.outranks(replace(NEW, rank=1000), HELD)
+    assert not view.outranks(HELD, NEW)
+    assert not world().outranks(replace(NEW, rank=850), HELD), "within the margin"
 
 
 def test_the_names_of_the_reasons_are_the_contract() -> None:

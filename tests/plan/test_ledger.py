@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cfm.model import Booked, DeleteKind, DiskUsage, File, Known, bytes_over, fits
 from cfm.plan.ledger import DiskBook, Ledger
-from cfm.plan.view import ClusterView, Reservation
+from cfm.plan.view import ClusterView, Reservation, Rules
 from plan.worlds import (
     DISK_A,
     DISK_B,
@@ -90,21 +90,23 @@ def test_streams_count_until_they_are_received_or_cut() -> None:
 
 
 def test_what_was_received_makes_way_for_as_many_more_as_may_come_in() -> None:
-    view = world(tasks={1: task(NEW), 2: task(HELD, task_id=2)})
+    view = world(tasks={1: task(NEW), 2: task(HELD, task_id=2)}, rules=Rules(incoming_per_destination=2))
     (there,) = (one for one in view.destinations if one.addr == DISK_B)
-    assert not Ledger(view).may_receive(there, 2)
-    assert Ledger(replace(view, freed_sources={1})).may_receive(there, 2)
-    assert Ledger(replace(view, freed_sources={1, 2})).may_receive(there, 2)
-    assert not Ledger(replace(view, freed_sources={1, 2})).may_receive(there, 1), "they do not pile up"
+    assert not Ledger(view).may_receive(there)
+    assert Ledger(replace(view, freed_sources={1})).may_receive(there)
+    received = replace(view, freed_sources={1, 2})
+    assert Ledger(received).may_receive(there)
+    one_at_a_time = replace(received, rules=Rules(incoming_per_destination=1))
+    assert not Ledger(one_at_a_time).may_receive(there), "they do not pile up"
 
 
 def test_an_order_taken_out_of_the_book_leaves_no_trace() -> None:
     view = at_half()
     ledger, untouched = Ledger(view), Ledger(view)
-    ledger.book_delete(HELD, DISK_B, SPACE, for_room=True)
+    ledger.book_delete(HELD, DISK_B, SPACE, NEW)
     assert ledger.ordered[DISK_B, SPACE] == 1
     assert HELD.name in ledger.busy_files
-    ledger.unbook_delete(HELD, DISK_B, SPACE, for_room=True)
+    ledger.unbook_delete(HELD, DISK_B, SPACE, NEW)
     assert ledger.disks == untouched.disks
     assert +Counter(ledger.ordered) == Counter(untouched.ordered)
     assert ledger.busy_files == untouched.busy_files
@@ -123,7 +125,7 @@ def test_copies_that_the_book_takes_keep_the_limit_whatever_is_deleted(
     taken = 0
     for number, size in enumerate(copies):
         if number < len(deletes):
-            ledger.book_delete(File(f"D{number}", 99, deletes[number]), DISK_B, SPACE, for_room=False)
+            ledger.book_delete(File(f"D{number}", 99, deletes[number]), DISK_B, SPACE)
         file = File(f"C{number}", 1, size)
         assert ledger.disks[DISK_B].takes(file) == (
             fits(used, 1000 - used, taken + size, limit) and taken + size <= 1000 - used
@@ -159,7 +161,7 @@ def test_ordering_until_nothing_is_needed_frees_the_need_and_at_most_one_file_mo
     for number, size in enumerate(deletes):
         if ledger.disks[DISK_B].need_bytes == 0:
             break
-        ledger.book_delete(File(f"D{number}", 99, size), DISK_B, SPACE, for_room=False)
+        ledger.book_delete(File(f"D{number}", 99, size), DISK_B, SPACE)
         freed.append(size)
         assert ledger.disks[DISK_B].need_bytes == max(0, need - sum(freed))
     assert sum(freed) < need + max(freed, default=1)
@@ -190,7 +192,7 @@ def test_what_is_booked_at_any_address_of_a_disk_is_in_all_its_books() -> None:
     assert ledger.disks[DISK_B].reserved_for == NEW
     ledger.book_copy(NEW, SOURCE, DISK_A)
     assert (ledger.disks[DISK_B].projected_bytes, ledger.disks[DISK_B].reserved_for) == (600, None)
-    ledger.book_delete(HELD, DISK_A, SPACE, for_room=False)
+    ledger.book_delete(HELD, DISK_A, SPACE)
     assert ledger.disks[DISK_B].leaving_bytes == 100
 
 

@@ -1,4 +1,4 @@
-"""What the policies propose in made-up worlds keeps the rules, whatever the world; and a few by example."""
+"""What the policies are granted in made-up worlds keeps the rules, whatever the world; a few by example."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import DiskUsage, File, Hits, Known, ServerView, fits
-from cfm.plan import policies, refusals
+from cfm.plan import refusals
+from cfm.plan.judge import Judge
 from cfm.plan.kernel import KERNEL
 from cfm.plan.ledger import Ledger
-from cfm.plan.round import Copy, Delete, Round
+from cfm.plan.policies import POLICIES
+from cfm.plan.policies.trims import by_keeping
+from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView, Rules
+from cfm.plan.wishes import Copy
 from plan.worlds import (
     DISK_A,
     DISK_B,
@@ -38,7 +42,7 @@ SIZES = st.integers(1, 400)
 
 
 def decide(view: ClusterView, lists: Shortlist) -> Round:
-    return policies.run(Round(view, lists, Ledger(view), KERNEL))
+    return Judge(view, KERNEL).run(POLICIES, lists)
 
 
 @st.composite
@@ -80,9 +84,8 @@ def destinations(view: ClusterView) -> list[ServerView]:
 def test_no_copy_brings_a_destination_over_its_limit(node: tuple[ClusterView, Shortlist]) -> None:
     view, lists = node
     arriving = Counter[str]()
-    for proposal in decide(view, lists).done:
-        if isinstance(proposal, Copy):
-            arriving[proposal.destination] += proposal.file.size_bytes
+    for copy in decide(view, lists).copies:
+        arriving[copy.destination] += copy.file.size_bytes
     for place in destinations(view):
         assert isinstance(place.disk, Known)
         usage, more = place.disk.value, arriving[place.addr]
@@ -93,10 +96,8 @@ def test_no_copy_brings_a_destination_over_its_limit(node: tuple[ClusterView, Sh
 @given(nodes())
 def test_a_source_sends_one_and_a_file_is_decided_about_once(node: tuple[ClusterView, Shortlist]) -> None:
     round_ = decide(*node)
-    copies = [p for p in round_.done if isinstance(p, Copy)]
-    deletes = [p.deletion for p in round_.done if isinstance(p, Delete)]
-    assert all(number == 1 for number in Counter(copy.source for copy in copies).values())
-    names = [copy.file.name for copy in copies] + [deletion.file.name for deletion in deletes]
+    assert all(number == 1 for number in Counter(copy.source for copy in round_.copies).values())
+    names = [copy.file.name for copy in round_.copies] + [delete.file.name for delete in round_.deletes]
     assert len(names) == len(set(names))
 
 
@@ -108,44 +109,40 @@ def test_no_more_is_deleted_than_is_needed(node: tuple[ClusterView, Shortlist]) 
     before = Ledger(view)
     for place in destinations(view):
         space = [
-            p.deletion
-            for p in round_.done
-            if isinstance(p, Delete) and p.deletion.server == place.addr and p.deletion.kind == "space"
+            (d, wanted) for d, wanted in round_.deletes_for() if d.server == place.addr and d.kind == "space"
         ]
-        purposes = {d.room_for for d in space}
-        for purpose in purposes:
-            freed = [d.file.size_bytes for d in space if d.room_for == purpose]
+        for purpose in {wanted for _d, wanted in space}:
+            freed = [d.file.size_bytes for d, wanted in space if wanted == purpose]
             book = before.disks[place.addr]
             need = book.need_bytes if purpose is None else book.short_bytes(purpose)
-            arriving = sum(p.file.size_bytes for p in round_.done if isinstance(p, Copy))
+            arriving = sum(copy.file.size_bytes for copy in round_.copies)
             assert sum(freed) <= need + arriving + max(freed)
 
 
 @given(nodes())
 def test_protected_and_better_files_do_not_go_for_room(node: tuple[ClusterView, Shortlist]) -> None:
     view, lists = node
-    for proposal in decide(view, lists).done:
-        if isinstance(proposal, Delete) and proposal.deletion.kind == "space":
-            gone, wanted = proposal.deletion.file, proposal.deletion.room_for
-            assert gone.name not in view.hits.rising
+    for delete, wanted in decide(view, lists).deletes_for():
+        if delete.kind == "space":
+            assert delete.file.name not in view.hits.rising
             if wanted is not None and wanted.name not in view.hits.rising:
-                assert 100 * gone.rank > 110 * wanted.rank
+                assert 100 * delete.file.rank > 110 * wanted.rank
 
 
 @given(nodes())
 def test_a_trim_leaves_a_copy_on_another_server(node: tuple[ClusterView, Shortlist]) -> None:
     view, lists = node
     round_ = decide(view, lists)
-    gone = {(p.deletion.server, p.deletion.file.name) for p in round_.done if isinstance(p, Delete)}
-    for proposal in round_.done:
-        if isinstance(proposal, Delete) and proposal.deletion.kind == "surplus":
-            name = proposal.deletion.file.name
+    gone = {(delete.server, delete.file.name) for delete in round_.deletes}
+    for delete in round_.deletes:
+        if delete.kind == "surplus":
+            name = delete.file.name
             assert any((holder, name) not in gone for holder in view.holders[name])
 
 
 @given(nodes())
 def test_deciding_twice_gives_the_same(node: tuple[ClusterView, Shortlist]) -> None:
-    assert decide(*node).done == decide(*node).done
+    assert decide(*node).booked == decide(*node).booked
 
 
 def test_destinations_are_chosen_by_room_then_by_rest() -> None:
@@ -167,7 +164,7 @@ def test_a_file_that_fits_nowhere_does_not_hold_up_smaller_ones() -> None:
     big, small = File("BIG.mpg", 1, 5000), File("SMALL.mpg", 2, 10)
     view = world(san={f.name: on_san(f) for f in (big, small)})
     round_ = decide(view, shortlist([big, small]))
-    assert [p.file.name for p in round_.done if isinstance(p, Copy)] == ["SMALL.mpg"]
+    assert [copy.file.name for copy in round_.copies] == ["SMALL.mpg"]
     assert round_.counts["copy", "no_room"] == 1
 
 
@@ -177,9 +174,8 @@ def test_room_is_made_where_the_least_wanted_files_lie() -> None:
     full_b = server(DISK_B, {worst.name}, used_bytes=880)
     view = world([full_a, full_b], san={f.name: on_san(f) for f in (NEW, HELD, worst)})
     lists = shortlist([NEW], evictable={DISK_A: (HELD,), DISK_B: (worst,)})
-    (delete,) = decide(view, lists).done
-    assert isinstance(delete, Delete)
-    assert (delete.deletion.server, delete.deletion.file) == (DISK_B, worst)
+    (delete,) = decide(view, lists).deletes
+    assert (delete.server, delete.file) == (DISK_B, worst)
     assert "NEW.mpg" in delete.reason
 
 
@@ -190,7 +186,7 @@ def test_what_only_a_busy_destination_takes_is_looked_up_ahead_and_holds_up_noth
     view = world([roomy, tight], tasks={1: running}, rules=Rules(incoming_per_destination=1))
     view = replace(view, san={small.name: on_san(small)})
     round_ = decide(view, shortlist([big, small]))
-    assert [(p.file, p.destination) for p in round_.done if isinstance(p, Copy)] == [(small, DISK_C)]
+    assert [(copy.file, copy.destination) for copy in round_.copies] == [(small, DISK_C)]
     assert (round_.ask_ahead, round_.ask_san) == ([big], [])
     assert round_.counts == {("copy", "no_destination"): 1}
 
@@ -216,17 +212,17 @@ def test_no_room_is_made_while_every_source_is_busy() -> None:
     full = server(DISK_A, {HELD.name}, used_bytes=880)
     view = world([full, server(DISK_B, used_bytes=900)])
     lists = shortlist([NEW], evictable={DISK_A: (HELD,)})
-    assert decide(view, lists).done
+    assert decide(view, lists).booked
     busy = with_server(with_server(view, SOURCE, up=False), SOURCE_2, up=False)
-    assert not decide(busy, lists).done
+    assert not decide(busy, lists).booked
 
 
 def test_the_copy_that_stays_is_under_its_limit_with_least_use() -> None:
     names = {TWICE.name}
     disks = [server(DISK_A, names, 950), server(DISK_B, names, 300), server(DISK_C, names, 200)]
-    (delete,) = [p for p in decide(world(disks), shortlist(surplus=[TWICE])).done if isinstance(p, Delete)]
-    assert delete.deletion.keeper == DISK_C
-    assert delete.deletion.server == DISK_A
+    (delete,) = decide(world(disks), shortlist(surplus=[TWICE])).deletes
+    assert delete.keeper == DISK_C
+    assert delete.server == DISK_A
 
 
 def test_without_sources_the_reason_is_told() -> None:
@@ -236,9 +232,7 @@ def test_without_sources_the_reason_is_told() -> None:
 
 
 def _first(view: ClusterView) -> Copy:
-    copy = decide(view, shortlist([NEW])).done[0]
-    assert isinstance(copy, Copy)
-    return copy
+    return decide(view, shortlist([NEW])).copies[0]
 
 
 # ── one disk under two addresses ────────────────────────────────────────────────────────────────────────
@@ -254,16 +248,14 @@ def double(used_bytes: int = 950, alias_bytes: int | None = None) -> ClusterView
 
 def test_a_disk_with_two_addresses_is_brought_back_to_its_limit_once() -> None:
     round_ = decide(double(), shortlist(evictable={DISK_A: (HELD,), LOWER: (HELD,)}))
-    (delete,) = round_.done
-    assert isinstance(delete, Delete)
-    assert delete.deletion.server == LOWER
+    (delete,) = round_.deletes
+    assert delete.server == LOWER
     assert (DISK_A, refusals.SAME_DISK_SUSPECTED) in round_.brakes
 
 
 def test_a_disk_with_two_addresses_is_filled_through_one() -> None:
     round_ = decide(double(used_bytes=500), shortlist([NEW]))
-    (copy,) = round_.done
-    assert isinstance(copy, Copy)
+    (copy,) = round_.copies
     assert copy.destination == LOWER
 
 
@@ -271,14 +263,11 @@ def test_what_would_fit_only_by_an_older_look_at_the_other_address_gets_room_mad
     round_ = decide(
         double(used_bytes=850, alias_bytes=100), shortlist([NEW], evictable={DISK_A: (HELD,), LOWER: (HELD,)})
     )
-    (delete,) = round_.done
-    assert isinstance(delete, Delete)
-    assert (delete.deletion.server, delete.deletion.room_for) == (LOWER, NEW)
+    ((delete, wanted),) = round_.deletes_for()
+    assert (delete.server, wanted) == (LOWER, NEW)
 
 
 def test_the_copy_at_the_address_that_is_used_stays() -> None:
     view = double(used_bytes=500, alias_bytes=100)
-    assert policies.by_keeping(Round(view, shortlist(), Ledger(view), KERNEL), HELD, [DISK_A, LOWER]) == [
-        LOWER,
-        DISK_A,
-    ]
+    outlook = Judge(view, KERNEL).outlook(shortlist())
+    assert by_keeping(outlook, HELD, [DISK_A, LOWER]) == [LOWER, DISK_A]

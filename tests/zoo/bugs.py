@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from cfm.controller.decide import copying, deleting
+from cfm.controller.decide import copying
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
@@ -26,17 +26,20 @@ from cfm.model import (
     Now,
     OnSan,
     Retry,
-    ServerView,
     Status,
     Task,
 )
 from cfm.names import is_file_name
 from cfm.plan import refusals
-from cfm.plan.kernel import KERNEL, Deletion, holders_listed, keeper_confirmed, surely_on_san
+from cfm.plan.case import Case
+from cfm.plan.guards.copies import is_on_san
+from cfm.plan.guards.deletes import holders_listed, keeper_confirmed
+from cfm.plan.kernel import KERNEL
 from cfm.plan.ledger import Ledger
+from cfm.plan.outlook import Outlook
+from cfm.plan.policies import POLICIES
 from cfm.plan.refusals import Refusal
-from cfm.plan.round import Delete
-from cfm.plan.view import ClusterView
+from cfm.plan.wishes import Delete, Wish, Wishes
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
@@ -354,28 +357,23 @@ class LateReportsCount(Core):
         return changes, effects
 
 
-class CountsIpsTwice(Core):
+def counts_ips_twice(outlook: Outlook) -> Wishes:
     """A server that the history lists twice is two copies, of which one may go."""
+    files = {file.name: file for held in outlook.lists.evictable.values() for file in held}
+    for file in files.values():
+        if len(file.history_ips) > len(set(file.history_ips)):
+            for addr in sorted(outlook.view.holders.get(file.name, ())):
+                answer = yield Delete(file, addr, DeleteKind.SURPLUS, "two copies", keeper=addr)
+                if answer is None:
+                    break
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
-        changes, effects = super().handle(event, now)
-        for file in self._doubled():
-            self._trim(file, now)
-        more_changes, more_effects = self.state.out.take()
-        return [*changes, *more_changes], [*effects, *more_effects]
 
-    def _doubled(self) -> list[File]:
-        lists = self.shortlist.evictable.values()
-        files = {file.name: file for held in lists for file in held}
-        return [file for file in files.values() if len(file.history_ips) > len(set(file.history_ips))]
+class CountsIpsTwice(Core):
+    """A core with that policy."""
 
-    def _trim(self, file: File, now: Now) -> None:
-        view = self.state.view(now)
-        for addr in sorted(view.holders.get(file.name, ())):
-            deletion = Deletion(file, addr, DeleteKind.SURPLUS, keeper=addr)
-            if not self.state.kernel.refuse_delete(view, Ledger(view), deletion):
-                deleting.order(self.state, Delete(deletion, "two copies"), now)
-                return
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.policies = (*POLICIES, counts_ips_twice)
 
 
 def believes_doubles(data: bytes) -> PlainReading:
@@ -399,17 +397,10 @@ def _counting_doubles() -> Parts:
 # ── what the kernel allows ──────────────────────────────────────────────────────────────────────────────
 
 
-def receives_any_number(view: ClusterView, ledger: Ledger, destination: ServerView) -> Refusal | None:
-    """Room is all that counts."""
-    usable = destination.is_destination and destination.usable and destination.addr in ledger.disks
-    return None if usable and not view.paused else refusals.NO_DESTINATION
-
-
-def once_on_san(view: ClusterView, _ledger: Ledger, file: File) -> Refusal | None:
+def once_on_san(case: Case[Wish]) -> Refusal | None:
     """However long ago."""
-    asked = view.san.get(file.name)
-    there = asked is not None and isinstance(asked.value, OnSan) and asked.value.size_bytes == file.size_bytes
-    return None if there else refusals.SAN_UNKNOWN
+    asked = case.view.san.get(case.file.name)
+    return None if asked is not None and is_on_san(asked.value, case.file) else refusals.SAN_UNKNOWN
 
 
 class Fickle:
@@ -419,9 +410,9 @@ class Fickle:
         self.ledger: Ledger | None = None
         self.no = False
 
-    def __call__(self, _view: ClusterView, ledger: Ledger, _file: File) -> Refusal | None:
-        if ledger is not self.ledger:
-            self.ledger, self.no = ledger, not self.no
+    def __call__(self, case: Case[Wish]) -> Refusal | None:
+        if case.ledger is not self.ledger:
+            self.ledger, self.no = case.ledger, not self.no
         return refusals.NO_ROOM if self.no else None
 
 
@@ -445,14 +436,8 @@ class Undecided(Core):
         self.state.kernel = replace(KERNEL, file_guards=(Fickle(), *KERNEL.file_guards))
 
 
-def _incoming_without_bound() -> Parts:
-    rest = (receives_any_number, *KERNEL.destination_guards[1:])
-    return with_kernel(replace(KERNEL, destination_guards=rest))
-
-
 def _believing_old_looks() -> Parts:
-    rest = (once_on_san, *(guard for guard in KERNEL.file_guards if guard is not surely_on_san))
-    return with_kernel(replace(KERNEL, file_guards=rest))
+    return with_kernel(replace(KERNEL, san_guards=(once_on_san,)))
 
 
 # ── the event log ───────────────────────────────────────────────────────────────────────────────────────
@@ -500,7 +485,6 @@ OLD_ONES: Mapping[str, Parts] = {
 """Mistakes of the earlier program, and others like them."""
 
 FURTHER_ONES: Mapping[str, Parts] = {
-    "a destination receives any number": _incoming_without_bound(),
     "an old look at the SAN will do": _believing_old_looks(),
     "any bytes are published": replace(PARTS, book=TakesAnyBytes),
     "any name is taken": replace(PARTS, book=AnyOffer, shelf=AnyName),

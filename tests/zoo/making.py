@@ -1,24 +1,23 @@
 """Bugs of the kernel and of the two tables, made mechanically so that none is forgotten.
 
 Each guard of the kernel is left out, and each edge is taken that a table does not allow.  Some guards refuse
-what the policies do not even propose, so that their loss shows only where the policies are careless as well:
-`Careless` proposes everything, to everybody, and lets the kernel alone decide.
+what the policies never wish for.  Their loss shows only where a policy is careless, too: `anything` wishes
+for anything at all, and only the kernel stands against it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
-from cfm.controller.decide import copying, deleting
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
-from cfm.model import DeleteKind, File, Now, OrderStatus, ServerView, Status
-from cfm.plan.kernel import KERNEL, Deletion, Kernel
-from cfm.plan.ledger import Ledger
-from cfm.plan.round import Copy, Delete
-from cfm.plan.view import ClusterView
+from cfm.model import DeleteKind, File, Known, Now, OrderStatus, ServerView, Status
+from cfm.plan.kernel import KERNEL, Kernel
+from cfm.plan.outlook import Outlook
+from cfm.plan.policies import POLICIES
+from cfm.plan.wishes import Copy, Delete, MakeRoom, Wishes
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES
 from cfm.tasks.store import Change, PutOrder, PutTask, Recovered
 from cfm_lab.sim.environment.parts import PARTS, Parts
@@ -28,71 +27,53 @@ Outcome = tuple[list[Change], list[ev.Effect]]
 # ── careless policies ───────────────────────────────────────────────────────────────────────────────────
 
 TRIES = 24
-"""So many careless proposals are made after each event."""
+"""So many careless wishes are made in each round."""
+
+
+def anything(outlook: Outlook) -> Wishes:
+    """A policy that wishes for anything: all files at all servers, some of them at each moment."""
+    lists = outlook.lists
+    files = {f.name: f for held in (lists.wanted, lists.surplus, *lists.evictable.values()) for f in held}
+    by_name = sorted(files.values(), key=lambda file: file.name)
+    servers = sorted(outlook.view.servers.values(), key=lambda server: server.addr)
+    begin = outlook.view.now.mono_ms * TRIES
+    for turn in range(begin, begin + TRIES if files else begin):
+        file, number = by_name[turn % len(by_name)], turn // len(by_name)
+        one, other = servers[number % len(servers)], servers[number // len(servers) % len(servers)]
+        match number % 4:
+            case 0:
+                yield Copy(file, one.addr, other.addr, "anything")
+            case 1:
+                yield Delete(file, one.addr, DeleteKind.SURPLUS, "anything", keeper=other.addr)
+            case 2 if one.addr in outlook.disks:
+                yield Delete(file, one.addr, DeleteKind.SPACE, "anything")
+            case 3 if one.addr in outlook.disks:
+                yield _room_at_any_price(file, one, by_name, turn)
+
+
+def _room_at_any_price(wanted: File, server: ServerView, by_name: Sequence[File], turn: int) -> MakeRoom:
+    """One to three files that lie there go, whichever they are."""
+    there = server.files.value if isinstance(server.files, Known) else frozenset[str]()
+    held = [file for file in by_name if file.name in there]
+    begin = turn % (len(held) or 1)
+    deletes = [
+        Delete(file, server.addr, DeleteKind.SPACE, f"room for {wanted.name}, at any price")
+        for file in held[begin : begin + 1 + turn % 3]
+    ]
+    return MakeRoom(wanted, server.addr, tuple(deletes))
 
 
 class Careless(Core):
-    """A plan that protects nothing, and policies that propose anything: the kernel is all there is.
-
-    Only plain needs are proposed: making room is one plan for several files, of which no part is safe alone.
-    """
+    """A plan that protects nothing, and a policy that wishes for anything, at every event."""
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self._turn = 0
+        self.state.policies = (*POLICIES, anything)
 
     def handle(self, event: ev.Event, now: Now) -> Outcome:
+        self.state.wants_dispatch = True
         changes, effects = super().handle(event, now)
-        self._propose(now)
-        more_changes, more_effects = self.state.out.take()
-        return [*changes, *more_changes], [_carelessly(e) for e in (*effects, *more_effects)]
-
-    def _propose(self, now: Now) -> None:
-        lists = self.shortlist
-        files = {f.name: f for held in (lists.wanted, lists.surplus, *lists.evictable.values()) for f in held}
-        if not files:
-            return
-        by_name = sorted(files.values(), key=lambda file: file.name)
-        view = self.state.view(now)
-        ledger = Ledger(view)
-        for _ in range(TRIES):
-            self._turn += 1
-            file = by_name[self._turn % len(by_name)]
-            self._one(view, ledger, file, self._turn // len(by_name), now)
-
-    def _one(self, view: ClusterView, ledger: Ledger, file: File, number: int, now: Now) -> None:
-        servers = sorted(view.servers.values(), key=lambda server: server.addr)
-        one, other = servers[number % len(servers)], servers[number // len(servers) % len(servers)]
-        if number % 3 == 0:
-            self._copy(view, ledger, file, (one, other), now)
-        elif number % 3 == 1:
-            self._delete(view, ledger, Deletion(file, one.addr, DeleteKind.SURPLUS, keeper=other.addr), now)
-        else:
-            self._delete(view, ledger, Deletion(file, one.addr, DeleteKind.SPACE), now)
-
-    def _copy(
-        self, view: ClusterView, ledger: Ledger, file: File, way: tuple[ServerView, ServerView], now: Now
-    ) -> None:
-        (source, destination), kernel = way, self.state.kernel
-        if not source.is_source or destination.addr not in ledger.disks:
-            return
-        if (
-            kernel.refuse_file(view, ledger, file)
-            or kernel.refuse_destination(view, ledger, destination)
-            or kernel.refuse_place(view, ledger, file, destination)
-            or kernel.refuse_source(view, ledger, source)
-            or kernel.refuse_pair(view, ledger, source, destination)
-        ):
-            return
-        ledger.book_copy(file, source.addr, destination.addr)
-        copying.start_copy(self.state, Copy(file, source.addr, destination.addr, "careless"), now)
-
-    def _delete(self, view: ClusterView, ledger: Ledger, deletion: Deletion, now: Now) -> None:
-        if deletion.kind is DeleteKind.SPACE and deletion.server not in ledger.disks:
-            return
-        if not self.state.kernel.refuse_delete(view, ledger, deletion):
-            ledger.book_delete(deletion.file, deletion.server, deletion.kind, for_room=False)
-            deleting.order(self.state, Delete(deletion, "careless"), now)
+        return changes, [_carelessly(effect) for effect in effects]
 
 
 def _carelessly(effect: ev.Effect) -> ev.Effect:
@@ -117,17 +98,30 @@ def _carelessly(effect: ev.Effect) -> ev.Effect:
 
 HIDDEN = frozenset(
     {
+        "on_no_destination",
+        "not_in_a_task",
+        "destination_usable",
+        "through_one_address",
+        "within_limit",
+        "source_free",
+        "source_speaks",
+        "destination_free",
         "server_known",
         "file_is_there",
         "another_copy_stays",
         "not_young",
         "not_rising",
         "not_watched",
-        "delete_not_an_ad",
+        "not_an_ad in delete_guards",
         "holders_listed",
+        "all_for_this_room",
+        "kept_for_no_other",
+        "not_promised_elsewhere",
+        "fits_nowhere",
+        "makes_enough_room",
     }
 )
-"""Guards of what plan and policies leave out before they ask: they are left out beside careless ones."""
+"""Guards against what no policy wishes for: they are left out beside one that wishes for anything."""
 
 
 def with_kernel(kernel: Kernel, core: type[Core] = Core) -> Parts:
@@ -144,13 +138,15 @@ CARELESS = with_kernel(KERNEL, Careless)
 
 
 def without_guards() -> Iterator[tuple[str, Parts]]:
-    """Each guard of the kernel left out."""
+    """Each guard of the kernel left out of its table.  The name tells the table where it stands in two."""
+    seen: set[str] = set()
     for field in fields(KERNEL):
         guards = getattr(KERNEL, field.name)
         for guard in guards:
+            name = f"{guard.__name__} in {field.name}" if guard.__name__ in seen else guard.__name__
+            seen.add(name)
             rest = replace(KERNEL, **{field.name: tuple(one for one in guards if one is not guard)})
-            core = Careless if guard.__name__ in HIDDEN else Core
-            yield f"without {guard.__name__}", with_kernel(rest, core)
+            yield f"without {name}", with_kernel(rest, Careless if name in HIDDEN else Core)
 
 
 # ── edges ───────────────────────────────────────────────────────────────────────────────────────────────

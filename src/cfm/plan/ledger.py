@@ -1,17 +1,18 @@
 """The disk ledger: two books for each destination, both pessimistic, and the streams in use.
 
-*Room* answers "may more come?": used bytes and all that is still to arrive, with no credit for a delete
-before a fresh `/df` shows it.  *Need* answers "must something go?": used bytes less every delete that was
-ordered, unknown outcomes included, so that nothing is deleted twice over for the same bytes.  A disk under
-several addresses has a book for each, by that address's own `/df`; what is under way at one is in all.
+*Room* answers "may more come?".  It counts what is used and all that is still to arrive.  A delete frees no
+room before a later `/df` shows it.  *Need* answers "must something go?".  It counts what is used, less every
+delete that was ordered, also those of unknown outcome: nothing is deleted twice for the same bytes.  A disk
+under several addresses has a book for each of them, by that address's own `/df`; what is under way at one
+address is in the books of all.
 
-A ledger is made from a `ClusterView` at each wake-up; the kernel books every yes in it, so that the next
-proposal sees it.  Neighbours: `kernel` asks and books, `policies` choose by it.
+A ledger is made from a `ClusterView`.  Only the `judge` books in it, so that the next wish is judged with it.
+Neighbours: the guards and the `outlook` read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cfm.model import Addr, Booked, DeleteKind, DiskUsage, File, Known, ServerView, percent_of
@@ -31,10 +32,13 @@ class DiskBook:
     reserved_for: File | None = None
     ceiling_bytes: int = field(init=False)
     """The most bytes that may be used: as many are within the limit by `fits`, and not one more."""
+    free_bytes: int = field(init=False)
+    """The most bytes that may still come, if nothing were to arrive; below 0 where it is over its limit."""
 
     def __post_init__(self) -> None:
-        whole = self.usage.used_bytes + self.usage.avail_bytes
-        self.ceiling_bytes = self.limit_percent * whole // 100
+        used_bytes, avail_bytes = self.usage.used_bytes, self.usage.avail_bytes
+        self.ceiling_bytes = self.limit_percent * (used_bytes + avail_bytes) // 100
+        self.free_bytes = min(avail_bytes, self.ceiling_bytes - used_bytes)
 
     @property
     def projected_bytes(self) -> int:
@@ -52,13 +56,14 @@ class DiskBook:
 
     def takes(self, file: File) -> bool:
         """Would the disk stay within its limit, and have the bytes at all, with `file` on it?"""
-        more_bytes = self.arriving_bytes + self.reserved_bytes(file.name) + file.size_bytes
-        return more_bytes <= min(self.usage.avail_bytes, self.ceiling_bytes - self.usage.used_bytes)
+        more_bytes = self.arriving_bytes + file.size_bytes
+        if self.reserved_for is not None:
+            more_bytes += self.reserved_bytes(file.name)
+        return more_bytes <= self.free_bytes
 
     def room_bytes(self) -> int:
         """The largest file that it takes now, whoever room is kept for."""
-        within_limit = self.ceiling_bytes - self.usage.used_bytes
-        return max(0, min(within_limit, self.usage.avail_bytes) - self.arriving_bytes)
+        return max(0, self.free_bytes - self.arriving_bytes)
 
     @property
     def over_bytes(self) -> int:
@@ -94,6 +99,10 @@ class Load:
     chosen: int = 0
     """How often it was chosen as a destination since the view was taken."""
 
+    @property
+    def receives(self) -> bool:
+        return self.incoming + self.finishing > 0
+
 
 IDLE = Load()
 
@@ -109,12 +118,21 @@ class Ledger:
         doubled = [server for server in destinations if server.same_disk]
         self._addresses = {server.addr: server.addresses for server in doubled}
         """All addresses of each disk that has several."""
-        self._unused = {server.addr for server in doubled if view.used_through(server) != server.addr}
+        used_through_other = (one.addr for one in doubled if view.used_through(one) != one.addr)
+        self.unused = tuple(addr for addr in used_through_other if addr in self.disks)
+        """Addresses through which their disk is not used, for it has a lower one."""
+        self._rules, self._now_ms = view.rules, view.now.mono_ms
+        self.changes = 0
+        """How often something was booked, or taken back."""
+        self._largest_room = -1, 0
+        """What `largest_room_bytes` found, and after how many changes."""
         self.ordered = dict(view.deletes_last_minute)
         """Deletes of the last minute, by server and kind."""
         self._loads: dict[Addr, Load] = {}
-        self.making_room = {(o.server, o.room_for) for o in view.order_of.values() if o.room_for is not None}
-        """(server, wanted file): orders that make room for it are under way there."""
+        self._making_room: dict[tuple[Addr, str], int] = {}
+        """(server, wanted file) → how many deletes that make room for it are under way there."""
+        self._kept = {addr: kept.file for addr, kept in view.reserved.items()} if view.reserved else {}
+        """The wanted file that room is kept for, by server."""
         self.busy_files: set[str] = set(view.task_of) | set(view.order_of)
         for task in view.uncut.values():
             self._load(task.source).outgoing += 1
@@ -130,7 +148,7 @@ class Ledger:
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
             self._load(order.server).unfinished += 1
-            self._leave(order.server, order.file, for_room=order.room_for is not None)
+            self._leave(order.server, order.file.size_bytes, order.room_for)
 
     def load(self, addr: Addr) -> Load:
         """What is under way at a server, to be read only."""
@@ -141,17 +159,54 @@ class Ledger:
             self._loads[addr] = Load()
         return self._loads[addr]
 
-    def may_receive(self, destination: ServerView, most: int) -> bool:
-        """Does it bear one copy more?  `most` is cfm's own number; the worker has one too.
+    def may_send(self, source: ServerView) -> bool:
+        """Is it up, and has it a stream to spare?"""
+        streams = self.load(source.addr).outgoing
+        free = source.is_source and source.up and streams < self._rules.streams_per_source
+        return free and self._now_ms >= source.busy_until_ms
 
-        What only has to be made durable comes in no more: the next copy need not wait for the disk.  But it
-        may not pile up where the disk is slower than the sources.
+    def may_receive(self, destination: ServerView) -> bool:
+        """May one copy more go there?  cfm has a highest number of copies, and the worker has its own.
+
+        A copy whose bytes have all arrived no longer counts, though it is still being made durable: the next
+        copy does not wait for the disk.  But such copies must not pile up where the disk is slow.
         """
-        cap = min(most, destination.features.downloads)
+        cap = min(self._rules.incoming_per_destination, destination.features.downloads)
         load = self.load(destination.addr)
         return load.incoming < cap and load.incoming + load.finishing < 2 * cap
 
+    def is_used(self, addr: Addr) -> bool:
+        """Is the disk used through this address?  Of several addresses of one disk, only one is."""
+        return addr not in self.unused
+
+    def makes_room(self, addr: Addr, wanted: File) -> bool:
+        """Are deletes under way, at any address of this disk, that make room for the wanted file?"""
+        if not self._making_room:
+            return False
+        if (addresses := self._addresses.get(addr)) is None:
+            return (addr, wanted.name) in self._making_room
+        return any((one, wanted.name) in self._making_room for one in addresses)
+
+    def promised(self, but_at: Addr | None = None) -> set[str]:
+        """Wanted files for which room is kept at a server, and is there or still comes."""
+        kept = ((addr, wanted) for addr, wanted in self._kept.items() if addr != but_at)
+        return {wanted.name for addr, wanted in kept if self._still_comes(addr, wanted)}
+
+    def _still_comes(self, addr: Addr, wanted: File) -> bool:
+        """Is the room there, or being made, or about to show in `/df`?
+
+        Where an order for it was dropped and the room falls short, it is planned anew.  That waits while
+        something arrives there, for the bytes of an arrival are counted twice: by `/df` and by its task.
+        """
+        if (addr, wanted.name) in self._making_room:
+            return True
+        disk = self.disks.get(addr)
+        return disk is not None and (disk.short_bytes(wanted) == 0 or disk.arriving_bytes > 0)
+
+    # ── booking: for the judge alone ────────────────────────────────────────────────────────────────────
+
     def book_copy(self, file: File, source: Addr, destination: Addr) -> None:
+        self.changes += 1
         self._load(destination).incoming += 1
         self._load(destination).chosen += 1
         self._load(source).outgoing += 1
@@ -161,43 +216,52 @@ class Ledger:
             if disk.reserved_for is not None and disk.reserved_for.name == file.name:
                 disk.reserved_for = None
 
-    def book_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
+    def book_delete(self, file: File, server: Addr, kind: DeleteKind, room_for: File | None = None) -> None:
+        self.changes += 1
         self.ordered[server, kind] = self.ordered.get((server, kind), 0) + 1
         self._load(server).unfinished += 1
         self.busy_files.add(file.name)
-        self._leave(server, file, for_room=for_room)
+        self._leave(server, file.size_bytes, room_for.name if room_for is not None else None)
 
-    def unbook_delete(self, file: File, server: Addr, kind: DeleteKind, *, for_room: bool) -> None:
-        """Take an order's bytes out of the book again, to ask anew whether they must go."""
+    def unbook_delete(self, file: File, server: Addr, kind: DeleteKind, room_for: File | None = None) -> None:
+        """Take a delete out of the books again."""
+        self.changes += 1
         self.ordered[server, kind] = self.ordered.get((server, kind), 0) - 1
         self._load(server).unfinished -= 1
         self.busy_files.discard(file.name)
-        self._leave(server, file, for_room=for_room, sign=-1)
+        self._leave(server, file.size_bytes, room_for.name if room_for is not None else None, sign=-1)
 
     def book_room(self, file: File, server: Addr) -> None:
-        """Room is being made on `server` for `file`: nothing else may take it."""
+        """Room is being made on `server` for `file`: no other file may take it."""
+        self.changes += 1
+        self._kept[server] = file
         for _addr, disk in self._books(server):
             disk.reserved_for = file
 
-    def largest_room_bytes(self, among: Iterable[Addr] | None = None) -> int:
-        """The largest file that any disk, or any `among` them, takes.
+    # ── sums ────────────────────────────────────────────────────────────────────────────────────────────
 
-        An address through which none is used may only seem to.
+    def largest_room_bytes(self) -> int:
+        """The largest file that any disk takes.
+
+        Addresses through which no disk is used do not count: their `/df` may be older.
         """
-        largest_bytes = 0
-        for addr in self.disks if among is None else among:
-            if addr not in self._unused:
-                largest_bytes = max(largest_bytes, self.disks[addr].room_bytes())
-        return largest_bytes
+        if self._largest_room[0] != self.changes:
+            rooms = (disk.room_bytes() for addr, disk in self.disks.items() if addr not in self.unused)
+            self._largest_room = self.changes, max(rooms, default=0)
+        return self._largest_room[1]
 
     def largest_disk_bytes(self) -> int | None:
         """The most that any disk may ever hold; None where none is known."""
         return max((disk.ceiling_bytes for disk in self.disks.values()), default=None)
 
-    def _leave(self, server: Addr, file: File, *, for_room: bool, sign: int = 1) -> None:
+    def _leave(self, server: Addr, size_bytes: int, room_for: str | None, sign: int = 1) -> None:
         for _addr, disk in self._books(server):
-            disk.leaving_bytes += sign * file.size_bytes
-            disk.room_leaving_bytes += sign * file.size_bytes if for_room else 0
+            disk.leaving_bytes += sign * size_bytes
+            disk.room_leaving_bytes += sign * size_bytes if room_for is not None else 0
+        if room_for is not None:
+            self._making_room[server, room_for] = self._making_room.get((server, room_for), 0) + sign
+            if not self._making_room[server, room_for]:
+                del self._making_room[server, room_for]
 
     def _books(self, addr: Addr) -> Iterator[tuple[Addr, DiskBook]]:
         """The books of the disk at `addr`, of every address that it has, where they are kept."""

@@ -47,6 +47,24 @@ RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after
 NO_SOURCE = Refusal("no_source", "no source is up and free that its destination can copy from")
 NO_DESTINATION = Refusal("no_destination", "no destination is up, known, free and without a brake")
 
+SAME_DISK_SUSPECTED = Refusal(
+    "same_disk_suspected",
+    "it seems to be one disk under two addresses; its copies are one, and it is used through one of them",
+    "give each server a disk of its own, or take one address out of cfm.yml",
+)
+
+OF_A_PLACE = (SAME_DISK_SUSPECTED, NO_ROOM, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE)
+"""Why a file is not copied to one destination.  Where several destinations refuse it, the reason that is
+later in this list is told.  All other reasons are about the file itself, wherever it would go."""
+
+
+def to_be_told(one: Refusal | None, other: Refusal) -> Refusal:
+    """Of the reasons of two destinations the one that is told."""
+    if one is None:
+        return other
+    return max(one, other, key=OF_A_PLACE.index)
+
+
 # delete
 RISING = Refusal("rising", "viewers want it now")
 WATCHED = Refusal("watched", "it is being watched at other servers now")
@@ -76,11 +94,6 @@ BREAKER = Refusal(
     "look at `cfm plan`, then `cfm confirm SERVER`",
 )
 PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
-SAME_DISK_SUSPECTED = Refusal(
-    "same_disk_suspected",
-    "it seems to be one disk under two addresses; its copies are one, and it is used through one of them",
-    "give each server a disk of its own, or take one address out of cfm.yml",
-)
 DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
 
 COPY_REFUSALS: tuple[Refusal, ...] = (

@@ -1,116 +1,130 @@
-"""A round: one run of the policies over one view, what they propose, and what became of that.
+"""The record of a round: what was wished for in one run of the policies, and what became of it.
 
-Neighbours: `policies` fill it in, `controller.decide.dispatch` carries out what is `done`, and the code that
+Neighbours: `judge` writes it, `controller.decide.dispatch` carries out what is `booked`, and everything that
 tells people why reads the refusals.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from itertools import islice
+from typing import NamedTuple
 
 from cfm.model import Addr, File
-from cfm.plan.kernel import Deletion, Kernel, san_was_silent
+from cfm.plan import refusals
 from cfm.plan.ledger import Ledger
 from cfm.plan.refusals import Refusal
-from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
+from cfm.plan.wishes import Copy, Delete, MakeRoom, Wish
 
 REFUSALS_KEPT = 200
-"""How many refused copies, and how many refused deletes, a round keeps by name; it counts all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Copy `file` from `source` to `destination`, because of `reason`."""
-
-    file: File
-    source: Addr
-    destination: Addr
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete as `deletion` says, because of `reason`."""
-
-    deletion: Deletion
-    reason: str
-
-
-Proposal: TypeAlias = Copy | Delete
+"""How many refused copies, and how many refused deletes, a round gives by name; it counts all."""
 
 
 class Refused(NamedTuple):
-    """What the kernel, or a policy before it, said no to."""
+    """What the kernel said no to."""
 
     action: str
     file: str
     server: Addr | None
+    """None for a copy: its reason is that of all destinations together."""
     refusal: Refusal
     room_for: File | None = None
 
 
 @dataclass(slots=True)
 class Round:
-    """One run of the policies: what they may look at, and what became of their proposals."""
+    """What became of the wishes of one round."""
 
     view: ClusterView
-    shortlist: Shortlist
     ledger: Ledger
-    kernel: Kernel
-    refused: list[Refused] = field(default_factory=list)
-    copies_refused: dict[Refusal, int] = field(default_factory=dict)
-    """How often, by reason."""
-    deletes_refused: dict[Refusal, int] = field(default_factory=dict)
+    booked: list[Wish] = field(default_factory=list)
+    """What the kernel let through, in order."""
     ask_san: list[File] = field(default_factory=list)
-    """Files that only wait for a look at the SAN."""
+    """Files that may be copied, or get room, as soon as the SAN says that it has them."""
     ask_ahead: list[File] = field(default_factory=list)
-    """Files to be looked up there for later: the answer alone makes nothing possible."""
+    """Files that wait for a source or a destination: when one is free, the SAN's answer is there."""
     brakes: dict[tuple[Addr | None, Refusal], list[Refused]] = field(default_factory=dict)
     """Refusals that an operator can release, by server and reason: kept, however many others there are."""
-    done: list[Proposal] = field(default_factory=list)
-    """What the kernel let through, in order."""
-    senders: int = 0
-    """Sources that could send to some destination when the round began."""
-    unplaced: list[File] = field(default_factory=list)
-    """Wanted files that found no room, best first; all better than those for which no source was left."""
-    no_room_there: set[Addr] = field(default_factory=set)
-    """Where nothing may go for room, whatever for."""
-    _kept: dict[str, int] = field(default_factory=dict)
-
-    def san_answers(self, file: File) -> bool:
-        """May the SAN be asked for this file, or was it silent a moment ago?"""
-        return not san_was_silent(self.view.san.get(file.name), self.view.now)
-
-    def refuse(
-        self, action: str, file: File, server: Addr | None, refusal: Refusal, room_for: File | None = None
-    ) -> None:
-        counted = self._counted(action)
-        counted[refusal] = counted.get(refusal, 0) + 1
-        kept = self._kept.get(action, 0)
-        if kept >= REFUSALS_KEPT and not refusal.brake:
-            return
-        refused = Refused(action, file.name, server, refusal, room_for)
-        if kept < REFUSALS_KEPT:
-            self._kept[action] = kept + 1
-            self.refused.append(refused)
-        if refusal.brake:
-            self.brakes.setdefault((server, refusal), []).append(refused)
-
-    def _counted(self, action: str) -> dict[Refusal, int]:
-        return self.copies_refused if action == "copy" else self.deletes_refused
-
-    def times(self, action: str, refusal: Refusal) -> int:
-        """How often `action` was refused for this reason."""
-        return self._counted(action).get(refusal, 0)
+    _copies: dict[str, tuple[File, Refusal]] = field(default_factory=dict)
+    """Files that were not copied."""
+    _deletes: list[Refused] = field(default_factory=list)
+    _delete_counts: Counter[Refusal] = field(default_factory=Counter)
 
     @property
-    def counts(self) -> dict[tuple[str, str], int]:
-        """(action, reason) → how often."""
-        copies = {("copy", refusal.name): number for refusal, number in self.copies_refused.items()}
-        return copies | {("delete", refusal.name): number for refusal, number in self.deletes_refused.items()}
+    def copies(self) -> list[Copy]:
+        """The copies that were booked."""
+        return [wish for wish in self.booked if isinstance(wish, Copy)]
+
+    @property
+    def deletes(self) -> list[Delete]:
+        """The deletes that were booked, those of bundles too."""
+        return [delete for delete, _room_for in self.deletes_for()]
+
+    def deletes_for(self) -> Iterator[tuple[Delete, File | None]]:
+        """The deletes that were booked, each with the wanted file that it makes room for."""
+        for wish in self.booked:
+            if isinstance(wish, Delete):
+                yield wish, None
+            elif isinstance(wish, MakeRoom):
+                for delete in wish.deletes:
+                    yield delete, wish.file
+
+    # ── refusals ────────────────────────────────────────────────────────────────────────────────────────
+
+    def refuse_copy(self, file: File, refusal: Refusal) -> None:
+        """Keep one reason for each file: the last one given."""
+        self._copies[file.name] = file, refusal
+        if refusal.release and refusal not in refusals.OF_A_PLACE:
+            self._brake(Refused("copy", file.name, None, refusal))
+
+    def refuse_delete(self, delete: Delete, room_for: File | None, refusal: Refusal) -> None:
+        self._delete_counts[refusal] += 1
+        if len(self._deletes) < REFUSALS_KEPT or refusal.brake:
+            refused = Refused("delete", delete.file.name, delete.server, refusal, room_for)
+            if len(self._deletes) < REFUSALS_KEPT:
+                self._deletes.append(refused)
+            if refusal.brake:
+                self._brake(refused)
+
+    def copied(self, file: File) -> None:
+        """What was said against other destinations no longer counts."""
+        self._copies.pop(file.name, None)
 
     def hold(self, server: Addr, refusal: Refusal) -> None:
         """A brake at a server that has nothing to do with a single file."""
         self.brakes.setdefault((server, refusal), [])
+
+    def _brake(self, refused: Refused) -> None:
+        self.brakes.setdefault((refused.server, refused.refusal), []).append(refused)
+
+    def why_not_copied(self, name: str) -> Refusal | None:
+        """Why a file that was wished for is not copied; None where it is."""
+        found = self._copies.get(name)
+        return found[1] if found is not None else None
+
+    @property
+    def no_room(self) -> list[File]:
+        """Files that found no room, in the order in which they were wished for."""
+        return [file for file, refusal in self._copies.values() if refusal is refusals.NO_ROOM]
+
+    @property
+    def refused(self) -> list[Refused]:
+        """The first refusals by name: copies, then deletes."""
+        copies = islice(self._copies.values(), REFUSALS_KEPT)
+        return [*(Refused("copy", file.name, None, refusal) for file, refusal in copies), *self._deletes]
+
+    def times(self, action: str, refusal: Refusal) -> int:
+        """How often `action` was refused for this reason."""
+        if action == "delete":
+            return self._delete_counts[refusal]
+        return sum(1 for _file, given in self._copies.values() if given is refusal)
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(action, reason) → how often."""
+        copies = Counter(refusal for _file, refusal in self._copies.values())
+        told = {("copy", refusal.name): number for refusal, number in copies.items()}
+        return told | {("delete", refusal.name): number for refusal, number in self._delete_counts.items()}

@@ -64,6 +64,12 @@ class Shortlist:
     """Something was left out by the limits: plan again when the lists are used up."""
 
 
+NOTHING_LISTED = Shortlist(
+    snapshot_id="", wanted=(), wanted_total=0, surplus=(), surplus_total=0, evictable={}, cut=False
+)
+"""No plan was made, or none is needed."""
+
+
 def real_prefixes(ad_prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """The prefixes that mark an ad.  An empty one would make an ad of every file: it says nothing."""
     return tuple(prefix for prefix in ad_prefixes if prefix)

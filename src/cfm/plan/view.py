@@ -1,7 +1,7 @@
-"""What is known at `now`, as one value: all that the kernel and the policies may look at.
+"""The view: what is known at `now`, as one value.  The kernel and the policies decide by it.
 
-`controller.decide.core` builds a view from its books at every wake-up; it is cheap, because it refers to what
-the books hold and copies nothing large.  Whoever gets one must not change what it refers to.
+`controller.decide.core` makes a view of its books each time that something may have become possible.  That is
+cheap: a view refers to what the books hold, and copies nothing large.  Nobody may change what it refers to.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from cfm.model import (
     Hits,
     Known,
     Now,
-    Observed,
     Retry,
     SanAnswer,
     ServerView,
     SnapshotFacts,
     Task,
+    Transfer,
     Unknown,
     host_of,
 )
@@ -85,14 +85,14 @@ class ClusterView:
     snapshot: SnapshotFacts | None
     """The accepted metadata in force; None before the first."""
     metadata_age_ms: int
-    """How old its numbers are: by the wall clock when read, carried on by the monotonic one."""
+    """How old its numbers are: by the wall clock when they were read, since then by the monotonic clock."""
     servers: Mapping[Addr, ServerView]
     doubtful: tuple[ServerView, ...] = ()
-    """Destinations whose list is unknown, and was lost so lately that what they held may be there still."""
+    """Destinations whose list was lost so lately that their files may still be there."""
     first_look: bool = False
-    """Some destination was never heard of, nor found silent, since our start: it may hold anything."""
+    """Some destination has neither answered nor been found silent since our start: it may hold anything."""
     holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
-    """Known holders by trusted lists; a name nobody holds is absent."""
+    """The destinations that hold a file, by lists that can be trusted.  A file that none holds is absent."""
     hits: Hits = field(default_factory=Hits)
     tasks: Mapping[int, Task] = field(default_factory=dict)
     """Unfinished tasks by id."""
@@ -103,7 +103,7 @@ class ClusterView:
     freed_sources: AbstractSet[int] = frozenset()
     """Unfinished tasks whose bytes have all left the source."""
     uncut: Mapping[int, Task] = field(default_factory=dict)
-    """Ended tasks whose stream the source has not said to be cut."""
+    """Ended tasks whose source has not yet said that it cut their stream."""
     order_of: Mapping[str, DeleteOrder] = field(default_factory=dict)
     """The unfinished delete order of a file: never more than one in the node."""
     delete_pauses: Mapping[str, tuple[int, Refusal]] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class ClusterView:
         return [server for server in self.servers.values() if server.is_source]
 
     def used_through(self, server: ServerView) -> Addr:
-        """The one address through which a server's disk is used: the lowest usable one of all that it has."""
+        """The one address through which a server's disk is used: the lowest one that is usable."""
         if not server.same_disk:
             return server.addr
         others = (self.servers[addr] for addr in server.same_disk if addr in self.servers)
@@ -143,17 +143,19 @@ class ClusterView:
         return min([server.addr, *usable])
 
     def is_ad(self, name: str) -> bool:
-        return is_ad(name, self.rules.ad_prefixes)
+        prefixes = self.rules.ad_prefixes
+        return name.startswith(prefixes) and is_ad(name, prefixes)
+
+    def san_is_silent(self, name: str) -> bool:
+        """Did the source folders not answer for this file a moment ago?"""
+        return san_was_silent(self.san.get(name), self.now)
 
     def hits_of(self, file: File) -> int:
         """Hits in the window, or else the history's sum."""
         return self.hits.rising.get(file.name, file.hits)
 
     def may_hold(self, server: ServerView, file: File) -> bool:
-        """Does the last list of a doubtful server, or else the history, show this file on it?
-
-        A last list stands for a server that was listed; the history for one that never was.
-        """
+        """May a doubtful server hold this file?  Its last list says so, or the history if it has no list."""
         if server.last_list is None:
             return host_of(server.addr) in file.history_ips
         return file.name in server.last_list
@@ -161,6 +163,14 @@ class ClusterView:
     def is_protected(self, name: str) -> bool:
         """Wanted by viewers now, here or at other servers."""
         return name in self.hits.rising or name in self.hits.watched
+
+    def outranks(self, better: File, worse: File) -> bool:
+        """Is `better` so clearly more wanted that `worse` may make room for it?"""
+        if self.is_protected(worse.name):
+            return False
+        if better.name in self.hits.rising:
+            return True
+        return 100 * worse.rank > (100 + self.rules.room_margin_percent) * better.rank
 
     def is_young(self, name: str, addr: Addr) -> bool:
         arrived_ms = self.arrivals.get((name, addr))
@@ -172,5 +182,17 @@ def is_ad(name: str, prefixes: tuple[str, ...]) -> bool:
     return name.startswith(prefixes) and any(prefix and name.startswith(prefix) for prefix in prefixes)
 
 
-def why_unknown(observed: Observed[object]) -> str:
-    return observed.why if isinstance(observed, Unknown) else ""
+def can_send(source: ServerView, destination: ServerView) -> bool:
+    """Do the two fit together?  The built-in transfer copies only from a worker that serves `/content`."""
+    return source.features.serves or destination.features.transfer is not Transfer.BUILTIN
+
+
+SAN_SILENCE_MS = 5_000
+"""The source folders did not answer for a file: they are not asked for it again for so long."""
+
+
+def san_was_silent(asked: Known[SanAnswer] | None, now: Now) -> bool:
+    """Did the source folders not answer for a file a moment ago?"""
+    if asked is None or not isinstance(asked.value, Unknown):
+        return False
+    return now.mono_ms - asked.at_ms <= SAN_SILENCE_MS

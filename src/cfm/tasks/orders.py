@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from cfm.model import Addr, DeleteKind, DeleteOrder, Now, OrderStatus
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
 from cfm.tasks.lifecycle import ORDER_EDGES, advance, is_final
 
 MINUTE_MS = 60_000
@@ -25,12 +25,17 @@ class OrderBook:
     ordered_ms: dict[int, int] = field(default_factory=dict)
     unknown_ms: dict[int, int] = field(default_factory=dict)
     """Since when an order's outcome is unknown; only a list asked for later settles it."""
+    room_for: dict[int, File] = field(default_factory=dict)
+    """The wanted file of an order that makes room, as it was when the order was made.  By it the order is
+    judged once more before it is sent.  An order from before a restart has none: it is not sent again."""
     recent: deque[tuple[int, Addr, DeleteKind]] = field(default_factory=deque)
     """What was ordered in the last minute, oldest first."""
     paced: dict[tuple[Addr, DeleteKind], int] = field(default_factory=dict)
     """The same as numbers."""
 
-    def add(self, order: DeleteOrder, now_ms: int) -> None:
+    def add(self, order: DeleteOrder, now_ms: int, room_for: File | None = None) -> None:
+        if room_for is not None:
+            self.room_for[order.id] = room_for
         self.active[order.id] = self.by_file[order.file.name] = order
         self.ordered_ms[order.id] = now_ms
         self.recent.append((now_ms, order.server, order.kind))
@@ -55,6 +60,7 @@ class OrderBook:
         if is_final(ORDER_EDGES, new):
             del self.active[order.id], self.by_file[order.file.name], self.ordered_ms[order.id]
             self.unknown_ms.pop(order.id, None)
+            self.room_for.pop(order.id, None)
         else:
             self.active[order.id] = self.by_file[order.file.name] = changed
             if new is OrderStatus.UNKNOWN:

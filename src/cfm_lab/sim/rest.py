@@ -15,7 +15,6 @@ from cfm.controller.decide import dispatch
 from cfm.controller.decide.core import Core
 from cfm.model import Addr, File, Known, bytes_over, fits
 from cfm.plan import reference
-from cfm.plan.round import Copy
 from cfm.plan.view import is_ad
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.profile import MINUTE_MS
@@ -94,8 +93,8 @@ def _next_plan(world: World) -> Iterator[str]:
         core.state.view(now), san={name: Known(told, now.mono_ms) for name, told in answers.items()}
     )
     fresh = reference.shortlist(cfm.pair.files, core.plan_inputs(now))
-    for proposal in dispatch.propose(view, fresh, core.state).done:
-        yield str(proposal.file.name if isinstance(proposal, Copy) else proposal.deletion)
+    for wish in dispatch.propose(view, fresh, core.state).booked:
+        yield str(wish)
 
 
 def _steady(world: World) -> bool:

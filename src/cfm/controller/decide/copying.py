@@ -10,7 +10,7 @@ from __future__ import annotations
 from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
 from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
-from cfm.plan.round import Copy
+from cfm.plan.wishes import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.lifecycle import TASK_EDGES, is_final
 from cfm.tasks.store import DropTask, PutArrival, PutTask
@@ -26,7 +26,7 @@ UNPROVEN_MS = 120_000
 
 
 def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
-    """Make a task of a proposal; it is offered when it is durable."""
+    """Make a task of a wish that was granted; it is offered when it is durable."""
     found = state.san[copy.file.name].value
     assert isinstance(found, OnSan)
     task = Task(

@@ -26,7 +26,7 @@ from cfm.model import Addr, File, Known, Now, host_of
 from cfm.plan import refusals
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
-from cfm.plan.shortlist import PlanInputs, Shortlist
+from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs, Shortlist
 from cfm.tasks.store import Change, Recovered
 
 PLAN_PAUSE_MS = 500
@@ -39,9 +39,6 @@ EVICTABLE_AT_MOST = 4_096
 """Candidates for eviction that a plan lists, over all destinations."""
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
-NO_SHORTLIST = Shortlist(
-    snapshot_id="", wanted=(), wanted_total=0, surplus=(), surplus_total=0, evictable={}, cut=False
-)
 
 
 @dataclass(slots=True)
@@ -76,7 +73,7 @@ class Core:
             last_id=recovered.last_id,
         )
         self._rehearsal = rehearsal
-        self.shortlist = NO_SHORTLIST
+        self.shortlist = NOTHING_LISTED
         self.last_round: Round | None = None
         self.rising_files: tuple[File, ...] = ()
         self._backlog: tuple[Shortlist, Shortlist] | None = None

@@ -1,6 +1,6 @@
 """Delete orders in the controller's hands: decided, confirmed, sent, settled.  Pure over the state.
 
-    a policy proposes, the kernel agrees       → ORDERED, durable with its reason
+    a policy wishes, the kernel agrees         → ORDERED, durable with its reason
     the SAN has the file; for a surplus copy
     the server of the copy that stays has it   → asked now, believed for ten seconds
     the kernel agrees once more                → SENT, durable before the first byte, which goes out in
@@ -32,11 +32,10 @@ from cfm.model import (
     Unknown,
 )
 from cfm.plan import refusals
-from cfm.plan.kernel import Deletion
-from cfm.plan.ledger import Ledger
+from cfm.plan.judge import Judge
 from cfm.plan.refusals import Refusal
-from cfm.plan.round import Delete
-from cfm.plan.view import ClusterView, Departure, Reservation
+from cfm.plan.view import Departure, Reservation
+from cfm.plan.wishes import Delete
 from cfm.tasks.store import DropArrival, PutOrder
 
 PATIENCE_MS = 30_000
@@ -50,26 +49,28 @@ QUIET_MS = 10_000
 fence, and may still carry out what it was asked."""
 
 
-def order(state: NodeState, delete: Delete, now: Now) -> None:
-    """Write a delete order down; nothing is sent yet."""
-    deletion = delete.deletion
+def order(state: NodeState, delete: Delete, room_for: File | None, now: Now) -> None:
+    """Write a delete order down; nothing is sent yet.
+
+    `room_for`: the wanted file that it makes room for, if it is part of a bundle.
+    """
     made = DeleteOrder(
         id=state.next_id(now),
         status=OrderStatus.ORDERED,
         created_s=now.wall_s,
         changed_s=now.wall_s,
-        file=deletion.file,
-        server=deletion.server,
-        kind=deletion.kind,
+        file=delete.file,
+        server=delete.server,
+        kind=delete.kind,
         reason=delete.reason,
-        keeper=deletion.keeper,
-        room_for=deletion.room_for.name if deletion.room_for else None,
-        window_hits=state.hits.rising.get(deletion.file.name, 0),
+        keeper=delete.keeper,
+        room_for=room_for.name if room_for is not None else None,
+        window_hits=state.hits.rising.get(delete.file.name, 0),
     )
-    state.orders.add(made, now.mono_ms)
-    if deletion.room_for is not None:
+    state.orders.add(made, now.mono_ms, room_for)
+    if room_for is not None:
         until_ms = now.mono_ms + state.rules.room_hold_ms
-        state.reserved[deletion.server] = Reservation(deletion.room_for, until_ms)
+        state.reserved[delete.server] = Reservation(room_for, until_ms)
     state.out.changes.append(PutOrder(made))
     state.wants_orders = True
 
@@ -95,28 +96,28 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
 # ── confirming and sending ──────────────────────────────────────────────────────────────────────────────
 
 
-def send_ready(state: NodeState, view: ClusterView, ledger: Ledger, now: Now) -> None:
-    """Send what is confirmed, ask for what is not, drop what no longer holds."""
+def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
+    """Judge every order that waits once more: send it, wait for what it lacks, or drop it."""
     to_look_up: list[File] = []
     for made in state.orders.waiting():
-        deletion = _deletion(state, made)
-        for_room = made.room_for is not None
-        ledger.unbook_delete(made.file, made.server, made.kind, for_room=for_room)
-        refusal = state.kernel.refuse_delete(view, ledger, deletion)
+        wish = Delete(made.file, made.server, made.kind, made.reason, made.keeper)
+        room_for = state.orders.room_for.get(made.id)
+        refusal = judge.refuse_order(wish, room_for)
         if refusal is None:
-            ledger.book_delete(made.file, made.server, made.kind, for_room=for_room)
             before_ms = _confirmed_until_ms(state, made)
             state.out.effects.append(SendDelete(_change(state, made, OrderStatus.SENT, now), before_ms))
-        elif refusal in (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED) and _may_still_come(
-            state, made, now
-        ):
-            ledger.book_delete(made.file, made.server, made.kind, for_room=for_room)
+        elif refusal in _ANSWERS_MISSING and _may_still_come(state, made, now):
             if _is_to_be_looked_up(state, made, refusal, now):
                 to_look_up.append(made.file)
             _ask_keeper(state, made, now)
         else:
+            judge.take_back(wish, room_for)
             _drop(state, made, refusal, now)
     state.ask_san(to_look_up, now)
+
+
+_ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED)
+"""With these an order goes on waiting for a while."""
 
 
 def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
@@ -126,12 +127,6 @@ def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
         answers.append(state.copies_seen.get((made.file.name, made.keeper)))
     oldest_ms = min([answer.at_ms if answer is not None else 0 for answer in answers])
     return oldest_ms + state.rules.confirmation_max_age_ms
-
-
-def _deletion(state: NodeState, made: DeleteOrder) -> Deletion:
-    reserved = state.reserved.get(made.server)
-    wanted = reserved.file if reserved is not None and reserved.file.name == made.room_for else None
-    return Deletion(made.file, made.server, made.kind, made.keeper, wanted, sending=True)
 
 
 def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:

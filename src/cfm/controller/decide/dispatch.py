@@ -1,8 +1,8 @@
 """Dispatch: what may start now, from the ordered backlog and what has happened since it was planned.
 
-Run at every wake-up, without a full plan: confirmed deletes are sent, then the policies propose over the
-current view and the kernel disposes.  The result of a run is a `Round`, with every refusal and its reason.
-Neighbours: `core` calls this; `plan.policies` holds what is worth doing, `plan.kernel` what is allowed.
+It runs at every wake-up, without a full plan.  First the orders that wait are judged once more, and those
+that may be sent are sent.  Then the policies wish, the judge answers, and what was booked becomes tasks and
+delete orders.  Neighbours: `core` calls this; `plan.judge` decides; `copying` and `deleting` carry out.
 """
 
 from __future__ import annotations
@@ -13,28 +13,26 @@ from dataclasses import replace
 from cfm.controller.decide import copying, deleting
 from cfm.controller.decide.state import NodeState
 from cfm.model import Addr, DeleteKind, Now
-from cfm.plan import policies, refusals
+from cfm.plan import refusals
+from cfm.plan.judge import Judge
 from cfm.plan.ledger import Ledger
-from cfm.plan.round import Copy, Delete, Round
+from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
 
 
 def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
-    """Send what is confirmed, then start and order what may be, and look up what that waits for."""
-    view = state.view(now)
-    ledger = Ledger(view)
-    deleting.send_ready(state, view, ledger, now)
+    """Send what is confirmed, start and order what may be, and look up what that waits for."""
+    judge = Judge(state.view(now), state.kernel)
+    deleting.send_ready(state, judge, now)
     if state.wants_dispatch:  # an order was dropped: look again with what is now known
         state.wants_dispatch = False
-        view = state.view(now)
-        ledger = Ledger(view)
-    round_ = policies.run(Round(view, backlog, ledger, state.kernel))
-    for proposal in round_.done:
-        if isinstance(proposal, Copy):
-            copying.start_copy(state, proposal, now)
-        else:
-            deleting.order(state, proposal, now)
+        judge = Judge(state.view(now), state.kernel)
+    round_ = judge.run(state.policies, backlog)
+    for copy in round_.copies:
+        copying.start_copy(state, copy, now)
+    for delete, room_for in round_.deletes_for():
+        deleting.order(state, delete, room_for, now)
     state.ask_san(round_.ask_san, now)
     state.ask_san(round_.ask_ahead, now, ahead=True)
     return round_
@@ -48,26 +46,23 @@ def rehearse(state: NodeState, backlog: Shortlist, now: Now) -> Round:
 
 
 def send_orders(state: NodeState, now: Now) -> None:
-    """Nothing but the first step of `dispatch`: most answers that an order waits for concern nobody else."""
-    view = state.view(now)
-    deleting.send_ready(state, view, Ledger(view), now)
+    """The first step of `dispatch` alone: most answers that an order waits for concern nobody else."""
+    deleting.send_ready(state, Judge(state.view(now), state.kernel), now)
 
 
 def started(round_: Round) -> int:
     """How many copies a round started."""
-    return sum(isinstance(proposal, Copy) for proposal in round_.done)
+    return len(round_.copies)
 
 
 def evicted(round_: Round) -> Iterator[Addr]:
     """The server of each delete for room or space that a round ordered."""
-    for proposal in round_.done:
-        if isinstance(proposal, Delete) and proposal.deletion.kind is DeleteKind.SPACE:
-            yield proposal.deletion.server
+    return (delete.server for delete in round_.deletes if delete.kind is DeleteKind.SPACE)
 
 
 def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:
-    """The same decisions without carrying any of them out: what `cfm plan` shows."""
-    return policies.run(Round(view, backlog, Ledger(view), state.kernel))
+    """The same decisions, and none of them is carried out: what `cfm plan` shows."""
+    return Judge(view, state.kernel).run(state.policies, backlog)
 
 
 def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
@@ -86,7 +81,7 @@ def blocked_bytes(round_: Round) -> dict[Addr, int]:
 
 
 def preview_release(state: NodeState, backlog: Shortlist, held: Mapping[Addr, int], now: Now) -> Round:
-    """What would follow if the breakers in `held` were let go."""
+    """What would follow if the breakers in `held` were released."""
     view = state.view(now)
     return propose(replace(view, approved_bytes={**view.approved_bytes, **approval(held)}), backlog, state)
 
@@ -97,7 +92,7 @@ def approval(held: Mapping[Addr, int]) -> dict[Addr, int]:
 
 
 def forget_approvals(state: NodeState, now: Now) -> None:
-    """A confirmation lets a breaker go once: it ends when nothing is left to free there."""
+    """A confirmation releases a breaker once: it ends when nothing is left to free there."""
     busy = {order.server for order in state.orders.active.values()} | set(state.reserved)
     disks = Ledger(state.view(now)).disks if state.approved_bytes else {}
     for addr in [addr for addr in state.approved_bytes if addr not in busy]:

@@ -28,9 +28,11 @@ from cfm.model import (
     Status,
     Task,
 )
-from cfm.plan.kernel import KERNEL, Kernel, san_was_silent
+from cfm.plan.kernel import KERNEL, Kernel
+from cfm.plan.outlook import Policy
+from cfm.plan.policies import POLICIES
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import ClusterView, Departure, Reservation, Rules
+from cfm.plan.view import ClusterView, Departure, Reservation, Rules, san_was_silent
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.orders import OrderBook
 from cfm.tasks.store import Change
@@ -75,6 +77,7 @@ class NodeState:
     health: HealthBook
     last_id: int = 0
     kernel: Kernel = KERNEL
+    policies: tuple[Policy, ...] = POLICIES
     tasks: TaskBook = field(default_factory=TaskBook)
     orders: OrderBook = field(default_factory=OrderBook)
     retries: RetryBook = field(default_factory=RetryBook)

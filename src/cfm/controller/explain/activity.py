@@ -13,7 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.model import Now
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
-from cfm.plan.round import Copy, Delete, Round
+from cfm.plan.round import Round
 
 
 class Doing(enum.StrEnum):
@@ -43,9 +43,8 @@ class Activity:
 def activity(core: Core, round_: Round | None, now: Now) -> Activity:
     """What goes on now."""
     tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
-    done = round_.done if round_ else []
-    copies = len(tasks | {p.file.name for p in done if isinstance(p, Copy)})
-    deletes = len(orders | {p.deletion.file.name for p in done if isinstance(p, Delete)})
+    copies = len(tasks | {copy.file.name for copy in (round_.copies if round_ else ())})
+    deletes = len(orders | {delete.file.name for delete in (round_.deletes if round_ else ())})
     doing = _doing(core, round_, now, busy=bool(copies or deletes))
     return Activity(doing, copies, deletes, len(_unplaced(core) - tasks) + _beyond_the_plan(core))
 

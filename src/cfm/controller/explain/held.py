@@ -16,7 +16,7 @@ from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Addr, Known
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
-from cfm.plan.round import Delete, Round
+from cfm.plan.round import Round
 
 # ── brakes ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,11 +119,11 @@ def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
 def _freeing(scene: Scene, round_: Round) -> set[Addr]:
     """Servers where something is being deleted, or about to be."""
     ordered = {order.server for order in scene.state.orders.active.values()}
-    return ordered | {p.deletion.server for p in round_.done if isinstance(p, Delete)}
+    return ordered | {delete.server for delete in round_.deletes}
 
 
 def _kept_at(round_: Round, servers: Iterable[Addr]) -> Counter[str]:
-    """Why files stay there: by the refusals, and by what no policy even proposes to delete."""
+    """Why files stay there: by the refusals, and by what no policy even wishes to delete."""
     view, there = round_.view, frozenset(servers)
     reasons = Counter(r.refusal.name for r in round_.refused if r.server in there)
     for addr in there:

@@ -11,8 +11,9 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain.condition import Condition
 from cfm.controller.explain.verdict import Verdict
 from cfm.model import Known, Now, ServerView, SnapshotFacts, Unknown
-from cfm.plan.round import Copy, Delete, Refused, Round
+from cfm.plan.round import Refused, Round
 from cfm.plan.view import ClusterView
+from cfm.plan.wishes import Copy, Delete
 
 Json: TypeAlias = dict[str, Any]
 
@@ -127,14 +128,14 @@ def copy_json(view: ClusterView, copy: Copy) -> Json:
 
 
 def delete_json(view: ClusterView, delete: Delete) -> Json:
-    file = delete.deletion.file
+    file = delete.file
     return {
         "file": file.name,
-        "server": delete.deletion.server,
+        "server": delete.server,
         "rank": file.rank,
         "hits": view.hits_of(file),
         "size_bytes": file.size_bytes,
-        "kind": delete.deletion.kind.value,
+        "kind": delete.kind.value,
         "reason": delete.reason,
     }
 

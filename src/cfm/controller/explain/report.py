@@ -26,8 +26,9 @@ from cfm.controller.explain.parts import (
 from cfm.controller.explain.verdict import verdict
 from cfm.model import Addr, Now, OrderStatus, Status, Task
 from cfm.plan.ledger import Ledger
-from cfm.plan.round import Copy, Delete, Round
+from cfm.plan.round import Round
 from cfm.plan.view import ClusterView
+from cfm.plan.wishes import Copy, Delete
 
 REFUSALS_SHOWN = 100
 
@@ -39,12 +40,13 @@ def plan_json(core: Core, now: Now) -> Json:
     """What the last round chose and has not begun, and what it refused: the shape of `cfm plan --json`."""
     view = core.state.view(now)
     round_ = core.last_round
-    chosen = [proposal for proposal in round_.done if not _has_begun(core, proposal)] if round_ else []
+    copies = [copy for copy in round_.copies if not _is_copied(core, copy)] if round_ else []
+    deletes = [delete for delete in round_.deletes if not _is_sent(core, delete)] if round_ else []
     return {
         "snapshot": snapshot_json(core, now),
         "servers": [server_json(core, server) for server in view.servers.values()],
-        "copies": [copy_json(view, p) for p in chosen if isinstance(p, Copy)],
-        "deletes": [delete_json(view, p) for p in chosen if isinstance(p, Delete)],
+        "copies": [copy_json(view, copy) for copy in copies],
+        "deletes": [delete_json(view, delete) for delete in deletes],
         "would_delete": [] if view.rules.deletes_on else _would_delete(core, view),
         "refusals": [refused_json(refused) for refused in round_.refused[:REFUSALS_SHOWN]] if round_ else [],
         "refusals_total": sum(round_.counts.values()) if round_ else 0,
@@ -54,12 +56,15 @@ def plan_json(core: Core, now: Now) -> Json:
     }
 
 
-def _has_begun(core: Core, proposal: Copy | Delete) -> bool:
-    """Does a worker copy the file already, or has its server been told to delete it?"""
-    if isinstance(proposal, Copy):
-        task = core.state.tasks.by_file.get(proposal.file.name)
-        return task is not None and task.status is not Status.READY
-    order = core.state.orders.by_file.get(proposal.deletion.file.name)
+def _is_copied(core: Core, copy: Copy) -> bool:
+    """Does a worker copy the file already?"""
+    task = core.state.tasks.by_file.get(copy.file.name)
+    return task is not None and task.status is not Status.READY
+
+
+def _is_sent(core: Core, delete: Delete) -> bool:
+    """Has the server been told to delete the file?"""
+    order = core.state.orders.by_file.get(delete.file.name)
     return order is not None and order.status is not OrderStatus.ORDERED
 
 
@@ -67,7 +72,7 @@ def _would_delete(core: Core, view: ClusterView) -> list[Json]:
     """Deletes are off: what cfm would delete if they were on."""
     rules = replace(view.rules, deletes_on=True)
     round_ = dispatch.propose(replace(view, rules=rules), core.backlog(), core.state)
-    return [delete_json(view, p) for p in round_.done if isinstance(p, Delete)]
+    return [delete_json(view, delete) for delete in round_.deletes]
 
 
 def held_json(core: Core, now: Now, server: Addr | None) -> Json:
@@ -75,7 +80,7 @@ def held_json(core: Core, now: Now, server: Addr | None) -> Json:
     held = dispatch.held_by_breaker(core.state, core.backlog(), now)
     chosen = {addr: size_bytes for addr, size_bytes in held.items() if server in (None, addr)}
     round_ = dispatch.preview_release(core.state, core.backlog(), chosen, now)
-    deletes = [p for p in round_.done if isinstance(p, Delete) and p.deletion.server in chosen]
+    deletes = [delete for delete in round_.deletes if delete.server in chosen]
     return {
         "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(chosen.items())],
         "would_delete": [delete_json(round_.view, delete) for delete in deletes],

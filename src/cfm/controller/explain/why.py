@@ -1,32 +1,29 @@
 """Why a file is, or is not, copied or deleted, server by server: what `cfm why` shows.
 
-Pure: the kernel's own guards are asked, as of one moment, so that the reasons told are those that decide.
-Neighbours: `story` adds what was decided before; `report` tells of the node as a whole.
+Nothing is worked out here.  The policies wish for the file, as they do in every round, and the judge answers,
+as of one moment: the reasons told are those that decide.  Pure.  Neighbours: `story` adds what was decided
+before; `report` tells of the node as a whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.report import transfer_json
-from cfm.model import (
-    Addr,
-    DeleteKind,
-    File,
-    Known,
-    Now,
-    OnSan,
-    SanAnswer,
-    Unknown,
-)
-from cfm.plan import policies, refusals
-from cfm.plan.kernel import Deletion
-from cfm.plan.ledger import Ledger
+from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown
+from cfm.plan import refusals
+from cfm.plan.judge import Judge
+from cfm.plan.outlook import Outlook
+from cfm.plan.policies.copies import Places, why
+from cfm.plan.policies.evictions import eviction
+from cfm.plan.policies.trims import by_keeping, trim
 from cfm.plan.refusals import Refusal
-from cfm.plan.round import Round
+from cfm.plan.shortlist import NOTHING_LISTED
 from cfm.plan.view import ClusterView
+from cfm.plan.wishes import Delete, Place, Wishes
 
 
 def why_json(
@@ -40,7 +37,6 @@ def why_json(
     view = core.state.view(now)
     if on_san is not None:
         view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)})
-    ledger = Ledger(view)
     answer = view.san.get(name)
     task = view.task_of.get(name)
     holders = sorted(view.holders.get(name, ()))
@@ -55,8 +51,8 @@ def why_json(
         "on_san": _on_san(answer.value if answer else None, file),
         "on": holders,
         "tasks": [transfer_json(core, task.id, now)] if task and task.id in core.state.tasks.runs else [],
-        "copy": _why_copy(core, view, ledger, file, name),
-        "delete": [_why_delete(core, view, ledger, file, name, addr, holders) for addr in holders],
+        "copy": _why_copy(core, view, file, name),
+        "delete": _why_delete(core, view, file, name, holders),
         "story": [],
     }
 
@@ -68,20 +64,33 @@ def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:
     return isinstance(answer, OnSan) and (file is None or answer.size_bytes == file.size_bytes)
 
 
-def _why_copy(core: Core, view: ClusterView, ledger: Ledger, file: File | None, name: str) -> Json:
-    refusal: Refusal | None = refusals.AD if view.is_ad(name) else refusals.NOT_KNOWN
-    left_out = ""
-    if file is not None:
-        refusal = core.state.kernel.refuse_file(view, ledger, file)
-        if refusal is None:
-            refusal, left_out = _refused_everywhere(core, view, ledger, file), _left_out(view)
+def _unknown(view: ClusterView, name: str) -> Refusal:
+    """Why no policy wishes anything for a file that is not known."""
+    return refusals.AD if view.is_ad(name) else refusals.NOT_KNOWN
+
+
+def _why_copy(core: Core, view: ClusterView, file: File | None, name: str) -> Json:
+    if file is None:
+        refusal: Refusal | None = _unknown(view, name)
+    else:
+        refusal = _wished_alone(core, view, file)
+    left_out = _left_out(view) if refusal is None or refusal in refusals.OF_A_PLACE else ""
     if refusal is None:
-        return {"allowed": True, "reason": None, "text": f"it may be copied, and is in its turn{left_out}"}
+        return {"allowed": True, "reason": None, "text": f"nothing is against copying it{left_out}"}
     return {"allowed": False, "reason": refusal.name, "text": refusal.text + left_out}
 
 
+def _wished_alone(core: Core, view: ClusterView, file: File) -> Refusal | None:
+    """What the judge says when this file is the first that the policy of copies wishes for."""
+
+    def policy(outlook: Outlook) -> Wishes:
+        yield Place(file, why(view, file), Places(outlook).ways(file))
+
+    return Judge(view, core.state.kernel).run([policy], NOTHING_LISTED).why_not_copied(file.name)
+
+
 def _left_out(view: ClusterView) -> str:
-    """Addresses through which a disk is not used, although they are up: nothing is copied to them."""
+    """Addresses that are up, but through which their disk is not used: nothing is copied to them."""
     unused = [s.addr for s in view.destinations if s.usable and view.used_through(s) != s.addr]
     return "".join(
         f"; not to {addr} ({refusals.SAME_DISK_SUSPECTED.name}: {refusals.SAME_DISK_SUSPECTED.text})"
@@ -89,44 +98,26 @@ def _left_out(view: ClusterView) -> str:
     )
 
 
-def _refused_everywhere(core: Core, view: ClusterView, ledger: Ledger, file: File) -> Refusal | None:
-    kernel = core.state.kernel
-    usable = [s for s in view.destinations if s.addr in ledger.disks]
-    refused = [
-        kernel.refuse_destination(view, ledger, server) or kernel.refuse_place(view, ledger, file, server)
-        for server in usable
-    ]
-    if not usable or all(refused):
-        told = [reason for reason in refused if reason not in (None, refusals.SAME_DISK_SUSPECTED)]
-        return refusals.NO_ROOM if refusals.NO_ROOM in told else next(iter(told), refusals.NO_DESTINATION)
-    free = [source for source in view.sources if kernel.refuse_source(view, ledger, source) is None]
-    pairs = [(s, d) for s in free for d, no_ in zip(usable, refused, strict=True) if no_ is None]
-    if any(kernel.refuse_pair(view, ledger, s, d) is None for s, d in pairs):
-        return None
-    return refusals.NO_SOURCE
-
-
-def _stays(core: Core, view: ClusterView, ledger: Ledger, file: File, holders: list[Addr]) -> Addr:
-    """The holder whose copy would stay, if all but one went."""
-    return policies.by_keeping(Round(view, core.backlog(), ledger, core.state.kernel), file, holders)[0]
-
-
 def _why_delete(
-    core: Core,
-    view: ClusterView,
-    ledger: Ledger,
-    file: File | None,
-    name: str,
-    addr: Addr,
-    holders: list[Addr],
-) -> Json:
-    refusal: Refusal | None = refusals.AD if view.is_ad(name) else refusals.NOT_KNOWN
-    if file is not None:
-        keeper = _stays(core, view, ledger, file, holders)
-        surplus = len(holders) > 1 and addr != keeper
-        kind = DeleteKind.SURPLUS if surplus else DeleteKind.SPACE
-        deletion = Deletion(file, addr, kind, keeper=keeper if surplus else None)
-        refusal = core.state.kernel.refuse_delete(view, ledger, deletion)
+    core: Core, view: ClusterView, file: File | None, name: str, holders: Sequence[Addr]
+) -> list[Json]:
+    if file is None:
+        return [_told(addr, _unknown(view, name)) for addr in holders]
+    judge = Judge(view, core.state.kernel)
+    wishes = deletes_of(judge.outlook(NOTHING_LISTED), file, holders)
+    return [_told(wish.server, judge.refuse_delete(wish)) for wish in wishes]
+
+
+def deletes_of(outlook: Outlook, file: File, holders: Sequence[Addr]) -> list[Delete]:
+    """What the policies would wish for each copy: the keeper's goes for space, the others are surplus."""
+    keeper = by_keeping(outlook, file, holders)[0] if len(holders) > 1 else None
+    return [
+        eviction(outlook, file, addr) if keeper in (None, addr) else trim(file, addr, keeper, len(holders))
+        for addr in holders
+    ]
+
+
+def _told(server: Addr, refusal: Refusal | None) -> Json:
     if refusal is None:
-        return {"server": addr, "allowed": True, "reason": None, "text": "it may go, and is in its turn"}
-    return {"server": addr, "allowed": False, "reason": refusal.name, "text": refusal.text}
+        return {"server": server, "allowed": True, "reason": None, "text": "nothing is against deleting it"}
+    return {"server": server, "allowed": False, "reason": refusal.name, "text": refusal.text}

@@ -72,5 +72,5 @@ class SamePlanTwice(Invariant):
         core, now = cfm.core, cfm.clock.now()
         first = dispatch.propose(core.state.view(now), core.backlog(), core.state)
         second = dispatch.propose(core.state.view(now), core.backlog(), core.state)
-        self.hold(first.done == second.done, "planned twice, and differently")
+        self.hold(first.booked == second.booked, "planned twice, and differently")
         self.hold(first.refused == second.refused, "refused twice, and for other reasons")

@@ -1,0 +1,148 @@
+"""What may speak against a copy: the file, the place, the moment, the SAN.
+
+The guards of the file also judge the file that a `MakeRoom` is for, for room is only made for a file that may
+be copied.  Neighbours: `kernel` has the table of these guards; `deletes` has those of the deletes.
+"""
+
+from __future__ import annotations
+
+from cfm.model import File, OnSan, SanAnswer, Unknown
+from cfm.plan import refusals
+from cfm.plan.case import Case
+from cfm.plan.refusals import Refusal
+from cfm.plan.view import can_send, san_was_silent
+from cfm.plan.wishes import Copy, Delete, Wish
+
+SAN_NO_MS = 60_000
+"""How long the source folders are believed when they say that they do not have a file."""
+
+
+# ── the file ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def not_paused(case: Case[Wish]) -> Refusal | None:
+    return refusals.PAUSED if case.view.paused else None
+
+
+def not_an_ad(case: Case[Wish]) -> Refusal | None:
+    return refusals.AD if case.view.is_ad(case.file.name) else None
+
+
+def on_no_destination(case: Case[Wish]) -> Refusal | None:
+    return refusals.ALREADY_PLACED if case.view.holders.get(case.file.name) else None
+
+
+def on_no_doubtful_destination(case: Case[Wish]) -> Refusal | None:
+    view = case.view
+    doubt = view.first_look or (view.doubtful and any(view.may_hold(one, case.file) for one in view.doubtful))
+    return refusals.HOLDER_UNKNOWN if doubt else None
+
+
+def not_in_a_task(case: Case[Wish]) -> Refusal | None:
+    if case.file.name not in case.ledger.busy_files:
+        return None
+    return refusals.ORDER_UNKNOWN if case.file.name in case.view.order_of else refusals.IN_TASK
+
+
+def not_just_deleted(case: Case[Wish]) -> Refusal | None:
+    view, file = case.view, case.file
+    left = view.departures.get(file.name)
+    if left is None or view.now.mono_ms - left.at_ms >= view.rules.just_deleted_ms:
+        return None
+    really_moved = (100 + view.rules.room_margin_percent) * file.rank < 100 * left.rank
+    return None if really_moved or file.name in view.hits.rising else refusals.JUST_DELETED
+
+
+def not_failing(case: Case[Wish]) -> Refusal | None:
+    retry = case.view.retries.get(case.file.name)
+    waits = retry is not None and case.view.now.mono_ms < retry.not_before_ms
+    return refusals.RETRY_LATER if waits else None
+
+
+def not_missing_on_san(case: Case[Wish]) -> Refusal | None:
+    asked = case.view.san.get(case.file.name)
+    if asked is None or is_on_san(asked.value, case.file) or isinstance(asked.value, Unknown):
+        return None
+    return refusals.NOT_ON_SAN if case.view.now.mono_ms - asked.at_ms <= SAN_NO_MS else None
+
+
+# ── the place ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def destination_usable(case: Case[Copy]) -> Refusal | None:
+    """The ledger has a book for each destination that is up, with its list and its disk known."""
+    return None if case.wish.destination in case.ledger.disks else refusals.NO_DESTINATION
+
+
+def through_one_address(case: Case[Copy]) -> Refusal | None:
+    """A disk under several addresses is filled through one of them, so that it is not filled twice."""
+    return None if case.ledger.is_used(case.wish.destination) else refusals.SAME_DISK_SUSPECTED
+
+
+def not_next_to_go(case: Case[Copy]) -> Refusal | None:
+    disk, file = case.ledger.disks.get(case.wish.destination), case.file
+    better = disk.reserved_for if disk is not None else None
+    if better is None or better.name == file.name:
+        return None
+    return refusals.NEXT_TO_GO if case.view.outranks(better, file) else None
+
+
+def room_is_made(case: Case[Copy]) -> Refusal | None:
+    """A file for which room is made waits until all that makes room has gone, by that server's own answer.
+
+    The orders count, not the reservation: that may have ended before.
+    """
+    going = case.ledger.makes_room(case.wish.destination, case.file)
+    return refusals.NO_ROOM if going else None
+
+
+def within_limit(case: Case[Copy]) -> Refusal | None:
+    """A destination whose disk is not known is no matter of this guard: `destination_usable` refuses it."""
+    disk = case.ledger.disks.get(case.wish.destination)
+    return None if disk is None or disk.takes(case.file) else refusals.NO_ROOM
+
+
+# ── the moment ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def source_free(case: Case[Copy]) -> Refusal | None:
+    source = case.view.servers.get(case.wish.source)
+    return None if source is not None and case.ledger.may_send(source) else refusals.NO_SOURCE
+
+
+def source_speaks(case: Case[Copy]) -> Refusal | None:
+    servers = case.view.servers
+    fit = can_send(servers[case.wish.source], servers[case.wish.destination])
+    return None if fit else refusals.NO_SOURCE
+
+
+def destination_free(case: Case[Copy]) -> Refusal | None:
+    free = case.ledger.may_receive(case.view.servers[case.wish.destination])
+    return None if free else refusals.NO_DESTINATION
+
+
+# ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def surely_on_san(case: Case[Wish]) -> Refusal | None:
+    return on_san(case, must_be_fresh=True)
+
+
+def on_san(case: Case[Wish] | Case[Delete], *, must_be_fresh: bool) -> Refusal | None:
+    """A "no" or a silence refuses while it is recent.  A "yes" may have to be fresh."""
+    view = case.view
+    asked = view.san.get(case.file.name)
+    if asked is None:
+        return refusals.SAN_UNKNOWN if must_be_fresh else None
+    age_ms = view.now.mono_ms - asked.at_ms
+    if is_on_san(asked.value, case.file):
+        stale = must_be_fresh and age_ms > view.rules.confirmation_max_age_ms
+        return refusals.SAN_UNKNOWN if stale else None
+    if isinstance(asked.value, Unknown):
+        return refusals.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
+    return refusals.NOT_ON_SAN if age_ms <= SAN_NO_MS else refusals.SAN_UNKNOWN if must_be_fresh else None
+
+
+def is_on_san(answer: SanAnswer, file: File) -> bool:
+    """Does a plain file of this name and of exactly this size lie there?"""
+    return isinstance(answer, OnSan) and answer.size_bytes == file.size_bytes

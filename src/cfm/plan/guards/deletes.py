@@ -1,0 +1,186 @@
+"""What may speak against a delete, and against a bundle of deletes that makes room.
+
+The same guards judge a wish and, later, the order that came of it, right before that is sent.  Neighbours:
+`kernel` has the table of these guards; `copies` has those of the copies.
+"""
+
+from __future__ import annotations
+
+from cfm.model import DeleteKind, Known, Unknown
+from cfm.plan import refusals
+from cfm.plan.case import Case
+from cfm.plan.guards.copies import on_san
+from cfm.plan.refusals import Refusal
+from cfm.plan.wishes import Delete, MakeRoom
+
+# ── every delete ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def deletes_on(case: Case[Delete]) -> Refusal | None:
+    return None if case.view.rules.deletes_on else refusals.DELETES_OFF
+
+
+def server_known(case: Case[Delete]) -> Refusal | None:
+    server = case.view.servers.get(case.wish.server)
+    if server is None or not server.is_destination:
+        return refusals.SERVER_UNKNOWN
+    if isinstance(server.files, Unknown) and server.last_list is None:
+        return refusals.NOT_LISTED_SINCE_START
+    return None if server.usable else refusals.SERVER_UNKNOWN
+
+
+def server_carries_out(case: Case[Delete]) -> Refusal | None:
+    """A server that refused one delete would refuse the next: it is not asked for every file in turn."""
+    waits = case.view.now.mono_ms < case.view.servers[case.wish.server].no_deletes_until_ms
+    return refusals.SERVER_REFUSES if waits else None
+
+
+def file_is_there(case: Case[Delete]) -> Refusal | None:
+    files = case.view.servers[case.wish.server].files
+    there = isinstance(files, Known) and case.file.name in files.value
+    return None if there else refusals.NOT_NEEDED
+
+
+def metadata_fresh(case: Case[Delete]) -> Refusal | None:
+    view = case.view
+    fresh = view.snapshot is not None and view.metadata_age_ms <= view.rules.metadata_max_age_ms
+    return None if fresh else refusals.METADATA_OLD
+
+
+def not_being_copied(case: Case[Delete]) -> Refusal | None:
+    name, view = case.file.name, case.view
+    running = name in view.task_of or any(task.file.name == name for task in view.uncut.values())
+    return refusals.IN_TASK if running else None
+
+
+def one_order_per_file(case: Case[Delete]) -> Refusal | None:
+    return refusals.ORDER_UNKNOWN if case.file.name in case.ledger.busy_files else None
+
+
+def not_lately_dropped(case: Case[Delete]) -> Refusal | None:
+    """The last order for this file could not be carried out.  The reason holds for a while."""
+    until_ms, reason = case.view.delete_pauses.get(case.file.name, (0, None))
+    return reason if case.view.now.mono_ms < until_ms else None
+
+
+def still_on_san(case: Case[Delete]) -> Refusal | None:
+    return on_san(case, must_be_fresh=case.sending)
+
+
+def within_pace(case: Case[Delete]) -> Refusal | None:
+    wish = case.wish
+    ordered = case.ledger.ordered.get((wish.server, wish.kind), 0)
+    return refusals.PACE if ordered >= case.view.rules.pace(wish.kind) else None
+
+
+# ── a surplus copy ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def holders_listed(case: Case[Delete]) -> Refusal | None:
+    """No copy is surplus before every server that may hold the file has been listed since our start."""
+    view, file = case.view, case.file
+    unlisted = any(server.last_list is None and view.may_hold(server, file) for server in view.doubtful)
+    return refusals.NOT_LISTED_SINCE_START if unlisted else None
+
+
+def another_copy_stays(case: Case[Delete]) -> Refusal | None:
+    view, wish = case.view, case.wish
+    keeper = view.servers.get(wish.keeper) if wish.keeper else None
+    if keeper is None or keeper.addr == wish.server or not keeper.usable:
+        return refusals.LAST_COPY
+    return None if keeper.addr in view.holders.get(case.file.name, ()) else refusals.LAST_COPY
+
+
+def on_another_disk(case: Case[Delete]) -> Refusal | None:
+    server = case.view.servers[case.wish.server]
+    same = case.wish.keeper in server.same_disk | server.look_alikes
+    return refusals.SAME_DISK_SUSPECTED if same else None
+
+
+def keeper_confirmed(case: Case[Delete]) -> Refusal | None:
+    """Before a trim is sent, the keeper has just said that it holds the whole file."""
+    view, wish = case.view, case.wish
+    if not case.sending or wish.keeper is None:
+        return None
+    seen = view.copies_seen.get((case.file.name, wish.keeper))
+    if seen is None or view.now.mono_ms - seen.at_ms > view.rules.confirmation_max_age_ms:
+        return refusals.COPY_UNCONFIRMED
+    complete = seen.value.present and seen.value.size_bytes in (None, case.file.size_bytes)
+    return None if complete else refusals.COPY_UNCONFIRMED
+
+
+# ── a delete for space ──────────────────────────────────────────────────────────────────────────────────
+
+
+def emptied_through_one_address(case: Case[Delete]) -> Refusal | None:
+    """A disk is not emptied twice for one need.  It is not emptied at all while it is not sure which
+    addresses it has, for their limits hold for it."""
+    servers, server = case.view.servers, case.view.servers[case.wish.server]
+    moving = any(servers[addr].moving_disk for addr in server.addresses if addr in servers)
+    return None if case.ledger.is_used(server.addr) and not moving else refusals.SAME_DISK_SUSPECTED
+
+
+def not_rising(case: Case[Delete]) -> Refusal | None:
+    return refusals.RISING if case.file.name in case.view.hits.rising else None
+
+
+def not_watched(case: Case[Delete]) -> Refusal | None:
+    return refusals.WATCHED if case.file.name in case.view.hits.watched else None
+
+
+def not_young(case: Case[Delete]) -> Refusal | None:
+    """A file that was first seen under another address of the disk is as young as it was there."""
+    addresses = case.view.servers[case.wish.server].addresses
+    young = any(case.view.is_young(case.file.name, addr) for addr in addresses)
+    return refusals.YOUNG if young else None
+
+
+def room_is_needed(case: Case[Delete]) -> Refusal | None:
+    """The disk is over its limit; or it is short of room for a clearly more wanted file that still waits."""
+    disk, wanted, view = case.ledger.disks[case.wish.server], case.room_for, case.view
+    if wanted is None:
+        return None if disk.need_bytes > 0 else refusals.NOT_NEEDED
+    worth_it = view.outranks(wanted, case.file) and disk.short_bytes(wanted) > 0
+    waits = wanted.name not in view.task_of and not view.holders.get(wanted.name)
+    return None if worth_it and waits else refusals.NOT_NEEDED
+
+
+def breaker_closed(case: Case[Delete]) -> Refusal | None:
+    server, view = case.wish.server, case.view
+    disk = case.ledger.disks[server]
+    share_bytes = view.rules.breaker_percent * disk.usage.used_bytes // 100
+    allowed_bytes = max(share_bytes, view.approved_bytes.get(server, 0))
+    return refusals.BREAKER if disk.plan_bytes(case.room_for) > allowed_bytes else None
+
+
+# ── a bundle that makes room: asked when its deletes are booked ─────────────────────────────────────────
+
+
+def all_for_this_room(case: Case[MakeRoom]) -> Refusal | None:
+    server, deletes = case.wish.server, case.wish.deletes
+    fit = all(delete.server == server and delete.kind is DeleteKind.SPACE for delete in deletes)
+    return None if deletes and fit else refusals.NOT_NEEDED
+
+
+def kept_for_no_other(case: Case[MakeRoom]) -> Refusal | None:
+    """Room that is kept on that disk for another file stays kept for it."""
+    kept_bytes = case.ledger.disks[case.wish.server].reserved_bytes(but_for=case.file.name)
+    return refusals.NOT_NEEDED if kept_bytes else None
+
+
+def not_promised_elsewhere(case: Case[MakeRoom]) -> Refusal | None:
+    """Room for one file is made in one place."""
+    promised = case.ledger.promised(but_at=case.wish.server)
+    return refusals.NOT_NEEDED if case.file.name in promised else None
+
+
+def fits_nowhere(case: Case[MakeRoom]) -> Refusal | None:
+    """Nothing is deleted for a file that some destination takes as it is."""
+    disks, ledger = case.ledger.disks.items(), case.ledger
+    takes = any(disk.takes(case.file) for addr, disk in disks if ledger.is_used(addr))
+    return refusals.NOT_NEEDED if takes else None
+
+
+def makes_enough_room(case: Case[MakeRoom]) -> Refusal | None:
+    short_bytes = case.ledger.disks[case.wish.server].short_bytes(case.file)
+    return refusals.NOT_NEEDED if short_bytes else None

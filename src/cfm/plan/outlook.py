@@ -1,0 +1,141 @@
+"""The outlook: all that a policy may read.
+
+It tells what is known, what the last plan listed, and what the books promise: who is free, how much room
+there is, what must go.  It helps to choose well, and no more: it has no guard in it and cannot book.  Whether
+something may be done, the kernel says when a policy wishes for it.  Neighbours: `judge` makes an outlook and
+books; `policies` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from cfm.model import Addr, File, ServerView
+from cfm.plan.ledger import Ledger
+from cfm.plan.shortlist import Shortlist
+from cfm.plan.view import ClusterView, can_send
+from cfm.plan.wishes import Wishes
+
+
+class Disk(Protocol):
+    """A destination's disk with all that is booked there, in bytes; to be read only."""
+
+    @property
+    def limit_percent(self) -> int: ...
+    @property
+    def ceiling_bytes(self) -> int: ...
+    @property
+    def reserved_for(self) -> File | None: ...
+    @property
+    def arriving_bytes(self) -> int: ...
+    @property
+    def projected_percent(self) -> int: ...
+    @property
+    def over_bytes(self) -> int: ...
+    @property
+    def need_bytes(self) -> int: ...
+    def room_bytes(self) -> int: ...
+    def short_bytes(self, file: File) -> int: ...
+
+
+class Load(Protocol):
+    """What one server has under way; to be read only."""
+
+    @property
+    def receives(self) -> bool: ...
+    @property
+    def unfinished(self) -> int: ...
+    @property
+    def chosen(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """Where the next copy could begin, whatever it is of."""
+
+    sources: tuple[ServerView, ...]
+    """They may send now, to some destination."""
+    destinations: tuple[ServerView, ...]
+    """They may receive now, from some of these sources."""
+    largest_room_bytes: int
+    """The largest file that any of these destinations takes."""
+
+
+class Outlook:
+    """What a policy may read, as of the last wish that was booked."""
+
+    def __init__(
+        self, view: ClusterView, lists: Shortlist, ledger: Ledger, no_room: Callable[[], Sequence[File]]
+    ) -> None:
+        self.view = view
+        self.lists = lists
+        self._ledger = ledger
+        self._no_room = no_room
+        self._changes = ledger.changes
+        """How often the ledger had changed when `_openings` was made."""
+        self._openings = self._open_now()
+        self.senders = len(self._openings.sources)
+        """How many sources could send when the round began."""
+
+    @property
+    def disks(self) -> Mapping[Addr, Disk]:
+        """The disks of all destinations that are usable."""
+        return self._ledger.disks
+
+    def load(self, addr: Addr) -> Load:
+        return self._ledger.load(addr)
+
+    @property
+    def busy_files(self) -> AbstractSet[str]:
+        """Files that are being copied or deleted."""
+        return self._ledger.busy_files
+
+    def may_go(self, addr: Addr) -> Iterator[File]:
+        """What may go from `addr`, the least wanted first: not what has gone since the plan was made."""
+        holders = self.view.holders
+        return (file for file in self.lists.evictable.get(addr, ()) if addr in holders.get(file.name, ()))
+
+    @property
+    def no_room(self) -> Sequence[File]:
+        """Files that were wished for in this round and found no room, the most wanted first."""
+        return self._no_room()
+
+    @property
+    def promised(self) -> AbstractSet[str]:
+        """Files for which room is kept somewhere, and which is there or still comes."""
+        return self._ledger.promised()
+
+    @property
+    def openings(self) -> Openings:
+        """Where the next copy could begin."""
+        if self._changes != self._ledger.changes:
+            self._changes = self._ledger.changes
+            self._openings = self._open_now()
+        return self._openings
+
+    @property
+    def largest_room_bytes(self) -> int:
+        """The largest file that any destination takes, be it free or busy."""
+        return self._ledger.largest_room_bytes()
+
+    def _open_now(self) -> Openings:
+        ledger = self._ledger
+        known = [server for server in self.view.destinations if server.addr in ledger.disks]
+        free = [source for source in self.view.sources if ledger.may_send(source)]
+        sources = [source for source in free if any(can_send(source, to) for to in known)]
+        open_ = [
+            to
+            for to in known
+            if ledger.may_receive(to)
+            and ledger.is_used(to.addr)
+            and any(can_send(source, to) for source in sources)
+        ]
+        rooms = [ledger.disks[to.addr].room_bytes() for to in open_]
+        return Openings(tuple(sources), tuple(open_), max(rooms, default=-1))
+
+
+Policy: TypeAlias = Callable[[Outlook], Wishes]
+"""One policy: a generator of wishes.  It keeps nothing from one round to the next."""

@@ -1,0 +1,102 @@
+"""The policy of copies: the next wanted files, each to the destination with the most room.
+
+Rising files come first, then the others by rank.  A file that no destination has room for does not hold up
+smaller ones after it.  Neighbour: `room` makes room for the files that found none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cfm.model import Addr, File, Retry, ServerView
+from cfm.plan import refusals
+from cfm.plan.outlook import Outlook
+from cfm.plan.view import ClusterView, can_send
+from cfm.plan.wishes import Place, Way, Wishes
+
+LOOKAHEAD = 4
+"""Files beyond those that could start now whose place on the SAN is looked up."""
+WAITING_WISHED_FOR = 8
+"""Of the files that could start if only a source or a destination were free, so many are wished for."""
+
+
+def copies(outlook: Outlook) -> Wishes:
+    """The next wanted files: rising first, then by rank, each where there is most room."""
+    looks, waiting, places = 2 * outlook.senders + LOOKAHEAD, 0, Places(outlook)
+    busy, placed = outlook.busy_files, outlook.view.holders
+    for file in outlook.lists.wanted:
+        if file.name in busy or file.name in placed:
+            continue  # it is on its way, or there, since the plan was made
+        if file.size_bytes > places.largest_open_bytes:
+            waits = places.none_open or file.size_bytes <= places.largest_bytes
+            waiting += waits
+            if waiting <= WAITING_WISHED_FOR or not waits:
+                yield Place(file, why(outlook.view, file))
+            elif places.none_open:
+                return
+            continue
+        answer = yield Place(file, why(outlook.view, file), places.ways(file))
+        if answer is None:
+            places = Places(outlook)
+            if not outlook.openings.sources:
+                return
+        elif answer.refusal is refusals.SAN_UNKNOWN and not outlook.view.san_is_silent(file.name):
+            looks -= 1
+            if not looks:
+                return  # enough are being looked up; the answer starts a new round
+
+
+class Places:
+    """Where copies could begin, the best first; to be made anew when one was granted."""
+
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook, self._view, self._openings = outlook, outlook.view, outlook.openings
+        self.largest_open_bytes = self._openings.largest_room_bytes
+        self.largest_bytes = outlook.largest_room_bytes
+        """Also where copies cannot begin now."""
+        self.none_open = not self._openings.destinations
+        self._destinations: list[tuple[ServerView, int]] | None = None
+
+    def ways(self, file: File) -> Iterator[Way]:
+        """A way to each destination that is open and has room for the file."""
+        retry = self._view.retries.get(file.name)
+        found = [to for to, room_bytes in self._by_choice() if file.size_bytes <= room_bytes]
+        if retry is not None:
+            found.sort(key=lambda to: self._failed_from_all(retry, to))
+        for to in found:
+            source = min(self._senders(to), key=lambda one: _by_rest(one, to, retry))
+            yield source.addr, to.addr
+
+    def _by_choice(self) -> list[tuple[ServerView, int]]:
+        """Open destinations and their room: free ones first, then the least projected use, then the least
+        recently chosen."""
+        if self._destinations is None:
+            disks, load = self._outlook.disks, self._outlook.load
+            keyed = [
+                (load(to.addr).receives, disks[to.addr].projected_percent, load(to.addr).chosen,
+                 to.last_chosen_ms, to.addr, to)
+                for to in self._openings.destinations
+            ]  # fmt: skip
+            keyed.sort()
+            self._destinations = [(key[-1], disks[key[-1].addr].room_bytes()) for key in keyed]
+        return self._destinations
+
+    def _senders(self, to: ServerView) -> list[ServerView]:
+        return [source for source in self._openings.sources if can_send(source, to)]
+
+    def _failed_from_all(self, retry: Retry, to: ServerView) -> bool:
+        """Did copying fail there, from all that may send now?"""
+        return all((source.addr, to.addr) in retry.avoid for source in self._senders(to))
+
+
+def _by_rest(source: ServerView, to: ServerView, retry: Retry | None) -> tuple[bool, bool, int, Addr]:
+    """Another machine than the destination, then a pair that did not fail, then the longest rest."""
+    failed = retry is not None and (source.addr, to.addr) in retry.avoid
+    return (source.addr == to.addr, failed, source.last_chosen_ms, source.addr)
+
+
+def why(view: ClusterView, file: File) -> str:
+    """The reason of a copy, for people."""
+    if (hits := view.hits.rising.get(file.name)) is not None:
+        return f"rising: {hits} hits in the window, rank {file.rank}, on no destination"
+    return f"wanted: rank {file.rank}, on no destination"
