@@ -98,7 +98,7 @@ def log_lines(files: int) -> Iterable[str]:
         name, ip = title(int(chance.paretovariate(0.5)) % files), IP if number % 3 else "125.159.40.39"
         yield (
             f"0x40ffff,1,{T0 + number // 100},Server {ip} Selected for Client StreamID : "
-            "609d8714-096a-475e-994c-135deea7177f, ClientID : 0, "
+            f"609d8714-096a-475e-994c-{number:012x}, ClientID : 0, "
             f"GLB IP : 125.159.40.5's file({name}) Request\n"
         )
 

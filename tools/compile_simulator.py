@@ -26,8 +26,9 @@ BUILD = Path(__file__).with_name("native_build.py")
 SOURCE = Path(__file__).parents[1] / "src" / "cfm"
 ROOMS = ("plan", "tasks", "controller", "sim", "sim/happenings", "sim/invariants")
 SINGLE = (
-    "model", "names", "errors", "wire", "inputs/event_log", "inputs/lines", "inputs/reference",
-    "fleet/health", "fleet/observed", "worker/asking", "worker/download_events", "worker/downloads",
+    "model", "names", "errors", "wire", "inputs/event_log", "inputs/hit_window", "inputs/lines",
+    "inputs/reference", "fleet/health", "fleet/observed", "worker/asking", "worker/download_events",
+    "worker/downloads",
     "worker/memory_disk", "worker/obedience", "worker/offers", "worker/shelf", "worker/state",
     "worker/streams",
 )  # fmt: skip

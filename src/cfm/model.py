@@ -273,6 +273,50 @@ class Hits:
     watched: frozenset[str] = frozenset()
 
 
+class LogCondition(enum.StrEnum):
+    """How well the event log is followed."""
+
+    READING = "reading"
+    """It has not been read to its end yet: since our start, or since it could not be read."""
+    FOLLOWING = "following"
+    BEHIND = "behind"
+    """Lines come faster than they are read."""
+    CLOCK_OFF = "clock_off"
+    """It is followed by its own clock, which is another one than ours."""
+    SILENT = "silent"
+    """It can be read, and nothing has come for as long as hits count."""
+    GONE = "gone"
+    """There is no log in the folder."""
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The event log at one moment: what is told of it, and whether hits are known."""
+
+    condition: LogCondition
+    since_ms: int
+    """When the condition began (monotonic)."""
+    why: str = ""
+    """One clause for people; empty for a log that is followed."""
+    newest_s: int | None = None
+    """Time of the newest event that counted, by the log's own clock."""
+    heard_ms: int | None = None
+    """When a line came last (monotonic); None before the first."""
+    clock_behind_s: int = 0
+    """How far the log's clock is behind ours; negative: ahead."""
+    behind_bytes: int = 0
+    """Not read yet."""
+
+    @property
+    def hits_known(self) -> bool:
+        """An empty window means that nobody watches: not so while the log cannot be read."""
+        return self.condition not in _HITS_UNKNOWN
+
+
+_HITS_UNKNOWN = (LogCondition.READING, LogCondition.GONE, LogCondition.UNREADABLE)
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
     """What is said of a metadata snapshot: which pair it is, and whether it may decide anything."""

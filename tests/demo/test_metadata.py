@@ -40,5 +40,8 @@ def test_a_view_is_a_hit_where_the_load_balancer_sent_it(tmp_path: Path) -> None
     assert path == log.path(1_700_000_000)
     assert path.name.startswith("EventLog[2023111")
     first, second = (parse_line(line, "127.0.0.9") for line in path.read_bytes().splitlines())
-    assert first == Hit("a_K1.mpg", 1_700_000_000, ours=True)
-    assert second == Hit("b.mpg", 1_700_000_000, ours=False)
+    assert isinstance(first, Hit)
+    assert isinstance(second, Hit)
+    assert first == Hit("a_K1.mpg", 1_700_000_000, ours=True, stream=first.stream)
+    assert second == Hit("b.mpg", 1_700_000_000, ours=False, stream=second.stream)
+    assert first.stream != second.stream

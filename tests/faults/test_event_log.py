@@ -6,6 +6,7 @@ Each trouble is followed by hits for another file; that one has to rise.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ ENOUGH = 6
 
 def _line(name: str, at: float) -> str:
     return (
-        f"0x40ffff,1,{int(at)},Server {SAN_IP} Selected for Client StreamID : 1, ClientID : 0, "
+        f"0x40ffff,1,{int(at)},Server {SAN_IP} Selected for Client StreamID : {uuid.uuid4()}, ClientID : 0, "
         f"GLB IP : 125.159.40.5's file({name}) Request\n"
     )
 
@@ -47,7 +48,7 @@ def _garbage(log: Path, _name: str) -> None:
 def _from_the_future(log: Path, _name: str) -> None:
     """They do not count, and do not end the window of the others."""
     with log.open("a") as out:
-        out.write(_line("FILE0014_K2026.mpg", time.time() + 86_400) * ENOUGH)
+        out.write("".join(_line("FILE0014_K2026.mpg", time.time() + 86_400) for _ in range(ENOUGH)))
 
 
 def _replaced(log: Path, _name: str) -> None:

@@ -17,9 +17,10 @@ from cfm import wire
 from cfm.config import SettingsFileError, load_cfm, load_cfw
 from cfm.fleet.answers import parse_df, parse_listing
 from cfm.inputs import reference
-from cfm.inputs.event_log import Hit, HitWindow, parse_line, times_in
+from cfm.inputs.event_log import Hit, parse_line, times_in
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
+from cfm.inputs.hit_window import HitWindow
 from cfm.model import Failure, Now
 from cfm.names import is_file_name
 from cfm.security.tokens import TokenError, parse_holding

@@ -5,194 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections import Counter
-from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cfm.inputs.file_system import RealFileSystem
-from cfm.inputs.log_follower import Batch, LogFollower, LogReader, newest_logs, replay
-from cfm.model import Hits, Now
+from cfm.inputs.log_follower import LogFollower, replay
+from cfm.model import Hits, LogCondition, LogState, Now
 from cfm_lab.fakes.fake_file_system import FakeFileSystem
+from event_lines import IP, LOG, T0, append, line, lines
 
-IP = "125.159.40.3"
-T0 = 1_527_951_600  # 2018-06-02 15:00 UTC
-LOG = "EventLog[20180602].log"
-NEXT_LOG = "EventLog[20180603].log"
 DATA = Path(__file__).parents[1] / "data"
 
 
-def line(name: str, at_s: int = T0, ip: str = IP) -> bytes:
-    return b"0x40ffff,1,%d,Server %s Selected for Client StreamID : 1, GLB IP : 1's file(%s) Request\n" % (
-        at_s,
-        ip.encode(),
-        name.encode(),
-    )
-
-
-def append(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(data)
-
-
-class Reading:
-    """Reads all that is new, and remembers what was skipped."""
-
-    def __init__(self, folder: Path, oldest_s: int = T0 - 600) -> None:
-        self.reader = LogReader(str(folder), IP, RealFileSystem())
-        self.oldest_s = oldest_s
-        self.skipped: Counter[str] = Counter()
-
-    def batches(self) -> Iterator[Batch]:
-        while True:
-            batch = self.reader.read_some(self.oldest_s, T0)
-            self.skipped.update(batch.skipped)
-            yield batch
-            if not batch.more:
-                return
-
-    def new(self) -> list[str]:
-        return [hit.name for batch in self.batches() for hit in batch.hits]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / LOG
-
-
-def test_only_new_lines_and_each_once(log: Path) -> None:
-    reading = Reading(log.parent)
-    assert reading.new() == []
-    append(log, line("a") + line("b"))
-    assert reading.new() == ["a", "b"]
-    assert reading.new() == []
-    append(log, line("c"))
-    assert reading.new() == ["c"]
-
-
-def test_a_torn_line_is_read_again_when_it_is_whole(log: Path) -> None:
-    reading, whole = Reading(log.parent), line("a") + line("b")
-    for cut in range(len(whole)):
-        append(log, whole[cut : cut + 1])
-        assert reading.new() == {len(line("a")) - 1: ["a"], len(whole) - 1: ["b"]}.get(cut, [])
-    assert not reading.skipped
-
-
-def test_midnight(log: Path) -> None:
-    reading, tomorrow = Reading(log.parent), log.with_name(NEXT_LOG)
-    append(log, line("a"))
-    assert reading.new() == ["a"]
-    append(log, line("b"))
-    append(tomorrow, line("c"))
-    assert reading.new() == ["b", "c"]
-    append(tomorrow, line("e"))
-    append(log, line("d"))
-    assert reading.new() == ["d", "e"]
-
-
-def test_truncated_and_written_anew(log: Path) -> None:
-    reading = Reading(log.parent)
-    append(log, line("a") + line("b"))
-    reading.new()
-    log.write_bytes(line("c"))
-    assert reading.new() == ["c"]
-    log.write_bytes(line("d") + line("e") + line("f"))  # longer than what was there
-    assert reading.new() == ["d", "e", "f"]
-
-
-def test_replaced_by_another_file_and_by_a_longer_copy(log: Path) -> None:
-    reading, other = Reading(log.parent), log.with_name("new")
-    append(log, line("a") + line("b"))
-    reading.new()
-    append(other, line("a") + line("b") + line("c"))
-    other.replace(log)
-    assert reading.new() == ["c"]
-    append(other, line("x") + line("y") + line("z") + line("z"))
-    other.replace(log)
-    assert reading.new() == ["x", "y", "z", "z"]
-
-
-def test_a_log_that_comes_and_goes(log: Path) -> None:
-    reading = Reading(log.parent)
-    append(log, line("a"))
-    assert reading.new() == ["a"]
-    log.unlink()
-    assert reading.new() == []
-    append(log, line("b"))
-    assert reading.new() == ["b"]
-
-
-def test_lines_longer_than_a_piece_cost_only_themselves(log: Path) -> None:
-    reading = Reading(log.parent)
-    append(log, line("a") + b"x" * 70_000 + b"\n" + line("b") + b"\0" * 700_000)
-    assert reading.new() == ["a", "b"]
-    append(log, b"\0" * 300_000)
-    assert reading.new() == []
-    append(log, b"\n" + line("c"))
-    assert reading.new() == ["c"]
-    assert reading.skipped == {"too_long": 2}
-
-
-def test_a_large_log_is_begun_where_the_window_begins(log: Path) -> None:
-    log.write_bytes(b"".join(line(f"f{second}", T0 + second) for second in range(-20_000, 0)))
-    names = Reading(log.parent).new()
-    assert names[-600:] == [f"f{second}" for second in range(-600, 0)]
-    assert len(names) < 6_000
-
-
-def test_after_a_long_absence_what_is_older_than_the_window_is_jumped_over(log: Path) -> None:
-    reading = Reading(log.parent)
-    reading.reader = LogReader(str(log.parent), IP, RealFileSystem(), backlog_bytes=1_000_000)
-    append(log, line("a", T0 - 20_001))
-    assert reading.new() == ["a"]
-    append(log, b"".join(line(f"f{second}", T0 + second) for second in range(-20_000, 0)))
-    names = reading.new()
-    assert names[-600:] == [f"f{second}" for second in range(-600, 0)]
-    assert len(names) < 6_000
-
-
-def test_names_and_dates() -> None:
-    names = [
-        "EventLog20180602.log",
-        "EventLog[2018].log",
-        "xEventLog[20180601].log",
-        LOG,
-        NEXT_LOG,
-        "EventLog[20180601].log",
-    ]
-    assert newest_logs(names, T0) == [LOG, NEXT_LOG]
-    assert newest_logs([LOG, "EventLog[20991231].log", "EventLog[99999999].log"], T0) == [LOG]
-    assert newest_logs([LOG], 0) == [LOG]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([line("a"), line("b"), b"\r\n", b"junk\n", line("c")[:40] + b"\n"]), max_size=12
-    ),
-    st.lists(st.integers(0, 900), max_size=6),
-)
-def test_however_it_is_cut_every_hit_is_read_once(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], cuts: list[int]
-) -> None:
-    log = tmp_path_factory.mktemp("log") / LOG
-    data, reading, names, before = b"".join(parts), Reading(log.parent), [], 0
-    for cut in [*sorted(cuts), len(data)]:
-        append(log, data[before:cut])
-        before = max(before, min(cut, len(data)))
-        names += reading.new()
-    assert names == [name for part in parts for name in "ab" if part == line(name)]
-
-
 class Following:
-    """A follower on a disk that can hang, looked at by hand, in virtual time."""
+    """A follower of files that can hang, looked at by hand, in virtual time."""
 
     def __init__(self) -> None:
-        self.file_system, self.time_s, self.heard = FakeFileSystem(), 0, list[Hits]()
-        self.file_system.make_folder("/logs")
+        self.files, self.time_s = FakeFileSystem(), 0
+        self.heard, self.states = list[Hits](), list[LogState]()
+        self.files.make_folder("/logs")
         self.follower = LogFollower(
             Path("/logs"),
             IP,
@@ -200,17 +32,29 @@ class Following:
             base=2,
             clock=self.now,
             on_hits=self.heard.append,
-            file_system=self.file_system,
+            on_state=self.states.append,
+            file_system=self.files,
             patience_s=0.5,
         )
 
     def now(self) -> Now:
         return Now(self.time_s * 1000, (T0 + self.time_s) * 1000)
 
+    async def look(self, after_s: int = 0) -> LogCondition:
+        """Until nothing is new; what is told of the log then."""
+        self.time_s += after_s
+        while await self.follower.look():
+            pass
+        return self.follower.status().state.condition
+
+    def conditions(self) -> list[LogCondition]:
+        """As they were told, one after the other."""
+        return [condition for condition, _ in groupby(state.condition for state in self.states)]
+
 
 async def test_hits_are_heard_once_and_grow_old() -> None:
     one = Following()
-    one.file_system.put(f"/logs/{LOG}", line("a") + line("a") + line("b", ip="1.1.1.1") * 2 + line("c"))
+    one.files.put(f"/logs/{LOG}", lines("a", "a", "c") + lines("b", "b", ip="1.1.1.1"))
     while await one.follower.look():
         pass
     assert one.heard == [Hits({"a": 2}, frozenset({"b"}))]
@@ -223,12 +67,12 @@ async def test_hits_are_heard_once_and_grow_old() -> None:
 
 async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None:
     one = Following()
-    one.file_system.put(f"/logs/{LOG}", line("a") * 2)
-    one.file_system.hang("/logs")
+    one.files.put(f"/logs/{LOG}", lines("a", "a"))
+    one.files.hang("/logs")
     for _ in range(3):
         await one.follower.look()
     assert "does not answer" in (one.follower.status().trouble or "")
-    one.file_system.heal()
+    one.files.heal()
     while not one.heard:
         await one.follower.look()
     while await one.follower.look():
@@ -239,20 +83,156 @@ async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None
 
 async def test_hits_grow_old_also_while_the_disk_hangs() -> None:
     one = Following()
-    one.file_system.put(f"/logs/{LOG}", line("a") * 2)
+    one.files.put(f"/logs/{LOG}", lines("a", "a"))
     await one.follower.look()
-    one.file_system.hang("/logs")
+    one.files.hang("/logs")
     one.time_s = 700
     await one.follower.look()
     assert one.heard[-1] == Hits()
-    one.file_system.heal()
+    one.files.heal()
 
 
 async def test_a_folder_that_cannot_be_read_is_said() -> None:
     one = Following()
-    one.file_system.fail("/logs", errno.EACCES)
+    one.files.fail("/logs", errno.EACCES)
     await one.follower.look()
     assert os.strerror(errno.EACCES) in (one.follower.status().trouble or "")
+
+
+# ── the state of the log ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_log_is_read_to_its_end_and_then_followed() -> None:
+    one = Following()
+    one.files.put(f"/logs/{LOG}", line("a"))
+    assert one.follower.status().state.condition is LogCondition.READING
+    assert not one.follower.status().state.hits_known
+    assert await one.look() is LogCondition.FOLLOWING
+    assert one.follower.status().state.hits_known
+
+
+async def test_a_log_that_is_gone_leaves_hits_unknown() -> None:
+    """Nobody was told; and what was watched lost its protection when its hits grew old."""
+    one = Following()
+    assert await one.look() is LogCondition.GONE
+    assert not one.states[-1].hits_known
+    assert "/logs" in one.states[-1].why
+    one.files.put(f"/logs/{LOG}", line("a"))
+    assert await one.look(1) is LogCondition.FOLLOWING
+    one.files.vanish("/logs")
+    assert await one.look(1) is LogCondition.UNREADABLE
+    one.files.make_folder("/logs")
+    await one.look(60)
+    assert await one.look(30) is LogCondition.GONE
+
+
+async def test_a_log_that_cannot_be_read_leaves_hits_unknown_until_it_was_read_to_its_end() -> None:
+    one = Following()
+    first = line("a")
+    one.files.put(f"/logs/{LOG}", first)
+    await one.look()
+    one.files.fail(f"/logs/{LOG}", errno.EIO)
+    one.files.put(f"/logs/{LOG}", first + line("b"))
+    assert await one.look(1) is LogCondition.UNREADABLE
+    assert os.strerror(errno.EIO) in one.states[-1].why
+    one.files.heal()
+    one.time_s += 1
+    assert await one.follower.look()
+    assert one.states[-1].condition is LogCondition.READING
+    assert await one.look() is LogCondition.FOLLOWING
+
+
+async def test_a_log_that_is_silent_is_told_and_its_hits_are_known() -> None:
+    one = Following()
+    first = line("a")
+    one.files.put(f"/logs/{LOG}", first)
+    await one.look()
+    assert await one.look(599) is LogCondition.FOLLOWING
+    assert await one.look(1) is LogCondition.SILENT
+    assert one.states[-1].hits_known
+    one.files.put(f"/logs/{LOG}", first + b"0x10ffff,1,2,some other event\n")
+    assert await one.look(1) is LogCondition.FOLLOWING
+
+
+async def test_a_log_that_is_read_more_slowly_than_it_grows_is_behind() -> None:
+    one = Following()
+    text = line("a")
+    one.files.put(f"/logs/{LOG}", text)
+    await one.look()
+    for _second in range(11):
+        text += line("b") * 4_000
+        one.files.put(f"/logs/{LOG}", text)
+        assert await one.follower.look()
+        one.time_s += 1
+    state = one.states[-1]
+    assert state.condition is LogCondition.BEHIND
+    assert (state.hits_known, state.behind_bytes > 1_000_000) == (True, True)
+    assert await one.look() is LogCondition.FOLLOWING
+
+
+async def test_a_log_whose_clock_is_off_is_followed_by_its_own_and_the_lag_is_told() -> None:
+    one = Following()
+    one.files.put(f"/logs/{LOG}", b"")
+    await one.look()
+    one.files.put(f"/logs/{LOG}", lines("a", "a", at_s=T0 - 7200))
+    assert await one.look(1) is LogCondition.CLOCK_OFF
+    assert one.states[-1].clock_behind_s == 7201
+    assert one.heard == [Hits({"a": 2})]
+
+
+async def test_a_state_is_told_when_it_changes_and_its_numbers_now_and_then() -> None:
+    one = Following()
+    text = b""
+    for second in range(20):
+        text += line("a", T0 + second)
+        one.files.put(f"/logs/{LOG}", text)
+        await one.look(1)
+    assert one.conditions() == [LogCondition.READING, LogCondition.FOLLOWING]
+    told = len(one.states)
+    assert told <= 6
+    one.files.fail("/logs")
+    for _second in range(100):
+        await one.look(1)
+    assert one.conditions()[1:] == [LogCondition.FOLLOWING, LogCondition.UNREADABLE]
+    assert len(one.states) == told + 1
+
+
+# ── the same lines twice ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_log_that_is_copied_emptied_and_restored_counts_once() -> None:
+    one = Following()
+    text = line("a")
+    one.files.put(f"/logs/{LOG}", text)
+    await one.look()
+    one.files.put(f"/logs/{LOG}", b"")
+    await one.look(1)
+    one.files.put(f"/logs/{LOG}", text)
+    await one.look(1)
+    assert one.heard == []
+    assert one.follower.status().skipped == {"repeated": 1}
+
+
+async def test_a_log_that_is_cut_at_the_front_counts_once() -> None:
+    one = Following()
+    text = [line("a") for _ in range(3)]
+    one.files.put(f"/logs/{LOG}", b"".join(text[:3]))
+    await one.look()
+    one.files.replace(f"/logs/{LOG}", text[2])
+    await one.look(1)
+    assert one.heard == [Hits({"a": 3})]
+
+
+async def test_a_folder_that_blinks_counts_once() -> None:
+    one = Following()
+    text = line("a")
+    one.files.put(f"/logs/{LOG}", text)
+    await one.look()
+    one.files.vanish("/logs")
+    await one.look(1)
+    one.files.put(f"/logs/{LOG}", text)  # as another file: the copy of a mount that came back
+    assert await one.look(1) is LogCondition.FOLLOWING
+    assert one.heard == []
 
 
 async def test_a_running_follower_hears_of_new_lines(tmp_path: Path) -> None:
@@ -281,13 +261,14 @@ def test_replay_of_the_sample() -> None:
     hits, status = replay(DATA, IP, term_s=600, base=5, now=Now(0, 1_527_952_010_000))
     assert hits.rising["M33F5F00SGL0800014_K20180215211748.mpg"] == 76
     assert status.lag_s == 4
-    assert status.skipped == {"garbled": 2, "bad_time": 1}
+    assert status.skipped == {"garbled": 2, "bad_time": 1, "repeated": 8}
     later, _ = replay(DATA, IP, term_s=600, base=5, now=Now(0, 1_527_960_000_000))
     assert later == Hits()
 
 
 def test_replay_of_nothing(tmp_path: Path) -> None:
-    assert replay(tmp_path, IP, term_s=600, base=5, now=Now(0, T0))[0] == Hits()
+    hits, status = replay(tmp_path, IP, term_s=600, base=5, now=Now(0, T0))
+    assert (hits, status.state.condition) == (Hits(), LogCondition.GONE)
     hits, status = replay(tmp_path / "gone", IP, term_s=600, base=5, now=Now(0, T0))
     assert hits == Hits()
     assert "cannot be read" in (status.trouble or "")

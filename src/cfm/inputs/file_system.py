@@ -42,6 +42,12 @@ class OpenFile(Protocol):
 
     def version(self) -> FileVersion: ...
     def read_at(self, offset: int, count_bytes: int) -> bytes: ...
+    def data_from(self, offset: int) -> int | None:
+        """Where the first data at or after `offset` begins; None where nothing but a hole is left.
+
+        A file system that does not know its holes says `offset`.
+        """
+
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -88,6 +94,16 @@ class RealFile:
 
     def read_at(self, offset: int, count_bytes: int) -> bytes:
         return os.pread(self._fd, count_bytes, offset)
+
+    def data_from(self, offset: int) -> int | None:
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            if error.errno in (errno.EINVAL, errno.ENOTSUP):
+                return offset
+            raise
 
     def close(self) -> None:
         os.close(self._fd)

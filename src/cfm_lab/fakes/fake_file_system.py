@@ -157,6 +157,11 @@ class _FakeFile:
         self._wait()
         return self._content.data[offset : offset + count_bytes]
 
+    def data_from(self, offset: int) -> int | None:
+        """A file system that does not know its holes."""
+        self._wait()
+        return offset if offset < len(self._content.data) else None
+
     def close(self) -> None:
         pass
 

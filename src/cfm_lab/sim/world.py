@@ -153,7 +153,12 @@ class World(Environment):
         hits = event_log.loggable(hits)
         if hits != self.true_hits[-1]:
             self.true_hits.append(hits)
-            text = event_log.text_of(hits, torn=self.swarm.strikes("log_torn"))
+            text = event_log.text_of(
+                hits,
+                torn=self.swarm.strikes("log_torn"),
+                doubled=self.swarm.strikes("log_doubled"),
+                behind_s=3 * 3600 if self.swarm.strikes("log_clock_behind") else 0,
+            )
             self.hits = event_log.read(text, self.parts.parse_log_line)
             self.note("hits", sorted(self.hits.rising), sorted(self.hits.watched))
             for cfm in self.cfms:

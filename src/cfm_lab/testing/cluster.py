@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from cfm_lab.testing.processes import PATIENCE_S, Daemon, free_port, wait_for
 SAN_IP = "125.159.40.3"
 """The address of the server that reads from the SAN.  Hits there make a file rising."""
 _EVENT = (
-    "0x40ffff,1,{at},Server {ip} Selected for Client StreamID : 609d8714-096a-475e-994c-135deea7177f, "
+    "0x40ffff,1,{at},Server {ip} Selected for Client StreamID : {stream}, "
     "ClientID : 0, GLB IP : 125.159.40.5's file({name}) Request\n"
 )
 _GRADE_HEADER = "filename\tweightcount\tbitrate\tgrade\tsumHitCount\thistoryCount\tTargetCopyCount"
@@ -106,7 +107,8 @@ class Cluster:
         """Log that viewers asked for a file at a server."""
         log = self.root / f"EventLog[{time.strftime('%Y%m%d')}].log"
         with log.open("a") as out:
-            out.writelines(_EVENT.format(at=int(time.time()), ip=ip, name=name) for _ in range(times))
+            for _ in range(times):
+                out.write(_EVENT.format(at=int(time.time()), ip=ip, stream=uuid.uuid4(), name=name))
 
     def place(self, addr: str, names: Iterable[str]) -> None:
         """Put files on a server's disk, as if they had been there before."""

@@ -14,8 +14,11 @@ HITS = Hits({"A.mpg": 5, "B-1_x.mpg": 30}, frozenset({"B-1_x.mpg", "C.mpg"}))
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_the_log_says_who_was_watched(torn: bool) -> None:
-    assert event_log.read(event_log.text_of(HITS, torn=torn), parse_line) == HITS
+@pytest.mark.parametrize("doubled", [False, True])
+@pytest.mark.parametrize("behind_s", [0, 10_800])
+def test_the_log_says_who_was_watched(torn: bool, doubled: bool, behind_s: int) -> None:
+    text = event_log.text_of(HITS, torn=torn, doubled=doubled, behind_s=behind_s)
+    assert event_log.read(text, parse_line) == HITS
 
 
 def test_the_log_cannot_name_all_files() -> None:

@@ -2,7 +2,7 @@
 
 The whole window is written anew when it moves.  Beside the hits it has what a real log has: other events, a
 server whose address begins like ours, lines that are torn, garbled or too long, and a last line that is not
-whole yet.
+whole yet.  All lines may come twice, or have the time of a clock that is hours behind.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from cfm.inputs.event_log import Hit, HitWindow, Skipped
+from cfm.inputs.event_log import Hit, Skipped
+from cfm.inputs.hit_window import HitWindow
 from cfm.model import Hits, Now
 
 ParseLine = Callable[[bytes, str], Hit | Skipped | None]
@@ -31,20 +32,27 @@ def loggable(hits: Hits) -> Hits:
     return Hits(rising, frozenset(name for name in hits.watched if _sign.search(name) is None))
 
 
-def text_of(hits: Hits, *, torn: bool) -> bytes:
-    """The lines of one window.  With `torn`, some of them are broken."""
-    lines = [_line(OUR_IP, name) for name, number in hits.rising.items() for _ in range(number)]
-    lines += [_line(OTHER_IP, name) for name in sorted(hits.watched) for _ in range(BASE)]
+def text_of(hits: Hits, *, torn: bool = False, doubled: bool = False, behind_s: int = 0) -> bytes:
+    """The lines of one window.
+
+    With `torn`, some of them are broken.  With `doubled`, each comes twice.  `behind_s` is how far the log's
+    clock is behind cfm's.
+    """
+    lines = [_line(OUR_IP, name, i) for name, number in hits.rising.items() for i in range(number)]
+    lines += [_line(OTHER_IP, name, -i) for name in sorted(hits.watched) for i in range(1, BASE + 1)]
     lines += [_line(OUR_IP, "ONCE.mpg"), b"0x40ffff,4,1,File Not Found, UUID : 1, GLB IP : 1, X.mpg", b""]
+    if doubled:
+        lines *= 2
     if torn:
         whole = _line(OUR_IP, "TORN.mpg")
         lines += [whole[:at] for at in (3, 9, 24, 40, len(whole) - 9)]
         lines += [whole + b"\r", b"\0" * 40, b"\xff\xfe" + whole, b"0x40ffff," + b"9" * 70_000]
-    return b"\n".join(lines) + b"\n" + _line(OUR_IP, "LAST.mpg")[:50]
+    text = b"\n".join(lines) + b"\n" + _line(OUR_IP, "LAST.mpg")[:50]
+    return text.replace(b",%d," % AT_S, b",%d," % (AT_S - behind_s))
 
 
-def _line(server: str, name: str) -> bytes:
-    head = f"0x40ffff,1,{AT_S},Server {server} Selected for Client StreamID : 1, ClientID : 0"
+def _line(server: str, name: str, stream: int = 0) -> bytes:
+    head = f"0x40ffff,1,{AT_S},Server {server} Selected for Client StreamID : {stream}, ClientID : 0"
     return f"{head}, GLB IP : 10.0.9.1's file({name}) Request".encode()
 
 
@@ -53,7 +61,7 @@ def read(text: bytes, parse_line: ParseLine) -> Hits:
     now = Now(0, AT_S * 1000)
     window = HitWindow(TERM_S, BASE, now)
     for hit in _hits(text, parse_line):
-        window.add(hit, now)
+        window.add(hit, now, live=True)
     return window.hits(now)
 
 

@@ -82,6 +82,8 @@ KINDS: Mapping[str, FaultKind] = {
             ("worker_state_full", 30_000, "a worker cannot write its state"),
             ("commit_slow", 5_000, "a commit takes seconds"),
             ("log_torn", 300_000, "lines of the event log are torn, garbled or too long"),
+            ("log_doubled", 300_000, "every line of the event log comes twice"),
+            ("log_clock_behind", 300_000, "the event log's clock is hours behind"),
             ("san_slow", 20_000, "the SAN does not answer for a file in time"),
         ),
         *_events(

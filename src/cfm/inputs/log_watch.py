@@ -1,0 +1,67 @@
+"""What is told of the event log: followed, silent, gone, unreadable, behind, or by another clock.
+
+Pure.  `log_follower` notes here what each reading brought; the controller gets the state as a value, because
+hits are unknown while the log cannot be read.
+"""
+
+from __future__ import annotations
+
+from cfm.inputs.event_log import Batch
+from cfm.inputs.hit_window import AHEAD_S, HitWindow
+from cfm.model import LogCondition, LogState, Now
+
+BEHIND_MS = 10_000
+"""After so long without reaching the end of the log we are behind."""
+
+
+class LogWatch:
+    """Remembers when the log was read to its end, and when something came from it."""
+
+    def __init__(self, folder: str, term_ms: int, started: Now) -> None:
+        self._folder, self._term_ms = folder, term_ms
+        self._caught_up = False
+        self._end_ms = started.mono_ms
+        """When the end of the log was reached last."""
+        self._line_ms = started.mono_ms
+        self._state = LogState(LogCondition.READING, started.mono_ms, "it has not been read to its end yet")
+
+    @property
+    def state(self) -> LogState:
+        return self._state
+
+    def note(self, batch: Batch, window: HitWindow, now: Now) -> LogState:
+        """What one reading brought, and what is to be told of the log since."""
+        if batch.lines:
+            self._line_ms = now.mono_ms
+        if batch.trouble or batch.gone:
+            self._caught_up = False
+        elif not batch.more:
+            self._caught_up, self._end_ms = True, now.mono_ms
+        condition, why = self._judge(batch, window, now)
+        same = condition is self._state.condition
+        self._state = LogState(
+            condition,
+            self._state.since_ms if same else now.mono_ms,
+            why,
+            newest_s=window.last_s,
+            heard_ms=self._line_ms if batch.lines else self._state.heard_ms,
+            clock_behind_s=window.behind_s,
+            behind_bytes=batch.behind_bytes,
+        )
+        return self._state
+
+    def _judge(self, batch: Batch, window: HitWindow, now: Now) -> tuple[LogCondition, str]:
+        if batch.trouble:
+            return LogCondition.UNREADABLE, batch.trouble
+        if batch.gone:
+            return LogCondition.GONE, f"there is no EventLog[YYYYMMDD].log in {self._folder}"
+        if not self._caught_up:
+            return LogCondition.READING, "it has not been read to its end yet"
+        if now.mono_ms - self._end_ms >= BEHIND_MS:
+            return LogCondition.BEHIND, "its lines come faster than they are read"
+        if now.mono_ms - self._line_ms >= self._term_ms:
+            return LogCondition.SILENT, f"nothing has come for {self._term_ms // 60_000} minutes or more"
+        if abs(window.behind_s) > AHEAD_S:
+            side = "behind" if window.behind_s > 0 else "ahead of"
+            return LogCondition.CLOCK_OFF, f"its clock is {side} ours; hits count by the log's own time"
+        return LogCondition.FOLLOWING, ""
