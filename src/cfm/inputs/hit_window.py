@@ -171,14 +171,14 @@ class HitWindow:
     def _count(self, at_s: int, hit: Hit) -> bool:
         """False where the same hit was counted before."""
         second, key = self._seconds[at_s], (hit.name, hit.ours)
-        before = second.entries
         if hit.stream:
             stream = hash((hit.stream, hit.name))
             if stream in second.streams:
                 return False
             second.streams.add(stream)
+            self._entries += 1
+        self._entries += key not in second.counts
         second.counts[key] += 1
-        self._entries += second.entries - before
         self._change(hit.name, hit.ours, 1)
         return True
 
