@@ -56,7 +56,7 @@ from cfm.worker.decide.offers import failure
 log = structlog.get_logger(__name__)
 
 CLEAN_EVERY_S: Final = 5.0
-"""How often litter is looked for again where the disk was not there."""
+"""How often the worker looks for litter again while the disk is not there."""
 LAST_WORDS_S: Final = 3.0
 """How long the end of the program waits for transfers to stop, and for cfm to hear of it."""
 

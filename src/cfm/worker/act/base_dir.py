@@ -54,7 +54,7 @@ class Folder(Protocol):
         """Each name in the folder, with its kind.  Bytes that are not UTF-8 come as surrogates."""
 
     def look(self, name: str) -> Entry | None:
-        """What has that name, links not followed; None where nothing has."""
+        """What has that name; None where nothing has it.  Links are not followed."""
 
     def open_read(self, name: str) -> tuple[int, Entry]:
         """Open a plain file.  `NotPlainError` or `FileNotFoundError` where there is none."""

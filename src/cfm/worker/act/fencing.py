@@ -43,7 +43,7 @@ class Authority:
         return self._binding
 
     async def order(self, issuer: Issuer | None) -> str | None:
-        """Why an order is refused; None where it is obeyed, with a higher epoch remembered before."""
+        """Why an order is refused; None where it is obeyed.  A higher epoch is remembered before."""
         async with self._changing:
             return await self._accept(judge(self._binding, issuer))
 
@@ -57,7 +57,7 @@ class Authority:
         return isinstance(judge_delete(self._binding, issuer, number), Obey)
 
     async def fence(self, issuer: Issuer | None, fence: int) -> str | None:
-        """Refuse delete orders below `fence` from now on; why not, where this sender must not say so."""
+        """Refuse delete orders below `fence` from now on.  Returns why not, if this sender must not say so."""
         async with self._changing:
             if self._binding is None and issuer is not None:
                 self._early = Binding(issuer.controller, issuer.epoch, fence)
@@ -78,7 +78,7 @@ class Authority:
         return speaks_for(self._binding, issuer)
 
     async def release(self) -> Binding | None:
-        """Forget the controller; returns what the binding was."""
+        """Forget the controller.  Returns what the binding was."""
         async with self._changing:
             was, self._early = self._binding, _NOBODY
             await self._keep(None)

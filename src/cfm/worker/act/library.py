@@ -118,7 +118,7 @@ class ContentLibrary:
         return bool(self._sources)
 
     async def find(self, name: str, *, only_base: bool = False) -> Found | None:
-        """The file, opened; None where it is nowhere.  `OSError` where nobody can know that."""
+        """Open the file.  None where it is nowhere; `OSError` where that cannot be known."""
         unknown: OSError | None = None
         for folder, threads in () if only_base else self._sources.items():
             try:

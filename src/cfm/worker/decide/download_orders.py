@@ -50,7 +50,7 @@ def instruction_on_entering(download: DownloadRecord, event: DownloadEvent) -> I
 
 
 def event_of_answer(answer: ReportAnswered) -> DownloadEvent:
-    """What cfm's answer to a report is in the table."""
+    """The event of the table that cfm's answer to a report is."""
     if is_final(answer.report):
         return _E.ACKNOWLEDGED
     if answer.status == HTTP_OK:

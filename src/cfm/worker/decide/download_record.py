@@ -41,7 +41,7 @@ class DownloadRecord:
     in_flight: bool = False
     """A report was sent, and its answer has not come yet."""
     tries: int = 0
-    """How many times this report was sent without an answer that counts."""
+    """How many times this report was sent and not answered."""
     done_bytes: int = 0
     verified: bool = False
     """The transfer compared the checksum with the source's."""

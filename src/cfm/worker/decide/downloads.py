@@ -51,7 +51,7 @@ from cfm.worker.decide.download_record import DownloadRecord
 from cfm.worker.decide.offers import Neighbourhood, failure, objection
 
 CLAIM_MS: Final = 60_000
-"""How long a claim is repeated that nobody answers."""
+"""How long an unanswered claim is repeated."""
 MAX_HELD: Final = 64
 """The book's bound: while it holds so many tasks, the worker asks for no more."""
 

@@ -55,7 +55,7 @@ class DeletionOutcome(enum.Enum):
 
 
 def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -> DeletionOutcome | None:
-    """Why the file must not be deleted that stands there; None where it may be."""
+    """Why the file of that name must not be deleted; None where it may be."""
     if not allowed:
         return DeletionOutcome.OVERTAKEN
     if receiving:
