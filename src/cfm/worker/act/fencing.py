@@ -57,7 +57,7 @@ class Authority:
         return isinstance(judge_delete(self._binding, issuer, number), Obey)
 
     async def fence(self, issuer: Issuer | None, fence: int) -> str | None:
-        """Refuse delete orders below `fence` from now on.  Returns why not, if this sender must not say so."""
+        """Refuse delete orders below `fence` from now on.  Returns why not, if this sender may not say so."""
         async with self._changing:
             if self._binding is None and issuer is not None:
                 self._early = Binding(issuer.controller, issuer.epoch, fence)
