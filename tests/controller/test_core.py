@@ -250,14 +250,14 @@ def test_the_answer_to_a_look_ahead_starts_no_round_unless_something_came_to_wai
     node.run(1_000)
     state, (file, *_rest) = node.core.state, node.core.shortlist.wanted
     for ahead in (True, False):
-        state.san.clear()
-        state.san_asked.clear()
+        state.san.answers.clear()
+        state.san.asked_ms.clear()
         state.ask_san([file], node.now, ahead=True)
         state.ask_san([file] if not ahead else [], node.now)
         before = node.core.last_round
         node.send(ev.SanAnswers(node.now_ms, {file.name: OnSan(f"/san/{file.name}", file.size_bytes)}))
         assert (node.core.last_round is before) is ahead
-        assert isinstance(state.san[file.name].value, OnSan)
+        assert isinstance(state.san.answers[file.name].value, OnSan)
 
 
 # ── full plans ──────────────────────────────────────────────────────────────────────────────────────────

@@ -181,7 +181,7 @@ def test_a_dropped_order_is_decided_anew_when_its_pause_is_over_however_long_a_p
     node.confirms = False
     node.grade()
     until(node, "delete dropped")
-    node.core.planning = True  # a slow one, of which nothing is heard
+    node.core.plans.running = True  # a slow one, of which nothing is heard
     node.confirms = True
     node.run(PAUSE_MS + 2 * SECOND_MS)
     assert gone(node) == ["F001.mpg"]
@@ -200,7 +200,7 @@ def test_surplus_copies_go_though_they_rise_are_watched_or_young() -> None:
     node = doubled(2)
     node.send(ev.HitsChanged(Hits({"F001.mpg": 9}, frozenset({"F002.mpg"}))))
     for addr in node.destinations:
-        node.core.state.arrivals["F001.mpg", addr] = 0
+        node.core.state.arrivals.put("F001.mpg", addr, 0)
     node.grade()
     node.run(5 * SECOND_MS)
     assert sorted(gone(node)) == ["F001.mpg", "F002.mpg"]

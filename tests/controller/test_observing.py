@@ -162,7 +162,7 @@ def test_a_file_that_appears_between_two_lists_is_young() -> None:
     assert [name for _, name in node.deleted] == ["F010.mpg"], "F009 is the better rank as well"
     node.put(only, File("F010.mpg", 10, 100))
     node.run(90 * SECOND_MS)
-    assert ("F010.mpg", only) in node.core.state.arrivals
+    assert ("F010.mpg", only) in node.core.state.arrivals.arrived_ms
 
 
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────────────

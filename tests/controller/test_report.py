@@ -143,7 +143,6 @@ def test_a_server_says_why_something_of_it_is_unknown() -> None:
 
 def test_the_plan_has_the_shape_of_the_contract() -> None:
     node = copying()
-    node.core.state.wants_dispatch = False
     plan = report.plan_json(node.core, node.now)
     keys = {"snapshot", "servers", "copies", "deletes", "refusals", "refusals_total", "verdict"}
     assert keys <= plan.keys()

@@ -35,7 +35,7 @@ def test_room_is_made_once_and_on_one_disk() -> None:
 def test_room_is_there_for_the_file_it_was_made_for_and_then_for_others() -> None:
     node = full_node(destinations=2)
     node.run(20_000)
-    assert not node.core.state.reserved
+    assert not node.core.state.reservations.reserved
     before = len(node.delivered)
     node.san["NEXT.mpg"] = 90
     node.grade([*node.library, File("NEXT.mpg", 1, 90, hits=9)])
@@ -47,7 +47,8 @@ def test_room_that_was_kept_in_vain_is_anybodys_when_its_time_is_over() -> None:
     node = Node(files(1), sources=1, destinations=1, disk_bytes=200, rules=Rules(limit_percent=60))
     hold_ms = node.core.state.rules.room_hold_ms
     kept_for = File("NEVER.mpg", 1, 100, hits=5)
-    node.core.state.reserved[node.destinations[0]] = Reservation(kept_for, node.now_ms + hold_ms)
+    reservation = Reservation(kept_for, node.now_ms + hold_ms)
+    node.core.state.reservations.reserve(node.destinations[0], reservation)
     node.grade()
     node.run(hold_ms - 1_000)
     assert not node.delivered

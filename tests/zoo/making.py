@@ -71,7 +71,7 @@ class Careless(Core):
         self.state.policies = (*POLICIES, anything)
 
     def handle(self, event: ev.Event, now: Now) -> Outcome:
-        self.state.wants_dispatch = True
+        self.state.revision.dispatch += 1
         changes, effects = super().handle(event, now)
         return changes, [_carelessly(effect) for effect in effects]
 

@@ -2,8 +2,9 @@
 
 A server is down after a set number of misses in a row, and up after one answer.  Any sign of trouble (a
 refused connection, a progress report that does not come) makes its next heartbeat due at once.  So a killed
-worker is noticed at once, whatever the interval is.  Neighbour: `controller.decide.core` sends the heartbeats
-that are due, and reports what came back.
+worker is noticed at once, whatever the interval is.  A server that comes up or goes down is counted in the
+node's `Revision`.  Neighbour: `controller.decide` sends the heartbeats that are due, and reports what came
+back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cfm.model import Addr
+from cfm.revision import Revision
 
 RETRY_MS = 250
 """The pause after a miss while the server does not count as down yet.  It is also the shortest time between
@@ -37,7 +39,16 @@ class Pulse:
 class HealthBook:
     """The heartbeats of all servers."""
 
-    def __init__(self, addrs: Iterable[Addr], *, interval_ms: int, misses_to_down: int, now_ms: int) -> None:
+    def __init__(
+        self,
+        addrs: Iterable[Addr],
+        *,
+        interval_ms: int,
+        misses_to_down: int,
+        now_ms: int,
+        revision: Revision | None = None,
+    ) -> None:
+        self.revision = revision or Revision()
         self._interval_ms = interval_ms
         self._began_ms = now_ms
         self._misses_to_down = misses_to_down
@@ -77,6 +88,7 @@ class HealthBook:
         pulse.up, pulse.misses, pulse.why = True, 0, ""
         if came_up:
             pulse.since_ms = now_ms
+            self.revision.dispatch += 1
         self._again(pulse, now_ms, self._next_beat_ms(pulse, now_ms))
         return came_up
 
@@ -89,6 +101,8 @@ class HealthBook:
         went_down = down and pulse.up is not False
         if went_down:
             pulse.up, pulse.since_ms = False, now_ms
+            self.revision.dispatch += 1
+            self.revision.plan += 1
         self._again(pulse, now_ms, self._next_beat_ms(pulse, now_ms) if down else now_ms + RETRY_MS)
         return went_down
 

@@ -3,14 +3,17 @@ Pure.
 
 A list that did not come is `Unknown`, never empty.  A list shows the moment at which it was asked for.  What
 our own tasks and deletes did after that moment is added to it.  A list that was asked for earlier never
-undoes it.  Neighbours: `controller.decide.core` brings the answers; `plan.view` gets the result.
+undoes it.  The book counts in the node's `Revision` what may make something possible; an answer that only
+repeats what is known is not counted.  Neighbours: `controller.decide` brings the answers; `plan.view` gets
+the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from cfm.backoff import Backoff
 from cfm.model import (
     OLD_WORKER,
     Addr,
@@ -23,7 +26,9 @@ from cfm.model import (
     ServerView,
     Unknown,
     WorkerFeatures,
+    bytes_over,
 )
+from cfm.revision import Revision
 
 AHEAD_MS = 10_000
 """How much earlier `/df` may show a delete than its answer comes."""
@@ -32,6 +37,8 @@ HALVED = 2
 HALVED_AGAIN_MS = 5_000
 """The shortest time between the two.  A disk that is being mounted may show the same empty list twice in a
 moment."""
+DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
+"""For so long a server that refused a delete is asked for none."""
 NOBODY: frozenset[Addr] = frozenset()
 
 
@@ -126,7 +133,15 @@ class Likeness:
 class FleetBook:
     """The records of all servers, and who holds which file."""
 
-    def __init__(self, sources: Iterable[Addr], destinations: Iterable[Addr], *, now_ms: int) -> None:
+    def __init__(
+        self,
+        sources: Iterable[Addr],
+        destinations: Iterable[Addr],
+        *,
+        now_ms: int,
+        revision: Revision | None = None,
+    ) -> None:
+        self.revision = revision or Revision()
         is_source, is_destination = set(sources), set(destinations)
         nothing = Unknown("not asked yet", now_ms)
         self.records: dict[Addr, Record] = {
@@ -144,30 +159,29 @@ class FleetBook:
     def introduced(self, addr: Addr, features: WorkerFeatures) -> None:
         """A heartbeat said what kind of worker it is, and on which disk."""
         record = self.records[addr]
-        if features.disk_id != record.features.disk_id:
+        before = record.features
+        if features.disk_id != before.disk_id:
             record.told_disks.clear()
             record.own_limit_percent = None  # it was the limit of another disk
         record.features = features
+        if before != features and before != replace(features, boot_id=before.boot_id, disk_id=before.disk_id):
+            self.revision.dispatch += 1
         self._on_disks(record)
 
-    def told_disk(self, addr: Addr, by: str, disk_id: str) -> bool:
+    def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
         """An answer named this disk.  Where it is another one than before, both count until all answers
-        agree.
-
-        Returns True where this changes on which disks the server may be.
-        """
+        agree."""
         record = self.records[addr]
         record.told_disks[by] = disk_id
-        return self._on_disks(record)
+        self._on_disks(record)
 
-    def _on_disks(self, record: Record) -> bool:
-        """Collect the disks that the server may be on.  Returns True where they have changed."""
+    def _on_disks(self, record: Record) -> None:
+        """Collect the disks that the server may be on; it is news where they are others than before."""
         disk_ids = frozenset({record.features.disk_id, *record.told_disks.values()} - {""})
-        news = disk_ids != record.disk_ids
-        if news:
+        if disk_ids != record.disk_ids:
             record.disk_ids = disk_ids
             self._same_disk = _same_disks(self.records.values())
-        return news
+            self.revision.dispatch += 1
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,6 +206,9 @@ class FleetBook:
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
         record.halved_ms, record.doubted, record.never_answered = None, frozenset(), False
+        if isinstance(record.files, Unknown) or names != record.last_list:
+            self.revision.dispatch += 1
+            self.revision.plan += 1
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
@@ -201,6 +218,7 @@ class FleetBook:
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
         """Its list is not known any more.  What it held is still remembered in `last_list`."""
         record = self.records[addr]
+        self.revision.dispatch += isinstance(record.files, Known) or record.never_answered
         record.never_answered = False
         if isinstance(record.files, Known):
             self._hold(record, frozenset())
@@ -214,6 +232,9 @@ class FleetBook:
         record.removed.pop(name, None)
         self.landed(addr, size_bytes, now_ms)
         self._amend(record, add=frozenset({name}))
+        self.revision.dispatch += 1
+        if len(self.holders.get(name, NOBODY)) > 1:
+            self.revision.plan += 1  # another copy turned up meanwhile: one of them is surplus
 
     def landed(self, addr: Addr, size_bytes: int, now_ms: int) -> None:
         """A copy ended, with or without success.  Its bytes count until a later `/df` has shown them."""
@@ -228,6 +249,27 @@ class FleetBook:
         for one in self.addresses(addr):
             self.records[one].gone.append(Booked(now_ms, size_bytes))
         self._amend(record, remove=frozenset({name}))
+        record.failed_deletes = 0
+        self.revision.dispatch += 1
+
+    # ── what a server can do now ────────────────────────────────────────────────────────────────────────
+
+    def chosen(self, addr: Addr, now_ms: int) -> None:
+        """A copy from it, or to it, begins."""
+        self.records[addr].last_chosen_ms = now_ms
+
+    def is_busy(self, addr: Addr, until_ms: int) -> None:
+        """A source said that it serves others, and when it may be asked again."""
+        self.records[addr].busy_until_ms = until_ms
+        self.revision.dispatch += 1  # there is another moment at which something is possible
+
+    def refused_delete(self, addr: Addr, now_ms: int) -> None:
+        """It answered and did not delete: it is asked for no delete for a while, longer each time."""
+        record = self.records[addr]
+        if now_ms >= record.no_deletes_until_ms:
+            record.failed_deletes += 1
+            record.no_deletes_until_ms = now_ms + DELETE_PAUSE.pause_ms(record.failed_deletes)
+            self.revision.dispatch += 1
 
     def _amend(
         self, record: Record, add: frozenset[str] = frozenset(), remove: frozenset[str] = frozenset()
@@ -253,10 +295,24 @@ class FleetBook:
 
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def measured(self, addr: Addr, report: DiskReport, asked_ms: int, hold_ms: int) -> None:
-        """A `/df` came that was asked for at `asked_ms`.  What it shows need not be counted extra any
-        more."""
+    def measured(
+        self,
+        addr: Addr,
+        report: DiskReport,
+        asked_ms: int,
+        hold_ms: int,
+        *,
+        coming_bytes: tuple[int, int] = (0, 0),
+        limit_percent: int = 100,
+    ) -> None:
+        """A `/df` came that was asked for at `asked_ms`.  What it shows need not be counted extra any more.
+
+        `coming_bytes`: what tasks still bring there, before this answer and after it.  `limit_percent`: the
+        node's own limit.
+        """
         record = self.records[addr]
+        before = _what_decides(record, coming_bytes[0], limit_percent)
+        own_limit_percent = record.own_limit_percent
         self.told_disk(addr, BY_DF, report.disk_id)
         _settle_gone(record, report.usage.used_bytes - report.arriving_bytes, asked_ms, hold_ms)
         record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
@@ -264,9 +320,16 @@ class FleetBook:
         record.disk = Known(report.usage, asked_ms)
         for other in self.addresses(addr) - {addr}:
             _forget_unasked(self.records[other], asked_ms, hold_ms)
+        # Nothing is decided by the disk of a mere source, nor by one whose list is not known yet.
+        decides = record.is_destination and isinstance(record.files, Known)
+        if decides and before != _what_decides(record, coming_bytes[1], limit_percent):
+            self.revision.dispatch += 1
+        if own_limit_percent != record.own_limit_percent:
+            self.revision.plan += 1
 
     def disk_lost(self, addr: Addr, why: str, now_ms: int) -> None:
         record = self.records[addr]
+        self.revision.dispatch += isinstance(record.disk, Known)
         since_ms = record.disk.since_ms if isinstance(record.disk, Unknown) else now_ms
         record.disk = Unknown(why, since_ms)
 
@@ -396,6 +459,28 @@ def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: i
     record.added = {name: at for name, at in record.added.items() if at >= asked_ms}
     record.removed = {name: at for name, at in record.removed.items() if at >= asked_ms}
     return names.union(record.added).difference(record.removed)
+
+
+def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[int, ...] | None:
+    """What decides about a disk: where it is as before, there is nothing new to decide.
+
+    Bytes that were under way and are there now change nothing: they were counted already.  It only matters
+    whether anything is still under way, as room that is made is not planned anew before.
+    """
+    if not isinstance(record.disk, Known):
+        return None
+    usage = record.disk.value
+    limit_percent = min(limit_percent, record.own_limit_percent or limit_percent)
+    coming_bytes += sum(booked.size_bytes for booked in record.landed)
+    return (
+        limit_percent,
+        usage.used_bytes + usage.avail_bytes,
+        usage.used_bytes + coming_bytes,
+        max(0, usage.avail_bytes - coming_bytes),
+        bytes_over(usage.used_bytes, usage.avail_bytes, limit_percent),
+        len(record.gone),
+        coming_bytes > 0,
+    )
 
 
 def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int) -> None:

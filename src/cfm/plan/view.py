@@ -125,6 +125,8 @@ class ClusterView:
     """How much an operator let a held breaker free."""
     paused: bool = False
     """Our own state cannot be written: no orders at all."""
+    revision: int = 0
+    """How often anything that is shown here had changed (see `cfm.revision`)."""
 
     @property
     def destinations(self) -> list[ServerView]:

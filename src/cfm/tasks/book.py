@@ -1,8 +1,10 @@
 """The tasks of the node: who copies what, since when, until when.  Pure.
 
-Changes of state go through `lifecycle`; this book adds what a task needs while it runs: the file it
-occupies, its lease or deadline, whether its source is free again, and the streams of ended tasks that
-a source has not cut yet.  Neighbours: `controller.decide.core` is its only user, `store` keeps its tasks.
+Changes of state go through `lifecycle`.  This book adds what a task needs while it runs: the file that it
+occupies, its lease or deadline, and whether its source is free again.  It also keeps what is left of tasks
+that have ended: streams that their sources have not cut yet, and copies that no file list has proved yet.
+The books count the changes that may make something possible in their `Revision`.  Neighbours:
+`controller.decide` is their only user, `store` keeps the tasks.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from cfm.backoff import Backoff
 from cfm.model import Addr, File, Now, Retry, Status, Task
+from cfm.revision import Revision
 from cfm.tasks.lifecycle import TASK_EDGES, advance, is_final
 
 SHOWN_MS = 600_000
@@ -46,17 +49,24 @@ class TaskBook:
     ready: dict[int, Task] = field(default_factory=dict)
     """Those that nobody has taken yet."""
     freed: set[int] = field(default_factory=set)
+    """Unfinished tasks whose bytes have all left the source."""
     ended: dict[int, tuple[Task, int]] = field(default_factory=dict)
     """Ended tasks, oldest first, with the time of their end."""
     uncut: dict[int, Task] = field(default_factory=dict)
-    moved: bool = True
-    """Has a task begun, been taken, freed its source or ended since whoever reads this looked?"""
+    """Ended tasks whose stream the source has not said to be cut."""
+    cut_again_ms: dict[int, int] = field(default_factory=dict)
+    """When the source of each of these is told again to cut the stream."""
+    unproven: dict[str, Task] = field(default_factory=dict)
+    """Copies that an old worker called done, by file; its next list proves or disproves them."""
+    revision: Revision = field(default_factory=Revision)
+    moves: int = 0
+    """How often a task has begun, been taken, freed its source or ended."""
 
     def add(self, task: Task, run: Run) -> None:
         self.active[task.id] = task
         self.runs[task.id] = run
         self.by_file[task.file.name] = task
-        self.moved = True
+        self.moves += 1
         if task.status is Status.READY:
             self.ready[task.id] = task
 
@@ -74,7 +84,7 @@ class TaskBook:
             task, status=advance(TASK_EDGES, task.status, status), changed_s=now.wall_s, ended_why=why
         )
         self.ready.pop(task.id, None)
-        self.moved = True
+        self.moves += 1
         if is_final(TASK_EDGES, status):
             self._end(changed, now.mono_ms)
         else:
@@ -85,14 +95,62 @@ class TaskBook:
         del self.active[task.id], self.runs[task.id], self.by_file[task.file.name]
         self.freed.discard(task.id)
         self.ended[task.id] = (task, now_ms)
+        self.revision.dispatch += 1
 
-    def free_source(self, task_id: int) -> bool:
-        """All bytes have left the source.  Returns True where that is news."""
-        news = task_id in self.active and task_id not in self.freed
-        if news:
+    def free_source(self, task_id: int) -> None:
+        """All bytes have left the source."""
+        if task_id in self.active and task_id not in self.freed:
             self.freed.add(task_id)
-            self.moved = True
-        return news
+            self.moves += 1
+            self.revision.dispatch += 1
+
+    def arrived_so_far(self, addr: Addr, arriving_bytes: int, asked_ms: int) -> tuple[int, int]:
+        """A `/df` of `addr` contains what its worker had reported before it was asked for.
+
+        It never contains more of it than the worker says to be unfinished downloads, as one may have begun
+        anew since.  Returns the bytes that are still to come to `addr`, before this answer and after it.
+        """
+        before_bytes = after_bytes = 0
+        for task_id, task in self.active.items():
+            if task.destination != addr:
+                continue
+            run = self.runs[task_id]
+            before_bytes += max(0, task.file.size_bytes - run.shown_bytes)
+            run.shown_bytes = min(run.told_bytes, arriving_bytes) if run.heard_ms <= asked_ms else 0
+            arriving_bytes -= run.shown_bytes
+            after_bytes += max(0, task.file.size_bytes - run.shown_bytes)
+        return before_bytes, after_bytes
+
+    # ── what is left of ended tasks ─────────────────────────────────────────────────────────────────────
+
+    def still_streams(self, task: Task, now_ms: int) -> None:
+        """The task has ended, and its source may still be sending."""
+        self.uncut[task.id] = task
+        self.cut_again_ms[task.id] = now_ms
+
+    def stream_cut(self, task_id: int) -> None:
+        """Nothing of the task is being sent any more: its source is free."""
+        if self.uncut.pop(task_id, None) is not None:
+            del self.cut_again_ms[task_id]
+            self.revision.dispatch += 1
+
+    def called_done(self, task: Task) -> None:
+        """An old worker says that the copy is there; that is not believed yet."""
+        self.unproven[task.file.name] = task
+
+    def settled(self, name: str) -> None:
+        """It is known now whether the copy is there, or it is not waited for any longer."""
+        del self.unproven[name]
+        self.revision.dispatch += 1
+
+    def ended_ms(self, task: Task, unknown_ms: int) -> int:
+        """When a task ended; `unknown_ms` where that is forgotten already."""
+        ended = self.ended.get(task.id)
+        return unknown_ms if ended is None else ended[1]
+
+    def take_off(self, task_id: int) -> None:
+        """An ended task leaves the list."""
+        del self.ended[task_id]
 
     def forget_old(self, now_ms: int) -> None:
         for task_id, (_task, ended_ms) in list(self.ended.items()):
@@ -137,6 +195,7 @@ class RetryBook:
     """Files whose copies failed: tried again elsewhere when possible, after growing pauses."""
 
     retries: dict[str, Retry] = field(default_factory=dict)
+    revision: Revision = field(default_factory=Revision)
 
     def failed(self, file: File, source: Addr, destination: Addr, now_ms: int) -> Retry:
         last = self.retries.get(file.name, Retry(0, 0, frozenset()))
@@ -144,10 +203,12 @@ class RetryBook:
         not_before_ms = now_ms + RETRY.pause_ms(failures)
         retry = Retry(failures, not_before_ms, last.avoid | {(source, destination)})
         self.retries[file.name] = retry
+        self.revision.dispatch += 1  # there is another moment at which a file may be tried again
         return retry
 
     def succeeded(self, name: str) -> None:
-        self.retries.pop(name, None)
+        if self.retries.pop(name, None) is not None:
+            self.revision.dispatch += 1
 
     def forget_old(self, now_ms: int) -> None:
         """Forget failures whose pause ended long ago, so that the book stays small."""

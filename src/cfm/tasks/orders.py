@@ -1,8 +1,9 @@
 """Delete orders: from the decision to the certainty that a file is gone, or is not.  Pure.
 
-At most one unfinished order per file in the whole node.  An order that got any answer but 200 is UNKNOWN
-until its server has been listed again by a question that began later.  Neighbours: `lifecycle` holds the
-table, `controller.decide.core` sends what is ready and feeds the answers in.
+There is at most one unfinished order for each file in the whole node.  An order that got any answer but 200
+is UNKNOWN until its server has been listed again by a question that began later.  The book counts the changes
+that may make something possible in its `Revision`.  Neighbours: `lifecycle` holds the table,
+`controller.decide` sends what is ready and feeds the answers in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
+from cfm.revision import Revision
 from cfm.tasks.lifecycle import ORDER_EDGES, advance, is_final
 
 MINUTE_MS = 60_000
@@ -32,6 +34,7 @@ class OrderBook:
     """What was ordered in the last minute, oldest first."""
     paced: dict[tuple[Addr, DeleteKind], int] = field(default_factory=dict)
     """The same as numbers."""
+    revision: Revision = field(default_factory=Revision)
 
     def add(self, order: DeleteOrder, now_ms: int, room_for: File | None = None) -> None:
         if room_for is not None:
@@ -41,6 +44,7 @@ class OrderBook:
         self.recent.append((now_ms, order.server, order.kind))
         key = order.server, order.kind
         self.paced[key] = self.paced.get(key, 0) + 1
+        self.revision.orders += 1
 
     def recover(self, order: DeleteOrder, now_ms: int) -> None:
         """Take an unfinished order over from before a restart."""
@@ -65,7 +69,20 @@ class OrderBook:
             self.active[order.id] = self.by_file[order.file.name] = changed
             if new is OrderStatus.UNKNOWN:
                 self.unknown_ms[order.id] = now.mono_ms
+        if new is not OrderStatus.SENT:  # which makes nothing possible yet
+            self.revision.dispatch += 1
         return changed
+
+    def heard_of(self, name: str) -> bool:
+        """Something was learnt about a file.  Does it concern an order that waits to be sent?
+
+        Otherwise it concerns whoever chooses files: they leave out those that are in orders.
+        """
+        order = self.by_file.get(name)
+        waits = order is not None and order.status is OrderStatus.ORDERED
+        if waits:
+            self.revision.orders += 1
+        return waits
 
     def waiting(self) -> list[DeleteOrder]:
         """Ordered, not sent: they wait for the SAN, and for the copy that stays to be confirmed."""

@@ -77,7 +77,7 @@ class Idle:
 def _is_busy(world: World) -> bool:
     """Is something under way, or is a plan being made or about to be made?"""
     core = world.main.core
-    if core is None or not world.main.running or core.planning or core.state.wants_plan:
+    if core is None or not world.main.running or core.plans.running or core.plans.is_outdated:
         return True
     return next(_under_way(world, core), None) is not None
 
@@ -197,7 +197,7 @@ def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: 
     if file is None or is_ad(name, world.profile.rules.ad_prefixes):
         return False
     assert cfm.core is not None
-    young = (name, addr) in cfm.core.state.arrivals
+    young = (name, addr) in cfm.core.state.arrivals.arrived_ms
     return world.san.holds(name, file.size_bytes) and not young
 
 
@@ -206,7 +206,7 @@ def _unplaced(
 ) -> Iterator[str]:
     """Wanted files that are on no destination, although one has room for them."""
     assert cfm.core is not None
-    left = cfm.core.state.departures
+    left = cfm.core.state.departures.left
     for name, file in files.items():
         if name in holders or name in left or is_ad(name, world.profile.rules.ad_prefixes):
             continue

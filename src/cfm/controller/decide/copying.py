@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, CopySeen, Known, Now, OnSan, Status, Task, Transfer
+from cfm.model import Addr, CopySeen, Now, OnSan, Status, Task, Transfer
 from cfm.plan.wishes import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.lifecycle import TASK_EDGES, is_final
@@ -27,7 +27,7 @@ UNPROVEN_MS = 120_000
 
 def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
     """Make a task of a wish that was granted; it is offered when it is durable."""
-    found = state.san[copy.file.name].value
+    found = state.san.answers[copy.file.name].value
     assert isinstance(found, OnSan)
     task = Task(
         id=state.next_id(now),
@@ -45,9 +45,8 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
     reports = state.fleet.records[copy.destination].features.ours
     state.tasks.add(task, Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, reports=reports))
     for addr in (copy.source, copy.destination):
-        state.fleet.records[addr].last_chosen_ms = now.mono_ms
-    for addr in [addr for addr, room in state.reserved.items() if room.file.name == copy.file.name]:
-        del state.reserved[addr]  # also where room was made in vain: it found some elsewhere
+        state.fleet.chosen(addr, now.mono_ms)
+    state.reservations.use(copy.file, copy.destination)
     state.out.changes.append(PutTask(task))
     state.say("copy starts", facts(task), level="debug")
 
@@ -132,8 +131,8 @@ def _working(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
         run.moved_ms = now.mono_ms
     if run.reports or first:
         run.deadline_ms = _deadline_ms(state, task, now, reports=run.reports)
-    if told.received and state.tasks.free_source(task.id):
-        state.wants_dispatch = True
+    if told.received:
+        state.tasks.free_source(task.id)
 
 
 def claim(state: NodeState, task: Task, now: Now) -> Task:
@@ -152,27 +151,14 @@ def claim(state: NodeState, task: Task, now: Now) -> Task:
     return claimed
 
 
-def arrived_so_far(state: NodeState, addr: Addr, arriving_bytes: int, asked_ms: int) -> None:
-    """A `/df` of a destination contains what was reported before it was asked for: that is not to come.
-
-    Never more of it than the worker says to be unfinished downloads: one may have begun anew since.
-    """
-    for task in state.tasks.of_server(addr):
-        if task.destination == addr:
-            run = state.tasks.runs[task.id]
-            run.shown_bytes = min(run.told_bytes, arriving_bytes) if run.heard_ms <= asked_ms else 0
-            arriving_bytes -= run.shown_bytes
-
-
 def _done(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     if told.verified:
         _settle_done(state, task, now)
         return
     ended = state.tasks.change(task, Status.DONE, now)
     state.out.changes.append(PutTask(ended))
-    state.unproven[task.file.name] = ended
+    state.tasks.called_done(ended)
     state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
-    state.wants_dispatch = True
     look_at(state, task.destination, now)
 
 
@@ -181,32 +167,28 @@ def _settle_done(state: NodeState, task: Task, now: Now) -> None:
     ended = state.tasks.change(task, Status.DONE, now)
     state.out.changes.append(PutTask(ended))
     state.fleet.arrived(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
-    if len(state.fleet.holders.get(task.file.name, ())) > 1:
-        state.wants_plan = True  # another one turned up meanwhile: it is to be trimmed
-    state.copies_seen[task.file.name, task.destination] = Known(
-        CopySeen(present=True, size_bytes=task.file.size_bytes), now.mono_ms
-    )
+    seen = CopySeen(present=True, size_bytes=task.file.size_bytes)
+    state.copies.put(task.file.name, task.destination, seen, now.mono_ms)
     _copied(state, ended, now)
     ask_disk(state, task.destination, now)
 
 
 def _copied(state: NodeState, task: Task, now: Now) -> None:
     name, addr = task.file.name, task.destination
-    state.arrivals[name, addr] = now.mono_ms
+    state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
     state.retries.succeeded(name)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
-    state.wants_dispatch = True
     state.say("copied file", facts(task))
 
 
 def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
     """A list of an old worker came: is what it called done really there?"""
-    for name, task in list(state.unproven.items()):
-        if task.destination != addr or state.tasks.ended.get(task.id, (task, 0))[1] > asked_ms:
+    for name, task in list(state.tasks.unproven.items()):
+        if task.destination != addr or state.tasks.ended_ms(task, unknown_ms=0) > asked_ms:
             continue
-        del state.unproven[name]
+        state.tasks.settled(name)
         if name in names:
             _copied(state, task, now)
         else:
@@ -215,16 +197,16 @@ def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, no
 
 def give_up_unproven(state: NodeState, now: Now) -> None:
     """The list that would prove a copy does not come: the copy counts as failed."""
-    for name, task in list(state.unproven.items()):
-        if now.mono_ms - state.tasks.ended.get(task.id, (task, now.mono_ms - UNPROVEN_MS))[1] >= UNPROVEN_MS:
-            del state.unproven[name]
+    long_ago_ms = now.mono_ms - UNPROVEN_MS
+    for name, task in list(state.tasks.unproven.items()):
+        if state.tasks.ended_ms(task, unknown_ms=long_ago_ms) <= long_ago_ms:
+            state.tasks.settled(name)
             _retry_later(state, task, "its worker called it done, and was not listed since", now)
 
 
 def _failed(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     if told.retry_after_s is not None:
-        source = state.fleet.records[task.source]
-        source.busy_until_ms = now.mono_ms + 1000 * min(60, max(1, told.retry_after_s))
+        state.fleet.is_busy(task.source, now.mono_ms + 1000 * min(60, max(1, told.retry_after_s)))
         end(state, task, Status.FAILED, told.error or "its source is busy", now, penalty=False)
     else:
         end(state, task, told.status, told.error or "its worker gave up", now, by_worker=True)
@@ -249,8 +231,7 @@ def end(
     state.out.changes.append(PutTask(ended))
     state.counts[f"tasks_{status}"] += 1
     if streaming and _can_cut(state, task):
-        state.tasks.uncut[task.id] = ended
-        state.cut_again_ms[task.id] = now.mono_ms
+        state.tasks.still_streams(ended, now.mono_ms)
     if task.destination in state.fleet.records:
         state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
         ask_disk(state, task.destination, now)
@@ -258,7 +239,6 @@ def end(
         _retry_later(state, ended, why, now)
     else:
         state.say("copy ended", facts(ended), ended=status, because=why)
-    state.wants_dispatch = True
 
 
 def _can_cut(state: NodeState, task: Task) -> bool:
@@ -273,7 +253,6 @@ def _can_cut(state: NodeState, task: Task) -> bool:
 def _retry_later(state: NodeState, task: Task, why: str, now: Now) -> None:
     retry = state.retries.failed(task.file, task.source, task.destination, now.mono_ms)
     state.counts["failed_copies"] += 1
-    state.wants_dispatch = True
     state.say(
         "copy failed",
         facts(task),
@@ -308,7 +287,7 @@ def end_overdue(state: NodeState, now: Now) -> None:
 
 def next_deadline_ms(state: NodeState, now: Now) -> int | None:
     """When a task or a stream must be looked at again, if nothing is heard of it before."""
-    moments = [at_ms for at_ms in state.cut_again_ms.values() if at_ms > now.mono_ms]
+    moments = [at_ms for at_ms in state.tasks.cut_again_ms.values() if at_ms > now.mono_ms]
     for task_id, run in state.tasks.runs.items():
         moments.append(run.deadline_ms)
         if run.reports and run.started_ms is not None:
@@ -338,7 +317,7 @@ def drop(state: NodeState, event: TaskDropped, now: Now) -> None:
         state.out.effects.append(Reply(event.request, 404))
         return
     if is_final(TASK_EDGES, task.status):
-        del state.tasks.ended[task.id]
+        state.tasks.take_off(task.id)
         state.out.changes.append(DropTask(task.id))
     else:
         state.retries.failed(task.file, task.source, task.destination, now.mono_ms)
@@ -355,21 +334,14 @@ def cut_streams(state: NodeState, now: Now) -> None:
     Then the worker that read it has stopped by itself; and a source of ours serves no more than it may,
     whatever we believe.  One that is gone, or obeys another controller, would be waited for in vain.
     """
-    for task_id, at_ms in list(state.cut_again_ms.items()):
+    for task_id, at_ms in list(state.tasks.cut_again_ms.items()):
         task = state.tasks.uncut[task_id]
-        ended_ms = state.tasks.ended.get(task_id, (task, 0))[1]
+        ended_ms = state.tasks.ended_ms(task, unknown_ms=0)
         if now.mono_ms - ended_ms >= state.rules.lease_ms + LEASE_MARGIN_MS:
-            stream_cut(state, task_id)
+            state.tasks.stream_cut(task_id)
         elif at_ms <= now.mono_ms and state.health.is_up(task.source):
-            state.cut_again_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
+            state.tasks.cut_again_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
             state.out.effects.append(CutStream(task.source, task_id))
-
-
-def stream_cut(state: NodeState, task_id: int) -> None:
-    """Nothing of it is being sent any more: its source is free."""
-    if state.tasks.uncut.pop(task_id, None) is not None:
-        del state.cut_again_ms[task_id]
-        state.wants_dispatch = True
 
 
 # ── looks that a change asks for ────────────────────────────────────────────────────────────────────────

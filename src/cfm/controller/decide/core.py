@@ -1,56 +1,35 @@
 """The controller's decisions as one machine: events in, changes and effects out.
 
-No clock, no I/O, no waiting: `loop` (real processes) and the simulator both drive this same class.  One
-event at a time is handled to its end; then whatever became possible by it is decided at once: confirmed
-deletes are sent, free sources get their next task from the ordered backlog, held requests are answered.
-A full plan only renews the backlog; nothing waits for it.
+There is no clock, no I/O and no waiting here: the shell of the real program and the simulator drive this same
+class.  One event at a time is handled to its end.  Then whatever became possible by it is decided at once:
+confirmed deletes are sent, free sources get their next task from the ordered backlog, held requests are
+answered.  What must be decided anew, the core sees by itself, from the counters of the node's books (see
+`cfm.revision`).  A full plan only renews the backlog; nothing waits for it.
 
 Neighbours: `copying`, `deleting` and `observing` do the work over one `NodeState`; `dispatch` runs the
-policies; `store` values and `events` are the way out.
+policies; `planning` keeps the backlog, `offering` the waiting requests, `moments` what is due.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from cfm.controller.decide import copying, deleting, dispatch, observing
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.moments import IDLE_MS, Moments
+from cfm.controller.decide.offering import Offering
+from cfm.controller.decide.planning import Planning, plan_inputs
 from cfm.controller.decide.state import NodeConfig, NodeState, soonest
-from cfm.fleet.health import HealthBook
-from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, File, Known, Now, host_of
+from cfm.model import File, Now
 from cfm.plan import refusals
-from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
-from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs, Shortlist
+from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.store import Change, Recovered
 
-PLAN_PAUSE_MS = 500
-"""The least pause between two full plans; a slow plan waits for as long as the last one took."""
-HOUSEKEEPING_MS = 10_000
-"""How often the books are tidied while something in them waits for time alone."""
-IDLE_MS = 60_000
-"""As often where nothing does; and the longest time until the deadlines are looked at again."""
-EVICTABLE_AT_MOST = 4_096
-"""Candidates for eviction that a plan lists, over all destinations."""
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
-
-
-@dataclass(slots=True)
-class Held:
-    """A waiting request of a worker."""
-
-    request: int
-    until_ms: int
-    holding: frozenset[int]
-    claims_until_ms: int
-    """Until then it takes what it is answered; later too little of the lease, which counts from the question,
-    would be left."""
 
 
 class Core:
@@ -59,41 +38,16 @@ class Core:
     def __init__(
         self, config: NodeConfig, recovered: Recovered, now: Now, *, rehearsal: bool = False
     ) -> None:
-        servers = (*config.sources, *config.destinations)
-        self.state = NodeState(
-            config=config,
-            rules=config.rules,
-            fleet=FleetBook(config.sources, config.destinations, now_ms=now.mono_ms),
-            health=HealthBook(
-                dict.fromkeys(servers),
-                interval_ms=config.heartbeat_interval_ms,
-                misses_to_down=config.misses_to_down,
-                now_ms=now.mono_ms,
-            ),
-            last_id=recovered.last_id,
-        )
         self._rehearsal = rehearsal
-        self.shortlist = NOTHING_LISTED
+        self.state = NodeState(config, recovered.last_id, now)
+        self.plans = Planning(self.state.revision, now.mono_ms)
         self.last_round: Round | None = None
-        self.rising_files: tuple[File, ...] = ()
-        self._backlog: tuple[Shortlist, Shortlist] | None = None
-        """A plan's lists, and what came of them with the files that rise put first."""
-        self.san_index: frozenset[str] | None = None
-        self.san_index_why = "not looked at yet"
-        self._held: dict[Addr, Held] = {}
-        self._held_until_ms: int | None = None
-        """When the first of them must be answered."""
-        self.planning = False
-        """A full plan is being made."""
-        self._planned: PlanInputs | None = None
-        """What the last plan was made of."""
-        self._plan_not_before_ms = now.mono_ms
-        self._started_since_plan = 0
-        self._evicted_since_plan: Counter[Addr] = Counter()
-        self._pause_ends_ms: int | None = None
-        self._retry_due_ms: int | None = None
-        self._full_look_ms = now.mono_ms
-        self._housekeeping_ms = now.mono_ms
+        self._offering = Offering(self.state)
+        self._moments = Moments(self.state.revision, now.mono_ms)
+        self._dispatched = -1
+        """The counter for dispatches, as the last one saw it."""
+        self._orders_seen = -1
+        """The counter for delete orders, when they were looked at last."""
         self._handlers: Mapping[type, Callable[[Any, Now], None]] = {
             ev.Tick: lambda _event, _now: None,
             ev.SnapshotAccepted: self._accepted,
@@ -112,8 +66,8 @@ class Core:
             ev.SanAnswers: self._san_answers,
             ev.PlanReady: self._plan_ready,
             ev.TasksAsked: self._tasks_asked,
-            ev.NextAsked: self._next_asked,
-            ev.RequestGone: self._request_gone,
+            ev.NextAsked: self._offering.asked,
+            ev.RequestGone: self._offering.gone,
             ev.TaskReported: partial(copying.report, self.state),
             ev.TaskDropped: partial(copying.drop, self.state),
             ev.BreakerReleased: self._breaker_released,
@@ -126,7 +80,25 @@ class Core:
         for order in recovered.orders:
             deleting.recover(self.state, order, now)
         for arrival in recovered.arrivals:
-            self.state.arrivals[arrival.file_name, arrival.server] = now.mono_ms
+            self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
+
+    # ── what others read ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def shortlist(self) -> Shortlist:
+        """The lists of the last full plan."""
+        return self.plans.shortlist
+
+    def backlog(self) -> Shortlist:
+        """The same with the files that rise now put first."""
+        return self.plans.backlog(self.state.popular)
+
+    @property
+    def rising_files(self) -> tuple[File, ...]:
+        return self.state.popular.rising_files
+
+    def plan_inputs(self, now: Now) -> PlanInputs:
+        return plan_inputs(self.state, now)
 
     # ── the machine ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,26 +109,23 @@ class Core:
         """
         self._handlers[type(event)](event, now)
         self._deadlines(now)
-        if self.state.wants_dispatch or self.state.wants_orders:
-            self._decide(now)
-        self._plan_if_due(now)
-        if self._held:
-            self._answer_held(now)
+        self._decide(now)
+        if self.state.snapshot is not None and self.plans.is_due(now):
+            self._plan(now)
+        self._offering.answer(now)
         self.state.note_sources(now)
         return self.state.out.take()
 
     def next_wakeup_ms(self, now: Now) -> int:
         """When a `Tick` is due at the latest (monotonic)."""
         state = self.state
-        soonest_ms = min(now.mono_ms + IDLE_MS, self._full_look_ms, self._housekeeping_ms)
+        soonest_ms = min(now.mono_ms + IDLE_MS, self._moments.next_ms())
         for moment_ms in (
             state.health.next_due_ms(),
             copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
-            self._held_until_ms,
-            self._plan_not_before_ms if self._plan_is_wanted() else None,
-            self._pause_ends_ms,
-            self._retry_due_ms,
+            self._offering.next_ms,
+            self.plans.next_ms if state.snapshot is not None else None,
         ):
             if moment_ms is not None and moment_ms < soonest_ms:
                 soonest_ms = moment_ms
@@ -169,17 +138,10 @@ class Core:
         copying.end_overdue(state, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
-        if self._pause_ends_ms is not None and now.mono_ms >= self._pause_ends_ms:
-            state.wants_dispatch = True
-        if self._retry_due_ms is not None and now.mono_ms >= self._retry_due_ms:
-            state.wants_plan = True  # the last one left out what was not to be tried yet
-            self._retry_due_ms = soonest(state.next_file_due_ms(now), state.doubt_ends_ms(now))
-        if now.mono_ms >= self._full_look_ms:
-            self._full_look_ms = now.mono_ms + state.config.full_look_ms
+        self._moments.come(now.mono_ms)
+        if self._moments.full_look_is_due(now.mono_ms, state.config.full_look_ms):
             observing.full_look(state, now)
-            state.wants_plan = state.wants_dispatch = True
-        if now.mono_ms >= self._housekeeping_ms:
-            self._housekeeping_ms = now.mono_ms + IDLE_MS
+        if self._moments.housekeeping_is_due(now.mono_ms):
             self._housekeeping(now)
 
     def _housekeeping(self, now: Now) -> None:
@@ -188,159 +150,82 @@ class Core:
         observing.forget_arrivals(state, now)
         observing.look_again(state, now)
         copying.give_up_unproven(state, now)
-        for addr, reserved in list(state.reserved.items()):
-            if reserved.until_ms <= now.mono_ms:
-                del state.reserved[addr]
-                state.wants_dispatch = True  # the room is anybody's now
         dispatch.forget_approvals(state, now)
-        state.wants_orders = state.wants_orders or bool(state.orders.waiting())
-        state.wants_dispatch = state.wants_dispatch or self._san_is_waited_for()
+        self._moments.look_again(
+            at_orders=bool(state.orders.waiting()), at_everything=self._san_is_waited_for()
+        )
         if self._time_may_help():
-            self._tidy_soon(now)
-
-    def _tidy_soon(self, now: Now) -> None:
-        self._housekeeping_ms = min(self._housekeeping_ms, now.mono_ms + HOUSEKEEPING_MS)
+            self._moments.tidy_soon(now.mono_ms)
 
     def _time_may_help(self) -> bool:
         """Does anything wait for time alone that has no moment of its own?"""
         state = self.state
-        if state.orders.waiting() or state.reserved or state.unproven or self._san_is_waited_for():
-            return True
-        return observing.something_unknown(state)
+        waits = state.orders.waiting() or state.reservations.reserved or state.tasks.unproven
+        return bool(waits) or self._san_is_waited_for() or observing.something_unknown(state)
 
     def _san_is_waited_for(self) -> bool:
         """Did the last round want to know of a file whether it is on the SAN, which may have been silent?"""
         last = self.last_round
         return last is None or any(last.times(action, refusals.SAN_UNKNOWN) for action in ("copy", "delete"))
 
-    def _decide(self, now: Now) -> None:
-        """Everything that an event may have made possible, and when time alone may make more so.
+    # ── deciding ────────────────────────────────────────────────────────────────────────────────────────
 
-        Whatever changes a book that these moments are taken from wants a dispatch, too: between two of them
-        they stay what they are, and most events cost next to nothing.
-        """
-        state = self.state
+    def _decide(self, now: Now) -> None:
+        """Everything that an event may have made possible, and when time alone may make more so."""
+        revision = self.state.revision
+        if revision.dispatch == self._dispatched and revision.orders == self._orders_seen:
+            return
         for _again in range(ROUNDS_AT_MOST):
-            everything, orders = state.wants_dispatch, state.wants_orders
-            state.wants_dispatch = state.wants_orders = False
-            if everything:
+            if revision.dispatch != self._dispatched:
                 self._dispatch(now)
-            elif orders:
-                dispatch.send_orders(state, now)
+            elif revision.orders != self._orders_seen:
+                self._orders_seen = revision.orders
+                dispatch.send_orders(self.state, now)
             else:
                 break
+        self._set_moments(now)
+
+    def _dispatch(self, now: Now) -> None:
+        self._orders_seen = self.state.revision.orders
+        if self._rehearsal:
+            self.last_round = dispatch.rehearse(self.state, self.backlog(), now)
+            self._dispatched = self.last_round.view.revision
+            return
+        self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
+        self._dispatched = -1 if dispatch.is_unfinished(self.last_round) else self.last_round.view.revision
+        self.plans.used(self.last_round)
+
+    def _set_moments(self, now: Now) -> None:
+        state = self.state
         paced = self.last_round is not None and self.last_round.times("delete", refusals.PACE) > 0
         file_due_ms = state.next_file_due_ms(now)
         pace_ends_ms = state.orders.pace_ends_ms() if paced else None
-        self._pause_ends_ms = soonest(file_due_ms, state.next_server_due_ms(now), pace_ends_ms)
-        self._retry_due_ms = soonest(file_due_ms, state.doubt_ends_ms(now))
+        self._moments.set(
+            pause_ends_ms=soonest(file_due_ms, state.next_server_due_ms(now), pace_ends_ms),
+            retry_due_ms=soonest(file_due_ms, state.doubt_ends_ms(now)),
+        )
         if self._time_may_help():
-            self._tidy_soon(now)
+            self._moments.tidy_soon(now.mono_ms)
 
-    def _dispatch(self, now: Now) -> None:
-        if self._rehearsal:
-            self.last_round = dispatch.rehearse(self.state, self.backlog(), now)
-            return
-        self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
-        self._started_since_plan += dispatch.started(self.last_round)
-        for addr in dispatch.evicted(self.last_round):
-            self._evicted_since_plan[addr] += 1
-
-    # ── planning ────────────────────────────────────────────────────────────────────────────────────────
-
-    def backlog(self) -> Shortlist:
-        """The last plan's lists with the files that rise now put first."""
-        if not self.rising_files:
-            return self.shortlist
-        if self._backlog is None or self._backlog[0] is not self.shortlist:
-            self._backlog = self.shortlist, self._rising_first()
-        return self._backlog[1]
-
-    def _rising_first(self) -> Shortlist:
-        rising = self.state.hits.rising
-        first = sorted(self.rising_files, key=lambda file: (-rising.get(file.name, 0), file.rank))
-        names = {file.name for file in first}
-        rest = (file for file in self.shortlist.wanted if file.name not in names)
-        return replace(self.shortlist, wanted=(*first, *rest))
-
-    def _plan_if_due(self, now: Now) -> None:
-        state = self.state
-        if not self._plan_is_wanted() or now.mono_ms < self._plan_not_before_ms:
-            return
-        self._started_since_plan = 0
-        self._evicted_since_plan.clear()
-        state.wants_plan = False
-        inputs = self.plan_inputs(now)
-        if self._was_planned(inputs):
-            self._plan_not_before_ms = now.mono_ms + PLAN_PAUSE_MS
-            return
-        self._planned, self.planning = inputs, True
-        state.out.effects.append(ev.StartPlan(inputs))
-
-    def _was_planned(self, inputs: PlanInputs) -> bool:
-        """Would the plan say the same as the last one?  A node at rest makes none, however large its library.
-
-        An index of the SAN that was made anew counts as another: it is too long to be compared here.
-        """
-        last = self._planned
-        return last is not None and inputs.on_san is last.on_san and inputs == last
-
-    def _plan_is_wanted(self) -> bool:
-        """Has something changed, or is the backlog used up; and is there metadata to plan with?"""
-        possible = self.state.snapshot is not None and not self.planning
-        return possible and (self.state.wants_plan or (self.shortlist.cut and self._is_used_up()))
-
-    def _is_used_up(self) -> bool:
-        """Has half of a list that may go on been chosen?"""
-        evictable = self.shortlist.evictable
-        return self._started_since_plan > len(self.shortlist.wanted) // 2 or any(
-            number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted_since_plan.items()
-        )
-
-    def plan_inputs(self, now: Now) -> PlanInputs:
-        """The world beside the metadata, as the reductions want it."""
-        state = self.state
-        assert state.snapshot is not None
-        view = state.view(now)
-        ledger = Ledger(view)
-        young: dict[Addr, set[str]] = {}
-        for name, addr in state.arrivals:
-            young.setdefault(addr, set()).add(name)
-        return PlanInputs(
-            snapshot_id=state.snapshot.id,
-            listings={
-                **{s.addr: s.files.value for s in view.destinations if isinstance(s.files, Known)},
-                **{s.addr: s.last_list for s in view.doubtful if s.last_list is not None},
-            },
-            unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),
-            rising=state.hits.rising,
-            watched=state.hits.watched,
-            young={addr: frozenset(names) for addr, names in young.items()},
-            ad_prefixes=state.rules.ad_prefixes,
-            # Not the files in tasks and orders: one that comes to nothing must be in its place at once.
-            left_alone=frozenset(state.left_alone(now)),
-            on_san=self.san_index,
-            max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
-            largest_room_bytes=ledger.largest_room_bytes(),
-            largest_disk_bytes=ledger.largest_disk_bytes(),
-        )
+    def _plan(self, now: Now) -> None:
+        inputs = plan_inputs(self.state, now)
+        if self.plans.begin(inputs, now):
+            self.state.out.effects.append(ev.StartPlan(inputs))
 
     def _plan_ready(self, event: ev.PlanReady, now: Now) -> None:
-        self.planning = False
         self.state.counts["plans"] += 1
         self.state.counts["plan_ms"] += event.took_ms
-        self._plan_not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, event.took_ms)
-        current = self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id
-        if current and event.shortlist != self.shortlist:
-            self.shortlist = event.shortlist
-            self.state.wants_dispatch = True
+        self.plans.ended(event.took_ms, now)
+        if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
+            self.plans.take(event.shortlist)
+
+    # ── what people and files told ──────────────────────────────────────────────────────────────────────
 
     def _accepted(self, event: ev.SnapshotAccepted, now: Now) -> None:
         state = self.state
-        state.snapshot, state.rejected = event.facts, None
-        state.snapshot_mono_ms, state.snapshot_age_ms = now.mono_ms, event.age_ms
-        self._plan_not_before_ms = now.mono_ms
-        state.wants_plan = True
+        too_old = state.metadata.age_ms(now) > state.rules.metadata_max_age_ms
+        state.metadata.accept(event.facts, event.age_ms, now)
+        self.plans.metadata_changed(now, was_too_old=too_old)
         state.say(
             "metadata accepted",
             snapshot=event.facts.id,
@@ -350,131 +235,60 @@ class Core:
         )
 
     def _rejected(self, event: ev.SnapshotRejected, _now: Now) -> None:
-        self.state.rejected = event.facts
+        self.state.metadata.reject(event.facts)
         self.state.say("metadata rejected", level="warning", because=event.facts.why, snapshot=event.facts.id)
 
     def _hits_changed(self, event: ev.HitsChanged, _now: Now) -> None:
-        state = self.state
-        moved = event.hits != state.hits
-        if event.hits.rising.keys() != state.hits.rising.keys():
-            state.wants_plan = True
-            for name in sorted(event.hits.rising.keys() - state.hits.rising.keys()):
-                state.say("file rises", file=name, hits=event.hits.rising[name])
-        state.hits, self.rising_files, self._backlog = event.hits, event.rising_files, None
-        state.wants_dispatch = state.wants_dispatch or moved
+        for name in self.state.popular.change(event.hits, event.rising_files):
+            self.state.say("file rises", file=name, hits=event.hits.rising[name])
 
     def _san_indexed(self, event: ev.SanIndexed, now: Now) -> None:
-        if event.names is None and self.san_index is not None:
+        san = self.state.san
+        if event.names is None and san.index is not None:
             self.state.say("source folders unknown", level="warning", because=event.why)
-        if event.names is not None and self.san_index is None:
+        if event.names is not None and san.index is None:
             deleting.san_is_back(self.state, now)
-            self.shortlist = replace(self.shortlist, evictable={})  # it lacks what was left alone
-            self._planned = None
-        self.san_index, self.san_index_why = event.names, event.why
-        self.state.wants_plan = True
-
-    def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
-        observing.measured(self.state, event, now)
-        dispatch.forget_approvals(self.state, now)
+            self.plans.san_is_back()
+        san.indexed(event.names, event.why)
 
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
-        """What an operator let go was let go under the old rules: a new limit is confirmed anew."""
-        self.state.rules = event.rules
-        self.state.approved_bytes.clear()
-        self.state.wants_plan = self.state.wants_dispatch = True
+        self.state.settings.change(event.rules)
         self.state.say("settings changed", limit_percent=event.rules.limit_percent)
 
     # ── our own state ───────────────────────────────────────────────────────────────────────────────────
 
     def _store_trouble(self, event: ev.StoreTrouble, _now: Now) -> None:
-        self.state.store_trouble = event.why
-        self.state.wants_dispatch = True
+        self.state.own_store.failed(event.why)
         self.state.say(
             "our own state cannot be written: no orders until it can", level="error", because=event.why
         )
 
     def _store_recovered(self, _event: ev.StoreRecovered, _now: Now) -> None:
-        self.state.store_trouble = ""
-        self.state.wants_dispatch = True
+        self.state.own_store.recovered()
         self.state.say("our own state can be written again")
 
-    # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── answers and requests ────────────────────────────────────────────────────────────────────────────
+
+    def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
+        observing.measured(self.state, event, now)
+        dispatch.forget_approvals(self.state, now)
 
     def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
-        state = self.state
-        for name, answer in event.answers.items():
-            state.san_asked.pop(name, None)
-            state.san[name] = Known(answer, event.asked_ms)
-            if name in state.san_ahead:
-                state.san_ahead.discard(name)
-            else:
-                deleting.concerns_order(state, name)
+        self.state.san.answered(event.answers, event.asked_ms)
 
     def _cut(self, event: ev.CutAnswer, _now: Now) -> None:
         if event.cut:
-            copying.stream_cut(self.state, event.task_id)
-
-    # ── requests ────────────────────────────────────────────────────────────────────────────────────────
+            self.state.tasks.stream_cut(event.task_id)
 
     def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
-        self.state.out.effects.append(
-            ev.Reply(event.request, 200, ev.TaskList(tuple(self.state.tasks.shown())))
-        )
-
-    def _next_asked(self, event: ev.NextAsked, now: Now) -> None:
-        if event.destination not in self.state.fleet.records:
-            problem = ev.Problem(f"cfm.yml names no server {event.destination}")
-            self.state.out.effects.append(ev.Reply(event.request, 400, problem))
-            return
-        self.state.health.heard_of(event.destination, now.mono_ms)
-        if (older := self._held.pop(event.destination, None)) is not None:
-            self.state.out.effects.append(ev.Reply(older.request, 204))
-        lost = self.state.tasks.lost_offer(event.destination, event.holding) if event.claims else None
-        if lost is not None:
-            task = copying.claim(self.state, lost, now)
-            self.state.out.effects.append(ev.Reply(event.request, 200, ev.Offer(task)))
-        else:
-            claims_until_ms = (
-                now.mono_ms + self.state.rules.lease_ms // 2 if event.claims else now.mono_ms - 1
-            )
-            held = Held(event.request, event.until_ms, event.holding, claims_until_ms)
-            self._held[event.destination] = held
-        self._held_until_ms = self._first_held_ms()
-
-    def _request_gone(self, event: ev.RequestGone, now: Now) -> None:
-        """A worker that hangs up may have been killed."""
-        for addr in [addr for addr, held in self._held.items() if held.request == event.request]:
-            del self._held[addr]
-            self.state.health.hurry(addr, now.mono_ms)
-        self._held_until_ms = self._first_held_ms()
-
-    def _first_held_ms(self) -> int | None:
-        return min([held.until_ms for held in self._held.values()], default=None)
-
-    def _answer_held(self, now: Now) -> None:
-        early = self._held_until_ms is not None and now.mono_ms < self._held_until_ms
-        if early and not self.state.tasks.ready:
-            return
-        offered = self.state.tasks.ready_destinations()
-        for addr, held in list(self._held.items()):
-            if addr not in offered and now.mono_ms < held.until_ms:
-                continue
-            task = self.state.tasks.ready_for(addr, held.holding)
-            if task is None and now.mono_ms < held.until_ms:
-                continue
-            del self._held[addr]
-            if task is not None and now.mono_ms <= held.claims_until_ms:
-                task = copying.claim(self.state, task, now)
-            reply = ev.Reply(held.request, 200, ev.Offer(task)) if task else ev.Reply(held.request, 204)
-            self.state.out.effects.append(reply)
-        self._held_until_ms = self._first_held_ms()
+        shown = ev.TaskList(tuple(self.state.tasks.shown()))
+        self.state.out.effects.append(ev.Reply(event.request, 200, shown))
 
     def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
         held = dispatch.held_by_breaker(self.state, self.backlog(), now)
         chosen = {addr: size for addr, size in held.items() if event.server in (None, addr)}
-        self.state.approved_bytes.update(dispatch.approval(chosen))
+        self.state.settings.approve(dispatch.approval(chosen))
         for addr, size_bytes in chosen.items():
             self.state.say("breaker released", level="warning", server=addr, up_to_bytes=size_bytes)
-        self.state.wants_dispatch = True
         reply = ev.Reply(event.request, 200, ev.Released(chosen)) if chosen else ev.Reply(event.request, 404)
         self.state.out.effects.append(reply)

@@ -13,7 +13,6 @@ Neighbours: `core` routes events here, `tasks.orders` keeps the table's rules.
 
 from __future__ import annotations
 
-from cfm.backoff import Backoff
 from cfm.controller.decide.copying import ask_disk, look_at
 from cfm.controller.decide.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
@@ -29,7 +28,6 @@ from cfm.model import (
     Now,
     OrderStatus,
     SanAnswer,
-    Unknown,
 )
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
@@ -44,6 +42,7 @@ PAUSE_MS = 30_000
 """How long a file is left alone after its order was dropped for a reason in `PAUSING`."""
 PAUSING = (refusals.COPY_UNCONFIRMED, refusals.SAN_UNKNOWN, refusals.ORDER_UNKNOWN)
 """What only an order finds out.  Every other reason is seen before there is one, for as long as it holds."""
+NO_SUCH_FILE = 404
 QUIET_MS = 10_000
 """How long after an unclear answer an old worker is left before the list that settles it: it knows no
 fence, and may still carry out what it was asked."""
@@ -70,9 +69,8 @@ def order(state: NodeState, delete: Delete, room_for: File | None, now: Now) -> 
     state.orders.add(made, now.mono_ms, room_for)
     if room_for is not None:
         until_ms = now.mono_ms + state.rules.room_hold_ms
-        state.reserved[delete.server] = Reservation(room_for, until_ms)
+        state.reservations.reserve(delete.server, Reservation(room_for, until_ms))
     state.out.changes.append(PutOrder(made))
-    state.wants_orders = True
 
 
 def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
@@ -122,9 +120,9 @@ _ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED)
 
 def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
     """Until when all that the order waited for counts: the SAN's word, and that of the copy that stays."""
-    answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [state.san.get(made.file.name)]
+    answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [state.san.answers.get(made.file.name)]
     if made.keeper is not None:
-        answers.append(state.copies_seen.get((made.file.name, made.keeper)))
+        answers.append(state.copies.seen.get((made.file.name, made.keeper)))
     oldest_ms = min([answer.at_ms if answer is not None else 0 for answer in answers])
     return oldest_ms + state.rules.confirmation_max_age_ms
 
@@ -133,7 +131,7 @@ def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
     """Has everything that was answered so far been good, and is there time for the rest?"""
     if now.mono_ms - state.orders.ordered_ms[made.id] > PATIENCE_MS:
         return False
-    seen = state.copies_seen.get((made.file.name, made.keeper)) if made.keeper else None
+    seen = state.copies.seen.get((made.file.name, made.keeper)) if made.keeper else None
     asked_for_it = seen is not None and seen.at_ms >= state.orders.ordered_ms[made.id]
     bad = seen is not None and (
         not seen.value.present or seen.value.size_bytes not in (None, made.file.size_bytes)
@@ -143,7 +141,7 @@ def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
 
 def _is_to_be_looked_up(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) -> bool:
     """Is its file's place on the SAN not known, or not freshly enough?  Asked along with the keeper."""
-    known = state.san.get(made.file.name)
+    known = state.san.answers.get(made.file.name)
     stale = known is None or now.mono_ms - known.at_ms > state.rules.confirmation_max_age_ms
     return stale or missing is refusals.SAN_UNKNOWN
 
@@ -152,55 +150,39 @@ def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
     """The server of the copy that stays is asked for that copy, unless it answered just now."""
     if made.kind is not DeleteKind.SURPLUS or made.keeper is None:
         return
-    key = (made.file.name, made.keeper)
-    seen = state.copies_seen.get(key)
+    seen = state.copies.seen.get((made.file.name, made.keeper))
     if seen is not None and now.mono_ms - seen.at_ms <= state.rules.confirmation_max_age_ms // 2:
         return
     record = state.fleet.records[made.keeper]
     if not record.features.ours:
         if record.listing.begin(now.mono_ms):
             state.out.effects.append(AskList(made.keeper))
-    elif key not in state.copies_asked:
-        state.copies_asked[key] = now.mono_ms
+    elif state.copies.ask(made.file.name, made.keeper, now.mono_ms):
         state.out.effects.append(AskCopy(made.keeper, made.file.name))
 
 
 def san_is_back(state: NodeState, now: Now) -> None:
     """What waited for the source folders is decided anew, so that the least wanted file is first again."""
-    pauses = state.delete_pauses.items()
-    state.delete_pauses = {name: pause for name, pause in pauses if pause[1] is not refusals.SAN_UNKNOWN}
-    state.san = {name: asked for name, asked in state.san.items() if not isinstance(asked.value, Unknown)}
+    state.pauses.end(refusals.SAN_UNKNOWN)
+    state.san.forget_silences()
     for made in state.orders.waiting():
-        if made.file.name not in state.san:
+        if made.file.name not in state.san.answers:
             _drop(state, made, refusals.NOT_NEEDED, now, why="the source folders are back: decided anew")
-    state.wants_dispatch = state.wants_plan = True
 
 
 def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
     """A worker of ours answered about one file; no answer is not an answer."""
-    state.copies_asked.pop((event.name, event.addr), None)
+    state.copies.came_back(event.name, event.addr)
     if isinstance(event.answer, Failure):
         state.health.hurry(event.addr, now.mono_ms)
         waiting = state.orders.by_file.get(event.name)
         if waiting is not None and waiting.status is OrderStatus.ORDERED and waiting.keeper == event.addr:
             _drop(state, waiting, refusals.COPY_UNCONFIRMED, now, why=f"{event.addr}: {words(event.answer)}")
     else:
-        state.copies_seen[event.name, event.addr] = Known(event.answer, event.asked_ms)
-        if state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id):
-            state.wants_dispatch = True
+        state.copies.put(event.name, event.addr, event.answer, event.asked_ms)
+        state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
         if not event.answer.present:
             look_at(state, event.addr, now)
-    concerns_order(state, event.name)
-
-
-def concerns_order(state: NodeState, name: str) -> None:
-    """Something was learnt about a file: it matters to the order that waits for it, or else to whoever
-    chooses files, which leaves out those in orders."""
-    waiting = state.orders.by_file.get(name)
-    if waiting is not None and waiting.status is OrderStatus.ORDERED:
-        state.wants_orders = True
-    else:
-        state.wants_dispatch = True
 
 
 def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int) -> None:
@@ -211,7 +193,7 @@ def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms:
     for made in state.orders.waiting():
         present = made.file.name in names
         if made.keeper == addr and not (present and state.fleet.records[addr].features.ours):
-            state.copies_seen[made.file.name, addr] = Known(CopySeen(present), asked_ms)
+            state.copies.put(made.file.name, addr, CopySeen(present), asked_ms)
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────
@@ -231,7 +213,7 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
     if isinstance(event.answer, Failure):
         state.health.hurry(made.server, now.mono_ms)
     elif event.answer != NO_SUCH_FILE:
-        _refused_by(state, made.server, now)
+        state.fleet.refused_delete(made.server, now.mono_ms)
     look_at(state, made.server, now)
 
 
@@ -263,10 +245,9 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
     name, addr = made.file.name, made.server
     made = _change(state, made, OrderStatus.CONFIRMED, now, how)
     state.fleet.deleted(addr, name, made.file.size_bytes, now.mono_ms)
-    state.fleet.records[addr].failed_deletes = 0
-    if state.arrivals.pop((name, addr), None) is not None:
+    if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
-    state.copies_seen.pop((name, addr), None)
+    state.copies.drop(name, addr)
     _remember_departure(state, made, now)
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
@@ -280,29 +261,16 @@ def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
     """What went for room is not copied back for a while; a surplus copy left another one behind."""
     if made.kind is DeleteKind.SPACE:
         ago_ms = max(0, 1000 * (now.wall_s - made.changed_s))
-        state.departures[made.file.name] = Departure(now.mono_ms - ago_ms, made.file.rank)
-
-
-NO_SUCH_FILE = 404
-DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
-
-
-def _refused_by(state: NodeState, addr: Addr, now: Now) -> None:
-    """It answered, and did not delete: leave the whole server alone for a while, longer each time."""
-    record = state.fleet.records[addr]
-    if now.mono_ms >= record.no_deletes_until_ms:
-        record.failed_deletes += 1
-        record.no_deletes_until_ms = now.mono_ms + DELETE_PAUSE.pause_ms(record.failed_deletes)
+        state.departures.put(made.file.name, Departure(now.mono_ms - ago_ms, made.file.rank))
 
 
 def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:
     _change(state, made, OrderStatus.DROPPED, now, why or refusal.text)
     if refusal in PAUSING:
-        state.delete_pauses[made.file.name] = (now.mono_ms + PAUSE_MS, refusal)
-        state.wants_plan = True  # one that looks beyond this file
-    reserved = state.reserved.get(made.server)
+        state.pauses.pause(made.file.name, now.mono_ms + PAUSE_MS, refusal)
+    reserved = state.reservations.reserved.get(made.server)
     if reserved and reserved.file.name == made.room_for and not _room_is_being_made(state, made):
-        del state.reserved[made.server]
+        state.reservations.release(made.server)
     state.say("delete dropped", facts(made), level="debug", because=why or refusal.text)
 
 
@@ -315,8 +283,6 @@ def _room_is_being_made(state: NodeState, made: DeleteOrder) -> bool:
 def _change(state: NodeState, made: DeleteOrder, status: OrderStatus, now: Now, why: str = "") -> DeleteOrder:
     changed = state.orders.change(made, status, now, why)
     state.out.changes.append(PutOrder(changed))
-    if status is not OrderStatus.SENT:  # which makes nothing possible yet
-        state.wants_dispatch = True
     return changed
 
 

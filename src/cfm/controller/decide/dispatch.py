@@ -25,8 +25,7 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
     """Send what is confirmed, start and order what may be, and look up what that waits for."""
     judge = Judge(state.view(now), state.kernel)
     deleting.send_ready(state, judge, now)
-    if state.wants_dispatch:  # an order was dropped: look again with what is now known
-        state.wants_dispatch = False
+    if state.revision.dispatch != judge.round.view.revision:  # an order was dropped: look again
         judge = Judge(state.view(now), state.kernel)
     round_ = judge.run(state.policies, backlog)
     for copy in round_.copies:
@@ -48,6 +47,14 @@ def rehearse(state: NodeState, backlog: Shortlist, now: Now) -> Round:
 def send_orders(state: NodeState, now: Now) -> None:
     """The first step of `dispatch` alone: most answers that an order waits for concern nobody else."""
     deleting.send_ready(state, Judge(state.view(now), state.kernel), now)
+
+
+def is_unfinished(round_: Round) -> bool:
+    """Did a copy take the room of a better file that waits for a busy destination?
+
+    That file may fit nowhere now.  Whether room is made for it, another round decides.
+    """
+    return round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
 
 
 def started(round_: Round) -> int:
@@ -93,8 +100,9 @@ def approval(held: Mapping[Addr, int]) -> dict[Addr, int]:
 
 def forget_approvals(state: NodeState, now: Now) -> None:
     """A confirmation releases a breaker once: it ends when nothing is left to free there."""
-    busy = {order.server for order in state.orders.active.values()} | set(state.reserved)
-    disks = Ledger(state.view(now)).disks if state.approved_bytes else {}
-    for addr in [addr for addr in state.approved_bytes if addr not in busy]:
+    approved_bytes = state.settings.approved_bytes
+    busy = {order.server for order in state.orders.active.values()} | set(state.reservations.reserved)
+    disks = Ledger(state.view(now)).disks if approved_bytes else {}
+    for addr in [addr for addr in approved_bytes if addr not in busy]:
         if addr in disks and disks[addr].over_bytes == 0:
-            del state.approved_bytes[addr]
+            state.settings.end_approval(addr)

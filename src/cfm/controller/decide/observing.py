@@ -6,13 +6,11 @@ Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.obs
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from cfm.controller.decide import copying, deleting
 from cfm.controller.decide.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.decide.state import NodeState, words
-from cfm.fleet.observed import Record
-from cfm.model import Addr, Failure, Known, Now, Trouble, Unknown, WorkerFeatures, bytes_over
+from cfm.model import Addr, Failure, Now, Trouble, Unknown, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
@@ -34,8 +32,6 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
     changed = _features(state, event.addr, event.answer, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
-        if state.fleet.records[event.addr].is_source:
-            state.wants_dispatch = True  # a destination must be listed and measured first
         copying.look_at(state, event.addr, now)
     elif changed:
         copying.look_at(state, event.addr, now)
@@ -43,8 +39,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
 
 def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
     """What it says of itself; a new boot id is a new process: what the old one ran is over."""
-    record = state.fleet.records[addr]
-    before, disk_ids = record.features, record.disk_ids
+    before = state.fleet.records[addr].features
     state.fleet.introduced(addr, features)
     if before == features:
         return False
@@ -53,14 +48,11 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
     if before.boot_id and before.boot_id != features.boot_id:
         for task in list(state.tasks.uncut.values()):
             if task.source == addr:
-                copying.stream_cut(state, task.id)
+                state.tasks.stream_cut(task.id)
         for task in state.tasks.of_server(addr):
             started = state.tasks.runs[task.id].started_ms is not None
             if started and task.destination == addr:
                 copying.lost_by_restart(state, task, now)
-    alike = replace(before, boot_id=features.boot_id, disk_id=features.disk_id) == features
-    if not alike or (record.disk_ids and record.disk_ids != disk_ids):
-        state.wants_dispatch = True
     return True
 
 
@@ -69,7 +61,6 @@ def _went_down(state: NodeState, addr: Addr, why: str, now: Now) -> None:
     state.fleet.lost(addr, f"down: {why}", now.mono_ms)
     state.fleet.disk_lost(addr, f"down: {why}", now.mono_ms)
     copying.end_of_server(state, addr, why, now)
-    state.wants_dispatch = state.wants_plan = True
 
 
 def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
@@ -77,38 +68,24 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
     record = state.fleet.records[event.addr]
     again = record.listing.end()
     if isinstance(event.answer, Failure):
-        news = isinstance(record.files, Known) or record.never_answered
-        state.wants_dispatch = state.wants_dispatch or news
-        state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        before = record.last_list if isinstance(record.files, Known) else None
-        disk_ids = record.disk_ids
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)
-            news = before != record.last_list
-            state.wants_plan = state.wants_plan or news
-            state.wants_dispatch = state.wants_dispatch or news or disk_ids != record.disk_ids
-            state.wants_orders = state.wants_orders or _is_waited_for(state, event.addr)
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
         copying.look_at(state, event.addr, now)
 
 
-def _is_waited_for(state: NodeState, addr: Addr) -> bool:
-    """Does a delete order wait for a word of this server?"""
-    return any(addr in (made.server, made.keeper) for made in state.orders.active.values())
-
-
 def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
     assert not isinstance(event.answer, Failure)
     names = state.fleet.records[event.addr].last_list or frozenset()
-    young = {name for name in appeared if (name, event.addr) not in state.arrivals}
-    for name in sorted(young):
-        state.arrivals[name, event.addr] = now.mono_ms
+    arrived = state.arrivals.arrived_ms
+    for name in sorted(name for name in appeared if (name, event.addr) not in arrived):
+        state.arrivals.put(name, event.addr, now.mono_ms)
         state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
@@ -120,45 +97,23 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
     record = state.fleet.records[event.addr]
     again = record.asking_disk.end()
     if isinstance(event.answer, Failure):
-        state.wants_dispatch = state.wants_dispatch or isinstance(record.disk, Known)
         state.fleet.disk_lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        before, shown = record.own_limit_percent, _disk_shown(state, record)
-        copying.arrived_so_far(state, event.addr, event.answer.arriving_bytes, event.asked_ms)
-        state.fleet.measured(event.addr, event.answer, event.asked_ms, state.rules.room_hold_ms)
-        if shown != _disk_shown(state, record) and record.is_destination and isinstance(record.files, Known):
-            state.wants_dispatch = True  # elsewhere nothing is decided by it, or not before there is a list
+        before = record.own_limit_percent
+        arriving_bytes = event.answer.arriving_bytes
+        state.fleet.measured(
+            event.addr,
+            event.answer,
+            event.asked_ms,
+            state.rules.room_hold_ms,
+            coming_bytes=state.tasks.arrived_so_far(event.addr, arriving_bytes, event.asked_ms),
+            limit_percent=state.rules.limit_percent,
+        )
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
-            state.wants_plan = True
     if again:
         copying.ask_disk(state, event.addr, now)
-
-
-def _disk_shown(state: NodeState, record: Record) -> tuple[int, ...] | None:
-    """What decides about a disk: where it is as before, there is nothing new to decide.
-
-    Bytes that were under way and are there now change nothing: they were counted already.
-    """
-    if not isinstance(record.disk, Known):
-        return None
-    usage, own = record.disk.value, record.own_limit_percent
-    limit_percent = min(state.rules.limit_percent, own or state.rules.limit_percent)
-    coming = [
-        max(0, task.file.size_bytes - state.tasks.runs[task.id].shown_bytes)
-        for task in state.tasks.of_server(record.addr)
-        if task.destination == record.addr
-    ]
-    coming_bytes = sum(coming) + sum(booked.size_bytes for booked in record.landed)
-    return (
-        limit_percent,
-        usage.used_bytes + usage.avail_bytes,
-        usage.used_bytes + coming_bytes,
-        max(0, usage.avail_bytes - coming_bytes),
-        bytes_over(usage.used_bytes, usage.avail_bytes, limit_percent),
-        len(record.gone),
-    )
 
 
 def _compare_limits(state: NodeState, addr: Addr) -> None:
@@ -225,8 +180,5 @@ def relist_unclear(state: NodeState, now: Now) -> None:
 
 def forget_arrivals(state: NodeState, now: Now) -> None:
     """A file that has stayed its minimum time is young no more: from now on it may go for a better one."""
-    for (name, addr), at_ms in list(state.arrivals.items()):
-        if now.mono_ms - at_ms >= state.rules.minimum_stay_ms:
-            del state.arrivals[name, addr]
-            state.wants_plan = True
-            state.out.changes.append(DropArrival(name, addr))
+    for name, addr in state.arrivals.grown_up(now.mono_ms - state.rules.minimum_stay_ms):
+        state.out.changes.append(DropArrival(name, addr))

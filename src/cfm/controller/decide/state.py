@@ -1,8 +1,9 @@
 """The controller's whole memory of its node, and the box of what is to be done about it.
 
 `copying`, `deleting` and `observing` are functions over this one state; `core` calls them.  Nothing here
-waits, reads a clock or a file: an event and `now` come in, changes for the store and effects go into the
-outbox.
+waits, and nothing reads a clock or a file: an event and `now` come in, changes for the store and effects go
+into the outbox.  What is remembered lies in books.  A book is changed by its own methods alone, and all books
+of a node count in one `Revision` what must be decided anew.  Neighbour: `books` holds the small ones.
 """
 
 from __future__ import annotations
@@ -11,28 +12,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cfm.controller.decide.books import (
+    ArrivalBook,
+    CopyBook,
+    DepartureBook,
+    HitBook,
+    MetadataBook,
+    PauseBook,
+    ReservationBook,
+    RuleBook,
+    SanBook,
+    StoreBook,
+)
 from cfm.controller.decide.events import AskSan, Effect, Say
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import (
-    Addr,
-    CopySeen,
-    Failure,
-    File,
-    Hits,
-    Known,
-    NotOnSan,
-    Now,
-    SanAnswer,
-    SnapshotFacts,
-    Status,
-    Task,
-)
+from cfm.model import Addr, Failure, File, Hits, Now, SnapshotFacts, Status
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
-from cfm.plan.refusals import Refusal
-from cfm.plan.view import ClusterView, Departure, Reservation, Rules, san_was_silent
+from cfm.plan.view import ClusterView, Rules
+from cfm.revision import Revision
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.orders import OrderBook
 from cfm.tasks.store import Change
@@ -67,61 +67,79 @@ class Outbox:
         return taken
 
 
-@dataclass(slots=True)
 class NodeState:
     """Everything that the controller remembers between two events."""
 
-    config: NodeConfig
-    rules: Rules
-    fleet: FleetBook
-    health: HealthBook
-    last_id: int = 0
-    kernel: Kernel = KERNEL
-    policies: tuple[Policy, ...] = POLICIES
-    tasks: TaskBook = field(default_factory=TaskBook)
-    orders: OrderBook = field(default_factory=OrderBook)
-    retries: RetryBook = field(default_factory=RetryBook)
-    out: Outbox = field(default_factory=Outbox)
-    snapshot: SnapshotFacts | None = None
-    rejected: SnapshotFacts | None = None
-    """The newest reading, where it was not accepted."""
-    snapshot_mono_ms: int = 0
-    snapshot_age_ms: int = 0
-    hits: Hits = field(default_factory=Hits)
-    san: dict[str, Known[SanAnswer]] = field(default_factory=dict)
-    san_asked: dict[str, int] = field(default_factory=dict)
-    """Files that the SAN is being asked for, and since when."""
-    san_ahead: set[str] = field(default_factory=set)
-    """Those of them that nothing waits for yet."""
-    copies_seen: dict[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
-    copies_asked: dict[tuple[str, Addr], int] = field(default_factory=dict)
-    arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
-    departures: dict[str, Departure] = field(default_factory=dict)
-    reserved: dict[Addr, Reservation] = field(default_factory=dict)
-    approved_bytes: dict[Addr, int] = field(default_factory=dict)
-    unproven: dict[str, Task] = field(default_factory=dict)
-    """Copies that an old worker called done; its next list proves or disproves them."""
-    delete_pauses: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
-    """Files whose delete order was dropped: until when they are left alone, and why."""
-    cut_again_ms: dict[int, int] = field(default_factory=dict)
-    """When a source is told again to cut a stream that it has not said to be cut."""
-    store_trouble: str = ""
-    wants_dispatch: bool = True
-    """Something may be possible that was not: all policies are asked."""
-    wants_orders: bool = False
-    """A delete order may be ready to be sent, or to be dropped, and nothing else has changed."""
-    wants_plan: bool = True
-    counts: Counter[str] = field(default_factory=Counter)
-    """Deeds since the start, for metrics and the verdict."""
+    def __init__(self, config: NodeConfig, last_id: int, now: Now) -> None:
+        revision = Revision()
+        servers = (*config.sources, *config.destinations)
+        self.config = config
+        self.kernel: Kernel = KERNEL
+        self.policies: tuple[Policy, ...] = POLICIES
+        self.last_id = last_id
+        self.out = Outbox()
+        self.counts: Counter[str] = Counter()
+        """Deeds since the start, for metrics and the verdict."""
 
-    _sending_since_ms: dict[Addr, int] = field(default_factory=dict)
-    _sent_ms: Counter[Addr] = field(default_factory=Counter)
+        self.revision = revision
+        self.fleet = FleetBook(config.sources, config.destinations, now_ms=now.mono_ms, revision=revision)
+        self.health = HealthBook(
+            dict.fromkeys(servers),
+            interval_ms=config.heartbeat_interval_ms,
+            misses_to_down=config.misses_to_down,
+            now_ms=now.mono_ms,
+            revision=revision,
+        )
+        self.tasks = TaskBook(revision=revision)
+        self.retries = RetryBook(revision=revision)
+        self.orders = OrderBook(revision=revision)
+        self.settings = RuleBook(revision, config.rules)
+        self.metadata = MetadataBook(revision)
+        self.popular = HitBook(revision)
+        self.own_store = StoreBook(revision)
+        self.san = SanBook(revision, self.orders)
+        self.copies = CopyBook(revision, self.orders)
+        self.arrivals = ArrivalBook(revision)
+        self.departures = DepartureBook(revision)
+        self.reservations = ReservationBook(revision)
+        self.pauses = PauseBook(revision)
+
+        self._sending_since_ms: dict[Addr, int] = {}
+        self._sent_ms: Counter[Addr] = Counter()
+        self._moves_seen = -1
+
+    # ── what is asked for most ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def rules(self) -> Rules:
+        return self.settings.rules
+
+    @property
+    def snapshot(self) -> SnapshotFacts | None:
+        """The metadata in force."""
+        return self.metadata.facts
+
+    @property
+    def rejected(self) -> SnapshotFacts | None:
+        """The newest reading of the metadata, where it was not accepted."""
+        return self.metadata.rejected
+
+    @property
+    def hits(self) -> Hits:
+        return self.popular.hits
+
+    @property
+    def store_trouble(self) -> str:
+        """Why our own state cannot be written; empty where it can."""
+        return self.own_store.trouble
+
+    # ── the account of the sources ──────────────────────────────────────────────────────────────────────
 
     def note_sources(self, now: Now) -> None:
         """Keep the account of how long each source has been sending."""
-        if not self.tasks.moved:
+        if self.tasks.moves == self._moves_seen:
             return
-        self.tasks.moved = False
+        self._moves_seen = self.tasks.moves
         active, freed = self.tasks.active.values(), self.tasks.freed
         sending = {task.source for task in active if task.status is Status.WORKING and task.id not in freed}
         if sending == self._sending_since_ms.keys():
@@ -152,25 +170,8 @@ class NodeState:
 
         `ahead`: for later; the answer makes nothing possible.
         """
-        if not files:
-            return
-        open_ = (file for file in files if file.name not in self.san_asked)
-        due = (file for file in open_ if not san_was_silent(self.san.get(file.name), now))
-        sizes = {file.name: file.size_bytes for file in due}
-        if sizes:
-            self.san_asked.update(dict.fromkeys(sizes, now.mono_ms))
+        if files and (sizes := self.san.ask(files, now, ahead=ahead)):
             self.out.effects.append(AskSan(sizes))
-        if ahead:
-            self.san_ahead.update(sizes)
-        else:
-            self.san_ahead.difference_update(file.name for file in files)
-
-    def metadata_age_ms(self, now: Now) -> int:
-        """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""
-        if self.snapshot is None:
-            return 0
-        by_wall_ms = now.wall_ms - self.snapshot.read_wall_s * 1000
-        return max(by_wall_ms, self.snapshot_age_ms + now.mono_ms - self.snapshot_mono_ms, 0)
 
     def view(self, now: Now) -> ClusterView:
         """What is known at `now`, for the kernel and the policies."""
@@ -181,37 +182,37 @@ class NodeState:
             now=now,
             rules=self.rules,
             snapshot=self.snapshot,
-            metadata_age_ms=self.metadata_age_ms(now),
+            metadata_age_ms=self.metadata.age_ms(now),
             servers=servers,
             doubtful=tuple(servers[addr] for addr in doubtful),
             first_look=any(self._never_looked_at(addr) for addr in self.config.destinations),
             holders=self.fleet.holders,
             hits=self.hits,
             tasks=self.tasks.active,
-            task_of={**self.tasks.by_file, **self.unproven},
+            task_of={**self.tasks.by_file, **self.tasks.unproven},
             arrived_bytes={i: run.shown_bytes for i, run in self.tasks.runs.items() if run.shown_bytes},
             freed_sources=self.tasks.freed,
             uncut=self.tasks.uncut,
             order_of=self.orders.by_file,
-            delete_pauses=self.delete_pauses,
-            san=self.san,
-            copies_seen=self.copies_seen,
-            arrivals=self.arrivals,
-            departures=self.departures,
+            delete_pauses=self.pauses.paused,
+            san=self.san.answers,
+            copies_seen=self.copies.seen,
+            arrivals=self.arrivals.arrived_ms,
+            departures=self.departures.left,
             retries=self.retries.retries,
             landed={a: r.landed for a, r in self.fleet.records.items() if r.landed},
             gone={a: r.gone for a, r in self.fleet.records.items() if r.gone},
-            reserved=self.reserved,
+            reserved=self.reservations.reserved,
             deletes_last_minute=self.orders.last_minute(now.mono_ms),
-            approved_bytes=self.approved_bytes,
+            approved_bytes=self.settings.approved_bytes,
             paused=bool(self.store_trouble),
+            revision=self.revision.dispatch,
         )
 
     def left_alone(self, now: Now) -> list[str]:
         """Files that would only be refused for a while: a plan looks beyond them."""
-        dropped = (name for name, (until_ms, _) in self.delete_pauses.items() if until_ms > now.mono_ms)
-        missing = (name for name, asked in self.san.items() if isinstance(asked.value, NotOnSan))
-        return [*self.left_alone_after_failures(now), *dropped, *missing]
+        failed = self.left_alone_after_failures(now)
+        return [*failed, *self.pauses.names(now.mono_ms), *self.san.missing()]
 
     def left_alone_after_failures(self, now: Now) -> list[str]:
         """Files whose copy failed, and which are not tried again yet."""
@@ -221,9 +222,7 @@ class NodeState:
 
     def next_file_due_ms(self, now: Now) -> int | None:
         """When the next file that was left alone after a failure may be tried again."""
-        pauses = self.delete_pauses.values()
-        dropped = min([until_ms for until_ms, _why in pauses if until_ms > now.mono_ms], default=None)
-        return soonest(self.retries.next_due_ms(now.mono_ms), dropped)
+        return soonest(self.retries.next_due_ms(now.mono_ms), self.pauses.next_end_ms(now.mono_ms))
 
     def doubt_ends_ms(self, now: Now) -> int | None:
         """When the files of the next server that fell silent count as lost."""
@@ -244,20 +243,11 @@ class NodeState:
 
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""
-        before_ms = now.mono_ms - FACTS_KEPT_MS
-        missing = [fact for fact in self.san.values() if isinstance(fact.value, NotOnSan)]
-        if any(fact.at_ms <= before_ms for fact in missing):
-            self.wants_plan = self.wants_dispatch = True  # the last plan left them out, or the kernel refused
-        self.san = {name: fact for name, fact in self.san.items() if fact.at_ms > before_ms}
-        self.san_asked = {name: at_ms for name, at_ms in self.san_asked.items() if at_ms > before_ms}
-        self.san_ahead &= self.san_asked.keys()
-        self.copies_seen = {key: fact for key, fact in self.copies_seen.items() if fact.at_ms > before_ms}
-        self.copies_asked = {key: at_ms for key, at_ms in self.copies_asked.items() if at_ms > before_ms}
-        kept_ms = now.mono_ms - self.rules.just_deleted_ms
-        departures = {name: left for name, left in self.departures.items() if left.at_ms > kept_ms}
-        self.wants_dispatch = self.wants_dispatch or len(departures) < len(self.departures)
-        self.departures = departures
-        self.delete_pauses = {n: p for n, p in self.delete_pauses.items() if p[0] > now.mono_ms}
+        self.san.forget_old(now.mono_ms - FACTS_KEPT_MS)
+        self.copies.forget_old(now.mono_ms - FACTS_KEPT_MS)
+        self.departures.forget_old(now.mono_ms - self.rules.just_deleted_ms)
+        self.reservations.forget_old(now.mono_ms)
+        self.pauses.forget_old(now.mono_ms)
         self.tasks.forget_old(now.mono_ms)
         self.retries.forget_old(now.mono_ms)
 

@@ -90,5 +90,5 @@ def _doing(core: Core, round_: Round | None, now: Now, *, busy: bool) -> Doing:
         return Doing.WORKING
     if waiting_copies(core, round_, now) or (round_ and round_.times("delete", refusals.PACE)):
         return Doing.WAITING
-    planning = round_ is None or core.state.wants_plan or core.shortlist.snapshot_id == ""
+    planning = round_ is None or core.plans.is_outdated or core.shortlist.snapshot_id == ""
     return Doing.PLANNING if planning else Doing.IDLE

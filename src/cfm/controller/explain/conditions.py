@@ -75,7 +75,7 @@ def _deletes_off(scene: Scene) -> Iterator[Condition]:
 
 
 def _released_breakers(scene: Scene) -> Iterator[Condition]:
-    if released := scene.state.approved_bytes:
+    if released := scene.state.settings.approved_bytes:
         there, total_bytes = scene.in_order(released), sum(released.values())
         yield Condition(
             name="breaker_released",
@@ -101,7 +101,7 @@ def _no_metadata(scene: Scene) -> Condition:
 
 
 def _old_metadata(scene: Scene) -> Iterator[Condition]:
-    over_ms = scene.state.metadata_age_ms(scene.now) - scene.state.rules.metadata_max_age_ms
+    over_ms = scene.state.metadata.age_ms(scene.now) - scene.state.rules.metadata_max_age_ms
     if over_ms > 0:
         yield Condition(
             name=refusals.METADATA_OLD.name,
@@ -125,11 +125,11 @@ def _rejected_metadata(scene: Scene) -> Iterator[Condition]:
 
 
 def _source_folders(scene: Scene) -> Iterator[Condition]:
-    if scene.core.san_index is None:
+    if scene.state.san.index is None:
         yield Condition(
             name="source_folders_unknown",
             level=Severity.DEGRADED,
-            text=f"The source folders are unknown: {scene.core.san_index_why}",
+            text=f"The source folders are unknown: {scene.state.san.index_why}",
             remedy="mount them, or correct `source_dirs` in cfm.yml",
         )
 

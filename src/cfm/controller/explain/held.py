@@ -157,7 +157,7 @@ def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
     if scene.activity.doing is not Doing.WAITING or found is None:
         return
     reason, number = found
-    is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san_asked)
+    is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason is refusals.HOLDER_UNKNOWN
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"
     if reason is refusals.RETRY_LATER:

@@ -58,7 +58,7 @@ def snapshot_json(core: Core, now: Now) -> Json:
     """The metadata in force; where there is none, why the newest reading was rejected."""
     state = core.state
     facts = state.snapshot or state.rejected or SnapshotFacts("", now.wall_s, 0, 0, {}, False, "not read yet")
-    age_s = state.metadata_age_ms(now) // 1000 if state.snapshot else now.wall_s - facts.read_wall_s
+    age_s = state.metadata.age_ms(now) // 1000 if state.snapshot else now.wall_s - facts.read_wall_s
     return {
         "id": facts.id or None,
         "graded_files": facts.graded_files,

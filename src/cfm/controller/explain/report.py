@@ -170,7 +170,7 @@ def transfer_json(core: Core, task_id: int, now: Now) -> Json:
 def _brakes_json(core: Core, round_: Round | None) -> Iterable[Json]:
     for server, refusal in round_.brakes if round_ else ():
         yield {"name": refusal.name, "server": server, "text": refusal.text, "release": refusal.release}
-    for addr, size_bytes in core.state.approved_bytes.items():
+    for addr, size_bytes in core.state.settings.approved_bytes.items():
         yield {
             "name": "breaker_released",
             "server": addr,

@@ -121,7 +121,7 @@ def _metadata(core: Core) -> Iterable[Metric]:
     facts = core.state.snapshot
     yield _gauge("cfm_metadata_accepted", "1 if cfm has valid metadata.", int(facts is not None))
     if facts is not None:
-        age_s = core.state.metadata_age_ms(clock()) / 1000
+        age_s = core.state.metadata.age_ms(clock()) / 1000
         yield _gauge("cfm_metadata_age_seconds", "Age of the metadata in use.", age_s)
         yield _gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
         yield _gauge("cfm_known_files", "Graded files with a size.", facts.known_files)

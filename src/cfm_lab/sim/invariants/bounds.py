@@ -34,12 +34,12 @@ class Bounded(Invariant):
                 "uncut": (len(state.tasks.uncut), 50),
                 "orders": (len(state.orders.active), files),
                 "retries": (len(state.retries.retries), files),
-                "san": (len(state.san) + len(state.san_asked), 2 * files),
-                "copies seen": (len(state.copies_seen) + len(state.copies_asked), files * servers),
-                "arrivals": (len(state.arrivals), files * servers),
-                "departures": (len(state.departures), files),
-                "unproven": (len(state.unproven), 50),
-                "pauses": (len(state.delete_pauses), files),
+                "san": (len(state.san.answers) + len(state.san.asked_ms), 2 * files),
+                "copies seen": (len(state.copies.seen) + len(state.copies.asked_ms), files * servers),
+                "arrivals": (len(state.arrivals.arrived_ms), files * servers),
+                "departures": (len(state.departures.left), files),
+                "unproven": (len(state.tasks.unproven), 50),
+                "pauses": (len(state.pauses.paused), files),
             }
             for book, (size, most) in sizes.items():
                 self.hold(size <= most, f"{book} holds {size}, at most {most}")

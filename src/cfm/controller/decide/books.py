@@ -1,0 +1,307 @@
+"""The controller's small books: what people and files told, what single answers said, what holds back a file.
+
+Each book is changed by its own methods alone, and they count in the node's `Revision` what may make something
+possible.  What only holds something back is not counted when it comes, but when it goes.  The larger books
+are `tasks.book`, `tasks.orders` and `fleet`.  Neighbours: `state` puts all books together; `copying`,
+`deleting` and `observing` change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cfm.model import Addr, CopySeen, File, Hits, Known, NotOnSan, Now, SanAnswer, SnapshotFacts, Unknown
+from cfm.plan.refusals import Refusal
+from cfm.plan.view import Departure, Reservation, Rules, san_was_silent
+from cfm.revision import Revision
+from cfm.tasks.orders import OrderBook
+
+# ── what people and files told ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class RuleBook:
+    """The settings that decide, and how much an operator let held breakers free."""
+
+    revision: Revision
+    rules: Rules
+    approved_bytes: dict[Addr, int] = field(default_factory=dict)
+
+    def change(self, rules: Rules) -> None:
+        """What an operator let go was let go under the old rules: a new limit is confirmed anew."""
+        self.rules = rules
+        self.approved_bytes.clear()
+        self.revision.dispatch += 1
+        self.revision.plan += 1
+
+    def approve(self, sizes: Mapping[Addr, int]) -> None:
+        """An operator lets the breakers of these servers free so many bytes."""
+        self.approved_bytes.update(sizes)
+        self.revision.dispatch += 1
+
+    def end_approval(self, addr: Addr) -> None:
+        """Nothing is left to free there: the next time it is confirmed anew."""
+        del self.approved_bytes[addr]
+
+
+@dataclass(slots=True)
+class MetadataBook:
+    """Which metadata is in force, and how old it is."""
+
+    revision: Revision
+    facts: SnapshotFacts | None = None
+    rejected: SnapshotFacts | None = None
+    """The newest reading, where it was not accepted."""
+    _accepted_ms: int = 0
+    _age_then_ms: int = 0
+
+    def accept(self, facts: SnapshotFacts, age_ms: int, now: Now) -> None:
+        self.facts, self.rejected = facts, None
+        self._accepted_ms, self._age_then_ms = now.mono_ms, age_ms
+        self.revision.dispatch += 1
+        self.revision.plan += 1
+
+    def reject(self, facts: SnapshotFacts) -> None:
+        """What was in force stays in force."""
+        self.rejected = facts
+
+    def age_ms(self, now: Now) -> int:
+        """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""
+        if self.facts is None:
+            return 0
+        by_wall_ms = now.wall_ms - self.facts.read_wall_s * 1000
+        return max(by_wall_ms, self._age_then_ms + now.mono_ms - self._accepted_ms, 0)
+
+
+@dataclass(slots=True)
+class HitBook:
+    """What viewers want now, and the known files among it."""
+
+    revision: Revision
+    hits: Hits = field(default_factory=Hits)
+    rising_files: tuple[File, ...] = ()
+
+    def change(self, hits: Hits, rising_files: tuple[File, ...]) -> list[str]:
+        """The window moved, or the same names are other files now.  Returns the names that rise anew."""
+        new = hits.rising.keys() - self.hits.rising.keys()
+        if hits.rising.keys() != self.hits.rising.keys():
+            self.revision.plan += 1
+        if hits != self.hits or rising_files != self.rising_files:
+            self.revision.dispatch += 1
+        self.hits, self.rising_files = hits, rising_files
+        return sorted(new)
+
+
+@dataclass(slots=True)
+class StoreBook:
+    """Whether our own state can be written.  While it cannot, there are no orders and no tasks."""
+
+    revision: Revision
+    trouble: str = ""
+
+    def failed(self, why: str) -> None:
+        self.trouble = why
+        self.revision.dispatch += 1
+
+    def recovered(self) -> None:
+        self.trouble = ""
+        self.revision.dispatch += 1
+
+
+# ── what single answers said ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class SanBook:
+    """What the source folders said of single files, and the index of all names in them."""
+
+    revision: Revision
+    orders: OrderBook
+    answers: dict[str, Known[SanAnswer]] = field(default_factory=dict)
+    asked_ms: dict[str, int] = field(default_factory=dict)
+    """Files that the SAN is being asked for, and since when."""
+    ahead: set[str] = field(default_factory=set)
+    """Those of them that nothing waits for yet."""
+    index: frozenset[str] | None = None
+    index_why: str = "not looked at yet"
+
+    def ask(self, files: Iterable[File], now: Now, *, ahead: bool) -> dict[str, int]:
+        """The files to be asked for now, with their sizes.  Left out are those that are being asked for, and
+        those for which the SAN was silent a moment ago.
+
+        `ahead`: the answer is for later, and makes nothing possible yet.
+        """
+        open_ = [file for file in files if file.name not in self.asked_ms]
+        due = [file for file in open_ if not san_was_silent(self.answers.get(file.name), now)]
+        self.asked_ms.update((file.name, now.mono_ms) for file in due)
+        if ahead:
+            self.ahead.update(file.name for file in due)
+        else:
+            self.ahead.difference_update(file.name for file in files)
+        return {file.name: file.size_bytes for file in due}
+
+    def answered(self, answers: Mapping[str, SanAnswer], asked_ms: int) -> None:
+        for name, answer in answers.items():
+            self.asked_ms.pop(name, None)
+            self.answers[name] = Known(answer, asked_ms)
+            if name in self.ahead:
+                self.ahead.discard(name)
+            elif not self.orders.heard_of(name):
+                self.revision.dispatch += 1
+
+    def indexed(self, names: frozenset[str] | None, why: str) -> None:
+        self.index, self.index_why = names, why
+        self.revision.plan += 1
+
+    def forget_silences(self) -> None:
+        """The source folders are back: whatever they did not answer may be asked for again."""
+        answers = self.answers.items()
+        self.answers = {name: asked for name, asked in answers if not isinstance(asked.value, Unknown)}
+        self.revision.dispatch += 1
+        self.revision.plan += 1
+
+    def missing(self) -> list[str]:
+        """Files that are not there, as far as that is still believed."""
+        return [name for name, asked in self.answers.items() if isinstance(asked.value, NotOnSan)]
+
+    def forget_old(self, before_ms: int) -> None:
+        if any(self.answers[name].at_ms <= before_ms for name in self.missing()):
+            self.revision.dispatch += 1  # the kernel refused these files, and the last plan left them out
+            self.revision.plan += 1
+        self.answers = {name: asked for name, asked in self.answers.items() if asked.at_ms > before_ms}
+        self.asked_ms = {name: at_ms for name, at_ms in self.asked_ms.items() if at_ms > before_ms}
+        self.ahead &= self.asked_ms.keys()
+
+
+@dataclass(slots=True)
+class CopyBook:
+    """What servers said of single copies on them."""
+
+    revision: Revision
+    orders: OrderBook
+    seen: dict[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
+    asked_ms: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    """Copies that their servers are being asked for, and since when."""
+
+    def ask(self, name: str, addr: Addr, now_ms: int) -> bool:
+        """Ask now?  False where that question is under way."""
+        if (name, addr) in self.asked_ms:
+            return False
+        self.asked_ms[name, addr] = now_ms
+        return True
+
+    def came_back(self, name: str, addr: Addr) -> None:
+        """A question was answered, or it failed."""
+        self.asked_ms.pop((name, addr), None)
+
+    def put(self, name: str, addr: Addr, seen: CopySeen, at_ms: int) -> None:
+        self.seen[name, addr] = Known(seen, at_ms)
+        if not self.orders.heard_of(name):
+            self.revision.dispatch += 1
+
+    def drop(self, name: str, addr: Addr) -> None:
+        """The copy was deleted.  What its server said of it allows nothing."""
+        self.seen.pop((name, addr), None)
+
+    def forget_old(self, before_ms: int) -> None:
+        self.seen = {key: known for key, known in self.seen.items() if known.at_ms > before_ms}
+        self.asked_ms = {key: at_ms for key, at_ms in self.asked_ms.items() if at_ms > before_ms}
+
+
+# ── what holds back a file ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class ArrivalBook:
+    """When a file arrived on a server, where that was seen: a young file does not go for room."""
+
+    revision: Revision
+    arrived_ms: dict[tuple[str, Addr], int] = field(default_factory=dict)
+
+    def put(self, name: str, addr: Addr, at_ms: int) -> None:
+        self.arrived_ms[name, addr] = at_ms
+
+    def drop(self, name: str, addr: Addr) -> bool:
+        """The file was deleted there.  Returns True where it was still young."""
+        return self.arrived_ms.pop((name, addr), None) is not None
+
+    def grown_up(self, before_ms: int) -> list[tuple[str, Addr]]:
+        """Forget, and return, the files that have stayed their minimum time: plans left them out."""
+        gone = [key for key, at_ms in self.arrived_ms.items() if at_ms <= before_ms]
+        for key in gone:
+            del self.arrived_ms[key]
+        self.revision.plan += bool(gone)
+        return gone
+
+
+@dataclass(slots=True)
+class DepartureBook:
+    """What was deleted for room, and is not copied back for a while."""
+
+    revision: Revision
+    left: dict[str, Departure] = field(default_factory=dict)
+
+    def put(self, name: str, departure: Departure) -> None:
+        self.left[name] = departure
+
+    def forget_old(self, before_ms: int) -> None:
+        kept = {name: departure for name, departure in self.left.items() if departure.at_ms > before_ms}
+        self.revision.dispatch += len(kept) < len(self.left)
+        self.left = kept
+
+
+@dataclass(slots=True)
+class ReservationBook:
+    """Room on a destination that was made, or is being made, for one file."""
+
+    revision: Revision
+    reserved: dict[Addr, Reservation] = field(default_factory=dict)
+
+    def reserve(self, addr: Addr, reservation: Reservation) -> None:
+        self.reserved[addr] = reservation
+
+    def use(self, file: File, destination: Addr) -> None:
+        """A copy of the file begins.  Where room was made for it elsewhere, that is anybody's now."""
+        for addr in [addr for addr, room in self.reserved.items() if room.file.name == file.name]:
+            del self.reserved[addr]
+            self.revision.dispatch += addr != destination
+
+    def release(self, addr: Addr) -> None:
+        del self.reserved[addr]
+        self.revision.dispatch += 1
+
+    def forget_old(self, now_ms: int) -> None:
+        for addr in [addr for addr, room in self.reserved.items() if room.until_ms <= now_ms]:
+            self.release(addr)
+
+
+@dataclass(slots=True)
+class PauseBook:
+    """Files whose delete order was dropped: until when they are left alone, and why."""
+
+    revision: Revision
+    paused: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
+
+    def pause(self, name: str, until_ms: int, why: Refusal) -> None:
+        """Leave a file alone; a new plan looks beyond it."""
+        self.paused[name] = until_ms, why
+        self.revision.dispatch += 1  # there is another moment at which something is possible
+        self.revision.plan += 1
+
+    def end(self, why: Refusal) -> None:
+        """What these files were left alone for is over."""
+        kept = {name: pause for name, pause in self.paused.items() if pause[1] is not why}
+        self.revision.dispatch += len(kept) < len(self.paused)
+        self.paused = kept
+
+    def names(self, now_ms: int) -> list[str]:
+        return [name for name, (until_ms, _why) in self.paused.items() if until_ms > now_ms]
+
+    def next_end_ms(self, now_ms: int) -> int | None:
+        ends_ms = [until_ms for until_ms, _why in self.paused.values() if until_ms > now_ms]
+        return min(ends_ms, default=None)
+
+    def forget_old(self, now_ms: int) -> None:
+        """What has ended holds nothing back any more, whether or not it is remembered."""
+        self.paused = {name: pause for name, pause in self.paused.items() if pause[0] > now_ms}

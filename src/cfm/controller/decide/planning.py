@@ -1,0 +1,169 @@
+"""When a full plan is made, and the ordered lists that the last one left behind.
+
+A full plan looks at all files and renews the backlog.  It is made beside the loop, and nothing waits for it.
+It is made when something has changed that it looks at, or when half of a list is used up, and never twice
+from the same inputs: a node at rest makes none, however large its library.  Neighbours: `core` starts the
+plans, `plan.reduce` makes them, `dispatch` works from the lists.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from cfm.controller.decide import dispatch
+from cfm.controller.decide.books import HitBook
+from cfm.controller.decide.state import NodeState
+from cfm.model import Addr, File, Hits, Known, Now, host_of
+from cfm.plan.ledger import Ledger
+from cfm.plan.round import Round
+from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs, Shortlist
+from cfm.revision import Revision
+
+PLAN_PAUSE_MS = 500
+"""The least pause between two full plans; after a slow one the pause is as long as it took."""
+EVICTABLE_AT_MOST = 4_096
+"""Candidates for eviction that a plan lists, over all destinations."""
+
+
+class Planning:
+    """The plans of one node."""
+
+    def __init__(self, revision: Revision, now_ms: int) -> None:
+        self.shortlist = NOTHING_LISTED
+        self.running = False
+        """A full plan is being made."""
+        self._revision = revision
+        self._revision_seen = -1
+        """The counter for plans when the last plan was made."""
+        self._inputs: PlanInputs | None = None
+        """What the last plan was made of."""
+        self._not_before_ms = now_ms
+        self._started = 0
+        """Copies that were started since the last plan."""
+        self._evicted: Counter[Addr] = Counter()
+        """Deletes for room or space that were ordered since then."""
+        self._backlog: tuple[Shortlist, Hits, tuple[File, ...], Shortlist] | None = None
+        """A plan's lists, the hits and the rising files, and what came of them."""
+
+    # ── the lists ───────────────────────────────────────────────────────────────────────────────────────
+
+    def backlog(self, popular: HitBook) -> Shortlist:
+        """The last plan's lists with the files that rise now put first."""
+        hits, rising_files = popular.hits, popular.rising_files
+        if not rising_files:
+            return self.shortlist
+        if self._backlog is not None:
+            lists, hits_then, files_then, made = self._backlog
+            if lists is self.shortlist and hits_then is hits and files_then is rising_files:
+                return made
+        made = _rising_first(self.shortlist, hits, rising_files)
+        self._backlog = self.shortlist, hits, rising_files, made
+        return made
+
+    def take(self, shortlist: Shortlist) -> None:
+        """These lists are in force from now on."""
+        if shortlist != self.shortlist:
+            self.shortlist = shortlist
+            self._revision.dispatch += 1
+
+    def used(self, round_: Round) -> None:
+        """A round took from the lists."""
+        self._started += dispatch.started(round_)
+        self._evicted.update(dispatch.evicted(round_))
+
+    def _is_used_up(self) -> bool:
+        """Has half of a list that may go on been chosen?"""
+        evictable = self.shortlist.evictable
+        return self._started > len(self.shortlist.wanted) // 2 or any(
+            number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted.items()
+        )
+
+    # ── the plans ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_outdated(self) -> bool:
+        """Has something changed since the last plan began?"""
+        return self._revision.plan != self._revision_seen
+
+    @property
+    def is_wanted(self) -> bool:
+        """Has something changed, or is the backlog used up?"""
+        return not self.running and (self.is_outdated or (self.shortlist.cut and self._is_used_up()))
+
+    @property
+    def next_ms(self) -> int | None:
+        """When a plan may begin, where one is wanted."""
+        return self._not_before_ms if self.is_wanted else None
+
+    def is_due(self, now: Now) -> bool:
+        return self.is_wanted and now.mono_ms >= self._not_before_ms
+
+    def begin(self, inputs: PlanInputs, now: Now) -> bool:
+        """Make a plan of these inputs?  False where it would say the same as the last one.
+
+        An index of the SAN that was made anew counts as another one: it is too long to be compared here.
+        """
+        self._revision_seen = self._revision.plan
+        self._started = 0
+        self._evicted.clear()
+        last = self._inputs
+        if last is not None and inputs.on_san is last.on_san and inputs == last:
+            self._not_before_ms = now.mono_ms + PLAN_PAUSE_MS
+            return False
+        self._inputs, self.running = inputs, True
+        return True
+
+    def ended(self, took_ms: int, now: Now) -> None:
+        self.running = False
+        self._not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, took_ms)
+
+    def metadata_changed(self, now: Now, *, was_too_old: bool) -> None:
+        """New metadata came into force: the next plan need not wait.
+
+        Until it is made, the old lists go on.  But where nothing might be deleted by the old metadata,
+        nothing is deleted by what was made of it either.
+        """
+        self._not_before_ms = now.mono_ms
+        if was_too_old:
+            self.shortlist = replace(self.shortlist, surplus=(), evictable={})
+
+    def san_is_back(self) -> None:
+        """The lists lack what was left alone while the source folders were silent."""
+        self.shortlist = replace(self.shortlist, evictable={})
+        self._inputs = None
+
+
+def _rising_first(lists: Shortlist, hits: Hits, rising_files: tuple[File, ...]) -> Shortlist:
+    first = sorted(rising_files, key=lambda file: (-hits.rising.get(file.name, 0), file.rank))
+    names = {file.name for file in first}
+    rest = (file for file in lists.wanted if file.name not in names)
+    return replace(lists, wanted=(*first, *rest))
+
+
+def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
+    """The world beside the metadata, as the reductions want it."""
+    assert state.snapshot is not None
+    view = state.view(now)
+    ledger = Ledger(view)
+    young: dict[Addr, set[str]] = {}
+    for name, addr in state.arrivals.arrived_ms:
+        young.setdefault(addr, set()).add(name)
+    return PlanInputs(
+        snapshot_id=state.snapshot.id,
+        listings={
+            **{s.addr: s.files.value for s in view.destinations if isinstance(s.files, Known)},
+            **{s.addr: s.last_list for s in view.doubtful if s.last_list is not None},
+        },
+        unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),
+        rising=state.hits.rising,
+        watched=state.hits.watched,
+        young={addr: frozenset(names) for addr, names in young.items()},
+        ad_prefixes=state.rules.ad_prefixes,
+        # Not the files in tasks and orders: one that comes to nothing must be in its place at once.
+        left_alone=frozenset(state.left_alone(now)),
+        on_san=state.san.index,
+        max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
+        largest_room_bytes=ledger.largest_room_bytes(),
+        largest_disk_bytes=ledger.largest_disk_bytes(),
+    )
