@@ -36,7 +36,7 @@ from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS, Refusal
 from cfm.plan.round import Round
-from cfm.plan.view import ClusterView, Departure, Reservation, Rules
+from cfm.plan.view import ClusterView, Departure, Reservation, Rules, UnknownHits
 from cfm.plan.wishes import Answer, Copy, Delete, MakeRoom, Wish, Wishes
 from plan.worlds import (
     DISK_A,
@@ -430,6 +430,20 @@ SPACE_CASES = [
         refusals.SAME_DISK_SUSPECTED,
         SPACE,
     ),
+    Case(
+        d.hits_are_known,
+        "it was watched when the event log was lost",
+        world(unknown_hits=UnknownHits(NOW.mono_ms, frozenset({HELD.name}))),
+        refusals.HITS_UNKNOWN,
+        SPACE,
+    ),
+    Case(
+        d.hits_are_known,
+        "nobody knows who watches it",
+        full(unknown_hits=UnknownHits(NOW.mono_ms, frozenset())),
+        refusals.HITS_UNKNOWN,
+        ROOM,
+    ),
     Case(d.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), refusals.RISING, SPACE),
     Case(
         d.not_watched,
@@ -744,6 +758,21 @@ def test_a_rising_file_outranks_all_that_is_not_protected() -> None:
     assert view.outranks(replace(NEW, rank=1000), HELD)
     assert not view.outranks(HELD, NEW)
     assert not world().outranks(replace(NEW, rank=850), HELD), "within the margin"
+
+
+def test_while_hits_are_unknown_the_limit_is_kept_and_no_order_for_room_is_sent() -> None:
+    view = world(unknown_hits=UnknownHits(NOW.mono_ms, frozenset({"OTHER.mpg"})))
+    assert refused(view, SPACE) is None
+    assert at_sending(view, SPACE, NEW) is refusals.HITS_UNKNOWN
+    assert at_sending(view, SPACE) is None
+
+
+def test_what_was_watched_when_the_log_was_lost_is_protected_for_the_grace_time() -> None:
+    since_ms = NOW.mono_ms - Rules().unknown_grace_ms
+    for age_ms, protected in ((1, True), (0, False)):
+        view = world(unknown_hits=UnknownHits(since_ms + age_ms, frozenset({HELD.name})))
+        assert view.is_protected(HELD.name) is protected
+        assert not view.is_protected(NEW.name)
 
 
 def test_the_names_of_the_reasons_are_the_contract() -> None:

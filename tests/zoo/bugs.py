@@ -23,6 +23,7 @@ from cfm.model import (
     Failure,
     File,
     Listing,
+    LogCondition,
     Now,
     OnSan,
     Retry,
@@ -80,6 +81,13 @@ def hearing(change: Callable[[ev.Event], ev.Event]) -> Parts:
 def error_is_empty(event: ev.Event) -> ev.Event:
     if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Failure):
         return replace(event, answer=Listing(frozenset()))
+    return event
+
+
+def lost_log_is_empty(event: ev.Event) -> ev.Event:
+    """A log that cannot be read is one in which nobody watches."""
+    if isinstance(event, ev.LogChanged):
+        return replace(event, state=replace(event.state, condition=LogCondition.FOLLOWING))
     return event
 
 
@@ -457,6 +465,12 @@ def begins_with(line: bytes, our_ip: str) -> Any:
     return replace(hit, ours=True) if near and isinstance(hit, Hit) else hit
 
 
+def without_stream(line: bytes, our_ip: str) -> Any:
+    """A hit cannot be told from the same one, read again."""
+    hit = parse_line(line, our_ip)
+    return replace(hit, stream=b"") if isinstance(hit, Hit) else hit
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
 OLD_ONES: Mapping[str, Parts] = {
@@ -481,6 +495,8 @@ OLD_ONES: Mapping[str, Parts] = {
     "a name is cut at #": replace(PARTS, shelf=CutsAtHash),
     "a torn log line panics": replace(PARTS, parse_log_line=trips_over_torn_lines),
     "another server's hits count": replace(PARTS, parse_log_line=begins_with),
+    "hits count each time they are read": replace(PARTS, parse_log_line=without_stream),
+    "a lost log is an empty one": hearing(lost_log_is_empty),
 }
 """Mistakes of the earlier program, and others like them."""
 

@@ -54,11 +54,12 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "22": ("time-outs by the wall clock",),
     "23": ("tasks are offered to others",),
     "24": ("without not_just_deleted",),
-    "rule 3": ("another server's hits count",),
+    "rule 3": ("another server's hits count", "hits count each time they are read"),
     "rule 4": ("without on_no_destination", "an old look at the SAN will do", "without source_speaks"),
     "rule 7": ("without not_failing", "without server_carries_out"),
     "rule 11": ("without not_next_to_go",),
     "rule 20": ("without deletes_on", "without not_paused in delete_guards", "without not_lately_dropped"),
+    "rule 24": ("a lost log is an empty one", "without hits_are_known"),
     "same plan": ("a plan that wavers",),
 }
 """Rule → bugs that break it first of all.  What is not named here may be noticed by any rule."""

@@ -26,7 +26,7 @@ from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
-from cfm.model import Hits, Observed, SnapshotFacts
+from cfm.model import Hits, LogState, Observed, SnapshotFacts
 from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered, TaskStore
@@ -106,6 +106,9 @@ class _Late:
     def on_hits(self, hits: Hits) -> None:
         self.controller.on_hits(hits)
 
+    def on_log(self, state: LogState) -> None:
+        self.controller.on_log(state)
+
 
 def _follower(settings: CfmSettings, late: _Late) -> LogFollower | None:
     """None where the settings name no log: then nothing rises."""
@@ -119,6 +122,7 @@ def _follower(settings: CfmSettings, late: _Late) -> LogFollower | None:
         base=settings.watch_hit_base,
         clock=clock,
         on_hits=late.on_hits,
+        on_state=late.on_log,
     )
 
 

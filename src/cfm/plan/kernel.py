@@ -36,6 +36,7 @@ from cfm.plan.guards.deletes import (
     emptied_through_one_address,
     file_is_there,
     fits_nowhere,
+    hits_are_known,
     holders_listed,
     keeper_confirmed,
     kept_for_no_other,
@@ -112,6 +113,7 @@ class Kernel:
     """A delete of a surplus copy."""
     space_guards: tuple[DeleteGuard, ...] = (
         emptied_through_one_address,
+        hits_are_known,
         not_rising,
         not_watched,
         not_young,

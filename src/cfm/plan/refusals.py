@@ -66,6 +66,9 @@ def to_be_told(one: Refusal | None, other: Refusal) -> Refusal:
 
 
 # delete
+HITS_UNKNOWN = Refusal(
+    "hits_unknown", "the event log cannot be read, so it is not known which files viewers want now"
+)
 RISING = Refusal("rising", "viewers want it now")
 WATCHED = Refusal("watched", "it is being watched at other servers now")
 YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
@@ -102,6 +105,6 @@ COPY_REFUSALS: tuple[Refusal, ...] = (
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
-    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, RISING,
-    WATCHED, YOUNG, NOT_NEEDED, BREAKER, PACE,
+    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED,
+    HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, BREAKER, PACE,
 )  # fmt: skip

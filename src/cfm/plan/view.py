@@ -69,6 +69,14 @@ class Departure(NamedTuple):
     rank: int
 
 
+class UnknownHits(NamedTuple):
+    """The event log cannot be read: who watches what is unknown, which is not nobody."""
+
+    since_ms: int
+    last: frozenset[str]
+    """Files that were rising or watched at the last reading.  They stay protected for the grace time."""
+
+
 class Reservation(NamedTuple):
     """Room on one destination, made for one file."""
 
@@ -94,6 +102,8 @@ class ClusterView:
     holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
     """The destinations that hold a file, by lists that can be trusted.  A file that none holds is absent."""
     hits: Hits = field(default_factory=Hits)
+    unknown_hits: UnknownHits | None = None
+    """None where the event log can be read, or where none is configured."""
     tasks: Mapping[int, Task] = field(default_factory=dict)
     """Unfinished tasks by id."""
     task_of: Mapping[str, Task] = field(default_factory=dict)
@@ -163,8 +173,15 @@ class ClusterView:
         return file.name in server.last_list
 
     def is_protected(self, name: str) -> bool:
-        """Wanted by viewers now, here or at other servers."""
-        return name in self.hits.rising or name in self.hits.watched
+        """Wanted by viewers now, here or at other servers, as far as that is known."""
+        return name in self.hits.rising or name in self.hits.watched or self.was_watched(name)
+
+    def was_watched(self, name: str) -> bool:
+        """Was it rising or watched when the event log was lost, less than the grace time ago?"""
+        unknown = self.unknown_hits
+        if unknown is None or name not in unknown.last:
+            return False
+        return self.now.mono_ms - unknown.since_ms < self.rules.unknown_grace_ms
 
     def outranks(self, better: File, worse: File) -> bool:
         """Is `better` so clearly more wanted that `worse` may make room for it?"""

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Protocol
 
 from cfm.controller.decide.state import NodeConfig
-from cfm.model import Addr, File, Hits, host_of
+from cfm.model import Addr, File, Hits, LogCondition, host_of
 from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment import event_log
 from cfm_lab.sim.environment import metadata as meta
@@ -52,6 +52,7 @@ class World(Environment):
         self.seed = seed
         self.true_hits = [self.hits]
         """What viewers really did, window by window."""
+        self._log_losses = 0
         self.calm = False
         self.heals: dict[int, Callable[[], None]] = {}
         self._heals = count(1)
@@ -161,8 +162,34 @@ class World(Environment):
             )
             self.hits = event_log.read(text, self.parts.parse_log_line)
             self.note("hits", sorted(self.hits.rising), sorted(self.hits.watched))
-            for cfm in self.cfms:
-                cfm.on_hits(self.hits)
+            if self.log is LogCondition.FOLLOWING:
+                self._tell_hits(self.hits)
+
+    def lose_log(self, condition: LogCondition) -> None:
+        """The event log cannot be read any more.  What was read before grows old, as the window goes on."""
+        self.log = condition
+        self.note("event log", condition)
+        self._tell_log()
+        self._log_losses += 1
+        self.schedule.after(1000 * event_log.TERM_S, self._window_empties, self._log_losses)
+
+    def _window_empties(self, loss: int) -> None:
+        if self.log is not LogCondition.FOLLOWING and loss == self._log_losses:
+            self._tell_hits(Hits())
+
+    def mend_log(self) -> None:
+        self.log = LogCondition.FOLLOWING
+        self.note("event log", self.log)
+        self._tell_hits(self.hits)
+        self._tell_log()
+
+    def _tell_log(self) -> None:
+        for cfm in self.cfms:
+            cfm.on_log(self.log)
+
+    def _tell_hits(self, hits: Hits) -> None:
+        for cfm in self.cfms:
+            cfm.on_hits(hits)
 
     def tell_san_index(self) -> None:
         for cfm in self.cfms:

@@ -22,7 +22,19 @@ from cfm.controller.decide.core import Core
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
-from cfm.model import CopySeen, Failure, File, Hits, Known, Now, Observed, SanAnswer, SnapshotFacts, Status
+from cfm.model import (
+    CopySeen,
+    Failure,
+    File,
+    Hits,
+    Known,
+    LogState,
+    Now,
+    Observed,
+    SanAnswer,
+    SnapshotFacts,
+    Status,
+)
 from cfm.plan.reduce import Reducer
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.queue import Writer
@@ -194,6 +206,9 @@ class Controller:
             self.feed(ev.HitsChanged(hits))
         elif self._group is not None:
             self._group.create_task(self._look_up(hits, self.snapshot))
+
+    def on_log(self, state: LogState) -> None:
+        self.feed(ev.LogChanged(state))
 
     async def _look_up(self, hits: Hits, snapshot: Snapshot) -> None:
         files = await asyncio.to_thread(snapshot.files, hits.rising)

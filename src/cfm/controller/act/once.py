@@ -24,7 +24,7 @@ from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import look_once
-from cfm.model import Failure, Hits, Known, Now, Observed, SnapshotFacts
+from cfm.model import Failure, Hits, Known, LogState, Now, Observed, SnapshotFacts
 from cfm.plan import reduce
 from cfm.security import controller_credentials
 from cfm.tasks.store import Recovered
@@ -71,13 +71,21 @@ class Look:
         settings, now = self._settings, self._now
         async with asyncio.TaskGroup() as self._group:
             metadata = self._group.create_task(asyncio.to_thread(_metadata, settings, now))
-            hits = self._group.create_task(asyncio.to_thread(_hits, settings, now))
+            log = self._group.create_task(asyncio.to_thread(_event_log, settings, now))
             self._group.create_task(self._san.look())
             self._feed(ev.Tick())
         async with asyncio.TaskGroup() as self._group:
             self._san_ends_s = time.monotonic() + SAN_S
             self._feed(_san_event(self._san.names))
-            self._tell_metadata(metadata.result(), hits.result())
+            self._tell_metadata(metadata.result(), self._tell_log(log.result()))
+
+    def _tell_log(self, found: tuple[Hits, LogState] | None) -> Hits:
+        """The hits in the event log, once the core knows what state it is in."""
+        if found is None:
+            return Hits()
+        hits, state = found
+        self._feed(ev.LogChanged(state))
+        return hits
 
     def _tell_metadata(self, found: Snapshot | SnapshotFacts, hits: Hits) -> None:
         if isinstance(found, SnapshotFacts):
@@ -135,8 +143,10 @@ def _metadata(settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
     return look_once(settings.grade_info_file, settings.hitcount_history_file, now)
 
 
-def _hits(settings: CfmSettings, now: Now) -> Hits:
+def _event_log(settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:
+    """The hits, and the state of the log that they are from; None where no log is configured."""
     if settings.watch_dir is None or settings.watch_ip_string is None:
-        return Hits()
+        return None
     term_s, base = 60 * settings.watch_term_min, settings.watch_hit_base
-    return replay(settings.watch_dir, settings.watch_ip_string, term_s=term_s, base=base, now=now)[0]
+    hits, status = replay(settings.watch_dir, settings.watch_ip_string, term_s=term_s, base=base, now=now)
+    return hits, status.state

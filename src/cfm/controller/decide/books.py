@@ -11,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, CopySeen, File, Hits, Known, NotOnSan, Now, SanAnswer, SnapshotFacts, Unknown
+from cfm.model import (
+    Addr,
+    CopySeen,
+    File,
+    Hits,
+    Known,
+    LogState,
+    NotOnSan,
+    Now,
+    SanAnswer,
+    SnapshotFacts,
+    Unknown,
+)
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import Departure, Reservation, Rules, san_was_silent
+from cfm.plan.view import Departure, Reservation, Rules, UnknownHits, san_was_silent
 from cfm.revision import Revision
 from cfm.tasks.orders import OrderBook
 
@@ -81,6 +93,10 @@ class HitBook:
     revision: Revision
     hits: Hits = field(default_factory=Hits)
     rising_files: tuple[File, ...] = ()
+    log: LogState | None = None
+    """The event log; None where none is configured."""
+    unknown: UnknownHits | None = None
+    """Since when the log cannot be read, and what was watched last; None while it can."""
 
     def change(self, hits: Hits, rising_files: tuple[File, ...]) -> list[str]:
         """The window moved, or the same names are other files now.  Returns the names that rise anew."""
@@ -91,6 +107,26 @@ class HitBook:
             self.revision.dispatch += 1
         self.hits, self.rising_files = hits, rising_files
         return sorted(new)
+
+    def log_changed(self, log: LogState, now: Now) -> None:
+        """While the log cannot be read, hits are unknown; what was watched last is remembered."""
+        was_known = self.unknown is None
+        if log.hits_known:
+            self.unknown = None
+        elif was_known:
+            last = self.hits.rising.keys() | self.hits.watched
+            self.unknown = UnknownHits(now.mono_ms, frozenset(last))
+        if log.hits_known != was_known:
+            self.revision.dispatch += 1
+            self.revision.plan += 1
+        self.log = log
+
+    def forget_last(self, before_ms: int) -> None:
+        """What was watched at the last reading is protected for the grace time, and not for ever."""
+        if self.unknown and self.unknown.last and self.unknown.since_ms <= before_ms:
+            self.unknown = self.unknown._replace(last=frozenset())
+            self.revision.dispatch += 1
+            self.revision.plan += 1
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
 from cfm.controller.decide.planning import Planning, plan_inputs
 from cfm.controller.decide.state import NodeConfig, NodeState, soonest
-from cfm.model import File, Now
+from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
@@ -30,6 +30,7 @@ from cfm.tasks.store import Change, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
+_LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING)
 
 
 class Core:
@@ -53,6 +54,7 @@ class Core:
             ev.SnapshotAccepted: self._accepted,
             ev.SnapshotRejected: self._rejected,
             ev.HitsChanged: self._hits_changed,
+            ev.LogChanged: self._log_changed,
             ev.SanIndexed: self._san_indexed,
             ev.RulesChanged: self._rules_changed,
             ev.StoreTrouble: self._store_trouble,
@@ -147,6 +149,7 @@ class Core:
     def _housekeeping(self, now: Now) -> None:
         state = self.state
         state.forget_old(now)
+        state.popular.forget_last(now.mono_ms - state.rules.unknown_grace_ms)
         observing.forget_arrivals(state, now)
         observing.look_again(state, now)
         copying.give_up_unproven(state, now)
@@ -241,6 +244,13 @@ class Core:
     def _hits_changed(self, event: ev.HitsChanged, _now: Now) -> None:
         for name in self.state.popular.change(event.hits, event.rising_files):
             self.state.say("file rises", file=name, hits=event.hits.rising[name])
+
+    def _log_changed(self, event: ev.LogChanged, now: Now) -> None:
+        state, log = self.state, event.state
+        if state.log is None or state.log.condition is not log.condition:
+            level = "info" if log.condition in _LOG_IS_FINE else "warning"
+            state.say("event log", level=level, condition=log.condition.value, because=log.why)
+        state.popular.log_changed(log, now)
 
     def _san_indexed(self, event: ev.SanIndexed, now: Now) -> None:
         san = self.state.san

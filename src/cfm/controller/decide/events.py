@@ -20,6 +20,7 @@ from cfm.model import (
     File,
     Hits,
     Listing,
+    LogState,
     SanAnswer,
     SnapshotFacts,
     Task,
@@ -58,6 +59,13 @@ class HitsChanged:
 
     hits: Hits
     rising_files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogChanged:
+    """The event log is in another state: it is followed, silent, gone, …"""
+
+    state: LogState
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +211,10 @@ class BreakerReleased:
 
 
 Event: TypeAlias = (
-    Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | SanIndexed | RulesChanged | StoreTrouble
-    | StoreRecovered | HeartbeatAnswer | ListAnswer | DiskAnswer | CopyAnswer | DeleteAnswer | CutAnswer
-    | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone | TaskReported | TaskDropped
-    | BreakerReleased
+    Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
+    | StoreTrouble | StoreRecovered | HeartbeatAnswer | ListAnswer | DiskAnswer | CopyAnswer
+    | DeleteAnswer | CutAnswer | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone
+    | TaskReported | TaskDropped | BreakerReleased
 )  # fmt: skip
 
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────────

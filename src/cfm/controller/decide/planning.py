@@ -157,7 +157,7 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
         },
         unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),
         rising=state.hits.rising,
-        watched=state.hits.watched,
+        watched=state.hits.watched | (state.unknown_hits.last if state.unknown_hits else frozenset()),
         young={addr: frozenset(names) for addr, names in young.items()},
         ad_prefixes=state.rules.ad_prefixes,
         # Not the files in tasks and orders: one that comes to nothing must be in its place at once.

@@ -27,11 +27,11 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.events import AskSan, Effect, Say
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, Failure, File, Hits, Now, SnapshotFacts, Status
+from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts, Status
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
-from cfm.plan.view import ClusterView, Rules
+from cfm.plan.view import ClusterView, Rules, UnknownHits
 from cfm.revision import Revision
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.orders import OrderBook
@@ -129,6 +129,16 @@ class NodeState:
         return self.popular.hits
 
     @property
+    def log(self) -> LogState | None:
+        """The event log; None where none is configured."""
+        return self.popular.log
+
+    @property
+    def unknown_hits(self) -> UnknownHits | None:
+        """What is known of hits while the event log cannot be read."""
+        return self.popular.unknown
+
+    @property
     def store_trouble(self) -> str:
         """Why our own state cannot be written; empty where it can."""
         return self.own_store.trouble
@@ -188,6 +198,7 @@ class NodeState:
             first_look=any(self._never_looked_at(addr) for addr in self.config.destinations),
             holders=self.fleet.holders,
             hits=self.hits,
+            unknown_hits=self.unknown_hits,
             tasks=self.tasks.active,
             task_of={**self.tasks.by_file, **self.tasks.unproven},
             arrived_bytes={i: run.shown_bytes for i, run in self.tasks.runs.items() if run.shown_bytes},

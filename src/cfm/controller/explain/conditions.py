@@ -7,14 +7,14 @@ from refusals, `verdict` makes one line of all, `parts` shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.words import count_words, size_words, some_of
-from cfm.model import Now, OrderStatus, Unknown
+from cfm.model import LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
 from cfm.plan.round import Round
 
@@ -34,6 +34,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from _servers_down(scene)
         return
     yield from _source_folders(scene)
+    yield from _event_log(scene)
     yield from _old_metadata(scene)
     if round_ is not None:
         yield from held.brakes(scene, round_)
@@ -132,6 +133,64 @@ def _source_folders(scene: Scene) -> Iterator[Condition]:
             text=f"The source folders are unknown: {scene.state.san.index_why}",
             remedy="mount them, or correct `source_dirs` in cfm.yml",
         )
+
+
+_LOG_CONDITIONS: Mapping[LogCondition, tuple[Severity, str, str]] = {
+    LogCondition.GONE: (
+        Severity.DEGRADED,
+        "The event log is gone, so hits are unknown and no space is made for other files",
+        "mount the folder, or correct `watch_dir` in cfm.yml",
+    ),
+    LogCondition.UNREADABLE: (
+        Severity.DEGRADED,
+        "The event log cannot be read, so hits are unknown and no space is made for other files",
+        "check the folder that `watch_dir` names, and its rights",
+    ),
+    LogCondition.READING: (
+        Severity.NOTE,
+        "Hits are unknown until the event log has been read to its end",
+        "nothing to do: it is being read",
+    ),
+    LogCondition.BEHIND: (
+        Severity.DEGRADED,
+        "The event log grows faster than cfm reads it",
+        "check the disk of the log, and the load of this host",
+    ),
+    LogCondition.SILENT: (
+        Severity.NOTE,
+        "The event log is silent",
+        "nothing to do at quiet times; otherwise check the load balancer, and `watch_dir` in cfm.yml",
+    ),
+    LogCondition.CLOCK_OFF: (
+        Severity.NOTE,
+        "The clock of the event log is not ours",
+        "set the clock of the load balancer, or of this host; hits count by the clock of the log meanwhile",
+    ),
+}
+_LOG_MOMENT_MS = 10_000
+"""A start takes as long; only a reading that takes longer is told."""
+
+
+def _event_log(scene: Scene) -> Iterator[Condition]:
+    log = scene.state.log
+    if log is None or log.condition not in _LOG_CONDITIONS:
+        return
+    if log.condition is LogCondition.READING and scene.now.mono_ms - log.since_ms < _LOG_MOMENT_MS:
+        return
+    level, text, remedy = _LOG_CONDITIONS[log.condition]
+    more = log.why
+    if log.condition is LogCondition.CLOCK_OFF:
+        side = "behind" if log.clock_behind_s > 0 else "ahead"
+        more = f"{abs(log.clock_behind_s):,} s {side}"
+    elif log.condition in (LogCondition.BEHIND, LogCondition.READING):
+        more = f"{size_words(log.behind_bytes)} to go"
+    yield Condition(
+        name=f"event_log_{log.condition.value}",
+        level=level,
+        text=f"{text}: {more}",
+        remedy=remedy,
+        since_s=scene.wall_s(log.since_ms),
+    )
 
 
 # ── servers ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -71,6 +71,24 @@ def snapshot_json(core: Core, now: Now) -> Json:
     }
 
 
+def log_json(core: Core, now: Now) -> Json | None:
+    """The event log; null where none is configured.  `newest_at` is by its own clock, `quiet_s` by ours."""
+    log = core.state.log
+    if log is None:
+        return None
+    return {
+        "condition": log.condition.value,
+        "since_at": now.wall_s - (now.mono_ms - log.since_ms) // 1000,
+        "why": log.why or None,
+        "hits_known": log.hits_known,
+        "newest_at": log.newest_s,
+        "age_s": None if log.newest_s is None else now.wall_s - log.newest_s,
+        "quiet_s": None if log.heard_ms is None else (now.mono_ms - log.heard_ms) // 1000,
+        "clock_behind_s": log.clock_behind_s,
+        "behind_bytes": log.behind_bytes,
+    }
+
+
 def server_json(core: Core, server: ServerView) -> Json:
     disk = server.disk.value if isinstance(server.disk, Known) else None
     up = core.state.health.pulse(server.addr).up

@@ -17,6 +17,7 @@ from cfm.controller.explain.parts import (
     Json,
     copy_json,
     delete_json,
+    log_json,
     refusal_counts,
     refused_json,
     server_json,
@@ -99,6 +100,7 @@ def status_json(core: Core, now: Now) -> Json:
         "at": now.wall_s,
         **verdict_json(verdict(core, round_, now)),
         "snapshot": snapshot_json(core, now),
+        "event_log": log_json(core, now),
         "servers": servers_json(core, view),
         "transfers": [transfer_json(core, task_id, now) for task_id in sorted(state.tasks.active)],
         "backlog": {

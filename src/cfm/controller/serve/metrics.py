@@ -18,7 +18,7 @@ from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
 from cfm.inputs.log_follower import LogFollower
-from cfm.model import Known, OrderStatus
+from cfm.model import Known, LogCondition, LogState, OrderStatus
 from cfm.plan.ledger import Ledger
 
 
@@ -42,6 +42,8 @@ class ControllerMetrics(Collector):
         yield from _backlog(core)
         yield from _servers(core)
         yield from _metadata(core)
+        if core.state.log is not None:
+            yield from _event_log(core.state.log)
         yield _gauge(
             "cfm_store_waiting",
             "Changes that wait to be written to the state.",
@@ -60,6 +62,21 @@ class ControllerMetrics(Collector):
             yield _labelled(
                 "cfm_event_log_skipped_lines", "Event-log lines that were skipped.", "reason", status.skipped
             )
+
+
+def _event_log(log: LogState) -> Iterable[Metric]:
+    conditions = {one.value: int(one is log.condition) for one in LogCondition}
+    text = "1 for the condition that the event log is in."
+    yield _labelled("cfm_event_log_condition", text, "condition", conditions)
+    yield _gauge("cfm_event_log_hits_known", "1 where the event log can be read.", int(log.hits_known))
+    yield _gauge(
+        "cfm_event_log_clock_behind_seconds",
+        "How far the clock of the event log is behind ours.",
+        log.clock_behind_s,
+    )
+    if log.heard_ms is not None:
+        quiet_s = (clock().mono_ms - log.heard_ms) / 1000
+        yield _gauge("cfm_event_log_quiet_seconds", "Time since the last line of the event log.", quiet_s)
 
 
 def _deeds(core: Core) -> Iterable[Metric]:

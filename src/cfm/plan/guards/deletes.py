@@ -120,6 +120,16 @@ def emptied_through_one_address(case: Case[Delete]) -> Refusal | None:
     return None if case.ledger.is_used(server.addr) and not moving else refusals.SAME_DISK_SUSPECTED
 
 
+def hits_are_known(case: Case[Delete]) -> Refusal | None:
+    """While the event log cannot be read, nothing is deleted to make room.  What was watched last stays for
+    the grace time, even where the disk is over its limit."""
+    if case.view.unknown_hits is None:
+        return None
+    order = case.view.order_of.get(case.file.name)
+    for_room = case.room_for is not None or (order is not None and order.room_for is not None)
+    return refusals.HITS_UNKNOWN if for_room or case.view.was_watched(case.file.name) else None
+
+
 def not_rising(case: Case[Delete]) -> Refusal | None:
     return refusals.RISING if case.file.name in case.view.hits.rising else None
 

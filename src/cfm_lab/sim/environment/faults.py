@@ -130,6 +130,8 @@ KINDS: Mapping[str, FaultKind] = {
             ("metadata_stale", 120, "nobody writes metadata for long"),
             ("ranks_turned", 90, "all ranks change at once"),
             ("log_missing", 90, "the event log is rotated away for a while"),
+            ("log_gone", 150, "there is no event log, for minutes to hours"),
+            ("log_unreadable", 150, "the event log cannot be read, for minutes to hours"),
             ("log_burst", 60, "many files rise at once"),
             ("san_unmounted", 90, "the source folder is unmounted"),
             ("san_file_gone", 60, "a file vanishes from the SAN"),

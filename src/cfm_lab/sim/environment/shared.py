@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from cfm.model import Addr, Hits
+from cfm.model import Addr, Hits, LogCondition
 from cfm.wire import TaskOffer
 from cfm_lab.sim.environment.faults import Swarm
 from cfm_lab.sim.environment.metadata import MetadataFiles
@@ -36,6 +36,7 @@ class Environment(ABC):
         self.metadata = MetadataFiles()
         self.hits = Hits()
         """What cfm reads in the event log at present."""
+        self.log = LogCondition.FOLLOWING
         self.cfm_addr = Addr("10.0.0.1:8080")
         self.publishing: TaskOffer | None = None
         """The task whose file a worker of ours is making visible at this moment."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from cfm.model import File, Hits
+from cfm.model import File, Hits, LogCondition
 from cfm_lab.sim.environment.metadata import MetadataVersion, grade_text
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
@@ -99,6 +99,20 @@ def log_missing(world: World, _rng: Rng) -> None:
     world.set_hits(Hits())
 
 
+def _lose_log(world: World, rng: Rng, condition: LogCondition) -> None:
+    if world.log is LogCondition.FOLLOWING:
+        world.lose_log(condition)
+        world.heal_after(rng.between(1, 600) * MINUTE_MS, world.mend_log)
+
+
+def log_gone(world: World, rng: Rng) -> None:
+    _lose_log(world, rng, LogCondition.GONE)
+
+
+def log_unreadable(world: World, rng: Rng) -> None:
+    _lose_log(world, rng, LogCondition.UNREADABLE)
+
+
 def log_burst(world: World, rng: Rng) -> None:
     names = [file.name for file in rng.shuffled(world.library)[: rng.between(5, 25)]]
     world.set_hits(Hits({name: 5 + i for i, name in enumerate(names[::2])}, frozenset(names[1::2])))
@@ -145,6 +159,8 @@ FAULTS: Final[tuple[FaultEvent, ...]] = (
     metadata_stale,
     ranks_turned,
     log_missing,
+    log_gone,
+    log_unreadable,
     log_burst,
     san_unmounted,
     san_file_gone,

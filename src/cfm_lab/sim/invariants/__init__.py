@@ -20,7 +20,7 @@ from cfm_lab.sim.invariants.inputs import HitsAsLogged
 from cfm_lab.sim.invariants.last_copy import LastCopy, PessimisticCount
 from cfm_lab.sim.invariants.limits import NextToGo, WithinLimit
 from cfm_lab.sim.invariants.orders import OneDeletePerFile, UnknownStaysUnknown
-from cfm_lab.sim.invariants.protected import NeverDeleted
+from cfm_lab.sim.invariants.protected import HitsUnknown, NeverDeleted
 from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
 from cfm_lab.sim.invariants.room import PaceAndNeed
 from cfm_lab.sim.invariants.tasks import (
@@ -41,6 +41,7 @@ ALL: tuple[type[Invariant], ...] = (
     FreshMetadata,
     PaceAndNeed,
     NeverDeleted,
+    HitsUnknown,
     ListedSinceStart,
     OneWorkerPerTask,
     OutgoingStreams,

@@ -1,4 +1,4 @@
-"""The rule about what is never deleted."""
+"""The rules about what is never deleted, and what is not while nobody knows who watches it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
+
+
+class HitsUnknown(Invariant):
+    """Rule 24 of the domain: while the event log cannot be read, nothing is deleted to make room.  During the
+    grace time no file goes for the limit that was rising or watched at the last reading."""
+
+    number = "rule 24"
+    title = "unknown hits are not no hits"
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
+    ) -> None:
+        new = before is None or order.status is OrderStatus.SENT
+        lost_ms = cfm.evidence.hits_lost_ms
+        if not new or order.kind is DeleteKind.SURPLUS or lost_ms is None:
+            return
+        self.hold(order.room_for is None, "room is made while hits are unknown:", order)
+        grace = now.mono_ms - lost_ms < cfm.evidence.rules.unknown_grace_ms
+        kept = grace and order.file.name in cfm.evidence.last_watched
+        self.hold(not kept, "it was watched when the log was lost:", order)
 
 
 class NeverDeleted(Invariant):

@@ -28,6 +28,8 @@ from cfm.model import (
     File,
     Hits,
     Listing,
+    LogCondition,
+    LogState,
     Now,
     SanAnswer,
     SnapshotFacts,
@@ -144,7 +146,9 @@ class SimCfm(CfmService):
         )
         self.feed(ev.Tick())
         self.watch.changed()
-        self.on_hits(env.hits)
+        if env.log is LogCondition.FOLLOWING:
+            self.on_hits(env.hits)
+        self.on_log(env.log)
         self.on_san_index(env.san.index())
         return True
 
@@ -403,6 +407,11 @@ class SimCfm(CfmService):
         if hits.rising and self.pair is not None:
             rising = tuple(file for file in self.pair.files if file.name in hits.rising)
         self.feed(ev.HitsChanged(hits, rising))
+
+    def on_log(self, condition: LogCondition) -> None:
+        if self.process.up:
+            state = LogState(condition, self.clock.mono_ms())
+            self.process.do(lambda: self.feed(ev.LogChanged(state)))
 
     def on_san_index(self, names: frozenset[str] | None) -> None:
         if self.process.up:

@@ -15,6 +15,7 @@ from cfm.model import (
     Failure,
     Hits,
     Listing,
+    LogState,
     Now,
     SanAnswer,
     SnapshotFacts,
@@ -91,6 +92,10 @@ class Evidence:
         self.san: dict[str, tuple[SanAnswer, int]] = {}
         self.copies: dict[tuple[str, Addr], tuple[CopySeen, int]] = {}
         self.hits = Hits()
+        self.hits_lost_ms: int | None = None
+        """Since when the event log cannot be read; None where it can."""
+        self.last_watched: frozenset[str] = frozenset()
+        """Who was rising or watched when the log was lost."""
         self.snapshot: SnapshotFacts | None = None
         self.snapshot_ms = 0
         self.store_trouble = False
@@ -118,12 +123,21 @@ class Evidence:
                 self.servers[event.addr].told_disk(ev.CopyAnswer, event.answer.disk_id)
         elif isinstance(event, ev.HitsChanged):
             self.hits = event.hits
+        elif isinstance(event, ev.LogChanged):
+            self._log_changed(event.state, now)
         elif isinstance(event, ev.SnapshotAccepted):
             self.snapshot, self.snapshot_ms = event.facts, now.mono_ms
         elif isinstance(event, ev.RulesChanged):
             self.rules = event.rules
         elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
             self.store_trouble = isinstance(event, ev.StoreTrouble)
+
+    def _log_changed(self, log: LogState, now: Now) -> None:
+        if log.hits_known:
+            self.hits_lost_ms, self.last_watched = None, frozenset()
+        elif self.hits_lost_ms is None:
+            self.hits_lost_ms = now.mono_ms
+            self.last_watched = frozenset(self.hits.rising) | self.hits.watched
 
     def _measured(self, heard: ServerEvidence, event: ev.DiskAnswer) -> None:
         if isinstance(event.answer, Failure):
