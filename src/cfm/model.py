@@ -284,9 +284,9 @@ class LogCondition(enum.StrEnum):
     CLOCK_OFF = "clock_off"
     """It is followed by its own clock, which is another one than ours."""
     SILENT = "silent"
-    """It can be read, and nothing has come for as long as hits count."""
+    """It can be read, and nothing has come for as long as hits count; or there is no log yet."""
     GONE = "gone"
-    """There is no log in the folder."""
+    """There was a log and is none any more, or the folder is empty, as one that is not mounted."""
     UNREADABLE = "unreadable"
 
 

@@ -126,6 +126,15 @@ async def test_a_log_that_is_gone_leaves_hits_unknown() -> None:
     assert await one.look(30) is LogCondition.GONE
 
 
+async def test_before_the_first_log_there_is_silence() -> None:
+    one = Following()
+    one.files.put("/logs/cfm.yml", b"")
+    assert await one.look() is LogCondition.SILENT
+    assert "yet" in one.states[-1].why
+    one.files.put(f"/logs/{LOG}", line("a"))
+    assert await one.look(1) is LogCondition.FOLLOWING
+
+
 async def test_a_log_that_cannot_be_read_leaves_hits_unknown_until_it_was_read_to_its_end() -> None:
     one = Following()
     first = line("a")

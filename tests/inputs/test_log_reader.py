@@ -303,6 +303,22 @@ def test_no_log_at_all_is_said_at_once_and_one_that_lost_its_name_when_it_is_qui
     assert gone(GONE_MS)
 
 
+def test_a_folder_without_a_log_is_unknown_only_where_it_is_empty(log: Path) -> None:
+    """As one that is not mounted.  One with other things in it waits for its first log."""
+    reading = Reading(log.parent)
+    reading.new()
+    assert (reading.last.gone, reading.last.none_yet) == (True, False)
+    log.with_name("cfm.yml").touch()
+    reading.new()
+    assert (reading.last.gone, reading.last.none_yet) == (False, True)
+    append(log, line("a"))
+    reading.new()
+    log.unlink()
+    reading.new()
+    reading.new(GONE_MS)
+    assert (reading.last.gone, reading.last.none_yet) == (True, False)
+
+
 def test_a_log_that_cannot_be_read_is_said_and_read_on_afterwards() -> None:
     files = FakeFileSystem()
     reading = Reading("/logs", file_system=files)

@@ -68,7 +68,9 @@ class Batch:
     """There is more to read at once."""
     files: tuple[str, ...] = ()
     gone: bool = False
-    """There is no log to be read."""
+    """There was a log and is none any more, or the folder is as empty as one that is not mounted."""
+    none_yet: bool = False
+    """There is no log and was none since our start, in a folder that has other things."""
     trouble: str | None = None
     """Why some log could not be read."""
 

@@ -67,11 +67,15 @@ class LogReader:
         self._backlog_bytes, self._settle_ms = backlog_bytes, settle_ms
         self._named: dict[str, FollowedLog] = {}
         self._nameless: list[_Nameless] = []
+        self._ever = False
+        """There was a log since our start."""
 
     def read_some(self, oldest_s: int, now: Now) -> Batch:
         """Read the next new piece, from the older log first.  Events before `oldest_s` are not wanted."""
         there = set(self._file_system.plain_names(self._folder))
         names = newest_logs(there, now.wall_s)
+        self._ever = self._ever or bool(names)
+        none_yet = not self._ever and self._file_system.is_occupied(self._folder)
         found = _Found()
         self._lose_names(names, there, now)
         self._find_names(names, now, found)
@@ -88,7 +92,8 @@ class LogReader:
             sum(log.behind_bytes for log in self._named.values()),
             found.more,
             tuple(names),
-            gone=not names and not any(now.mono_ms - one.heard_ms < GONE_MS for one in self._nameless),
+            gone=not names and not none_yet and not self._is_written_nameless(now),
+            none_yet=none_yet,
             trouble="; ".join(found.troubles) or None,
         )
 
@@ -163,6 +168,9 @@ class LogReader:
             for one in self._nameless:
                 if one.log is log:
                     one.heard_ms = now.mono_ms
+
+    def _is_written_nameless(self, now: Now) -> bool:
+        return any(now.mono_ms - one.heard_ms < GONE_MS for one in self._nameless)
 
     def _give_up(self, now: Now) -> None:
         kept = [one for one in self._nameless if one.log.is_open and not self._is_over(one, now)]

@@ -55,6 +55,8 @@ class LogWatch:
             return LogCondition.UNREADABLE, batch.trouble
         if batch.gone:
             return LogCondition.GONE, f"there is no EventLog[YYYYMMDD].log in {self._folder}"
+        if batch.none_yet:
+            return LogCondition.SILENT, f"there is no EventLog[YYYYMMDD].log in {self._folder} yet"
         if not self._caught_up:
             return LogCondition.READING, "it has not been read to its end yet"
         if now.mono_ms - self._end_ms >= BEHIND_MS:

@@ -102,7 +102,7 @@ def log_missing(world: World, _rng: Rng) -> None:
 def _lose_log(world: World, rng: Rng, condition: LogCondition) -> None:
     if world.log is LogCondition.FOLLOWING:
         world.lose_log(condition)
-        world.heal_after(rng.between(1, 600) * MINUTE_MS, world.mend_log)
+        world.heal_after(rng.between(1, 240) * MINUTE_MS, world.mend_log)
 
 
 def log_gone(world: World, rng: Rng) -> None:
