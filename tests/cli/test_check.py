@@ -15,7 +15,7 @@ from aiohttp import web
 
 from cfm.addresses import is_wildcard
 from cfm.cli.check import CheckReport, cfm_report, cfw_report, check_cfm, check_cfw
-from cfm.cli.check_world import PathCheck, look_at_all, readable_folder
+from cfm.cli.check_world import PathCheck, event_log_folder, look_at_all, readable_folder
 from cfm.config import split_address
 from cfm.config.problems import SettingsProblem
 
@@ -128,6 +128,21 @@ def test_what_is_missing_in_the_world_is_doubtful(node: Node) -> None:
     }
     assert report.exit_code == 0
     assert texts(report, "source_dirs") == [f"{node.folder}/san/data2 is empty"]
+
+
+@pytest.mark.parametrize(
+    ("names", "doubt"),
+    [
+        ((), "is empty"),
+        (("EventLog20180602.log", "cfm.yml"), "holds no EventLog[YYYYMMDD].log"),
+        (("EventLog[20180602].log",), None),
+    ],
+)
+def test_the_folder_of_the_event_log(tmp_path: Path, names: tuple[str, ...], doubt: str | None) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    found = [one.text for one in event_log_folder("watch_dir", tmp_path)]
+    assert found == ([] if doubt is None else [f"{tmp_path} {doubt}"])
 
 
 def test_an_old_file_alone_starts_with_doubts(capsys: pytest.CaptureFixture[str]) -> None:

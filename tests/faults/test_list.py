@@ -92,6 +92,12 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "the event log torn, rotated, cut, future-dated": (
         "test_event_log.py test_hits_are_counted_after_every_trouble",
     ),
+    "the event log with holes and late blocks": (
+        "test_event_log.py cut beside its writer",
+        "test_event_log.py a block that comes late",
+    ),
+    "the event log twice": ("test_event_log.py test_hits_that_come_twice_count_once",),
+    "the event log gone": ("test_event_log.py test_a_log_that_is_gone_is_told_and_so_is_its_return",),
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +41,17 @@ class HolesUnknown(CountedFile):
 
     def data_from(self, offset: int) -> int | None:
         return offset if offset < self.version().size_bytes else None
+
+
+class StaleFile(CountedFile):
+    """As on NFS, where another client has removed the file."""
+
+    stale: ClassVar[set[tuple[int, int]]] = set()
+
+    def read_at(self, offset: int, count_bytes: int) -> bytes:
+        if self.version().identity in StaleFile.stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return super().read_at(offset, count_bytes)
 
 
 class CountedFileSystem(RealFileSystem):
@@ -275,6 +288,19 @@ def test_descriptors_of_logs_that_are_over_are_given_back(log: Path) -> None:
     assert reading.new() == ["a"]
     reading.reader.close()
     assert descriptors() == before
+
+
+def test_a_replaced_log_that_is_stale_is_no_trouble(log: Path) -> None:
+    files, fresh = CountedFileSystem(StaleFile), log.with_name("fresh")
+    reading = Reading(log.parent, file_system=files)
+    append(log, line("a"))
+    assert reading.new() == ["a"]
+    append(log, line("b"))
+    StaleFile.stale.add(files.version(str(log)).identity)  # type: ignore[union-attr]
+    append(fresh, line("c"))
+    fresh.replace(log)
+    assert reading.new() == ["c"]
+    assert reading.last.trouble is None
 
 
 def test_a_log_whose_name_comes_back_is_read_on(log: Path) -> None:

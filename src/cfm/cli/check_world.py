@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cfm.config.problems import SettingsProblem
+from cfm.inputs.log_reader import newest_logs
 from cfm.mounts import network_file_system
 
 PATIENCE_S = 3.0
@@ -92,8 +93,14 @@ def source_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
 def event_log_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     doubts = list(readable_folder(key, path))
     yield from doubts
-    if not doubts and next(path.glob("EventLog*.log"), None) is None:
-        yield doubt(key, f"{path} holds no EventLog*.log", "no file rises until the load balancer writes one")
+    if doubts:
+        return
+    names = [entry.name for entry in path.iterdir()]
+    if not names:
+        yield doubt(key, f"{path} is empty", "hits are unknown, and no space is made; is it mounted?")
+    elif not newest_logs(names, int(time.time())):
+        text = f"{path} holds no EventLog[YYYYMMDD].log"
+        yield doubt(key, text, "no file rises until the load balancer writes one")
 
 
 def base_folder(key: str, path: Path) -> Iterator[SettingsProblem]:

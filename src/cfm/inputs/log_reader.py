@@ -158,9 +158,10 @@ class LogReader:
         try:
             found.lines += log.patched_lines(now.mono_ms, found.skipped)
             piece = log.next_lines(oldest_s, now.mono_ms, found.skipped)
-        except OSError as error:  # it is opened again under its name
+        except OSError as error:  # it is opened again, if it has a name
             log.close()
-            found.troubles.append(f"{log.path}: {error.strerror}")
+            if log in self._named.values():
+                found.troubles.append(f"{log.path}: {error.strerror}")
             return
         if piece is not None:
             found.lines += piece

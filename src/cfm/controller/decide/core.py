@@ -30,7 +30,7 @@ from cfm.tasks.store import Change, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
-_LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING)
+_LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING, LogCondition.SILENT)
 
 
 class Core:
