@@ -19,9 +19,12 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 class Following:
-    """A follower of files that can hang, looked at by hand, in virtual time."""
+    """A follower of files that can hang, looked at by hand, in virtual time.
 
-    def __init__(self) -> None:
+    How long it waits for them is real time: half a second for a test in which they hang, so that it ends soon.
+    """
+
+    def __init__(self, patience_s: float = 60) -> None:
         self.files, self.time_s = FakeFileSystem(), 0
         self.heard, self.states = list[Hits](), list[LogState]()
         self.files.make_folder("/logs")
@@ -34,7 +37,7 @@ class Following:
             on_hits=self.heard.append,
             on_state=self.states.append,
             file_system=self.files,
-            patience_s=0.5,
+            patience_s=patience_s,
         )
 
     def now(self) -> Now:
@@ -66,7 +69,7 @@ async def test_hits_are_heard_once_and_grow_old() -> None:
 
 
 async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None:
-    one = Following()
+    one = Following(patience_s=0.5)
     one.files.put(f"/logs/{LOG}", lines("a", "a"))
     one.files.hang("/logs")
     for _ in range(3):
@@ -82,7 +85,7 @@ async def test_a_hung_folder_is_said_and_nothing_is_lost_or_read_twice() -> None
 
 
 async def test_hits_grow_old_also_while_the_disk_hangs() -> None:
-    one = Following()
+    one = Following(patience_s=0.5)
     one.files.put(f"/logs/{LOG}", lines("a", "a"))
     await one.follower.look()
     one.files.hang("/logs")
