@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 class Following:
     """A follower of files that can hang, looked at by hand, in virtual time.
 
-    How long it waits for them is real time: half a second for a test in which they hang, so that it ends soon.
+    How long it waits for them is real time: half a second for a test in which they hang, to end it soon.
     """
 
     def __init__(self, patience_s: float = 60) -> None:
