@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cfm.demo.truth import BACK_FOR_S, TOLD_WITHIN_S, DiskLook, DiskLooks, Place, Truth, digest_of, look
+from cfm.demo.truth import BACK_FOR_S, TOLD_WITHIN_S, CopyPlace, DiskLook, DiskLooks, Truth, digest_of, look
 from cfm.model import Addr
 
 A, B = Addr("127.0.2.1:1"), Addr("127.0.2.2:1")
@@ -57,8 +57,8 @@ def begin(truth: Truth, disks: DiskLooks) -> None:
 
 def test_a_good_day(truth: Truth) -> None:
     begin(truth, at("x", "x"))
-    assert truth.saw(at("x y", "x"), 1) == [Place(A, "y")]
-    truth.read(Place(A, "y"), "good")
+    assert truth.saw(at("x y", "x"), 1) == [CopyPlace(A, "y")]
+    truth.read(CopyPlace(A, "y"), "good")
     truth.told(told("copied file", "y", A), 1.1)
     truth.told(deleted("x", B, "surplus"), 1.2)
     truth.saw(at("x y", ""), 1.5)
@@ -90,7 +90,7 @@ def test_what_a_server_brings_back_is_surplus_and_no_fault(truth: Truth) -> None
 def test_wrong_bytes_and_wrong_size(truth: Truth) -> None:
     begin(truth, at())
     truth.saw({**at(), A: DiskLook({"x": 9}, 0)}, 1)
-    truth.read(Place(A, "x"), "bad")
+    truth.read(CopyPlace(A, "x"), "bad")
     assert len(truth.violations) == 2
 
 

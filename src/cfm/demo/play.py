@@ -290,7 +290,7 @@ class Play:
                 reading.add_done_callback(self._reading.discard)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _read(self, place: truths.Place) -> None:
+    async def _read(self, place: truths.CopyPlace) -> None:
         disk = self._disks()[place.server]
         self.truth.read(place, await asyncio.to_thread(truths.digest_of, disk / place.name))
 

@@ -29,7 +29,7 @@ BACK_FOR_S: Final = 10.0
 Event: TypeAlias = Mapping[str, Any]
 
 
-class Place(NamedTuple):
+class CopyPlace(NamedTuple):
     """A file on a server."""
 
     server: Addr
@@ -96,13 +96,13 @@ class Truth:
     disks: DiskLooks = field(default_factory=dict)
     """The newest look."""
     _before: DiskLooks = field(default_factory=dict)
-    _unexplained: dict[Place, float] = field(default_factory=dict)
+    _unexplained: dict[CopyPlace, float] = field(default_factory=dict)
     """Files that vanished, and when that was seen, until cfm reports their deletes."""
-    _explained: dict[Place, float] = field(default_factory=dict)
+    _explained: dict[CopyPlace, float] = field(default_factory=dict)
     """Deletes that cfm reported before the files were seen to vanish."""
-    _unseen: dict[Place, float] = field(default_factory=dict)
+    _unseen: dict[CopyPlace, float] = field(default_factory=dict)
     """Copies that cfm reported, and that were not seen yet."""
-    _arrived: dict[Place, float] = field(default_factory=dict)
+    _arrived: dict[CopyPlace, float] = field(default_factory=dict)
     _up_since: dict[Addr, float] = field(default_factory=dict)
     _rising: list[frozenset[str]] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class Truth:
         """Take the disks as they are at the start."""
         self.disks = self._before = disks
 
-    def saw(self, disks: DiskLooks, at_s: float) -> list[Place]:
+    def saw(self, disks: DiskLooks, at_s: float) -> list[CopyPlace]:
         """Take a new look.  Returns the files that appeared; their content must be compared next."""
         self._before, self.disks = self.disks, disks
         appeared = [place for place in _places(disks) if place.name not in self._before[place.server].files]
@@ -125,7 +125,7 @@ class Truth:
         self._overdue(at_s)
         return appeared
 
-    def read(self, place: Place, digest: str | None) -> None:
+    def read(self, place: CopyPlace, digest: str | None) -> None:
         """A file that appeared was read."""
         if digest is not None and digest != self.digests.get(place.name):
             self.violations.append(f"{place.name} on {place.server} has the wrong content")
@@ -135,7 +135,7 @@ class Truth:
         what = event.get("event")
         if what not in ("deleted file", "copied file"):
             return
-        place = Place(event["server"], event["file"])
+        place = CopyPlace(event["server"], event["file"])
         if what == "deleted file":
             self._deleted(place, str(event["kind"]), at_s)
         else:
@@ -158,7 +158,7 @@ class Truth:
 
     # ── what is promised ────────────────────────────────────────────────────────────────────────────────
 
-    def _appeared(self, place: Place, at_s: float) -> None:
+    def _appeared(self, place: CopyPlace, at_s: float) -> None:
         size = self.disks[place.server].files[place.name]
         self.files_delivered += 1
         self.bytes_delivered += size
@@ -167,14 +167,14 @@ class Truth:
         if size != self.sizes.get(place.name):
             self.violations.append(f"{place.name} on {place.server} is visible with {size} bytes")
 
-    def _went(self, place: Place, at_s: float) -> None:
+    def _went(self, place: CopyPlace, at_s: float) -> None:
         self.files_deleted += 1
         if place.name.startswith(AD_PREFIX):
             self.violations.append(f"the ad {place.name} on {place.server} was deleted")
         if self._explained.pop(place, None) is None:
             self._unexplained[place] = at_s
 
-    def _deleted(self, place: Place, kind: str, at_s: float) -> None:
+    def _deleted(self, place: CopyPlace, kind: str, at_s: float) -> None:
         came_and_went = self._unseen.pop(place, None) is not None  # it came and vanished between two looks
         if not came_and_went and self._unexplained.pop(place, None) is None:
             self._explained[place] = at_s
@@ -184,14 +184,14 @@ class Truth:
         if kind == "space" and len(self._rising) == 2 and all(place.name in names for names in self._rising):
             self.violations.append(f"{place.name} was deleted on {place.server} for space while it rises")
 
-    def _copied(self, place: Place, at_s: float) -> None:
+    def _copied(self, place: CopyPlace, at_s: float) -> None:
         if place.name not in self.disks[place.server].files and place not in self._arrived:
             self._unseen[place] = at_s
         doubled = [s for s in self._others(place) if at_s - self._up_since.get(s, 0.0) > BACK_FOR_S]
         if doubled and all(place.name in self._before[server].files for server in doubled):
             self.violations.append(f"{place.name} was copied to {place.server}, but {doubled[0]} holds it")
 
-    def _others(self, place: Place) -> list[Addr]:
+    def _others(self, place: CopyPlace) -> list[Addr]:
         """The other servers that hold this file, now or at the last look."""
         return [
             server
@@ -251,5 +251,5 @@ class Truth:
         ]
 
 
-def _places(disks: DiskLooks) -> Iterable[Place]:
-    return (Place(addr, name) for addr, disk in disks.items() for name in disk.files)
+def _places(disks: DiskLooks) -> Iterable[CopyPlace]:
+    return (CopyPlace(addr, name) for addr, disk in disks.items() for name in disk.files)

@@ -41,7 +41,7 @@ class Disk(Protocol):
     def short_bytes(self, file: File) -> int: ...
 
 
-class Load(Protocol):
+class LoadOutlook(Protocol):
     """What one server has under way; to be read only."""
 
     @property
@@ -85,7 +85,7 @@ class Outlook:
         """The disks of all destinations that are usable."""
         return self._ledger.disks
 
-    def load(self, addr: Addr) -> Load:
+    def load(self, addr: Addr) -> LoadOutlook:
         return self._ledger.load(addr)
 
     @property

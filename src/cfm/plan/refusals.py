@@ -1,7 +1,7 @@
 """The named reasons why something is not copied or not deleted, each with a sentence for people.
 
-The names are part of the contract with operators' scripts; `docs/refusals.md` lists them.  `kernel`
-returns them, everything else only shows them.
+The names are part of the contract with operators' scripts, and `docs/refusals.md` lists them.  The guards
+return them; everybody else only shows them.
 """
 
 from __future__ import annotations
@@ -11,47 +11,97 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
-    """One reason, which is one object.  `brake` marks those that an operator can release, and `release` says
-    how."""
+    """One reason.  Each is one object, and is compared as such."""
 
     name: str
     text: str
     release: str = ""
+    """How an operator can release it; empty where it ends by itself."""
 
     @property
     def brake(self) -> bool:
+        """Can an operator release it?"""
         return bool(self.release)
 
 
+# copies and deletes
 PAUSED = Refusal(
     "paused",
     "cfm cannot write its own state, so it gives no orders",
-    "free space on the disk that holds cfm.db; it goes on by itself",
+    "free space on the disk that holds cfm.db; then cfm goes on by itself",
 )
 NOT_KNOWN = Refusal("not_known", "the file is not graded, or has no size in the hit history")
 NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name and exactly this size")
-SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not answered for this file just now")
-AD = Refusal("ad", "the name begins with an advertisement's prefix; other software owns it")
+SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not just answered for this file")
+AD = Refusal("ad", "the name begins with an advertisement's prefix: the file belongs to other software")
 IN_TASK = Refusal("in_task", "the file is being copied")
-ORDER_UNKNOWN = Refusal("order_unknown", "a delete of this file is under way or its outcome is not known yet")
-
-# copy
-ALREADY_PLACED = Refusal("already_placed", "a destination holds it")
-HOLDER_UNKNOWN = Refusal("holder_unknown", "a destination whose list is not known may hold it")
-NO_ROOM = Refusal("no_room", "no free destination can take it and stay within its limit")
-NEXT_TO_GO = Refusal("next_to_go", "room is being made there for a better file; this one would be next to go")
-JUST_DELETED = Refusal(
-    "just_deleted", "it was deleted for room not long ago, and has not become more wanted since"
+ORDER_UNKNOWN = Refusal(
+    "order_unknown", "a delete of this file is under way, or its outcome is not known yet"
 )
-RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after a pause")
-NO_SOURCE = Refusal("no_source", "no source is up and free that its destination can copy from")
-NO_DESTINATION = Refusal("no_destination", "no destination is up, known, free and without a brake")
-
 SAME_DISK_SUSPECTED = Refusal(
     "same_disk_suspected",
-    "it seems to be one disk under two addresses; its copies are one, and it is used through one of them",
+    "two addresses seem to be one disk: their copies are one copy, and the disk is used through one address",
     "give each server a disk of its own, or take one address out of cfm.yml",
 )
+
+# copies
+ALREADY_PLACED = Refusal("already_placed", "a destination holds it")
+HOLDER_UNKNOWN = Refusal("holder_unknown", "a destination whose list is not known may hold it")
+NO_ROOM = Refusal("no_room", "no destination can take it and stay within its limit")
+NEXT_TO_GO = Refusal(
+    "next_to_go", "room is being made there for a better file, and this file would be the next to be deleted"
+)
+JUST_DELETED = Refusal(
+    "just_deleted", "it was deleted to make room not long ago, and is not more wanted since then"
+)
+RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after a pause")
+NO_SOURCE = Refusal("no_source", "no source that can send to its destination is up and free")
+NO_DESTINATION = Refusal("no_destination", "no destination is up, known and free to receive a copy")
+
+# deletes
+HITS_UNKNOWN = Refusal(
+    "hits_unknown", "the event log cannot be read, so it is not known which files viewers want now"
+)
+RISING = Refusal("rising", "viewers want it now")
+WATCHED = Refusal("watched", "it is being watched at other servers now")
+YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
+LAST_COPY = Refusal("last_copy", "no other copy is known for certain")
+COPY_UNCONFIRMED = Refusal(
+    "copy_unconfirmed", "the server whose copy would stay has not just confirmed that copy"
+)
+NOT_LISTED_SINCE_START = Refusal(
+    "not_listed_since_start", "a server that may hold it has not been listed since cfm started"
+)
+SERVER_UNKNOWN = Refusal("server_unknown", "the server is down, or its list or disk usage is not known")
+SERVER_REFUSES = Refusal(
+    "server_refuses",
+    "the server did not carry out its last delete; it is asked again after a pause",
+    "look into the log of its cfw; if it says that it belongs to another controller, run `cfw release` there",
+)
+NOT_NEEDED = Refusal("not_needed", "nothing there needs to be deleted")
+METADATA_OLD = Refusal(
+    "metadata_old",
+    "the grade and history files in force are too old to delete by",
+    "bring the grade and history files up to date",
+)
+BREAKER = Refusal(
+    "breaker",
+    "cfm would delete more there at once than the breaker allows",
+    "look at `cfm plan`, then run `cfm confirm SERVER`",
+)
+PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
+DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
+
+COPY_REFUSALS: tuple[Refusal, ...] = (
+    PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
+    NOT_ON_SAN, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION, SAN_UNKNOWN,
+)  # fmt: skip
+DELETE_REFUSALS: tuple[Refusal, ...] = (
+    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
+    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, PACE, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED,
+    HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, BREAKER,
+)  # fmt: skip
+"""Both in the order of `docs/refusals.md`."""
 
 OF_A_PLACE = (SAME_DISK_SUSPECTED, NO_ROOM, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE)
 """Why a file is not copied to one destination.  Where several destinations refuse it, the reason that is
@@ -63,48 +113,3 @@ def to_be_told(one: Refusal | None, other: Refusal) -> Refusal:
     if one is None:
         return other
     return max(one, other, key=OF_A_PLACE.index)
-
-
-# delete
-HITS_UNKNOWN = Refusal(
-    "hits_unknown", "the event log cannot be read, so it is not known which files viewers want now"
-)
-RISING = Refusal("rising", "viewers want it now")
-WATCHED = Refusal("watched", "it is being watched at other servers now")
-YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
-LAST_COPY = Refusal("last_copy", "no other copy is known for certain")
-COPY_UNCONFIRMED = Refusal(
-    "copy_unconfirmed", "the copy that would stay has not just been confirmed by its server"
-)
-NOT_LISTED_SINCE_START = Refusal(
-    "not_listed_since_start", "a server that may hold it has not been listed since cfm started"
-)
-SERVER_UNKNOWN = Refusal("server_unknown", "the server is down, or its list or disk usage is not known")
-SERVER_REFUSES = Refusal(
-    "server_refuses",
-    "the server did not carry out its last delete; it is asked again after a pause",
-    "look into its cfw's log; where it says that it belongs to another controller: `cfw release` there",
-)
-NOT_NEEDED = Refusal("not_needed", "nothing has to go there")
-METADATA_OLD = Refusal(
-    "metadata_old",
-    "the grade and history files in force are too old to delete by",
-    "bring the grade and history files up to date",
-)
-BREAKER = Refusal(
-    "breaker",
-    "more would be deleted there at once than the breaker lets through",
-    "look at `cfm plan`, then `cfm confirm SERVER`",
-)
-PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
-DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
-
-COPY_REFUSALS: tuple[Refusal, ...] = (
-    PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, SAN_UNKNOWN, NO_DESTINATION, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE,
-)  # fmt: skip
-DELETE_REFUSALS: tuple[Refusal, ...] = (
-    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
-    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED,
-    HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, BREAKER, PACE,
-)  # fmt: skip
