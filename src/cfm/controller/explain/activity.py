@@ -20,6 +20,8 @@ class Doing(enum.StrEnum):
     """In one word, what goes on."""
 
     WORKING = "working"
+    STARTING = "starting"
+    """Something was chosen and nothing is under way yet, as in every `cfm plan` that finds work."""
     WAITING = "waiting"
     """Nothing is under way, and something could be if what it waits for came."""
     PLANNING = "planning"
@@ -43,10 +45,13 @@ class Activity:
 def activity(core: Core, round_: Round | None, now: Now) -> Activity:
     """What goes on now."""
     tasks, orders = core.state.tasks.by_file.keys(), core.state.orders.by_file.keys()
-    copies = len(tasks | {copy.file.name for copy in (round_.copies if round_ else ())})
-    deletes = len(orders | {delete.file.name for delete in (round_.deletes if round_ else ())})
-    doing = _doing(core, round_, now, busy=bool(copies or deletes))
-    return Activity(doing, copies, deletes, len(_unplaced(core) - tasks) + _beyond_the_plan(core))
+    copies = tasks | {copy.file.name for copy in (round_.copies if round_ else ())}
+    deletes = orders | {delete.file.name for delete in (round_.deletes if round_ else ())}
+    doing = _doing(core, round_, now)
+    if doing is not Doing.STOPPED and (copies or deletes):
+        doing = Doing.WORKING if tasks or orders else Doing.STARTING
+    waiting = len(_unplaced(core) - copies) + _beyond_the_plan(core)
+    return Activity(doing, len(copies), len(deletes), waiting)
 
 
 def unplaced_files(core: Core) -> int:
@@ -83,11 +88,10 @@ def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal,
     return (refusals.RETRY_LATER, failed) if failed else None
 
 
-def _doing(core: Core, round_: Round | None, now: Now, *, busy: bool) -> Doing:
+def _doing(core: Core, round_: Round | None, now: Now) -> Doing:
+    """What goes on where nothing is under way or chosen."""
     if core.state.store_trouble or core.state.snapshot is None:
         return Doing.STOPPED
-    if busy:
-        return Doing.WORKING
     if waiting_copies(core, round_, now) or (round_ and round_.times("delete", refusals.PACE)):
         return Doing.WAITING
     planning = round_ is None or core.plans.is_outdated or core.shortlist.snapshot_id == ""

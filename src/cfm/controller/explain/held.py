@@ -101,7 +101,7 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
     number = round_.times("copy", refusals.NO_ROOM)
-    is_working = scene.activity.doing is Doing.WORKING
+    is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
     if not number or is_working or braked or _paced(round_):
         return

@@ -63,7 +63,10 @@ def level_of(doing: Activity, found: Sequence[Condition]) -> Level:
         return Level.TROUBLE
     if any(one.holds for one in found):
         return Level.HELD
-    return Level.BUSY if doing.doing in (Doing.WORKING, Doing.PLANNING) else Level.OK
+    return Level.BUSY if doing.doing in _BUSY else Level.OK
+
+
+_BUSY = (Doing.WORKING, Doing.STARTING, Doing.PLANNING)
 
 
 # ── the line ────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,15 +126,25 @@ def activity_words(doing: Activity) -> str:
     """What goes on, as a clause; empty where a condition says why nothing does."""
     match doing.doing:
         case Doing.WORKING:
-            copies = [count_words(doing.copies, "copy", "copies")] if doing.copies else []
-            deletes = [count_words(doing.deletes, "delete", "deletes")] if doing.deletes else []
-            running = f"{' and '.join([*copies, *deletes])} running"
-            more = "more wanted" if doing.copies else "wanted"
-            waiting = count_words(doing.waiting, f"{more} file is", f"{more} files are")
-            return f"{running}; {waiting} not placed" if doing.waiting else running
+            return f"{_counted(doing)} running{_still_wanted(doing)}"
+        case Doing.STARTING:
+            return f"{_counted(doing)} to start{_still_wanted(doing)}"
         case Doing.PLANNING:
             return "Planning"
         case Doing.IDLE:
             return "Idle"
         case Doing.WAITING | Doing.STOPPED:
             return ""
+
+
+def _counted(doing: Activity) -> str:
+    """`2 copies and 1 delete`."""
+    copies = [count_words(doing.copies, "copy", "copies")] if doing.copies else []
+    deletes = [count_words(doing.deletes, "delete", "deletes")] if doing.deletes else []
+    return " and ".join([*copies, *deletes])
+
+
+def _still_wanted(doing: Activity) -> str:
+    more = "more wanted" if doing.copies else "wanted"
+    files = count_words(doing.waiting, f"{more} file is", f"{more} files are")
+    return f"; {files} not placed" if doing.waiting else ""
