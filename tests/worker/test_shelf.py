@@ -30,7 +30,7 @@ from cfm.worker.decide.shelf_rules import (
     quota_space,
     temp_name,
 )
-from cfm_lab.fakes.memory_base_dir import MemoryBaseDir, MemoryFolder
+from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
 from cfm_lab.fakes.memory_worker import NoOtherWorkers
 
 DISK_ID = "0123456789abcdef"
@@ -512,18 +512,9 @@ class TestReceiving:
         assert again.clean() == 1
         assert set(disk.temp_names) == {"b.mpg.2"}
 
-    def test_a_download_that_begins_while_litter_is_looked_for_is_none(
-        self, disk: MemoryBaseDir, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_download_that_begins_while_litter_is_looked_for_is_none(self, disk: MemoryBaseDir) -> None:
         shelf = Kept(disk).shelf()
-        listed = MemoryFolder.temps
-
-        def begins_meanwhile(folder: MemoryFolder) -> list[Entry]:
-            monkeypatch.setattr(MemoryFolder, "temps", listed)
-            fill(shelf, shelf.begin("b.mpg", 2, 5), b"123")
-            return list(folder.temps())
-
-        monkeypatch.setattr(MemoryFolder, "temps", begins_meanwhile)
+        disk.before_temps = lambda: fill(shelf, shelf.begin("b.mpg", 2, 5), b"123")
         assert shelf.clean() == 0
         assert set(disk.temp_names) == {"b.mpg.2"}
 

@@ -58,10 +58,6 @@ class Library:
     def total_bytes(self) -> int:
         return sum(title.size_bytes for title in self.titles)
 
-    @property
-    def mean_bytes(self) -> int:
-        return self.total_bytes // len(self.titles)
-
     def named(self) -> dict[str, Title]:
         return {title.name: title for title in (*self.titles, *self.ads)}
 

@@ -36,10 +36,7 @@ class Identity:
 
     roles: frozenset[Role]
     addrs: frozenset[Addr] = frozenset()
-    """The workers it may speak for."""
-
-    def speaks_for(self, worker: Addr) -> bool:
-        return Role.WORKER in self.roles and worker in self.addrs
+    """The workers that it may speak for."""
 
 
 READER: Final = Identity(frozenset({Role.READER}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -78,6 +78,8 @@ class MemoryBaseDir:
         self.failing: dict[str, int] = {}
         self.names: dict[str, Inode] = {}
         self.temp_names: dict[str, Inode] = {}
+        self.before_temps: Callable[[], None] | None = None
+        """Called once, right before the unfinished downloads are listed: something happens meanwhile."""
         self._synced: tuple[dict[str, Inode], dict[str, Inode]] = ({}, {})
         self._made = 0
 
@@ -167,6 +169,9 @@ class MemoryFolder:
         return Space(disk.total_bytes, free, max(0, free - disk.reserved_bytes))
 
     def temps(self) -> list[Entry]:
+        happens, self._disk.before_temps = self._disk.before_temps, None
+        if happens is not None:
+            happens()
         return [_entry(name, node) for name, node in self._disk.temp_names.items()]
 
     def make_temp_folder(self) -> None:
