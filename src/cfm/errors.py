@@ -1,8 +1,7 @@
 """The few errors that leave the module in which they arise.  The type says who must act.
 
 `SettingsError` is for the person who edits the settings file, `StateError` for the person who runs the
-daemon.  `RemoteError` is about the other side of a connection.  Something that cannot be known is not an
-error: it is `Unknown` (see `model`).
+daemon.  Something that cannot be known is not an error: it is `Unknown` (see `model`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,3 @@ class StateError(CfmError):
 
 class StoreFullError(StateError):
     """A commit failed because the disk with our state is full or cannot be written."""
-
-
-class RemoteError(CfmError):
-    """The other side gave an answer that the protocol does not allow."""

@@ -32,7 +32,6 @@ TWICE_AT_START: Final = 4
 SAN_IP: Final = "127.0.0.9"
 """The address of the server that serves from the SAN, in the event log."""
 COPY_SPEED_BPS: Final = 7_000_000
-MOST_SERVERS: Final = 100
 PORT_TRIES: Final = 50
 
 
