@@ -34,6 +34,7 @@ def test_grade_and_history_are_a_pair_without_a_bad_line(tmp_path: Path) -> None
 
 def test_a_view_is_a_hit_where_the_load_balancer_sent_it(tmp_path: Path) -> None:
     log = EventLog(tmp_path, seed=1)
+    log.begin(1_700_000_000)
     log.append([View("a_K1.mpg", "127.0.0.9"), View("b.mpg", "127.0.2.1")], 1_700_000_000.7)
     log.append([], 1_700_000_000)
     (path,) = tmp_path.iterdir()

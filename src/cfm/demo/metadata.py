@@ -65,6 +65,10 @@ class EventLog:
         self._folder = folder
         self._random = Random(f"streams {seed}")  # noqa: S311 - made-up ids
 
+    def begin(self, at_s: float) -> None:
+        """The log is there before the first viewer, for an empty folder is as one that is not mounted."""
+        self.path(at_s).touch()
+
     def append(self, views: Iterable[View], at_s: float) -> None:
         lines = [self._line(view, int(at_s)) for view in views]
         if lines:

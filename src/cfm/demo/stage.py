@@ -199,6 +199,7 @@ def set_up(stage: Stage, at_s: float) -> None:
         )
     for folder in (stage.san, stage.lb, stage.center, *(server.disk for server in stage.servers)):
         folder.mkdir(parents=True)
+    metadata.EventLog(stage.lb, stage.options.seed).begin(at_s)
     (stage.center / "cfm.yml").write_text(_cfm_yml(stage), encoding="utf-8")
     for server in stage.servers:
         (server.folder / "cfw.yml").write_text(_cfw_yml(stage, server), encoding="utf-8")
