@@ -83,7 +83,7 @@ def test_an_order_for_an_address_that_turns_out_to_be_the_same_disk_is_dropped()
     node.san_answers = True
     node.run(10 * SECOND_MS)
     (said,) = node.says("delete dropped")
-    assert "one disk under two addresses" in str(said.facts["because"])
+    assert "two addresses seem to be one disk" in str(said.facts["because"])
     assert not node.deleted
 
 
