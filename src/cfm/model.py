@@ -139,7 +139,7 @@ class DeleteKind(enum.StrEnum):
 
 
 class OrderStatus(enum.StrEnum):
-    """The life of a delete order (see `tasks.lifecycle`)."""
+    """The states of a delete order.  `tasks.lifecycle` has the table of its life."""
 
     ORDERED = "ordered"
     SENT = "sent"

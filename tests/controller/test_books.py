@@ -46,6 +46,7 @@ from cfm.plan import refusals
 from cfm.plan.view import Departure, Reservation, Rules
 from cfm.revision import Revision
 from cfm.tasks.book import RetryBook, Run, TaskBook
+from cfm.tasks.lifecycle import OrderEvent, TaskEvent
 from cfm.tasks.orders import OrderBook
 
 ONE, TWO = Addr("127.0.2.1:1"), Addr("127.0.2.2:1")
@@ -73,17 +74,26 @@ def test_tasks() -> None:
     book, revision = TaskBook(), Revision()
     book.revision = revision
     assert counted(revision, lambda: book.add(TASK, Run(0, 0))) == NOTHING
-    assert counted(revision, lambda: book.change(TASK, Status.WORKING, NOW)) == NOTHING
+    assert counted(revision, lambda: book.change(TASK, TaskEvent.TAKEN, NOW)) == NOTHING
+    taken = book.active[1]
     assert counted(revision, lambda: book.arrived_so_far(TWO, 10, 0)) == NOTHING
-    assert counted(revision, lambda: book.free_source(1)) == DISPATCH
-    assert counted(revision, lambda: book.free_source(1)) == NOTHING
-    ended = book.active[1]
-    assert counted(revision, lambda: book.change(ended, Status.FAILED, NOW)) == DISPATCH
-    assert counted(revision, lambda: book.still_streams(ended, 0)) == NOTHING
-    assert counted(revision, lambda: book.stream_cut(1)) == DISPATCH
-    assert counted(revision, lambda: book.stream_cut(1)) == NOTHING
-    assert counted(revision, lambda: book.called_done(ended)) == NOTHING
-    assert counted(revision, lambda: book.settled(FILE.name)) == DISPATCH
+    assert counted(revision, lambda: book.change(taken, TaskEvent.PROGRESSED, NOW)) == NOTHING
+    assert counted(revision, lambda: book.change(taken, TaskEvent.ALL_RECEIVED, NOW)) == DISPATCH
+    assert counted(revision, lambda: book.change(taken, TaskEvent.ALL_RECEIVED, NOW)) == NOTHING
+    assert counted(revision, lambda: book.change(taken, TaskEvent.REPORTED_FAILED, NOW)) == DISPATCH
+
+
+def test_what_is_left_of_tasks() -> None:
+    book = TaskBook()
+    book.add(TASK, Run(0, 0))
+    taken = book.change(TASK, TaskEvent.TAKEN, NOW)
+    assert counted(book.revision, lambda: book.change(taken, TaskEvent.TIMED_OUT, NOW)) == DISPATCH
+    assert counted(book.revision, lambda: book.stream_cut(1, NOW)) == DISPATCH
+    assert counted(book.revision, lambda: book.stream_cut(1, NOW)) == NOTHING
+    book.add(replace(TASK, id=2), Run(0, 0))
+    assert counted(book.revision, lambda: book.change(book.active[2], TaskEvent.CALLED_DONE, NOW)) == DISPATCH
+    (unproven,) = book.unproven.values()
+    assert counted(book.revision, lambda: book.change(unproven, TaskEvent.LISTED, NOW)) == DISPATCH
 
 
 def test_retries() -> None:
@@ -98,10 +108,12 @@ def test_orders() -> None:
     assert counted(book.revision, lambda: book.heard_of(FILE.name)) == NOTHING
     assert counted(book.revision, lambda: book.add(ORDER, 0)) == ORDERS
     assert counted(book.revision, lambda: book.heard_of(FILE.name)) == ORDERS
-    assert counted(book.revision, lambda: book.change(ORDER, OrderStatus.SENT, NOW)) == NOTHING
+    assert counted(book.revision, lambda: book.change(ORDER, OrderEvent.SENT, NOW)) == NOTHING
     assert counted(book.revision, lambda: book.heard_of(FILE.name)) == NOTHING, "it does not wait any more"
-    assert counted(book.revision, lambda: book.change(book.active[1], OrderStatus.UNKNOWN, NOW)) == DISPATCH
-    assert counted(book.revision, lambda: book.change(book.active[1], OrderStatus.DROPPED, NOW)) == DISPATCH
+    assert counted(book.revision, lambda: book.change(book.active[1], OrderEvent.UNCLEAR, NOW)) == DISPATCH
+    assert (
+        counted(book.revision, lambda: book.change(book.active[1], OrderEvent.LISTED_THERE, NOW)) == DISPATCH
+    )
 
 
 def test_who_is_up() -> None:

@@ -1,8 +1,12 @@
-"""The two tables: which changes there are, and that nothing else changes anything."""
+"""The two tables: the page shows them, they lead every life to its end, and they keep their promises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -10,9 +14,97 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import OrderStatus, Status
-from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES, IllegalChangeError, advance, is_final
+from cfm.tasks import lifecycle
+from cfm.tasks.lifecycle import (
+    AFTER_RESTART,
+    ORDER_EDGES,
+    ORDER_LIFE,
+    STATUS_OF,
+    TASK_EDGES,
+    TASK_LIFE,
+    UNCUT,
+    IllegalChangeError,
+    OrderEvent,
+    TaskEvent,
+    TaskState,
+    is_final,
+    next_order_status,
+    next_task_state,
+)
 
-TASK_TABLE = {
+PAGE = Path(__file__).parents[2] / "docs" / "task-and-order-life.md"
+State = TypeVar("State", bound=StrEnum)
+Event = TypeVar("Event", bound=StrEnum)
+
+
+def meanings(kind: type[StrEnum]) -> dict[str, str]:
+    """What the code says of each member."""
+    (body,) = (
+        node.body
+        for node in ast.parse(inspect.getsource(lifecycle)).body
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    texts = [
+        node.value for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    return {member.value: " ".join(str(text.value).split()) for member, text in zip(kind, texts, strict=True)}
+
+
+def explained(kind: type[StrEnum], title: str) -> str:
+    rows = (f"| {name} | {meaning} |" for name, meaning in meanings(kind).items())
+    return "\n".join((f"| {title} | meaning |", "|---|---|", *rows))
+
+
+def explained_states() -> str:
+    meaning = meanings(TaskState)
+    rows = (f"| {state} | {STATUS_OF[state]} | {meaning[state]} |" for state in TaskState)
+    return "\n".join(("| state | stored as | meaning |", "|---|---|---|", *rows))
+
+
+def changes(life: Mapping[State, Mapping[Event, State]]) -> str:
+    rows = (
+        f"| {state} | {event} | {then} |"
+        for state, row in life.items()
+        for event, then in row.items()
+        if then is not state
+    )
+    return "\n".join(("| state | event | next state |", "|---|---|---|", *rows))
+
+
+def stays(life: Mapping[State, Mapping[Event, State]]) -> str:
+    known = ((state, [event for event, then in row.items() if then is state]) for state, row in life.items())
+    rows = (f"| {state} | {', '.join(events)} |" for state, events in known if events)
+    return "\n".join(("| state | events |", "|---|---|", *rows))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        explained_states(),
+        explained(TaskEvent, "event"),
+        changes(TASK_LIFE),
+        stays(TASK_LIFE),
+        explained(OrderEvent, "event"),
+        changes(ORDER_LIFE),
+        stays(ORDER_LIFE),
+    ],
+    ids=[
+        "states of a task",
+        "events of a task",
+        "changes of a task",
+        "what changes no task",
+        "events of an order",
+        "changes of an order",
+        "what changes no order",
+    ],
+)
+def test_the_page_is_the_tables(part: str) -> None:
+    assert part in PAGE.read_text()
+
+
+# ── what is stored ──────────────────────────────────────────────────────────────────────────────────────
+
+STORED_TASK = {
     "ready": "working done failed timed_out cancelled",
     "working": "done failed timed_out cancelled",
     "done": "",
@@ -20,14 +112,13 @@ TASK_TABLE = {
     "timed_out": "",
     "cancelled": "",
 }
-ORDER_TABLE = {
+STORED_ORDER = {
     "ordered": "sent dropped",
     "sent": "confirmed unknown",
     "unknown": "confirmed dropped",
     "confirmed": "",
     "dropped": "",
 }
-
 
 S = TypeVar("S", Status, OrderStatus)
 
@@ -36,41 +127,99 @@ def spelled(edges: Mapping[S, frozenset[S]]) -> dict[str, set[str]]:
     return {str(old): {str(new) for new in news} for old, news in edges.items()}
 
 
-def test_the_tables_are_these() -> None:
-    assert spelled(TASK_EDGES) == {old: set(news.split()) for old, news in TASK_TABLE.items()}
-    assert spelled(ORDER_EDGES) == {old: set(news.split()) for old, news in ORDER_TABLE.items()}
+def test_the_stored_states_change_in_this_way() -> None:
+    assert spelled(TASK_EDGES) == {old: set(news.split()) for old, news in STORED_TASK.items()}
+    assert spelled(ORDER_EDGES) == {old: set(news.split()) for old, news in STORED_ORDER.items()}
 
 
-def test_every_state_has_a_row_and_can_be_reached() -> None:
-    assert TASK_EDGES.keys() == set(Status)
-    assert ORDER_EDGES.keys() == set(OrderStatus)
-    assert set().union(*TASK_EDGES.values()) == set(Status) - {Status.READY}
-    assert set().union(*ORDER_EDGES.values()) == set(OrderStatus) - {OrderStatus.ORDERED}
+def test_a_restart_forgets_only_what_is_not_stored() -> None:
+    assert STATUS_OF.keys() == set(TaskState)
+    assert AFTER_RESTART.keys() == set(Status)
+    assert all(STATUS_OF[state] is status for status, state in AFTER_RESTART.items())
 
 
-@given(st.sampled_from(Status), st.sampled_from(Status))
-def test_only_edges_of_the_table_are_taken(old: Status, new: Status) -> None:
-    if new in TASK_EDGES[old]:
-        assert advance(TASK_EDGES, old, new) is new
+# ── the tables as wholes ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("state", TaskState)
+@pytest.mark.parametrize("event", TaskEvent)
+def test_an_event_that_a_task_does_not_know_is_an_error(state: TaskState, event: TaskEvent) -> None:
+    if event in TASK_LIFE[state]:
+        assert next_task_state(state, event) is TASK_LIFE[state][event]
     else:
-        with pytest.raises(IllegalChangeError, match=f"{old} does not become {new}"):
-            advance(TASK_EDGES, old, new)
+        with pytest.raises(IllegalChangeError, match=f"a task that is {state} knows no event"):
+            next_task_state(state, event)
 
 
-@given(st.lists(st.sampled_from(Status), max_size=12))
-def test_a_life_ends_once_and_a_failure_never_becomes_done(wishes: list[Status]) -> None:
-    life = [Status.READY]
-    for wish in wishes:
-        try:
-            life.append(advance(TASK_EDGES, life[-1], wish))
-        except IllegalChangeError:
-            continue
-    finals = [status for status in life if is_final(TASK_EDGES, status)]
-    assert finals in ([], [life[-1]])
-    assert life.count(Status.READY) == 1
+@pytest.mark.parametrize("status", OrderStatus)
+@pytest.mark.parametrize("event", OrderEvent)
+def test_an_event_that_an_order_does_not_know_is_an_error(status: OrderStatus, event: OrderEvent) -> None:
+    if event in ORDER_LIFE[status]:
+        assert next_order_status(status, event) is ORDER_LIFE[status][event]
+    else:
+        with pytest.raises(IllegalChangeError, match=f"an order that is {status} knows no event"):
+            next_order_status(status, event)
+
+
+def reached_from(life: Mapping[State, Mapping[Event, State]], state: State) -> set[State]:
+    """All states that may come after `state`, itself included."""
+    found, new = {state}, [state]
+    while new:
+        more = set(life[new.pop()].values()) - found
+        found |= more
+        new += more
+    return found
+
+
+OVER = {TaskState.DONE, TaskState.DISPROVED, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}
+SETTLED = {OrderStatus.CONFIRMED, OrderStatus.DROPPED}
+
+
+def test_every_state_is_reached_and_leads_to_an_end() -> None:
+    assert reached_from(TASK_LIFE, TaskState.READY) == TASK_LIFE.keys() == set(TaskState)
+    assert reached_from(ORDER_LIFE, OrderStatus.ORDERED) == ORDER_LIFE.keys() == set(OrderStatus)
+    assert all(OVER & reached_from(TASK_LIFE, state) for state in TaskState)
+    assert all(SETTLED & reached_from(ORDER_LIFE, status) for status in OrderStatus)
+    assert all(reached_from(TASK_LIFE, state) == {state} for state in OVER)
+    assert all(reached_from(ORDER_LIFE, status) == {status} for status in SETTLED)
+
+
+def test_no_event_is_without_a_row() -> None:
+    assert {event for row in TASK_LIFE.values() for event in row} == set(TaskEvent)
+    assert {event for row in ORDER_LIFE.values() for event in row} == set(OrderEvent)
+
+
+def ways(state: TaskState, before: tuple[TaskState, ...] = ()) -> Iterator[tuple[TaskState, ...]]:
+    """Every way from `state` to an end that comes to no state twice."""
+    here = (*before, state)
+    if state in OVER:
+        yield here
+    for then in set(TASK_LIFE[state].values()) - set(here):
+        yield from ways(then, here)
+
+
+def test_what_the_table_promises_on_every_way() -> None:
+    for way in ways(TaskState.READY):
+        if UNCUT & set(way):
+            assert way[-3] is TaskState.COPYING, "only a source that was sending must be told to stop"
+        if TaskState.UNPROVEN in way:
+            assert way[-1] in (TaskState.DONE, TaskState.DISPROVED)
+        assert len({STATUS_OF[s] for s in way if is_final(TASK_EDGES, STATUS_OF[s])}) == 1, "it ends once"
+
+
+@given(st.lists(st.sampled_from(TaskEvent), max_size=20))
+def test_a_task_ends_once_whatever_happens(events: list[TaskEvent]) -> None:
+    life = [TaskState.READY]
+    for event in events:
+        if event in TASK_LIFE[life[-1]]:
+            life.append(next_task_state(life[-1], event))
+    statuses = [STATUS_OF[state] for state in life]
+    ends = {status for status in statuses if is_final(TASK_EDGES, status)}
+    assert len(ends) <= 1
+    assert not ends or statuses[-1] in ends
 
 
 def test_what_was_sent_is_never_dropped_without_a_look() -> None:
     """A lost answer may hide that it was carried out."""
-    assert OrderStatus.DROPPED not in ORDER_EDGES[OrderStatus.SENT]
-    assert OrderStatus.SENT not in ORDER_EDGES[OrderStatus.UNKNOWN]
+    assert OrderStatus.DROPPED not in ORDER_LIFE[OrderStatus.SENT].values()
+    assert OrderStatus.SENT not in ORDER_LIFE[OrderStatus.UNKNOWN].values()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
-from cfm.tasks.lifecycle import ORDER_EDGES, IllegalChangeError, is_final
+from cfm.tasks.lifecycle import ORDER_EDGES, ORDER_LIFE, IllegalChangeError, OrderEvent, is_final
 from cfm.tasks.orders import MINUTE_MS, OrderBook
 
 ONE, TWO = Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
@@ -29,9 +29,9 @@ def at(mono_ms: int) -> Now:
 def test_an_order_is_unknown_from_the_answer_that_did_not_tell() -> None:
     book = OrderBook()
     book.add(order(1), 0)
-    sent = book.change(order(1), S.SENT, at(10))
+    sent = book.change(order(1), OrderEvent.SENT, at(10))
     assert not book.waiting()
-    book.change(sent, S.UNKNOWN, at(5_000), "no answer within 5 s")
+    book.change(sent, OrderEvent.UNCLEAR, at(5_000), "no answer within 5 s")
     assert [made.id for made in book.unknown_at(ONE)] == [1]
     assert not book.unknown_at(TWO)
     assert not book.settled_by(ONE, 4_999, 0), "asked before the order went wrong"
@@ -66,7 +66,7 @@ def test_the_pace_counts_the_last_minute_by_server_and_kind() -> None:
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Whatever is tried: only edges of the table, at most one unfinished order for a file, no leftovers."""
+    """Whatever is tried: only rows of the table, at most one unfinished order for a file, no leftovers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,16 +82,16 @@ class OrderMachine(RuleBasedStateMachine):
             self.book.add(made, self.now_ms)
 
     @precondition(lambda self: self.last)
-    @rule(data=st.data(), status=st.sampled_from(OrderStatus))
-    def something_is_learned(self, data: st.DataObject, status: OrderStatus) -> None:
+    @rule(data=st.data(), event=st.sampled_from(OrderEvent))
+    def something_is_learned(self, data: st.DataObject, event: OrderEvent) -> None:
         self.now_ms += 1
         made = self.last[data.draw(st.sampled_from(sorted(self.last)))]
         try:
-            self.last[made.id] = self.book.change(made, status, at(self.now_ms))
+            self.last[made.id] = self.book.change(made, event, at(self.now_ms))
         except IllegalChangeError:
-            assert status not in ORDER_EDGES[made.status]
+            assert event not in ORDER_LIFE[made.status]
         else:
-            assert status in ORDER_EDGES[made.status]
+            assert self.last[made.id].status is ORDER_LIFE[made.status][event]
 
     @invariant()
     def books_agree(self) -> None:

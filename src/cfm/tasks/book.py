@@ -1,8 +1,7 @@
 """The tasks of the node: who copies what, since when, until when.  Pure.
 
-Changes of state go through `lifecycle`.  This book adds what a task needs while it runs: the file that it
-occupies, its lease or deadline, and whether its source is free again.  It also keeps what is left of tasks
-that have ended: streams that their sources have not cut yet, and copies that no file list has proved yet.
+The book keeps the state of every task, and changes it by the table in `lifecycle` and in no other way.  It
+finds tasks by id, by file and by state.  It also keeps what a task needs while it runs, such as its deadline.
 The books count the changes that may make something possible in their `Revision`.  Neighbours:
 `controller.decide` is their only user, `store` keeps the tasks.
 """
@@ -10,11 +9,23 @@ The books count the changes that may make something possible in their `Revision`
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from cfm.backoff import Backoff
 from cfm.model import Addr, File, Now, Retry, Status, Task
 from cfm.revision import Revision
-from cfm.tasks.lifecycle import TASK_EDGES, advance, is_final
+from cfm.tasks.lifecycle import (
+    AFTER_RESTART,
+    STATUS_OF,
+    TASK_EDGES,
+    UNCUT,
+    TaskEvent,
+    TaskState,
+    is_final,
+    next_task_state,
+)
+
+K = TypeVar("K")
 
 SHOWN_MS = 600_000
 """How long an ended task stays on the list for old workers and people."""
@@ -25,90 +36,118 @@ class Run:
     """What is known of a task while it is unfinished."""
 
     deadline_ms: int
-    """Ended when nobody speaks for it until then."""
+    """The task is ended when nobody reports on it until then."""
     heard_ms: int
     started_ms: int | None = None
     moved_ms: int = 0
     """When its bytes last grew."""
     bytes_done: int = 0
     told_bytes: int = 0
-    """What was reported last: less than before where the transfer began anew."""
+    """The bytes of the last report.  They are fewer than before where the transfer began anew."""
     shown_bytes: int = 0
     """The part of them that the destination's last `/df` contains."""
     reports: bool = False
-    """Its worker tells progress: a worker of ours."""
+    """Its worker is a new one, and reports its progress."""
 
 
 @dataclass(slots=True)
 class TaskBook:
-    """Unfinished tasks by id and by file, and the ended ones of the last minutes."""
+    """The unfinished tasks, the ended ones of the last minutes, and those that are not quite over."""
 
+    states: dict[int, TaskState] = field(default_factory=dict)
+    """The state of every task in this book."""
     active: dict[int, Task] = field(default_factory=dict)
+    """Unfinished tasks."""
     runs: dict[int, Run] = field(default_factory=dict)
     by_file: dict[str, Task] = field(default_factory=dict)
-    ready: dict[int, Task] = field(default_factory=dict)
-    """Those that nobody has taken yet."""
-    freed: set[int] = field(default_factory=set)
-    """Unfinished tasks whose bytes have all left the source."""
     ended: dict[int, tuple[Task, int]] = field(default_factory=dict)
-    """Ended tasks, oldest first, with the time of their end."""
+    """Ended tasks that are still on the list, oldest first, with the time of their end."""
+
+    ready: dict[int, Task] = field(default_factory=dict)
+    """Tasks that are READY.  This index and the next three follow from the states: see `_index`."""
+    received: dict[int, Task] = field(default_factory=dict)
+    """Tasks that are RECEIVED: their sources are free."""
     uncut: dict[int, Task] = field(default_factory=dict)
-    """Ended tasks whose stream the source has not said to be cut."""
-    cut_again_ms: dict[int, int] = field(default_factory=dict)
-    """When the source of each of these is told again to cut the stream."""
-    unproven: dict[str, Task] = field(default_factory=dict)
-    """Copies that an old worker called done, by file; its next list proves or disproves them."""
+    """Tasks in one of the states `UNCUT`: their sources may still be sending."""
+    unproven: dict[int, Task] = field(default_factory=dict)
+    """Tasks that are UNPROVEN."""
+
+    tell_ms: dict[int, int] = field(default_factory=dict)
+    """When the source of an uncut task is told again to stop; those not told yet are missing here."""
     revision: Revision = field(default_factory=Revision)
     moves: int = 0
-    """How often a task has begun, been taken, freed its source or ended."""
+    """How often a task has begun or has changed its state."""
 
     def add(self, task: Task, run: Run) -> None:
-        self.active[task.id] = task
+        """Take an unfinished task in: a new one, or one from before a restart."""
+        self.active[task.id] = self.by_file[task.file.name] = task
         self.runs[task.id] = run
-        self.by_file[task.file.name] = task
         self.moves += 1
-        if task.status is Status.READY:
-            self.ready[task.id] = task
+        self._index(task, AFTER_RESTART[task.status])
+
+    def recover_ended(self, task: Task, now_ms: int) -> None:
+        """Put a task that had ended before a restart back on the list."""
+        self.ended[task.id] = (task, now_ms)
+        self._index(task, AFTER_RESTART[task.status])
 
     def get(self, task_id: int) -> Task | None:
         ended = self.ended.get(task_id)
         return self.active.get(task_id) or (ended[0] if ended else None)
 
-    def change(self, task: Task, status: Status, now: Now, why: str = "") -> Task:
-        """The task in its new state; final ones leave the unfinished.
+    def change(self, task: Task, event: TaskEvent, now: Now, why: str = "") -> Task:
+        """Something happened to a task.  Returns the task with its new status.
 
         Raises:
-            IllegalChangeError: the table does not allow it; nothing was changed.
+            IllegalChangeError: the table does not know it; nothing was changed.
         """
-        changed = replace(
-            task, status=advance(TASK_EDGES, task.status, status), changed_s=now.wall_s, ended_why=why
-        )
-        self.ready.pop(task.id, None)
+        old = self.states[task.id]
+        new = next_task_state(old, event)
+        if new is old:
+            return task
+        status = STATUS_OF[new]
+        if status is not task.status:
+            task = replace(task, status=status, changed_s=now.wall_s, ended_why=why)
+            self._keep(task, now.mono_ms)
+        self._index(task, new)
         self.moves += 1
-        if is_final(TASK_EDGES, status):
-            self._end(changed, now.mono_ms)
-        else:
-            self.active[task.id] = self.by_file[task.file.name] = changed
-        return changed
-
-    def _end(self, task: Task, now_ms: int) -> None:
-        del self.active[task.id], self.runs[task.id], self.by_file[task.file.name]
-        self.freed.discard(task.id)
-        self.ended[task.id] = (task, now_ms)
-        self.revision.dispatch += 1
-
-    def free_source(self, task_id: int) -> None:
-        """All bytes have left the source."""
-        if task_id in self.active and task_id not in self.freed:
-            self.freed.add(task_id)
-            self.moves += 1
+        if new is not TaskState.COPYING:  # which makes nothing possible yet
             self.revision.dispatch += 1
+        return task
+
+    def _keep(self, task: Task, now_ms: int) -> None:
+        """A task has a new status.  One that has ended leaves the unfinished."""
+        if is_final(TASK_EDGES, task.status):
+            del self.active[task.id], self.runs[task.id], self.by_file[task.file.name]
+            self.ended[task.id] = (task, now_ms)
+        else:
+            self.active[task.id] = self.by_file[task.file.name] = task
+
+    def _index(self, task: Task, state: TaskState) -> None:
+        """Note the state of a task.  The task is found by its state in this way and in no other."""
+        self.states[task.id] = state
+        _keep_if(state is TaskState.READY, self.ready, task.id, task)
+        _keep_if(state is TaskState.RECEIVED, self.received, task.id, task)
+        _keep_if(state is TaskState.UNPROVEN, self.unproven, task.id, task)
+        _keep_if(state in UNCUT, self.uncut, task.id, task)
+        if state not in UNCUT:
+            self.tell_ms.pop(task.id, None)
+        self._forget_if_over(task.id)
+
+    def _forget_if_over(self, task_id: int) -> None:
+        """Nothing is kept of a task that is on no list and waits for nothing."""
+        if not any(task_id in where for where in (self.active, self.ended, self.uncut, self.unproven)):
+            del self.states[task_id]
+
+    def sending(self) -> list[Task]:
+        """Tasks whose sources are sending, as far as we know."""
+        return [task for task in self.active.values() if self.states[task.id] is TaskState.COPYING]
 
     def arrived_so_far(self, addr: Addr, arriving_bytes: int, asked_ms: int) -> tuple[int, int]:
-        """A `/df` of `addr` contains what its worker had reported before it was asked for.
+        """A `/df` of `addr` contains the bytes that its worker had reported before the question.
 
-        It never contains more of it than the worker says to be unfinished downloads, as one may have begun
-        anew since.  Returns the bytes that are still to come to `addr`, before this answer and after it.
+        It never contains more of them than the worker says to be unfinished downloads, because a download
+        may have begun anew since.  Returns the bytes that are still to come to `addr`, as they were known
+        before this answer and after it.
         """
         before_bytes = after_bytes = 0
         for task_id, task in self.active.items():
@@ -121,42 +160,28 @@ class TaskBook:
             after_bytes += max(0, task.file.size_bytes - run.shown_bytes)
         return before_bytes, after_bytes
 
-    # ── what is left of ended tasks ─────────────────────────────────────────────────────────────────────
+    # ── ended tasks ─────────────────────────────────────────────────────────────────────────────────────
 
-    def still_streams(self, task: Task, now_ms: int) -> None:
-        """The task has ended, and its source may still be sending."""
-        self.uncut[task.id] = task
-        self.cut_again_ms[task.id] = now_ms
-
-    def stream_cut(self, task_id: int) -> None:
-        """Nothing of the task is being sent any more: its source is free."""
-        if self.uncut.pop(task_id, None) is not None:
-            del self.cut_again_ms[task_id]
-            self.revision.dispatch += 1
-
-    def called_done(self, task: Task) -> None:
-        """An old worker says that the copy is there; that is not believed yet."""
-        self.unproven[task.file.name] = task
-
-    def settled(self, name: str) -> None:
-        """It is known now whether the copy is there, or it is not waited for any longer."""
-        del self.unproven[name]
-        self.revision.dispatch += 1
+    def stream_cut(self, task_id: int, now: Now) -> None:
+        """A source says that it sends nothing of this task.  A late or repeated answer is no event."""
+        if (task := self.uncut.get(task_id)) is not None:
+            self.change(task, TaskEvent.CUT, now)
 
     def ended_ms(self, task: Task, unknown_ms: int) -> int:
-        """When a task ended; `unknown_ms` where that is forgotten already."""
+        """When a task ended; `unknown_ms` where it has left the list already."""
         ended = self.ended.get(task.id)
         return unknown_ms if ended is None else ended[1]
 
     def take_off(self, task_id: int) -> None:
         """An ended task leaves the list."""
         del self.ended[task_id]
+        self._forget_if_over(task_id)
 
     def forget_old(self, now_ms: int) -> None:
         for task_id, (_task, ended_ms) in list(self.ended.items()):
             if now_ms - ended_ms < SHOWN_MS:
                 return
-            del self.ended[task_id]
+            self.take_off(task_id)
 
     def shown(self) -> list[Task]:
         """What the old list shows, sorted by id."""
@@ -166,15 +191,15 @@ class TaskBook:
         return {task.destination for task in self.ready.values()}
 
     def ready_for(self, destination: Addr, holding: frozenset[int]) -> Task | None:
-        """The oldest ready task of a destination that its worker does not hold already."""
+        """The oldest ready task for a destination that its worker does not hold already."""
         mine = (task for task in self.ready.values() if task.destination == destination)
         offers = [task for task in mine if task.id not in holding]
         return min(offers, key=lambda t: t.id, default=None)
 
     def lost_offer(self, destination: Addr, holding: frozenset[int]) -> Task | None:
-        """A task that its worker took by asking for it, and does not hold: the answer did not reach it.
+        """A task that its worker took by asking for it, and whose offer did not reach the worker.
 
-        A worker asks one question at a time, and holds what it was answered until its last report was taken.
+        A worker asks one question at a time.  It holds a task until cfm has answered its last report on it.
         """
         mine = (t for t in self.active.values() if t.destination == destination)
         lost = [t for t in mine if t.status is Status.WORKING and t.id not in holding]
@@ -187,12 +212,19 @@ class TaskBook:
         return [self.active[task_id] for task_id, run in self.runs.items() if run.deadline_ms <= now_ms]
 
 
+def _keep_if(belongs: bool, index: dict[K, Task], key: K, task: Task) -> None:
+    if belongs:
+        index[key] = task
+    else:
+        index.pop(key, None)
+
+
 RETRY = Backoff(first_ms=10_000, longest_ms=1_800_000)
 
 
 @dataclass(slots=True)
 class RetryBook:
-    """Files whose copies failed: tried again elsewhere when possible, after growing pauses."""
+    """Files whose copies failed.  They are tried again after growing pauses, elsewhere where possible."""
 
     retries: dict[str, Retry] = field(default_factory=dict)
     revision: Revision = field(default_factory=Revision)

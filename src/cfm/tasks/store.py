@@ -1,8 +1,8 @@
-"""What a place for our state must do: the changes it takes, and what it gives back after a restart.
+"""What a store for our state must do: the changes that it takes, and what it gives back after a restart.
 
-A store keeps tasks, delete orders and arrivals, and the controller's identity: its id, made once, and its
-epoch, which grows with every start, so that workers can tell an order of today's cfm from one of
-yesterday's.  It knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
+A store keeps tasks, delete orders and arrivals.  It also keeps the identity of the controller: its id, which
+is made once, and its epoch, which grows with every start.  By the epoch a worker knows an outdated order.
+A store knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
 on disk, `cfm_lab.fakes.memory_store` keeps it for tests and the simulator, and both pass
 `tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
 """
@@ -21,7 +21,7 @@ ENDED_TASKS_RECOVERED_S = 10 * 60
 """Ended tasks stay on the task list this long, so a restart must bring them back for as long."""
 
 CONFIRMED_ORDERS_RECOVERED_S = 2 * 24 * 60 * 60
-"""What was deleted is not copied back for a while; a restart must not forget it."""
+"""A file that was deleted is not copied back for a while, and a restart must not forget it."""
 
 UNFINISHED_TASKS = frozenset(s for s in Status if not is_final(TASK_EDGES, s))
 UNFINISHED_ORDERS = frozenset(s for s in OrderStatus if not is_final(ORDER_EDGES, s))
@@ -59,7 +59,7 @@ class PutArrival:
 
 @dataclass(frozen=True, slots=True)
 class DropArrival:
-    """The file is no longer on that server, or no longer young."""
+    """The file is no longer on that server, or has stayed its minimum time."""
 
     file_name: str
     server: Addr
@@ -70,7 +70,7 @@ Change: TypeAlias = PutTask | DropTask | PutOrder | PutArrival | DropArrival
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a start finds: who we are, and everything that is not over yet.
+    """What a start finds in the store: who we are, and everything that is not over yet.
 
     `tasks`: the unfinished, and those that ended within `ENDED_TASKS_RECOVERED_S`.
     `orders`: the unfinished, and those confirmed within `CONFIRMED_ORDERS_RECOVERED_S`.
@@ -91,22 +91,22 @@ class SupersededError(StateError):
 
 
 class TaskStore(Protocol):
-    """Durable state with one owner at a time.
+    """Durable state that has one owner at a time.
 
     All calls may wait for a disk, and may be made from any thread.
     """
 
     def open(self) -> Recovered:
-        """Takes the state for ourselves and starts a new epoch, durably.
+        """Makes us the owner of the state, and starts a new epoch durably.
 
         Raises:
             StateError: another cfm holds it, or it cannot be used; the text is one sentence.
         """
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Writes all changes or none, in their order; durable on return.
+        """Writes all changes or none, in their order.  They are durable when it returns.
 
-        A commit that failed may be repeated as it is: every change has the same effect twice as once.
+        A commit that failed may be repeated as it is, because a repeated change has no further effect.
 
         Raises:
             StoreFullError: it cannot be written now; the next attempt may succeed.
@@ -117,10 +117,10 @@ class TaskStore(Protocol):
         """The last `limit` tasks and orders about a file, ended ones too, newest last."""
 
     def prune(self, before_wall_s: int) -> None:
-        """Forgets what ended, and what arrived, before a time (unix seconds); never what is unfinished."""
+        """Forgets what ended or arrived before a time (unix seconds), but nothing that is unfinished."""
 
     def close(self) -> None:
-        """Gives the state up, so that another may open it.  Closing twice does no harm."""
+        """Gives the state up, so that another cfm may open it.  Closing twice does no harm."""
 
 
 def highest_id(changes: Sequence[Change]) -> int:

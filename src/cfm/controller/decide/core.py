@@ -62,7 +62,7 @@ class Core:
             ev.HeartbeatAnswer: partial(observing.heartbeat, self.state),
             ev.ListAnswer: partial(observing.listed, self.state),
             ev.DiskAnswer: self._measured,
-            ev.CopyAnswer: partial(deleting.copy_seen, self.state),
+            ev.CopyAnswer: partial(observing.copy_seen, self.state),
             ev.DeleteAnswer: partial(deleting.answered, self.state),
             ev.CutAnswer: self._cut,
             ev.SanAnswers: self._san_answers,
@@ -286,9 +286,9 @@ class Core:
     def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
         self.state.san.answered(event.answers, event.asked_ms)
 
-    def _cut(self, event: ev.CutAnswer, _now: Now) -> None:
+    def _cut(self, event: ev.CutAnswer, now: Now) -> None:
         if event.cut:
-            self.state.tasks.stream_cut(event.task_id)
+            self.state.tasks.stream_cut(event.task_id, now)
 
     def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
         shown = ev.TaskList(tuple(self.state.tasks.shown()))

@@ -1,22 +1,22 @@
-"""Delete orders in the controller's hands: decided, confirmed, sent, settled.  Pure over the state.
+"""What the controller does with delete orders: it makes, confirms, sends and settles them.  Pure functions.
 
-    a policy wishes, the kernel agrees         → ORDERED, durable with its reason
+    a policy wishes, and the judge grants      → ORDERED, durable with its reason
     the SAN has the file; for a surplus copy
-    the server of the copy that stays has it   → asked now, believed for ten seconds
-    the kernel agrees once more                → SENT, durable before the first byte, which goes out in
-                                                 those ten seconds or never
+    the server of the copy that stays has it   → asked now, and believed for ten seconds
+    the judge grants it once more              → SENT, durable before the first byte; the byte goes out
+                                                 within those ten seconds or never
     the server answers 200                     → CONFIRMED
-    anything else, or nothing                  → UNKNOWN until the server was listed again
+    the server answers anything else, or not   → UNKNOWN until the server was listed again
 
-Neighbours: `core` routes events here, `tasks.orders` keeps the table's rules.
+Answers become events of `tasks.lifecycle` here.  Neighbours: `core` and `observing` route events here,
+`tasks.orders` keeps the orders.
 """
 
 from __future__ import annotations
 
 from cfm.controller.decide.copying import ask_disk, look_at
-from cfm.controller.decide.events import AskCopy, AskList, CopyAnswer, DeleteAnswer, SendDelete
+from cfm.controller.decide.events import AskCopy, AskList, DeleteAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
-from cfm.fleet.observed import BY_COPY
 from cfm.model import (
     Addr,
     CopySeen,
@@ -34,6 +34,7 @@ from cfm.plan.judge import Judge
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import Departure, Reservation
 from cfm.plan.wishes import Delete
+from cfm.tasks.lifecycle import OrderEvent
 from cfm.tasks.store import DropArrival, PutOrder
 
 PATIENCE_MS = 30_000
@@ -41,15 +42,15 @@ PATIENCE_MS = 30_000
 PAUSE_MS = 30_000
 """How long a file is left alone after its order was dropped for a reason in `PAUSING`."""
 PAUSING = (refusals.COPY_UNCONFIRMED, refusals.SAN_UNKNOWN, refusals.ORDER_UNKNOWN)
-"""What only an order finds out.  Every other reason is seen before there is one, for as long as it holds."""
+"""Reasons that only an order finds out.  Every other reason is seen before an order is made."""
 NO_SUCH_FILE = 404
 QUIET_MS = 10_000
-"""How long after an unclear answer an old worker is left before the list that settles it: it knows no
-fence, and may still carry out what it was asked."""
+"""How long we wait after an unclear answer of an old worker before we ask for the list that settles it.  An
+old worker knows no fence, and may still carry out what it was asked."""
 
 
 def order(state: NodeState, delete: Delete, room_for: File | None, now: Now) -> None:
-    """Write a delete order down; nothing is sent yet.
+    """Write a delete order down.  Nothing is sent yet.
 
     `room_for`: the wanted file that it makes room for, if it is part of a bundle.
     """
@@ -74,28 +75,26 @@ def order(state: NodeState, delete: Delete, room_for: File | None, now: Now) -> 
 
 
 def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
-    """An order from before a restart: what was not sent is dropped, what was sent is unknown."""
+    """Take over an order from before a restart.  If it was not sent it is dropped, else it is unknown."""
     if made.status is OrderStatus.CONFIRMED:
         _remember_departure(state, made, now)
         return
     if made.status is OrderStatus.DROPPED:
         return
     state.orders.recover(made, now.mono_ms)
-    if made.status is OrderStatus.ORDERED:  # nothing speaks against the file: it needs no pause
-        _change(state, made, OrderStatus.DROPPED, now, "cfm was restarted before it was sent")
-    elif made.server not in state.fleet.records:
-        if made.status is OrderStatus.SENT:
-            made = _change(state, made, OrderStatus.UNKNOWN, now, "cfm was restarted")
-        _drop(state, made, refusals.SERVER_UNKNOWN, now, why="its server is not in the settings any more")
-    elif made.status is OrderStatus.SENT:
-        _change(state, made, OrderStatus.UNKNOWN, now, "cfm was restarted before the answer came")
+    not_sent = made.status is OrderStatus.ORDERED
+    before = "it was sent" if not_sent else "the answer came"
+    made = _change(state, made, OrderEvent.CFM_RESTARTED, now, f"cfm was restarted before {before}")
+    if made.status is OrderStatus.UNKNOWN and made.server not in state.fleet.records:
+        why = "its server is not in the settings any more"
+        _drop(state, made, OrderEvent.SERVER_UNKNOWN, refusals.SERVER_UNKNOWN, now, why)
 
 
 # ── confirming and sending ──────────────────────────────────────────────────────────────────────────────
 
 
 def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
-    """Judge every order that waits once more: send it, wait for what it lacks, or drop it."""
+    """Judge every order that waits once more.  Then send it, wait for a missing answer, or drop it."""
     to_look_up: list[File] = []
     for made in state.orders.waiting():
         wish = Delete(made.file, made.server, made.kind, made.reason, made.keeper)
@@ -103,23 +102,23 @@ def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
         refusal = judge.refuse_order(wish, room_for)
         if refusal is None:
             before_ms = _confirmed_until_ms(state, made)
-            state.out.effects.append(SendDelete(_change(state, made, OrderStatus.SENT, now), before_ms))
+            state.out.effects.append(SendDelete(_change(state, made, OrderEvent.SENT, now), before_ms))
         elif refusal in _ANSWERS_MISSING and _may_still_come(state, made, now):
             if _is_to_be_looked_up(state, made, refusal, now):
                 to_look_up.append(made.file)
             _ask_keeper(state, made, now)
         else:
             judge.take_back(wish, room_for)
-            _drop(state, made, refusal, now)
+            _drop(state, made, OrderEvent.REVOKED, refusal, now)
     state.ask_san(to_look_up, now)
 
 
 _ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED)
-"""With these an order goes on waiting for a while."""
+"""For these reasons an order goes on waiting for a while."""
 
 
 def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
-    """Until when all that the order waited for counts: the SAN's word, and that of the copy that stays."""
+    """Until when the answers count that the order waited for: of the SAN, and about the copy that stays."""
     answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [state.san.answers.get(made.file.name)]
     if made.keeper is not None:
         answers.append(state.copies.seen.get((made.file.name, made.keeper)))
@@ -128,7 +127,7 @@ def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
 
 
 def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
-    """Has everything that was answered so far been good, and is there time for the rest?"""
+    """Were all answers good so far, and is there time for the others?"""
     if now.mono_ms - state.orders.ordered_ms[made.id] > PATIENCE_MS:
         return False
     seen = state.copies.seen.get((made.file.name, made.keeper)) if made.keeper else None
@@ -140,14 +139,14 @@ def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
 
 
 def _is_to_be_looked_up(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) -> bool:
-    """Is its file's place on the SAN not known, or not freshly enough?  Asked along with the keeper."""
+    """Must the SAN be asked for its file, because what is known of it is missing or too old?"""
     known = state.san.answers.get(made.file.name)
     stale = known is None or now.mono_ms - known.at_ms > state.rules.confirmation_max_age_ms
     return stale or missing is refusals.SAN_UNKNOWN
 
 
 def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
-    """The server of the copy that stays is asked for that copy, unless it answered just now."""
+    """Ask the server of the copy that stays for that copy, unless it answered just now."""
     if made.kind is not DeleteKind.SURPLUS or made.keeper is None:
         return
     seen = state.copies.seen.get((made.file.name, made.keeper))
@@ -162,33 +161,27 @@ def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
 
 
 def san_is_back(state: NodeState, now: Now) -> None:
-    """What waited for the source folders is decided anew, so that the least wanted file is first again."""
+    """Orders that waited for the source folders are decided anew: the least wanted file comes first again."""
     state.pauses.end(refusals.SAN_UNKNOWN)
     state.san.forget_silences()
     for made in state.orders.waiting():
         if made.file.name not in state.san.answers:
-            _drop(state, made, refusals.NOT_NEEDED, now, why="the source folders are back: decided anew")
+            why = "the source folders are back: decided anew"
+            _drop(state, made, OrderEvent.REVOKED, refusals.NOT_NEEDED, now, why)
 
 
-def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
-    """A worker of ours answered about one file; no answer is not an answer."""
-    state.copies.came_back(event.name, event.addr)
-    if isinstance(event.answer, Failure):
-        state.health.hurry(event.addr, now.mono_ms)
-        waiting = state.orders.by_file.get(event.name)
-        if waiting is not None and waiting.status is OrderStatus.ORDERED and waiting.keeper == event.addr:
-            _drop(state, waiting, refusals.COPY_UNCONFIRMED, now, why=f"{event.addr}: {words(event.answer)}")
-    else:
-        state.copies.put(event.name, event.addr, event.answer, event.asked_ms)
-        state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
-        if not event.answer.present:
-            look_at(state, event.addr, now)
+def keeper_silent(state: NodeState, name: str, addr: Addr, failure: Failure, now: Now) -> None:
+    """A server did not answer about its copy.  An order that waits for that copy is dropped."""
+    waiting = state.orders.by_file.get(name)
+    if waiting is not None and waiting.status is OrderStatus.ORDERED and waiting.keeper == addr:
+        why = f"{addr}: {words(failure)}"
+        _drop(state, waiting, OrderEvent.REVOKED, refusals.COPY_UNCONFIRMED, now, why)
 
 
 def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int) -> None:
-    """One fresh list of an old worker confirms, or denies, all copies that wait for its word.
+    """A new list of an old worker says of each copy that an order waits for whether it is there.
 
-    A worker of ours is asked how large its copy is; its list only denies.
+    A worker of ours is also asked how large its copy is, so its list can only say that a copy is not there.
     """
     for made in state.orders.waiting():
         present = made.file.name in names
@@ -200,15 +193,15 @@ def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms:
 
 
 def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
-    """200 means gone; everything else means that nobody knows until the server has been listed again."""
+    """200 means that the file is gone.  After any other answer nobody knows, until the server is listed."""
     made = state.orders.active.get(event.order_id)
     if made is None or made.status is not OrderStatus.SENT:
         return
     if event.answer == 200:
-        _gone(state, made, now, "its server answered 200")
+        _gone(state, made, OrderEvent.ANSWERED_200, now, "its server answered 200")
         return
     why = words(event.answer) if isinstance(event.answer, Failure) else f"its server answered {event.answer}"
-    made = _change(state, made, OrderStatus.UNKNOWN, now, why)
+    made = _change(state, made, OrderEvent.UNCLEAR, now, why)
     state.say("delete unclear", facts(made), level="warning", because=why)
     if isinstance(event.answer, Failure):
         state.health.hurry(made.server, now.mono_ms)
@@ -218,32 +211,35 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
 
 
 def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
-    """A new list of a server decides its unknown orders."""
-    for made in state.orders.unknown_at(addr):
-        quiet_ms = 0 if state.fleet.records[made.server].features.ours else QUIET_MS
-        if state.orders.unknown_ms[made.id] + quiet_ms > asked_ms:
-            continue
+    """A new list of a server settles its unknown orders."""
+    for made in state.orders.settled_by(addr, asked_ms, _quiet_ms(state, addr)):
         if made.file.name in names:
-            _drop(state, made, refusals.ORDER_UNKNOWN, now, why="listed again: it is still there")
+            why = "listed again: it is still there"
+            _drop(state, made, OrderEvent.LISTED_THERE, refusals.ORDER_UNKNOWN, now, why)
         else:
-            _gone(state, made, now, "listed again: it is gone")
+            _gone(state, made, OrderEvent.LISTED_GONE, now, "listed again: it is gone")
+
+
+def settles_from_ms(state: NodeState, made: DeleteOrder) -> int | None:
+    """From when on a list must be asked for, so that it settles this order; None for one that is clear."""
+    return state.orders.settles_from_ms(made, _quiet_ms(state, made.server))
+
+
+def _quiet_ms(state: NodeState, addr: Addr) -> int:
+    return 0 if state.fleet.records[addr].features.ours else QUIET_MS
 
 
 def next_relist_ms(state: NodeState, now: Now) -> int | None:
-    """When an old worker may be listed to settle what it left unclear."""
+    """When the next old worker may be listed to settle an order that it left unclear."""
     if not state.orders.unknown_ms:
         return None
-    due = [
-        state.orders.unknown_ms[made.id] + QUIET_MS
-        for made in state.orders.active.values()
-        if made.id in state.orders.unknown_ms and not state.fleet.records[made.server].features.ours
-    ]
-    return min((due_ms for due_ms in due if due_ms > now.mono_ms), default=None)
+    due = (settles_from_ms(state, made) for made in state.orders.active.values())
+    return min((due_ms for due_ms in due if due_ms is not None and due_ms > now.mono_ms), default=None)
 
 
-def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
+def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how: str) -> None:
     name, addr = made.file.name, made.server
-    made = _change(state, made, OrderStatus.CONFIRMED, now, how)
+    made = _change(state, made, event, now, how)
     state.fleet.deleted(addr, name, made.file.size_bytes, now.mono_ms)
     if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
@@ -258,14 +254,17 @@ def _gone(state: NodeState, made: DeleteOrder, now: Now, how: str) -> None:
 
 
 def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
-    """What went for room is not copied back for a while; a surplus copy left another one behind."""
+    """A file that was deleted for room is not copied back for a while.  Of a surplus one a copy stays."""
     if made.kind is DeleteKind.SPACE:
         ago_ms = max(0, 1000 * (now.wall_s - made.changed_s))
         state.departures.put(made.file.name, Departure(now.mono_ms - ago_ms, made.file.rank))
 
 
-def _drop(state: NodeState, made: DeleteOrder, refusal: Refusal, now: Now, why: str = "") -> None:
-    _change(state, made, OrderStatus.DROPPED, now, why or refusal.text)
+def _drop(
+    state: NodeState, made: DeleteOrder, event: OrderEvent, refusal: Refusal, now: Now, why: str = ""
+) -> None:
+    """The file stays; `event` and `refusal` say why the order is over."""
+    _change(state, made, event, now, why or refusal.text)
     if refusal in PAUSING:
         state.pauses.pause(made.file.name, now.mono_ms + PAUSE_MS, refusal)
     reserved = state.reservations.reserved.get(made.server)
@@ -280,14 +279,15 @@ def _room_is_being_made(state: NodeState, made: DeleteOrder) -> bool:
     return any(o.server == made.server and o.room_for == made.room_for for o in others)
 
 
-def _change(state: NodeState, made: DeleteOrder, status: OrderStatus, now: Now, why: str = "") -> DeleteOrder:
-    changed = state.orders.change(made, status, now, why)
-    state.out.changes.append(PutOrder(changed))
+def _change(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, why: str = "") -> DeleteOrder:
+    changed = state.orders.change(made, event, now, why)
+    if changed is not made:
+        state.out.changes.append(PutOrder(changed))
     return changed
 
 
 def facts(made: DeleteOrder) -> dict[str, object]:
-    """What is said of an order."""
+    """What the log says of an order."""
     return {
         "file": made.file.name,
         "server": made.server,

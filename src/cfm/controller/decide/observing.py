@@ -1,6 +1,8 @@
-"""Looking at the node: heartbeats, lists, disks, and what follows when a server comes or goes.  Pure.
+"""What the controller sees of the node: heartbeats, lists, disks, single copies, servers that come and go.
 
-Neighbours: `core` routes events here; `fleet.health` says who is up, `fleet.observed` what each holds.
+Pure functions over the state.  What a sight means for a task is told to `copying`, and what it means for a
+delete order to `deleting`.  Neighbours: `core` routes events here; `fleet.health` says who is up,
+`fleet.observed` what each server holds.
 """
 
 from __future__ import annotations
@@ -8,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cfm.controller.decide import copying, deleting
-from cfm.controller.decide.events import DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
+from cfm.controller.decide.events import CopyAnswer, DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.decide.state import NodeState, words
+from cfm.fleet.observed import BY_COPY
 from cfm.model import Addr, Failure, Now, Trouble, Unknown, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
-"""Failures that say something about the server, not about the question."""
+"""Failures that say something about the server, and not about the question."""
 FRESH_ENOUGH_MS = 1_000
-"""A full look asks nothing again that was asked this lately."""
+"""A full look leaves out servers that were asked less than this ago."""
 
 
 def send_heartbeats(state: NodeState, now: Now) -> None:
@@ -38,7 +41,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
 
 
 def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
-    """What it says of itself; a new boot id is a new process: what the old one ran is over."""
+    """What a server says of itself.  A new boot id means a new program: all that the old one ran is over."""
     before = state.fleet.records[addr].features
     state.fleet.introduced(addr, features)
     if before == features:
@@ -48,7 +51,7 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
     if before.boot_id and before.boot_id != features.boot_id:
         for task in list(state.tasks.uncut.values()):
             if task.source == addr:
-                state.tasks.stream_cut(task.id)
+                state.tasks.stream_cut(task.id, now)
         for task in state.tasks.of_server(addr):
             started = state.tasks.runs[task.id].started_ms is not None
             if started and task.destination == addr:
@@ -64,7 +67,7 @@ def _went_down(state: NodeState, addr: Addr, why: str, now: Now) -> None:
 
 
 def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
-    """A file list came, or did not: what did not answer, or answered half, is unknown."""
+    """A file list came, or did not.  What a server holds is unknown if it gave no answer, or half of one."""
     record = state.fleet.records[event.addr]
     again = record.listing.end()
     if isinstance(event.answer, Failure):
@@ -92,8 +95,21 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
 
 
+def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
+    """A worker of ours answered about one copy, or did not.  No answer says nothing about the copy."""
+    state.copies.came_back(event.name, event.addr)
+    if isinstance(event.answer, Failure):
+        state.health.hurry(event.addr, now.mono_ms)
+        deleting.keeper_silent(state, event.name, event.addr, event.answer, now)
+        return
+    state.copies.put(event.name, event.addr, event.answer, event.asked_ms)
+    state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
+    if not event.answer.present:
+        copying.look_at(state, event.addr, now)
+
+
 def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
-    """A `/df` came, or did not; an absurd one makes the server unusable, and is no ground for deletes."""
+    """A `/df` came, or did not.  After an absurd one the server is not used, and nothing is deleted on it."""
     record = state.fleet.records[event.addr]
     again = record.asking_disk.end()
     if isinstance(event.answer, Failure):
@@ -136,7 +152,7 @@ def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
 
 
 def look_again(state: NodeState, now: Now) -> None:
-    """A server that is up, and whose list or disk is not known, does not wait for the next full look."""
+    """Ask a server that is up, and whose list or disk is not known, before the next full look."""
     for addr in list(_unknown(state)):
         record = state.fleet.records[addr]
         if not (record.listing.in_flight or record.asking_disk.in_flight):
@@ -148,7 +164,7 @@ def something_unknown(state: NodeState) -> bool:
 
 
 def _unknown(state: NodeState) -> Iterator[Addr]:
-    """Servers that answer, and whose list or disk is not known all the same."""
+    """Servers that answer heartbeats, but whose list or disk is not known."""
     for addr, record in state.fleet.records.items():
         no_list = record.is_destination and isinstance(record.files, Unknown)
         if (no_list or isinstance(record.disk, Unknown)) and state.health.is_up(addr):
@@ -156,7 +172,7 @@ def _unknown(state: NodeState) -> Iterator[Addr]:
 
 
 def full_look(state: NodeState, now: Now) -> None:
-    """Ask all servers that are up for their lists and disks, all at once."""
+    """Ask all servers that are up for their lists and disks at the same time."""
     for addr, record in state.fleet.records.items():
         lately_ms = now.mono_ms - FRESH_ENOUGH_MS
         if state.health.is_up(addr) and record.asking_disk.asked_ms <= lately_ms:
@@ -164,21 +180,19 @@ def full_look(state: NodeState, now: Now) -> None:
 
 
 def relist_unclear(state: NodeState, now: Now) -> None:
-    """Old workers that left a delete unclear are listed again when they have been quiet long enough."""
+    """List a server that left a delete unclear, as soon as its list can settle the order."""
     if not state.orders.unknown_ms:
         return
     for made in list(state.orders.active.values()):
-        unknown_ms = state.orders.unknown_ms.get(made.id)
-        if unknown_ms is None or not state.health.is_up(made.server):
+        due_ms = deleting.settles_from_ms(state, made)
+        if due_ms is None or not state.health.is_up(made.server):
             continue
-        quiet_ms = 0 if state.fleet.records[made.server].features.ours else deleting.QUIET_MS
         record = state.fleet.records[made.server]
-        due_ms = unknown_ms + quiet_ms
         if due_ms <= now.mono_ms and record.listing.asked_ms < due_ms and not record.listing.in_flight:
             copying.look_at(state, made.server, now)
 
 
 def forget_arrivals(state: NodeState, now: Now) -> None:
-    """A file that has stayed its minimum time is young no more: from now on it may go for a better one."""
+    """Forget when a file arrived that has stayed its minimum time: it may now go for a better one."""
     for name, addr in state.arrivals.grown_up(now.mono_ms - state.rules.minimum_stay_ms):
         state.out.changes.append(DropArrival(name, addr))

@@ -27,7 +27,7 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.events import AskSan, Effect, Say
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts, Status
+from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
@@ -150,8 +150,7 @@ class NodeState:
         if self.tasks.moves == self._moves_seen:
             return
         self._moves_seen = self.tasks.moves
-        active, freed = self.tasks.active.values(), self.tasks.freed
-        sending = {task.source for task in active if task.status is Status.WORKING and task.id not in freed}
+        sending = {task.source for task in self.tasks.sending()}
         if sending == self._sending_since_ms.keys():
             return
         for addr in sending - self._sending_since_ms.keys():
@@ -200,9 +199,9 @@ class NodeState:
             hits=self.hits,
             unknown_hits=self.unknown_hits,
             tasks=self.tasks.active,
-            task_of={**self.tasks.by_file, **self.tasks.unproven},
+            task_of={**self.tasks.by_file, **{t.file.name: t for t in self.tasks.unproven.values()}},
             arrived_bytes={i: run.shown_bytes for i, run in self.tasks.runs.items() if run.shown_bytes},
-            freed_sources=self.tasks.freed,
+            freed_sources=self.tasks.received.keys(),
             uncut=self.tasks.uncut,
             order_of=self.orders.by_file,
             delete_pauses=self.pauses.paused,

@@ -162,7 +162,7 @@ def transfer_json(core: Core, task_id: int, now: Now) -> Json:
         "destination": task.destination,
         "size_bytes": task.file.size_bytes,
         "bytes_done": run.bytes_done if run.reports else None,
-        "received": task.id in core.state.tasks.freed,
+        "received": task.id in core.state.tasks.received,
         "elapsed_s": elapsed_ms // 1000,
         "rate_bps": 8000 * run.bytes_done // told_ms if told_ms > 0 and run.reports else None,
         "reason": task.reason,
