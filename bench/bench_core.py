@@ -57,10 +57,10 @@ class Node:
 
     def feed(self, event: ev.Event) -> list[ev.Effect]:
         began_ns = time.perf_counter_ns()
-        _changes, effects = self.core.handle(event, self.now)
+        step = self.core.handle(event, self.now)
         self.core.next_wakeup_ms(self.now)
         self.answers_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
-        return effects
+        return [*step.at_once, *step.after_commit]
 
     def begin(self) -> None:
         """Everything is up, listed, measured and planned once."""

@@ -15,6 +15,7 @@ from itertools import count
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.step import Step
 from cfm.model import (
     OLD_WORKER,
     Addr,
@@ -38,7 +39,6 @@ from cfm.model import (
 )
 from cfm.plan import reference
 from cfm.plan.view import Rules
-from cfm.tasks.store import Change
 from cfm.wire import TaskReport
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -147,15 +147,17 @@ class Node:
     # ── driving ─────────────────────────────────────────────────────────────────────────────────────────
 
     def send(self, event: ev.Event) -> None:
-        changes, effects = self.core.handle(event, self.now)
-        self._commit(changes)
-        for effect in effects:
-            self._carry_out(effect)
+        self.obey(self.core.handle(event, self.now))
         self._wake_ms = self.core.next_wakeup_ms(self.now)
 
-    def _commit(self, changes: list[Change]) -> None:
-        if changes:
-            self.store.commit(changes)
+    def obey(self, step: Step) -> None:
+        """Carry out a step; here nothing has to wait long for a commit."""
+        for effect in step.at_once:
+            self._carry_out(effect)
+        if step.changes:
+            self.store.commit(step.changes)
+        for effect in step.after_commit:
+            self._carry_out(effect)
 
     def run(self, duration_ms: int) -> None:
         """Let the world go on for `duration_ms`."""

@@ -116,8 +116,8 @@ def test_an_order_may_be_sent_for_as_long_as_what_confirmed_it_counts() -> None:
     node, _made, on_san, stays = ordered()
     asked_san_ms, asked_copy_ms = node.now_ms - 3_000, node.now_ms - 500
     node.core.handle(replace(on_san, asked_ms=asked_san_ms), node.now)
-    _changes, effects = node.core.handle(replace(stays, asked_ms=asked_copy_ms), node.now)
-    (sent,) = (effect for effect in effects if isinstance(effect, ev.SendDelete))
+    step = node.core.handle(replace(stays, asked_ms=asked_copy_ms), node.now)
+    (sent,) = (effect for effect in step.after_commit if isinstance(effect, ev.SendDelete))
     assert sent.before_ms == asked_san_ms + node.core.state.rules.confirmation_max_age_ms
 
 

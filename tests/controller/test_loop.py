@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -11,10 +10,11 @@ import pytest
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
-from cfm.tasks.store import Change, DropTask, TaskStore
+from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
 ORDER = DeleteOrder(
@@ -36,10 +36,11 @@ class Ordering:
         self.before_ms = before_ms
         self.told = asyncio.get_running_loop().create_future()
 
-    def handle(self, event: ev.Event, _now: Now) -> tuple[list[Change], Sequence[ev.Effect]]:
+    def handle(self, event: ev.Event, _now: Now) -> Step:
         if isinstance(event, ev.DeleteAnswer):
             self.told.set_result(event.answer)
-        return [], [ev.SendDelete(ORDER, self.before_ms)] if isinstance(event, ev.Tick) else []
+        deletes = [ev.SendDelete(ORDER, self.before_ms)] if isinstance(event, ev.Tick) else []
+        return Step(after_commit=deletes)
 
     def next_wakeup_ms(self, now: Now) -> int:
         return now.mono_ms + 3_600_000
@@ -77,11 +78,11 @@ class Writing:
         self.trouble = ""
         self.began = asyncio.Event()
 
-    def handle(self, event: ev.Event, _now: Now) -> tuple[list[Change], Sequence[ev.Effect]]:
+    def handle(self, event: ev.Event, _now: Now) -> Step:
         if isinstance(event, ev.StoreTrouble):
             self.trouble = event.why
         self.began.set()
-        return [DropTask(1)] if isinstance(event, ev.Tick) else [], []
+        return Step(changes=[DropTask(1)] if isinstance(event, ev.Tick) else [])
 
     def next_wakeup_ms(self, now: Now) -> int:
         return now.mono_ms + 3_600_000

@@ -53,13 +53,11 @@ class Watched(Node):
         led_to: list[tuple[object, object]] = []
         for _round in range(ROUNDS_AT_MOST):
             self.core.state.revision.dispatch += 1
-            changes, effects = self.core.handle(ev.Tick(), self.now)
-            self._commit(changes)
-            deeds = [effect for effect in effects if self._is_deed(effect)]
-            led_to += [*((change, None) for change in changes), *((None, deed) for deed in deeds)]
-            for effect in effects:
-                self._carry_out(effect)
-            if not changes and not deeds:
+            step = self.core.handle(ev.Tick(), self.now)
+            deeds = [one for one in (*step.at_once, *step.after_commit) if self._is_deed(one)]
+            led_to += [*((change, None) for change in step.changes), *((None, deed) for deed in deeds)]
+            self.obey(step)
+            if not step.changes and not deeds:
                 self._wake_ms = self.core.next_wakeup_ms(self.now)
                 return led_to
         raise AssertionError(f"it never comes to an end: {led_to[-4:]}")

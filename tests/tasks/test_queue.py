@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from cfm.errors import StateError
 from cfm.model import Addr
 from cfm.tasks import queue
-from cfm.tasks.queue import OverloadedError, Writer
+from cfm.tasks.commits import MAX_WAITING, OverloadedError
+from cfm.tasks.queue import Writer
 from cfm.tasks.store import Change, PutArrival
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -212,7 +213,7 @@ async def test_a_release_that_fails_ends_the_writer_and_is_not_called_again(desk
 
 async def test_the_queue_is_bounded_and_says_so(slow: tuple[Desk, SlowStore]) -> None:
     desk, store = slow
-    for _ in range(queue.MAX_WAITING):
+    for _ in range(MAX_WAITING):
         desk.writer.submit([], lambda: None) if desk.writer.waiting else desk.submit(0)
     with pytest.raises(OverloadedError):
         desk.submit(1)

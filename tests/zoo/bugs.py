@@ -14,6 +14,7 @@ from cfm.controller.decide import copying
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.step import Step
 from cfm.fleet.observed import Likeness
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
@@ -63,7 +64,7 @@ from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.fakes.memory_store import MemoryStore
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.parts import PARTS, Parts
-from zoo.making import Outcome, with_kernel
+from zoo.making import altered, with_kernel, with_more
 
 # ── what cfm hears ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,7 +73,7 @@ def hearing(change: Callable[[ev.Event], ev.Event]) -> Parts:
     """A core that takes what it hears for something else."""
 
     class Hearing(Core):
-        def handle(self, event: ev.Event, now: Now) -> Outcome:
+        def handle(self, event: ev.Event, now: Now) -> Step:
             return super().handle(change(event), now)
 
     return replace(PARTS, core=Hearing)
@@ -126,14 +127,14 @@ class EachIsADisk(Core):
         super().__init__(config, recovered, now)
         self.state.fleet._doubles = _Unlike()
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
+    def handle(self, event: ev.Event, now: Now) -> Step:
         return super().handle(disk_ids_are_not_heard(event), now)
 
 
 class EmptyWillDo(Core):
     """A file of 0 bytes, or of any other size, on the SAN is taken for the file."""
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
+    def handle(self, event: ev.Event, now: Now) -> Step:
         if isinstance(event, ev.SanAnswers):
             answers = {name: self._as_wanted(name, answer) for name, answer in event.answers.items()}
             event = replace(event, answers=answers)
@@ -256,10 +257,10 @@ class TakesAllTasks(DownloadBook):
 class OffersToOthers(Core):
     """The next ready task is offered, whoever asks."""
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
-        changes, effects = super().handle(event, now)
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        step = super().handle(event, now)
         ready = [task for task in self.state.tasks.active.values() if task.status is Status.READY]
-        return changes, [self._any(effect, ready) for effect in effects]
+        return altered(step, lambda effect: self._any(effect, ready))
 
     def _any(self, effect: ev.Effect, ready: list[Task]) -> ev.Effect:
         if isinstance(effect, ev.Reply) and effect.status == 204 and ready:
@@ -305,19 +306,18 @@ class ByWall(Core):
 
     ahead_ms: int | None = None
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
-        changes, effects = super().handle(event, now)
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        step = super().handle(event, now)
         wall_ms = now.wall_ms - now.mono_ms
         self.ahead_ms = wall_ms if self.ahead_ms is None else self.ahead_ms
         copying.end_overdue(self.state, Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms))
-        more_changes, more_effects = self.state.out.take()
-        return [*changes, *more_changes], [*effects, *more_effects]
+        return with_more(step, self.state.out.take())
 
 
 class Hoarding(Core):
     """The ledger never lets go of what has landed."""
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
+    def handle(self, event: ev.Event, now: Now) -> Step:
         landed = {addr: list(record.landed) for addr, record in self.state.fleet.records.items()}
         result = super().handle(event, now)
         for addr, record in self.state.fleet.records.items():
@@ -357,12 +357,12 @@ class NeverTriesAgain(Core):
 class LateReportsCount(Core):
     """A report on a task that has ended changes it."""
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
+    def handle(self, event: ev.Event, now: Now) -> Step:
         late = self.state.tasks.ended.get(event.task_id) if isinstance(event, ev.TaskReported) else None
-        changes, effects = super().handle(event, now)
+        step = super().handle(event, now)
         if late is not None and isinstance(event, ev.TaskReported):
-            changes.append(PutTask(replace(late[0], status=event.report.status)))
-        return changes, effects
+            return with_more(step, Step((), [PutTask(replace(late[0], status=event.report.status))]))
+        return step
 
 
 def counts_ips_twice(outlook: Outlook) -> Wishes:
@@ -427,13 +427,13 @@ class Fickle:
 class HoweverLate(Core):
     """An order is sent whenever its record is durable at last."""
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
-        changes, effects = super().handle(event, now)
-        late = [
-            replace(effect, before_ms=1 << 60) if isinstance(effect, ev.SendDelete) else effect
-            for effect in effects
-        ]
-        return changes, late
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        return altered(
+            super().handle(event, now),
+            lambda effect: (
+                replace(effect, before_ms=1 << 60) if isinstance(effect, ev.SendDelete) else effect
+            ),
+        )
 
 
 class Undecided(Core):

@@ -7,22 +7,37 @@ for anything at all, and only the kernel stands against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.step import Step
 from cfm.model import DeleteKind, File, Known, Now, OrderStatus, ServerView, Status
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Outlook
 from cfm.plan.policies import POLICIES
 from cfm.plan.wishes import Copy, Delete, MakeRoom, Wishes
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES
-from cfm.tasks.store import Change, PutOrder, PutTask, Recovered
+from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm_lab.sim.environment.parts import PARTS, Parts
 
-Outcome = tuple[list[Change], list[ev.Effect]]
+
+def altered(step: Step, alter: Callable[[ev.Effect], ev.Effect]) -> Step:
+    """The step with other effects, which wait as long as these."""
+    at_once, after_commit = ([alter(effect) for effect in part] for part in (step.at_once, step.after_commit))
+    return Step(at_once, step.changes, after_commit)
+
+
+def with_more(step: Step, more: Step) -> Step:
+    """Both steps as one."""
+    return Step(
+        [*step.at_once, *more.at_once],
+        [*step.changes, *more.changes],
+        [*step.after_commit, *more.after_commit],
+    )
+
 
 # ── careless policies ───────────────────────────────────────────────────────────────────────────────────
 
@@ -70,10 +85,9 @@ class Careless(Core):
         super().__init__(config, recovered, now)
         self.state.policies = (*POLICIES, anything)
 
-    def handle(self, event: ev.Event, now: Now) -> Outcome:
+    def handle(self, event: ev.Event, now: Now) -> Step:
         self.state.revision.dispatch += 1
-        changes, effects = super().handle(event, now)
-        return changes, [_carelessly(effect) for effect in effects]
+        return altered(super().handle(event, now), _carelessly)
 
 
 def _carelessly(effect: ev.Effect) -> ev.Effect:
@@ -159,27 +173,26 @@ def taking_task_edge(old: Status, new: Status) -> Parts:
     class Taking(Core):
         events = 0
 
-        def handle(self, event: ev.Event, now: Now) -> Outcome:
-            changes, effects = super().handle(event, now)
+        def handle(self, event: ev.Event, now: Now) -> Step:
+            step = super().handle(event, now)
             self.events += 1
             book = self.state.tasks
             known = [*book.active.values(), *(task for task, _ms in book.ended.values())]
             fitting = [task for task in known if task.status is old]
             if fitting and self.events % EVERY == 0:
-                changes.append(PutTask(replace(fitting[0], status=new)))
-            return changes, effects
+                return with_more(step, Step((), [PutTask(replace(fitting[0], status=new))]))
+            return step
 
     return replace(PARTS, core=Taking)
 
 
 def taking_order_edge(old: OrderStatus, new: OrderStatus) -> Parts:
     class Taking(Core):
-        def handle(self, event: ev.Event, now: Now) -> Outcome:
-            changes, effects = super().handle(event, now)
-            for change in [change for change in changes if isinstance(change, PutOrder)]:
-                if change.order.status is old:
-                    changes.append(PutOrder(replace(change.order, status=new)))
-            return changes, effects
+        def handle(self, event: ev.Event, now: Now) -> Step:
+            step = super().handle(event, now)
+            orders = [change.order for change in step.changes if isinstance(change, PutOrder)]
+            illegal = [PutOrder(replace(order, status=new)) for order in orders if order.status is old]
+            return with_more(step, Step((), illegal)) if illegal else step
 
     return replace(PARTS, core=Taking)
 

@@ -1,51 +1,38 @@
-"""The one writer: what was decided is made durable first, and told to others only then.
+"""The one writer: what was decided is made durable first, and carried out only then.
 
-Everyone who changes state submits the changes together with a `release`: the answer, the order or the
-dispatch that must not happen before the change is safe.  Whatever waits is committed as one group in a
-thread; then the releases run on the event loop, in the order of submission.  While the disk under the state
-is full, nothing is released: the daemon goes on looking at the world, and touches nothing.
+The writer drives a `CommitQueue` with a store.  Whatever waits is committed as one group in a thread.  Then
+what waited for it is released on the event loop, in the order in which it was submitted.  While the disk
+under the state is full, nothing is released but readers: cfm goes on looking at the world, and touches
+nothing.
 
-Neighbours: the controller's loop submits; `tasks.store` commits.
+Neighbours: `commits` keeps the order, `tasks.store` commits; the shell of the controller submits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from cfm.errors import StateError, StoreFullError
+from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, TaskStore
 
 log = structlog.get_logger(__name__)
-
-MAX_WAITING: Final = 100_000
-"""Submissions that may wait at one time; more are refused by `OverloadedError`."""
 
 RETRY_S: Final = 1.0
 """How long after a failed commit the same group is tried again."""
 
 
-class OverloadedError(StateError):
-    """Too much waits to be written; the caller must let its change go, or come again later."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    changes: tuple[Change, ...]
-    release: Callable[[], None]
-
-
 class Writer:
-    """Commits what is submitted, in groups and in order.  Used from one event loop.
+    """Commits what is submitted, in groups and in order.  It is used from one event loop.
 
-    `on_trouble(why)` is called when commits begin to fail for want of room, `on_recovered()` when they
-    succeed again.  Any other failure ends the writer: `supervise()` raises it, and so does every later call.
+    `on_trouble(why)` is called when commits begin to fail because there is no room, and `on_recovered()` when
+    they succeed again.  Any other failure ends the writer: `supervise()` raises it, and so does every later
+    call.
     """
 
     def __init__(
@@ -59,40 +46,38 @@ class Writer:
         self._on_trouble = on_trouble
         self._on_recovered = on_recovered
         self._sleep = sleep
-        self._waiting: deque[_Entry] = deque()
+        self._queue: CommitQueue[Callable[[], None]] = CommitQueue()
         self._pump: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
         # A thread of its own: the loop's shared ones may all hang on a mount that does not answer.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cfm-state")
-        self.trouble: str | None = None
-        """Why nothing can be written just now; None where all is well."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written now; None where all is well."""
+        return self._queue.trouble
 
     @property
     def waiting(self) -> int:
-        """Submissions that were not released yet."""
-        return len(self._waiting)
+        """How many submissions were not released yet."""
+        return len(self._queue)
 
-    def submit(self, changes: Sequence[Change], release: Callable[[], None]) -> None:
+    def submit(self, changes: Sequence[Change], release: Callable[[], None], *, patient: bool = True) -> None:
         """Has `release` called on the event loop once `changes` and all that came before are durable.
 
-        Without changes, and with nothing ahead, that is before this returns.
+        Without changes, and with nothing ahead, it is called before this returns.  A submission that is not
+        `patient` is also released when nothing can be written.
 
         Raises:
-            OverloadedError: `MAX_WAITING` submissions wait already; nothing was taken.
+            OverloadedError: too much waits already; nothing was taken.
             StateError: the writer is closed, or has failed for good.
         """
         self._require_running()
-        if not self._waiting and not changes:
+        if not self._queue.put(changes, release, patient=patient):
             release()
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            raise OverloadedError(
-                f"{MAX_WAITING} changes wait to be written: {self.trouble or 'disk too slow'}"
-            )
-        self._waiting.append(_Entry(tuple(changes), release))
-        if self._pump is None:
+        elif self._pump is None:
             self._pump = asyncio.create_task(self._run(), name="state writer")
             self._pump.add_done_callback(_taken_note_of)
 
@@ -107,15 +92,20 @@ class Writer:
         await self._ended.wait()
         self._raise_failure()
 
+    def fail(self, error: BaseException) -> None:
+        """End the writer, and the program by `supervise`: a change was decided that it cannot take."""
+        self._failure = self._failure or error
+        self._ended.set()
+
     async def close(self) -> None:
-        """Writes what waits and ends; gives up what cannot be written, of which nobody was told."""
+        """Writes what waits and ends.  It gives up what cannot be written; nobody was told of that."""
         self._closing.set()
         while self._pump is not None:
             await asyncio.wait({self._pump})
         self._thread.shutdown()
         self._ended.set()
-        if self._waiting:
-            log.error("gave up writing the state", submissions=len(self._waiting), why=self.trouble)
+        if self.waiting:
+            log.error("gave up writing the state", submissions=self.waiting, why=self.trouble)
 
     def _require_running(self) -> None:
         self._raise_failure()
@@ -130,48 +120,41 @@ class Writer:
         try:
             await self._write_all()
         except BaseException as error:
-            self._failure = error
-            self._ended.set()
+            self.fail(error)
             raise
         finally:
             self._pump = None  # Here, and not in a callback: the next `submit` must start a new one.
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            group = tuple(self._waiting)
-            if not await self._written([change for entry in group for change in entry.changes]):
+        while (group := self._queue.next_group()) is not None:
+            if not await self._written(group):
                 return
-            for entry in group:
-                # It leaves the queue after its release, so that what this submits stays behind it.
-                entry.release()
-                self._waiting.popleft()
+            if self._queue.committed():
+                self._on_recovered()
+            for release in self._queue.released():
+                release()
 
-    async def _written(self, changes: Sequence[Change]) -> bool:
-        """Commits, as often as it takes; False where the writer is closed before it succeeds."""
-        if not changes:
-            return True
+    async def _written(self, group: Sequence[Change]) -> bool:
+        """Commits, as often as it takes.  False where the writer is closed before it succeeds."""
         loop = asyncio.get_running_loop()
-        while True:
+        while group:
             try:
-                await loop.run_in_executor(self._thread, self._store.commit, changes)
+                await loop.run_in_executor(self._thread, self._store.commit, group)
             except StoreFullError as error:
-                self._say_trouble(str(error))
+                self._failed(str(error))
                 if self._closing.is_set():
                     return False
                 await self._pause()
             else:
-                self._say_recovered()
-                return True
+                break
+        return True
 
-    def _say_trouble(self, why: str) -> None:
-        if self.trouble is None:
-            self.trouble = why
+    def _failed(self, why: str) -> None:
+        impatient = self._queue.failed(why)
+        if impatient is not None:
             self._on_trouble(why)
-
-    def _say_recovered(self) -> None:
-        if self.trouble is not None:
-            self.trouble = None
-            self._on_recovered()
+            for release in impatient:
+                release()
 
     async def _pause(self) -> None:
         """Until the next attempt is due; closing makes it due at once."""
@@ -184,6 +167,6 @@ class Writer:
 
 
 def _taken_note_of(pump: asyncio.Task[None]) -> None:
-    """Its failure is kept by the writer; asyncio need not complain that nobody asked the task."""
+    """The writer keeps its failure.  asyncio need not complain that nobody asked the task for it."""
     if not pump.cancelled():
         pump.exception()

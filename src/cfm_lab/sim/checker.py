@@ -5,6 +5,7 @@ It calls only the hooks that a rule overrides, so a rule costs nothing where not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from cfm.controller.decide import events as ev
@@ -85,7 +86,7 @@ class Checker:
 
     # ── cfm ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None:
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: Sequence[Change], now: Now) -> None:
         if cfm.issuer.epoch != cfm.state.epoch:
             return  # another cfm owns the state now: nothing that this one decides becomes durable
         if isinstance(event, ev.TaskReported):
@@ -163,7 +164,7 @@ class Checker:
         for rule in self._sent:
             rule.order_sent(cfm, order)
 
-    def committed(self, cfm: SimCfm, changes: list[Change]) -> None:
+    def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None:
         state = self.facts.state(cfm.issuer.controller)
         for change in changes:
             match change:

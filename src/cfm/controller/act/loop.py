@@ -19,6 +19,7 @@ import structlog
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -33,12 +34,12 @@ from cfm.model import (
     Observed,
     SanAnswer,
     SnapshotFacts,
-    Status,
 )
 from cfm.plan.reduce import Reducer
 from cfm.plan.shortlist import PlanInputs, Shortlist
+from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
-from cfm.tasks.store import Change, TaskStore
+from cfm.tasks.store import TaskStore
 from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class Controller:
         self.listeners: set[asyncio.Queue[Mapping[str, Any]]] = set()
         self.writer = Writer(
             store,
-            on_trouble=self._store_trouble,
+            on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
             on_recovered=lambda: self.feed(ev.StoreRecovered()),
         )
         self._client = client
@@ -73,8 +74,6 @@ class Controller:
         self._hits = Hits()
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
-        self._readers: set[asyncio.Event] = set()
-        """Each set when what was read before it is durable, or cannot be made so."""
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._carriers: Mapping[type, Callable[[Any], Awaitable[None]]] = {
@@ -108,12 +107,18 @@ class Controller:
         if self._group is None:
             return
         now = clock()
-        changes, effects = self.core.handle(event, now)
-        waiting = [effect for effect in effects if _waits(effect, event, changes)]
-        self._tell([effect for effect in effects if not _waits(effect, event, changes)])
-        if changes or waiting:
-            self.writer.submit(changes, lambda: self._tell(waiting))
+        step = self.core.handle(event, now)
+        self._carry_out(step.at_once)
+        if step.changes or step.after_commit:
+            self._submit(step)
         self._wake_at(self.core.next_wakeup_ms(now))
+
+    def _submit(self, step: Step) -> None:
+        try:
+            self.writer.submit(step.changes, lambda: self._carry_out(step.after_commit))
+        except OverloadedError as error:
+            # The core has decided what nobody can write: only a restart brings back what is durable.
+            self.writer.fail(error)
 
     def _wake_at(self, mono_ms: int) -> None:
         if self._timer is not None:
@@ -121,8 +126,7 @@ class Controller:
         delay_s = max(0.0, (mono_ms - clock().mono_ms + 1) / 1000)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.feed, ev.Tick())
 
-    def _tell(self, effects: Sequence[ev.Effect]) -> None:
-        """Carry out effects; those that had to wait for a commit have waited."""
+    def _carry_out(self, effects: Sequence[ev.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, ev.Reply):
                 waiting = self._waiting.pop(effect.request, None)
@@ -171,21 +175,12 @@ class Controller:
         """
         if not self.writer.trouble:
             value = make(self.core, clock())
-            done = asyncio.Event()
-            self._readers.add(done)
-            try:
-                self.writer.submit((), done.set)
-                await done.wait()
-            finally:
-                self._readers.discard(done)
+            durable_or_hopeless = asyncio.Event()
+            self.writer.submit((), durable_or_hopeless.set, patient=False)
+            await durable_or_hopeless.wait()
             if not self.writer.trouble:
                 return value
         return make(self.core, clock())
-
-    def _store_trouble(self, why: str) -> None:
-        self.feed(ev.StoreTrouble(why))
-        for reader in self._readers:
-            reader.set()
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,16 +270,3 @@ class Controller:
         if self._reducer is None or self._reducer[0] is not snapshot:
             self._reducer = (snapshot, Reducer(snapshot.frame))
         return self._reducer[1].shortlist(inputs)
-
-
-def _waits(effect: ev.Effect, event: ev.Event, changes: Sequence[Change]) -> bool:
-    """Must this effect wait until all that was changed is durable?
-
-    What an event without changes has to say need not, and neither need the answer to a progress report: it
-    only renews a lease, which must go on while our state cannot be written.  A `done` that was answered is
-    never reported again, so its answer waits.
-    """
-    if changes or not isinstance(effect, ev.Say | ev.Reply):
-        return isinstance(effect, ev.DURABLE)
-    is_progress = isinstance(event, ev.TaskReported) and event.report.status is Status.WORKING
-    return isinstance(effect, ev.Reply) and not is_progress

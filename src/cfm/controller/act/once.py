@@ -102,8 +102,7 @@ class Look:
         """Let the core decide, and ask what it wants to know.  All other effects are dropped: they would
         tell somebody something, or change something."""
         assert self._group is not None
-        _changes, effects = self.core.handle(event, self._now)
-        for effect in effects:
+        for effect in self.core.handle(event, self._now).at_once:
             if (carry := self._carriers.get(type(effect))) is not None:
                 self._group.create_task(carry(effect))
 

@@ -93,7 +93,9 @@ def report(state: NodeState, event: TaskReported, now: Now) -> None:
     """`PATCH /tasks/{id}` is answered 404, 409, or 200 after the change."""
     task = state.tasks.get(event.task_id)
     status = 404 if task is None else _apply(state, task, event.report, now)
-    state.out.effects.append(Reply(event.request, status))
+    # A lease must go on also while nothing can be written.
+    is_progress = event.report.status is Status.WORKING
+    state.out.effects.append(Reply(event.request, status, promises_nothing=is_progress))
 
 
 def _apply(state: NodeState, task: Task, told: TaskReport, now: Now) -> int:

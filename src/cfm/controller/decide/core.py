@@ -22,11 +22,12 @@ from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
 from cfm.controller.decide.planning import Planning, plan_inputs
 from cfm.controller.decide.state import NodeConfig, NodeState, soonest
+from cfm.controller.decide.step import Step
 from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
-from cfm.tasks.store import Change, Recovered
+from cfm.tasks.store import Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
@@ -104,11 +105,8 @@ class Core:
 
     # ── the machine ─────────────────────────────────────────────────────────────────────────────────────
 
-    def handle(self, event: ev.Event, now: Now) -> tuple[list[Change], list[ev.Effect]]:
-        """What `event` leads to: rows to make durable, and what is to be done.
-
-        Effects in `events.DURABLE` must wait for the rows, and for those of earlier events.
-        """
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        """What `event` leads to: what to carry out, what to make durable, and what waits for that."""
         self._handlers[type(event)](event, now)
         self._deadlines(now)
         self._decide(now)

@@ -1,8 +1,8 @@
 """What happens to the controller, and what it wants done: the two vocabularies of `controller.decide.core`.
 
-Events come in one at a time; each yields effects.  Effects are values: the shell (`controller.act.loop`, or
-the simulator) carries them out and brings what came of it back as the next event.  Those in `DURABLE`
-wait until the changes before them are committed: what is told to anybody was written down first.
+Events come in one at a time; each yields effects.  Effects are values.  The shell (`controller.act.loop`, or
+the simulator) carries them out, and brings what came of it back as the next event.  Which of them wait until
+what was decided is durable, `step` says.
 """
 
 from __future__ import annotations
@@ -313,6 +313,9 @@ class Reply:
     request: int
     status: int
     body: TaskList | Offer | Released | Problem | None = None
+    promises_nothing: bool = False
+    """It says nothing that a restart could take back, such as: your lease goes on, or: there is no task.  So
+    it need not wait for what was decided before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +330,4 @@ class Say:
 Effect: TypeAlias = (
     SendHeartbeat | AskList | AskDisk | AskCopy | AskSan | SendDelete | CutStream | StartPlan | Reply | Say
 )
-DURABLE = (SendDelete, CutStream, Reply, Say)
 LATE = Failure(Trouble.TIMEOUT, "not sent: what confirmed it was too old when its record was durable")
-"""These tell somebody; all others only ask."""

@@ -45,7 +45,7 @@ class Offering:
             return
         state.health.heard_of(addr, now.mono_ms)
         if (older := self._held.pop(addr, None)) is not None:
-            state.out.effects.append(Reply(older.request, 204))
+            state.out.effects.append(Reply(older.request, 204, promises_nothing=True))
         lost = state.tasks.lost_offer(addr, event.holding) if event.claims else None
         if lost is not None:
             task = copying.claim(state, lost, now)
@@ -82,8 +82,9 @@ class Offering:
         del self._held[addr]
         if task is not None and now.mono_ms <= held.claims_until_ms:
             task = copying.claim(state, task, now)
-        reply = Reply(held.request, 200, Offer(task)) if task else Reply(held.request, 204)
-        state.out.effects.append(reply)
+        body = Offer(task) if task is not None else None
+        status = 204 if task is None else 200
+        state.out.effects.append(Reply(held.request, status, body, promises_nothing=task is None))
 
     def _note_first(self) -> None:
         self.next_ms = min([held.until_ms for held in self._held.values()], default=None)

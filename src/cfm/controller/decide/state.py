@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cfm.controller.decide.books import (
     ArrivalBook,
@@ -24,7 +24,8 @@ from cfm.controller.decide.books import (
     SanBook,
     StoreBook,
 )
-from cfm.controller.decide.events import AskSan, Effect, Say
+from cfm.controller.decide.events import AskSan, Say
+from cfm.controller.decide.step import Outbox
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts
@@ -35,7 +36,6 @@ from cfm.plan.view import ClusterView, Rules, UnknownHits
 from cfm.revision import Revision
 from cfm.tasks.book import RetryBook, TaskBook
 from cfm.tasks.orders import OrderBook
-from cfm.tasks.store import Change
 
 FACTS_KEPT_MS = 120_000
 """How long single answers about files are kept; none is believed that long."""
@@ -52,19 +52,6 @@ class NodeConfig:
     misses_to_down: int = 2
     full_look_ms: int = 60_000
     """The longest time between two full looks at all servers."""
-
-
-@dataclass(slots=True)
-class Outbox:
-    """What one event led to: rows to be made durable, and what is to be done."""
-
-    changes: list[Change] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
-
-    def take(self) -> tuple[list[Change], list[Effect]]:
-        taken = self.changes, self.effects
-        self.changes, self.effects = [], []
-        return taken
 
 
 class NodeState:

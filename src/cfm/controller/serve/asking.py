@@ -24,14 +24,19 @@ MOST_WAITING = 10_000
 
 async def asked(controller: Controller, question: Callable[[int], ev.Event]) -> ev.Reply:
     """The controller's reply; 503 where it does not become durable before the asker's patience ends."""
-    if controller.writer.waiting > MOST_WAITING:
-        raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
+    refuse_when_overloaded(controller)
     try:
         async with asyncio.timeout(REPLY_S):
             return await controller.ask(question)
     except TimeoutError:
         why = controller.core.state.store_trouble or "the state is written too slowly"
         raise RefusedError(503, why, {"Retry-After": "5"}) from None
+
+
+def refuse_when_overloaded(controller: Controller) -> None:
+    """503 where so much waits to be written that no more requests are taken."""
+    if controller.writer.waiting > MOST_WAITING:
+        raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
 
 
 async def old_tasks(controller: Controller) -> list[dict[str, Any]]:

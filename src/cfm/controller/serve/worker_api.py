@@ -16,7 +16,14 @@ from aiohttp import web
 from cfm import wire
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide import events as ev
-from cfm.controller.serve.asking import asked, ids_of, old_tasks, seconds_of, task_id_of
+from cfm.controller.serve.asking import (
+    asked,
+    ids_of,
+    old_tasks,
+    refuse_when_overloaded,
+    seconds_of,
+    task_id_of,
+)
 from cfm.model import Addr, Task
 from cfm.web import STOPPING, RefusedError, empty, json_answer, may_speak_for, old_json
 
@@ -95,6 +102,7 @@ class WorkerEndpoints:
         self, request: web.Request, question: Callable[[int], ev.Event]
     ) -> ev.Reply | None:
         """The reply, or None where the server is about to stop."""
+        refuse_when_overloaded(self._controller)
         asking = asyncio.ensure_future(self._controller.ask(question))
         stopping = asyncio.ensure_future(request.app[STOPPING].wait())
         try:

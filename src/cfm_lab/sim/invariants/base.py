@@ -6,6 +6,7 @@ of the controller in question; all other times are the true ones of the world.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cfm.controller.decide.events import Event
@@ -44,7 +45,7 @@ class Invariant:
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────
 
-    def decided(self, cfm: SimCfm, event: Event, changes: list[Change], now: Now) -> None:
+    def decided(self, cfm: SimCfm, event: Event, changes: Sequence[Change], now: Now) -> None:
         """The core has handled an event.  Nothing of that is durable yet."""
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: Event, now: Now) -> None:
@@ -58,7 +59,7 @@ class Invariant:
     def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None:
         """The first byte of a delete order goes out."""
 
-    def committed(self, cfm: SimCfm, changes: list[Change]) -> None:
+    def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None:
         """Changes are durable.  What waited for them goes out after this."""
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:

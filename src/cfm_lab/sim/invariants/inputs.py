@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cfm.controller.decide import events as ev
 from cfm.model import Now
 from cfm.tasks.store import Change
@@ -19,7 +21,7 @@ class HitsAsLogged(Invariant):
     number = "rule 3"
     title = "hits as they are logged"
 
-    def decided(self, _cfm: SimCfm, event: ev.Event, _changes: list[Change], _now: Now) -> None:
+    def decided(self, _cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], _now: Now) -> None:
         if isinstance(event, ev.HitsChanged):
             told = event.hits in reversed(self.world.true_hits)
             self.hold(told, "nobody watched so:", sorted(event.hits.rising), sorted(event.hits.watched))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from cfm.controller.decide import events as ev
 from cfm.model import DeleteOrder, Now, OrderStatus
@@ -44,7 +45,7 @@ class UnknownStaysUnknown(Invariant):
     number = "4"
     title = "unknown stays unknown"
 
-    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], _now: Now) -> None:
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: Sequence[Change], _now: Now) -> None:
         if isinstance(event, ev.DeleteAnswer) and event.answer != 200:
             known = self.facts.state(cfm.issuer.controller).open_orders.get(event.order_id)
             if known is not None and known.order.status is OrderStatus.SENT:

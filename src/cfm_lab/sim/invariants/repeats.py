@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cfm.controller.decide import events as ev
 from cfm.model import (
     Addr,
@@ -83,7 +85,7 @@ class Pauses(Invariant):
         self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
         self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
 
-    def decided(self, cfm: SimCfm, event: ev.Event, _changes: list[Change], now: Now) -> None:
+    def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], now: Now) -> None:
         if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
             self._proven(cfm, event.addr, event.asked_ms, event.answer.names)
         if not isinstance(event, ev.DeleteAnswer) or event.answer in (200, NO_SUCH_FILE):

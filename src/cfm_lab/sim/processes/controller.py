@@ -7,7 +7,6 @@ Neighbours: the network carries requests to and from the workers; `metadata_watc
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -17,6 +16,7 @@ from cfm import wire
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.step import Step
 from cfm.errors import StateError, StoreFullError
 from cfm.inputs.snapshot import Measure
 from cfm.model import (
@@ -40,6 +40,7 @@ from cfm.model import (
 )
 from cfm.plan import reference
 from cfm.plan.shortlist import PlanInputs
+from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Issuer
@@ -66,11 +67,11 @@ NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 class CfmWitness(Protocol):
     """Who is told what a cfm does."""
 
-    def decided(self, cfm: SimCfm, event: ev.Event, changes: list[Change], now: Now) -> None: ...
+    def decided(self, cfm: SimCfm, event: ev.Event, changes: Sequence[Change], now: Now) -> None: ...
 
     def order_sent(self, cfm: SimCfm, order: DeleteOrder) -> None: ...
 
-    def committed(self, cfm: SimCfm, changes: list[Change]) -> None: ...
+    def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None: ...
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None: ...
 
@@ -125,9 +126,8 @@ class SimCfm(CfmService):
         self.store = store
         self.issuer = Issuer(recovered.controller_id, recovered.epoch)
         self.pair = None
-        self._queue: deque[tuple[list[Change], list[ev.Effect]]] = deque()
+        self._queue: CommitQueue[Sequence[ev.Effect]] = CommitQueue()
         self._committing = False
-        self._in_trouble = False
         self._wake_at_ms: int | None = None
         self._due_ms = 0
         self._waiting: dict[int, Callable[[ev.Reply], None]] = {}
@@ -171,17 +171,12 @@ class SimCfm(CfmService):
         assert core is not None
         now = self.clock.now()
         self.evidence.note(event, now)
-        changes, effects = core.handle(event, now)
-        self.witness.decided(self, event, changes, now)
-        telling: list[ev.Effect] = []
+        step = core.handle(event, now)
+        self.witness.decided(self, event, step.changes, now)
         incarnation = self.incarnation
-        for effect in effects:
-            if isinstance(effect, ev.DURABLE):
-                telling.append(effect)
-            else:
-                self._start(effect)
-        if changes or telling:
-            self._submit(changes, telling)
+        self._carry_out(step.at_once)
+        if step.changes or step.after_commit:
+            self._submit(step)
         if self.process.runs_since(incarnation):
             self._due_ms = core.next_wakeup_ms(now)
             self._plan_wake(self._due_ms)
@@ -209,46 +204,42 @@ class SimCfm(CfmService):
 
     # ── the writer ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _submit(self, changes: list[Change], telling: list[ev.Effect]) -> None:
-        if not changes and not self._queue:
-            self._tell(telling)
-            return
-        self._queue.append((changes, telling))
-        if not self._committing:
-            self._committing = True
-            slow = self.env.swarm.strikes("commit_slow")
-            self.later(self.env.rng.between(2_000, 15_000) if slow else 2, self._commit)
+    def _submit(self, step: Step) -> None:
+        if not self._queue.put(step.changes, step.after_commit):
+            self._carry_out(step.after_commit)
+        elif not self._committing:
+            self._begin_commit()
 
-    def _commit(self) -> None:
-        """Commit all that waits as one group, then let go of what waited for it."""
-        group = list(self._queue)
-        changes = [change for entry, _telling in group for change in entry]
+    def _begin_commit(self) -> None:
+        """Commit all that waits as one group, which takes a while."""
+        group = self._queue.next_group()
+        self._committing = group is not None
+        if group is not None:
+            slow = group and self.env.swarm.strikes("commit_slow")
+            delay_ms = self.env.rng.between(2_000, 15_000) if slow else 2
+            self.later(delay_ms, lambda: self._commit(group))
+
+    def _commit(self, group: Sequence[Change]) -> None:
         self.store.trouble = "no space left" if self.store_full else None
         try:
-            if changes:
-                self.store.commit(changes)
+            if group:
+                self.store.commit(group)
         except StoreFullError as error:
-            if not self._in_trouble:
-                self._in_trouble = True
+            if self._queue.failed(str(error)) is not None:
                 self.feed(ev.StoreTrouble(str(error)))
-            self.later(RETRY_MS, self._commit)
+            self.later(RETRY_MS, lambda: self._commit(group))
             return
         except SupersededError:
             self.kill()
             return
-        self.witness.committed(self, changes)
-        self._committing = False
-        if self._in_trouble:
-            self._in_trouble = False
+        self.witness.committed(self, group)
+        if self._queue.committed():
             self.feed(ev.StoreRecovered())
-        for _changes, telling in group:
-            self._queue.popleft()
-            self._tell(telling)
-        if self._queue and not self._committing:
-            self._committing = True
-            self.later(2, self._commit)
+        for effects in self._queue.released():
+            self._carry_out(effects)
+        self._begin_commit()
 
-    def _tell(self, effects: Sequence[ev.Effect]) -> None:
+    def _carry_out(self, effects: Sequence[ev.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, ev.Reply):
                 waiting = self._waiting.pop(effect.request, None)
