@@ -1,9 +1,8 @@
 """The controller's shell: it brings events to the core and carries out what comes back.
 
-One event loop, one core, one writer.  Questions go out at once; what tells somebody something (answers,
-orders, log lines) waits until the changes before it are committed.  Whatever can block runs elsewhere:
-plans and commits in threads, the SAN in its own bounded ones.  Neighbours: `core` decides, `tasks.queue`
-commits, `fleet.client` talks to workers, `inputs` follow the files, `program` puts all of it together.
+There is one event loop, one core and one writer.  The core says with each step what is carried out at once
+and what waits for the commit; the shell obeys.  Neighbours: `core` decides, `tasks.queue` commits, `world`
+answers the core's questions, `inputs` follow the files, `program` puts all of it together.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import structlog
 
+from cfm.controller.act.world import SAN_PATIENCE_S, World
 from cfm.controller.decide import events as ev
+from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.model import (
-    CopySeen,
-    Failure,
     File,
     Hits,
     Known,
@@ -35,18 +34,14 @@ from cfm.model import (
     SanAnswer,
     SnapshotFacts,
 )
-from cfm.plan.reduce import Reducer
-from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import TaskStore
-from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
 EVENTS_KEPT = 5_000
 """Decisions that are remembered in memory, for those who ask what happened lately."""
-SAN_PATIENCE_S = 5.0
 LISTENER_BACKLOG = 1_000
 
 
@@ -67,25 +62,13 @@ class Controller:
             on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
             on_recovered=lambda: self.feed(ev.StoreRecovered()),
         )
-        self._client = client
+        self._world = World(client, san)
         self._san = san
-        self._planner = ThreadPool("plan", 1)
-        self._reducer: tuple[Snapshot, Reducer] | None = None
         self._hits = Hits()
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._carriers: Mapping[type, Callable[[Any], Awaitable[None]]] = {
-            ev.SendHeartbeat: self._heartbeat,
-            ev.AskList: self._list,
-            ev.AskDisk: self._disk,
-            ev.AskCopy: self._copy,
-            ev.AskSan: self._ask_san,
-            ev.SendDelete: self._delete,
-            ev.CutStream: self._cut,
-            ev.StartPlan: self._plan,
-        }
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,7 +83,7 @@ class Controller:
             self._group = None
             if self._timer is not None:
                 self._timer.cancel()
-            self._planner.close()
+            self._world.close()
 
     def feed(self, event: ev.Event) -> None:
         """Let the core decide about `event`, and see to what follows."""
@@ -139,10 +122,7 @@ class Controller:
 
     def _start(self, effect: ev.Effect) -> None:
         if self._group is not None:
-            self._group.create_task(self._carry(effect))
-
-    async def _carry(self, effect: ev.Effect) -> None:
-        await self._carriers[type(effect)](effect)
+            self._group.create_task(self._ask(effect))
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
@@ -186,7 +166,7 @@ class Controller:
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         now = clock()
-        self.snapshot = snapshot
+        self.snapshot = self._world.snapshot = snapshot
         age_ms = max(0, now.wall_ms - 1000 * snapshot.facts.read_wall_s)
         self.feed(ev.SnapshotAccepted(snapshot.facts, age_ms))
         self.on_hits(self._hits)
@@ -224,49 +204,11 @@ class Controller:
 
     # ── questions to the world ──────────────────────────────────────────────────────────────────────────
 
-    async def _heartbeat(self, effect: ev.SendHeartbeat) -> None:
-        self.feed(ev.HeartbeatAnswer(effect.addr, await self._client.heartbeat(effect.addr)))
-
-    async def _list(self, effect: ev.AskList) -> None:
-        asked_ms = clock().mono_ms
-        answer = await self._client.list_files(effect.addr, effect.fence)
-        self.feed(ev.ListAnswer(effect.addr, asked_ms, answer))
-
-    async def _disk(self, effect: ev.AskDisk) -> None:
-        asked_ms = clock().mono_ms
-        self.feed(ev.DiskAnswer(effect.addr, asked_ms, await self._client.disk_usage(effect.addr)))
-
-    async def _copy(self, effect: ev.AskCopy) -> None:
-        asked_ms = clock().mono_ms
-        answer: CopySeen | Failure = await self._client.see_copy(effect.addr, effect.name)
-        self.feed(ev.CopyAnswer(effect.addr, effect.name, asked_ms, answer))
-
-    async def _ask_san(self, effect: ev.AskSan) -> None:
-        asked_ms = clock().mono_ms
-        answers = await self._san.stat_files(effect.sizes, SAN_PATIENCE_S, effect.sizes)
-        self.feed(ev.SanAnswers(asked_ms, answers))
-
-    async def _delete(self, effect: ev.SendDelete) -> None:
-        order, left_ms = effect.order, effect.before_ms - clock().mono_ms
-        answer: int | Failure = ev.LATE
-        if left_ms > 0:
-            name, within_s = order.file.name, left_ms / 1000
-            answer = await self._client.delete(order.server, order.id, name, within_s=within_s)
-        self.feed(ev.DeleteAnswer(order.id, answer))
-
-    async def _cut(self, effect: ev.CutStream) -> None:
-        answer = await self._client.cut_stream(effect.source, effect.task_id)
-        self.feed(ev.CutAnswer(effect.task_id, cut=answer is True))
-
-    async def _plan(self, effect: ev.StartPlan) -> None:
-        began_ms = clock().mono_ms
-        shortlist = await self._planner.run(None, lambda: self._reduce(effect.inputs))
-        self.feed(ev.PlanReady(shortlist, clock().mono_ms - began_ms))
-
-    def _reduce(self, inputs: PlanInputs) -> Shortlist:
-        """In the planner's thread; a new snapshot is prepared at its first plan."""
-        snapshot = self.snapshot
-        assert snapshot is not None
-        if self._reducer is None or self._reducer[0] is not snapshot:
-            self._reducer = (snapshot, Reducer(snapshot.frame))
-        return self._reducer[1].shortlist(inputs)
+    async def _ask(self, effect: ev.Effect) -> None:
+        """Bring a question or an order to whom it is for, and what comes back to the core."""
+        asked = clock()
+        event = questions.too_late(effect, asked)
+        if event is None:
+            answer = await questions.ask(self._world, effect, asked)
+            event = questions.understood(effect, answer, asked, clock())
+        self.feed(event)

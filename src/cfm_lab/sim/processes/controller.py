@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from cfm import wire
 from cfm.controller.decide import events as ev
+from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
@@ -21,25 +22,15 @@ from cfm.errors import StateError, StoreFullError
 from cfm.inputs.snapshot import Measure
 from cfm.model import (
     Addr,
-    CopySeen,
     DeleteOrder,
-    DiskReport,
-    Failure,
     File,
     Hits,
-    Listing,
     LogCondition,
     LogState,
     Now,
-    SanAnswer,
     SnapshotFacts,
     Task,
-    Trouble,
-    Unknown,
-    WorkerFeatures,
 )
-from cfm.plan import reference
-from cfm.plan.shortlist import PlanInputs
 from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
@@ -49,19 +40,12 @@ from cfm_lab.sim.environment.network import Process, Reply
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import CfmService, WorkerService
 from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.processes.answering import SimAnswerer
 from cfm_lab.sim.processes.evidence import Evidence
 from cfm_lab.sim.processes.metadata_watch import Pair, SimMetadataWatch
 
-HEARTBEAT_MS: Final = 5_000
-LIST_MS: Final = 30_000
-DISK_MS: Final = 10_000
-COPY_MS: Final = 5_000
-DELETE_MS: Final = 30_000
-CUT_MS: Final = 5_000
-SAN_MS: Final = 5_000
 RETRY_MS: Final = 1_000
 NS_PER_MS: Final = 1_000_000
-NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 
 
 class CfmWitness(Protocol):
@@ -257,121 +241,16 @@ class SimCfm(CfmService):
     # ── questions and orders ────────────────────────────────────────────────────────────────────────────
 
     def _start(self, effect: ev.Effect) -> None:
-        if isinstance(effect, ev.SendHeartbeat):
-            self._heartbeat(effect.addr)
-        elif isinstance(effect, ev.AskDisk):
-            self._disk(effect.addr)
-        elif isinstance(effect, ev.AskList):
-            self._list(effect.addr, effect.fence)
-        elif isinstance(effect, ev.AskSan):
-            self._ask_san(effect)
-        elif isinstance(effect, ev.AskCopy):
-            self._copy(effect.addr, effect.name)
-        elif isinstance(effect, ev.SendDelete):
-            self._delete(effect)
-        elif isinstance(effect, ev.CutStream):
-            self._cut(effect)
-        else:
-            assert isinstance(effect, ev.StartPlan), effect
-            self._plan(effect.inputs)
-
-    def _call(
-        self,
-        addr: Addr,
-        serve: Callable[[WorkerService, Reply], None],
-        done: Callable[[object], None],
-        timeout_ms: int,
-    ) -> None:
-        server = self.env.server_at(addr)
-        if self.no_descriptors or server is None:
-            self.later(1, lambda: done(NO_DESCRIPTORS))
+        asked = self.clock.now()
+        event = questions.too_late(effect, asked)
+        if event is not None:
+            self.later(0, partial(self.feed, event))
             return
-        self.env.net.call(self.process, server.process, lambda reply: serve(server, reply), done, timeout_ms)
-
-    def _heartbeat(self, addr: Addr) -> None:
-        def done(answer: object) -> None:
-            assert isinstance(answer, WorkerFeatures | Failure)
-            self.feed(ev.HeartbeatAnswer(addr, answer))
-
-        self._call(addr, lambda server, reply: server.serve_heartbeat(reply), done, HEARTBEAT_MS)
-
-    def _list(self, addr: Addr, fence: int | None) -> None:
-        asked_ms, issuer = self.clock.mono_ms(), self.issuer
-
-        def done(answer: object) -> None:
-            assert isinstance(answer, Listing | Failure)
-            self.feed(ev.ListAnswer(addr, asked_ms, answer))
-
-        self._call(addr, lambda server, reply: server.serve_list(issuer, fence, reply), done, LIST_MS)
-
-    def _disk(self, addr: Addr) -> None:
-        asked_ms, issuer = self.clock.mono_ms(), self.issuer
-
-        def done(answer: object) -> None:
-            assert isinstance(answer, DiskReport | Failure)
-            self.feed(ev.DiskAnswer(addr, asked_ms, answer))
-
-        self._call(addr, lambda server, reply: server.serve_disk(issuer, reply), done, DISK_MS)
-
-    def _copy(self, addr: Addr, name: str) -> None:
-        asked_ms, issuer = self.clock.mono_ms(), self.issuer
-
-        def done(answer: object) -> None:
-            assert isinstance(answer, CopySeen | Failure)
-            self.feed(ev.CopyAnswer(addr, name, asked_ms, answer))
-
-        self._call(addr, lambda server, reply: server.serve_copy(issuer, name, reply), done, COPY_MS)
-
-    def _delete(self, effect: ev.SendDelete) -> None:
-        order, issuer = effect.order, self.issuer
-        if self.clock.mono_ms() > effect.before_ms:
-            self.later(0, lambda: self.feed(ev.DeleteAnswer(order.id, ev.LATE)))
-            return
-        self.witness.order_sent(self, order)
-
-        def done(answer: object) -> None:
-            assert isinstance(answer, int | Failure)
-            self.feed(ev.DeleteAnswer(order.id, answer))
-
-        self._call(
-            order.server,
-            lambda server, reply: server.serve_delete(issuer, order.id, order.file.name, reply),
-            done,
-            DELETE_MS,
+        if isinstance(effect, ev.SendDelete):
+            self.witness.order_sent(self, effect.order)
+        questions.ask(SimAnswerer(self), effect, asked)(
+            lambda answer: self.feed(questions.understood(effect, answer, asked, self.clock.now()))
         )
-
-    def _cut(self, effect: ev.CutStream) -> None:
-        issuer = self.issuer
-
-        def done(answer: object) -> None:
-            self.feed(ev.CutAnswer(effect.task_id, cut=answer is True))
-
-        self._call(
-            effect.source,
-            lambda server, reply: server.serve_cut(issuer, effect.task_id, reply),
-            done,
-            CUT_MS,
-        )
-
-    def _ask_san(self, effect: ev.AskSan) -> None:
-        asked_ms = self.clock.mono_ms()
-        slow = self.env.swarm.strikes("san_slow")
-
-        def answered() -> None:
-            answers: dict[str, SanAnswer] = {
-                name: Unknown("no answer in time", asked_ms) if slow else self.env.san.answer(name, asked_ms)
-                for name in effect.sizes
-            }
-            self.feed(ev.SanAnswers(asked_ms, answers))
-
-        self.later(SAN_MS if slow else 3, answered)
-
-    def _plan(self, inputs: PlanInputs) -> None:
-        files = self.pair.files if self.pair is not None else ()
-        shortlist = reference.shortlist(files, inputs)
-        slow = self.env.swarm.strikes("plan_slow")
-        took_ms = self.env.rng.between(20_000, 180_000) if slow else 40
-        self.later(took_ms, lambda: self.feed(ev.PlanReady(shortlist, took_ms)))
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,120 @@
+"""How an effect becomes a question to somebody, and how the answer becomes the next event.  Pure.
+
+The table `QUESTIONS` is the whole translation.  The shell of the real program asks over HTTP, the simulator
+over its network in virtual time, and both read this table: so both ask the same, and understand the same.
+Neighbours: `events` has both vocabularies; `controller.act.loop` and the simulator carry the questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from cfm.controller.decide import events as ev
+from cfm.model import Addr, Now
+from cfm.plan.shortlist import PlanInputs
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Answerer(Protocol[R_co]):
+    """Whoever brings questions to workers, the SAN and the planner.  What a call returns is its own affair:
+    an awaitable, or a request on a simulated network."""
+
+    def heartbeat(self, addr: Addr) -> R_co: ...
+
+    def list_files(self, addr: Addr, fence: int | None) -> R_co: ...
+
+    def disk_usage(self, addr: Addr) -> R_co: ...
+
+    def see_copy(self, addr: Addr, name: str) -> R_co: ...
+
+    def delete(self, addr: Addr, order_id: int, name: str, *, within_s: float) -> R_co: ...
+
+    def cut_stream(self, addr: Addr, task_id: int) -> R_co: ...
+
+    def stat_files(self, sizes: Mapping[str, int]) -> R_co: ...
+
+    def reduce(self, inputs: PlanInputs) -> R_co: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a question was asked and answered, on the monotonic clock."""
+
+    asked_ms: int
+    answered_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row of the table."""
+
+    ask: Callable[[Answerer[Any], Any, int], Any]
+    """Takes who answers, the effect, and the time."""
+    event: Callable[[Any, Any, Span], ev.Event]
+    """Takes the effect, the answer, and when it was asked and answered."""
+
+
+QUESTIONS: Mapping[type[ev.Effect], Question] = {
+    ev.SendHeartbeat: Question(
+        lambda to, effect, _now_ms: to.heartbeat(effect.addr),
+        lambda effect, answer, _span: ev.HeartbeatAnswer(effect.addr, answer),
+    ),
+    ev.AskList: Question(
+        lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence),
+        lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer),
+    ),
+    ev.AskDisk: Question(
+        lambda to, effect, _now_ms: to.disk_usage(effect.addr),
+        lambda effect, answer, span: ev.DiskAnswer(effect.addr, span.asked_ms, answer),
+    ),
+    ev.AskCopy: Question(
+        lambda to, effect, _now_ms: to.see_copy(effect.addr, effect.name),
+        lambda effect, answer, span: ev.CopyAnswer(effect.addr, effect.name, span.asked_ms, answer),
+    ),
+    ev.SendDelete: Question(
+        lambda to, effect, now_ms: to.delete(
+            effect.order.server,
+            effect.order.id,
+            effect.order.file.name,
+            within_s=(effect.before_ms - now_ms) / 1000,
+        ),
+        lambda effect, answer, _span: ev.DeleteAnswer(effect.order.id, answer),
+    ),
+    ev.CutStream: Question(
+        lambda to, effect, _now_ms: to.cut_stream(effect.source, effect.task_id),
+        lambda effect, answer, _span: ev.CutAnswer(effect.task_id, cut=answer is True),
+    ),
+    ev.AskSan: Question(
+        lambda to, effect, _now_ms: to.stat_files(effect.sizes),
+        lambda _effect, answer, span: ev.SanAnswers(span.asked_ms, answer),
+    ),
+    ev.StartPlan: Question(
+        lambda to, effect, _now_ms: to.reduce(effect.inputs),
+        lambda _effect, answer, span: ev.PlanReady(answer, span.answered_ms - span.asked_ms),
+    ),
+}
+
+
+def ask(to: Answerer[R], effect: ev.Effect, now: Now) -> R:
+    """Put the question of an effect to whoever answers it."""
+    asked: R = QUESTIONS[type(effect)].ask(to, effect, now.mono_ms)
+    return asked
+
+
+def understood(effect: ev.Effect, answer: Any, asked: Now, answered: Now) -> ev.Event:
+    """The answer to an effect's question as the next event."""
+    return QUESTIONS[type(effect)].event(effect, answer, Span(asked.mono_ms, answered.mono_ms))
+
+
+def too_late(effect: ev.Effect, now: Now) -> ev.Event | None:
+    """The event of an effect that comes too late to be carried out; None where it may be.
+
+    What confirmed a delete counts for a while.  Where its record became durable only later, nothing is sent.
+    """
+    if isinstance(effect, ev.SendDelete) and effect.before_ms <= now.mono_ms:
+        return ev.DeleteAnswer(effect.order.id, ev.LATE)
+    return None
