@@ -156,6 +156,15 @@ async def test_the_threads_are_bounded(hung: Hung) -> None:
     await asyncio.gather(*waiting)
 
 
+async def test_the_next_call_finds_a_thread_that_waits_already() -> None:
+    """Calls one after another, as of a stream that reads ahead, need not share a single thread."""
+    pool = ThreadPool("ahead", 4)
+    for _ in range(4):
+        await pool.run(5, lambda: None)
+    assert sum(thread.name.startswith("ahead-") for thread in threading.enumerate()) == 2
+    pool.close()
+
+
 class Disposed:
     """Where a result went that nobody took, and in which thread."""
 

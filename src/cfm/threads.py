@@ -128,7 +128,9 @@ class ThreadPool:
     def _submit(self, call: _Call) -> None:
         self._under_way += 1
         self._calls.put(call)
-        if self._started < min(self._threads, self._under_way):
+        # One thread more than there are calls: the next call then finds a thread that waits for it already.
+        # On a busy machine, a stream that reads ahead with a single thread sends half as fast.
+        if self._started < min(self._threads, 1 + self._under_way):
             self._started += 1
             threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True).start()
         if self._closed:
