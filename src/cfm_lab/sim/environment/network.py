@@ -185,6 +185,8 @@ class Network:
         self.schedule = schedule
         self._swarm = swarm
         self._rng = rng
+        self._links: dict[tuple[str, str], Rng] = {}
+        """(from, to) → the luck of that way.  No call changes the luck of calls between other machines."""
         self._calls = 0
         self.cuts: dict[tuple[str, str], int] = {}
         """(from, to) → how many faults cut this direction."""
@@ -204,20 +206,28 @@ class Network:
         if self.cuts and (caller.name, server.name) in self.cuts:
             call.silence()
             return call
-        luck, jitter = divmod(self._rng.below(MILLION * JITTER_MS * JITTER_MS), JITTER_MS * JITTER_MS)
+        rng = self._luck(caller, server)
+        luck, jitter = divmod(rng.below(MILLION * JITTER_MS * JITTER_MS), JITTER_MS * JITTER_MS)
         call.fate = fate = self._swarm.fate(luck)
         call.back_ms = LATENCY_MS + jitter // JITTER_MS
         latency_ms = LATENCY_MS + jitter % JITTER_MS
         if server.slow:
-            latency_ms += self._rng.below(BUSY_CPU_MS)
+            latency_ms += rng.below(BUSY_CPU_MS)
         if fate:
-            self._with_fate(call, fate, latency_ms, timeout_ms)
+            self._with_fate(call, fate, latency_ms, timeout_ms, rng)
         else:
             self.schedule.after(latency_ms, call.arrive)
         return call
 
-    def _with_fate(self, call: Call, fate: str, latency_ms: int, timeout_ms: int) -> None:
-        schedule, rng = self.schedule, self._rng
+    def _luck(self, caller: Process, server: Process) -> Rng:
+        link = (caller.name, server.name)
+        rng = self._links.get(link)
+        if rng is None:
+            rng = self._links[link] = self._rng.fork(f"{caller.name} to {server.name}")
+        return rng
+
+    def _with_fate(self, call: Call, fate: str, latency_ms: int, timeout_ms: int, rng: Rng) -> None:
+        schedule = self.schedule
         if fate == "refused":
             schedule.after(latency_ms, call.deliver, REFUSED)
         elif fate == "reset_before":
@@ -249,7 +259,7 @@ class Network:
             self.later(call, RESET)
         elif fate == "garbled":
             self.later(call, GARBLED)
-        elif fate == "request_twice" and self._rng.below(2):
+        elif fate == "request_twice" and self._luck(call.caller, call.server).below(2):
             call.fate = ""  # the first answer is lost, and the caller hears the second
         else:
             self.later(call, answer)

@@ -26,10 +26,10 @@ def set_going(world: World) -> None:
     world.write_metadata()
     rng = world.rng.fork("happenings")
     world.schedule.after(50, start_again, world, world.main)
-    _every(world, rng, world.profile.metadata_ms, _write_metadata)
-    _every(world, rng, world.profile.viewers_ms, _viewers)
-    _every(world, rng, world.profile.operator_ms, _operator)
-    _every(world, rng, 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
+    _every(world, rng.fork("metadata"), world.profile.metadata_ms, _write_metadata)
+    _every(world, rng.fork("viewers"), world.profile.viewers_ms, _viewers)
+    _every(world, rng.fork("operator"), world.profile.operator_ms, _operator)
+    _every(world, rng.fork("source folder"), 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
     for kind in world.swarm.events():
         _recur(world, rng.fork(kind.name), kind)
 

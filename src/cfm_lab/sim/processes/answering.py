@@ -14,6 +14,7 @@ from cfm.plan import reference
 from cfm.plan.shortlist import PlanInputs
 from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.network import Process, Reply
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
@@ -35,6 +36,8 @@ class Asker(Protocol):
     """The cfm that asks."""
 
     env: Environment
+    rng: Rng
+    """The luck of this cfm alone."""
     process: Process
     clock: Clock
     pair: Pair | None
@@ -96,7 +99,7 @@ class SimAnswerer:
         cfm = self._cfm
         shortlist = reference.shortlist(cfm.pair.files if cfm.pair is not None else (), inputs)
         slow = cfm.env.swarm.strikes("plan_slow")
-        took_ms = cfm.env.rng.between(20_000, 180_000) if slow else 40
+        took_ms = cfm.rng.between(20_000, 180_000) if slow else 40
         return lambda reply: cfm.process.later(took_ms, lambda: reply(shortlist))
 
     def _worker(self, addr: Addr, timeout_ms: int, serve: Callable[[WorkerService, Reply], None]) -> Asked:

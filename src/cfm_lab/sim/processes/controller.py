@@ -79,6 +79,7 @@ class SimCfm(CfmService):
         self.state = state
         self.clock = clock
         self.config = config
+        self.rng = env.rng.fork(name)
         self.store_full = False
         self.no_descriptors = False
         self.core: Core | None = None
@@ -123,6 +124,7 @@ class SimCfm(CfmService):
         self.witness.recovered(self, recovered)
         self.watch = SimMetadataWatch(
             env,
+            self.rng,
             partial(self.process.runs_since, self.incarnation),
             self.on_pair,
             self.on_rejected,
@@ -200,7 +202,7 @@ class SimCfm(CfmService):
         self._committing = group is not None
         if group is not None:
             slow = group and self.env.swarm.strikes("commit_slow")
-            delay_ms = self.env.rng.between(2_000, 15_000) if slow else 2
+            delay_ms = self.rng.between(2_000, 15_000) if slow else 2
             self.later(delay_ms, lambda: self._commit(group))
 
     def _commit(self, group: Sequence[Change]) -> None:

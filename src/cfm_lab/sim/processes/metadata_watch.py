@@ -14,6 +14,7 @@ from cfm.inputs.reference import PlainReading, read_grade_file
 from cfm.inputs.snapshot import TORN_AFTER_MS, Candidate, Measure, Snapshot, is_unfinished
 from cfm.model import File, SnapshotFacts
 from cfm_lab.sim.environment.metadata import MetadataVersion
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.shared import Environment
 
 REST_MS: Final = 2_000
@@ -52,10 +53,12 @@ class SimMetadataWatch:
     """Follows the pair for one running cfm."""
 
     def __init__(
-        self, env: Environment, alive: Callable[[], bool], on_pair: Callable[[Pair, Measure | None], None],
-        on_rejected: Callable[[SnapshotFacts], None], last_good: Measure | None,
+        self, env: Environment, rng: Rng, alive: Callable[[], bool],
+        on_pair: Callable[[Pair, Measure | None], None], on_rejected: Callable[[SnapshotFacts], None],
+        last_good: Measure | None,
     ) -> None:  # fmt: skip
         self.env = env
+        self._rng = rng
         self.last_good = last_good
         self._alive = alive
         self._on_pair = on_pair
@@ -65,7 +68,7 @@ class SimMetadataWatch:
     def changed(self) -> None:
         """The files have changed: look at them when they have been at rest for a while."""
         changes = self.env.metadata.changes
-        self.env.schedule.after(REST_MS + self.env.rng.below(1_000), self._look, changes, REST_MS)
+        self.env.schedule.after(REST_MS + self._rng.below(1_000), self._look, changes, REST_MS)
 
     def _look(self, changes: int, settled_ms: int) -> None:
         files = self.env.metadata

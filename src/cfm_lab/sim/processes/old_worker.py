@@ -42,7 +42,7 @@ class SimOldWorker(SimServer):
         self.process.up = True
         self.downloading = None
         self.env.note("old worker starts", self.addr)
-        self.later(1_000 + self.env.rng.below(2_000), self._poll)
+        self.later(1_000 + self.rng.below(2_000), self._poll)
 
     def kill(self) -> None:
         self.env.note("old worker dies", self.addr)
@@ -156,7 +156,7 @@ class SimOldWorker(SimServer):
 
     def serve_delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
         self.later(
-            1 + self.env.rng.below(20),
+            1 + self.rng.below(20),
             lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply)),
         )
 

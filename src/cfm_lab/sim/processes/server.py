@@ -31,6 +31,8 @@ class SimServer(WorkerService):
         self.machine = addr
         self.disk = disk
         self.clock = clock
+        self.rng = env.rng.fork(addr)
+        """The luck of this machine alone."""
         self.process = Process(addr, env.schedule)
         self.moved_ms: int | None = None
 
@@ -61,7 +63,7 @@ class SimServer(WorkerService):
     def absurd_usage(self, usage: DiskUsage) -> DiskReport | Failure:
         """Impossible figures of a disk, as the product's own parser reads them."""
         total, used = usage.total_bytes, usage.used_bytes
-        message = self.env.rng.pick(
+        message = self.rng.pick(
             (
                 {"total_size": "0", "used_size": "0", "avail_size": "0", "used_percent": 0},
                 {

@@ -42,6 +42,7 @@ class Download:
         external: bool,
     ) -> None:
         self.env = server.env
+        self.rng = server.rng
         self.process = server.process
         self.disk = server.disk
         self.shelf = shelf
@@ -139,10 +140,10 @@ class Download:
         self._flow(size_bytes)
 
     def _flow(self, size_bytes: int) -> None:
-        swarm, rng = self.env.swarm, self.env.rng
+        swarm = self.env.swarm
         self.since_ms = self.env.schedule.now_ms
         left_ms = -(-(size_bytes - self.base_bytes) // self.rate_bpms)
-        somewhere_ms = rng.below(max(1, left_ms))
+        somewhere_ms = self.rng.below(max(1, left_ms))
         if swarm.strikes("stream_stalls") or swarm.strikes("one_byte_a_second"):
             self.stalled = True
             self._later(STALL_MS, self._stalled_out)

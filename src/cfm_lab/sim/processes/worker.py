@@ -365,7 +365,7 @@ class SimWorker(SimServer):
         """Now and then an attacker changes the offer."""
         if self.env.swarm.strikes("evil_offer"):
             names = ("../escape.txt", "..", "a/b.mpg", ".cfw-id", "\x00x")
-            name = self.env.rng.pick(names)
+            name = self.rng.pick(names)
             return replace(offer, file_name=name, path=f"/san/{name}")
         return offer
 
@@ -489,9 +489,9 @@ class SimWorker(SimServer):
         if why is not None:
             reply(409)
             return
-        delay_ms = 1 + self.env.rng.below(20)
+        delay_ms = 1 + self.rng.below(20)
         if self.env.swarm.strikes("delete_hangs"):
-            delay_ms = self.env.rng.between(5_000, 90_000)
+            delay_ms = self.rng.between(5_000, 90_000)
         self.later(
             delay_ms, lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply))
         )
