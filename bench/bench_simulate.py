@@ -21,7 +21,8 @@ from typing import Any
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.profile import HOUR_MS, Profile
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.run import WorldRun, run_seed
+from cfm_lab.sim.results import WorldRun
+from cfm_lab.sim.run import run_seed
 
 HOURS_PER_CPU_S = 10.0
 

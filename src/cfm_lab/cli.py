@@ -14,6 +14,7 @@ import typer
 
 from cfm.cli.common import AsJson
 from cfm_lab.sim import run as runs
+from cfm_lab.sim.results import SimulationReport, WorldRun, spread
 
 FOUND_A_VIOLATION = 3
 
@@ -39,7 +40,7 @@ def simulate(
     The same seed gives the same world, step by step, on any machine.
     """
 
-    def each(run: runs.WorldRun) -> None:
+    def each(run: WorldRun) -> None:
         if not json:
             typer.echo(_line(run))
 
@@ -63,20 +64,28 @@ def simulate(
     raise typer.Exit(FOUND_A_VIOLATION)
 
 
-def _line(run: runs.WorldRun) -> str:
+def _line(run: WorldRun) -> str:
     verdict = f"{len(run.violations)} violations" if run.failed else "no violations"
     return f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
 
 
-def _tell(report: runs.SimulationReport) -> None:
+def _tell(report: SimulationReport) -> None:
     typer.echo(
         f"{report.seeds} worlds, {report.simulated_ms // 3_600_000} hours, "
         f"{sum(report.faults.values())} faults of {len(report.faults)} kinds, "
         f"{sum(report.checks.values())} checks, "
         f"{len(report.violations)} violations; {report.hours_per_cpu_s} hours a CPU second"
     )
+    typer.echo(f"worth at rest: {_shares(report.worths)}")
     for name, number in sorted(report.faults.items(), key=lambda item: -item[1]):
         typer.echo(f"  {number:9}  {name}")
+
+
+def _shares(values: Sequence[float]) -> str:
+    found = spread(values)
+    if not values:
+        return "not measured"
+    return f"median {found['median']:.2%}, least {found['least']:.2%}"
 
 
 def main(argv: Sequence[str]) -> None:

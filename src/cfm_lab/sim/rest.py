@@ -8,14 +8,15 @@ world may not pause again and again while a plan would do something.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from cfm.controller.decide import dispatch
 from cfm.controller.decide.core import Core
-from cfm.model import Addr, File, Known, bytes_over, fits
+from cfm.model import Addr, File, Known, bytes_over
 from cfm.plan import reference
 from cfm.plan.view import is_ad
+from cfm_lab.sim import inventory
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.processes.controller import SimCfm
@@ -117,12 +118,12 @@ def unrest(world: World) -> Iterator[str]:
         return
     yield from _under_way(world, cfm.core)
     yield from _servers(world, cfm.core)
-    files = {file.name: file for file in (cfm.pair.files if cfm.pair is not None else ())}
+    files = inventory.known_files(world)
     if not files:
         yield "no metadata is in force"
-    holders = _holders(world)
+    holders = inventory.holders(world)
     yield from _surplus(world, files, holders)
-    yield from _over_limit(world, cfm, files)
+    yield from over_limit(world, files, world.destinations)
     yield from _unplaced(world, cfm, files, holders)
     yield from (f"the next plan would do something: {deed}" for deed in _next_plan(world))
 
@@ -146,15 +147,7 @@ def _servers(world: World, core: Core) -> Iterator[str]:
             yield f"{addr} is not usable"
 
 
-def _holders(world: World) -> dict[str, list[SimDisk]]:
-    found: dict[str, list[SimDisk]] = {}
-    for disk in world.destination_disks():
-        for name in disk.visible():
-            found.setdefault(name, []).append(disk)
-    return found
-
-
-def _surplus(world: World, files: dict[str, File], holders: dict[str, list[SimDisk]]) -> Iterator[str]:
+def _surplus(world: World, files: Mapping[str, File], holders: dict[str, list[SimDisk]]) -> Iterator[str]:
     for name, disks in holders.items():
         file = files.get(name)
         if file is None or is_ad(name, world.profile.rules.ad_prefixes):
@@ -171,38 +164,21 @@ def _kept_apart(world: World, name: str, disks: list[SimDisk]) -> bool:
     return len(right) < len(disks) or (shared and len(disks) < 3)
 
 
-def _over_limit(world: World, cfm: SimCfm, files: dict[str, File]) -> Iterator[str]:
-    for addr in world.destinations:
-        disk = world.disk_at(addr)
-        with disk.open() as folder:
-            space = folder.space()
-        limit = _limit(world, addr)
+def over_limit(world: World, files: Mapping[str, File], among: Iterable[Addr]) -> Iterator[str]:
+    """Which of these servers are over their limit, although something may go there?"""
+    for addr in among:
+        space = inventory.space_of(world, addr)
+        limit = inventory.limit_of(world, addr)
         if not bytes_over(space.total_bytes - space.free_bytes, space.avail_bytes, limit):
             continue
-        goers = [name for name in disk.visible() if _may_go(world, cfm, files, name, addr)]
+        names = world.disk_at(addr).visible()
+        goers = [name for name in names if inventory.may_go(world, files, name, addr)]
         if goers:
             yield f"{addr} is over its limit, and {goers[0]} may go"
 
 
-def _limit(world: World, addr: Addr) -> int:
-    """The lowest limit of that disk, over all its addresses."""
-    disk = world.disk_at(addr)
-    there = [server for one, server in world.servers.items() if world.disk_at(one) is disk]
-    own = [server.limit_percent for server in there if isinstance(server, SimWorker)]
-    return min([world.profile.rules.limit_percent, *own])
-
-
-def _may_go(world: World, cfm: SimCfm, files: dict[str, File], name: str, addr: Addr) -> bool:
-    file = files.get(name)
-    if file is None or is_ad(name, world.profile.rules.ad_prefixes):
-        return False
-    assert cfm.core is not None
-    young = (name, addr) in cfm.core.state.arrivals.arrived_ms
-    return world.san.holds(name, file.size_bytes) and not young
-
-
 def _unplaced(
-    world: World, cfm: SimCfm, files: dict[str, File], holders: dict[str, list[SimDisk]]
+    world: World, cfm: SimCfm, files: Mapping[str, File], holders: dict[str, list[SimDisk]]
 ) -> Iterator[str]:
     """Wanted files that are on no destination, although one has room for them."""
     assert cfm.core is not None
@@ -212,15 +188,8 @@ def _unplaced(
             continue
         if not world.san.holds(name, file.size_bytes):
             continue
-        room = next((addr for addr in world.destinations if _fits(world, addr, file.size_bytes)), None)
+        room = next(
+            (addr for addr in world.destinations if inventory.takes(world, addr, file.size_bytes)), None
+        )
         if room is not None:
             yield f"{name} is nowhere, and would fit on {room}"
-
-
-def _fits(world: World, addr: Addr, size_bytes: int) -> bool:
-    with world.disk_at(addr).open() as folder:
-        space = folder.space()
-    used_bytes = space.total_bytes - space.free_bytes
-    return size_bytes <= space.avail_bytes and fits(
-        used_bytes, space.avail_bytes, size_bytes, _limit(world, addr)
-    )

@@ -1,7 +1,6 @@
 """Runs worlds: a seed goes in, a report comes out.  Also finds the smallest set of faults that still fails.
 
-A run is `hours` with faults, and then calm until the world rests.  `SimulationReport` adds runs up, and has
-the form that `cfm simulate --json` prints.
+A run is `hours` with faults, and then calm until the world rests.  Neighbour: `results` adds runs up.
 """
 
 from __future__ import annotations
@@ -9,46 +8,23 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from cfm_lab.sim import rest
+from cfm_lab.sim import inventory, rest
 from cfm_lab.sim.building import build
 from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.parts import PARTS, Parts
 from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile
-from cfm_lab.sim.environment.rng import MASK, Rng
+from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events import days
-from cfm_lab.sim.violations import Violation
+from cfm_lab.sim.results import SimulationReport, WorldRun
 from cfm_lab.sim.world import World
 
 AUDIT_MS: Final = 7 * MINUTE_MS
 STORY_LINES: Final = 40
-
-
-@dataclass(slots=True)
-class WorldRun:
-    """The result of one seed."""
-
-    seed: int
-    hours_ms: int
-    steps: int
-    digest: int
-    faults: Counter[str]
-    checks: dict[str, int]
-    violations: list[Violation]
-    story: list[str]
-    happened: frozenset[str]
-    """The faults that this world had."""
-    cpu_ns: int = 0
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.violations)
 
 
 def run_seed(
@@ -68,8 +44,9 @@ def run_seed(
     began_ns = time.process_time_ns()
     plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
     world, checker = build(seed, plan, parts)
+    worth = None
     try:
-        _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
+        worth = _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
     except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding, reported with its seed
         world.violations.add("crash", _told(error))
     return WorldRun(
@@ -82,22 +59,25 @@ def run_seed(
         violations=world.violations.found,
         story=_story(world),
         happened=plan.faults,
+        worth=worth,
         cpu_ns=time.process_time_ns() - began_ns,
     )
 
 
-def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -> None:
+def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -> float | None:
+    """Play a world.  Returns how good what is placed is at the end, where it rests."""
     days.set_going(world)
     while world.schedule.now_ms < faulty_ms:
         world.schedule.run_until(min(faulty_ms, world.schedule.now_ms + AUDIT_MS))
         checker.audit()
         if stop_early and world.violations.found:
-            return
+            return None
     world.make_calm()
     days.calm_down(world)
     why = rest.come_to_rest(world)
     checker.rested(why)
     checker.audit()
+    return inventory.worth(world) if why is None else None
 
 
 def _told(error: Exception) -> str:
@@ -119,57 +99,6 @@ def _file_in(text: str) -> str:
     """The file that a violation is about."""
     at = text.find(".mpg")
     return text[max(0, at - 4) : at + 4] if at >= 0 else ""
-
-
-@dataclass(slots=True)
-class SimulationReport:
-    """The results of many seeds, added up."""
-
-    seed: int
-    hours: int
-    seeds: int = 0
-    steps: int = 0
-    cpu_ns: int = 0
-    simulated_ms: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    checks: Counter[str] = field(default_factory=Counter)
-    violations: list[Violation] = field(default_factory=list)
-    digest: int = 0
-    first_failed: WorldRun | None = None
-
-    def add(self, run: WorldRun) -> None:
-        self.seeds += 1
-        self.steps += run.steps
-        self.cpu_ns += run.cpu_ns
-        self.simulated_ms += run.hours_ms
-        self.faults.update(run.faults)
-        self.checks.update(run.checks)
-        self.violations += run.violations
-        self.digest = (self.digest * 1_099_511_628_211 + run.digest) & MASK
-        if run.failed and self.first_failed is None:
-            self.first_failed = run
-
-    @property
-    def hours_per_cpu_s(self) -> float:
-        simulated_hours = self.simulated_ms / HOUR_MS
-        return round(simulated_hours / max(1e-9, self.cpu_ns / 1e9), 2)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "seed": self.seed,
-            "seeds": self.seeds,
-            "hours": round(self.simulated_ms / HOUR_MS, 2),
-            "steps": self.steps,
-            "cpu_s": round(self.cpu_ns / 1e9, 2),
-            "hours_per_cpu_s": self.hours_per_cpu_s,
-            "faults": dict(sorted(self.faults.items())),
-            "checks": dict(sorted(self.checks.items())),
-            "violations": [
-                {"seed": v.seed, "step": v.step, "invariant": v.invariant, "text": v.text}
-                for v in self.violations
-            ],
-            "trace_hash": f"{self.digest:016x}",
-        }
 
 
 def run_seeds(
