@@ -30,7 +30,8 @@ def build(seed: int, profile: Profile, parts: Parts = PARTS) -> tuple[World, Che
     world.sources = (*own_sources, *world.destinations[: profile.both])
     world.main = world.add_cfm("cfm", f"controller-{seed}")
     _build_servers(world, own_sources)
-    _fill_disks(world)
+    if not profile.sick:
+        _fill_disks(world)
     return world, checker
 
 

@@ -125,6 +125,7 @@ class Checker:
         if task.status in UNFINISHED_TASKS:
             state.open_tasks[task.id] = known
             return
+        self.facts.counts.failed_tasks += task.status is not Status.DONE
         state.open_tasks.pop(task.id, None)
         known.ended_mono_ms = now.mono_ms
         state.ended_on[task.id] = cfm.evidence.addresses(task.destination)
@@ -153,6 +154,7 @@ class Checker:
             state.open_orders.pop(order.id, None)
             known.ended_mono_ms = now.mono_ms
             state.ended_on[order.id] = cfm.evidence.addresses(order.server)
+            self.facts.counts.dropped_orders += order.status is OrderStatus.DROPPED
             if order.status is OrderStatus.DROPPED and _found_out(order):
                 state.drops[order.file.name] = now.mono_ms
 
@@ -165,6 +167,7 @@ class Checker:
             rule.order_sent(cfm, order)
 
     def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None:
+        self.facts.counts.rows_written += len(changes)
         state = self.facts.state(cfm.issuer.controller)
         for change in changes:
             match change:
@@ -180,6 +183,9 @@ class Checker:
                     state.committed_arrivals.pop((name, server), None)
         for rule in self._committed:
             rule.committed(cfm, changes)
+
+    def said(self, _cfm: SimCfm) -> None:
+        self.facts.counts.log_lines += 1
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
         self.facts.state(cfm.issuer.controller).forget_uncommitted()
@@ -242,6 +248,8 @@ class Checker:
         for rule in self._unlinked:
             rule.unlinked(disk, name, node, by, order)
         if order is not None and order.kind is DeleteKind.SPACE:
+            seen = self.world.true_hits[-1]
+            self.facts.counts.watched_deleted += name in seen.rising or name in seen.watched
             rising = name in self.world.hits.rising
             gone = (self.world.schedule.now_ms, order.file.rank, rising)
             self.facts.deleted.setdefault((name, order.server), []).append(gone)
@@ -252,6 +260,10 @@ class Checker:
         self.world.note("published", name, disk.label)
         for rule in self._published:
             rule.published(disk, name, node, replaced)
+
+    def vanished(self, disk: SimDisk, name: str) -> None:
+        self.world.note("vanished", name, disk.label)
+        self.facts.vanished([name], self.world.schedule.now_ms)
 
     def touched(self, disk: SimDisk, name: str) -> None:
         for rule in self._touched:

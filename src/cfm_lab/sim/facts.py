@@ -35,7 +35,7 @@ class TaskFacts:
     started_mono_ms: int
     heard_mono_ms: int
     moved_mono_ms: int
-    bytes_done: int = -1
+    bytes_done: int = 0
     received: bool = False
     reports: bool = False
     worked: bool = False
@@ -98,9 +98,23 @@ class StateFacts:
 
 
 @dataclass(slots=True)
+class Counts:
+    """How often something happened that should be rare."""
+
+    failed_tasks: int = 0
+    dropped_orders: int = 0
+    log_lines: int = 0
+    rows_written: int = 0
+    """Rows of cfm's state that were committed."""
+    watched_deleted: int = 0
+    """Files that went for room or for the limit while viewers watched them."""
+
+
+@dataclass(slots=True)
 class NodeFacts:
     """The truth about the whole node."""
 
+    counts: Counts = field(default_factory=Counts)
     states: dict[str, StateFacts] = field(default_factory=dict)
     """By controller id."""
     lost: dict[str, int] = field(default_factory=dict)

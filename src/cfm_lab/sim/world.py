@@ -8,6 +8,7 @@ Neighbours: `building` puts a world together from a seed, `fault_events` happen 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import count
 from typing import Protocol
@@ -22,6 +23,7 @@ from cfm_lab.sim.environment.metadata import MetadataVersion
 from cfm_lab.sim.environment.parts import Parts
 from cfm_lab.sim.environment.profile import Profile
 from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
@@ -106,6 +108,29 @@ class World(Environment):
         return cfm
 
     # ── who is where ────────────────────────────────────────────────────────────────────────────────────
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """The file has another size from the beginning, on the SAN too."""
+        self.library = [replace(f, size_bytes=size_bytes) if f.name == name else f for f in self.library]
+        self.san.files[name] = SanFile(size_bytes)
+        self.largest_bytes = max(self.largest_bytes, size_bytes)
+
+    def leave_out(self, machines: AbstractSet[str], files: AbstractSet[str]) -> None:
+        """Make it the node that it would be without these machines and files.
+
+        The machines are switched off for good, and are not in the settings.  The files are neither graded nor
+        on the SAN.  To be called before anything happens.
+        """
+        for addr in machines:
+            server = self.servers[Addr(addr)]
+            server.kill()
+            server.process.reachable = False
+        self.sources = tuple(addr for addr in self.sources if addr not in machines)
+        self.destinations = tuple(addr for addr in self.destinations if addr not in machines)
+        self.main.config = replace(self.main.config, sources=self.sources, destinations=self.destinations)
+        self.library = [file for file in self.library if file.name not in files]
+        for name in files:
+            self.san.files.pop(name, None)
 
     def server_at(self, addr: Addr) -> SimServer | None:
         return self.servers.get(addr)

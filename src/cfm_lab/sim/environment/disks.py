@@ -31,6 +31,9 @@ class DiskWitness(Protocol):
 
     def published(self, disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None: ...
 
+    def vanished(self, disk: SimDisk, name: str) -> None:
+        """Other software has removed a file."""
+
     def touched(self, disk: SimDisk, name: str) -> None:
         """A worker is about to use this name."""
 
@@ -94,6 +97,12 @@ class SimDisk(MemoryBaseDir):
         self.names.pop(name, None)
         self._synced[0].pop(name, None)
         self.version += 1
+
+    def lose_to_others(self, name: str) -> None:
+        """Other software removes a file, and the witness is told."""
+        if name in self.names:
+            self.lose(name)
+            self.witness.vanished(self, name)
 
     def break_call(self, call: str, error: int) -> None:
         self.failing[call] = error

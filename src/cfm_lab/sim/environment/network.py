@@ -7,6 +7,7 @@ answers when it goes on, and carries out then what others asked of it meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -191,6 +192,7 @@ class Network:
         self.cuts: dict[tuple[str, str], int] = {}
         """(from, to) → how many faults cut this direction."""
         self.calls_made = 0
+        self.calls_to: Counter[str] = Counter()
 
     def call(
         self,
@@ -202,6 +204,7 @@ class Network:
     ) -> Call:
         """Send a request.  `serve` runs at the server, `done` at the caller."""
         self.calls_made += 1
+        self.calls_to[server.name] += 1
         call = Call(self, caller, server, serve, done, timeout_ms)
         if self.cuts and (caller.name, server.name) in self.cuts:
             call.silence()

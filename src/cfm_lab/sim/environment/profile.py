@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cfm.plan.view import Rules
 from cfm_lab.sim.environment import faults
 from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.sickness import SICKNESSES, SickPlace
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -46,6 +47,10 @@ class Profile:
     faults: frozenset[str]
     intensity_percent: int
     operator_ms: int
+    sick: tuple[str, ...] = ()
+    """Its sicknesses; empty in a usual world."""
+    stocked_percent: int = 0
+    """In a sick world: how full the healthy disks are at the beginning, as a share of their limits."""
 
     @property
     def workers(self) -> int:
@@ -82,6 +87,47 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
         faults=chosen if only is None else only,
         intensity_percent=rng.pick((30, 100, 100, 300)),
         operator_ms=rng.between(10, 60) * MINUTE_MS,
+    )
+
+
+def draw_sick(rng: Rng, sick: tuple[str, ...]) -> Profile:
+    """Draw the profile of a world with these sicknesses.
+
+    Nothing strikes by chance in it, so that it differs from the same world without its sick part by that part
+    alone.  Its periods are those of service.  Its healthy sources need one to three hours to fill all disks.
+    """
+    usual = draw(rng, only=frozenset())
+    sick_sources = sum(SICKNESSES[kind].place is SickPlace.SOURCE for kind in sick)
+    healthy_sources = rng.pick((1, 1, 2))
+    library, high_mb, fill_percent = rng.between(140, 200), rng.pick((400, 900)), rng.between(40, 80)
+    fill_bytes = library * (100 + high_mb) * MB // 2 * fill_percent // 100
+    speed_bps = fill_bytes * 8 // (healthy_sources * 3600 * rng.pick((1, 2, 3)))
+    return replace(
+        usual,
+        sources=sick_sources + healthy_sources,
+        destinations=rng.between(5, 8),
+        both=0,
+        old=rng.pick((0, 0, 1)),
+        external=0,
+        mute=False,
+        shared_disk=False,
+        library=library,
+        ads=0,
+        file_mb=(100, high_mb),
+        fill_percent=fill_percent,
+        rules=Rules(
+            ad_prefixes=("AD_",),
+            limit_percent=rng.between(80, 95),
+            copy_speed_bps=max(1, speed_bps // MB) * MB,
+            incoming_per_destination=rng.pick((1, 4)),
+        ),
+        heartbeat_ms=60_000,
+        full_look_ms=300_000,
+        old_poll_ms=30_000,
+        metadata_ms=30 * MINUTE_MS,
+        drift_ppm=0,
+        sick=sick,
+        stocked_percent=rng.pick((0, 60, 98)),
     )
 
 

@@ -18,6 +18,7 @@ from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import San
 from cfm_lab.sim.environment.schedule import Schedule
 from cfm_lab.sim.environment.services import CfmService, DeleteRequest, WorkerService
+from cfm_lab.sim.environment.sickness import Sick
 from cfm_lab.sim.environment.trace import Trace
 
 
@@ -33,6 +34,7 @@ class Environment(ABC):
         self.swarm = Swarm(profile.faults, root.fork("swarm"), profile.intensity_percent)
         self.net = Network(self.schedule, self.swarm, root.fork("network"))
         self.san = San()
+        self.sick = Sick()
         self.metadata = MetadataFiles()
         self.hits = Hits()
         """What cfm reads in the event log at present."""

@@ -26,10 +26,10 @@ def set_going(world: World) -> None:
     world.write_metadata()
     rng = world.rng.fork("happenings")
     world.schedule.after(50, start_again, world, world.main)
-    _every(world, rng.fork("metadata"), world.profile.metadata_ms, _write_metadata)
-    _every(world, rng.fork("viewers"), world.profile.viewers_ms, _viewers)
-    _every(world, rng.fork("operator"), world.profile.operator_ms, _operator)
-    _every(world, rng.fork("source folder"), 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
+    every(world, rng.fork("metadata"), world.profile.metadata_ms, _write_metadata)
+    every(world, rng.fork("viewers"), world.profile.viewers_ms, _viewers)
+    every(world, rng.fork("operator"), world.profile.operator_ms, _operator)
+    every(world, rng.fork("source folder"), 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
     for kind in world.swarm.events():
         _recur(world, rng.fork(kind.name), kind)
 
@@ -61,7 +61,9 @@ def _settings_right(world: World) -> None:
     configure(world, {field.name: getattr(rules, field.name) for field in fields(rules)})
 
 
-def _every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], None]) -> None:
+def every(world: World, rng: Rng, mean_ms: int, call: Callable[[World, Rng], None]) -> None:
+    """Let something happen again and again, about so often."""
+
     def due() -> None:
         call(world, rng)
         world.schedule.after(rng.between(mean_ms // 2, mean_ms * 3 // 2), due)

@@ -18,6 +18,7 @@ from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.environment.sickness import CFM
 from cfm_lab.sim.processes.metadata_watch import Pair
 
 HEARTBEAT_MS: Final = 5_000
@@ -27,6 +28,7 @@ COPY_MS: Final = 5_000
 DELETE_MS: Final = 30_000
 CUT_MS: Final = 5_000
 SAN_MS: Final = 5_000
+SLOW_PLAN_MS: Final = 300_000
 NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 Asked = Callable[[Reply], None]
 """A question that is ready to be asked; it takes whoever hears the answer."""
@@ -87,19 +89,21 @@ class SimAnswerer:
     def stat_files(self, sizes: Mapping[str, int]) -> Asked:
         cfm, asked_ms = self._cfm, self._cfm.clock.mono_ms()
         slow = cfm.env.swarm.strikes("san_slow")
+        took_ms = SAN_MS if slow else cfm.env.san.answer_ms(asked_ms)
 
         def answers() -> dict[str, SanAnswer]:
             if slow:
                 return {name: Unknown("no answer in time", asked_ms) for name in sizes}
             return {name: cfm.env.san.answer(name, asked_ms) for name in sizes}
 
-        return lambda reply: cfm.process.later(SAN_MS if slow else 3, lambda: reply(answers()))
+        return lambda reply: cfm.process.later(took_ms, lambda: reply(answers()))
 
     def reduce(self, inputs: PlanInputs) -> Asked:
         cfm = self._cfm
         shortlist = reference.shortlist(cfm.pair.files if cfm.pair is not None else (), inputs)
         slow = cfm.env.swarm.strikes("plan_slow")
         took_ms = cfm.rng.between(20_000, 180_000) if slow else 40
+        took_ms = SLOW_PLAN_MS if cfm.env.sick.has("plans_slow", CFM) else took_ms
         return lambda reply: cfm.process.later(took_ms, lambda: reply(shortlist))
 
     def _worker(self, addr: Addr, timeout_ms: int, serve: Callable[[WorkerService, Reply], None]) -> Asked:

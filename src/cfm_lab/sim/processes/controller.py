@@ -57,6 +57,9 @@ class CfmWitness(Protocol):
 
     def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None: ...
 
+    def said(self, cfm: SimCfm) -> None:
+        """It wrote a line into its log."""
+
     def recovered(self, cfm: SimCfm, found: Recovered) -> None: ...
 
     def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None: ...
@@ -239,6 +242,7 @@ class SimCfm(CfmService):
     def _say(self, said: ev.Say) -> None:
         facts = " ".join(f"{key}={value}" for key, value in said.facts.items() if key != "hits")
         self.env.note(f"{self.process.name}: {said.event}", facts)
+        self.witness.said(self)
 
     # ── questions and orders ────────────────────────────────────────────────────────────────────────────
 

@@ -63,6 +63,8 @@ class SimOldWorker(SimServer):
     # ── downloads ───────────────────────────────────────────────────────────────────────────────────────
 
     def _poll(self) -> None:
+        if self.is_sick("deaf"):
+            return
         cfm = self.env.cfm_for(self)
         self.env.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
 
@@ -116,6 +118,7 @@ class SimOldWorker(SimServer):
             self.disk.names[offer.file_name] = node
             self.disk.sync_names()
             self.disk.witness.published(self.disk, offer.file_name, node, replaced)
+            self.arrived(offer.file_name)
         self._tell(offer, Status.DONE, lambda: self.later(self.env.profile.old_poll_ms, self._poll))
 
     # ── the API ─────────────────────────────────────────────────────────────────────────────────────────
@@ -148,7 +151,7 @@ class SimOldWorker(SimServer):
         usage = DiskUsage(disk.total_bytes, min(used_bytes, disk.total_bytes), avail_bytes)
         if self.env.swarm.strikes("df_absurd"):
             return self.absurd_usage(usage)
-        return DiskReport(usage)
+        return self.told(DiskReport(usage))
 
     def serve_copy(self, _claim: Issuer, _name: str, reply: Reply) -> None:
         answer: CopySeen | Failure = NO_SUCH

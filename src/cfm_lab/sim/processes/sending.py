@@ -45,7 +45,7 @@ class Sender:
             for sending in older:
                 sending.stream.cut()
             return None
-        found = self.env.san.read(offer.file_name)
+        found = self._read(offer.file_name)
         if found is None:
             return "the source answered 404"
         try:
@@ -55,6 +55,15 @@ class Sender:
         except EndedError:
             return "the source answered 409"
         return Sending(self, stream, offer.id), *found
+
+    def _read(self, name: str) -> tuple[int, int] | None:
+        """Size and version of a file, as this source reads it."""
+        sick = self.env.sick
+        found = self.env.san.read(name)
+        if found is None or sick.has("no_mount", self.addr):
+            return None
+        size_bytes, version = found
+        return size_bytes + sick.has("wrong_sizes", self.addr), version
 
     def cut(self, task_id: int) -> bool:
         """End the streams of a task, and serve it no more.  False where it had no stream."""

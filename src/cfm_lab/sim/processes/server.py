@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 from cfm import wire
 from cfm.model import Addr, DiskReport, DiskUsage, Failure
@@ -14,6 +15,9 @@ from cfm_lab.sim.environment.network import Process
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
+
+VANISH_MS: Final = 1_000
+DIP_EVERY: Final = 10
 
 
 class ServerWitness(Protocol):
@@ -35,6 +39,8 @@ class SimServer(WorkerService):
         """The luck of this machine alone."""
         self.process = Process(addr, env.schedule)
         self.moved_ms: int | None = None
+        self._first_report: DiskReport | None = None
+        self._reports = 0
 
     @abstractmethod
     def kill(self) -> None:
@@ -60,6 +66,26 @@ class SimServer(WorkerService):
         else:
             call()
 
+    # ── sicknesses ──────────────────────────────────────────────────────────────────────────────────────
+
+    def is_sick(self, kind: str) -> bool:
+        return self.env.sick.has(kind, self.addr)
+
+    def arrived(self, name: str) -> None:
+        """A file has become visible.  Other software may remove it soon."""
+        if self.is_sick("loses_arrivals"):
+            self.later(VANISH_MS, lambda: self.disk.lose_to_others(name))
+
+    def told(self, report: DiskReport) -> DiskReport:
+        """What this server tells of its disk, which is not always true."""
+        self._reports += 1
+        if self.is_sick("df_stands_still"):
+            self._first_report = self._first_report or report
+            return self._first_report
+        if self.is_sick("df_dips") and self._reports % DIP_EVERY == 0:
+            return replace(report, usage=_much_smaller(report.usage))
+        return report
+
     def absurd_usage(self, usage: DiskUsage) -> DiskReport | Failure:
         """Impossible figures of a disk, as the product's own parser reads them."""
         total, used = usage.total_bytes, usage.used_bytes
@@ -80,3 +106,10 @@ class SimServer(WorkerService):
         answer = self.env.parts.parse_df(wire.to_json(message))
         assert isinstance(answer, DiskReport | Failure)
         return answer
+
+
+def _much_smaller(usage: DiskUsage) -> DiskUsage:
+    """The same bytes on a disk of little more than half the size, as where another data set has grown."""
+    total_bytes = max(usage.used_bytes, usage.total_bytes * 6 // 10)
+    lost_bytes = usage.total_bytes - total_bytes
+    return DiskUsage(total_bytes, usage.used_bytes, max(0, usage.avail_bytes - lost_bytes))

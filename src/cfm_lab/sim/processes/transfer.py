@@ -26,6 +26,9 @@ PAUSES_MS: Final = (200, 1_000, 3_000)
 VERIFY_MS: Final = 300
 BUSY_AGAIN_S: Final = 5
 CONNECT_MS: Final = 5_000
+TRICKLE_BPMS: Final = 2
+"""Above what the built-in transfer takes for a stall."""
+BREAK_MS: Final = 1_000
 
 
 class Download:
@@ -74,7 +77,7 @@ class Download:
         try:
             receipt = self.shelf.begin(offer.file_name, offer.id, offer.size_bytes)
             self.receipts[offer.id] = receipt
-            if self.env.swarm.strikes("out_of_inodes"):
+            if self.env.swarm.strikes("out_of_inodes") or self._is_sick("refuses"):
                 raise_io_error(errno.ENOSPC)
             self.shelf.create(receipt)
             self.file = SimTempFile(self.disk, self.disk.temp_names[receipt.temp])
@@ -142,9 +145,15 @@ class Download:
     def _flow(self, size_bytes: int) -> None:
         swarm = self.env.swarm
         self.since_ms = self.env.schedule.now_ms
+        if self._source_is_sick("trickles"):
+            self.rate_bpms = TRICKLE_BPMS
         left_ms = -(-(size_bytes - self.base_bytes) // self.rate_bpms)
         somewhere_ms = self.rng.below(max(1, left_ms))
-        if swarm.strikes("stream_stalls") or swarm.strikes("one_byte_a_second"):
+        if self._is_sick("hangs"):
+            self.stalled = True
+        elif self._source_is_sick("breaks_streams"):
+            self._later(min(left_ms, BREAK_MS), self._reset)
+        elif swarm.strikes("stream_stalls") or swarm.strikes("one_byte_a_second"):
             self.stalled = True
             self._later(STALL_MS, self._stalled_out)
         elif swarm.strikes("stream_reset") or swarm.strikes("short_body"):
@@ -153,6 +162,12 @@ class Download:
             self._later(left_ms, self._fail, "the source sends more bytes than it stated")
         else:
             self._later(left_ms, self._all_here)
+
+    def _is_sick(self, kind: str) -> bool:
+        return self.env.sick.has(kind, self.process.name)
+
+    def _source_is_sick(self, kind: str) -> bool:
+        return self.sending is not None and self.env.sick.has(kind, self.sending.source.addr)
 
     def _later(self, delay_ms: int, call: object, *args: object) -> None:
         line = self.lines

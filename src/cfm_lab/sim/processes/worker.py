@@ -310,6 +310,7 @@ class SimWorker(SimServer):
             self.env.publishing = instruction.offer
             self.shelf.publish(self.receipts[task_id], verified=instruction.verified)
             del self.receipts[task_id]
+            self.arrived(instruction.offer.file_name)
         except (DeclinedError, OSError) as error:
             failed = failure(str(error))
         finally:
@@ -336,6 +337,8 @@ class SimWorker(SimServer):
     # ── to cfm ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, instruction: AskNext) -> None:
+        if self.is_sick("deaf"):
+            return
         cfm = self.env.cfm_for(self)
         wait_s = self.env.profile.wait_s
         timeout_ms = ANSWER_MS + (wait_s * 1000 if instruction.how is Ask.WAIT else 0)
@@ -466,7 +469,7 @@ class SimWorker(SimServer):
         report = DiskUsage(usage.total_bytes, usage.used_bytes, usage.avail_bytes)
         if self.env.swarm.strikes("df_absurd"):
             return self.absurd_usage(report)
-        return DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes)
+        return self.told(DiskReport(report, self.limit_percent, usage.disk_id, usage.arriving_bytes))
 
     def serve_copy(self, issuer: Issuer, name: str, reply: Reply) -> None:
         self._hear_epoch(issuer)

@@ -1,0 +1,49 @@
+"""The days of a sick world: nothing happens in them that was not settled beforehand.
+
+The ranks stay, nobody presses buttons, and no fault strikes.  So the same world without its sick part has the
+same days.  Neighbours: `days` has those of usual worlds, `cfm_lab.sim.sick_building` makes the worlds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cfm_lab.sim.environment.profile import MINUTE_MS
+from cfm_lab.sim.environment.sickness import CFM
+from cfm_lab.sim.fault_events.days import every
+from cfm_lab.sim.fault_events.machines import start_again
+from cfm_lab.sim.world import World
+
+FULL_FROM_MS: Final = 30 * MINUTE_MS
+FULL_UNTIL_MS: Final = 150 * MINUTE_MS
+
+
+def set_going(world: World) -> None:
+    """Start everything that happens from time to time."""
+    world.metadata.on_change = world.metadata_changed
+    world.write_metadata()
+    rng = world.rng.fork("quiet days")
+    world.schedule.after(50, start_again, world, world.main)
+    every(world, rng.fork("metadata"), world.profile.metadata_ms, lambda world, _rng: world.write_metadata())
+    every(world, rng.fork("source folder"), 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
+    if "state_full" in world.profile.sick:
+        _fill_state(world)
+
+
+def _fill_state(world: World) -> None:
+    """cfm cannot write its state for hours.  In the twin, it does not run meanwhile."""
+    cfm = world.main
+
+    def fill() -> None:
+        if world.sick.has("state_full", CFM):
+            cfm.store_full = True
+        else:
+            cfm.kill()
+
+    def empty() -> None:
+        cfm.store_full = False
+        if not cfm.running:
+            start_again(world, cfm)
+
+    world.schedule.after(FULL_FROM_MS, fill)
+    world.schedule.after(FULL_UNTIL_MS, empty)

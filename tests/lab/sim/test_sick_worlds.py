@@ -1,0 +1,162 @@
+"""Sick worlds: each sickness does what it says, and the twin is the same world without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from cfm.model import Addr, DiskReport, Status
+from cfm_lab.sim.environment.parts import PARTS
+from cfm_lab.sim.environment.profile import MINUTE_MS, Profile, draw_sick
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace, sicknesses_of
+from cfm_lab.sim.fault_events import quiet_days
+from cfm_lab.sim.sick_building import build_sick, build_twin
+from cfm_lab.sim.world import World
+
+SEED = 3
+
+
+def _small(*kinds: str) -> Profile:
+    """A node that fills its disks within the hour."""
+    drawn = draw_sick(Rng(SEED).fork("profile"), kinds)
+    faster = replace(drawn.rules, copy_speed_bps=200_000_000)
+    return replace(drawn, library=40, fill_percent=60, rules=faster, old=0, stocked_percent=0)
+
+
+def _sick(*kinds: str, minutes: int = 60) -> World:
+    world, _checker = build_sick(SEED, _small(*kinds), PARTS)
+    quiet_days.set_going(world)
+    world.schedule.run_until(minutes * MINUTE_MS)
+    assert not world.violations.found
+    return world
+
+
+def _part(world: World, kind: str) -> Addr:
+    (part,) = world.sick.parts(SICKNESSES[kind].place)
+    return Addr(part)
+
+
+# ── each sickness ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sends_nothing(world: World, kind: str) -> bool:
+    tasks = [known.task for state in world.facts.states.values() for known in state.tasks.values()]
+    from_there = [task for task in tasks if task.source == _part(world, kind)]
+    return bool(from_there) and all(task.status is not Status.DONE for task in from_there)
+
+
+def _receives_nothing(world: World, kind: str) -> bool:
+    return not world.disk_at(_part(world, kind)).visible()
+
+
+def _loses_what_it_received(world: World, kind: str) -> bool:
+    disk = world.disk_at(_part(world, kind))
+    arrived = {name for name, where in world.facts.arrived if where is disk}
+    return bool(arrived) and len(disk.visible()) <= 1 and arrived <= world.facts.lost.keys()
+
+
+def _tells_another_disk(world: World, kind: str) -> bool:
+    addr = _part(world, kind)
+    told = world.main.evidence.servers[addr].disk
+    return told is not None and told.usage.used_bytes != world.disk_at(addr).used_bytes > 0
+
+
+def _told_a_smaller_disk(world: World, kind: str) -> bool:
+    server = world.servers[_part(world, kind)]
+    answers: list[object] = []
+    for _ in range(10):
+        server.serve_disk(world.main.issuer, answers.append)
+    totals = [answer.usage.total_bytes for answer in answers if isinstance(answer, DiskReport)]
+    return min(totals) < server.disk.total_bytes == max(totals)
+
+
+def _places_none_of_them(world: World, kind: str) -> bool:
+    names = world.sick.parts(SICKNESSES[kind].place)
+    placed = {name for disk in world.destination_disks() for name in disk.visible()}
+    return bool(names) and bool(placed - names) and not names & placed
+
+
+def _keeps_them_where_they_are(world: World, kind: str) -> bool:
+    names = world.sick.parts(SICKNESSES[kind].place)
+    lie = [names & set(disk.visible()) for disk in world.destination_disks()]
+    return len([there for there in lie if there]) == 1
+
+
+def _wrote_nothing_for_hours(world: World, _kind: str) -> bool:
+    newest_s = max(task.created_s for task in world.main.state.tasks.values())
+    return world.main.store_full and newest_s < world.profile.start_wall_s + 31 * 60
+
+
+def _planned_once(world: World, _kind: str) -> bool:
+    core = world.main.core
+    assert core is not None
+    return not core.shortlist.snapshot_id
+
+
+SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
+    "no_mount": (_sends_nothing, 60),
+    "wrong_sizes": (_sends_nothing, 60),
+    "trickles": (_sends_nothing, 60),
+    "breaks_streams": (_sends_nothing, 60),
+    "deaf": (_receives_nothing, 60),
+    "hangs": (_receives_nothing, 60),
+    "refuses": (_receives_nothing, 60),
+    "loses_arrivals": (_loses_what_it_received, 60),
+    "df_stands_still": (_tells_another_disk, 60),
+    "df_dips": (_told_a_smaller_disk, 10),
+    "file_fails": (_places_none_of_them, 60),
+    "files_fail": (_places_none_of_them, 60),
+    "files_fit_nowhere": (_places_none_of_them, 60),
+    "files_resized": (_keeps_them_where_they_are, 60),
+    "folder_hangs": (_places_none_of_them, 60),
+    "folder_silent": (_places_none_of_them, 60),
+    "state_full": (_wrote_nothing_for_hours, 120),
+    "plans_slow": (_planned_once, 4),
+}
+
+
+@pytest.mark.parametrize("kind", SICKNESSES)
+def test_each_sickness_shows(kind: str) -> None:
+    shows, minutes = SHOWS[kind]
+    world = _sick(kind, minutes=minutes)
+    assert shows(world, kind)
+
+
+def test_all_sicknesses_have_their_turn_alone_and_with_another() -> None:
+    turns = [sicknesses_of(seed) for seed in range(1, 1 + 3 * len(SICKNESSES))]
+    assert {one for one in turns if len(one) == 1} == {(name,) for name in SICKNESSES}
+    assert {one[0] for one in turns if len(one) == 2} == set(SICKNESSES)
+    assert all(len(set(one)) == len(one) for one in turns)
+
+
+# ── the twin ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["no_mount", "deaf", "files_fail", "files_fit_nowhere", "files_resized"])
+def test_the_twin_has_the_same_healthy_part(kind: str) -> None:
+    sick, _checker = build_sick(SEED, _small(kind), PARTS)
+    twin, _checker = build_twin(SEED, _small(kind), PARTS)
+    assert set(twin.sources) == set(sick.sources) - sick.sick.machines
+    assert set(twin.destinations) == set(sick.destinations) - sick.sick.machines
+    assert twin.library == [file for file in sick.library if file.name not in sick.sick.files]
+    assert not twin.sick.things
+    for addr in twin.destinations:
+        assert twin.disk_at(addr).names.keys() == sick.disk_at(addr).names.keys()
+        assert twin.disk_at(addr).total_bytes == sick.disk_at(addr).total_bytes
+
+
+def test_a_machine_that_is_left_out_changes_the_luck_of_no_other() -> None:
+    worlds = [build(SEED, _small("no_mount"), PARTS)[0] for build in (build_sick, build_twin)]
+    drawn = [[world.servers[addr].rng.below(1_000) for addr in worlds[1].destinations] for world in worlds]
+    assert drawn[0] == drawn[1]
+
+
+def test_two_sicknesses_are_in_two_parts() -> None:
+    world, _checker = build_sick(SEED, _small("deaf", "hangs"), PARTS)
+    assert len(world.sick.parts(SickPlace.DESTINATION)) == 2
+    world, _checker = build_sick(SEED, _small("files_fail", "file_fails"), PARTS)
+    assert world.sick.things == len(world.library) // 4 + 1
+    assert not world.sick.has("files_fail", CFM)
