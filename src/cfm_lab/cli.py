@@ -14,7 +14,8 @@ import typer
 
 from cfm.cli.common import AsJson
 from cfm_lab.sim import run as runs
-from cfm_lab.sim.results import SimulationReport, WorldRun, spread
+from cfm_lab.sim.environment.sickness import SICKNESSES
+from cfm_lab.sim.results import SimulationReport, WorldRun, kind_to_json, spread
 
 FOUND_A_VIOLATION = 3
 
@@ -33,12 +34,28 @@ def simulate(
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Find the fewest faults and hours with which a seed still fails.")
     ] = False,
+    sick: Annotated[
+        bool, typer.Option("--sick", help="Play worlds in which one part is broken all the time.")
+    ] = False,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            help="With --sick: play only worlds with this sickness; two together as in `deaf+no_mount`. "
+            "May be repeated.",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Simulate nodes with faults, and check every safety rule.  Exits with 3 if a rule was broken.
 
     The same seed gives the same world, step by step, on any machine.
     """
+    kinds = kind or []
+    unknown = [name for one in kinds for name in one.split("+") if name not in SICKNESSES]
+    if unknown or (kinds and not sick) or (shrink and sick):
+        known = f"the sicknesses are: {', '.join(SICKNESSES)}"
+        raise typer.BadParameter(f"--kind goes with --sick, --shrink goes without; {known}")
 
     def each(run: WorldRun) -> None:
         if not json:
@@ -46,7 +63,13 @@ def simulate(
 
     processors = len(os.sched_getaffinity(0))
     report = runs.run_seeds(
-        seed, hours, seeds, each=each, cpu_s=cpu_seconds, jobs=min(seeds, jobs or processors)
+        seed,
+        hours,
+        seeds,
+        sick=kinds if sick else None,
+        each=each,
+        cpu_s=cpu_seconds,
+        jobs=min(seeds, jobs or processors),
     )
     failed = report.first_failed
     if json:
@@ -66,7 +89,12 @@ def simulate(
 
 def _line(run: WorldRun) -> str:
     verdict = f"{len(run.violations)} violations" if run.failed else "no violations"
-    return f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
+    told = f"seed {run.seed}: {run.hours_ms / 3_600_000:.1f} h, {run.steps} steps, {verdict}"
+    if run.sick is None:
+        return told
+    return (
+        f"{told}; {' and '.join(run.sick.kinds)}: goodput {run.sick.goodput:.1%}, worth {run.sick.worth:.1%}"
+    )
 
 
 def _tell(report: SimulationReport) -> None:
@@ -76,16 +104,33 @@ def _tell(report: SimulationReport) -> None:
         f"{sum(report.checks.values())} checks, "
         f"{len(report.violations)} violations; {report.hours_per_cpu_s} hours a CPU second"
     )
-    typer.echo(f"worth at rest: {_shares(report.worths)}")
+    typer.echo(f"worth {'at the end' if report.sick else 'at rest'}: {_shares(report.worths)}")
+    if report.sick:
+        typer.echo(f"goodput: {_shares([one.goodput for one in report.sick])}")
+        _tell_sick(report)
     for name, number in sorted(report.faults.items(), key=lambda item: -item[1]):
         typer.echo(f"  {number:9}  {name}")
+
+
+def _tell_sick(report: SimulationReport) -> None:
+    """A line for each sickness.  The rates are the highest of its worlds, an hour and sick thing."""
+    typer.echo(
+        "sickness            worlds  named  goodput           worth             the most an hour in vain"
+    )
+    for kind, figures in report.by_kind().items():
+        told = kind_to_json(figures)
+        rates = ", ".join(f"{rate:g} {name}" for name, rate in told["most_an_hour"].items() if rate)
+        goodput, worth = _shares([one.goodput for one in figures]), _shares([one.worth for one in figures])
+        typer.echo(
+            f"{kind:20}{len(figures):6}  {told['named']:5}  {goodput:16}  {worth:16}  {rates or 'nothing'}"
+        )
 
 
 def _shares(values: Sequence[float]) -> str:
     found = spread(values)
     if not values:
         return "not measured"
-    return f"median {found['median']:.2%}, least {found['least']:.2%}"
+    return f"{found['median']:.1%}, least {found['least']:.1%}"
 
 
 def main(argv: Sequence[str]) -> None:

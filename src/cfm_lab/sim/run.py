@@ -1,6 +1,7 @@
 """Runs worlds: a seed goes in, a report comes out.  Also finds the smallest set of faults that still fails.
 
-A run is `hours` with faults, and then calm until the world rests.  Neighbour: `results` adds runs up.
+A run is `hours` with faults, and then calm until the world rests.  A sick run is `hours` with a sick part, in
+which no fault strikes and nothing heals.  Neighbours: `results` adds runs up, `goodput` plays sick worlds.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,12 +20,13 @@ from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.parts import PARTS, Parts
 from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile
 from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.sickness import sicknesses_of
 from cfm_lab.sim.fault_events import days
-from cfm_lab.sim.results import SimulationReport, WorldRun
+from cfm_lab.sim.goodput import play_pair
+from cfm_lab.sim.results import SimulationReport, WorldRun, story_of, told_error
 from cfm_lab.sim.world import World
 
 AUDIT_MS: Final = 7 * MINUTE_MS
-STORY_LINES: Final = 40
 
 
 def run_seed(
@@ -48,7 +50,7 @@ def run_seed(
     try:
         worth = _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
     except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding, reported with its seed
-        world.violations.add("crash", _told(error))
+        world.violations.add("crash", told_error(error))
     return WorldRun(
         seed=seed,
         hours_ms=world.schedule.now_ms,
@@ -57,7 +59,7 @@ def run_seed(
         faults=world.swarm.counts,
         checks=checker.counts(),
         violations=world.violations.found,
-        story=_story(world),
+        story=story_of(world),
         happened=plan.faults,
         worth=worth,
         cpu_ns=time.process_time_ns() - began_ns,
@@ -80,25 +82,13 @@ def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -
     return inventory.worth(world) if why is None else None
 
 
-def _told(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename.rpartition('/src/')[2]}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}: {error} ({where})"
+def run_sick_seed(seed: int, hours: int, parts: Parts = PARTS, *, kinds: Sequence[str] = ()) -> WorldRun:
+    """One sick world and its twin.  `kinds` has the sicknesses that take turns: all, where it is empty.
 
-
-def _story(world: World) -> list[str]:
-    if not world.violations.found:
-        return []
-    first = world.violations.found[0]
-    return world.trace.story(STORY_LINES, about=_file_in(first.text), until_ms=first.at_ms)
-
-
-def _file_in(text: str) -> str:
-    """The file that a violation is about."""
-    at = text.find(".mpg")
-    return text[max(0, at - 4) : at + 4] if at >= 0 else ""
+    A kind may be two, as in `deaf+no_mount`.
+    """
+    chosen = tuple(kinds[seed % len(kinds)].split("+")) if kinds else sicknesses_of(seed)
+    return play_pair(seed, hours, chosen, parts)
 
 
 def run_seeds(
@@ -107,6 +97,7 @@ def run_seeds(
     seeds: int,
     parts: Parts = PARTS,
     *,
+    sick: Sequence[str] | None = None,
     each: Callable[[WorldRun], None] = lambda _run: None,
     cpu_s: int | None = None,
     stop_at_first: bool = False,
@@ -114,10 +105,14 @@ def run_seeds(
 ) -> SimulationReport:
     """Run `seeds` worlds, from `seed` on.  After `cpu_s` seconds of CPU no further world counts.
 
+    With `sick`, they are sick worlds: of these sicknesses, or of all where there are none in it.
     `jobs` processes share the work.  The report is the same for any number of them.
     """
     report = SimulationReport(seed, hours)
-    with contextlib.closing(_runs(range(seed, seed + seeds), hours, parts, jobs)) as runs:
+    one = partial(run_seed, hours=hours, parts=parts)
+    if sick is not None:
+        one = partial(run_sick_seed, hours=hours, parts=parts, kinds=sick)
+    with contextlib.closing(_runs(one, range(seed, seed + seeds), jobs)) as runs:
         for run in runs:
             report.add(run)
             each(run)
@@ -128,9 +123,8 @@ def run_seeds(
     return report
 
 
-def _runs(numbers: range, hours: int, parts: Parts, jobs: int) -> Generator[WorldRun, None, None]:
+def _runs(one: Callable[[int], WorldRun], numbers: range, jobs: int) -> Generator[WorldRun, None, None]:
     """One run for each seed, in order.  Processes are spawned, as threads of Polars do not survive a fork."""
-    one = partial(run_seed, hours=hours, parts=parts)
     if jobs == 1:
         yield from map(one, numbers)
         return

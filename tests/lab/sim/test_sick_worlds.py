@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ import pytest
 
 from cfm.model import Addr, DiskReport, Status
 from cfm_lab.sim.environment.parts import PARTS
-from cfm_lab.sim.environment.profile import MINUTE_MS, Profile, draw_sick
+from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile, draw_sick
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace, sicknesses_of
 from cfm_lab.sim.fault_events import quiet_days
+from cfm_lab.sim.goodput import play_pair
+from cfm_lab.sim.results import SimulationReport
 from cfm_lab.sim.sick_building import build_sick, build_twin
 from cfm_lab.sim.world import World
 
@@ -160,3 +163,26 @@ def test_two_sicknesses_are_in_two_parts() -> None:
     world, _checker = build_sick(SEED, _small("files_fail", "file_fails"), PARTS)
     assert world.sick.things == len(world.library) // 4 + 1
     assert not world.sick.has("files_fail", CFM)
+
+
+# ── the comparison ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_world_without_a_sickness_is_as_good_as_its_twin() -> None:
+    run = play_pair(SEED, 1, ())
+    assert run.sick is not None
+    assert run.sick.goodput == 1
+    assert run.sick.worth == run.sick.twin_worth
+    assert not any(run.sick.rates.values())
+    assert not run.violations
+
+
+def test_a_pair_is_the_same_twice_and_is_told_as_json() -> None:
+    one, other = play_pair(SEED, 1, ("deaf",)), play_pair(SEED, 1, ("deaf",))
+    assert one.digest == other.digest
+    assert one.hours_ms == 2 * HOUR_MS
+    report = SimulationReport(SEED, 1)
+    report.add(one)
+    told = json.loads(json.dumps(report.to_json()))
+    assert set(told["goodput"]) == set(told["worth"]) == {"median", "least"}
+    assert told["sick"]["deaf"]["worlds"] == 1
