@@ -27,6 +27,7 @@ from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.environment.shared import Environment
+from cfm_lab.sim.environment.sickness import CFM
 from cfm_lab.sim.facts import NodeFacts
 from cfm_lab.sim.processes.controller import CfmWitness, SimCfm
 from cfm_lab.sim.processes.server import SimServer
@@ -182,13 +183,16 @@ class World(Environment):
             text = event_log.text_of(
                 hits,
                 torn=self.swarm.strikes("log_torn"),
-                doubled=self.swarm.strikes("log_doubled"),
-                behind_s=3 * 3600 if self.swarm.strikes("log_clock_behind") else 0,
+                doubled=self._log_is("log_doubled"),
+                behind_s=3 * 3600 if self._log_is("log_clock_behind") else 0,
             )
             self.hits = event_log.read(text, self.parts.parse_log_line)
             self.note("hits", sorted(self.hits.rising), sorted(self.hits.watched))
             if self.log is LogCondition.FOLLOWING:
                 self._tell_hits(self.hits)
+
+    def _log_is(self, kind: str) -> bool:
+        return self.sick.has(kind, CFM) or self.swarm.strikes(kind)
 
     def lose_log(self, condition: LogCondition) -> None:
         """The event log cannot be read any more.  What was read before grows old, as the window goes on."""

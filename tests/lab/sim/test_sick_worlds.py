@@ -99,6 +99,15 @@ def _planned_once(world: World, _kind: str) -> bool:
     return not core.shortlist.snapshot_id
 
 
+def _knows_no_hits(world: World, _kind: str) -> bool:
+    return world.main.evidence.hits_lost_ms is not None
+
+
+def _log_reads_as_it_was_meant(world: World, _kind: str) -> bool:
+    """The product gets along with it: each hit counts once, by the log's own time."""
+    return len(world.true_hits) > 1 and world.hits == world.true_hits[-1]
+
+
 SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "no_mount": (_sends_nothing, 60),
     "wrong_sizes": (_sends_nothing, 60),
@@ -118,6 +127,10 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "folder_silent": (_places_none_of_them, 60),
     "state_full": (_wrote_nothing_for_hours, 120),
     "plans_slow": (_planned_once, 4),
+    "log_gone": (_knows_no_hits, 30),
+    "log_unreadable": (_knows_no_hits, 30),
+    "log_doubled": (_log_reads_as_it_was_meant, 60),
+    "log_clock_behind": (_log_reads_as_it_was_meant, 60),
 }
 
 

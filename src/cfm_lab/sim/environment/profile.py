@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from cfm.plan.view import Rules
 from cfm_lab.sim.environment import faults
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.environment.sickness import SICKNESSES, SickPlace
+from cfm_lab.sim.environment.sickness import NO_HITS, SICKNESSES, SickPlace
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -127,7 +127,7 @@ def draw_sick(rng: Rng, sick: tuple[str, ...]) -> Profile:
         metadata_ms=30 * MINUTE_MS,
         drift_ppm=0,
         sick=sick,
-        stocked_percent=rng.pick((0, 60, 98)),
+        stocked_percent=0 if NO_HITS.intersection(sick) else rng.pick((0, 60, 98)),
     )
 
 

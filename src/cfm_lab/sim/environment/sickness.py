@@ -77,12 +77,19 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
             (
                 ("state_full", "the disk under cfm's state is full for two hours"),
                 ("plans_slow", "every plan takes five minutes"),
+                ("log_gone", "the event log is gone"),
+                ("log_unreadable", "the event log cannot be read"),
+                ("log_doubled", "every line of the event log comes twice"),
+                ("log_clock_behind", "the event log's clock is three hours behind"),
             ),
         ),
     )
     for name, text in rows
 }
 
+NO_HITS: Final = frozenset({"log_gone", "log_unreadable"})
+"""While they last, nothing may be deleted to make room."""
+LOG: Final = NO_HITS | {"log_doubled", "log_clock_behind"}
 EVERY_THIRD: Final = 3
 NOBODY: Final[frozenset[str]] = frozenset()
 

@@ -1,21 +1,26 @@
 """The days of a sick world: nothing happens in them that was not settled beforehand.
 
-The ranks stay, nobody presses buttons, and no fault strikes.  So the same world without its sick part has the
-same days.  Neighbours: `days` has those of usual worlds, `cfm_lab.sim.sick_building` makes the worlds.
+The ranks stay, nobody presses buttons, and no fault strikes.  Viewers come only where the event log is sick,
+and watch what was drawn for them.  So the same world without its sick part has the same days.  Neighbours:
+`days` has those of usual worlds, `cfm_lab.sim.sick_building` makes the worlds.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from cfm.model import Hits, LogCondition
 from cfm_lab.sim.environment.profile import MINUTE_MS
-from cfm_lab.sim.environment.sickness import CFM
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.sickness import CFM, LOG
 from cfm_lab.sim.fault_events.days import every
 from cfm_lab.sim.fault_events.machines import start_again
 from cfm_lab.sim.world import World
 
 FULL_FROM_MS: Final = 30 * MINUTE_MS
 FULL_UNTIL_MS: Final = 150 * MINUTE_MS
+LOG_LOST_MS: Final = 20 * MINUTE_MS
+LOST_LOGS: Final = {"log_gone": LogCondition.GONE, "log_unreadable": LogCondition.UNREADABLE}
 
 
 def set_going(world: World) -> None:
@@ -28,6 +33,18 @@ def set_going(world: World) -> None:
     every(world, rng.fork("source folder"), 10 * MINUTE_MS, lambda world, _rng: world.tell_san_index())
     if "state_full" in world.profile.sick:
         _fill_state(world)
+    if LOG.intersection(world.profile.sick):
+        every(world, rng.fork("viewers"), world.profile.viewers_ms, _viewers)
+    for kind, condition in LOST_LOGS.items():
+        if world.sick.has(kind, CFM):
+            world.schedule.after(LOG_LOST_MS, world.lose_log, condition)
+
+
+def _viewers(world: World, rng: Rng) -> None:
+    """The window of the event log moves.  What is watched does not depend on what happens in the world."""
+    names = [file.name for file in world.library if file.name not in world.sick.files]
+    rising = {rng.pick(names): 5 + rng.below(20) for _ in range(rng.below(3))}
+    world.set_hits(Hits(rising, frozenset(rng.pick(names) for _ in range(rng.below(3)))))
 
 
 def _fill_state(world: World) -> None:
