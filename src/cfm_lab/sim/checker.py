@@ -29,7 +29,7 @@ from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.facts import OrderFacts, TaskFacts
-from cfm_lab.sim.invariants import ALL
+from cfm_lab.sim.invariants import ALL, SICK_ONLY
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair
@@ -54,7 +54,8 @@ class Checker:
         self.world = world
         self.facts = world.facts
         self.liveness_checks = 0
-        self.invariants = [kind(world) for kind in ALL]
+        further = SICK_ONLY if world.profile.sick else ()
+        self.invariants = [kind(world) for kind in (*ALL, *further)]
         self._decided = self._with("decided")
         self._task = self._with("task_changed")
         self._order = self._with("order_changed")

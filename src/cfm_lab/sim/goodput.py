@@ -203,7 +203,7 @@ def _requests_above(world: World) -> int:
 
 
 def _judge(one: Played, other: Played, figures: SickFigures) -> None:
-    """Rules 25 and 26, held against the twin: what it does not do either is not the sickness's doing."""
+    """Rules 25 and 26.  The second is held only where the twin is at rest, and misses nothing either."""
     what = " and ".join(figures.kinds)
     broken = one.world.violations.add
     if figures.goodput < LEAST_GOODPUT:
@@ -211,11 +211,17 @@ def _judge(one: Played, other: Played, figures: SickFigures) -> None:
     for name, rate in figures.rates.items():
         if rate > MOST_AN_HOUR:
             broken("25", f"{what}: {rate:.0f} {name} an hour and sick thing")
+    if _copies(other) or _missing(other):
+        return  # the twin does not rest yet
     if figures.worth < LEAST_WORTH * figures.twin_worth:
         broken("26", f"{what}: worth {figures.worth:.1%}, without the sick part {figures.twin_worth:.1%}")
-    if not _missing(other):
-        for text in _missing(one)[:1]:
-            broken("26", f"{what}: {text}")
+    for text in _missing(one)[:1]:
+        broken("26", f"{what}: {text}")
+
+
+def _copies(played: Played) -> bool:
+    core = played.world.main.core
+    return core is not None and bool(core.state.tasks.active)
 
 
 def _missing(played: Played) -> list[str]:

@@ -24,6 +24,9 @@ from cfm_lab.sim.world import World
 
 TOO_LARGE: Final = 20
 RESIZED: Final = 15
+"""More than may go in a minute."""
+TWICE_EVERY: Final = 6
+"""Every sixth file that is there from the beginning is there twice."""
 OVERFULL_PERCENT: Final = 97
 STRANGERS_PERCENT: Final = 30
 """How much of each disk other software uses where files fit nowhere."""
@@ -130,16 +133,22 @@ def _make_too_large(world: World, names: Sequence[str]) -> None:
 
 
 def _stock(world: World, among: Sequence[Addr], taken: set[str], rng: Rng) -> None:
-    """Fill these disks with healthy files of any rank, up to the share of their limits that was drawn."""
+    """Fill these disks with healthy files of any rank, up to the share of their limits that was drawn.
+
+    Some have two copies.
+    """
     share = world.profile.stocked_percent
     files = [file for file in rng.shuffled(world.library) if file.name not in taken]
     placed = {name for disk in world.destination_disks() for name in disk.names}
     left = {addr: inventory.room_bytes(world, addr, ()) * share // 100 for addr in among}
-    for file in files:
-        most = max(left, key=lambda addr: left[addr], default=None)
-        if most is not None and file.name not in placed and file.size_bytes <= left[most]:
-            world.disk_at(most).place(file.name, file.size_bytes, content_of(file.name))
-            left[most] -= file.size_bytes
+    for number, file in enumerate(files):
+        if file.name in placed:
+            continue
+        most_room = sorted(left, key=lambda addr: -left[addr])
+        for addr in most_room[: 2 if number % TWICE_EVERY == 0 else 1]:
+            if file.size_bytes <= left[addr]:
+                world.disk_at(addr).place(file.name, file.size_bytes, content_of(file.name))
+                left[addr] -= file.size_bytes
 
 
 def _overfill(world: World, addr: Addr, first: Sequence[str], taken: set[str], rng: Rng) -> None:

@@ -7,16 +7,31 @@ from dataclasses import replace
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.model import Addr, Listing, Now, Status, Task
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    DeleteOrder,
+    File,
+    Listing,
+    Now,
+    OrderStatus,
+    SnapshotFacts,
+    Status,
+    Task,
+)
 from cfm.wire import TaskReport
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.building import build
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.fencing import PlainPaths
 from cfm_lab.sim.invariants.repeats import Pauses
+from cfm_lab.sim.invariants.surplus import SurplusFirst
+from cfm_lab.sim.processes.evidence import Evidence
+from cfm_lab.sim.processes.metadata_watch import Pair
 from plan.worlds import NEW, task
 
 OLD = Addr("10.0.2.1:8888")
@@ -45,6 +60,26 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     rule.decided(cfm, ev.ListAnswer(OLD, 30_000, Listing(listed)), [], _at(30_010))
     ends(3, Status.FAILED, 100_000)
     rule.task_changed(cfm, None, _task(4, Status.READY), ev.Tick(), _at(111_000))
+    assert len(world.violations.found) == wrong
+
+
+@pytest.mark.parametrize(
+    ("others_have", "goes", "wrong"),
+    [("F001.mpg", "F002.mpg", 1), ("F001.mpg", "F001.mpg", 0), ("F003.mpg", "F002.mpg", 0)],
+)
+def test_a_unique_file_goes_only_where_no_surplus_would_do(others_have: str, goes: str, wrong: int) -> None:
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    cfm, (here, there) = world.main, world.destinations[:2]
+    world.library = [File(f"F00{rank}.mpg", rank, 100) for rank in (1, 2, 3)]
+    world.san.files = {file.name: SanFile(100) for file in world.library}
+    cfm.pair = Pair(SnapshotFacts("pair", 0, 3, 3), tuple(world.library), good=True)
+    cfm.evidence = Evidence(cfm.config)
+    for addr, names in ((here, {"F001.mpg", "F002.mpg"}), (there, {others_have})):
+        cfm.evidence.servers[addr].up = True
+        cfm.evidence.servers[addr].names = frozenset(names)
+    file = next(file for file in world.library if file.name == goes)
+    order = DeleteOrder(1, OrderStatus.ORDERED, 0, 0, file, here, DeleteKind.SPACE, "for room")
+    SurplusFirst(world).order_changed(cfm, None, order, ev.Tick(), _at(0))
     assert len(world.violations.found) == wrong
 
 

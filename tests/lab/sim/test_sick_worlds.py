@@ -29,7 +29,7 @@ def _small(*kinds: str) -> Profile:
     return replace(drawn, library=40, fill_percent=60, rules=faster, old=0, stocked_percent=0)
 
 
-def _sick(*kinds: str, minutes: int = 60) -> World:
+def _sick(*kinds: str, minutes: int) -> World:
     world, _checker = build_sick(SEED, _small(*kinds), PARTS)
     quiet_days.set_going(world)
     world.schedule.run_until(minutes * MINUTE_MS)
@@ -109,24 +109,24 @@ def _log_reads_as_it_was_meant(world: World, _kind: str) -> bool:
 
 
 SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
-    "no_mount": (_sends_nothing, 60),
-    "wrong_sizes": (_sends_nothing, 60),
-    "trickles": (_sends_nothing, 60),
-    "breaks_streams": (_sends_nothing, 60),
-    "deaf": (_receives_nothing, 60),
-    "hangs": (_receives_nothing, 60),
-    "refuses": (_receives_nothing, 60),
-    "loses_arrivals": (_loses_what_it_received, 60),
-    "df_stands_still": (_tells_another_disk, 60),
+    "no_mount": (_sends_nothing, 30),
+    "wrong_sizes": (_sends_nothing, 30),
+    "trickles": (_sends_nothing, 30),
+    "breaks_streams": (_sends_nothing, 30),
+    "deaf": (_receives_nothing, 30),
+    "hangs": (_receives_nothing, 30),
+    "refuses": (_receives_nothing, 30),
+    "loses_arrivals": (_loses_what_it_received, 30),
+    "df_stands_still": (_tells_another_disk, 30),
     "df_dips": (_told_a_smaller_disk, 10),
-    "file_fails": (_places_none_of_them, 60),
-    "files_fail": (_places_none_of_them, 60),
-    "files_fit_nowhere": (_places_none_of_them, 60),
-    "files_resized": (_keeps_them_where_they_are, 60),
-    "folder_hangs": (_places_none_of_them, 60),
-    "folder_silent": (_places_none_of_them, 60),
-    "state_full": (_wrote_nothing_for_hours, 120),
-    "plans_slow": (_planned_once, 4),
+    "file_fails": (_places_none_of_them, 30),
+    "files_fail": (_places_none_of_them, 30),
+    "files_fit_nowhere": (_places_none_of_them, 30),
+    "files_resized": (_keeps_them_where_they_are, 30),
+    "folder_hangs": (_places_none_of_them, 30),
+    "folder_silent": (_places_none_of_them, 30),
+    "state_full": (_wrote_nothing_for_hours, 100),
+    "plans_slow": (_planned_once, 1),
     "log_gone": (_knows_no_hits, 30),
     "log_unreadable": (_knows_no_hits, 30),
     "log_doubled": (_log_reads_as_it_was_meant, 60),

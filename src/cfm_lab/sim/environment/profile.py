@@ -120,6 +120,7 @@ def draw_sick(rng: Rng, sick: tuple[str, ...]) -> Profile:
             limit_percent=rng.between(80, 95),
             copy_speed_bps=max(1, speed_bps // MB) * MB,
             incoming_per_destination=rng.pick((1, 4)),
+            space_deletes_per_minute=10 if "files_resized" in sick else 30,
         ),
         heartbeat_ms=60_000,
         full_look_ms=300_000,

@@ -76,7 +76,7 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
             SickPlace.CFM,
             (
                 ("state_full", "the disk under cfm's state is full for two hours"),
-                ("plans_slow", "every plan takes five minutes"),
+                ("plans_slow", "every plan takes a minute"),
                 ("log_gone", "the event log is gone"),
                 ("log_unreadable", "the event log cannot be read"),
                 ("log_doubled", "every line of the event log comes twice"),

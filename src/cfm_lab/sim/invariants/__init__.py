@@ -1,6 +1,7 @@
 """What must never happen, and what must always hold.  Each rule is a class with a number and a scope.
 
-`ALL` is the table of the rules, in the order in which the checker tells them what happens.
+`ALL` is the table of the rules, in the order in which the checker tells them what happens.  `SICK_ONLY` has
+further ones for sick worlds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cfm_lab.sim.invariants.orders import OneDeletePerFile, UnknownStaysUnknown
 from cfm_lab.sim.invariants.protected import HitsUnknown, NeverDeleted
 from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
 from cfm_lab.sim.invariants.room import PaceAndNeed
+from cfm_lab.sim.invariants.surplus import SurplusFirst
 from cfm_lab.sim.invariants.tasks import (
     IncomingCopies,
     LegalEdges,
@@ -63,3 +65,6 @@ ALL: tuple[type[Invariant], ...] = (
     SwitchedOff,
     SamePlanTwice,
 )
+
+SICK_ONLY: tuple[type[Invariant], ...] = (SurplusFirst,)
+"""Rules that are held in sick worlds only, until cfm keeps them."""

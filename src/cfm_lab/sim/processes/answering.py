@@ -28,7 +28,7 @@ COPY_MS: Final = 5_000
 DELETE_MS: Final = 30_000
 CUT_MS: Final = 5_000
 SAN_MS: Final = 5_000
-SLOW_PLAN_MS: Final = 300_000
+SLOW_PLAN_MS: Final = 60_000
 NO_DESCRIPTORS: Final = Failure(Trouble.REFUSED, "too many open files")
 Asked = Callable[[Reply], None]
 """A question that is ready to be asked; it takes whoever hears the answer."""
