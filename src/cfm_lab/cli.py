@@ -120,7 +120,10 @@ def _tell_sick(report: SimulationReport) -> None:
     for kind, figures in report.by_kind().items():
         told = kind_to_json(figures)
         rates = ", ".join(f"{rate:g} {name}" for name, rate in told["most_an_hour"].items() if rate)
-        goodput, worth = _shares([one.goodput for one in figures]), _shares([one.worth for one in figures])
+        goodput, worth = (
+            _shares([one.goodput for one in figures]),
+            _shares([one.worth for one in figures if one.twin_rests]),
+        )
         typer.echo(
             f"{kind:20}{len(figures):6}  {told['named']:5}  {goodput:16}  {worth:16}  {rates or 'nothing'}"
         )

@@ -59,7 +59,7 @@ class Played:
 def play_pair(seed: int, hours: int, kinds: tuple[str, ...], parts: Parts = PARTS) -> WorldRun:
     """The sick world of this seed and its twin.  The result is the sick world's, with what its twin shows."""
     began_ns = time.process_time_ns()
-    plan = draw_sick(Rng(seed).fork("profile"), kinds)
+    plan = draw_sick(Rng(seed).fork("profile"), kinds, hours)
     one = _begin(*build_sick(seed, plan, parts))
     other = _begin(*build_twin(seed, plan, parts), like=one)
     figures = None
@@ -67,7 +67,7 @@ def play_pair(seed: int, hours: int, kinds: tuple[str, ...], parts: Parts = PART
         _play(one, hours)
         _play(other, hours)
         figures = _figures(one, other, hours)
-        _judge(one, other, figures)
+        _judge(one, figures)
     except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding
         one.world.violations.add("crash", told_error(error))
     world = one.world
@@ -81,7 +81,7 @@ def play_pair(seed: int, hours: int, kinds: tuple[str, ...], parts: Parts = PART
         violations=[*world.violations.found, *other.world.violations.found],
         story=story_of(world) or story_of(other.world),
         happened=plan.faults,
-        worth=figures.worth if figures else None,
+        worth=figures.worth if figures and figures.twin_rests else None,
         sick=figures,
         cpu_ns=time.process_time_ns() - began_ns,
     )
@@ -163,6 +163,7 @@ def _figures(one: Played, other: Played, hours: int) -> SickFigures:
         goodput=sum(one.placed_bytes) / twin_bytes if twin_bytes else 1.0,
         worth=_worth(one),
         twin_worth=_worth(other),
+        twin_rests=not _copies(other) and not _missing(other),
         rates=_rates(one, other, hours),
         named_after_min=one.named_after_min,
     )
@@ -202,7 +203,7 @@ def _requests_above(world: World) -> int:
 # ── the judgement ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _judge(one: Played, other: Played, figures: SickFigures) -> None:
+def _judge(one: Played, figures: SickFigures) -> None:
     """Rules 25 and 26.  The second is held only where the twin is at rest, and misses nothing either."""
     what = " and ".join(figures.kinds)
     broken = one.world.violations.add
@@ -211,8 +212,8 @@ def _judge(one: Played, other: Played, figures: SickFigures) -> None:
     for name, rate in figures.rates.items():
         if rate > MOST_AN_HOUR:
             broken("25", f"{what}: {rate:.0f} {name} an hour and sick thing")
-    if _copies(other) or _missing(other):
-        return  # the twin does not rest yet
+    if not figures.twin_rests:
+        return
     if figures.worth < LEAST_WORTH * figures.twin_worth:
         broken("26", f"{what}: worth {figures.worth:.1%}, without the sick part {figures.twin_worth:.1%}")
     for text in _missing(one)[:1]:

@@ -36,6 +36,8 @@ class SickFigures:
     """Wanted bytes placed, summed over time, as a share of what its twin placed."""
     worth: float
     twin_worth: float
+    twin_rests: bool
+    """Nothing is under way in the twin at the end, and nothing is missing.  Else worth says little."""
     rates: dict[str, float]
     """What happened an hour and sick thing, above what happened in the twin."""
     named_after_min: int | None
@@ -58,7 +60,8 @@ class WorldRun:
     """The faults that this world had."""
     cpu_ns: int = 0
     worth: float | None = None
-    """How good what is placed at the end is beside the plain ideal; None where the world does not rest."""
+    """How good what is placed at the end is beside the plain ideal.  None where the world does not rest, or
+    where the twin of a sick world does not."""
     sick: SickFigures | None = None
 
     @property
@@ -138,8 +141,8 @@ def kind_to_json(figures: Sequence[SickFigures]) -> dict[str, Any]:
     return {
         "worlds": len(figures),
         "goodput": spread([one.goodput for one in figures]),
-        "worth": spread([one.worth for one in figures]),
-        "twin_worth": spread([one.twin_worth for one in figures]),
+        "worth": spread([one.worth for one in figures if one.twin_rests]),
+        "twin_worth": spread([one.twin_worth for one in figures if one.twin_rests]),
         "most_an_hour": {
             name: round(max(one.rates[name] for one in figures), 1) for name in figures[0].rates
         },

@@ -24,7 +24,7 @@ SEED = 3
 
 def _small(*kinds: str) -> Profile:
     """A node that fills its disks within the hour."""
-    drawn = draw_sick(Rng(SEED).fork("profile"), kinds)
+    drawn = draw_sick(Rng(SEED).fork("profile"), kinds, 1)
     faster = replace(drawn.rules, copy_speed_bps=200_000_000)
     return replace(drawn, library=40, fill_percent=60, rules=faster, old=0, stocked_percent=0)
 

@@ -90,18 +90,19 @@ def draw(rng: Rng, *, only: frozenset[str] | None = None) -> Profile:
     )
 
 
-def draw_sick(rng: Rng, sick: tuple[str, ...]) -> Profile:
+def draw_sick(rng: Rng, sick: tuple[str, ...], hours: int) -> Profile:
     """Draw the profile of a world with these sicknesses.
 
     Nothing strikes by chance in it, so that it differs from the same world without its sick part by that part
-    alone.  Its periods are those of service.  Its healthy sources need one to three hours to fill all disks.
+    alone.  Its periods are those of service.  Its healthy sources need a sixth to a half of the hours to fill
+    all disks, so that loss of speed shows, and that there is time to come to rest.
     """
     usual = draw(rng, only=frozenset())
     sick_sources = sum(SICKNESSES[kind].place is SickPlace.SOURCE for kind in sick)
     healthy_sources = rng.pick((1, 1, 2))
     library, high_mb, fill_percent = rng.between(140, 200), rng.pick((400, 900)), rng.between(40, 80)
     fill_bytes = library * (100 + high_mb) * MB // 2 * fill_percent // 100
-    speed_bps = fill_bytes * 8 // (healthy_sources * 3600 * rng.pick((1, 2, 3)))
+    speed_bps = fill_bytes * 8 // (healthy_sources * 3600 * hours) * rng.pick((6, 3, 2))
     return replace(
         usual,
         sources=sick_sources + healthy_sources,
