@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from cfm.controller.act.world import SAN_PATIENCE_S, World
+from cfm.controller.act.world import SAN_PATIENCE_S, OutsideWorld
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
@@ -62,7 +62,7 @@ class Controller:
             on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
             on_recovered=lambda: self.feed(ev.StoreRecovered()),
         )
-        self._world = World(client, san)
+        self._world = OutsideWorld(client, san)
         self._san = san
         self._hits = Hits()
         self._requests = count(1)

@@ -21,7 +21,7 @@ SAN_PATIENCE_S = 5.0
 """How long the SAN is waited for."""
 
 
-class World:
+class OutsideWorld:
     """Everything outside of cfm that the core may ask."""
 
     def __init__(self, client: WorkerClient, san: SanIndex) -> None:

@@ -49,7 +49,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionForm:
     """One row of the table."""
 
     ask: Callable[[Answerer[Any], Any, int], Any]
@@ -58,24 +58,24 @@ class Question:
     """Takes the effect, the answer, and when it was asked and answered."""
 
 
-QUESTIONS: Mapping[type[ev.Effect], Question] = {
-    ev.SendHeartbeat: Question(
+QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
+    ev.SendHeartbeat: QuestionForm(
         lambda to, effect, _now_ms: to.heartbeat(effect.addr),
         lambda effect, answer, _span: ev.HeartbeatAnswer(effect.addr, answer),
     ),
-    ev.AskList: Question(
+    ev.AskList: QuestionForm(
         lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence),
         lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer),
     ),
-    ev.AskDisk: Question(
+    ev.AskDisk: QuestionForm(
         lambda to, effect, _now_ms: to.disk_usage(effect.addr),
         lambda effect, answer, span: ev.DiskAnswer(effect.addr, span.asked_ms, answer),
     ),
-    ev.AskCopy: Question(
+    ev.AskCopy: QuestionForm(
         lambda to, effect, _now_ms: to.see_copy(effect.addr, effect.name),
         lambda effect, answer, span: ev.CopyAnswer(effect.addr, effect.name, span.asked_ms, answer),
     ),
-    ev.SendDelete: Question(
+    ev.SendDelete: QuestionForm(
         lambda to, effect, now_ms: to.delete(
             effect.order.server,
             effect.order.id,
@@ -84,15 +84,15 @@ QUESTIONS: Mapping[type[ev.Effect], Question] = {
         ),
         lambda effect, answer, _span: ev.DeleteAnswer(effect.order.id, answer),
     ),
-    ev.CutStream: Question(
+    ev.CutStream: QuestionForm(
         lambda to, effect, _now_ms: to.cut_stream(effect.source, effect.task_id),
         lambda effect, answer, _span: ev.CutAnswer(effect.task_id, cut=answer is True),
     ),
-    ev.AskSan: Question(
+    ev.AskSan: QuestionForm(
         lambda to, effect, _now_ms: to.stat_files(effect.sizes),
         lambda _effect, answer, span: ev.SanAnswers(span.asked_ms, answer),
     ),
-    ev.StartPlan: Question(
+    ev.StartPlan: QuestionForm(
         lambda to, effect, _now_ms: to.reduce(effect.inputs),
         lambda _effect, answer, span: ev.PlanReady(answer, span.answered_ms - span.asked_ms),
     ),
