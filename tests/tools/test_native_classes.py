@@ -16,16 +16,10 @@ TOOL = Path(__file__).parents[2] / "tools" / "native_classes.py"
 SOURCE = '''
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
-A_MINUTE_MS = 60 * 1_000
-LONG = (
-    "over several"
-    " lines"
-)
 
 
 class Seen(NamedTuple, Generic[T]):
@@ -65,17 +59,8 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
-    numbers: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Empty:
     """Nothing but its kind."""
-
-
-def kinds(thing: object) -> tuple[bool, bool]:
-    return isinstance(thing, Single | Empty | None), isinstance(thing, int | str)
 '''
 
 
@@ -132,28 +117,6 @@ def test_each_growing_one_has_a_list_of_its_own(both: tuple[ModuleType, ModuleTy
     _plain, written = both
     written.Growing(1).lines.append("mine")
     assert written.Growing(1).lines == []
-
-
-def test_constants_are_final_and_the_same(both: tuple[ModuleType, ModuleType]) -> None:
-    plain, written = both
-    assert (written.A_MINUTE_MS, written.LONG) == (plain.A_MINUTE_MS, plain.LONG)
-    assert {"A_MINUTE_MS", "LONG"} <= written.__annotations__.keys()
-
-
-def test_a_mapping_in_a_field_is_called_a_dictionary(both: tuple[ModuleType, ModuleType]) -> None:
-    plain, written = both
-    assert written.Keyed().numbers == plain.Keyed().numbers == {}
-    assert written.Keyed.__annotations__ == {"numbers": "dict[str, int]"}
-
-
-def test_a_union_of_kinds_is_asked_as_before(both: tuple[ModuleType, ModuleType]) -> None:
-    for made in both:
-        things = (made.Single("s"), made.Empty(), None, 1, "one", 0.5)
-        assert [made.kinds(thing) for thing in things] == [
-            *[(True, False)] * 3,
-            *[(False, True)] * 2,
-            (False, False),
-        ]
 
 
 def test_they_are_replaced_and_sent_to_other_processes(both: tuple[ModuleType, ModuleType]) -> None:
