@@ -6,9 +6,10 @@ smaller ones after it.  Neighbour: `room` makes room for the files that found no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
-from cfm.model import Addr, File, Retry, ServerView
+from cfm.model import File, Retry, ServerView
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
 from cfm.plan.view import ClusterView, can_send
@@ -55,44 +56,52 @@ class Places:
         self.largest_bytes = outlook.largest_room_bytes
         """Also where copies cannot begin now."""
         self.none_open = not self._openings.destinations
-        self._destinations: list[tuple[ServerView, int]] | None = None
+        self._sorted: tuple[list[tuple[ServerView, int]], list[ServerView]] | None = None
 
     def ways(self, file: File) -> Iterator[Way]:
         """A way to each destination that is open and has room for the file."""
+        destinations, sources = self._by_choice()
+        found = (to for to, room_bytes in destinations if file.size_bytes <= room_bytes)
         retry = self._view.retries.get(file.name)
-        found = [to for to, room_bytes in self._by_choice() if file.size_bytes <= room_bytes]
-        if retry is not None:
-            found.sort(key=lambda to: self._failed_from_all(retry, to))
-        for to in found:
-            source = min(self._senders(to), key=lambda one: _by_rest(one, to, retry))
-            yield source.addr, to.addr
+        if retry is None:
+            for to in found:
+                yield _rested(sources, to).addr, to.addr
+            return
+        for to in sorted(found, key=lambda to: _failed_from_all(sources, to, retry)):
+            yield _rested(sources, to, retry.avoid).addr, to.addr
 
-    def _by_choice(self) -> list[tuple[ServerView, int]]:
+    def _by_choice(self) -> tuple[list[tuple[ServerView, int]], list[ServerView]]:
         """Open destinations and their room: free ones first, then the least projected use, then the least
-        recently chosen."""
-        if self._destinations is None:
+        recently chosen.  And the sources that may send, the longest rested first."""
+        if self._sorted is None:
             disks, load = self._outlook.disks, self._outlook.load
             keyed = [
                 (load(to.addr).receives, disks[to.addr].projected_percent, load(to.addr).chosen,
                  to.last_chosen_ms, to.addr, to)
                 for to in self._openings.destinations
             ]  # fmt: skip
-            keyed.sort()
-            self._destinations = [(key[-1], disks[key[-1].addr].room_bytes()) for key in keyed]
-        return self._destinations
-
-    def _senders(self, to: ServerView) -> list[ServerView]:
-        return [source for source in self._openings.sources if can_send(source, to)]
-
-    def _failed_from_all(self, retry: Retry, to: ServerView) -> bool:
-        """Did copying fail there, from all that may send now?"""
-        return all((source.addr, to.addr) in retry.avoid for source in self._senders(to))
+            keyed.sort(key=lambda one: one[:-1])
+            destinations = [(one[-1], disks[one[-1].addr].room_bytes()) for one in keyed]
+            sources = sorted(self._openings.sources, key=lambda one: (one.last_chosen_ms, one.addr))
+            self._sorted = destinations, sources
+        return self._sorted
 
 
-def _by_rest(source: ServerView, to: ServerView, retry: Retry | None) -> tuple[bool, bool, int, Addr]:
-    """Another machine than the destination, then a pair that did not fail, then the longest rest."""
-    failed = retry is not None and (source.addr, to.addr) in retry.avoid
-    return (source.addr == to.addr, failed, source.last_chosen_ms, source.addr)
+def _rested(
+    sources: Iterable[ServerView], to: ServerView, avoid: AbstractSet[Way] = frozenset()
+) -> ServerView:
+    """Of the sources that can send there, the longest rested first: another machine than the destination, and
+    then a way that did not fail."""
+    fit = [source for source in sources if can_send(source, to)]
+    good = (one for one in fit if one.addr != to.addr and (one.addr, to.addr) not in avoid)
+    if (first := next(good, None)) is not None:
+        return first
+    return min(fit, key=lambda one: (one.addr == to.addr, (one.addr, to.addr) in avoid))
+
+
+def _failed_from_all(sources: Iterable[ServerView], to: ServerView, retry: Retry) -> bool:
+    """Did copying fail there, from all that may send now?"""
+    return all((source.addr, to.addr) in retry.avoid for source in sources if can_send(source, to))
 
 
 def why(view: ClusterView, file: File) -> str:
