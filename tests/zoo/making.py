@@ -41,8 +41,8 @@ def with_more(step: Step, more: Step) -> Step:
 
 # ── careless policies ───────────────────────────────────────────────────────────────────────────────────
 
-TRIES = 24
-"""So many careless wishes are made in each round."""
+TRIES = 12
+"""So many careless copies, and as many careless deletes, are wished for in each round."""
 
 
 def anything(outlook: Outlook) -> Wishes:
@@ -54,16 +54,16 @@ def anything(outlook: Outlook) -> Wishes:
     begin = outlook.view.now.mono_ms * TRIES
     for turn in range(begin, begin + TRIES if files else begin):
         file, number = by_name[turn % len(by_name)], turn // len(by_name)
+        wanted = lists.wanted[turn % len(lists.wanted)] if lists.wanted else file
         one, other = servers[number % len(servers)], servers[number // len(servers) % len(servers)]
-        match number % 4:
+        yield Copy(wanted, one.addr, other.addr, "anything")
+        match turn % 3:
             case 0:
-                yield Copy(file, one.addr, other.addr, "anything")
-            case 1:
                 yield Delete(file, one.addr, DeleteKind.SURPLUS, "anything", keeper=other.addr)
-            case 2 if one.addr in outlook.disks:
+            case 1 if one.addr in outlook.disks:
                 yield Delete(file, one.addr, DeleteKind.SPACE, "anything")
-            case 3 if one.addr in outlook.disks:
-                yield _room_at_any_price(file, one, by_name, turn)
+            case 2 if one.addr in outlook.disks:
+                yield _room_at_any_price(wanted, one, by_name, turn)
 
 
 def _room_at_any_price(wanted: File, server: ServerView, by_name: Sequence[File], turn: int) -> MakeRoom:
@@ -83,7 +83,7 @@ class Careless(Core):
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self.state.policies = (*POLICIES, anything)
+        self.state.policies = (anything, *POLICIES)
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         self.state.revision.dispatch += 1
