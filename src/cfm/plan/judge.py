@@ -78,7 +78,7 @@ class Judge:
         case = Case(self._view, self._ledger, wish)
         refusal = first_refusal(self._kernel.file_guards, case) or self._first_that_may(case)
         if refusal is None:
-            self.round.copied(wish.file)
+            self.round.placed(wish.file)
             return None
         self.round.refuse_copy(wish.file, refusal)
         return _no(refusal)

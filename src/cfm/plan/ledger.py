@@ -28,12 +28,12 @@ class DiskBook:
     arriving_bytes: int = 0
     leaving_bytes: int = 0
     room_leaving_bytes: int = 0
-    """The part of it that makes room for a wanted file, not ended yet."""
+    """The part of it that makes room for a wanted file and has not ended yet."""
     reserved_for: File | None = None
     ceiling_bytes: int = field(init=False)
-    """The most bytes that may be used: as many are within the limit by `fits`, and not one more."""
+    """The most bytes that may be used: so many are within the limit by `fits`, and not one more."""
     free_bytes: int = field(init=False)
-    """The most bytes that may still come, if nothing were to arrive; below 0 where it is over its limit."""
+    """The most bytes that may still come if nothing is on its way; below 0 where it is over its limit."""
 
     def __post_init__(self) -> None:
         used_bytes, avail_bytes = self.usage.used_bytes, self.usage.avail_bytes
@@ -42,7 +42,7 @@ class DiskBook:
 
     @property
     def projected_bytes(self) -> int:
-        """Used, once all that is under way has arrived."""
+        """What is used when all that is under way has arrived."""
         return self.usage.used_bytes + self.arriving_bytes
 
     @property
@@ -50,7 +50,7 @@ class DiskBook:
         return percent_of(self.projected_bytes, self.usage.used_bytes + self.usage.avail_bytes)
 
     def reserved_bytes(self, but_for: str) -> int:
-        """Room that is kept for another file than `but_for`."""
+        """Room that is kept for a file other than `but_for`."""
         other = self.reserved_for
         return other.size_bytes if other is not None and other.name != but_for else 0
 
@@ -62,12 +62,12 @@ class DiskBook:
         return more_bytes <= self.free_bytes
 
     def room_bytes(self) -> int:
-        """The largest file that it takes now, whoever room is kept for."""
+        """The largest file that it takes now, if no room were kept for any file."""
         return max(0, self.free_bytes - self.arriving_bytes)
 
     @property
     def over_bytes(self) -> int:
-        """Bytes above the limit as `/df` shows it, whatever was ordered since: what a breaker looks at."""
+        """Bytes above the limit as `/df` shows it, whatever was ordered since.  A breaker looks at it."""
         return max(0, self.usage.used_bytes - self.ceiling_bytes)
 
     @property
@@ -80,7 +80,7 @@ class DiskBook:
         return max(0, self.projected_bytes + file.size_bytes - self.leaving_bytes - self.ceiling_bytes)
 
     def plan_bytes(self, room_for: File | None) -> int:
-        """What the whole plan there frees, under way or to come: what a breaker weighs."""
+        """What the whole plan there frees, under way or to come.  A breaker weighs it."""
         if room_for is None:
             return self.over_bytes
         return self.room_leaving_bytes + self.short_bytes(room_for)
@@ -92,7 +92,7 @@ class Load:
 
     incoming: int = 0
     finishing: int = 0
-    """Copies whose bytes are all there, and which are still verified and made durable."""
+    """Copies whose bytes are all there, and which are being verified and made durable."""
     outgoing: int = 0
     unfinished: int = 0
     """Delete orders."""
@@ -108,7 +108,7 @@ IDLE = Load()
 
 
 class Ledger:
-    """What the disks and the sources have promised, as of one view and the yeses since."""
+    """What disks and sources have promised: by one view, and by what was booked since."""
 
     def __init__(self, view: ClusterView) -> None:
         destinations = view.destinations
@@ -143,7 +143,7 @@ class Ledger:
                 self._load(task.destination).incoming += 1
                 self._load(task.source).outgoing += 1
             for addr, disk in self._books(task.destination):
-                # How much of it another address's `/df` contains, nobody has said.
+                # Nobody has said how much of it the `/df` of another address contains.
                 arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
                 disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
         for order in view.order_of.values():
@@ -151,7 +151,7 @@ class Ledger:
             self._leave(order.server, order.file.size_bytes, order.room_for)
 
     def load(self, addr: Addr) -> Load:
-        """What is under way at a server, to be read only."""
+        """What is under way at a server; to be read only."""
         return self._loads.get(addr, IDLE)
 
     def _load(self, addr: Addr) -> Load:
@@ -264,7 +264,7 @@ class Ledger:
                 del self._making_room[server, room_for]
 
     def _books(self, addr: Addr) -> Iterator[tuple[Addr, DiskBook]]:
-        """The books of the disk at `addr`, of every address that it has, where they are kept."""
+        """The books of all addresses of the disk at `addr`, as far as there are any."""
         for one in self._addresses.get(addr, (addr,)):
             if (disk := self.disks.get(one)) is not None:
                 yield one, disk

@@ -1,10 +1,10 @@
 """From ten million rows to a few thousand files: the reductions in columns.
 
-A snapshot's metadata stays in a Polars frame; a full plan asks what it must decide about next, and gets
-a `Shortlist`.  What that means is defined by `reference`, the plain-Python twin; this one is only fast.
-Names that come from outside (listings, the SAN's index, rising files) are turned once into *rows*, their
-places in the frame; after that it is arithmetic on integers and bit masks.  The frame is sorted by rank,
-so of two rows the lower is always the more wanted file.
+The metadata of a snapshot stays in a Polars frame.  A full plan asks what it must decide about next, and gets
+a `Shortlist`.  `reference`, the twin in plain Python, defines what that means; this one is only fast.  Names
+that come from outside (listings, the SAN's index, rising files) are turned into *rows* once: their places in
+the frame.  The rest is arithmetic on integers and bit masks.  The frame is sorted by rank, so of two rows
+the lower one is always the more wanted file.
 
 Polars releases the interpreter while it works, so a plan runs in a thread beside the event loop.
 """
@@ -27,22 +27,22 @@ Mask: TypeAlias = pl.Series
 """A boolean for each row of the snapshot."""
 
 _NAMES_AT_A_TIME = 8_192
-"""Making a column of Python's strings holds the interpreter: in pieces, the event loop gets its turns."""
+"""To make a column of Python's strings holds the interpreter.  In pieces, the event loop gets its turns."""
 
 _NO_NAMES: Names = frozenset()
 _NO_ROWS: Rows = pl.Series(dtype=pl.UInt32)
 
 
 def shortlist(frame: pl.DataFrame, inputs: PlanInputs) -> Shortlist:
-    """Reduce a snapshot once; whoever plans on it again keeps a `Reducer`."""
+    """Reduce a snapshot once.  Whoever plans on it again keeps a `Reducer`."""
     return Reducer(frame).shortlist(inputs)
 
 
 class Reducer:
-    """Reduces one snapshot, again and again: only what changed since the last plan is looked up anew.
+    """Reduces one snapshot again and again.  Only what changed since the last plan is looked up anew.
 
     `frame` holds the known files: `rank` (unique, ascending), `name` (unique), `size_bytes`, `hits` and
-    `history_ips` (a list of strings).  For one thread at a time.
+    `history_ips` (a list of strings).  One thread at a time may use a reducer.
     """
 
     def __init__(self, frame: pl.DataFrame) -> None:
@@ -74,7 +74,7 @@ class Reducer:
         )
 
     def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
-        """Prefixes are settings: what they marked for the last plan, they nearly always mark for the next."""
+        """Prefixes are settings and rarely change: the mask of the last plan is kept."""
         if self._ads[0] != ad_prefixes:
             starts = (pl.col("name").str.starts_with(prefix) for prefix in real_prefixes(ad_prefixes))
             mask = self._frame.select(pl.any_horizontal(pl.repeat(False, pl.len()), *starts))
@@ -85,7 +85,7 @@ class Reducer:
 class _Plan:
     """The inputs of one plan as rows and masks, and the three questions to them.
 
-    Each answers the rows of its list, in the list's order, and how many there were before the cut.
+    Each answer is the rows of a list, in its order, and how many rows there were before the cut.
     """
 
     def __init__(self, frame: pl.DataFrame, finder: _RowFinder, ads: Mask, inputs: PlanInputs) -> None:
@@ -104,7 +104,7 @@ class _Plan:
         self._young = _by_server(inputs.listings, inputs.young, finder)
 
     def wanted(self) -> tuple[list[int], int]:
-        """Rising rows, and of the others enough to fill both limits; then the exact cut of these few."""
+        """All rising rows, and enough of the others to fill both limits; then these few are cut exactly."""
         inputs, sizes = self._inputs, self._frame["size_bytes"]
         unplaced = self._eligible & ~self._marked(self._held["row"]) & ~self._maybe_unlisted()
         if inputs.largest_disk_bytes is not None:
@@ -127,7 +127,7 @@ class _Plan:
         return ordered.sort("hits", "row", descending=[True, False])["row"]
 
     def _maybe_unlisted(self) -> Mask:
-        """Which files the history saw on a server for whose list it stands in."""
+        """Which files the history saw on a server for whose list it stands."""
         if not self._inputs.unlisted_ips:
             return self._marked(_NO_ROWS)
         unlisted = pl.element().is_in(list(self._inputs.unlisted_ips))
@@ -135,7 +135,7 @@ class _Plan:
         return self._frame.select(seen.fill_null(False)).to_series()
 
     def surplus(self) -> tuple[list[int], int]:
-        """Rows that occur twice or more among all that is held."""
+        """Rows that two or more servers hold."""
         held = self._held["row"].sort()
         again = held.filter(held == held.shift())
         rows = again.filter(self._eligible.gather(again)).unique(maintain_order=True)
@@ -157,10 +157,10 @@ class _Plan:
 
 
 class _RowFinder:
-    """Turns sets of names into rows; a name that is not in the frame has none.
+    """Turns sets of names into rows.  A name that is not in the frame has none.
 
-    The sets of the last plan are remembered by identity, since to compare two large ones would hold the
-    interpreter: whoever observes that a list did not change hands on the same object.
+    The sets of the last plan are remembered by identity, for to compare two large sets would hold the
+    interpreter.  So whoever observes that a list did not change hands on the same object.
     """
 
     def __init__(self, names: pl.Series) -> None:
@@ -168,7 +168,7 @@ class _RowFinder:
         self._found: dict[int, tuple[Names, Rows]] = {}
 
     def find(self, sets: Iterable[Names]) -> None:
-        """See to it that `rows` can answer for these sets, and forget all others."""
+        """Look these sets up, so that `rows` can answer for them; forget all others."""
         asked = {id(names): names for names in sets}
         kept = {key: found for key, found in self._found.items() if key in asked}
         missing = [names for key, names in asked.items() if key not in kept]
@@ -176,11 +176,11 @@ class _RowFinder:
         self._found = kept | {id(names): (names, rows) for names, rows in found}
 
     def rows(self, names: Names) -> Rows:
-        """The rows of a set that was asked for in the last `find`."""
+        """The rows of a set that was in the last `find`."""
         return self._found[id(names)][1]
 
     def _look_up(self, sets: Sequence[Names]) -> list[Rows]:
-        """One pass over all names of the snapshot: by hash, which is fast, then by name, which is exact."""
+        """Compare all names of the snapshot once: by hash, which is fast, then by name, which is exact."""
         names = _column(chain.from_iterable(sets))
         asked = pl.DataFrame({"set": _numbered(sets), "name": names, "hash": _hash(names)})
         found = (
@@ -194,14 +194,14 @@ class _RowFinder:
 
 
 class _FileMaker:
-    """Makes `File`s of rows.  Those of the last plan are mostly those of the next, so they are kept."""
+    """Makes `File`s of rows.  It keeps those of the last plan, for most of them are in the next one."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._columns = frame.select("name", "rank", "size_bytes", "hits", "history_ips")
         self._made: dict[int, File] = {}
 
     def make(self, rows: Iterable[int]) -> None:
-        """See to it that `files` can answer for these rows; keep no more than as many others."""
+        """Make these rows' files, so that `files` can answer; keep no more than as many others."""
         asked = set(rows)
         new = sorted(asked.difference(self._made))
         self._made.update(zip(new, self._read(new), strict=True))
@@ -209,7 +209,7 @@ class _FileMaker:
             self._made = {row: self._made[row] for row in asked}
 
     def files(self, rows: Iterable[int]) -> tuple[File, ...]:
-        """The files of rows that were asked for in the last `make`, in their order."""
+        """The files of rows that were in the last `make`, in their order."""
         return tuple(map(self._made.__getitem__, rows))
 
     def _read(self, rows: Sequence[int]) -> Iterator[File]:
@@ -218,30 +218,30 @@ class _FileMaker:
 
 
 def _mask(height: int, rows: Rows) -> Mask:
-    """True for these rows of so many."""
+    """A mask of this height that is true for these rows."""
     return pl.repeat(False, height, eager=True).scatter(rows, True)
 
 
 def _by_server(listed: Iterable[Addr], sets: Mapping[Addr, Names], finder: _RowFinder) -> pl.DataFrame:
-    """What the sets of listed servers hold: `server` (its place among them) and `row`, sorted by both."""
+    """What listed servers hold, by these sets: `server` (its place among them) and `row`, sorted by both."""
     held = [finder.rows(sets.get(server, _NO_NAMES)) for server in listed]
     return pl.DataFrame({"server": _numbered(held), "row": pl.concat([_NO_ROWS, *held])})
 
 
 def _numbered(parts: Sequence[Sized]) -> pl.Series:
-    """For each element of all parts the number of its part."""
+    """The number of its part, for each element of all parts."""
     lengths = pl.Series(map(len, parts), dtype=pl.UInt32)
     numbers = pl.int_range(len(parts), dtype=pl.UInt32, eager=True)
     return numbers.repeat_by(lengths).explode(empty_as_null=False)
 
 
 def _hash(names: pl.Series) -> pl.Series:
-    """Half of Polars' 64 bits: names are compared anyway, and ten million rows take 40 MB less."""
+    """Half of Polars' 64 bits.  Names are compared anyway, and ten million rows take 40 MB less."""
     return (names.hash() & 0xFFFF_FFFF).cast(pl.UInt32)
 
 
 def _column(names: Iterable[str]) -> pl.Series:
-    """A column of Python's strings; null for what is not text, and so is in no snapshot."""
+    """A column of Python's strings.  What is not text is null; it is in no snapshot."""
     remaining = iter(names)
     pieces = iter(lambda: list(islice(remaining, _NAMES_AT_A_TIME)), [])
     return pl.concat([pl.Series(dtype=pl.String), *map(_piece, pieces)])

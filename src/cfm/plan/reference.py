@@ -1,7 +1,8 @@
 """The reductions in plain Python: what `reduce` means, one file at a time.
 
-It holds no Polars and no cleverness, so that it can be read as the definition.  Properties hold the two
-against each other, and the simulator plans with this one: the same shortlist, from the same integers.
+There is no Polars here and nothing clever, so that it can be read as the definition.  Tests hold the two
+against each other by properties.  The simulator plans with this one: from the same integers comes the same
+shortlist.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
 
 
 def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
-    """Reduce all known files (of unique names and ranks, in any order) to what may be worth a decision."""
+    """Reduce all known files to what may be worth a decision.
+
+    The names of `files` are unique, and so are their ranks; they come in any order.
+    """
     prefixes = real_prefixes(inputs.ad_prefixes)
     no_ads = (file for file in files if not file.name.startswith(prefixes))
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
@@ -42,7 +46,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
 
 
 def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
-    """How many destinations list a name; one that none lists is absent."""
+    """How many destinations list a name.  A name that none lists is absent."""
     copies: dict[str, int] = {}
     for names in listings.values():
         for name in names:
@@ -51,13 +55,13 @@ def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
 
 
 def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:
-    """Neither in an unfinished task or order, nor known to be missing on the SAN."""
+    """Is it neither left alone for a while, nor known to be missing on the SAN?"""
     missing = inputs.on_san is not None and file.name not in inputs.on_san
     return file.name not in inputs.left_alone and not missing
 
 
 def _may_be_copied(file: File, inputs: PlanInputs) -> bool:
-    """Some disk could hold it, and the history does not see it on a server for whose list it stands in."""
+    """Could some disk hold it, and is it not on a server for whose list the history stands?"""
     too_large = inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
     return not too_large and inputs.unlisted_ips.isdisjoint(file.history_ips)
 
@@ -78,7 +82,7 @@ def _cut_by_room(wanted: Sequence[File], inputs: PlanInputs) -> tuple[File, ...]
 
 
 def _unprotected(by_rank: Sequence[File], server: Addr, inputs: PlanInputs) -> list[File]:
-    """What may go from this server, worst rank first."""
+    """What may be deleted on this server, worst rank first."""
     protected = inputs.rising.keys() | inputs.watched | inputs.young.get(server, frozenset())
     goers = inputs.listings[server] - protected
     return [file for file in reversed(by_rank) if file.name in goers]

@@ -89,7 +89,7 @@ class Round:
             if refusal.brake:
                 self._brake(refused)
 
-    def copied(self, file: File) -> None:
+    def placed(self, file: File) -> None:
         """What was said against other destinations no longer counts."""
         self._copies.pop(file.name, None)
 

@@ -1,9 +1,8 @@
 """What a full plan asks of the metadata, and the short ordered lists that it gets back.
 
-`reduce` answers over columns of up to ten million files, `reference` over plain `File`s, and both give
-the same `Shortlist`; the policies and the kernel then decide over it one file at a time.  A shortlist
-allows nothing: it leaves out what cannot be chosen as the world is described here, and every choice
-from it still passes the kernel's guards.
+`reduce` answers over columns of up to ten million files, `reference` over plain `File`s.  Both give the same
+`Shortlist`, and the policies choose from it one file at a time.  A shortlist allows nothing.  It leaves out
+what cannot be chosen as things are, and the judge asks the kernel about every choice from it.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ class PlanInputs:
 
     snapshot_id: str
     listings: Mapping[Addr, frozenset[str]]
-    """Destinations whose files are known, or whose last list stands in for them."""
+    """Destinations whose files are known, or for which their last list stands."""
     unlisted_ips: frozenset[str]
-    """Hosts of the destinations for which the history stands in: what it saw there may be there still."""
+    """Hosts of the destinations for which the history stands: what it saw there may still be there."""
     rising: Mapping[str, int]
     """Name → hits in the window."""
     watched: frozenset[str]
@@ -30,14 +29,14 @@ class PlanInputs:
     """Names that arrived too recently at that server to go for room."""
     ad_prefixes: tuple[str, ...]
     left_alone: frozenset[str]
-    """Files that are left out for a while: what was tried with them came to nothing."""
+    """Files that are left out for a while, because what was tried with them failed."""
     on_san: frozenset[str] | None
-    """Complete index of what is on the SAN; None where it is unknown, and then it excludes nothing."""
+    """Complete index of what is on the SAN.  None where it is unknown: then it excludes nothing."""
     largest_room_bytes: int
     """The most that any destination could still take."""
     largest_disk_bytes: int | None = None
-    """The most that any destination could hold if it were empty: a larger file is not wanted, so that it
-    does not stand before others in the few places for files that do not fit.  None where not known."""
+    """The most that any destination could hold if it were empty; None where not known.  A larger file is not
+    wanted: it would take one of the few places for files that do not fit."""
     max_wanted: int = 4096
     max_unfitting: int = 64
     max_evictable: int = 64
@@ -51,17 +50,17 @@ class Shortlist:
 
     snapshot_id: str
     wanted: tuple[File, ...]
-    """Known files on no destination: rising ones first (most hits, then rank), then by rank.  Of those
-    larger than the largest room only the first few: candidates to make room for."""
+    """Known files on no destination: rising ones first (most hits, then rank), then by rank.  Of the files
+    that are larger than the largest room only the first few: room may be made for them."""
     wanted_total: int
     """Before the cut."""
     surplus: tuple[File, ...]
     """Known files in two or more listings, best rank first."""
     surplus_total: int
     evictable: Mapping[Addr, tuple[File, ...]]
-    """Per listed destination: known files that nothing protects there, worst rank first."""
+    """For each listed destination: known files that nothing protects there, worst rank first."""
     cut: bool
-    """Something was left out by the limits: plan again when the lists are used up."""
+    """The limits left something out: plan again when the lists are used up."""
 
 
 NOTHING_LISTED = Shortlist(
@@ -71,5 +70,5 @@ NOTHING_LISTED = Shortlist(
 
 
 def real_prefixes(ad_prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    """The prefixes that mark an ad.  An empty one would make an ad of every file: it says nothing."""
+    """The prefixes that mark an ad.  An empty prefix does not count: every file would be an ad."""
     return tuple(prefix for prefix in ad_prefixes if prefix)

@@ -11,7 +11,7 @@ from cfm.plan import refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import can_send, san_was_silent
-from cfm.plan.wishes import Copy, Delete, Wish
+from cfm.plan.wishes import Copy, Wish
 
 SAN_NO_MS = 60_000
 """How long the source folders are believed when they say that they do not have a file."""
@@ -128,7 +128,7 @@ def surely_on_san(case: Case[Wish]) -> Refusal | None:
     return on_san(case, must_be_fresh=True)
 
 
-def on_san(case: Case[Wish] | Case[Delete], *, must_be_fresh: bool) -> Refusal | None:
+def on_san(case: Case[Wish], *, must_be_fresh: bool) -> Refusal | None:
     """A "no" or a silence refuses while it is recent.  A "yes" may have to be fresh."""
     view = case.view
     asked = view.san.get(case.file.name)
