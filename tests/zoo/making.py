@@ -63,14 +63,19 @@ def anything(outlook: Outlook) -> Wishes:
             case 1 if one.addr in outlook.disks:
                 yield Delete(file, one.addr, DeleteKind.SPACE, "anything")
             case 2 if one.addr in outlook.disks:
-                yield _room_at_any_price(wanted, one, by_name, turn)
+                yield _room_at_any_price(outlook, wanted, one, by_name, turn)
 
 
-def _room_at_any_price(wanted: File, server: ServerView, by_name: Sequence[File], turn: int) -> MakeRoom:
-    """One to three files that lie there go, whichever they are."""
+def _room_at_any_price(
+    outlook: Outlook, wanted: File, server: ServerView, by_name: Sequence[File], turn: int
+) -> MakeRoom:
+    """One to three files that lie there go, whichever they are; every other time those that viewers want."""
     there = server.files.value if isinstance(server.files, Known) else frozenset[str]()
     held = [file for file in by_name if file.name in there]
     begin = turn % (len(held) or 1)
+    if turn % 2:
+        held.sort(key=lambda file: not outlook.view.is_protected(file.name))
+        begin = 0
     deletes = [
         Delete(file, server.addr, DeleteKind.SPACE, f"room for {wanted.name}, at any price")
         for file in held[begin : begin + 1 + turn % 3]
