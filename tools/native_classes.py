@@ -14,7 +14,11 @@ from collections.abc import Iterator
 
 
 def rewritten(source: str) -> str:
-    """`source` with the methods of its value classes written out."""
+    """`source` with the methods of its value classes written out.
+
+    Raises:
+        ValueError: a value class is generic.  The compiled one could not be imported: make it a `NamedTuple`.
+    """
     lines = source.splitlines()
     for node in reversed(ast.parse(source).body):  # from the end, so that earlier line numbers stay right
         if isinstance(node, ast.ClassDef):
@@ -29,6 +33,8 @@ def _write_out(node: ast.ClassDef) -> bool:
     made_by = {ast.unparse(_called(decorator)): _words(decorator) for decorator in node.decorator_list}
     if "dataclass" not in made_by:
         return False
+    if any(ast.unparse(base).startswith("Generic[") for base in node.bases):
+        raise ValueError(f"the value class {node.name} is generic: make it a NamedTuple")
     fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
     methods = [*_constructor(node, fields), *_comparison(node, fields, made_by["dataclass"])]
     # `dataclass` still makes what is seldom needed: the list of fields for `replace`, and the `repr`.

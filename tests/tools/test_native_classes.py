@@ -72,13 +72,18 @@ def module(name: str, source: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[ModuleType, ModuleType]:
+def tool() -> ModuleType:
     spec = importlib.util.spec_from_file_location("native_classes", TOOL)
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = tool
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.fixture(scope="module")
+def both(tool: ModuleType) -> tuple[ModuleType, ModuleType]:
     return module("as_it_is", SOURCE), module("as_written", tool.rewritten(SOURCE))
 
 
@@ -124,3 +129,13 @@ def test_they_are_replaced_and_sent_to_other_processes(both: tuple[ModuleType, M
         assert replace(made.Frozen("a"), name="b") == made.Frozen("b")
         seen = made.Seen("x", 1)
         assert pickle.loads(pickle.dumps(seen)) == seen
+
+
+def test_every_module_of_ours_can_be_written_out(tool: ModuleType) -> None:
+    for source in (TOOL.parents[1] / "src").rglob("*.py"):
+        tool.rewritten(source.read_text())
+
+
+def test_a_generic_value_class_is_refused(tool: ModuleType) -> None:
+    with pytest.raises(ValueError, match="the value class Box is generic"):
+        tool.rewritten("@dataclass(slots=True)\nclass Box(Generic[T]):\n    value: T\n")

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from cfm.errors import StateError
 from cfm.tasks.store import Change
@@ -27,8 +26,7 @@ class OverloadedError(StateError):
     """Too much waits to be written; the queue did not take the step."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting(Generic[T]):
+class _Waiting(NamedTuple, Generic[T]):
     number: int
     changes: tuple[Change, ...]
     then: T
