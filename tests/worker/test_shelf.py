@@ -571,6 +571,12 @@ class TestRoom:
         with pytest.raises(OSError, match="no sense"):
             Kept(MemoryBaseDir(0)).shelf().usage()
 
+    def test_what_btrfs_calls_available_never_counts_for_more_than_is_free(self) -> None:
+        disk = MemoryBaseDir(1_000_000, reserved_bytes=-50_000)
+        disk.put("a.mpg", 300_000)
+        usage = Kept(disk).shelf().usage()
+        assert (usage.free_bytes, usage.avail_bytes) == (usage.total_bytes - usage.used_bytes,) * 2
+
     @given(st.lists(st.tuples(st.integers(1, 600_000), st.booleans()), max_size=12), st.integers(1, 99))
     def test_no_copy_brings_the_disk_over_its_limit(self, copies: list[tuple[int, bool]], limit: int) -> None:
         disk = MemoryBaseDir(1_000_000)

@@ -28,6 +28,7 @@ from cfm.worker.decide.shelf_rules import (
     Usage,
     deletion_objection,
     judge_marker,
+    makes_sense,
     quota_space,
     temp_name,
 )
@@ -253,9 +254,11 @@ class Shelf:
             space = folder.space()
         else:
             space = quota_space(self._quota_bytes, _visible_bytes(folder) + arriving)
-        if space.total_bytes <= 0 or not 0 <= space.avail_bytes <= space.free_bytes <= space.total_bytes:
+        if not makes_sense(space):
             raise OSError(errno.EIO, "the file system reports figures that make no sense")
-        return Usage(space.total_bytes, space.free_bytes, space.avail_bytes, arriving, self._seen_id)
+        # btrfs estimates what is available, and may name a little more than is free.
+        avail_bytes = min(space.avail_bytes, space.free_bytes)
+        return Usage(space.total_bytes, space.free_bytes, avail_bytes, arriving, self._seen_id)
 
     def _taken(self, entry: Entry) -> int:
         """What a file takes up.  A quota counts sizes; a disk counts blocks."""

@@ -113,6 +113,12 @@ class Receipt:
     """The full path of the temporary file, for an external downloader."""
 
 
+def makes_sense(space: Space) -> bool:
+    """Can these figures of a file system be true?"""
+    total_bytes = space.total_bytes
+    return 0 <= space.free_bytes <= total_bytes > 0 <= space.avail_bytes <= total_bytes
+
+
 def quota_space(quota_bytes: int, used_bytes: int) -> Space:
     """A quota, as if it were a disk.  Where more is used than the quota allows, the disk is exactly full."""
     free = max(0, quota_bytes - used_bytes)
