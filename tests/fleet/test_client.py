@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -27,6 +28,8 @@ from cfm.model import (
 from cfm_lab.testing.raw_http import ScriptedServer, always, never, scripted
 
 QUICK = TimeOuts(heartbeat_s=0.3, list_s=0.3, disk_s=0.3, copy_s=0.3, delete_s=0.3, cut_s=0.3)
+DISK = b'{"total_size":"100","used_size":"40","avail_size":"60"}'
+Question = Callable[[WorkerClient, Addr], Awaitable[object]]
 EMPTY_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -244,7 +247,70 @@ async def test_an_order_is_never_repeated_when_a_kept_connection_drops(client: W
         assert [head[:6] for head in server.heads] == [b"GET /f", b"DELETE"]
 
 
-async def test_no_question_is_repeated_either(client: WorkerClient) -> None:
+QUESTIONS: dict[str, tuple[Question, bytes]] = {
+    "heartbeat": (lambda client, addr: client.heartbeat(addr), EMPTY_OK),
+    "list": (lambda client, addr: client.list_files(addr), ok(b"a.mpg\n")),
+    "list with a fence": (lambda client, addr: client.list_files(addr, 7), ok(b"a.mpg\n")),
+    "disk": (lambda client, addr: client.disk_usage(addr), ok(DISK)),
+    "copy": (lambda client, addr: client.see_copy(addr, "a.mpg"), ok(b"", "Cfw-Version: 1")),
+}
+ORDERS: dict[str, tuple[Question, bytes]] = {
+    "delete": (lambda client, addr: client.delete(addr, 1, "a.mpg"), EMPTY_OK),
+    "cut": (lambda client, addr: client.cut_stream(addr, 1), EMPTY_OK),
+}
+
+
+@contextlib.asynccontextmanager
+async def closing_silently(answer: bytes) -> AsyncIterator[ScriptedServer]:
+    """A server that answers once on each connection, and closes it only when the next request comes."""
+    answered = set[asyncio.StreamWriter]()
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        if writer in answered:
+            return False
+        answered.add(writer)
+        return await always(answer)(head, writer)
+
+    async with scripted(script) as server:
+        yield server
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_question_is_asked_once_more_where_a_kept_connection_was_closed_silently(
+    client: WorkerClient, question: str
+) -> None:
+    ask, answer = QUESTIONS[question]
+    async with closing_silently(answer) as server:
+        first = await ask(client, server.addr)
+        assert not isinstance(first, Failure)
+        assert await ask(client, server.addr) == first
+        assert (len(server.heads), server.connections) == (3, 2)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_an_order_is_sent_once_where_a_kept_connection_was_closed_silently(
+    client: WorkerClient, order: str
+) -> None:
+    ask, answer = ORDERS[order]
+    async with closing_silently(answer) as server:
+        assert not isinstance(await ask(client, server.addr), Failure)
+        assert trouble_of(await ask(client, server.addr)) is Trouble.BROKEN
+        assert len(server.heads) == 2
+
+
+async def test_a_question_is_asked_once_more_and_not_for_ever(client: WorkerClient) -> None:
+    asked = iter([always(ok(b"a.mpg\n")), drop, drop, drop])
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        return await next(asked)(head, writer)
+
+    async with scripted(script) as server:
+        assert isinstance(await client.list_files(server.addr), Listing)
+        assert trouble_of(await client.list_files(server.addr)) is Trouble.BROKEN
+        assert len(server.heads) == 3
+
+
+async def test_no_question_is_repeated_that_a_fresh_connection_dropped(client: WorkerClient) -> None:
     async with scripted(drop) as server:
         troubles = {trouble_of(told) for told in await all_questions(client, server.addr)}
         assert troubles == {Trouble.BROKEN}

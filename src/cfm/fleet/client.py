@@ -6,9 +6,12 @@ connection, connecting, sending and reading.  There is no limit over all servers
 hang do not hold up the others.  Methods return the answer or a `Failure`.  They raise nothing but
 `CancelledError`.
 
-Nothing is ever sent twice.  aiohttp by itself repeats a request, even a DELETE, when the connection was
+No order is ever sent twice.  aiohttp by itself repeats a request, even a DELETE, when the connection was
 dropped before an answer came.  An order could then be carried out twice without anybody noticing.  aiohttp
 does this after two kinds of errors; `_once` turns them into an error of another kind.
+
+A question that only reads is asked once more, on a fresh connection, where the other side had closed the kept
+one without a word.  Old workers close idle connections, and such an end says nothing about the worker.
 """
 
 from __future__ import annotations
@@ -53,6 +56,8 @@ _PARSED_AT_ONCE_BYTES: Final = 256 * 1024
 _OF_THE_TIME_OUT: Final = 0.95
 """Requests are given up a little early.  Even when a hundred are given up in the same moment, every caller
 hears of it within the time-out."""
+_READS: Final = frozenset({"GET", "HEAD"})
+"""Requests that may be sent twice, because they change nothing."""
 _NOT_MODIFIED: Final = 304
 _CONFLICT: Final = 409
 
@@ -81,10 +86,16 @@ class _Ticket:
     """Follows one request.  Once its headers are being sent, the request may have been carried out."""
 
     sent: bool = False
+    kept: bool = False
+    """It went over a connection that was kept from an earlier request."""
 
 
 class _DroppedError(aiohttp.ClientError):
     """The connection ended before the answer was complete."""
+
+
+class _SilentError(_DroppedError):
+    """The connection ended before any byte of an answer came."""
 
 
 class _OddAnswerError(Exception):
@@ -245,26 +256,41 @@ class WorkerClient:
         """`turn_s`: how long to wait for the turn and the connection; None: as long as for the answer."""
         if lane is None or lane.closed:
             return Failure(Trouble.REFUSED, "the client is not open")
+        ticket = ticket or _Ticket()
         try:
             scheme = "http" if self._tls is None else "https"
             url = URL(f"{scheme}://{addr}{path}", encoded=True)
             shown = {**(headers or {}), **self._shown.get(addr, {})}
+            timeout = aiohttp.ClientTimeout(total=None, connect=turn_s)  # the total is limited below
             async with asyncio.timeout(time_out_s * _OF_THE_TIME_OUT):
-                async with lane.request(
-                    method,
-                    url,
-                    headers=shown,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=turn_s),  # the total is limited above
-                    trace_request_ctx=ticket,
-                ) as response:
-                    return await _read(response, most_bytes)
+                try:
+                    return await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
+                except _SilentError:
+                    if method not in _READS or not ticket.kept:
+                        raise
+                return await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
         except aiohttp.ConnectionTimeoutError:
             return Failure(Trouble.TIMEOUT, f"no connection was free within {turn_s:g} s")
         except TimeoutError:
             return Failure(Trouble.TIMEOUT, f"no answer within {time_out_s:g} s")
         except (aiohttp.ClientError, _OddAnswerError, OSError, ValueError) as error:
             return _failure(error)
+
+
+async def _exchange(
+    lane: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    timeout: aiohttp.ClientTimeout,
+    ticket: _Ticket,
+    most_bytes: int,
+) -> WorkerReply:
+    """Send one request, and read the whole answer."""
+    async with lane.request(
+        method, url, headers=headers, allow_redirects=False, timeout=timeout, trace_request_ctx=ticket
+    ) as response:
+        return await _read(response, most_bytes)
 
 
 @asynccontextmanager
@@ -277,6 +303,7 @@ async def _lane(
     )
     following = aiohttp.TraceConfig()
     following.on_request_headers_sent.append(_note_sent)
+    following.on_connection_reuseconn.append(_note_kept)
     async with aiohttp.ClientSession(
         connector=connector,
         headers=headers,
@@ -299,7 +326,17 @@ async def _once(
     except aiohttp.ClientConnectorError:
         raise  # nothing was sent, and aiohttp does not repeat it either
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(str(error)) from error
+        raise _SilentError(str(error)) from error
+
+
+async def _note_kept(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    ticket = context.trace_request_ctx
+    if isinstance(ticket, _Ticket):
+        ticket.kept = True
 
 
 async def _note_sent(
