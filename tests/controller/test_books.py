@@ -21,7 +21,8 @@ from cfm.controller.decide.books import (
 )
 from cfm.controller.decide.moments import Moments
 from cfm.fleet.health import HealthBook
-from cfm.fleet.observed import BY_COPY, FleetBook
+from cfm.fleet.observed import FleetBook
+from cfm.fleet.record import BY_COPY
 from cfm.model import (
     Addr,
     CopySeen,

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cfm.fleet.observed import AHEAD_MS, BY_COPY, BY_DF, BY_LIST, HALVED_AGAIN_MS, FleetBook, Question
+from cfm.fleet.observed import AHEAD_MS, HALVED_AGAIN_MS, FleetBook
+from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Question
 from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
 
 SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")

@@ -11,18 +11,17 @@ the result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from cfm.backoff import Backoff
+from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Record
+from cfm.fleet.same_disk import NOBODY, DiskSharing
 from cfm.model import (
-    OLD_WORKER,
     Addr,
     Booked,
     DiskReport,
-    DiskUsage,
     Known,
     Listing,
-    Observed,
     ServerView,
     Unknown,
     WorkerFeatures,
@@ -39,78 +38,6 @@ HALVED_AGAIN_MS = 5_000
 moment."""
 DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
 """For so long a server that refused a delete is asked for none."""
-NOBODY: frozenset[Addr] = frozenset()
-
-
-@dataclass(slots=True)
-class Question:
-    """One kind of question to one server.  At most one is under way; who needs it meanwhile gets another
-    one."""
-
-    in_flight: bool = False
-    asked_ms: int = 0
-    again: bool = False
-
-    def begin(self, now_ms: int) -> bool:
-        """May it be asked now?  False where one is under way; it is then asked again after the answer."""
-        if self.in_flight:
-            self.again = True
-            return False
-        self.in_flight, self.asked_ms, self.again = True, now_ms, False
-        return True
-
-    def end(self) -> bool:
-        """An answer came.  Returns True where the question must be asked again at once."""
-        self.in_flight = False
-        return self.again
-
-
-BY_LIST, BY_DF, BY_COPY = "list", "df", "copy"
-
-
-@dataclass(slots=True)
-class Record:
-    """Everything that is remembered about one server."""
-
-    addr: Addr
-    is_source: bool
-    is_destination: bool
-    files: Observed[frozenset[str]]
-    disk: Observed[DiskUsage]
-    lost_ms: int
-    """Since when its list is unknown.  Its grace period starts here."""
-    features: WorkerFeatures = OLD_WORKER
-    told_disks: dict[str, str] = field(default_factory=dict)
-    """The disk ids in its last list, its last `/df` and its last answer about one copy.  They count from the
-    last heartbeat that named another disk: such answers may come before the next heartbeat, and from another
-    disk."""
-    disk_ids: frozenset[str] = frozenset()
-    """The ids of all disks that it may be on, by all its answers."""
-    last_list: frozenset[str] | None = None
-    own_limit_percent: int | None = None
-    last_chosen_ms: int = 0
-    busy_until_ms: int = 0
-    failed_deletes: int = 0
-    """How many deletes in a row it did not carry out."""
-    no_deletes_until_ms: int = 0
-    never_answered: bool = True
-    """Since our start no list has come, and no question for a list has failed."""
-    halved_ms: int | None = None
-    """Since when its list is half as long as before, and is not believed yet."""
-    doubted: frozenset[str] = frozenset()
-    """Names in `last_list` that were only in a list that was not believed.  The files may be there."""
-    listing: Question = field(default_factory=Question)
-    asking_disk: Question = field(default_factory=Question)
-    added: dict[str, int] = field(default_factory=dict)
-    """Names that our own copies added, and when.  They stay when an older list comes."""
-    removed: dict[str, int] = field(default_factory=dict)
-    landed: list[Booked] = field(default_factory=list)
-    gone: list[Booked] = field(default_factory=list)
-    expected_bytes: int | None = None
-    """What would be used if nothing in `gone` had been deleted; None before the first `/df`."""
-    ahead_since_ms: int | None = None
-    """Since when `/df` shows less than that.  Usually a delete was carried out, and its answer is still to
-    come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +47,6 @@ class ListChange:
     believed: bool
     appeared: frozenset[str] = frozenset()
     why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """Two lists that were equal once: the names in which they differ now, and since when."""
-
-    differ: frozenset[str] = frozenset()
-    since_ms: int = 0
 
 
 class FleetBook:
@@ -149,10 +68,7 @@ class FleetBook:
             for addr in dict.fromkeys((*sources, *destinations))
         }
         self.holders: dict[str, frozenset[Addr]] = {}
-        self._same_disk: dict[Addr, frozenset[Addr]] = {}
-        """Server → all other servers on the same disk, by its disk id."""
-        self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
-        """Pairs of old workers that once showed equal lists on disks of equal size."""
+        self.sharing = DiskSharing(self.records)
 
     # ── disk ids ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,11 +92,7 @@ class FleetBook:
         self._on_disks(record)
 
     def _on_disks(self, record: Record) -> None:
-        """Collect the disks that the server may be on; it is news where they are others than before."""
-        disk_ids = frozenset({record.features.disk_id, *record.told_disks.values()} - {""})
-        if disk_ids != record.disk_ids:
-            record.disk_ids = disk_ids
-            self._same_disk = _same_disks(self.records.values())
+        if self.sharing.look_at_ids(record):
             self.revision.dispatch += 1
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +124,7 @@ class FleetBook:
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
-        self._compare(record)
+        self.sharing.compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
@@ -338,12 +250,12 @@ class FleetBook:
 
         Each address has its own `/df`.  It has to show what happened to the disk through any of them.
         """
-        return self._same_disk.get(addr, NOBODY) | {addr}
+        return self.sharing.others(addr) | {addr}
 
     # ── for the planner ─────────────────────────────────────────────────────────────────────────────────
 
     def server_views(self, limit_percent: int, is_up: Mapping[Addr, bool]) -> dict[Addr, ServerView]:
-        alike = self._look_alikes()
+        alike = self.sharing.look_alikes()
         return {
             addr: ServerView(
                 addr=addr,
@@ -359,7 +271,7 @@ class FleetBook:
                 busy_until_ms=record.busy_until_ms,
                 no_deletes_until_ms=record.no_deletes_until_ms,
                 moving_disk=len(record.disk_ids) > 1,
-                same_disk=self._same_disk.get(addr, NOBODY),
+                same_disk=self.sharing.others(addr),
                 look_alikes=alike.get(addr, NOBODY),
             )
             for addr, record in self.records.items()
@@ -379,74 +291,6 @@ class FleetBook:
         """When the files of the next doubtful destination will count as lost."""
         ends = (self.records[addr].lost_ms + grace_ms for addr in self.doubtful(now_ms, grace_ms))
         return min(ends, default=None)
-
-    def _look_alikes(self) -> dict[Addr, frozenset[Addr]]:
-        """Servers that may be on the same disk, because they showed equal lists on disks of equal size.
-
-        This is only a suspicion: it keeps a copy from being deleted, and decides nothing else.
-        """
-        alike: dict[Addr, frozenset[Addr]] = {}
-        for one, other in self._doubles:
-            if not self._told_apart(one, other):
-                alike[one] = alike.get(one, NOBODY) | {other}
-                alike[other] = alike.get(other, NOBODY) | {one}
-        return alike
-
-    def _told_apart(self, one: Addr, other: Addr) -> bool:
-        """Are they surely two disks, because their ids or their sizes differ?"""
-        records = self.records[one], self.records[other]
-        ids, others = (record.disk_ids for record in records)
-        sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
-        return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
-
-    def _compare(self, record: Record) -> None:
-        """Compare a new list with the lists of all other servers: is it the same disk at another address?
-
-        A copy or a delete appears in one list before it appears in the other.  So the first difference does
-        not end a suspicion.  It ends when a name still differs after both servers have been listed again.
-        """
-        assert isinstance(record.files, Known)
-        for other in self.records.values():
-            if other is record or not isinstance(other.files, Known):
-                continue
-            alike = record.files.value == other.files.value
-            if not (record.files.value if alike else self._doubles):
-                continue  # the usual case: both lists are empty, or no two lists were ever equal
-            pair = min(record.addr, other.addr), max(record.addr, other.addr)
-            if self._told_apart(*pair):  # for good: no new suspicion when one of them loses its id later
-                self._doubles.pop(pair, None)
-            elif alike:
-                self._doubles[pair] = Likeness()
-            elif (before := self._doubles.get(pair)) is not None:
-                self._still_alike(pair, before, record.files, other.files)
-
-    def _still_alike(
-        self,
-        pair: tuple[Addr, Addr],
-        before: Likeness,
-        new: Known[frozenset[str]],
-        other: Known[frozenset[str]],
-    ) -> None:
-        """Two lists that were equal once are not equal now."""
-        asked_ms = min(new.at_ms, other.at_ms)
-        differ = new.value ^ other.value
-        if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
-            self._doubles[pair] = Likeness(differ, new.at_ms)
-        elif asked_ms > before.since_ms:
-            del self._doubles[pair]
-
-
-def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:
-    """Destination → the other destinations that are on the same disk, by its id."""
-    by_id: dict[str, set[Addr]] = {}
-    for record in records:
-        for disk_id in record.disk_ids if record.is_destination else ():
-            by_id.setdefault(disk_id, set()).add(record.addr)
-    twins: dict[Addr, set[Addr]] = {}
-    for group in by_id.values():
-        for addr in group if len(group) > 1 else ():
-            twins.setdefault(addr, set()).update(group - {addr})
-    return {addr: frozenset(others) for addr, others in twins.items()}
 
 
 def _doubt(record: Record, before: frozenset[str] | None, names: frozenset[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cfm.controller.decide import copying, deleting
 from cfm.controller.decide.events import CopyAnswer, DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.decide.state import NodeState, words
-from cfm.fleet.observed import BY_COPY
+from cfm.fleet.record import BY_COPY
 from cfm.model import Addr, Failure, Now, Trouble, Unknown, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
