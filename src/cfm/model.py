@@ -251,6 +251,8 @@ class OnSan:
     path: str
     """The full path of the file, its folder spelled as in the settings."""
     size_bytes: int
+    mtime_ns: int = 0
+    """When its content was written last, by the clock of the SAN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +379,18 @@ class Retry(NamedTuple):
     not_before_ms: int
     avoid: frozenset[tuple[Addr, Addr]]
     """(source, destination) pairs that failed."""
+
+
+class Sighting(NamedTuple):
+    """The version of a file that the last looks at the SAN agreed on."""
+
+    found: OnSan
+    since_ms: int
+    """When the first of these looks began (monotonic)."""
+    last_ms: int
+    """When the last of them began."""
+    changes: int = 0
+    """How many versions in a row did not rest for long enough."""
 
 
 class Booked(NamedTuple):

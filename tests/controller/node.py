@@ -96,6 +96,10 @@ class Node:
         """`both`: the sources are the destinations as well."""
         self.library = sorted(library, key=lambda file: file.rank)
         self.san = {file.name: file.size_bytes for file in self.library}
+        self.written_ms: dict[str, int] = {}
+        """When a file on the SAN was written last (wall clock); the others were written long ago."""
+        self.being_written: set[str] = set()
+        """Files that somebody writes all the time."""
         self.san_answers = True
         self.confirms = True
         """Workers answer when they are asked about one file."""
@@ -247,7 +251,11 @@ class Node:
     def _on_san(self, name: str) -> OnSan | NotOnSan | Unknown:
         if not self.san_answers:
             return Unknown("the mount does not answer", self.now_ms)
-        return OnSan(f"/san/{name}", self.san[name]) if name in self.san else NotOnSan()
+        if name not in self.san:
+            return NotOnSan()
+        if name in self.being_written:
+            self.written_ms[name] = self.now.wall_ms
+        return OnSan(f"/san/{name}", self.san[name], 1_000_000 * self.written_ms.get(name, 0))
 
     def _ask_worker(self, effect: ev.Effect) -> None:
         asked_ms = self.now_ms

@@ -204,7 +204,8 @@ async def test_real_folders(tmp_path: Path) -> None:
         running = asyncio.create_task(index.run())
         assert await heard.get() == Known(frozenset({"a"}), 7)
         answers = await index.stat_files(["a", "link"], 5)
-        assert answers == {"a": OnSan(f"{tmp_path}/san/a", 3), "link": NotOnSan()}
+        written_ns = (real / "a").stat().st_mtime_ns
+        assert answers == {"a": OnSan(f"{tmp_path}/san/a", 3, written_ns), "link": NotOnSan()}
         (real / "a").unlink()
         (real / "link").unlink()
         assert isinstance(await heard.get(), Unknown)

@@ -25,6 +25,7 @@ from cfm.model import (
     NotOnSan,
     OnSan,
     Retry,
+    Sighting,
     Unknown,
 )
 from cfm.plan import refusals
@@ -81,6 +82,14 @@ LOST = Unknown("no answer", NOW.mono_ms - 1000)
 def san(answer: object, age_ms: int = 0) -> dict[str, Any]:
     known = Known(answer, NOW.mono_ms - age_ms)
     return {"san": {NEW.name: known, HELD.name: known, TWICE.name: known}}
+
+
+def seen_for(span_ms: int, since_ago_ms: int = 5_000, mtime_s: int = NOW.wall_s) -> dict[str, Any]:
+    """All looks in a span of time showed the same version, which was written a moment ago."""
+    since_ms = NOW.mono_ms - since_ago_ms
+    found = OnSan("/san/x", 100, mtime_s * 10**9)
+    sighting = Sighting(found, since_ms, since_ms + span_ms)
+    return {"sightings": {NEW.name: sighting, HELD.name: sighting, TWICE.name: sighting}}
 
 
 def doubtful(*names: str, listed: bool = True) -> ClusterView:
@@ -285,6 +294,14 @@ TURN_CASES = [
 ]
 
 SAN_CASES = [
+    Case(c.at_rest_on_san, "seen once", world(**seen_for(0)), refusals.STILL_BEING_WRITTEN, COPY),
+    Case(
+        c.at_rest_on_san,
+        "it has rested for too short a time",
+        world(**seen_for(4_999)),
+        refusals.STILL_BEING_WRITTEN,
+        COPY,
+    ),
     Case(c.surely_on_san, "not looked up yet", world(san={}), refusals.SAN_UNKNOWN, COPY),
     Case(
         c.surely_on_san,
@@ -317,6 +334,12 @@ DELETE_CASES = [
     ),
     *of_any_delete(
         c.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), refusals.AD
+    ),
+    *of_any_delete(
+        d.at_rest_where_it_stays,
+        "the SAN's file was seen once, a moment ago",
+        world(**seen_for(0, since_ago_ms=1)),
+        refusals.STILL_BEING_WRITTEN,
     ),
     Case(d.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN, TRIM),
     Case(
@@ -696,6 +719,29 @@ def test_every_guard_is_asked_once_more_before_an_order_is_sent(case: Case) -> N
         assert at_sending(case.view, case.wish) is None, "its own order is not another one"
     else:
         assert at_sending(case.view, case.wish) is case.reason
+
+
+def test_a_delete_is_sent_only_when_what_the_san_keeps_is_at_rest() -> None:
+    once = world(**seen_for(0))
+    assert refused(once, SPACE) is None, "the next look is due: the order has it made"
+    assert at_sending(once, SPACE) is refusals.STILL_BEING_WRITTEN
+    assert at_sending(world(**seen_for(5_000)), SPACE) is None
+
+
+@pytest.mark.parametrize("mtime_s", [0, NOW.wall_s - 2 * 86_400])
+def test_what_was_written_days_ago_is_at_rest_at_the_first_look(mtime_s: int) -> None:
+    assert refused(world(**seen_for(0, mtime_s=mtime_s)), COPY) is None
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400, 0, 1, 86_400, 10 * 365 * 86_400])
+def test_whatever_the_clocks_say_two_looks_decide(ahead_s: int) -> None:
+    mtime_s = NOW.wall_s + ahead_s
+    assert refused(world(**seen_for(0, mtime_s=mtime_s)), COPY) is refusals.STILL_BEING_WRITTEN
+    assert refused(world(**seen_for(5_000, mtime_s=mtime_s)), COPY) is None
+
+
+def test_a_rest_of_no_time_is_no_rule() -> None:
+    assert refused(world(**seen_for(0), rules=Rules(san_rest_ms=0)), COPY) is None
 
 
 def test_an_order_is_not_counted_against_itself() -> None:

@@ -66,6 +66,8 @@ class TaskerSettings(Section):
     incoming_per_destination: Streams = 1
     # The lease must be longer than a restart of cfm takes.  Otherwise workers end the copies that run.
     lease_sec: Annotated[int, whole("a number of seconds", 10, 3600)] = 60
+    # At most a minute: a file is looked at again after this time, before it is copied.
+    san_rest_sec: Annotated[int, whole("a number of seconds", 0, 60)] = 5
     tasker_sleep_sec: Any = without_effect(AT_ONCE)
 
 

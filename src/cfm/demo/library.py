@@ -7,6 +7,7 @@ formats that cfm reads; `truth` compares the disks with it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
@@ -95,10 +96,15 @@ def digest(data: bytes) -> str:
 
 
 def write(library: Library, title: Title, *folders: Path) -> str:
-    """Write a title into these folders.  Returns the digest of its content."""
+    """Write a title into these folders, as it was written when it was registered.
+
+    Returns the digest of its content.
+    """
     data = content(library, title)
     for folder in folders:
-        (folder / title.name).write_bytes(data)
+        path = folder / title.name
+        path.write_bytes(data)
+        os.utime(path, (title.registered_s, title.registered_s))
     return digest(data)
 
 

@@ -64,8 +64,9 @@ class FileSystem(Protocol):
     def open(self, path: str) -> OpenFile:
         """Open the plain file that the path leads to."""
 
-    def plain_size(self, path: str) -> int | None:
-        """The size of the plain file at exactly this path (links do not count); None where there is none."""
+    def plain_version(self, path: str) -> FileVersion | None:
+        """The version of the plain file at exactly this path (links do not count); None where there is
+        none."""
 
     def folder_mtime_ns(self, folder: str) -> int:
         """The folder's mtime, which changes when a name appears or vanishes."""
@@ -128,10 +129,10 @@ class RealFileSystem:
     def open(self, path: str) -> OpenFile:
         return RealFile(path)
 
-    def plain_size(self, path: str) -> int | None:
+    def plain_version(self, path: str) -> FileVersion | None:
         with suppress(FileNotFoundError, NotADirectoryError):
             seen = os.lstat(path)
-            return seen.st_size if stat.S_ISREG(seen.st_mode) else None
+            return _version_of(seen, path) if stat.S_ISREG(seen.st_mode) else None
         return None
 
     def folder_mtime_ns(self, folder: str) -> int:

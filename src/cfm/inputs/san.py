@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 import structlog
 
-from cfm.inputs.file_system import FileSystem, RealFileSystem
+from cfm.inputs.file_system import FileSystem, FileVersion, RealFileSystem
 from cfm.model import Known, NotOnSan, Now, Observed, OnSan, SanAnswer, Unknown
 from cfm.names import is_file_name
 from cfm.threads import HungError, LifeSign, ThreadPool
@@ -68,11 +68,16 @@ class _Folder:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one folder said: the sizes of the files that it holds, and why there may be more."""
+    """What one folder said: the versions of the files that it holds, and why there may be more."""
 
     folder: str
-    sizes: Mapping[str, int]
+    versions: Mapping[str, FileVersion]
     trouble: str | None = None
+
+    def answer(self, name: str) -> OnSan | None:
+        """None where the folder did not show such a file."""
+        seen = self.versions.get(name)
+        return None if seen is None else OnSan(f"{self.folder}/{name}", seen.size_bytes, seen.mtime_ns)
 
 
 class SanIndex:
@@ -203,24 +208,24 @@ class SanIndex:
         return {name: _answer(name, found, sizes.get(name), at_ms) for name in names}
 
     async def _ask(self, folder: _Folder, names: Sequence[str], deadline_s: float) -> _Found:
-        sizes: dict[str, int] = {}
+        found: dict[str, FileVersion] = {}
         if self._clock().mono_ms < folder.paused_until_ms:
-            return _Found(folder.path, sizes, f"{folder.path} does not answer")
+            return _Found(folder.path, found, f"{folder.path} does not answer")
         shares = [names[start::ASKERS] for start in range(min(ASKERS, len(names)))]
         troubles = await asyncio.gather(
-            *(self._ask_some(folder, share, deadline_s, sizes) for share in shares or [()])
+            *(self._ask_some(folder, share, deadline_s, found) for share in shares or [()])
         )
         # A copy, because a thread that was given up may still come back and write.
-        return _Found(folder.path, dict(sizes), next(filter(None, troubles), None))
+        return _Found(folder.path, dict(found), next(filter(None, troubles), None))
 
     async def _ask_some(
-        self, folder: _Folder, names: Sequence[str], deadline_s: float, sizes: dict[str, int]
+        self, folder: _Folder, names: Sequence[str], deadline_s: float, found: dict[str, FileVersion]
     ) -> str | None:
-        """Add to `sizes`.  Returns the reason where it may not be complete."""
+        """Add to `found`.  Returns the reason where it may not be complete."""
         at_ms, sign = self._clock().mono_ms, LifeSign()
         try:
             await folder.threads.run(
-                deadline_s, lambda: _stat(self._file_system, folder.path, names, sizes, sign)
+                deadline_s, lambda: _stat(self._file_system, folder.path, names, found, sign)
             )
         except (HungError, TimeoutError):
             if not sign.beats:  # otherwise it is slow, and not dead
@@ -251,12 +256,13 @@ def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
 
 
 def _stat(
-    file_system: FileSystem, folder: str, names: Iterable[str], sizes: dict[str, int], sign: LifeSign
+    file_system: FileSystem, folder: str, names: Iterable[str], found: dict[str, FileVersion], sign: LifeSign
 ) -> None:
-    """Add each size at once, so that the answers before a hang count.  A file of 0 bytes does not count."""
+    """Add each file at once, so that the answers before a hang count.  A file of 0 bytes does not count."""
     for name in names:
-        if size_bytes := file_system.plain_size(f"{folder}/{name}"):
-            sizes[name] = size_bytes
+        seen = file_system.plain_version(f"{folder}/{name}")
+        if seen is not None and seen.size_bytes:
+            found[name] = seen
         sign.beat()
     _alive(file_system, folder)  # last: only after this is a file that was not found really not there
 
@@ -267,7 +273,7 @@ async def _united(sets: Sequence[Names], thread: ThreadPool) -> Names:
 
 
 def _answer(name: str, found: Sequence[_Found], size_bytes: int | None, at_ms: int) -> SanAnswer:
-    there = [OnSan(f"{one.folder}/{name}", one.sizes[name]) for one in found if name in one.sizes]
+    there = [answer for one in found if (answer := one.answer(name)) is not None]
     fitting = [answer for answer in there if size_bytes in (None, answer.size_bytes)]
     trouble = next((one.trouble for one in found if one.trouble), None)
     if fitting:

@@ -124,13 +124,15 @@ class Judge:
     # ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask_san(self, file: File) -> None:
-        if not self._view.san_is_silent(file.name):
+        if not self._view.san_is_silent(file.name) and self._view.rest_is_over(file.name):
             self.round.ask_san.append(file)
 
     def _ask_ahead(self, file: File) -> None:
         if len(self.round.ask_ahead) >= LOOKS_AHEAD or self._view.san_is_silent(file.name):
             return
         asked = self._view.san.get(file.name)
+        if not self._view.rest_is_over(file.name):
+            return
         if asked is None or self._view.now.mono_ms - asked.at_ms > LOOK_AHEAD_KEEPS_MS:
             self.round.ask_ahead.append(file)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cfm.plan.case import AnyGuard, CopyGuard, DeleteGuard, RoomGuard
 from cfm.plan.guards.copies import (
+    at_rest_on_san,
     destination_free,
     destination_usable,
     not_an_ad,
@@ -31,6 +32,7 @@ from cfm.plan.guards.copies import (
 from cfm.plan.guards.deletes import (
     all_for_this_room,
     another_copy_stays,
+    at_rest_where_it_stays,
     breaker_closed,
     deletes_on,
     emptied_through_one_address,
@@ -87,7 +89,10 @@ class Kernel:
         destination_free,
     )
     """A copy: may it begin now?"""
-    san_guards: tuple[AnyGuard, ...] = (surely_on_san,)
+    san_guards: tuple[AnyGuard, ...] = (
+        at_rest_on_san,
+        surely_on_san,
+    )
     """A copy, and the file of a bundle: asked last, so that the SAN is asked only for what it alone keeps."""
     delete_guards: tuple[DeleteGuard, ...] = (
         not_paused,
@@ -100,6 +105,7 @@ class Kernel:
         not_being_copied,
         one_order_per_file,
         not_lately_dropped,
+        at_rest_where_it_stays,
         still_on_san,
         within_pace,
     )

@@ -32,6 +32,9 @@ PAUSED = Refusal(
 )
 NOT_KNOWN = Refusal("not_known", "the file is not graded, or has no size in the hit history")
 NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name and exactly this size")
+STILL_BEING_WRITTEN = Refusal(
+    "still_being_written", "its file on the SAN is still being written, or has not rested for long enough"
+)
 SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not just answered for this file")
 AD = Refusal("ad", "the name begins with an advertisement's prefix: the file belongs to other software")
 IN_TASK = Refusal("in_task", "the file is being copied")
@@ -94,11 +97,12 @@ DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `de
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION, SAN_UNKNOWN,
+    NOT_ON_SAN, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION, STILL_BEING_WRITTEN,
+    SAN_UNKNOWN,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
-    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, SAN_UNKNOWN, PACE, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED,
+    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED,
     HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cfm.backoff import Backoff
 from cfm.model import (
     Addr,
     Booked,
@@ -24,6 +25,7 @@ from cfm.model import (
     Retry,
     SanAnswer,
     ServerView,
+    Sighting,
     SnapshotFacts,
     Task,
     Transfer,
@@ -54,6 +56,8 @@ class Rules:
     room_margin_percent: int = 10
     just_deleted_ms: int = 86_400_000
     unknown_grace_ms: int = 3_600_000
+    san_rest_ms: int = 5_000
+    """Two looks at the SAN that lie so far apart must show the same version of a file before it is copied."""
     room_hold_ms: int = 120_000
     """How long deleted bytes and reserved room stay booked where `/df` does not show them."""
 
@@ -119,6 +123,8 @@ class ClusterView:
     delete_pauses: Mapping[str, tuple[int, Refusal]] = field(default_factory=dict)
     """Files whose last delete order was dropped: until when they are left alone, and why."""
     san: Mapping[str, Known[SanAnswer]] = field(default_factory=dict)
+    sightings: Mapping[str, Sighting] = field(default_factory=dict)
+    """Since when the SAN shows the same version of a file."""
     copies_seen: Mapping[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
     """What servers confirmed about single copies."""
     arrivals: Mapping[tuple[str, Addr], int] = field(default_factory=dict)
@@ -161,6 +167,16 @@ class ClusterView:
     def san_is_silent(self, name: str) -> bool:
         """Did the source folders not answer for this file a moment ago?"""
         return san_was_silent(self.san.get(name), self.now)
+
+    def is_unrested(self, name: str) -> bool:
+        """May the file on the SAN still be being written?  False where it was not looked at."""
+        seen = self.sightings.get(name)
+        return seen is not None and not is_at_rest(seen, self.rules.san_rest_ms, self.now)
+
+    def rest_is_over(self, name: str) -> bool:
+        """Is the next look at a file due that may still be being written?"""
+        seen = self.sightings.get(name)
+        return seen is None or self.now.mono_ms >= next_look_ms(seen, self.rules.san_rest_ms)
 
     def hits_of(self, file: File) -> int:
         """Hits in the window, or else the history's sum."""
@@ -215,3 +231,22 @@ def san_was_silent(asked: Known[SanAnswer] | None, now: Now) -> bool:
     if asked is None or not isinstance(asked.value, Unknown):
         return False
     return now.mono_ms - asked.at_ms <= SAN_SILENCE_MS
+
+
+LONG_AGO_MS = 2 * 86_400_000
+"""A file that was written so long ago by its mtime is at rest at the first look.  No clock that is off by a
+day makes a file that is being written look as old."""
+LONGEST_LOOK_PAUSE_MS = 120_000
+"""The longest pause between two looks at a file that keeps changing."""
+
+
+def is_at_rest(seen: Sighting, rest_ms: int, now: Now) -> bool:
+    """Do two looks some time apart agree?  An mtime in the future says nothing, for or against it."""
+    written_ms = seen.found.mtime_ns // 1_000_000
+    return seen.last_ms - seen.since_ms >= rest_ms or now.wall_ms - written_ms >= LONG_AGO_MS
+
+
+def next_look_ms(seen: Sighting, rest_ms: int) -> int:
+    """When the SAN is asked again for a file that is not at rest: later each time that it has changed."""
+    pauses = Backoff(rest_ms, max(rest_ms, LONGEST_LOOK_PAUSE_MS))
+    return seen.since_ms + pauses.pause_ms(seen.changes + 1)

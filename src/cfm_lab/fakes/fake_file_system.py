@@ -97,10 +97,10 @@ class FakeFileSystem:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         return _FakeFile(content, lambda: self._meet_fault(path))
 
-    def plain_size(self, path: str) -> int | None:
+    def plain_version(self, path: str) -> FileVersion | None:
         self._meet_fault(path)
         content = self._find(path)
-        return None if content is None else len(content.data)
+        return None if content is None else content.version()
 
     def folder_mtime_ns(self, folder: str) -> int:
         self._files_in(folder)

@@ -131,7 +131,7 @@ class Kills:
         new = [f"NEW{self._published + i:06}_K2026.mpg" for i in range(AT_A_TIME)]
         self._published += AT_A_TIME
         for name in new:
-            (self.node.san / name).write_bytes(self.node.content(name))
+            self.node.put_on_san(name)
         kept, placed = [*new, *self.node.ranks], self.node.placed() | self._under_way()
         gone = {name for name in kept[LIBRARY:] if name not in placed}
         self.node.write_metadata([name for name in kept if name not in gone])

@@ -29,6 +29,7 @@ def rules_of(settings: CfmSettings) -> Rules:
         confirmation_max_age_ms=1000 * remover.confirmation_max_age_sec,
         room_margin_percent=remover.room_margin_percent,
         just_deleted_ms=1000 * remover.just_deleted_sec,
+        san_rest_ms=1000 * tasker.san_rest_sec,
         unknown_grace_ms=1000 * settings.servers.unknown_grace_sec,
     )
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.controller.explain import report
 from cfm.controller.explain.parts import Json
 from cfm.fleet.client import WorkerClient
@@ -47,7 +49,7 @@ class Look:
     """One look: a core, and the shell that asks its questions.  Time stands still meanwhile."""
 
     def __init__(self, settings: CfmSettings, client: WorkerClient, san: SanIndex, now: Now) -> None:
-        self.core = Core(node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
+        self.core = Core(_node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
         self._settings = settings
         self._client = client
         self._san = san
@@ -131,6 +133,12 @@ class Look:
         assert self._snapshot is not None
         frame = self._snapshot.frame
         self._feed(ev.PlanReady(await asyncio.to_thread(reduce.shortlist, frame, effect.inputs)))
+
+
+def _node_of(settings: CfmSettings) -> NodeConfig:
+    """One look cannot see whether a file is still being written: it takes each file as finished."""
+    node = node_of(settings)
+    return replace(node, rules=replace(node.rules, san_rest_ms=0))
 
 
 def _san_event(names: Observed[frozenset[str]]) -> ev.SanIndexed:

@@ -8,7 +8,7 @@ are `tasks.book`, `tasks.orders` and `fleet`.  Neighbours: `state` puts all book
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cfm.model import (
@@ -20,12 +20,22 @@ from cfm.model import (
     LogState,
     NotOnSan,
     Now,
+    OnSan,
     SanAnswer,
+    Sighting,
     SnapshotFacts,
     Unknown,
 )
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import Departure, Reservation, Rules, UnknownHits, san_was_silent
+from cfm.plan.view import (
+    Departure,
+    Reservation,
+    Rules,
+    UnknownHits,
+    is_at_rest,
+    next_look_ms,
+    san_was_silent,
+)
 from cfm.revision import Revision
 from cfm.tasks.orders import OrderBook
 
@@ -159,6 +169,8 @@ class SanBook:
     """Files that the SAN is being asked for, and since when."""
     ahead: set[str] = field(default_factory=set)
     """Those of them that nothing waits for yet."""
+    sightings: dict[str, Sighting] = field(default_factory=dict)
+    """The version of a file that was seen last, and since when: a file that is being written changes."""
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
 
@@ -181,10 +193,40 @@ class SanBook:
         for name, answer in answers.items():
             self.asked_ms.pop(name, None)
             self.answers[name] = Known(answer, asked_ms)
+            self._sight(name, answer, asked_ms)
             if name in self.ahead:
                 self.ahead.discard(name)
             elif not self.orders.heard_of(name):
                 self.revision.dispatch += 1
+
+    def _sight(self, name: str, answer: SanAnswer, asked_ms: int) -> None:
+        """Note since when the file is the same.  No answer says nothing about the file."""
+        before = self.sightings.get(name)
+        if isinstance(answer, NotOnSan):
+            self.sightings.pop(name, None)
+        elif isinstance(answer, OnSan) and (before is None or asked_ms > before.last_ms):
+            if before is not None and before.found == answer:
+                self.sightings[name] = before._replace(last_ms=asked_ms)
+            else:
+                restless = before is not None and before.last_ms == before.since_ms
+                changes = before.changes + 1 if before is not None and restless else 0
+                self.sightings[name] = Sighting(answer, asked_ms, asked_ms, changes)
+
+    def next_look_ms(self, rest_ms: int, now: Now) -> int | None:
+        """When the next file that was not at rest may be looked at again."""
+        return min((due_ms for _name, due_ms in self._unrested(rest_ms, now)), default=None)
+
+    def restless(self, rest_ms: int, now: Now) -> dict[str, int]:
+        """Files that somebody is writing: they changed between two looks.  Until when they are left alone."""
+        unrested = self._unrested(rest_ms, now)
+        return {name: due_ms for name, due_ms in unrested if self.sightings[name].changes}
+
+    def _unrested(self, rest_ms: int, now: Now) -> Iterator[tuple[str, int]]:
+        """Files that are not at rest, and when they may be looked at again, where that is not now."""
+        for name, seen in self.sightings.items():
+            due_ms = next_look_ms(seen, rest_ms)
+            if due_ms > now.mono_ms and not is_at_rest(seen, rest_ms, now):
+                yield name, due_ms
 
     def indexed(self, names: frozenset[str] | None, why: str) -> None:
         self.index, self.index_why = names, why
@@ -208,6 +250,9 @@ class SanBook:
         self.answers = {name: asked for name, asked in self.answers.items() if asked.at_ms > before_ms}
         self.asked_ms = {name: at_ms for name, at_ms in self.asked_ms.items() if at_ms > before_ms}
         self.ahead &= self.asked_ms.keys()
+
+    def forget_sightings(self, before_ms: int) -> None:
+        self.sightings = {name: seen for name, seen in self.sightings.items() if seen.last_ms > before_ms}
 
 
 @dataclass(slots=True)

@@ -169,6 +169,11 @@ class Core:
         last = self.last_round
         return last is None or any(last.times(action, refusals.SAN_UNKNOWN) for action in ("copy", "delete"))
 
+    def _rest_is_waited_for(self) -> bool:
+        """Did the last round refuse a file that may still be being written?"""
+        last, reason = self.last_round, refusals.STILL_BEING_WRITTEN
+        return last is not None and any(last.times(action, reason) for action in ("copy", "delete"))
+
     # ── deciding ────────────────────────────────────────────────────────────────────────────────────────
 
     def _decide(self, now: Now) -> None:
@@ -201,8 +206,9 @@ class Core:
         paced = self.last_round is not None and self.last_round.times("delete", refusals.PACE) > 0
         file_due_ms = state.next_file_due_ms(now)
         pace_ends_ms = state.orders.pace_ends_ms() if paced else None
+        look_ms = state.san.next_look_ms(state.rules.san_rest_ms, now) if self._rest_is_waited_for() else None
         self._moments.set(
-            pause_ends_ms=soonest(file_due_ms, state.next_server_due_ms(now), pace_ends_ms),
+            pause_ends_ms=soonest(file_due_ms, state.next_server_due_ms(now), pace_ends_ms, look_ms),
             retry_due_ms=soonest(file_due_ms, state.doubt_ends_ms(now)),
         )
         if self._time_may_help():

@@ -32,7 +32,7 @@ from cfm.model import (
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import Departure, Reservation
+from cfm.plan.view import Departure, Reservation, next_look_ms
 from cfm.plan.wishes import Delete
 from cfm.tasks.lifecycle import OrderEvent
 from cfm.tasks.store import DropArrival, PutOrder
@@ -41,7 +41,12 @@ PATIENCE_MS = 30_000
 """How long an order waits for its confirmations before it is dropped."""
 PAUSE_MS = 30_000
 """How long a file is left alone after its order was dropped for a reason in `PAUSING`."""
-PAUSING = (refusals.COPY_UNCONFIRMED, refusals.SAN_UNKNOWN, refusals.ORDER_UNKNOWN)
+PAUSING = (
+    refusals.COPY_UNCONFIRMED,
+    refusals.SAN_UNKNOWN,
+    refusals.ORDER_UNKNOWN,
+    refusals.STILL_BEING_WRITTEN,
+)
 """Reasons that only an order finds out.  Every other reason is seen before an order is made."""
 NO_SUCH_FILE = 404
 QUIET_MS = 10_000
@@ -113,7 +118,7 @@ def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
     state.ask_san(to_look_up, now)
 
 
-_ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED)
+_ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED, refusals.STILL_BEING_WRITTEN)
 """For these reasons an order goes on waiting for a while."""
 
 
@@ -140,6 +145,9 @@ def _may_still_come(state: NodeState, made: DeleteOrder, now: Now) -> bool:
 
 def _is_to_be_looked_up(state: NodeState, made: DeleteOrder, missing: Refusal, now: Now) -> bool:
     """Must the SAN be asked for its file, because what is known of it is missing or too old?"""
+    if missing is refusals.STILL_BEING_WRITTEN:
+        seen = state.san.sightings[made.file.name]
+        return now.mono_ms >= next_look_ms(seen, state.rules.san_rest_ms)
     known = state.san.answers.get(made.file.name)
     stale = known is None or now.mono_ms - known.at_ms > state.rules.confirmation_max_age_ms
     return stale or missing is refusals.SAN_UNKNOWN

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from cfm.controller.decide import copying, deleting
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, DeleteKind, Now
+from cfm.model import Addr, DeleteKind, File, Now
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
+
+SEEN_AHEAD = 64
+"""So many wanted files are looked at on the SAN ahead of their turn.  Where a file is copied in a moment, a
+source needs that many to go on without a rest."""
 
 
 def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
@@ -34,7 +39,23 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
         deleting.order(state, delete, room_for, now)
     state.ask_san(round_.ask_san, now)
     state.ask_san(round_.ask_ahead, now, ahead=True)
+    if not round_.view.first_look:
+        state.ask_san(list(_never_seen(state, backlog)), now, ahead=True)
     return round_
+
+
+def _never_seen(state: NodeState, backlog: Shortlist) -> Iterator[File]:
+    """The next wanted files that nobody has looked at yet.
+
+    A file is copied when two looks some time apart agree.  The first of them is made long before its turn.
+    """
+    seen, answers = state.san.sightings, state.san.answers
+    holders, busy = state.fleet.holders, state.tasks.by_file
+    if state.rules.san_rest_ms:
+        waiting = (file for file in backlog.wanted if file.name not in holders and file.name not in busy)
+        for file in islice(waiting, SEEN_AHEAD):
+            if file.name not in seen and file.name not in answers:
+                yield file
 
 
 def rehearse(state: NodeState, backlog: Shortlist, now: Now) -> Round:

@@ -39,6 +39,9 @@ from cfm.tasks.orders import OrderBook
 
 FACTS_KEPT_MS = 120_000
 """How long single answers about files are kept; none is believed that long."""
+SIGHTINGS_KEPT_MS = 600_000
+"""How long it is remembered which version of a file the SAN showed.  By then the file has come to its turn,
+or it is looked at once more ahead of its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ class NodeState:
             order_of=self.orders.by_file,
             delete_pauses=self.pauses.paused,
             san=self.san.answers,
+            sightings=self.san.sightings,
             copies_seen=self.copies.seen,
             arrivals=self.arrivals.arrived_ms,
             departures=self.departures.left,
@@ -208,8 +212,12 @@ class NodeState:
 
     def left_alone(self, now: Now) -> list[str]:
         """Files that would only be refused for a while: a plan looks beyond them."""
-        failed = self.left_alone_after_failures(now)
-        return [*failed, *self.pauses.names(now.mono_ms), *self.san.missing()]
+        failed, written = self.left_alone_after_failures(now), self.being_written(now)
+        return [*failed, *written, *self.pauses.names(now.mono_ms), *self.san.missing()]
+
+    def being_written(self, now: Now) -> dict[str, int]:
+        """Files that change on the SAN, and until when they are left alone."""
+        return self.san.restless(self.rules.san_rest_ms, now)
 
     def left_alone_after_failures(self, now: Now) -> list[str]:
         """Files whose copy failed, and which are not tried again yet."""
@@ -218,8 +226,11 @@ class NodeState:
         return [name for name in waiting if name not in self.fleet.holders]
 
     def next_file_due_ms(self, now: Now) -> int | None:
-        """When the next file that was left alone after a failure may be tried again."""
-        return soonest(self.retries.next_due_ms(now.mono_ms), self.pauses.next_end_ms(now.mono_ms))
+        """When the next file may be tried again that failed, or was being written."""
+        written_ms = min(self.being_written(now).values(), default=None)
+        return soonest(
+            self.retries.next_due_ms(now.mono_ms), self.pauses.next_end_ms(now.mono_ms), written_ms
+        )
 
     def doubt_ends_ms(self, now: Now) -> int | None:
         """When the files of the next server that fell silent count as lost."""
@@ -241,6 +252,7 @@ class NodeState:
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""
         self.san.forget_old(now.mono_ms - FACTS_KEPT_MS)
+        self.san.forget_sightings(now.mono_ms - SIGHTINGS_KEPT_MS)
         self.copies.forget_old(now.mono_ms - FACTS_KEPT_MS)
         self.departures.forget_old(now.mono_ms - self.rules.just_deleted_ms)
         self.reservations.forget_old(now.mono_ms)

@@ -75,6 +75,7 @@ WAITED_FOR = (
     refusals.NO_DESTINATION,
     refusals.SAN_UNKNOWN,
     refusals.RETRY_LATER,
+    refusals.STILL_BEING_WRITTEN,
 )
 """Reasons for which a copy only waits.  The other reasons say that there is nothing to copy."""
 

@@ -149,6 +149,7 @@ _WAIT_REMEDIES: Mapping[Refusal, str] = {
     refusals.NO_DESTINATION: "check the destinations in `cfm status`",
     refusals.SAN_UNKNOWN: "check the source folders",
     refusals.RETRY_LATER: "the log tells why",
+    refusals.STILL_BEING_WRITTEN: "nothing to do: cfm looks again",
 }
 
 
@@ -159,7 +160,7 @@ def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
         return
     reason, number = found
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
-    ends_soon = is_being_asked or reason is refusals.HOLDER_UNKNOWN
+    ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"
     if reason is refusals.RETRY_LATER:
         text = f"{count_words(number, 'copy', 'copies')} failed, and cfm tries again after a pause"

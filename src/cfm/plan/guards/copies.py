@@ -124,6 +124,11 @@ def destination_free(case: Case[Copy]) -> Refusal | None:
 # ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def at_rest_on_san(case: Case[Wish]) -> Refusal | None:
+    """A file that is still being written may have its final size already."""
+    return refusals.STILL_BEING_WRITTEN if case.view.is_unrested(case.file.name) else None
+
+
 def surely_on_san(case: Case[Wish]) -> Refusal | None:
     return on_san(case, must_be_fresh=True)
 

@@ -67,6 +67,14 @@ def still_on_san(case: Case[Delete]) -> Refusal | None:
     return on_san(case, must_be_fresh=case.sending)
 
 
+def at_rest_where_it_stays(case: Case[Delete]) -> Refusal | None:
+    """What the SAN keeps must be whole.  A wish is not refused for it when the next look is due: the order
+    has it made."""
+    view, name = case.view, case.file.name
+    refused = view.is_unrested(name) and (case.sending or not view.rest_is_over(name))
+    return refusals.STILL_BEING_WRITTEN if refused else None
+
+
 def within_pace(case: Case[Delete]) -> Refusal | None:
     wish = case.wish
     ordered = case.ledger.ordered.get((wish.server, wish.kind), 0)

@@ -17,6 +17,9 @@ from cfm.plan.wishes import Place, Way, Wishes
 
 LOOKAHEAD = 4
 """Files beyond those that could start now whose place on the SAN is looked up."""
+UNRESTED_SEEN = 256
+"""A round stops after so many files that were not looked at twice yet.  (Files that keep changing are in no
+list, see `NodeState.left_alone`.)"""
 WAITING_WISHED_FOR = 8
 """Of the files that could start if only a source or a destination were free, so many are wished for."""
 
@@ -24,6 +27,7 @@ WAITING_WISHED_FOR = 8
 def copies(outlook: Outlook) -> Wishes:
     """The next wanted files: rising first, then by rank, each where there is most room."""
     looks, waiting, places = 2 * outlook.senders + LOOKAHEAD, 0, Places(outlook)
+    unrested = 0
     busy, placed = outlook.busy_files, outlook.view.holders
     for file in outlook.lists.wanted:
         if file.name in busy or file.name in placed:
@@ -45,6 +49,10 @@ def copies(outlook: Outlook) -> Wishes:
             looks -= 1
             if not looks:
                 return  # enough are being looked up; the answer starts a new round
+        elif answer.refusal is refusals.STILL_BEING_WRITTEN:
+            unrested += 1
+            if unrested >= UNRESTED_SEEN:
+                return
 
 
 class Places:
