@@ -220,7 +220,8 @@ def test_unfinished_and_recent_tasks_come_back(
         (OrderStatus.UNKNOWN, 30 * DAY_S, True),
         (OrderStatus.CONFIRMED, 2 * DAY_S - 1, True),
         (OrderStatus.CONFIRMED, 2 * DAY_S + 1, False),
-        (OrderStatus.DROPPED, 1, False),
+        (OrderStatus.DROPPED, 59, True),  # the pace counts it
+        (OrderStatus.DROPPED, 61, False),
     ],
 )
 def test_unfinished_and_recently_confirmed_orders_come_back(
@@ -248,6 +249,7 @@ def test_pruning_takes_only_what_is_over(bench: Bench, store: TaskStore) -> None
             PutOrder(order(4, OrderStatus.UNKNOWN, changed_s=old)),
             PutOrder(order(5, OrderStatus.CONFIRMED, changed_s=old)),
             PutOrder(order(6, OrderStatus.CONFIRMED, changed_s=new)),
+            PutOrder(order(7, OrderStatus.DROPPED, changed_s=old)),
             PutArrival("old.mpg", SERVER, old),
             PutArrival("new.mpg", SERVER, new),
         ]

@@ -326,6 +326,37 @@ def test_the_pace_is_kept() -> None:
     assert len(node.deleted) == 10
 
 
+def test_a_restart_is_no_way_around_the_pace() -> None:
+    library = files(90, size_bytes=10)
+    rules = Rules(limit_percent=80, space_deletes_per_minute=4)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
+    node.put(node.destinations[0], *library)
+    node.grade()
+    for _ in range(5):
+        node.run(11 * SECOND_MS)
+        node.restart()
+        node.grade()
+    assert len(node.deleted) == 4
+    node.run(60 * SECOND_MS)
+    assert len(node.deleted) == 8
+
+
+def test_a_wall_clock_that_went_back_over_a_restart_holds_the_pace_for_a_minute_at_most() -> None:
+    library = files(90, size_bytes=10)
+    rules = Rules(limit_percent=80, space_deletes_per_minute=4)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
+    node.put(node.destinations[0], *library)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    node.wall_shift_ms = -86_400 * SECOND_MS
+    node.restart()
+    node.grade()
+    node.run(59 * SECOND_MS)
+    assert len(node.deleted) == 4
+    node.run(10 * SECOND_MS)
+    assert len(node.deleted) == 8
+
+
 def test_a_file_open_for_a_viewer_frees_nothing_and_no_second_one_goes_for_it() -> None:
     node = full(limit_percent=80)
     node.frees = False

@@ -41,10 +41,14 @@ class OrderBook:
             self.room_for[order.id] = room_for
         self.active[order.id] = self.by_file[order.file.name] = order
         self.ordered_ms[order.id] = now_ms
-        self.recent.append((now_ms, order.server, order.kind))
+        self.count(order, now_ms)
+        self.revision.orders += 1
+
+    def count(self, order: DeleteOrder, ordered_ms: int) -> None:
+        """Let the pace count an order.  After a restart those of the minute before it count as well."""
+        self.recent.append((ordered_ms, order.server, order.kind))
         key = order.server, order.kind
         self.paced[key] = self.paced.get(key, 0) + 1
-        self.revision.orders += 1
 
     def recover(self, order: DeleteOrder, now_ms: int) -> None:
         """Take an unfinished order over from before a restart."""

@@ -27,6 +27,7 @@ from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
+    PACED_ORDERS_RECOVERED_S,
     UNFINISHED_ORDERS,
     UNFINISHED_TASKS,
     Change,
@@ -236,8 +237,13 @@ class SqliteStore:
         )
         orders = db.execute(
             f"SELECT {schema.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({_UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) ORDER BY id",
-            (OrderStatus.CONFIRMED.value, now_s - CONFIRMED_ORDERS_RECOVERED_S),
+            f"WHERE status IN ({_UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) "
+            "OR created_at >= ? ORDER BY id",
+            (
+                OrderStatus.CONFIRMED.value,
+                now_s - CONFIRMED_ORDERS_RECOVERED_S,
+                now_s - PACED_ORDERS_RECOVERED_S,
+            ),
         )
         arrivals = db.execute("SELECT file, server, arrived_at FROM arrivals ORDER BY file, server")
         return Recovered(

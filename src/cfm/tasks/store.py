@@ -23,6 +23,10 @@ ENDED_TASKS_RECOVERED_S = 10 * 60
 CONFIRMED_ORDERS_RECOVERED_S = 2 * 24 * 60 * 60
 """A file that was deleted is not copied back for a while, and a restart must not forget it."""
 
+PACED_ORDERS_RECOVERED_S = 61
+"""The pace counts the orders of the last minute, whatever became of them, and a restart is no way around
+it."""
+
 UNFINISHED_TASKS = frozenset(s for s in Status if not is_final(TASK_EDGES, s))
 UNFINISHED_ORDERS = frozenset(s for s in OrderStatus if not is_final(ORDER_EDGES, s))
 
@@ -73,7 +77,8 @@ class Recovered:
     """What a start finds in the store: who we are, and everything that is not over yet.
 
     `tasks`: the unfinished, and those that ended within `ENDED_TASKS_RECOVERED_S`.
-    `orders`: the unfinished, and those confirmed within `CONFIRMED_ORDERS_RECOVERED_S`.
+    `orders`: the unfinished, those confirmed within `CONFIRMED_ORDERS_RECOVERED_S`, and those made within
+    `PACED_ORDERS_RECOVERED_S`.
     Both are sorted by id, `arrivals` by file and server.
     """
 

@@ -17,6 +17,7 @@ from cfm.model import Addr, DeleteOrder, OrderStatus, Task
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
+    PACED_ORDERS_RECOVERED_S,
     UNFINISHED_ORDERS,
     UNFINISHED_TASKS,
     Change,
@@ -145,4 +146,6 @@ class MemoryStore:
 
 
 def _recent(order: DeleteOrder, now_s: int) -> bool:
+    if order.created_s >= now_s - PACED_ORDERS_RECOVERED_S:
+        return True
     return order.status is OrderStatus.CONFIRMED and order.changed_s >= now_s - CONFIRMED_ORDERS_RECOVERED_S

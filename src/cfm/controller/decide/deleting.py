@@ -35,6 +35,7 @@ from cfm.plan.refusals import Refusal
 from cfm.plan.view import Departure, Reservation, next_look_ms
 from cfm.plan.wishes import Delete
 from cfm.tasks.lifecycle import OrderEvent
+from cfm.tasks.orders import MINUTE_MS
 from cfm.tasks.store import DropArrival, PutOrder
 
 PATIENCE_MS = 30_000
@@ -81,6 +82,10 @@ def order(state: NodeState, delete: Delete, room_for: File | None, now: Now) -> 
 
 def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
     """Take over an order from before a restart.  If it was not sent it is dropped, else it is unknown."""
+    # Only whole seconds are kept: it counts as if it were made at the end of that second.
+    ago_ms = max(0, now.wall_ms - 1000 * made.created_s - 999)
+    if ago_ms < MINUTE_MS:
+        state.orders.count(made, now.mono_ms - ago_ms)
     if made.status is OrderStatus.CONFIRMED:
         _remember_departure(state, made, now)
         return
