@@ -436,6 +436,15 @@ class HoweverLate(Core):
         )
 
 
+class ForgetsThePace(Core):
+    """A restart begins a new minute."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.orders.recent.clear()
+        self.state.orders.paced.clear()
+
+
 class Undecided(Core):
     """The same plan comes out differently each time."""
 
@@ -511,5 +520,6 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "ended tasks are kept": replace(PARTS, core=Remembering),
     "each address is a disk": replace(PARTS, core=EachIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
+    "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
 }
 """Made so that each rule is broken by some bug."""

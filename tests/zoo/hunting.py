@@ -31,6 +31,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
         "without breaker_closed",
         "without room_is_needed",
         "without emptied_through_one_address",
+        "a restart forgets the pace",
     ),
     "9": (
         "without not_rising",

@@ -67,7 +67,8 @@ class StateFacts:
     def forget_uncommitted(self) -> None:
         """Keep only what was committed, because the process that knew the rest is gone."""
         self.orders = {
-            i: OrderFacts(o, 0, 0, sent_ms=self._sent(i)) for i, o in self.committed_orders.items()
+            i: OrderFacts(o, self._ordered(i), 0, sent_ms=self._sent(i))
+            for i, o in self.committed_orders.items()
         }
         self.tasks = {i: TaskFacts(t, 0, 0, 0) for i, t in self.committed_tasks.items()}
         self.open_orders = {i: f for i, f in self.orders.items() if f.order.status in UNFINISHED_ORDERS}
@@ -91,6 +92,10 @@ class StateFacts:
         coming = [known.task for known in self.open_tasks.values() if known.task.destination in there]
         landed = [task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr)]
         return sum(one.file.size_bytes for one in (*coming, *landed))
+
+    def _ordered(self, order_id: int) -> int:
+        known = self.orders.get(order_id)
+        return known.ordered_ms if known is not None else 0
 
     def _sent(self, order_id: int) -> int | None:
         known = self.orders.get(order_id)

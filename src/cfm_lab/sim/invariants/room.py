@@ -33,7 +33,8 @@ class PaceAndNeed(Invariant):
                 self._still_needed(cfm, order)
             return
         state = self.facts.state(cfm.issuer.controller)
-        self._pace(cfm, order, [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000])
+        lately = [o for ms, o in state.recent_orders if now.mono_ms - ms < 60_000]
+        self._pace(cfm, order, [*lately, *self._before_the_start(cfm, now)])
         if order.kind is DeleteKind.SPACE:
             self._need(cfm, order)
 
@@ -47,6 +48,20 @@ class PaceAndNeed(Invariant):
             self.hold(
                 over_bytes > others_bytes, f"sent, with {over_bytes} over, {others_bytes} leaving:", order
             )
+
+    def _before_the_start(self, cfm: SimCfm, now: Now) -> list[DeleteOrder]:
+        """What was ordered, and committed, in the last minute by a process that is gone.
+
+        The state keeps whole seconds by the wall clock, so an order counts only where that clock went on.
+        """
+        if now.mono_ms - cfm.evidence.started_ms >= 60_000:
+            return []
+        state, since_ms = self.facts.state(cfm.issuer.controller), self.world.schedule.now_ms - 59_000
+        return [
+            f.order for f in state.orders.values()
+            if f.order.id in state.committed_orders and not f.ordered_mono_ms
+            and f.ordered_ms > since_ms and now.wall_s - f.order.created_s < 60
+        ]  # fmt: skip
 
     def _pace(self, cfm: SimCfm, order: DeleteOrder, last_minute: list[DeleteOrder]) -> None:
         same = [o for o in last_minute if o.server == order.server and o.kind is order.kind]
