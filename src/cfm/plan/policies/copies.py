@@ -26,8 +26,11 @@ WAITING_WISHED_FOR = 8
 
 def copies(outlook: Outlook) -> Wishes:
     """The next wanted files: rising first, then by rank, each where there is most room."""
-    looks, waiting, places = 2 * outlook.senders + LOOKAHEAD, 0, Places(outlook)
-    unrested = 0
+    waiting, places = 0, Places(outlook)
+    looks = {
+        refusals.SAN_UNKNOWN: 2 * outlook.senders + LOOKAHEAD,
+        refusals.STILL_BEING_WRITTEN: UNRESTED_SEEN,
+    }
     busy, placed = outlook.busy_files, outlook.view.holders
     for file in outlook.lists.wanted:
         if file.name in busy or file.name in placed:
@@ -45,14 +48,10 @@ def copies(outlook: Outlook) -> Wishes:
             places = Places(outlook)
             if not outlook.openings.sources:
                 return
-        elif answer.refusal is refusals.SAN_UNKNOWN and not outlook.view.san_is_silent(file.name):
-            looks -= 1
-            if not looks:
+        elif answer.refusal in looks and not outlook.view.san_is_silent(file.name):
+            looks[answer.refusal] -= 1
+            if not looks[answer.refusal]:
                 return  # enough are being looked up; the answer starts a new round
-        elif answer.refusal is refusals.STILL_BEING_WRITTEN:
-            unrested += 1
-            if unrested >= UNRESTED_SEEN:
-                return
 
 
 class Places:
