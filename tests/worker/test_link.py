@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -172,8 +173,38 @@ async def test_an_old_cfm_hears_its_own_words_only() -> None:
             assert await link.report(answer.offer, report) == 200
         assert old.reports == [
             (task_id, {"status": "working"}, 200),
-            (task_id, {"status": "timeout"}, 200),
+            (task_id, {"status": "done"}, 200),
         ]
+
+
+@pytest.mark.parametrize("working_first", [True, False], ids=["failed", "refused"])
+async def test_an_old_cfm_frees_both_servers_of_a_copy_that_came_to_nothing(working_first: bool) -> None:
+    async with OldController() as old, link_to(old.addr) as link:
+        old.add_task("A.mpg", "/data2/A.mpg", "127.0.1.1:8888", OWN)
+        answer = await link.ask(Ask.LIST, NOBODY)
+        assert isinstance(answer, TaskOffered)
+        if working_first:
+            await link.report(answer.offer, TaskReport(Status.WORKING, done_bytes=0))
+        assert old.occupied() == {"127.0.1.1:8888", OWN}
+        await link.report(answer.offer, failure("the disk is full"))
+        old.clean()
+        assert old.occupied() == set()
+
+
+async def test_a_cfm_that_was_upgraded_meanwhile_hears_the_truth(cfm: WaitingCfm) -> None:
+    from_old_cfm = replace(OFFER, lease_s=None)
+    async with link_to(cfm.addr) as link:
+        await link.ask(Ask.WAIT, NOBODY)
+        await link.report(from_old_cfm, failure("the disk is full"))
+    assert cfm.reports == [(OFFER.id, failure("the disk is full"))]
+
+
+async def test_no_task_is_taken_from_the_old_list_of_a_cfm_of_ours() -> None:
+    listed = json.dumps([{**OldController().task_of("A.mpg", "/d/A.mpg", "127.0.1.1:8888", OWN)}]).encode()
+    head = f"HTTP/1.1 200 OK\r\nCfm-Controller: c\r\nCfm-Epoch: 1\r\nContent-Length: {len(listed)}\r\n\r\n"
+    _, server, addr = await raw([head.encode() + listed])
+    async with server, link_to(addr) as link:
+        assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(AskOutcome.NEW)
 
 
 # --- the connection itself

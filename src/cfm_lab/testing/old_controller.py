@@ -69,9 +69,17 @@ class OldController:
         self, file: str, path: str, src: str, dst: str, *, speed_bps: int = 10_000_000, rank: int = 1
     ) -> int:
         """Put a ready task on the list.  Returns its id."""
+        task = self.task_of(file, path, src, dst, speed_bps=speed_bps, rank=rank)
+        self.tasks[int(task["id"])] = task
+        return int(task["id"])
+
+    def task_of(
+        self, file: str, path: str, src: str, dst: str, *, speed_bps: int = 10_000_000, rank: int = 1
+    ) -> dict[str, Any]:
+        """A ready task as it would stand on the list."""
         task_id = max(time.time_ns(), max(self.tasks, default=0) + 1)
         now_s = task_id // 10**9
-        self.tasks[task_id] = {
+        return {
             "id": str(task_id),
             "ctime": now_s,
             "mtime": now_s,
@@ -85,7 +93,24 @@ class OldController:
             "src_addr": src,
             "dst_addr": dst,
         }
-        return task_id
+
+    def clean(self, timeout_s: int = 3600) -> None:
+        """What the earlier cfm does before it makes new tasks.
+
+        It takes off the tasks that are done, and those that nobody has changed for its time limit.  A task
+        that is `timeout` is none of the first.
+        """
+        long_ago_s = int(time.time()) - timeout_s
+        kept = {
+            task_id: task
+            for task_id, task in self.tasks.items()
+            if task["status"] != "done" and task["mtime"] >= long_ago_s
+        }
+        self.tasks = kept
+
+    def occupied(self) -> set[str]:
+        """The servers for which it makes no new task: both ends of every task that is on its list."""
+        return {task[end] for task in self.tasks.values() for end in ("src_addr", "dst_addr")}
 
     async def reached(self, task_id: int, status: str, within_s: float = 10.0) -> None:
         """Wait until a task has this status."""

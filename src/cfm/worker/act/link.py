@@ -21,7 +21,7 @@ from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
 from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
 from cfm.worker.decide.fencing import Binding, HeaderError, Issuer, read_issuer
-from cfm.worker.decide.offers import Neighbourhood, first_ready
+from cfm.worker.decide.offers import Neighbourhood, first_ready, in_old_words
 
 log = structlog.get_logger(__name__)
 
@@ -104,8 +104,9 @@ class CfmLink:
         A kept connection may have been closed at that moment, so a broken one is tried again at once.  cfm
         may therefore hear a report twice, which does no harm.
         """
-        old_cfm = offer.lease_s is None
-        body = wire.to_json(wire.report_to_json(_bare(report) if old_cfm else report))
+        # A worker that belongs to a controller of ours has heard that its cfm was upgraded since the offer.
+        to_old_cfm = offer.lease_s is None and self._listener.binding is None
+        body = wire.to_json(wire.report_to_json(in_old_words(report) if to_old_cfm else report))
         path = f"/tasks/{offer.id}"
         for _ in range(2):
             try:
@@ -151,12 +152,12 @@ class CfmLink:
         except WireError as error:
             log.warning("cannot read cfm's task list", cfm=self._here.cfm, error=str(error))
             return NothingOffered(AskOutcome.REFUSED)
+        if reply.has_epoch:
+            return NothingOffered(AskOutcome.NEW)  # it was upgraded: its offers come with a lease
         if unreadable:
             log.warning("cannot read some tasks on cfm's list", cfm=self._here.cfm, tasks=unreadable)
         offer = first_ready(tasks, self._here.own, holding)
-        if offer is not None:
-            return TaskOffered(offer)
-        return NothingOffered(AskOutcome.NEW if reply.has_epoch else AskOutcome.EMPTY)
+        return NothingOffered(AskOutcome.EMPTY) if offer is None else TaskOffered(offer)
 
     def _unexpected(self, reply: _CfmAnswer) -> NothingOffered:
         said = reply.body[:200].decode("utf-8", "replace")
@@ -230,11 +231,6 @@ class CfmLink:
             log.info("cfm answers again", cfm=self._here.cfm)
         else:
             log.warning("cannot get work from cfm", cfm=self._here.cfm, why=trouble)
-
-
-def _bare(report: TaskReport) -> TaskReport:
-    """What an old cfm understands: a status, and nothing else."""
-    return TaskReport(report.status)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -52,6 +52,16 @@ def failure(error: str, retry_after_s: int | None = None) -> TaskReport:
     return TaskReport(Status.FAILED, error=error, retry_after_s=retry_after_s)
 
 
+def in_old_words(report: TaskReport) -> TaskReport:
+    """The report as an old cfm hears it: a status, and nothing else.
+
+    An old cfm frees source and destination only for a task that is `done`.  After `timeout` both would wait
+    for its whole time limit.  So each end is `done` to it, as an old cfw says.  It learns from the file list
+    whether the file is there, and the worker's log says what became of the copy.
+    """
+    return TaskReport(Status.DONE if is_final(report) else report.status)
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
     """The two addresses that a worker knows: its own, and cfm's."""
