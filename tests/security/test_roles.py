@@ -193,7 +193,7 @@ ORDER = {"Cfm-Controller": "0123456789abcdef", "Cfm-Epoch": "3"}
 @pytest.mark.parametrize(
     ("token", "statuses"),
     [
-        (HERE.order, (200, 200, 403, 200, 200)),
+        (HERE.order, (200, 200, 200, 200, 200)),
         (HERE.report, (200, 403, 200, 403, 403)),
         (HERE.content, (403, 403, 403, 200, 403)),
         (HERE.reader, (200, 403, 403, 403, 403)),

@@ -301,12 +301,21 @@ class TestFencing:
     async def test_release_frees(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
         await rig.api.authority.hear(Issuer(OURS, 2))
-        assert (await rig.ask("POST", "/release", Cfm_Controller=OURS)).status == 400
+        assert (await rig.ask("POST", "/release", Cfm_Controller=OURS)).status == 409
         was = await rig.ask("POST", "/release")
         assert (was.status, json.loads(was.body)) == (200, {"controller": OURS, "epoch": 2})
         again = await rig.ask("POST", "/release")
         assert json.loads(again.body) == {"controller": None, "epoch": None}
         assert (await rig.ask("DELETE", "/files/a.mpg")).status == 200
+
+    async def test_its_controller_frees_it_and_no_other(self, rig: WorkerRig) -> None:
+        await rig.api.authority.hear(Issuer(OURS, 2))
+        for stranger in (order(1, controller=OTHER), order(1, epoch=1)):
+            assert (await rig.ask("POST", "/release", **stranger)).status == 409
+        assert rig.api.authority.binding == Binding(OURS, 2)
+        for was in (OURS, None):  # a repetition does no harm
+            freed = await rig.ask("POST", "/release", **order(1, epoch=3))
+            assert (freed.status, json.loads(freed.body)["controller"]) == (200, was)
 
     async def test_release_is_not_for_pages(self, rig: WorkerRig) -> None:
         assert (await rig.ask("POST", "/release", Origin="http://evil.example")).status == 403

@@ -13,6 +13,7 @@ from rich.console import Console
 from cfm.cli import tokens
 from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
 from cfm.cli.demo import demo
+from cfm.cli.handover import handover
 from cfm.cli.simulate import PASS_ON, simulate
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError
@@ -154,6 +155,7 @@ def confirm(
         Console().print("Released. cfm deletes the files now, as fast as the pace limit allows.")
 
 
+app.command()(handover)
 app.command()(demo)
 app.command(context_settings=PASS_ON)(simulate)
 

@@ -239,6 +239,18 @@ class WorkerClient:
             return reply.status == answers.OK
         return answers.wrong_status(reply.status)
 
+    async def release(self, addr: Addr) -> bool | Failure:
+        """Free a worker from this controller, so that it obeys an old cfm.
+
+        True means that it belongs to no controller now.  False means that it belongs to another one.
+        """
+        reply = await self._ask(self._bulk, "POST", addr, "/release", self._time_outs.cut_s)
+        if isinstance(reply, Failure):
+            return reply
+        if reply.status in (answers.OK, _CONFLICT):
+            return reply.status == answers.OK
+        return answers.wrong_status(reply.status)
+
     # ── one request ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _ask(

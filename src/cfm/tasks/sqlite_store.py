@@ -143,6 +143,15 @@ class SqliteStore:
         with self._reading() as db:
             return Recovered("", 0, 0) if db is None else self._read(db)
 
+    def opened_s(self) -> int:
+        """When a cfm took this state last (unix seconds), read beside whoever has it; 0 where none ever did.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        with self._reading() as db:
+            return 0 if db is None else int(db.execute("SELECT taken_at FROM lease").fetchone()["taken_at"])
+
     def close(self) -> None:
         with self._one_at_a_time:
             if self._db is not None:

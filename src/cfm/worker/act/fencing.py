@@ -78,11 +78,22 @@ class Authority:
         return speaks_for(self._binding, issuer)
 
     async def release(self) -> Binding | None:
-        """Forget the controller.  Returns what the binding was."""
+        """Forget the controller, whoever it is.  Returns what the binding was."""
         async with self._changing:
-            was, self._early = self._binding, _NOBODY
-            await self._keep(None)
-            return was
+            return await self._forget()
+
+    async def release_by(self, issuer: Issuer) -> Binding | Refuse | None:
+        """The same on the word of a controller: only our own may free this worker."""
+        async with self._changing:
+            verdict = judge(self._binding, issuer)
+            if self._binding is not None and isinstance(verdict, Refuse):
+                return verdict
+            return await self._forget()
+
+    async def _forget(self) -> Binding | None:
+        was, self._early = self._binding, _NOBODY
+        await self._keep(None)
+        return was
 
     async def _accept(self, verdict: Verdict) -> str | None:
         if isinstance(verdict, Refuse):

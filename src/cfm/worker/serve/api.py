@@ -25,6 +25,7 @@ from cfm.threads import ThreadPool
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
+from cfm.worker.decide.fencing import Refuse
 from cfm.worker.decide.shelf_rules import DeletionOutcome, Inventory
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
@@ -54,7 +55,7 @@ ACCESS_POLICY: Final = AccessPolicy(
     allowed={
         ("DELETE", "/files/{name}"): _CONTROLLER,
         ("DELETE", "/streams/{task}"): _CONTROLLER,
-        ("POST", "/release"): frozenset({Role.WORKER}),
+        ("POST", "/release"): frozenset({Role.WORKER, Role.CONTROLLER}),
         ("GET", "/content/{name}"): frozenset({Role.PEER, Role.CONTROLLER}),
     },
     headers={
@@ -169,11 +170,15 @@ class WorkerApi:
         return empty()
 
     async def release(self, request: web.Request) -> web.Response:
-        if wire.CONTROLLER in request.headers:
-            raise RefusedError(400, "a controller cannot release a worker: run `cfw release` on its machine")
-        if not is_from_this_machine(request):
-            raise RefusedError(403, "a worker is released only from its own machine")
-        was = await _remembered(self.authority.release())
+        issuer = issuer_of(request)
+        if issuer is not None:
+            was = await _remembered(self.authority.release_by(issuer))
+            if isinstance(was, Refuse):
+                raise RefusedError(409, was.why)
+        elif is_from_this_machine(request):
+            was = await _remembered(self.authority.release())
+        else:
+            raise RefusedError(403, "a worker is released only from its own machine, or by its controller")
         log.warning("released from the controller", controller=None if was is None else was.controller)
         return json_answer(
             {

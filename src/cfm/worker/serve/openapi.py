@@ -103,7 +103,12 @@ DOCUMENT: Final[dict[str, Any]] = {
             )
         },
         "/release": {
-            "post": _operation("Forget the controller; only from this machine.", 200, 400, content=_JSON)
+            "post": _operation(
+                "Forget the controller: asked from this machine, or by that controller.",
+                *(200, 409),
+                parameters=_CLAIM,
+                content=_JSON,
+            )
         },
         "/healthz": {"get": _operation("How the worker is.", 200, content=_JSON)},
         "/metrics": {"get": _operation("Figures for Prometheus.", 200, content="text/plain")},
