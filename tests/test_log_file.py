@@ -63,7 +63,7 @@ def test_each_day_has_its_file(tmp_path: Path, file_sink: Sinks) -> None:
     sink = file_sink(LogFile(tmp_path / "cfm.log"))
     for day in range(3):
         sink.handle(record("e", NOON + day * DAY_S, day=day))
-    assert names_in(tmp_path) == ["cfm-20180602.log", "cfm-20180603.log", "cfm.log"]
+    assert names_in(tmp_path) == ["cfm-20180602.log", "cfm-20180603.log", "cfm-current.log", "cfm.log"]
     assert (tmp_path / "cfm-20180603.log").read_text().endswith(" day=1\n")
 
 
@@ -87,7 +87,28 @@ def test_a_full_file_is_set_aside_and_the_oldest_go(tmp_path: Path, file_sink: S
     sink = file_sink(LogFile(tmp_path / "cfm.log", most_bytes=100, most_files=2))
     for number in range(14):
         sink.handle(record("e", v="x" * 50, number=number))
-    assert names_in(tmp_path) == ["cfm-20180602.12.log", "cfm-20180602.13.log", "cfm-notes.log", "cfm.log"]
+    set_aside = ["cfm-20180602.12.log", "cfm-20180602.13.log"]
+    assert names_in(tmp_path) == [*set_aside, "cfm-current.log", "cfm-notes.log", "cfm.log"]
+
+
+def test_the_earlier_program_s_link_is_taken_over_and_its_lines_stay(tmp_path: Path) -> None:
+    theirs = tmp_path / "2026-11-28_cfm.log"
+    theirs.write_text("theirs\n")
+    (tmp_path / "cfm.log").symlink_to(theirs.name)
+    with closing(sink_to(LogFile(tmp_path / "cfm.log"))) as sink:
+        sink.handle(record("ours", time.time()))
+    assert theirs.read_text() == "theirs\n"
+    assert (tmp_path / "cfm.log").read_text().endswith(" info ours\n")
+
+
+def test_the_earlier_program_removes_no_line_of_ours(tmp_path: Path) -> None:
+    """With each line it writes, it removes `cfm.log` and puts its own link there."""
+    for run in range(2):
+        with closing(sink_to(LogFile(tmp_path / "cfm.log"))) as sink:
+            sink.handle(record("ours", time.time(), run=run))
+        (tmp_path / "cfm.log").unlink()
+        (tmp_path / "cfm.log").symlink_to("elsewhere.log")
+    assert len((tmp_path / "cfm-current.log").read_text().splitlines()) == 2
 
 
 def test_a_file_that_others_moved_is_made_anew(tmp_path: Path, file_sink: Sinks) -> None:
@@ -133,7 +154,7 @@ def test_a_disk_that_fails_also_when_the_file_is_closed(tmp_path: Path, file_sin
 
 def test_a_full_disk_is_told_once(tmp_path: Path, file_sink: Sinks) -> None:
     complaints = Complaints()
-    (tmp_path / "cfm.log").symlink_to("/dev/full")
+    (tmp_path / "cfm-current.log").symlink_to("/dev/full")
     sink = file_sink(LogFile(tmp_path / "cfm.log"), complain=complaints)
     for _ in range(3):
         sink.handle(record("lost"))

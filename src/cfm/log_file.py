@@ -26,13 +26,17 @@ RETRY_AFTER_S = 60
 
 
 class LogFile:
-    """`PROGRAM.log`, which becomes `PROGRAM-YYYYMMDD.log` at the end of a day or when it is full.
+    """`PROGRAM-current.log`, which becomes `PROGRAM-YYYYMMDD.log` at the end of a day or when it is full.
+
+    `PROGRAM.log` is a link to it.  The earlier programs keep such a link too, and remove whatever is there.
+    So the lines themselves must not be there.
 
     Every method raises `OSError` where the file or its folder cannot be used.
     """
 
     def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES) -> None:
         self.path, self.most_bytes, self.most_files = path, most_bytes, most_files
+        self._current_path = path.with_name(f"{path.stem}-current.log")
         self._file: FileIO | None = None
         self._day = date.min
         """The day of the lines in the file."""
@@ -52,7 +56,7 @@ class LogFile:
         file = self._open(day) if self._file is None or self._was_moved(self._file) else self._file
         size = os.fstat(file.fileno()).st_size
         if size and (self._day != day or size + more_bytes > self.most_bytes):
-            self.path.rename(self._free_name())
+            self._current_path.rename(self._free_name())
             self._remove_oldest()
             file = self._open(day)
         self._day = day
@@ -61,19 +65,32 @@ class LogFile:
     def _was_moved(self, file: FileIO) -> bool:
         """Somebody else has renamed or removed the file."""
         try:
-            return not os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+            return not os.path.samestat(os.fstat(file.fileno()), self._current_path.stat())
         except FileNotFoundError:
             return True
 
     def _open(self, day: date) -> FileIO:
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_file() and not self.path.is_symlink() and not self._current_path.exists():
+            self.path.rename(self._current_path)  # the place of the lines before there was a link
         # Without a buffer, nothing is left to fail a second time after the disk was full.
-        self._file = file = self.path.open("ab", buffering=0)
+        self._file = file = self._current_path.open("ab", buffering=0)
+        with contextlib.suppress(OSError):  # a disk may know no links; the lines are there all the same
+            self._link()
         found = os.fstat(file.fileno())
         # Lines of an earlier run belong to the day on which the last of them was written.
         self._day = date.fromtimestamp(found.st_mtime) if found.st_size else day  # noqa: DTZ012  a local day
         return file
+
+    def _link(self) -> None:
+        """Let `PROGRAM.log` lead to the current file.  A plain file in its place stays."""
+        is_link = self.path.is_symlink()
+        if is_link and self.path.readlink() == Path(self._current_path.name):
+            return
+        if is_link:
+            self.path.unlink()
+        self.path.symlink_to(self._current_path.name)
 
     def _free_name(self) -> Path:
         """The name for the file that is set aside.
