@@ -48,6 +48,8 @@ class Run:
     """The part of them that the destination's last `/df` contains."""
     reports: bool = False
     """Its worker is a new one, and reports its progress."""
+    polled_ms: int | None = None
+    """When its worker, an old one, asked for other work while it should copy."""
 
 
 @dataclass(slots=True)

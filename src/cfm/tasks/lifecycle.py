@@ -58,9 +58,9 @@ class TaskEvent(enum.StrEnum):
     VERIFIED = "verified"
     """A worker of ours reported that the copy is complete, verified and durable."""
     CALLED_DONE = "called done"
-    """An old worker reported that it is done, which it does after a failure too."""
+    """An old worker reported that it is done, also after a failure, or it asked for other work."""
     LISTED = "listed"
-    """A file list of the worker, asked for later, names the file."""
+    """A file list of an old worker, asked for later, names the file."""
     NOT_LISTED = "not listed"
     """Such a list does not name the file, or no list came in time."""
     REPORTED_FAILED = "reported failed"
@@ -103,6 +103,7 @@ TASK_LIFE: Final[Mapping[TaskState, Mapping[TaskEvent, TaskState]]] = {
     _S.COPYING: {
         _E.ALL_RECEIVED: _S.RECEIVED,
         **_ENDS_WITHOUT_A_STREAM,
+        _E.LISTED: _S.DONE,
         _E.SOURCE_BUSY: _S.FAILED_UNCUT,
         _E.WORKER_RESTARTED: _S.FAILED_UNCUT,
         _E.TIMED_OUT: _S.TIMED_OUT_UNCUT,

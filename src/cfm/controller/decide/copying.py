@@ -162,7 +162,12 @@ def claim(state: NodeState, task: Task, now: Now) -> Task:
 def _done(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     if told.verified:
         _settle_done(state, task, now)
-        return
+    else:
+        called_done(state, task, now)
+
+
+def called_done(state: NodeState, task: Task, now: Now) -> None:
+    """An old worker has ended a copy, well or not: its next list says which."""
     ended = state.tasks.change(task, TaskEvent.CALLED_DONE, now)
     state.out.changes.append(PutTask(ended))
     state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
@@ -188,6 +193,15 @@ def _copied(state: NodeState, task: Task, now: Now) -> None:
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
     state.say("copied file", facts(task))
+
+
+def found(state: NodeState, task: Task, now: Now) -> None:
+    """The list of an old worker names the file of a copy that nobody called done."""
+    ended = state.tasks.change(task, TaskEvent.LISTED, now)
+    state.out.changes.append(PutTask(ended))
+    state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
+    _copied(state, ended, now)
+    ask_disk(state, task.destination, now)
 
 
 def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:

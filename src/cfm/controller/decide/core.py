@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from cfm.controller.decide import copying, deleting, dispatch, observing
+from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
@@ -294,7 +294,8 @@ class Core:
         if event.cut:
             self.state.tasks.stream_cut(event.task_id, now)
 
-    def _tasks_asked(self, event: ev.TasksAsked, _now: Now) -> None:
+    def _tasks_asked(self, event: ev.TasksAsked, now: Now) -> None:
+        old_workers.asked_for_tasks(self.state, event.client, now)
         shown = ev.TaskList(tuple(self.state.tasks.shown()))
         self.state.out.effects.append(ev.Reply(event.request, 200, shown))
 

@@ -164,6 +164,8 @@ class TasksAsked:
     """`GET /tasks`."""
 
     request: int
+    client: str = ""
+    """The host that asks, if it may be an old worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cfm.controller.decide import copying, deleting
+from cfm.controller.decide import copying, deleting, old_workers
 from cfm.controller.decide.events import CopyAnswer, DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.decide.state import NodeState, words
 from cfm.fleet.record import BY_COPY
@@ -93,6 +93,7 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
+    old_workers.listed(state, event.addr, event.answer.names, event.asked_ms, now)
 
 
 def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -39,9 +40,9 @@ def refuse_when_overloaded(controller: Controller) -> None:
         raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
 
 
-async def old_tasks(controller: Controller) -> list[dict[str, Any]]:
-    """All tasks, in the old form."""
-    reply = await asked(controller, ev.TasksAsked)
+async def old_tasks(controller: Controller, client: str = "") -> list[dict[str, Any]]:
+    """All tasks, in the old form.  `client`: the host that asks, if it may be an old worker."""
+    reply = await asked(controller, partial(ev.TasksAsked, client=client))
     assert isinstance(reply.body, ev.TaskList)
     return [wire.task_to_old_json(task) for task in reply.body.tasks]
 

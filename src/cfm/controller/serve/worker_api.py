@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from cfm import wire
+from cfm.config.fields import same_host
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide import events as ev
 from cfm.controller.serve.asking import (
@@ -28,6 +29,8 @@ from cfm.model import Addr, Task
 from cfm.web import STOPPING, RefusedError, empty, json_answer, may_speak_for, old_json
 
 WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
+_TOOLS_OF_PEOPLE = ("curl/", "Wget/", "Mozilla/")
+"""How `User-Agent` begins where a person looks at the task list."""
 _SENT_BY_BROWSERS = ("Origin", "Sec-Fetch-Site")
 """Headers that a browser sends when a page asks for something, even for a picture."""
 
@@ -48,8 +51,8 @@ class WorkerEndpoints:
             web.delete("/tasks/{id}", self.delete_task),
         ]
 
-    async def tasks(self, _request: web.Request) -> web.Response:
-        return old_json(await old_tasks(self._controller), self._identity)
+    async def tasks(self, request: web.Request) -> web.Response:
+        return old_json(await old_tasks(self._controller, _host_of_worker(request)), self._identity)
 
     async def patch_task(self, request: web.Request) -> web.Response:
         """Checked in this order: 400 the id, 400 the body, 404, 409."""
@@ -114,3 +117,9 @@ class WorkerEndpoints:
 
     def _offer(self, task: Task) -> dict[str, Any]:
         return wire.offer_to_json(task, lease_s=self._controller.core.state.rules.lease_ms // 1000)
+
+
+def _host_of_worker(request: web.Request) -> str:
+    """The host that asks; empty where a person does, or nobody knows."""
+    is_person = request.headers.get("User-Agent", "").startswith(_TOOLS_OF_PEOPLE)
+    return "" if is_person or request.remote is None else same_host(request.remote)

@@ -30,6 +30,7 @@ from cfm.model import (
     Now,
     SnapshotFacts,
     Task,
+    host_of,
 )
 from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, Recovered, SupersededError
@@ -316,7 +317,7 @@ class SimCfm(CfmService):
 
         self._request(lambda request: ev.NextAsked(request, addr, until_ms, holding, claims), answered)
 
-    def serve_tasks(self, reply: Reply) -> None:
+    def serve_tasks(self, addr: Addr, reply: Reply) -> None:
         """An old worker asks for the list of tasks."""
 
         def answered(effect: ev.Reply) -> None:
@@ -327,7 +328,7 @@ class SimCfm(CfmService):
                 self._told_tasks = tasks, wire.parse_task_list(body)[0]
             reply((self.issuer, self._told_tasks[1]))
 
-        self._request(ev.TasksAsked, answered)
+        self._request(lambda request: ev.TasksAsked(request, host_of(addr)), answered)
 
     def serve_report(self, worker: WorkerService, task_id: int, report: TaskReport, reply: Reply) -> None:
         self.witness.report_arrives(self, worker, task_id, report)

@@ -8,6 +8,7 @@ and does not look for a marker on its disk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cfm.model import OLD_WORKER, Addr, CopySeen, DiskReport, DiskUsage, Failure, Listing, Status, Trouble
@@ -66,7 +67,9 @@ class SimOldWorker(SimServer):
         if self.is_sick("deaf"):
             return
         cfm = self.env.cfm_for(self)
-        self.env.net.call(self.process, cfm.process, cfm.serve_tasks, self._listed, ANSWER_MS)
+        self.env.net.call(
+            self.process, cfm.process, partial(cfm.serve_tasks, self.addr), self._listed, ANSWER_MS
+        )
 
     def _listed(self, answer: object) -> None:
         offer = None
