@@ -261,6 +261,14 @@ def test_pruning_takes_only_what_is_over(bench: Bench, store: TaskStore) -> None
     assert [a.file_name for a in found.arrivals] == ["new.mpg"]
 
 
+def test_what_is_full_cannot_be_pruned_now_and_can_be_later(bench: Bench, store: TaskStore) -> None:
+    store.commit([PutTask(task(number, Status.DONE, changed_s=1)) for number in range(200)])
+    with bench.broken(), pytest.raises(StoreFullError):
+        store.prune(NOW_S)
+    store.prune(NOW_S)
+    assert reopened(bench, store).tasks == ()
+
+
 def test_the_history_of_a_file_is_its_own_newest_last_and_cut(store: TaskStore) -> None:
     store.commit(
         [

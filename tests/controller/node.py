@@ -113,6 +113,9 @@ class Node:
         """Sources say that a stream is cut."""
         self.stuck = False
         """Transfers go on for ever, and show no progress."""
+        self.plan_fails = ""
+        """Why full plans end by an error."""
+        self.plans = 0
         self.transfer_ms = transfer_ms
         self.now_ms = 0
         self.wall_shift_ms = 0
@@ -242,7 +245,11 @@ class Node:
                 addr = self.polls.pop(effect.request)
                 self.after(LATENCY_MS, lambda: self._offered(addr, effect))
         elif isinstance(effect, ev.StartPlan):
-            self.answer(ev.PlanReady(reference.shortlist(self.library, effect.inputs)))
+            self.plans += 1
+            if self.plan_fails:
+                self.answer(ev.PlanFailed(self.plan_fails))
+            else:
+                self.answer(ev.PlanReady(reference.shortlist(self.library, effect.inputs)))
         elif isinstance(effect, ev.AskSan):
             self.answer(ev.SanAnswers(self.now_ms, {name: self._on_san(name) for name in effect.sizes}))
         else:

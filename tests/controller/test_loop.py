@@ -13,7 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
+from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble
 from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -69,6 +69,49 @@ async def test_an_order_is_sent_only_while_what_confirmed_it_counts(left_ms: int
         await asyncio.gather(running, return_exceptions=True)
     assert answer == (200 if left_ms > 0 else ev.LATE)
     assert [0 < within_s <= 60 for within_s in client.within_s] == ([True] if left_ms > 0 else [])
+
+
+class Curious:
+    """A core that asks one question, and keeps the answer."""
+
+    def __init__(self, effect: ev.Effect) -> None:
+        self.effect = effect
+        self.told = asyncio.get_running_loop().create_future()
+
+    def handle(self, event: ev.Event, _now: Now) -> Step:
+        if isinstance(event, ev.Tick):
+            return Step(at_once=[self.effect])
+        self.told.set_result(event)
+        return Step()
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + 3_600_000
+
+
+class BrokenClient:
+    """It has a bug."""
+
+    async def heartbeat(self, _addr: Addr) -> int:
+        raise KeyError("x-odd-header")
+
+
+async def test_an_error_on_the_way_to_an_answer_ends_neither_cfm_nor_the_waiting() -> None:
+    core = Curious(ev.SendHeartbeat(ORDER.server))
+    controller = Controller(
+        cast("Core", core),
+        cast("TaskStore", None),
+        cast("WorkerClient", BrokenClient()),
+        cast("SanIndex", None),
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        event = await asyncio.wait_for(core.told, 10)
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(event, ev.HeartbeatAnswer)
+    assert event.answer == Failure(Trouble.BROKEN, "KeyError: 'x-odd-header'")
 
 
 class Writing:

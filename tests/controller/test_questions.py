@@ -9,13 +9,14 @@ import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
-from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OnSan, OrderStatus, Trouble
+from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OnSan, OrderStatus, Trouble, Unknown
 from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs
 
 ADDR = Addr("127.0.2.1:8888")
 ORDER = DeleteOrder(7, OrderStatus.SENT, 0, 0, File("F.mpg", 1, 1), ADDR, DeleteKind.SURPLUS, "surplus")
 INPUTS = PlanInputs("s", {}, frozenset(), {}, frozenset(), {}, (), frozenset(), None, 0)
 ASKED, ANSWERED = Now(1_000, 0), Now(1_250, 0)
+BUG = Failure(Trouble.BROKEN, "KeyError: 'x'")
 SILENCE = Failure(Trouble.TIMEOUT, "no answer")
 
 
@@ -71,6 +72,23 @@ def test_what_is_asked_and_what_the_answer_means(
 ) -> None:
     assert questions.ask(Noting(), effect, ASKED) == asks
     assert questions.understood(effect, answer, ASKED, ANSWERED) == event
+
+
+@pytest.mark.parametrize(
+    ("effect", "event"),
+    [
+        (ev.SendHeartbeat(ADDR), ev.HeartbeatAnswer(ADDR, BUG)),
+        (ev.AskList(ADDR), ev.ListAnswer(ADDR, 1_000, BUG)),
+        (ev.AskDisk(ADDR), ev.DiskAnswer(ADDR, 1_000, BUG)),
+        (ev.AskCopy(ADDR, "F"), ev.CopyAnswer(ADDR, "F", 1_000, BUG)),
+        (ev.SendDelete(ORDER, 3_000), ev.DeleteAnswer(7, BUG)),
+        (ev.CutStream(ADDR, 9), ev.CutAnswer(9, cut=False)),
+        (ev.AskSan({"F": 1}), ev.SanAnswers(1_000, {"F": Unknown("KeyError: 'x'", 1_000)})),
+        (ev.StartPlan(INPUTS), ev.PlanFailed("KeyError: 'x'", 250)),
+    ],
+)
+def test_a_question_that_fails_by_an_error_of_ours_tells_nothing(effect: ev.Effect, event: ev.Event) -> None:
+    assert questions.broken(effect, "KeyError: 'x'", ASKED, ANSWERED) == event
 
 
 def test_every_effect_that_is_carried_to_somebody_has_a_row() -> None:

@@ -58,6 +58,13 @@ def test_a_program_bears_what_its_unit_forbids(program: str, room: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["cfm", "cfw"])
+def test_a_hangup_in_the_first_moment_is_no_clean_end(program: str) -> None:
+    unit = settings_of(f"{program}.service")
+    assert unit["Restart"] == ["on-failure"]
+    assert unit["RestartForceExitStatus"] == ["SIGHUP"]
+
+
+@pytest.mark.parametrize("program", ["cfm", "cfw"])
 def test_a_unit_starts_its_program_from_its_folders(program: str) -> None:
     unit = settings_of(f"{program}.service")
     assert unit["ExecStart"] == [f"/opt/cfm/.venv/bin/{program} run -c /etc/{program}/{program}.yml"]

@@ -61,18 +61,24 @@ class SlowStore(MemoryStore):
 class Desk:
     """A writer with its store, and everything that it said."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, **options: float) -> None:
         self.store = store
         self.store.open()
         self.night = Night()
         self.said: list[str] = []
+        self.troubled = asyncio.Event()
         self.released: list[int] = []
         self.writer = Writer(
             store,
-            on_trouble=lambda why: self.said.append(f"trouble: {why}"),
+            on_trouble=self._trouble,
             on_recovered=lambda: self.said.append("recovered"),
             sleep=self.night.sleep,
+            **options,
         )
+
+    def _trouble(self, why: str) -> None:
+        self.said.append(f"trouble: {why}")
+        self.troubled.set()
 
     def submit(self, number: int, changes: int = 1) -> None:
         self.writer.submit([change(number)] * changes, lambda: self.released.append(number))
@@ -237,6 +243,31 @@ def test_whatever_happens_the_order_is_kept_and_nothing_is_told_too_early(
     steps: list[tuple[str, int]],
 ) -> None:
     asyncio.run(_play(steps))
+
+
+async def test_a_disk_that_hangs_is_told_and_holds_up_nobody_who_reads() -> None:
+    store = SlowStore()
+    desk = Desk(store, hung_s=0.01)
+    desk.submit(1)
+    desk.writer.submit((), lambda: desk.released.append(99), patient=False)
+    await asyncio.wait_for(desk.troubled.wait(), 10)
+    assert desk.said == ["trouble: its disk has not answered for 0.01 s"]
+    await asyncio.sleep(0)
+    assert desk.released == [99]
+    store.gate.release(2)
+    await desk.writer.drain()
+    assert desk.said[-1] == "recovered"
+    assert desk.released == [99, 1]
+    await desk.writer.close()
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end() -> None:
+    store = SlowStore()
+    desk = Desk(store, closing_s=0.01)
+    desk.submit(1)
+    await asyncio.wait_for(desk.writer.close(), 5)
+    assert desk.released == []
+    store.gate.release()
 
 
 async def _play(steps: list[tuple[str, int]]) -> None:

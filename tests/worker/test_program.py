@@ -66,6 +66,11 @@ class Running:
     async def ask(self, method: str, path: str, **headers: str) -> RigAnswer:
         return parse(await say(self.settings.listen_addr, request(method, path, body=b"", **headers)))
 
+    async def until_metric(self, line: str) -> None:
+        async with asyncio.timeout(10):
+            while line not in (await self.ask("GET", "/metrics")).body.decode().splitlines():
+                pass
+
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[Running]:
@@ -201,10 +206,13 @@ async def test_the_limit_is_read_again_on_sighup(tmp_path: Path) -> None:
         text = path.read_text()
         path.write_text(text + "storage_usage_limit_percent: 101\n")
         os.kill(os.getpid(), signal.SIGHUP)
+        await worker.until_metric("cfw_settings_refused 1.0")
         assert (await worker.ask("HEAD", "/hb")).headers["cfw-limit-percent"] == "90"
-        path.write_text(text + "storage_usage_limit_percent: 55\n")
+        path.write_text(text + "storage_usage_limit_percent: 55\nstreams: 3\n")
         os.kill(os.getpid(), signal.SIGHUP)
+        await worker.until_metric("cfw_settings_refused 0.0")
         assert (await worker.ask("HEAD", "/hb")).headers["cfw-limit-percent"] == "55"
+        await worker.until_metric("cfw_restart_needed 1.0")
 
 
 class TestRelease:

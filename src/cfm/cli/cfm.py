@@ -20,6 +20,7 @@ from cfm.errors import CfmError
 from cfm.logs import setup_logging
 from cfm.model import Addr
 from cfm.security import NO_KEYS, Keys, person_keys
+from cfm.signals import hold_hangups
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(tokens.app, name="token")
@@ -43,6 +44,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
     """
     from cfm.controller import program
 
+    hold_hangups()
     settings = settings_from(config, load_cfm)
     setup_logging(settings.log_level, settings.log_dir, "cfm")
     run_daemon(lambda: program.run(settings))

@@ -10,6 +10,7 @@ from cfm.cli.common import AsJson, SettingsPath, Version, fail, run_daemon, sett
 from cfm.config import load_cfw
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
+from cfm.signals import hold_hangups
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEFAULT = Path("cfw.yml")
@@ -28,6 +29,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
     """
     from cfm.worker import program
 
+    hold_hangups()
     settings = settings_from(config, load_cfw)
     setup_logging(settings.log_level, settings.log_dir, "cfw")
     run_daemon(lambda: program.run(settings))

@@ -7,36 +7,41 @@ wrong with the world (a folder that is not there, a silent server) is said, and 
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from cfm import wire
-from cfm.config import CfmSettings, SettingsFileError, load_cfm
+from cfm.config import CfmSettings, load_cfm
+from cfm.config.changes import need_restart
 from cfm.controller.act.from_settings import node_of, rules_of, worker_client
 from cfm.controller.act.loop import Controller, clock
+from cfm.controller.act.state_care import forget_old, watch_log
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.serve.api import ACCESS_POLICY, ControllerApi
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
+from cfm.jobs import Job, supervise
 from cfm.model import Hits, LogState, Observed, SnapshotFacts
+from cfm.reloading import Reloader, SettingsReading
 from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
+from cfm.signals import obey
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered, TaskStore
+from cfm.threads import HungError, ThreadPool
 from cfm.web import WebServer
 
 log = structlog.get_logger(__name__)
 
-HISTORY_KEPT_S = 30 * 86_400
-PRUNE_EVERY_S = 3_600.0
-Job: TypeAlias = Coroutine[Any, Any, None]
+CLOSING_S = 2.0
 
 
 async def run(settings: CfmSettings) -> None:
@@ -47,7 +52,9 @@ async def run(settings: CfmSettings) -> None:
     try:
         await _run_on(settings, credentials, store, recovered)
     finally:
-        await asyncio.to_thread(store.close)
+        # A commit may hang on its disk, and holds the store.  The end of the process gives it up as well.
+        with suppress(HungError):
+            await ThreadPool("the state", 1).run(CLOSING_S, store.close)
 
 
 async def _run_on(
@@ -80,10 +87,9 @@ async def _run_on(
         )
         await server.start()
         try:
-            jobs = [controller.run(), watch.run(), san.run(), _prune(store)]
-            if follower is not None:
-                jobs.append(follower.run())
-            await _until_told(settings, controller, server, jobs)
+            reloader = _reloader(settings, controller)
+            jobs = _jobs(controller, store, watch, san, follower, reloader)
+            await _until_told(settings, controller, server, reloader, jobs)
         finally:
             await server.stop()
             await controller.writer.close()
@@ -126,48 +132,60 @@ def _follower(settings: CfmSettings, late: _Late) -> LogFollower | None:
     )
 
 
+def _jobs(
+    controller: Controller,
+    store: TaskStore,
+    watch: MetadataWatch,
+    san: SanIndex,
+    follower: LogFollower | None,
+    reloader: Reloader[CfmSettings],
+) -> list[Job]:
+    """All that runs beside serving.  Only the controller itself may not fail."""
+    tell = partial(_tell, controller)
+    jobs = [
+        Job("controller", controller.run, is_core=True),
+        Job("metadata", watch.run),
+        Job("source folders", san.run),
+        Job("settings", reloader.run),
+        Job("forgetting old tasks", partial(forget_old, store, controller.writer, lambda: clock().wall_s)),
+        Job("log of the state", partial(watch_log, store, partial(tell, OwnTroubleKind.STATE_LOG_LARGE, ""))),
+    ]
+    return jobs if follower is None else [*jobs, Job("event log", follower.run)]
+
+
+def _tell(controller: Controller, kind: OwnTroubleKind, subject: str, why: str) -> None:
+    controller.feed(ev.OwnTrouble(kind, subject, why))
+
+
+def _reloader(settings: CfmSettings, controller: Controller) -> Reloader[CfmSettings]:
+    """On SIGHUP: limits, brakes, prefixes and `deletes` may change while cfm runs."""
+
+    def take(fresh: CfmSettings) -> tuple[str, ...]:
+        controller.feed(ev.RulesChanged(rules_of(fresh)))
+        return need_restart(settings, fresh, rules_of)
+
+    def tell(read: SettingsReading) -> None:
+        keys = ", ".join(read.need_restart)
+        _tell(controller, OwnTroubleKind.SETTINGS_REFUSED, "", read.refused)
+        if not read.refused:
+            _tell(controller, OwnTroubleKind.RESTART_NEEDED, "", keys)
+
+    return Reloader(settings.file, load_cfm, take, tell)
+
+
 async def _until_told(
-    settings: CfmSettings, controller: Controller, server: WebServer, jobs: Sequence[Job]
+    settings: CfmSettings,
+    controller: Controller,
+    server: WebServer,
+    reloader: Reloader[CfmSettings],
+    jobs: Sequence[Job],
 ) -> None:
-    """Run until a signal ends us, or one of the jobs breaks."""
+    """Run until a signal ends us, or the controller breaks."""
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, _read_rules_again, settings, controller)
+    obey(ended, reloader.ask)
     for note in settings.notes:
         log.warning(note)
     if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
-    running = [asyncio.create_task(job) for job in jobs]
-    for task in running:
-        task.add_done_callback(lambda _task: ended.set())
     print(f"listening on {server.addr}", flush=True)
-    await ended.wait()
-    log.info("stopping")
-    for task in running:
-        task.cancel()
-    for result in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
-def _read_rules_again(settings: CfmSettings, controller: Controller) -> None:
-    """On SIGHUP: limits, brakes, prefixes and `deletes` may change while we run."""
-    if settings.file is None:
-        return
-    try:
-        fresh = load_cfm(settings.file)
-    except SettingsFileError as error:
-        log.error("the settings stay as they are", why=str(error))  # noqa: TRY400 - the text says it all
-        return
-    controller.feed(ev.RulesChanged(rules_of(fresh)))
-    if fresh.servers.addresses != settings.servers.addresses:
-        log.warning("other servers are taken in at the next start only")
-
-
-async def _prune(store: TaskStore) -> None:
-    """Forget what ended long ago."""
-    while True:
-        await asyncio.to_thread(store.prune, clock().wall_s - HISTORY_KEPT_S)
-        await asyncio.sleep(PRUNE_EVERY_S)
+    await supervise(jobs, ended, on_change=partial(_tell, controller, OwnTroubleKind.JOB_FAILING))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import structlog
@@ -20,19 +20,24 @@ import structlog
 from cfm.errors import StateError, StoreFullError
 from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, TaskStore
+from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
 RETRY_S: Final = 1.0
 """How long after a failed commit the same group is tried again."""
+HUNG_S: Final = 10.0
+"""A commit that takes longer is told as trouble; it is waited for all the same."""
+CLOSING_S: Final = 2.0
+"""How long the end of the program waits for a commit."""
 
 
 class Writer:
     """Commits what is submitted, in groups and in order.  It is used from one event loop.
 
-    `on_trouble(why)` is called when commits begin to fail because there is no room, and `on_recovered()` when
-    they succeed again.  Any other failure ends the writer: `supervise()` raises it, and so does every later
-    call.
+    `on_trouble(why)` is called when commits begin to fail because there is no room, or when the disk does not
+    answer, and `on_recovered()` when they succeed again.  Any other failure ends the writer: `supervise()`
+    raises it, and so does every later call.
     """
 
     def __init__(
@@ -41,18 +46,21 @@ class Writer:
         on_trouble: Callable[[str], None],
         on_recovered: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        hung_s: float = HUNG_S,
+        closing_s: float = CLOSING_S,
     ) -> None:
         self._store = store
         self._on_trouble = on_trouble
         self._on_recovered = on_recovered
         self._sleep = sleep
+        self._hung_s, self._closing_s = hung_s, closing_s
         self._queue: CommitQueue[Callable[[], None]] = CommitQueue()
         self._pump: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
-        # A thread of its own: the loop's shared ones may all hang on a mount that does not answer.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cfm-state")
+        # A thread of its own, which does not keep the program from ending when the disk hangs.
+        self._thread = ThreadPool("the state", 1)
 
     @property
     def trouble(self) -> str | None:
@@ -100,9 +108,12 @@ class Writer:
     async def close(self) -> None:
         """Writes what waits and ends.  It gives up what cannot be written; nobody was told of that."""
         self._closing.set()
-        while self._pump is not None:
-            await asyncio.wait({self._pump})
-        self._thread.shutdown()
+        if self._pump is not None:
+            # At its end, the pump writes at once what waits by then; nothing is put in any more.
+            await asyncio.wait({self._pump}, timeout=self._closing_s)
+        if self._pump is not None:
+            self._pump.cancel()
+        self._thread.close()
         self._ended.set()
         if self.waiting:
             log.error("gave up writing the state", submissions=self.waiting, why=self.trouble)
@@ -136,10 +147,9 @@ class Writer:
 
     async def _written(self, group: Sequence[Change]) -> bool:
         """Commits, as often as it takes.  False where the writer is closed before it succeeds."""
-        loop = asyncio.get_running_loop()
         while group:
             try:
-                await loop.run_in_executor(self._thread, self._store.commit, group)
+                await self._commit(group)
             except StoreFullError as error:
                 self._failed(str(error))
                 if self._closing.is_set():
@@ -148,6 +158,17 @@ class Writer:
             else:
                 break
         return True
+
+    async def _commit(self, group: Sequence[Change]) -> None:
+        """Commit once.  A disk that does not answer is told, and waited for: nobody knows what it will do."""
+        committing = asyncio.ensure_future(self._thread.run(None, partial(self._store.commit, group)))
+        try:
+            done, _ = await asyncio.wait({committing}, timeout=self._hung_s)
+            if not done:
+                self._failed(f"its disk has not answered for {self._hung_s:g} s")
+            await committing
+        finally:
+            committing.cancel()
 
     def _failed(self, why: str) -> None:
         impatient = self._queue.failed(why)

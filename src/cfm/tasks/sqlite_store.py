@@ -44,6 +44,9 @@ from cfm.tasks.store import (
 BUSY_TIMEOUT_S = 5.0
 """How long a commit waits for an operator's own transaction before it counts as failed."""
 
+LOG_KEPT_BYTES = 16_000_000
+"""So much of the write-ahead log stays on the disk when it has been emptied."""
+
 _MAY_PASS = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -151,6 +154,12 @@ class SqliteStore:
         """
         with self._reading() as db:
             return 0 if db is None else int(db.execute("SELECT taken_at FROM lease").fetchone()["taken_at"])
+
+    def log_bytes(self) -> int:
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def close(self) -> None:
         with self._one_at_a_time:
@@ -318,6 +327,8 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
     if mode != "wal":
         raise StateError("its file system cannot keep a write-ahead log: put it on a local disk")
     db.execute("PRAGMA synchronous = FULL")
+    # After a long reader the log is as long as it ever was; once it is emptied, it is also cut.
+    db.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
 
 
 def _may_pass(error: sqlite3.DatabaseError) -> bool:

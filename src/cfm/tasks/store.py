@@ -122,7 +122,13 @@ class TaskStore(Protocol):
         """The last `limit` tasks and orders about a file, ended ones too, newest last."""
 
     def prune(self, before_wall_s: int) -> None:
-        """Forgets what ended or arrived before a time (unix seconds), but nothing that is unfinished."""
+        """Forgets what ended or arrived before a time (unix seconds), but nothing that is unfinished.
+
+        It raises what `commit` raises.
+        """
+
+    def log_bytes(self) -> int:
+        """How much room its write-ahead log takes; 0 where there is none."""
 
     def close(self) -> None:
         """Gives the state up, so that another cfm may open it.  Closing twice does no harm."""

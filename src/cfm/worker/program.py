@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
@@ -18,10 +17,14 @@ from typing import Final
 
 import structlog
 
-from cfm.config import CfwSettings, SettingsFileError, load_cfw
+from cfm.config import CfwSettings, load_cfw
+from cfm.config.changes import need_restart
 from cfm.errors import StateError
+from cfm.jobs import Job, supervise
 from cfm.model import Addr, Transfer
+from cfm.reloading import Reloader, SettingsReading
 from cfm.security import WorkerCredentials, without_credentials, worker_credentials
+from cfm.signals import obey
 from cfm.threads import ThreadPool
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent
@@ -184,46 +187,48 @@ async def _serve(
     ready: Callable[[Addr], None],
 ) -> None:
     ended = asyncio.Event()
-    _on_signals(ended, partial(_read_limit_again, settings, api.shelf))
+    reloader = _reloader(settings, api.shelf, api.metrics)
+    obey(ended, reloader.ask)
     await server.start()
-    fetching = asyncio.create_task(agent.run())
-    looking = asyncio.create_task(_watch_disk(api, server))
-    for task in (fetching, looking):  # they do not end by themselves; if one does, the worker ends
-        task.add_done_callback(lambda _: ended.set())
     if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
     ready(server.addr)
+    jobs = [
+        # The book of downloads is in doubt after an error: what is durable is read again at the next start.
+        Job("downloads", agent.run, is_core=True),
+        Job("disk", partial(_watch_disk, api, server)),
+        Job("settings", reloader.run),
+    ]
+    stopping = asyncio.create_task(_stop_serving(ended, api, server))
     try:
-        await ended.wait()
+        await supervise(jobs, ended, on_change=api.metrics.job_changed)
     finally:
-        log.info("stopping")
-        api.streams.cut_all()
-        fetching.cancel()
-        looking.cancel()
-        results = await asyncio.gather(fetching, looking, server.stop(), return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+        ended.set()
+        await stopping
 
 
-def _on_signals(ended: asyncio.Event, reload: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    loop.add_signal_handler(signal.SIGINT, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+async def _stop_serving(ended: asyncio.Event, api: WorkerApi, server: WebServer) -> None:
+    """Once the worker is told to end; its jobs end at the same time."""
+    await ended.wait()
+    api.streams.cut_all()
+    await server.stop()
 
 
-def _read_limit_again(settings: CfwSettings, shelf: Shelf) -> None:
-    """On SIGHUP: read the one setting again that may change while the worker runs."""
-    if settings.file is None:
-        return
-    try:
-        limit_percent = load_cfw(settings.file).storage_usage_limit_percent
-    except SettingsFileError as error:
-        log.error("cannot read the settings again; the old ones stay in force", why=str(error))  # noqa: TRY400 - the text says it all
-        return
-    log.info("read the disk limit again", was_percent=shelf.limit_percent, now_percent=limit_percent)
-    shelf.limit_percent = limit_percent
+def _reloader(settings: CfwSettings, shelf: Shelf, metrics: WorkerMetrics) -> Reloader[CfwSettings]:
+    """On SIGHUP: the limit may change while the worker runs."""
+
+    def take(fresh: CfwSettings) -> tuple[str, ...]:
+        limit_percent = fresh.storage_usage_limit_percent
+        log.info("read the disk limit again", was_percent=shelf.limit_percent, now_percent=limit_percent)
+        shelf.limit_percent = limit_percent
+        return need_restart(settings, fresh, lambda one: one.storage_usage_limit_percent)
+
+    def tell(read: SettingsReading) -> None:
+        metrics.settings_refused.set(bool(read.refused))
+        metrics.restart_needed.set(bool(read.need_restart))
+        metrics.settings_read_at.set(read.at_s)
+
+    return Reloader(settings.file, load_cfw, take, tell)
 
 
 async def _watch_disk(api: WorkerApi, server: WebServer) -> None:

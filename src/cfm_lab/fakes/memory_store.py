@@ -67,9 +67,7 @@ class MemoryStore:
         return self._recovered()
 
     def commit(self, changes: Sequence[Change]) -> None:
-        self._require_held()
-        if self.trouble is not None:
-            raise StoreFullError(f"cannot write the state: {self.trouble}")
+        self._require_writable()
         for change in changes:
             self._apply(change)
         self.state.last_id = max(self.state.last_id, highest_id(changes))
@@ -81,7 +79,7 @@ class MemoryStore:
         return about[max(0, len(about) - limit) :]
 
     def prune(self, before_wall_s: int) -> None:
-        self._require_held()
+        self._require_writable()
         state = self.state
         state.tasks = {
             i: t
@@ -105,6 +103,14 @@ class MemoryStore:
         The store never held what was still waiting for a commit: that is lost with the process.
         """
         self.close()
+
+    def log_bytes(self) -> int:
+        return 0
+
+    def _require_writable(self) -> None:
+        self._require_held()
+        if self.trouble is not None:
+            raise StoreFullError(f"cannot write the state: {self.trouble}")
 
     def _require_held(self) -> None:
         if self.state.epoch != self._epoch:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -37,6 +38,7 @@ from cfm.model import (
 from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import TaskStore
+from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,7 @@ class Controller:
         )
         self._world = OutsideWorld(client, san)
         self._san = san
+        self._look_ups = ThreadPool("looking up files that rise", 1)
         self._hits = Hits()
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
@@ -84,6 +87,7 @@ class Controller:
             if self._timer is not None:
                 self._timer.cancel()
             self._world.close()
+            self._look_ups.close()
 
     def feed(self, event: ev.Event) -> None:
         """Let the core decide about `event`, and see to what follows."""
@@ -186,7 +190,11 @@ class Controller:
         self.feed(ev.LogChanged(state))
 
     async def _look_up(self, hits: Hits, snapshot: Snapshot) -> None:
-        files = await asyncio.to_thread(snapshot.files, hits.rising)
+        try:
+            files = await self._look_ups.run(None, partial(snapshot.files, hits.rising))
+        except Exception:
+            log.exception("cannot look up the files that rise", files=len(hits.rising))
+            files = {}
         if hits is self._hits:
             self.feed(ev.HitsChanged(hits, tuple(files.values())))
 
@@ -207,8 +215,13 @@ class Controller:
     async def _ask(self, effect: ev.Effect) -> None:
         """Bring a question or an order to whom it is for, and what comes back to the core."""
         asked = clock()
-        event = questions.too_late(effect, asked)
-        if event is None:
+        self.feed(questions.too_late(effect, asked) or await self._heard(effect, asked))
+
+    async def _heard(self, effect: ev.Effect, asked: Now) -> ev.Event:
+        """The answer as an event.  An error of ours on the way there ends neither cfm nor the waiting."""
+        try:
             answer = await questions.ask(self._world, effect, asked)
-            event = questions.understood(effect, answer, asked, clock())
-        self.feed(event)
+            return questions.understood(effect, answer, asked, clock())
+        except Exception as error:
+            log.exception("a question of cfm failed", question=type(effect).__name__)
+            return questions.broken(effect, f"{type(error).__name__}: {error}", asked, clock())

@@ -6,12 +6,23 @@ Neighbours: `explain.why` gives the reasons, `explain.story` makes one story, `s
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import partial
+from typing import Any, Final
+
+import structlog
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.explain import why
 from cfm.controller.explain.story import STORY_LENGTH, tell
+from cfm.errors import StateError
+from cfm.model import DeleteOrder, Task
 from cfm.tasks.store import TaskStore
+from cfm.threads import HungError, ThreadPool
+
+log = structlog.get_logger(__name__)
+
+HISTORY_S: Final = 5.0
+"""How long the state is waited for."""
 
 
 class Teller:
@@ -20,6 +31,7 @@ class Teller:
     def __init__(self, controller: Controller, store: TaskStore) -> None:
         self._controller = controller
         self._store = store
+        self._threads = ThreadPool("the state", 2)  # its disk may hang, and nothing else may wait for that
 
     async def why(self, name: str) -> dict[str, Any]:
         """The contract's `why` object.  It looks the file up in the metadata and on the SAN."""
@@ -32,7 +44,15 @@ class Teller:
         found: dict[str, Any] = await self._controller.read(
             lambda core, now: why.why_json(core, name, file, rank, now, on_san)
         )
-        history = await asyncio.to_thread(self._store.history, name, STORY_LENGTH)
+        history = await self._history(name)
         lately = [said for said in self._controller.recent if said.get("file") == name]
         found["story"] = tell(history, lately)
         return found
+
+    async def _history(self, name: str) -> list[Task | DeleteOrder]:
+        """What the store knows about the file; nothing where it cannot be read now."""
+        try:
+            return await self._threads.run(HISTORY_S, partial(self._store.history, name, STORY_LENGTH))
+        except (StateError, HungError) as error:
+            log.warning("cannot read the history of a file", file=name, why=str(error))
+            return []

@@ -20,6 +20,7 @@ from cfm.controller.decide import copying, deleting, dispatch, observing, old_wo
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
+from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.decide.planning import Planning, plan_inputs
 from cfm.controller.decide.state import NodeConfig, NodeState, soonest
 from cfm.controller.decide.step import Step
@@ -60,6 +61,7 @@ class Core:
             ev.RulesChanged: self._rules_changed,
             ev.StoreTrouble: self._store_trouble,
             ev.StoreRecovered: self._store_recovered,
+            ev.OwnTrouble: self._own_trouble,
             ev.HeartbeatAnswer: partial(observing.heartbeat, self.state),
             ev.ListAnswer: partial(observing.listed, self.state),
             ev.DiskAnswer: self._measured,
@@ -68,6 +70,7 @@ class Core:
             ev.CutAnswer: self._cut,
             ev.SanAnswers: self._san_answers,
             ev.PlanReady: self._plan_ready,
+            ev.PlanFailed: self._plan_failed,
             ev.TasksAsked: self._tasks_asked,
             ev.NextAsked: self._offering.asked,
             ev.RequestGone: self._offering.gone,
@@ -223,8 +226,13 @@ class Core:
         self.state.counts["plans"] += 1
         self.state.counts["plan_ms"] += event.took_ms
         self.plans.ended(event.took_ms, now)
+        self.state.own_troubles.note(OwnTroubleKind.PLAN_FAILING, "", "", now)
         if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
             self.plans.take(event.shortlist)
+
+    def _plan_failed(self, event: ev.PlanFailed, now: Now) -> None:
+        self.plans.failed(event.took_ms, now)
+        self.state.own_troubles.note(OwnTroubleKind.PLAN_FAILING, "", event.why, now)
 
     # ── what people and files told ──────────────────────────────────────────────────────────────────────
 
@@ -280,6 +288,9 @@ class Core:
     def _store_recovered(self, _event: ev.StoreRecovered, _now: Now) -> None:
         self.state.own_store.recovered()
         self.state.say("our own state can be written again")
+
+    def _own_trouble(self, event: ev.OwnTrouble, now: Now) -> None:
+        self.state.own_troubles.note(event.kind, event.subject, event.why, now)
 
     # ── answers and requests ────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.model import (
     Addr,
     CopySeen,
@@ -95,6 +96,15 @@ class StoreRecovered:
     """It can be written again."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnTrouble:
+    """Something of cfm itself does not work, or works again (`why` is empty)."""
+
+    kind: OwnTroubleKind
+    subject: str
+    why: str
+
+
 # ── events: answers to our questions ────────────────────────────────────────────────────────────────────
 
 
@@ -156,6 +166,14 @@ class PlanReady:
     took_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PlanFailed:
+    """The plan ended by an error, and made no lists."""
+
+    why: str
+    took_ms: int = 0
+
+
 # ── events: requests ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -214,9 +232,9 @@ class BreakerReleased:
 
 Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
-    | StoreTrouble | StoreRecovered | HeartbeatAnswer | ListAnswer | DiskAnswer | CopyAnswer
-    | DeleteAnswer | CutAnswer | SanAnswers | PlanReady | TasksAsked | NextAsked | RequestGone
-    | TaskReported | TaskDropped | BreakerReleased
+    | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
+    | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | PlanReady | PlanFailed | TasksAsked
+    | NextAsked | RequestGone | TaskReported | TaskDropped | BreakerReleased
 )  # fmt: skip
 
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────────

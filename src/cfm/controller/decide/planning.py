@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from cfm.backoff import Backoff
 from cfm.controller.decide import dispatch
 from cfm.controller.decide.books import HitBook
 from cfm.controller.decide.state import NodeState
@@ -22,6 +23,8 @@ from cfm.revision import Revision
 
 PLAN_PAUSE_MS = 500
 """The least pause between two full plans; after a slow one the pause is as long as it took."""
+FAILED_PAUSES = Backoff(first_ms=1_000, longest_ms=600_000)
+"""The pauses after a plan that ended by an error."""
 EVICTABLE_AT_MOST = 4_096
 """Candidates for eviction that a plan lists, over all destinations."""
 
@@ -39,6 +42,8 @@ class Planning:
         self._inputs: PlanInputs | None = None
         """What the last plan was made of."""
         self._not_before_ms = now_ms
+        self._failures = 0
+        """Plans in a row that ended by an error."""
         self._started = 0
         """Copies that were started since the last plan."""
         self._evicted: Counter[Addr] = Counter()
@@ -116,7 +121,15 @@ class Planning:
 
     def ended(self, took_ms: int, now: Now) -> None:
         self.running = False
+        self._failures = 0
         self._not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, took_ms)
+
+    def failed(self, took_ms: int, now: Now) -> None:
+        """A plan ended by an error.  The lists stay as they are, and the next plan comes after a pause."""
+        self.running = False
+        self._failures += 1
+        self._inputs, self._revision_seen = None, -1
+        self._not_before_ms = now.mono_ms + max(FAILED_PAUSES.pause_ms(self._failures), took_ms)
 
     def metadata_changed(self, now: Now, *, was_too_old: bool) -> None:
         """New metadata came into force: the next plan need not wait.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from cfm.controller.decide import events as ev
-from cfm.model import Addr, Now
+from cfm.model import Addr, Failure, Now, Trouble, Unknown
 from cfm.plan.shortlist import PlanInputs
 
 R_co = TypeVar("R_co", covariant=True)
@@ -56,24 +56,34 @@ class QuestionForm:
     """Takes who answers, the effect, and the time."""
     event: Callable[[Any, Any, Span], ev.Event]
     """Takes the effect, the answer, and when it was asked and answered."""
+    broken: Callable[[Any, str, Span], ev.Event]
+    """The same for a question that ended by an error of ours: the core hears that nobody knows the answer."""
+
+
+def _broken(why: str) -> Failure:
+    return Failure(Trouble.BROKEN, why)
 
 
 QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
     ev.SendHeartbeat: QuestionForm(
         lambda to, effect, _now_ms: to.heartbeat(effect.addr),
         lambda effect, answer, _span: ev.HeartbeatAnswer(effect.addr, answer),
+        lambda effect, why, _span: ev.HeartbeatAnswer(effect.addr, _broken(why)),
     ),
     ev.AskList: QuestionForm(
         lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence),
         lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer),
+        lambda effect, why, span: ev.ListAnswer(effect.addr, span.asked_ms, _broken(why)),
     ),
     ev.AskDisk: QuestionForm(
         lambda to, effect, _now_ms: to.disk_usage(effect.addr),
         lambda effect, answer, span: ev.DiskAnswer(effect.addr, span.asked_ms, answer),
+        lambda effect, why, span: ev.DiskAnswer(effect.addr, span.asked_ms, _broken(why)),
     ),
     ev.AskCopy: QuestionForm(
         lambda to, effect, _now_ms: to.see_copy(effect.addr, effect.name),
         lambda effect, answer, span: ev.CopyAnswer(effect.addr, effect.name, span.asked_ms, answer),
+        lambda effect, why, span: ev.CopyAnswer(effect.addr, effect.name, span.asked_ms, _broken(why)),
     ),
     ev.SendDelete: QuestionForm(
         lambda to, effect, now_ms: to.delete(
@@ -83,18 +93,24 @@ QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
             within_s=(effect.before_ms - now_ms) / 1000,
         ),
         lambda effect, answer, _span: ev.DeleteAnswer(effect.order.id, answer),
+        lambda effect, why, _span: ev.DeleteAnswer(effect.order.id, _broken(why)),
     ),
     ev.CutStream: QuestionForm(
         lambda to, effect, _now_ms: to.cut_stream(effect.source, effect.task_id),
         lambda effect, answer, _span: ev.CutAnswer(effect.task_id, cut=answer is True),
+        lambda effect, _why, _span: ev.CutAnswer(effect.task_id, cut=False),
     ),
     ev.AskSan: QuestionForm(
         lambda to, effect, _now_ms: to.stat_files(effect.sizes),
         lambda _effect, answer, span: ev.SanAnswers(span.asked_ms, answer),
+        lambda effect, why, span: ev.SanAnswers(
+            span.asked_ms, dict.fromkeys(effect.sizes, Unknown(why, span.asked_ms))
+        ),
     ),
     ev.StartPlan: QuestionForm(
         lambda to, effect, _now_ms: to.reduce(effect.inputs),
         lambda _effect, answer, span: ev.PlanReady(answer, span.answered_ms - span.asked_ms),
+        lambda _effect, why, span: ev.PlanFailed(why, span.answered_ms - span.asked_ms),
     ),
 }
 
@@ -108,6 +124,14 @@ def ask(to: Answerer[R], effect: ev.Effect, now: Now) -> R:
 def understood(effect: ev.Effect, answer: Any, asked: Now, answered: Now) -> ev.Event:
     """The answer to an effect's question as the next event."""
     return QUESTIONS[type(effect)].event(effect, answer, Span(asked.mono_ms, answered.mono_ms))
+
+
+def broken(effect: ev.Effect, why: str, asked: Now, ended: Now) -> ev.Event:
+    """What the core hears where the question ended by an error of ours.
+
+    So it never waits for an answer that cannot come, and takes no error for an answer.
+    """
+    return QUESTIONS[type(effect)].broken(effect, why, Span(asked.mono_ms, ended.mono_ms))
 
 
 def too_late(effect: ev.Effect, now: Now) -> ev.Event | None:

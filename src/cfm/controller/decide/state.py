@@ -25,6 +25,7 @@ from cfm.controller.decide.books import (
     StoreBook,
 )
 from cfm.controller.decide.events import AskSan, Say
+from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
@@ -87,6 +88,7 @@ class NodeState:
         self.metadata = MetadataBook(revision)
         self.popular = HitBook(revision)
         self.own_store = StoreBook(revision)
+        self.own_troubles = OwnTroubleBook()
         self.san = SanBook(revision, self.orders)
         self.copies = CopyBook(revision, self.orders)
         self.arrivals = ArrivalBook(revision)

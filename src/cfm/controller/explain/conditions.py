@@ -13,6 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, size_words, some_of
 from cfm.model import LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
@@ -29,6 +30,7 @@ def conditions(core: Core, round_: Round | None, activity: Activity, now: Now) -
 
 def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _own_state(scene)
+    yield from own_troubles(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
         yield from _servers_down(scene)

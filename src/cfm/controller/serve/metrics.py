@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
+from cfm.controller.explain.verdict import verdict
 from cfm.inputs.log_follower import LogFollower
 from cfm.model import Known, LogCondition, LogState, OrderStatus
 from cfm.plan.ledger import Ledger
@@ -42,6 +43,7 @@ class ControllerMetrics(Collector):
         yield from _backlog(core)
         yield from _servers(core)
         yield from _metadata(core)
+        yield _conditions(core)
         if core.state.log is not None:
             yield from _event_log(core.state.log)
         yield _gauge(
@@ -62,6 +64,16 @@ class ControllerMetrics(Collector):
             yield _labelled(
                 "cfm_event_log_skipped_lines", "Event-log lines that were skipped.", "reason", status.skipped
             )
+
+
+def _conditions(core: Core) -> Metric:
+    """The same list as in the status."""
+    family = GaugeMetricFamily(
+        "cfm_condition", "1 for each condition that an operator should know about.", labels=["name", "level"]
+    )
+    for condition in verdict(core, core.last_round, clock()).conditions:
+        family.add_metric([condition.name, condition.level.value], 1)
+    return family
 
 
 def _event_log(log: LogState) -> Iterable[Metric]:

@@ -7,11 +7,10 @@ change is durable.  `fencing` keeps the binding here, the shelf its disk id, and
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -20,12 +19,18 @@ from cfm import wire
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
 from cfm.model import Addr, Status
+from cfm.threads import HungError, ThreadPool
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import HeldTask
 
 R = TypeVar("R")
 
+CLOSING_S: Final = 1.0
+"""How long the end of the program waits for the disk."""
+
+MOST_WAITING: Final = 1_000
+"""So many changes may wait for the disk; it has a few for each task."""
 SCHEMA_VERSION: Final = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -74,19 +79,15 @@ class SqliteState:
     (whose locks cannot be trusted), and where it is damaged.
     """
 
-    def __init__(self, database: _Database, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, database: _Database, threads: ThreadPool) -> None:
         self._database = database
-        self._pool = pool
+        self._threads = threads
 
     @classmethod
     async def open(cls, path: Path) -> SqliteState:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="cfw-state")
-        try:
-            database = await asyncio.get_running_loop().run_in_executor(pool, _Database, path)
-        except BaseException:
-            pool.shutdown(wait=False)
-            raise
-        return cls(database, pool)
+        # Its thread does not keep the program from ending when the disk hangs.
+        threads = ThreadPool("the state", 1, waiting_each=MOST_WAITING)
+        return cls(await threads.run(None, lambda: _Database(path)), threads)
 
     async def recall(self) -> Memory:
         return await self._in_thread(self._database.recall)
@@ -108,11 +109,15 @@ class SqliteState:
         await self._in_thread(lambda: self._database.drop_held(task_id))
 
     async def close(self) -> None:
-        await self._in_thread(self._database.close)
-        self._pool.shutdown(wait=False)
+        with suppress(HungError):
+            await self._threads.run(CLOSING_S, self._database.close)
+        self._threads.close()
 
     async def _in_thread(self, call: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        try:
+            return await self._threads.run(None, call)
+        except HungError as error:
+            raise StoreFullError(str(error)) from error
 
 
 class _Database:

@@ -63,6 +63,22 @@ class WorkerMetrics:
             "cfw_odd_names", "Files in base_dir whose names cannot be sent, at the last list."
         )
 
+        self.jobs_failing = self._gauge(
+            "cfw_job_failing", "1 for a background job that failed and is started again.", "job"
+        )
+        self.settings_refused = self._gauge(
+            "cfw_settings_refused", "1 if the settings were wrong when they were read again."
+        )
+        self.restart_needed = self._gauge(
+            "cfw_restart_needed", "1 if settings were changed that are taken in at the next start only."
+        )
+        self.settings_read_at = self._gauge(
+            "cfw_settings_read_timestamp_seconds", "When the settings were last read again; 0 for never."
+        )
+
+    def job_changed(self, job: str, why: str) -> None:
+        self.jobs_failing.labels(job).set(bool(why))
+
     def sent(self, count: int) -> None:
         self._content_bytes.inc(count)
 

@@ -1,0 +1,30 @@
+"""Where the commands `cfm` and `cfw` begin: first what must not come too late, then the command lines.
+
+The command lines import half of the program, which takes a while.  Neighbours: `cfm` and `cfw`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cfm.signals import hold_hangups
+
+
+def cfm() -> None:
+    _hold_in_a_daemon()
+    from cfm.cli.cfm import main
+
+    main()
+
+
+def cfw() -> None:
+    _hold_in_a_daemon()
+    from cfm.cli.cfw import main
+
+    main()
+
+
+def _hold_in_a_daemon() -> None:
+    """Other commands end when their terminal is closed, as everybody expects."""
+    if sys.argv[1:2] == ["run"]:
+        hold_hangups()

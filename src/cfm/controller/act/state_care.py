@@ -1,0 +1,53 @@
+"""The care of our own state beside the commits: old rows are forgotten, and the size of its log is watched.
+
+SQLite writes into a log first (`cfm.db-wal`), and empties it when nobody reads the state from before.  While
+somebody reads for hours, such as a forgotten shell or a backup, the log grows.  Nothing of ours may end that,
+so it is told.  Neighbours: `program` runs both functions as jobs; `tasks.store` does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from cfm.controller.explain.words import size_words
+from cfm.errors import StateError, StoreFullError
+from cfm.tasks.queue import Writer
+from cfm.tasks.store import TaskStore
+from cfm.threads import ThreadPool
+
+log = structlog.get_logger(__name__)
+
+HISTORY_KEPT_S: Final = 30 * 86_400
+FORGET_EVERY_S: Final = 3_600.0
+FORGET_PATIENCE_S: Final = 600.0
+MEASURE_EVERY_S: Final = 10.0
+MEASURE_PATIENCE_S: Final = 5.0
+LARGE_LOG_BYTES: Final = 256_000_000
+"""A busy hour writes some dozens of megabytes, and the log is emptied every few."""
+
+
+async def forget_old(store: TaskStore, writer: Writer, wall_s: Callable[[], int]) -> None:
+    """Forget what ended long ago, every hour.  While the disk is full nothing is forgotten."""
+    threads = ThreadPool("the state", 1)
+    while True:
+        try:
+            await threads.run(FORGET_PATIENCE_S, partial(store.prune, wall_s() - HISTORY_KEPT_S))
+        except StoreFullError as error:
+            log.warning("cannot forget old tasks and orders yet", why=str(error))
+        except StateError as error:  # the state is not ours any more, or it is damaged
+            writer.fail(error)
+        await asyncio.sleep(FORGET_EVERY_S)
+
+
+async def watch_log(store: TaskStore, tell: Callable[[str], None]) -> None:
+    """Tell while the log of the state is much larger than it should be, and why."""
+    threads = ThreadPool("the state", 1)
+    while True:
+        size_bytes = await threads.run(MEASURE_PATIENCE_S, store.log_bytes)
+        tell(size_words(size_bytes) if size_bytes >= LARGE_LOG_BYTES else "")
+        await asyncio.sleep(MEASURE_EVERY_S)
