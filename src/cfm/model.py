@@ -320,6 +320,16 @@ _HITS_UNKNOWN = (LogCondition.READING, LogCondition.GONE, LogCondition.UNREADABL
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """How much a pair of metadata files contains.  A new pair is compared with the last good measure, also
+    after a restart."""
+
+    graded_files: int
+    history_files: int
+    known_files: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotFacts:
     """What is said of a metadata snapshot: which pair it is, and whether it may decide anything."""
 
@@ -333,6 +343,13 @@ class SnapshotFacts:
     accepted: bool = True
     why: str | None = None
     """Why it was rejected; None for an accepted one."""
+    history_files: int = 0
+    shrunken: bool = False
+    """It was rejected only because it contains much less than the last good pair.  A person can accept it."""
+
+    @property
+    def measure(self) -> Measure:
+        return Measure(self.graded_files, self.history_files, self.known_files)
 
 
 class ServerView(NamedTuple):

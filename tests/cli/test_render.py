@@ -194,6 +194,24 @@ def test_confirm_shows_what_would_go() -> None:
     assert "nothing to confirm" in shown(render.confirm_view({"held": [], "would_delete": []}))
 
 
+def test_accept_shows_what_is_rejected_beside_the_last_good() -> None:
+    numbers = {"graded_files": 40, "history_files": 3000, "known_files": 39}
+    rejected = {"id": "a-b", **numbers, "why": "less than half of it", "can_be_accepted": True}
+    found = {
+        "in_force": None,
+        "last_good": {"graded_files": 24000, "history_files": 3000, "known_files": 2900},
+        "rejected": rejected,
+        "files_on_destinations": 1234,
+    }
+    text = shown(render.accept_view(found))
+    assert "less than half of it" in text
+    assert "24,000" in text
+    assert "1,234 files lie on the destinations" in text
+    broken = {**found, "rejected": {**rejected, "can_be_accepted": False}}
+    assert "cannot be accepted" in shown(render.accept_view(broken))
+    assert "nothing to accept" in shown(render.accept_view({**found, "rejected": None}))
+
+
 # ── names ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -25,13 +25,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Status, Task
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Status, Task
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import (
     Change,
     DropArrival,
     DropTask,
     PutArrival,
+    PutMeasure,
     PutOrder,
     PutTask,
     Recovered,
@@ -229,6 +230,17 @@ def test_unfinished_and_recently_confirmed_orders_come_back(
 ) -> None:
     store.commit([PutOrder(order(1, status, changed_s=NOW_S - age_s))])
     assert bool(reopened(bench, store).orders) is comes_back
+
+
+def test_the_measure_of_the_metadata_in_force_comes_back(bench: Bench, store: TaskStore) -> None:
+    store.commit([PutMeasure(Measure(100, 90, 80), NOW_S)])
+    store.commit([PutMeasure(Measure(40, 30, 20), NOW_S)])
+    found = reopened(bench, store)
+    assert found.measure == Measure(40, 30, 20)
+
+
+def test_a_new_state_has_no_measure(bench: Bench, store: TaskStore) -> None:
+    assert reopened(bench, store).measure is None
 
 
 def test_the_highest_id_survives_its_row(bench: Bench, store: TaskStore) -> None:

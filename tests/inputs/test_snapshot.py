@@ -10,8 +10,8 @@ import pytest
 from cfm.inputs import reference
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import COLUMNS, Candidate, Measure, SourceFile, build, judge
-from cfm.model import File
+from cfm.inputs.snapshot import COLUMNS, Candidate, SourceFile, build, judge
+from cfm.model import File, Measure
 
 DATA = Path(__file__).parents[1] / "data"
 GRADE = (DATA / "grade.info").read_bytes()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cfm.inputs.file_system import FileVersion
-from cfm.inputs.snapshot import Measure, Snapshot
+from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import AtRest, MetadataWatch, look_once
-from cfm.model import Now, SnapshotFacts
+from cfm.model import Measure, Now, SnapshotFacts
 from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 DATA = Path(__file__).parents[1] / "data"
@@ -165,6 +165,46 @@ async def test_the_measure_of_before_a_restart_counts() -> None:
     watching.put(*files(49))
     await watching.look_for(3000)
     assert watching.whys() == ["less than half of the last good reading: 49 graded files, 100 before"]
+
+
+async def test_a_person_accepts_what_is_much_smaller_and_it_is_the_new_measure() -> None:
+    watching = Watching(last_good=Measure(100, 100, 100))
+    watching.put(*files(10))
+    await watching.look_for(3000)
+    held = watching.watch.held
+    assert held is not None
+    assert held.measure == Measure(10, 10, 10)
+    assert watching.watch.accept(held.id)
+    await watching.look_for(1000)
+    assert [snapshot.facts.known_files for snapshot in watching.snapshots] == [10]
+    assert watching.watch.last_good == Measure(10, 10, 10)
+    watching.put(*files(4))
+    await watching.look_for(3000)
+    assert len(watching.snapshots) == 1, "it was accepted once"
+
+
+async def test_only_what_was_shown_is_accepted() -> None:
+    watching = Watching(last_good=Measure(100, 100, 100))
+    assert not watching.watch.accept("")
+    watching.put(*files(10))
+    await watching.look_for(3000)
+    held = watching.watch.held
+    assert held is not None
+    assert not watching.watch.accept("another")
+    assert watching.watch.accept(held.id)
+    watching.put(*files(9))
+    await watching.look_for(3000)
+    assert not watching.snapshots, "the files were changed after a person had looked"
+    assert watching.watch.held is not None
+    assert watching.watch.held.id != held.id
+
+
+async def test_what_is_broken_cannot_be_accepted() -> None:
+    watching = Watching(last_good=Measure(100, 100, 100))
+    watching.put(b"", files(10)[1])
+    await watching.look_for(3000)
+    assert watching.whys() == ["the grade file is empty"]
+    assert watching.watch.held is None
 
 
 async def test_what_never_rests_is_not_read_and_said_after_a_while(watching: Watching) -> None:

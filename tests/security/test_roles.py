@@ -134,11 +134,11 @@ async def test_a_worker_asks_for_its_own_work_only(cfm: ControllerRig) -> None:
 @pytest.mark.parametrize(
     ("token", "statuses"),
     [
-        (SECRET.operator, (200, 403, 200, 404)),
-        (SECRET.reader, (200, 403, 403, 403)),
-        (OWN.report, (200, 200, 403, 403)),
-        (OWN.order, (401, 401, 401, 401)),
-        (OWN.content, (401, 401, 401, 401)),
+        (SECRET.operator, (200, 403, 200, 404, 409)),
+        (SECRET.reader, (200, 403, 403, 403, 403)),
+        (OWN.report, (200, 200, 403, 403, 403)),
+        (OWN.order, (401, 401, 401, 401, 401)),
+        (OWN.content, (401, 401, 401, 401, 401)),
     ],
     ids=["operator", "reader", "worker", "what cfm shows a worker", "what workers show each other"],
 )
@@ -151,6 +151,7 @@ async def test_each_role_has_its_reach_at_cfm(
         await cfm.ask("PATCH", "/tasks/1", WORKING, **shown),
         await cfm.ask("DELETE", "/tasks/2", **shown),
         await cfm.ask("POST", "/api/v1/confirm", **shown),
+        await cfm.ask("POST", "/api/v1/metadata/a-b", **shown),
     ]
     assert tuple(answer.status for answer in asked) == statuses
 

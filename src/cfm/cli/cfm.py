@@ -26,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(tokens.app, name="token")
 DEFAULT = Path("cfm.yml")
 RELEASE = "Release the breaker, so that cfm deletes these files?"
+ACCEPT = "Use these grade and history files from now on?"
 LocalAddr = Annotated[
     str, typer.Option("--addr", help="HOST:PORT of a running cfm; without it, the address in the settings.")
 ]
@@ -155,6 +156,40 @@ def confirm(
         print_json({**released, "would_delete": held["would_delete"]})
     else:
         Console().print("Released. cfm deletes the files now, as fast as the pace limit allows.")
+
+
+@app.command()
+def accept(
+    config: SettingsPath = DEFAULT,
+    addr: LocalAddr = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Accept grade and history files that contain much less than the last good ones, after showing both.
+
+    With --json and without --yes, it only shows.
+    """
+    from cfm.cli.render import accept_view
+
+    where, keys = _where(config, addr)
+    try:
+        found = ask(where, "GET", "/api/v1/metadata", keys)
+        if json and not yes:
+            print_json(found)
+            return
+        if not json:
+            Console().print(accept_view(found))
+        rejected = found["rejected"]
+        waits = rejected is not None and rejected["can_be_accepted"]
+        if not waits or not (yes or typer.confirm(ACCEPT)):
+            raise typer.Exit(1)
+        accepted = ask(where, "POST", f"/api/v1/metadata/{quote(rejected['id'], safe='')}", keys)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json({**found, **accepted})
+    else:
+        Console().print("Accepted. cfm reads these files again and uses them from now on.")
 
 
 app.command()(handover)

@@ -72,7 +72,9 @@ async def _run_on(
             clock=clock,
             on_snapshot=late.on_snapshot,
             on_rejected=late.on_rejected,
+            last_good=recovered.measure,
         )
+        controller.metadata = watch
         follower = _follower(settings, late)
         metrics = ControllerMetrics(controller, follower)
         told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}

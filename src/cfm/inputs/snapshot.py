@@ -14,21 +14,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from cfm.inputs.columns import Reading
-from cfm.model import File, SnapshotFacts
+from cfm.model import File, Measure, SnapshotFacts
 
 TORN_AFTER_MS = 10_000
 """For so long a last line without an end may still be completed.  After that it is dropped."""
 
 COLUMNS = ("rank", "name", "size_bytes", "hits", "history_ips")
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """How much a pair contains.  A new pair is compared with the last good measure, also after a restart."""
-
-    graded_files: int
-    history_files: int
-    known_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +86,7 @@ def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFil
         graded_files=measure.graded_files,
         known_files=measure.known_files,
         skipped_lines=_skipped(grade, history),
+        history_files=measure.history_files,
     )
     flaw = (
         _flaw_of("grade file", grade, sources[0])

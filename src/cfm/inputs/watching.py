@@ -21,8 +21,8 @@ import xxhash
 from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem, pieces_of
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import Candidate, Measure, Snapshot, SourceFile, build, is_unfinished, judge
-from cfm.model import Now, SnapshotFacts
+from cfm.inputs.snapshot import Candidate, Snapshot, SourceFile, build, is_unfinished, judge
+from cfm.model import Measure, Now, SnapshotFacts
 from cfm.threads import HungError, LifeSign, ThreadPool
 
 log = structlog.get_logger(__name__)
@@ -125,7 +125,11 @@ class _Reading:
 
 
 def look_once(
-    grade_path: Path, history_path: Path, now: Now, file_system: FileSystem | None = None
+    grade_path: Path,
+    history_path: Path,
+    now: Now,
+    file_system: FileSystem | None = None,
+    last_good: Measure | None = None,
 ) -> Snapshot | SnapshotFacts:
     """Look once, without waiting, for `cfm plan`: the pair as it is, or why it is rejected.
 
@@ -140,7 +144,7 @@ def look_once(
     except ChangedWhileReadError as error:
         return rejected(f"{error} changed while it was read")
     settled_ms = min(abs(_age_ms(version, now)) for version in versions)
-    why = "still changing" if settled_ms < REST_MS else judge(candidate, None, settled_ms)
+    why = "still changing" if settled_ms < REST_MS else judge(candidate, last_good, settled_ms)
     return candidate.snapshot if why is None else rejected(why, candidate)
 
 
@@ -194,6 +198,9 @@ class MetadataWatch:
         self._judged: _Judged | None = None
         self._told: tuple[object, ...] = ()
         self.last_good = last_good
+        """The measure of the pair in use, or of the one before a restart."""
+        self._let_in = ""
+        """The id of the pair that a person accepts, however little it contains."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -270,10 +277,34 @@ class MetadataWatch:
         candidate = judged.candidate
         if not judged.waiting or candidate is None or is_unfinished(candidate, settled_ms):
             return judged
-        why = judge(candidate, self.last_good, settled_ms)
+        facts = candidate.snapshot.facts
+        let_in = facts.id == self._let_in
+        why = judge(candidate, None if let_in else self.last_good, settled_ms)
         if why is None:
+            self._let_in = ""
             return replace(judged, waiting=False)
-        return _Judged(judged.versions, None, rejected(why, candidate), waiting=False)
+        shrunken = judge(candidate, None, settled_ms) is None
+        told = replace(rejected(why, candidate), shrunken=shrunken)
+        return _Judged(judged.versions, None, told, waiting=False)
+
+    # ── a person accepts what was rejected ──────────────────────────────────────────────────────────────
+
+    @property
+    def held(self) -> SnapshotFacts | None:
+        """The newest pair, where only its measure speaks against it; None where there is nothing to
+        accept."""
+        facts = self._judged.rejected if self._judged is not None else None
+        return facts if facts is not None and facts.shrunken else None
+
+    def accept(self, pair_id: str) -> bool:
+        """Let in the pair that is held, once.  False where that is another one by now.
+
+        It is read again and judged anew, for all that may be wrong with it but its measure.
+        """
+        if self.held is None or self.held.id != pair_id:
+            return False
+        self._let_in, self._judged, self._told = pair_id, None, ()
+        return True
 
     def _reject(self, why: str) -> None:
         self._tell_rejected(rejected(why), None)

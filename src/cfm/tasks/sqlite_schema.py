@@ -92,7 +92,19 @@ _FIRST_FORM: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM,)
+_WITH_THE_MEASURE: Final = (
+    """
+    CREATE TABLE metadata_in_force (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        graded_files INTEGER NOT NULL,
+        history_files INTEGER NOT NULL,
+        known_files INTEGER NOT NULL,
+        accepted_at INTEGER NOT NULL
+    )
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)

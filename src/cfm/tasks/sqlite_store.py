@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
-from cfm.model import DeleteOrder, OrderStatus, Task
+from cfm.model import DeleteOrder, Measure, OrderStatus, Task
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
@@ -34,6 +34,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropTask,
     PutArrival,
+    PutMeasure,
     PutOrder,
     PutTask,
     Recovered,
@@ -144,7 +145,9 @@ class SqliteStore:
             StateError: it cannot be read.
         """
         with self._reading() as db:
-            return Recovered("", 0, 0) if db is None else self._read(db)
+            if db is None or schema.check_form(db) < schema.VERSION:
+                return Recovered("", 0, 0)  # nothing is there that this program has written
+            return self._read(db)
 
     def opened_s(self) -> int:
         """When a cfm took this state last (unix seconds), read beside whoever has it; 0 where none ever did.
@@ -263,6 +266,7 @@ class SqliteStore:
                 now_s - PACED_ORDERS_RECOVERED_S,
             ),
         )
+        measure = db.execute("SELECT graded_files, history_files, known_files FROM metadata_in_force")
         arrivals = db.execute("SELECT file, server, arrived_at FROM arrivals ORDER BY file, server")
         return Recovered(
             lease["controller_id"],
@@ -271,6 +275,7 @@ class SqliteStore:
             tasks=tuple(map(schema.task_of, tasks)),
             orders=tuple(map(schema.order_of, orders)),
             arrivals=tuple(PutArrival(*row) for row in arrivals),
+            measure=next((Measure(*row) for row in measure), None),
         )
 
 
@@ -296,6 +301,10 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
             _put(db, "delete_orders", schema.ORDER_COLUMNS, schema.order_row(order))
         case PutArrival(file_name, server, wall_s):
             _put(db, "arrivals", "file, server, arrived_at", (schema.writable(file_name), server, wall_s))
+        case PutMeasure(measure, wall_s):
+            numbers = (measure.graded_files, measure.history_files, measure.known_files)
+            columns = "only_row, graded_files, history_files, known_files, accepted_at"
+            _put(db, "metadata_in_force", columns, (1, *numbers, wall_s))
         case DropArrival(file_name, server):
             db.execute(
                 "DELETE FROM arrivals WHERE file = ? AND server = ?", (schema.writable(file_name), server)

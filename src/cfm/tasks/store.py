@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteOrder, OrderStatus, Status, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Status, Task
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES, is_final
 
 ENDED_TASKS_RECOVERED_S = 10 * 60
@@ -69,7 +69,15 @@ class DropArrival:
     server: Addr
 
 
-Change: TypeAlias = PutTask | DropTask | PutOrder | PutArrival | DropArrival
+@dataclass(frozen=True, slots=True)
+class PutMeasure:
+    """The measure of the metadata that came into force at `wall_s` (unix seconds)."""
+
+    measure: Measure
+    wall_s: int
+
+
+Change: TypeAlias = PutTask | DropTask | PutOrder | PutArrival | DropArrival | PutMeasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,8 @@ class Recovered:
     tasks: tuple[Task, ...] = ()
     orders: tuple[DeleteOrder, ...] = ()
     arrivals: tuple[PutArrival, ...] = ()
+    measure: Measure | None = None
+    """That of the metadata that was in force last; None before the first."""
 
 
 class SupersededError(StateError):
@@ -146,5 +156,5 @@ def _id_of(change: Change) -> int:
             return task.id
         case PutOrder(order):
             return order.id
-        case DropTask() | PutArrival() | DropArrival():
+        case DropTask() | PutArrival() | DropArrival() | PutMeasure():
             return 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteOrder, OrderStatus, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
@@ -24,6 +24,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropTask,
     PutArrival,
+    PutMeasure,
     PutOrder,
     PutTask,
     Recovered,
@@ -42,6 +43,7 @@ class CommittedState:
     tasks: dict[int, Task] = field(default_factory=dict)
     orders: dict[int, DeleteOrder] = field(default_factory=dict)
     arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    measure: Measure | None = None
     held_by: MemoryStore | None = None
 
 
@@ -128,6 +130,8 @@ class MemoryStore:
                 self.state.orders[order.id] = order
             case PutArrival(file_name, server, wall_s):
                 self.state.arrivals[file_name, server] = wall_s
+            case PutMeasure(measure, _wall_s):
+                self.state.measure = measure
             case DropArrival(file_name, server):
                 self.state.arrivals.pop((file_name, server), None)
 
@@ -148,6 +152,7 @@ class MemoryStore:
                 if o.status in UNFINISHED_ORDERS or _recent(o, now_s)
             ),
             arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(state.arrivals.items())),
+            measure=state.measure,
         )
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cfm.controller.decide import events as ev
-from cfm.inputs.snapshot import Measure
-from cfm.model import DeleteKind, DeleteOrder, Now, OrderStatus, Status, Task
+from cfm.model import DeleteKind, DeleteOrder, Measure, Now, OrderStatus, Status, Task
 from cfm.plan import refusals
 from cfm.tasks.store import (
     UNFINISHED_ORDERS,

@@ -4,6 +4,7 @@ Pure: takes values as `controller.explain` makes them and returns rich renderabl
 columns on.  Neighbours: the commands in `cli` print these, `cli.demo` and `cli.watching` show them live.
 """
 
+from cfm.cli.render.accept import accept_view
 from cfm.cli.render.events import event_words
 from cfm.cli.render.page import said
 from cfm.cli.render.plan import confirm_view, plan_view
@@ -13,6 +14,7 @@ from cfm.cli.render.words import time_words
 from cfm.controller.explain.words import size_words
 
 __all__ = [
+    "accept_view",
     "confirm_view",
     "event_words",
     "plan_view",

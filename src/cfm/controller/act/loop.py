@@ -25,6 +25,7 @@ from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
+from cfm.inputs.watching import MetadataWatch
 from cfm.model import (
     File,
     Hits,
@@ -57,6 +58,8 @@ class Controller:
     def __init__(self, core: Core, store: TaskStore, client: WorkerClient, san: SanIndex) -> None:
         self.core = core
         self.snapshot: Snapshot | None = None
+        self.metadata: MetadataWatch | None = None
+        """Whoever reads the metadata, and holds what a person may accept."""
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self.listeners: set[asyncio.Queue[Mapping[str, Any]]] = set()
         self.writer = Writer(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.decide import events as ev
@@ -21,15 +23,19 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.explain import report
 from cfm.controller.explain.parts import Json
+from cfm.errors import StateError
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import look_once
-from cfm.model import Failure, Hits, Known, LogState, Now, Observed, SnapshotFacts
+from cfm.model import Failure, Hits, Known, LogState, Measure, Now, Observed, SnapshotFacts
 from cfm.plan import reduce
 from cfm.security import controller_credentials
+from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered
+
+log = structlog.get_logger(__name__)
 
 SAN_S = 20.0
 """How long a look asks the SAN for single files, all questions together."""
@@ -147,7 +153,18 @@ def _san_event(names: Observed[frozenset[str]]) -> ev.SanIndexed:
 
 def _metadata(settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
     """The metadata, or the facts about why they are rejected."""
-    return look_once(settings.grade_info_file, settings.hitcount_history_file, now)
+    paths = settings.grade_info_file, settings.hitcount_history_file
+    return look_once(*paths, now, last_good=_last_good(settings))
+
+
+def _last_good(settings: CfmSettings) -> Measure | None:
+    """How much the metadata contained that a cfm accepted last.  Where that cannot be read, nothing is known
+    of it."""
+    try:
+        return SqliteStore(settings.state.path).peek().measure
+    except StateError as error:
+        log.warning("cannot read what the last good metadata contained", why=str(error))
+        return None
 
 
 def _event_log(settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:

@@ -18,6 +18,7 @@ from cfm.model import (
     Hits,
     Known,
     LogState,
+    Measure,
     NotOnSan,
     Now,
     OnSan,
@@ -75,6 +76,8 @@ class MetadataBook:
     facts: SnapshotFacts | None = None
     rejected: SnapshotFacts | None = None
     """The newest reading, where it was not accepted."""
+    measure: Measure | None = None
+    """How much the last accepted metadata contained, before a restart or since."""
     _accepted_ms: int = 0
     _age_then_ms: int = 0
 

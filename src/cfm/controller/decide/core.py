@@ -28,7 +28,7 @@ from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
-from cfm.tasks.store import Recovered
+from cfm.tasks.store import PutMeasure, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
@@ -81,6 +81,7 @@ class Core:
         self._recover(recovered, now)
 
     def _recover(self, recovered: Recovered, now: Now) -> None:
+        self.state.metadata.measure = recovered.measure
         for task in recovered.tasks:
             copying.recover(self.state, task, now)
         for order in recovered.orders:
@@ -240,6 +241,9 @@ class Core:
         state = self.state
         too_old = state.metadata.age_ms(now) > state.rules.metadata_max_age_ms
         state.metadata.accept(event.facts, event.age_ms, now)
+        if event.facts.measure != state.metadata.measure:
+            state.metadata.measure = event.facts.measure
+            state.out.changes.append(PutMeasure(event.facts.measure, now.wall_s))
         self.plans.metadata_changed(now, was_too_old=too_old)
         state.say(
             "metadata accepted",

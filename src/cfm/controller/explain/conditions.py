@@ -95,12 +95,16 @@ def _released_breakers(scene: Scene) -> Iterator[Condition]:
 def _no_metadata(scene: Scene) -> Condition:
     rejected = scene.state.rejected
     why = rejected.why if rejected else "not read yet"
+    shrunken = rejected is not None and rejected.shrunken
     return Condition(
         name="no_metadata",
         level=Severity.CRITICAL,
         text=f"cfm is stopped because it has no valid grade and history files: {why}",
-        remedy="see `grade_info_file` and `hitcount_history_file` in cfm.yml",
+        remedy=_ACCEPT if shrunken else "see `grade_info_file` and `hitcount_history_file` in cfm.yml",
     )
+
+
+_ACCEPT = "repair them, or run `cfm accept`"
 
 
 def _old_metadata(scene: Scene) -> Iterator[Condition]:
@@ -122,7 +126,7 @@ def _rejected_metadata(scene: Scene) -> Iterator[Condition]:
             name="metadata_rejected",
             level=Severity.DEGRADED,
             text=f"The newest grade and history files are rejected: {rejected.why}",
-            remedy="repair them; cfm goes on with the last good ones",
+            remedy=_ACCEPT if rejected.shrunken else "repair them; cfm goes on with the last good ones",
             since_s=rejected.read_wall_s,
         )
 

@@ -32,6 +32,7 @@ ACCESS_POLICY = AccessPolicy(
         ("DELETE", "/tasks/{id}"): _OPERATOR,
         ("POST", "/api/v1/confirm"): _OPERATOR,
         ("POST", "/api/v1/confirm/{server}"): _OPERATOR,
+        ("POST", "/api/v1/metadata/{id}"): _OPERATOR,
     },
 )
 """Who may do what here, where credentials are configured.  A worker may do it with its own tasks only."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -21,11 +22,14 @@ from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
+from cfm.controller.explain.metadata import metadata_json
 from cfm.controller.serve import openapi
 from cfm.controller.serve.asking import asked
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.model import Addr, Now
 from cfm.web import STOPPING, RefusedError, json_answer, name_from_path
+
+log = structlog.get_logger(__name__)
 
 PING_S = 15.0
 """How often a connection that waits for decisions gets a comment, so that nothing between closes it."""
@@ -62,6 +66,8 @@ class JsonEndpoints:
             web.get("/api/v1/confirm/{server}", self.held),
             web.post("/api/v1/confirm", self.confirm),
             web.post("/api/v1/confirm/{server}", self.confirm),
+            web.get("/api/v1/metadata", self._value(metadata_json)),
+            web.post("/api/v1/metadata/{id}", self.accept),
         ]
 
     def _value(self, value: Callable[[Core, Now], Any]) -> Handler:
@@ -109,6 +115,14 @@ class JsonEndpoints:
             raise RefusedError(404, "no breaker holds there")
         released = sorted(reply.body.up_to_bytes.items())
         return json_answer({"released": [{"server": addr, "up_to_bytes": size} for addr, size in released]})
+
+    async def accept(self, request: web.Request) -> web.Response:
+        """Let in a pair of metadata files that contains much less than the last good one."""
+        pair_id, metadata = request.match_info["id"], self._controller.metadata
+        if metadata is None or not metadata.accept(pair_id):
+            raise RefusedError(409, "no pair of metadata files with this id waits to be accepted")
+        log.warning("metadata accepted by an operator", snapshot=pair_id)
+        return json_answer({"accepted": pair_id})
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ _PROBLEM = {
 }
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
 _SERVER = {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
+_PAIR = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
@@ -103,6 +104,14 @@ def _ours() -> Json:
         "/api/v1/confirm": {
             **_get("The breakers that hold, and what cfm would delete without them", held),
             "post": {"summary": "Release every breaker that holds, once", "responses": confirm},
+        },
+        "/api/v1/metadata": _get("The metadata in force, and what was rejected", {"200": _json("metadata")}),
+        "/api/v1/metadata/{id}": {
+            "post": {
+                "summary": "Accept a pair that contains much less than the last good one",
+                "parameters": [_PAIR],
+                "responses": {"200": _json("what was accepted"), "409": _PROBLEM},
+            },
         },
         "/api/v1/confirm/{server}": {
             **_get("The same for one server", held, [_SERVER]),

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cfm.controller.decide.events import Event
-from cfm.inputs.snapshot import Measure
-from cfm.model import DeleteOrder, Now, Task
+from cfm.model import DeleteOrder, Measure, Now, Task
 from cfm.tasks.store import Change, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm_lab.fakes.memory_base_dir import Inode

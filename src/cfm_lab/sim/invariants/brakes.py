@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
-from cfm.inputs.snapshot import Measure
-from cfm.model import DeleteKind, DeleteOrder, Now, OnSan, OrderStatus
+from cfm.model import DeleteKind, DeleteOrder, Measure, Now, OnSan, OrderStatus
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair

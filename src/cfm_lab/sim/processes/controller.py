@@ -19,7 +19,6 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.errors import StateError, StoreFullError
-from cfm.inputs.snapshot import Measure
 from cfm.model import (
     Addr,
     DeleteOrder,
@@ -27,6 +26,7 @@ from cfm.model import (
     Hits,
     LogCondition,
     LogState,
+    Measure,
     Now,
     SnapshotFacts,
     Task,
@@ -91,7 +91,6 @@ class SimCfm(CfmService):
         self.watch: SimMetadataWatch | None = None
         self.pair: Pair | None = None
         self.issuer = Issuer("", 0)
-        self.last_good: Measure | None = None
         self._requests = count(1)
         self._told_tasks: tuple[tuple[Task, ...], tuple[TaskOffer, ...]] = (), ()
         """The tasks that old workers were last told, and what they read in that list."""
@@ -132,7 +131,7 @@ class SimCfm(CfmService):
             partial(self.process.runs_since, self.incarnation),
             self.on_pair,
             self.on_rejected,
-            self.last_good,
+            recovered.measure,
         )
         self.feed(ev.Tick())
         self.watch.changed()

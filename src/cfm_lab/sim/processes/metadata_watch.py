@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from cfm.inputs.reference import PlainReading, read_grade_file
-from cfm.inputs.snapshot import TORN_AFTER_MS, Candidate, Measure, Snapshot, is_unfinished
-from cfm.model import File, SnapshotFacts
+from cfm.inputs.snapshot import TORN_AFTER_MS, Candidate, Snapshot, is_unfinished
+from cfm.model import File, Measure, SnapshotFacts
 from cfm_lab.sim.environment.metadata import MetadataVersion
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.shared import Environment
@@ -107,7 +107,11 @@ def read(
     files = known_files(graded, hits)
     measure = Measure(len(graded.graded), len(hits.history), len(files))
     facts = SnapshotFacts(
-        f"pair-{number}", min(grade.mtime_s, history.mtime_s), measure.graded_files, measure.known_files
+        f"pair-{number}",
+        min(grade.mtime_s, history.mtime_s),
+        measure.graded_files,
+        measure.known_files,
+        history_files=measure.history_files,
     )
     flaw = (
         flaw_of("grade file", grade.data, graded)
