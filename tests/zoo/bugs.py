@@ -283,6 +283,13 @@ class ForgetsTasks(MemoryStore):
         return replace(super().open(), tasks=())
 
 
+class ForgetsTheMeasure(MemoryStore):
+    """What is read first after a restart is compared with nothing."""
+
+    def open(self) -> Recovered:
+        return replace(super().open(), measure=None)
+
+
 class KeepsNoOrders(MemoryStore):
     """Orders are sent, and not written down."""
 
@@ -495,6 +502,7 @@ OLD_ONES: Mapping[str, Parts] = {
     "done for what failed": replace(PARTS, book=DoneForFailed),
     "a restart forgets orders": replace(PARTS, store=ForgetsOrders),
     "a restart forgets tasks": replace(PARTS, store=ForgetsTasks),
+    "a restart forgets the measure": replace(PARTS, store=ForgetsTheMeasure),
     "orders are not written down": replace(PARTS, store=KeepsNoOrders),
     "two cfm on one state": replace(PARTS, store=OpensTwice),
     "any metadata is accepted": replace(PARTS, judge_metadata=lambda *_args: None),

@@ -24,7 +24,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "4": ("404 is a success", "silence is a success"),
     "5": ("orders are not written down",),
     "6": ("no epoch is checked", "no fence is kept"),
-    "7": ("any metadata is accepted", "without metadata_fresh"),
+    "7": ("any metadata is accepted", "without metadata_fresh", "a restart forgets the measure"),
     "8": (
         "the ledger releases nothing",
         "without within_pace",
@@ -60,6 +60,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "rule 7": ("without not_failing", "without server_carries_out"),
     "rule 11": ("without not_next_to_go",),
     "rule 20": ("without deletes_on", "without not_paused in delete_guards", "without not_lately_dropped"),
+    "rule 25": ("without at_rest_on_san", "without at_rest_where_it_stays"),
     "rule 24": ("a lost log is an empty one", "without hits_are_known"),
     "same plan": ("a plan that wavers",),
 }

@@ -8,13 +8,15 @@ from cfm.model import Addr, File, Transfer
 from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.environment.parts import PARTS, Parts
-from cfm_lab.sim.environment.profile import MB, Profile
+from cfm_lab.sim.environment.profile import HOUR_MS, MB, Profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.processes.old_worker import SimOldWorker
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
+SAN_CLOCKS_H = (0, 0, -3, 9, -24, 24)
+"""How many hours the clock of the SAN is off, world by world."""
 ALIKE = 10
 """Every tenth file has a name that becomes the name of another file where somebody cuts it at `#`."""
 
@@ -41,6 +43,8 @@ def _stock_library(world: World) -> None:
     world.ads = [file.name for file in world.library if file.name.startswith("AD_")]
     for file in world.library:
         world.san.files[file.name] = SanFile(file.size_bytes)
+    off_h = SAN_CLOCKS_H[world.seed % len(SAN_CLOCKS_H)]
+    world.san.clock_wall_ms = world.profile.start_wall_s * 1000 + off_h * HOUR_MS
 
 
 def _library(rng: Rng, profile: Profile) -> list[File]:

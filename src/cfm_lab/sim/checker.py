@@ -18,6 +18,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropTask,
     PutArrival,
+    PutMeasure,
     PutOrder,
     PutTask,
     Recovered,
@@ -179,6 +180,8 @@ class Checker:
                     state.committed_orders[order.id] = order
                 case PutArrival(name, server):
                     state.committed_arrivals[name, server] = change
+                case PutMeasure(measure):
+                    state.committed_measure = measure
                 case DropArrival(name, server):
                     state.committed_arrivals.pop((name, server), None)
         for rule in self._committed:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, DeleteOrder, Task
+from cfm.model import Addr, DeleteOrder, Measure, Task
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
 from cfm_lab.sim.environment.disks import SimDisk
 
@@ -51,6 +51,7 @@ class StateFacts:
     committed_orders: dict[int, DeleteOrder] = field(default_factory=dict)
     committed_tasks: dict[int, Task] = field(default_factory=dict)
     committed_arrivals: dict[tuple[str, Addr], PutArrival] = field(default_factory=dict)
+    committed_measure: Measure | None = None
     open_orders: dict[int, OrderFacts] = field(default_factory=dict)
     open_tasks: dict[int, TaskFacts] = field(default_factory=dict)
     recent_orders: deque[tuple[int, DeleteOrder]] = field(default_factory=deque)

@@ -144,6 +144,10 @@ KINDS: Mapping[str, FaultKind] = {
             ("addresses_swapped", 240, "two workers swap their addresses"),
             ("operator_cancels", 120, "an operator cancels a task"),
             ("operator_confirms", 45, "an operator lets the breakers go"),
+            ("san_file_rewritten", 45, "a file on the SAN is another one of the same size"),
+            ("san_file_being_written", 45, "somebody writes a file of the SAN anew, for seconds or an hour"),
+            ("san_file_of_the_future", 120, "a file on the SAN was written in the future, by its mtime"),
+            ("restart_with_less", 150, "a grade file with few lines is there when cfm starts again"),
         ),
     )
 }

@@ -6,8 +6,8 @@ one of which does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from cfm.model import NotOnSan, OnSan, SanAnswer, Unknown
 
@@ -19,17 +19,32 @@ PAUSE_MS = 30_000
 """For so long cfm then leaves that folder alone."""
 
 
-@dataclass(slots=True)
+HALF = 1 << 31
+"""In the version of what was read of a file while somebody wrote it: no such file was ever meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class SanFile:
     size_bytes: int
     version: int = 0
+    written_ms: int | None = None
+    """When it was written last; None: long ago."""
+    writing: bool = False
+    """Somebody is writing it, and it has its final size already."""
+    ahead_ms: int = 0
+    """How far its mtime is ahead of the clock of the SAN."""
 
 
 class San:
-    """The source folder."""
+    """The source folder.  `now_ms` tells the true time."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self._now_ms = now_ms
+        self.clock_wall_ms = 0
+        """What the clock of the SAN shows at the beginning.  Nobody sets it."""
         self.files: dict[str, SanFile] = {}
+        self._before: dict[str, SanFile] = {}
+        """What the files were before they vanished or changed for a while."""
         self.mounted = True
         self.gone_ms: dict[str, int] = {}
         """File that has vanished or changed → when it was last there in its old form."""
@@ -48,7 +63,15 @@ class San:
         if name in self.silent:
             return Unknown("one of the source folders does not answer", now_ms)
         found = self.files.get(name)
-        return NotOnSan() if found is None else OnSan(f"{FOLDER}/{name}", found.size_bytes)
+        if found is None:
+            return NotOnSan()
+        return OnSan(f"{FOLDER}/{name}", found.size_bytes, self.mtime_ns(found))
+
+    def mtime_ns(self, file: SanFile) -> int:
+        written_ms = self._now_ms() if file.writing else file.written_ms
+        if written_ms is None:
+            return 0
+        return 1_000_000 * (self.clock_wall_ms + written_ms + file.ahead_ms)
 
     def index(self) -> frozenset[str] | None:
         return frozenset(self.files) if self.mounted and self.files and not self.silent else None
@@ -63,28 +86,55 @@ class San:
     def read(self, name: str) -> tuple[int, int] | None:
         """Size and version of a file, as a source reads it; None where it cannot be read."""
         found = self.files.get(name) if self.mounted and name not in self.unreadable else None
-        return None if found is None else (found.size_bytes, found.version)
+        return None if found is None else (found.size_bytes, found.version | (HALF if found.writing else 0))
 
     def holds(self, name: str, size_bytes: int) -> bool:
-        """Is the file there with this size?  It does not matter here whether the folder is mounted."""
+        """Is the whole file there with this size?  It does not matter here whether the folder is mounted."""
         found = self.files.get(name)
-        return found is not None and found.size_bytes == size_bytes
+        return found is not None and found.size_bytes == size_bytes and not found.writing
 
     def held_since(self, name: str, size_bytes: int, since_ms: int) -> bool:
         """Was the file there with this size at some moment since then?"""
         return self.holds(name, size_bytes) or self.gone_ms.get(name, -1) >= since_ms
 
-    def change(self, name: str, size_bytes: int | None, now_ms: int) -> None:
-        """A file vanishes (`size_bytes` is None) or gets another size."""
-        self.gone_ms[name] = now_ms
+    # ── what happens to files ───────────────────────────────────────────────────────────────────────────
+
+    def change(self, name: str, size_bytes: int | None) -> None:
+        """A file vanishes (`size_bytes` is None) or gets another size, until it is put back."""
+        before = self.files.get(name)
+        self.gone_ms[name] = self._now_ms()
+        if before is not None:
+            self._before.setdefault(name, before)
         if size_bytes is None:
             self.files.pop(name, None)
         else:
-            before = self.files.get(name)
-            self.files[name] = SanFile(size_bytes, before.version + 1 if before else 0)
+            version = before.version + 1 if before is not None else 1
+            self.files[name] = SanFile(size_bytes, version, self._now_ms())
 
-    def mend(self, sizes: Mapping[str, int]) -> None:
+    def put_back(self, names: Iterable[str]) -> None:
+        """These files are again what they were before they vanished or changed."""
+        for name in names:
+            if (before := self._before.pop(name, None)) is not None:
+                self.files[name] = before
+
+    def begin_writing(self, name: str) -> bool:
+        """Somebody writes a file anew, which keeps its size.  False where it is not there now."""
+        before = self.files.get(name)
+        if before is None or before.writing or name in self._before:
+            return False
+        self.gone_ms[name] = self._now_ms()
+        self.files[name] = SanFile(before.size_bytes, before.version + 1, self._now_ms(), writing=True)
+        return True
+
+    def end_writing(self, name: str, ahead_ms: int = 0) -> None:
+        found = self.files.get(name)
+        if found is not None and found.writing:
+            written_ms = self._now_ms()
+            self.files[name] = replace(found, writing=False, written_ms=written_ms, ahead_ms=ahead_ms)
+
+    def mend(self, names: Iterable[str]) -> None:
         """Everything is as it should be again."""
         self.mounted = True
-        for name, size_bytes in sizes.items():
-            self.files[name] = SanFile(size_bytes)
+        self.put_back(names)
+        for name in names:
+            self.end_writing(name)

@@ -33,7 +33,7 @@ class Environment(ABC):
         self.trace = Trace(lambda: self.schedule.now_ms)
         self.swarm = Swarm(profile.faults, root.fork("swarm"), profile.intensity_percent)
         self.net = Network(self.schedule, self.swarm, root.fork("network"))
-        self.san = San()
+        self.san = San(lambda: self.schedule.now_ms)
         self.sick = Sick()
         self.metadata = MetadataFiles()
         self.hits = Hits()

@@ -36,7 +36,7 @@ def set_going(world: World) -> None:
 
 def calm_down(world: World) -> None:
     """The faults have stopped: start everything that is down, and put settings and inputs right."""
-    world.san.mend({file.name: file.size_bytes for file in world.library})
+    world.san.mend([file.name for file in world.library])
     for server in world.servers.values():
         server.process.reachable = True
         server.process.go_on()

@@ -11,6 +11,7 @@ from cfm_lab.sim.environment.metadata import MetadataVersion, grade_text
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.fault_events.luck import FaultEvent
+from cfm_lab.sim.fault_events.machines import start_again
 from cfm_lab.sim.world import World
 
 
@@ -132,9 +133,11 @@ def san_unmounted(world: World, rng: Rng) -> None:
 
 def _change_san(world: World, rng: Rng, size_bytes: Callable[[File], int | None]) -> None:
     file = rng.pick(world.library)
-    now_ms = world.schedule.now_ms
-    world.san.change(file.name, size_bytes(file), now_ms)
-    world.heal_after(rng.between(10, 240) * MINUTE_MS, lambda: world.san.mend({file.name: file.size_bytes}))
+    found = world.san.files.get(file.name)
+    if found is None or found.writing:
+        return
+    world.san.change(file.name, size_bytes(file))
+    world.heal_after(rng.between(10, 240) * MINUTE_MS, lambda: world.san.put_back([file.name]))
 
 
 def san_file_gone(world: World, rng: Rng) -> None:
@@ -147,6 +150,40 @@ def san_file_empty(world: World, rng: Rng) -> None:
 
 def san_file_resized(world: World, rng: Rng) -> None:
     _change_san(world, rng, lambda file: file.size_bytes + 1)
+
+
+def _write_anew(world: World, rng: Rng, lasts_ms: int, ahead_ms: int = 0) -> None:
+    """Somebody writes one of the wanted files anew, under its name and with its size."""
+    ranked = sorted(world.library, key=lambda file: file.rank)
+    name = rng.pick(ranked[: rng.pick((5, 20, len(ranked)))]).name
+    if world.san.begin_writing(name):
+        world.note("written anew", name, lasts_ms)
+        world.heal_after(lasts_ms, lambda: world.san.end_writing(name, ahead_ms))
+
+
+def san_file_rewritten(world: World, rng: Rng) -> None:
+    _write_anew(world, rng, 1)
+
+
+def san_file_being_written(world: World, rng: Rng) -> None:
+    _write_anew(world, rng, rng.between(5_000, 60 * MINUTE_MS))
+
+
+def san_file_of_the_future(world: World, rng: Rng) -> None:
+    _write_anew(world, rng, rng.between(1, 60_000), ahead_ms=rng.between(1, 100_000) * MINUTE_MS)
+
+
+def restart_with_less(world: World, rng: Rng) -> None:
+    """A grade file that lacks most of its lines is there when cfm starts again."""
+    files = world.metadata
+    if files.grade is None or files.history is None or not world.main.running:
+        return
+    lines = files.grade.data.split(b"\n")
+    few = b"\n".join(lines[: 1 + len(lines) // rng.between(3, 10)]) + b"\n"
+    world.main.kill()
+    now_s = world.main.clock.wall_ms() // 1000
+    files.put(MetadataVersion(few, now_s, good=False), files.history)
+    world.heal_after(rng.between(200, 20_000), lambda: start_again(world, world.main))
 
 
 FAULTS: Final[tuple[FaultEvent, ...]] = (
@@ -166,4 +203,8 @@ FAULTS: Final[tuple[FaultEvent, ...]] = (
     san_file_gone,
     san_file_empty,
     san_file_resized,
+    san_file_rewritten,
+    san_file_being_written,
+    san_file_of_the_future,
+    restart_with_less,
 )

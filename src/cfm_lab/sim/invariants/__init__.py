@@ -32,6 +32,7 @@ from cfm_lab.sim.invariants.tasks import (
     OutgoingStreams,
     TimeOutsAreReal,
 )
+from cfm_lab.sim.invariants.versions import NotWhileWritten
 
 ALL: tuple[type[Invariant], ...] = (
     LastCopy,
@@ -62,6 +63,7 @@ ALL: tuple[type[Invariant], ...] = (
     OnlyWhatMayBeCopied,
     Pauses,
     HitsAsLogged,
+    NotWhileWritten,
     SwitchedOff,
     SamePlanTwice,
 )

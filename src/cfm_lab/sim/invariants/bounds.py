@@ -34,6 +34,7 @@ class Bounded(Invariant):
                 "uncut": (len(state.tasks.uncut), 50),
                 "orders": (len(state.orders.active), files),
                 "retries": (len(state.retries.retries), files),
+                "sightings": (len(state.san.sightings), files),
                 "san": (len(state.san.answers) + len(state.san.asked_ms), 2 * files),
                 "copies seen": (len(state.copies.seen) + len(state.copies.asked_ms), files * servers),
                 "arrivals": (len(state.arrivals.arrived_ms), files * servers),

@@ -35,9 +35,10 @@ class FreshMetadata(Invariant):
         self.hold((cfm.pair is not None and any(f.name == order.file.name for f in cfm.pair.files)) or
                   self._was_known(cfm, order), "a file that is not known:", order)  # fmt: skip
 
-    def metadata_accepted(self, _cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
+    def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:
         facts = pair.facts
         self.hold(bool(pair.files) and facts.accepted, "metadata without a known file was accepted")
+        good = good or self.facts.state(cfm.issuer.controller).committed_measure
         if good is not None:
             shrunken = 2 * facts.known_files < good.known_files or 2 * facts.graded_files < good.graded_files
             self.hold(not shrunken, f"{facts.known_files} known files were accepted after", good)

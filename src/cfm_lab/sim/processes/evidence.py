@@ -16,7 +16,9 @@ from cfm.model import (
     Hits,
     Listing,
     LogState,
+    NotOnSan,
     Now,
+    OnSan,
     SanAnswer,
     SnapshotFacts,
     WorkerFeatures,
@@ -90,6 +92,8 @@ class Evidence:
         if config is not None:
             self.servers = {addr: ServerEvidence() for addr in (*config.sources, *config.destinations)}
         self.san: dict[str, tuple[SanAnswer, int]] = {}
+        self.same_since: dict[str, tuple[OnSan, int, int]] = {}
+        """File → what the last looks at the SAN agreed on, and when the first and the last of them began."""
         self.copies: dict[tuple[str, Addr], tuple[CopySeen, int]] = {}
         self.hits = Hits()
         self.hits_lost_ms: int | None = None
@@ -117,6 +121,7 @@ class Evidence:
         if isinstance(event, ev.SanAnswers):
             for name, found in event.answers.items():
                 self.san[name] = (found, event.asked_ms)
+                self._looked(name, found, event.asked_ms)
         elif isinstance(event, ev.CopyAnswer):
             if not isinstance(event.answer, Failure):
                 self.copies[event.name, event.addr] = (event.answer, event.asked_ms)
@@ -131,6 +136,22 @@ class Evidence:
             self.rules = event.rules
         elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
             self.store_trouble = isinstance(event, ev.StoreTrouble)
+
+    def _looked(self, name: str, found: SanAnswer, asked_ms: int) -> None:
+        before = self.same_since.get(name)
+        if isinstance(found, OnSan) and (before is None or asked_ms > before[2]):
+            since_ms = before[1] if before is not None and before[0] == found else asked_ms
+            self.same_since[name] = (found, since_ms, asked_ms)
+        elif isinstance(found, NotOnSan):
+            self.same_since.pop(name, None)
+
+    def rested(self, name: str, now: Now) -> bool:
+        """Did two looks at the SAN some time apart show the same file, or was it written days ago?"""
+        found, since_ms, last_ms = self.same_since.get(name, (None, 0, 0))
+        if found is None:
+            return False
+        days_ago = now.wall_ms - found.mtime_ns // 1_000_000 >= 2 * 86_400_000
+        return days_ago or last_ms - since_ms >= self.rules.san_rest_ms
 
     def _log_changed(self, log: LogState, now: Now) -> None:
         if log.hits_known:

@@ -17,6 +17,7 @@ from cfm.worker.decide.disk_entries import EntryKind
 from cfm.worker.decide.fencing import Issuer
 from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.environment.network import ERROR_500, Reply
+from cfm_lab.sim.environment.san import HALF
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.environment.shared import Environment
@@ -114,7 +115,9 @@ class SimOldWorker(SimServer):
             failed = True
         room_bytes = self.disk.total_bytes - self.disk.reserved_bytes - self.disk.used_bytes
         if not failed and node is not None and size_bytes <= room_bytes:
-            node.data[:] = content_of(offer.file_name, version)
+            now = self.env.san.read(offer.file_name)
+            mixed = now is not None and now[1] != version
+            node.data[:] = content_of(offer.file_name, version | (HALF if mixed else 0))
             node.size_bytes = size_bytes
             node.sync()
             replaced = self.disk.names.get(offer.file_name)

@@ -19,6 +19,7 @@ from cfm.worker.decide.download_events import BookEvent, BytesReceived, Transfer
 from cfm.worker.decide.offers import BUSY, failure
 from cfm.worker.decide.shelf_rules import Receipt
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
+from cfm_lab.sim.environment.san import HALF
 from cfm_lab.sim.processes.sending import STALL_MS, Sending
 from cfm_lab.sim.processes.server import SimServer
 
@@ -211,9 +212,11 @@ class Download:
         if not self.over:
             self._interrupted("the connection was reset")
 
-    def _interrupted(self, why: str) -> None:
+    def _interrupted(self, why: str, *, from_start: bool = False) -> None:
         """Go on where it broke off, after a pause; fail after a few tries."""
         self._let_go()
+        if from_start and self.file is not None:
+            self.file.truncate(0)
         self.base_bytes = self.file.size() if self.file is not None else 0
         if self.tries >= len(PAUSES_MS):
             self._fail(why)
@@ -235,7 +238,10 @@ class Download:
         self.progress()
         if self.over or self.file is None:
             return
-        content = content_of(self.offer.file_name, self.version)
+        if not self.external and self._changed_meanwhile():
+            self._interrupted("the source's file changed", from_start=True)
+            return
+        content = content_of(self.offer.file_name, self._what_was_read())
         if self.env.swarm.strikes("corrupted_bytes"):
             content = b"\xff" * 8
         self.file.node.data[:] = content
@@ -248,6 +254,9 @@ class Download:
     def _verified(self, content: bytes) -> None:
         """Compare the checksum with the source's, and make the file durable."""
         assert self.file is not None
+        if not self.external and self._changed_meanwhile():
+            self._fail("the source's file changed during the transfer")
+            return
         if not self.external and content != content_of(self.offer.file_name, self.version):
             self._fail("the checksum is not the source's")
             return
@@ -259,6 +268,16 @@ class Download:
             self._fail(f"the disk: {error.strerror}")
             return
         self._end(TransferEnded(self.offer.id, self.file.size(), verified=not self.external))
+
+    def _changed_meanwhile(self) -> bool:
+        """A source looks at the file while it sends: did somebody write it?"""
+        found = self.env.san.read(self.offer.file_name)
+        return found is not None and (found[1] != self.version or bool(found[1] & HALF))
+
+    def _what_was_read(self) -> int:
+        """The version of what has come.  An external downloader does not see that a file is being written."""
+        found = self.env.san.read(self.offer.file_name)
+        return self.version if found is None or found[1] == self.version else found[1] | HALF
 
     def stop(self) -> None:
         """The book has ordered it to end."""
