@@ -36,6 +36,7 @@ def sink_to(
 ) -> FileSink:
     sink = FileSink(file, complain or Complaints(), monotonic)
     sink.setFormatter(LineFormatter())
+    sink.begin()
     return sink
 
 

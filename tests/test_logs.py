@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -16,7 +17,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.logs import LEVELS, LONGEST_VALUE, TerminalSink, escaped, setup_logging, stop_logging
+from cfm.log_repeats import FIRST_FEW
+from cfm.logs import LEVELS, LONGEST_VALUE, TerminalSink, escaped, kind_of, setup_logging, stop_logging
 from log_records import NOON, after_time, line_of, record
 
 
@@ -148,6 +150,7 @@ def test_events_reach_both_sinks_from_their_level_on(
     log.info("not shown")
     log.warning("shown", file="a\nb")
     logging.getLogger("library").error("theirs")
+    stop_logging()  # lines are written in threads
     for text in (capsys.readouterr().err, (tmp_path / "cfw.log").read_text()):
         assert [after_time(line) for line in text.splitlines()] == [
             'warning shown file="a\\nb"',
@@ -161,9 +164,67 @@ def test_exceptions_are_logged_with_their_traceback(capsys: pytest.CaptureFixtur
         int("a")
     except ValueError:
         structlog.get_logger().exception("failed")
+    stop_logging()
     [line] = capsys.readouterr().err.splitlines()
     assert 'error failed exception="Traceback' in line
     assert line.endswith("base 10: 'a'\"")
+
+
+def test_lines_that_repeat_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process out of descriptors wrote 6,000 lines in 20 seconds, and none said why."""
+    setup_logging("info", tmp_path, "cfw")
+    log = structlog.get_logger("cfm.some")
+    for number in range(1_000):
+        log.error("cannot look", server="127.0.2.1:8888", why=f"errno {number}", took_ms=number)
+        logging.getLogger("asyncio").error("socket.accept() out of system resource, fd=%d" % number)  # noqa: UP031, G002 - as asyncio does
+    log.error("cannot look", server="127.0.2.2:8888", why="errno 24", took_ms=1)
+    stop_logging()
+    for text in (capsys.readouterr().err, (tmp_path / "cfw.log").read_text()):
+        lines = text.splitlines()
+        assert len(lines) == 2 * FIRST_FEW + 1 + 2
+        assert [line for line in lines if "127.0.2.2" in line]
+        assert "took_ms=999" in lines[-2]
+        assert lines[-2].endswith("repeats_left_out=994")
+        assert lines[-1].endswith("repeats_left_out=994")
+
+
+def test_deeds_are_never_repeats() -> None:
+    deeds = [record("copied file", file="a.mpg", server="s", task=task) for task in range(50)]
+    deeds += [record("copied file", file=f"{number}.mpg", server="s") for number in range(50)]
+    assert len({kind_of(deed) for deed in deeds}) == 100
+
+
+def test_a_process_without_descriptors_says_what_is_wrong(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, structlog; from cfm.logs import setup_logging\n"
+        "setup_logging('info', None, 'cfm')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: open('/dev/null')\n"
+        "except OSError: structlog.get_logger().exception('two\\nlines')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    assert b"Too many open files" in ended.stderr
+    assert b"could not be logged" not in ended.stderr
+
+
+def test_a_pipe_that_nobody_reads_holds_up_neither_the_program_nor_its_end() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    code = (
+        "import structlog; from cfm.logs import lost_lines, setup_logging\n"
+        "setup_logging('info', None, 'cfm')\n"
+        "for number in range(2000): structlog.get_logger().info(f'{number}', v='x' * 4000)\n"
+        "print(lost_lines())\n"
+    )
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=True, timeout=30
+        )
+    assert 900 < int(ended.stdout) < 1100
 
 
 def test_a_program_without_standard_error_goes_on(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The log file of a daemon: a new one each day, and no failure that stops the program.
 
 `LogFile` appends lines and sets full files aside.  `FileSink` is the logging handler in front of it: it
-catches what goes wrong, says so once, and tries again later.  `logs` makes the lines.
+catches what goes wrong, says so once, and tries again later.  `logs` makes the lines, and `log_queue` keeps a
+disk that hangs away from whoever logs.
 
 The standard library's file handlers do not do this.  One rotates by day, one by size, one notices that
 somebody else moved the file; none does two of these.  On a full disk each prints a traceback for every line.
@@ -133,11 +134,16 @@ class FileSink(logging.Handler):
         self.file, self.complain, self.monotonic = file, complain, monotonic
         self.lost = 0
         self.retry_at_s: float | None = None
-        # A file that cannot be written is told of at the start, not at the first event.
+
+    def begin(self) -> None:
+        """A file that cannot be written is told of at the start, not at the first event."""
         self._write("", date.today())  # noqa: DTZ011  operators name log files by local days
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(self.format(record) + "\n", date.fromtimestamp(record.created))  # noqa: DTZ012  as above
+        self.write(self.format(record), record.created)
+
+    def write(self, line: str, created_s: float) -> None:
+        self._write(line + "\n", date.fromtimestamp(created_s))  # noqa: DTZ012  as above
 
     def close(self) -> None:
         self._close_file()

@@ -9,15 +9,24 @@ character reaches a terminal or forges a second line.  None of structlog's rende
 readable: `LogfmtRenderer` and `ConsoleRenderer` let such characters through, `JSONRenderer` writes `영화` as
 `\\uc601\\ud654`, and `KeyValueRenderer` writes a path as `PosixPath('/data')`.
 
-Logging never stops the program: see `log_file` for what happens where the file cannot be written.
+Logging never stops the program, and never fills a disk: `log_queue` says what happens where nobody takes the
+lines, `log_file` where the file cannot be written, and `log_repeats` which lines are only counted.
 """
 
 from __future__ import annotations
 
+import atexit
+import codecs
+import contextlib
+import io
 import logging
+import os
 import re
+import select
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
@@ -27,6 +36,8 @@ from structlog.dev import ConsoleRenderer
 from structlog.typing import EventDict
 
 from cfm.log_file import FileSink, LogFile
+from cfm.log_queue import QueuedSink
+from cfm.log_repeats import Repeats
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -42,6 +53,8 @@ LEVELS: Final[Mapping[str, int]] = {
 """The level names of old settings files.  Those that we do not use ourselves show no less than they did."""
 
 LONGEST_VALUE = 8000
+LAST_WORDS_S = 1.0
+"""How long the last words of a daemon may take."""
 
 
 def setup_logging(level: str, log_dir: Path | None, program: Literal["cfm", "cfw"]) -> None:
@@ -53,12 +66,13 @@ def setup_logging(level: str, log_dir: Path | None, program: Literal["cfm", "cfw
     stop_logging()
     root = logging.getLogger()
     root.setLevel(LEVELS[level])
-    terminal = TerminalSink(sys.stderr)
-    root.addHandler(terminal)
+    terminal = QueuedSink(TerminalSink(sys.stderr), "stderr")
+    sinks = [terminal]
     if log_dir is not None:
         file = FileSink(LogFile(log_dir / f"{program}.log"), terminal.handle)
         file.setFormatter(LineFormatter())
-        root.addHandler(file)
+        sinks.append(QueuedSink(file, "the log file"))
+    root.addHandler(RepeatGate(sinks))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -72,23 +86,134 @@ def setup_logging(level: str, log_dir: Path | None, program: Literal["cfm", "cfw
 
 
 def stop_logging() -> None:
-    """Closes what `setup_logging` opened."""
+    """Closes what `setup_logging` opened.  Lines that wait get a moment to be written."""
     root = logging.getLogger()
-    for handler in [one for one in root.handlers if isinstance(one, (TerminalSink, FileSink))]:
+    for handler in [one for one in root.handlers if isinstance(one, RepeatGate)]:
         root.removeHandler(handler)
         handler.close()
 
 
-class TerminalSink(logging.StreamHandler[TextIO]):
-    """Lines on stderr, in colour where a person looks at it."""
+atexit.register(stop_logging)
+
+
+def lost_lines() -> int:
+    """How many lines were lost since the start, because a sink did not take them."""
+    gates = [one for one in logging.getLogger().handlers if isinstance(one, RepeatGate)]
+    return sum(gate.lost_lines for gate in gates)
+
+
+class RepeatGate(logging.Handler):
+    """Passes records on to all sinks.  Those that repeat are counted; `log_repeats` says which."""
+
+    def __init__(
+        self, sinks: Sequence[logging.Handler], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._sinks = sinks
+        self._monotonic = monotonic
+        self._repeats: Repeats[logging.LogRecord] = Repeats()
+
+    @property
+    def lost_lines(self) -> int:
+        return sum(sink.lost_total for sink in self._sinks if isinstance(sink, QueuedSink))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now_ms = int(1000 * self._monotonic())
+        left_out = self._repeats.admit(kind_of(record), record, now_ms)
+        for last, before_it in self._repeats.ended(now_ms):
+            self._pass_on(last, before_it)
+        if left_out is not None:
+            self._pass_on(record, left_out)
+
+    def close(self) -> None:
+        for last, before_it in self._repeats.rest():
+            self._pass_on(last, before_it)
+        for sink in self._sinks:
+            sink.close()
+        super().close()
+
+    def _pass_on(self, record: logging.LogRecord, left_out: int) -> None:
+        if left_out:
+            record.left_out = left_out
+        for sink in self._sinks:
+            sink.handle(record)
+
+
+_NAMES_THE_THING = ("task", "order")
+"""Facts that are numbers, and say what a line is about."""
+_DIGITS = re.compile(r"\d+")
+
+
+def kind_of(record: logging.LogRecord) -> Hashable:
+    """Lines of one kind say the same of the same thing.  Measures, and numbers within reasons, may differ."""
+    if not isinstance(record.msg, dict):  # a library's
+        return record.name, record.levelno, _DIGITS.sub("0", str(record.msg))
+    facts = [_kind_of_fact(key, value) for key, value in record.msg.items()]
+    return record.name, record.levelno, *facts
+
+
+def _kind_of_fact(key: str, value: object) -> tuple[str, str]:
+    if isinstance(value, (int, float)) and key not in _NAMES_THE_THING:
+        return key, ""
+    if key in ("why", "because", "error", "exc_info"):
+        return key, _DIGITS.sub("0", str(value))
+    return key, str(value)
+
+
+class TerminalSink(logging.Handler):
+    """Lines on stderr, in colour where a person looks at it.
+
+    Where stderr is closed or its disk is full, nothing happens: nobody is left who could be told.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         """`stream` is None in a program that was started without standard error."""
-        super().__init__(stream)
+        super().__init__()
+        self._stream = stream
         self.setFormatter(LineFormatter(colour=stream is not None and stream.isatty()))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the standard library's name
-        """Does nothing: where stderr is closed or its disk is full, nobody is left who could be told."""
+    def begin(self) -> None:
+        """Nothing has to be opened."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.write(self.format(record), record.created)
+
+    def write(self, line: str, created_s: float) -> None:  # noqa: ARG002  the line has its time
+        """Write past the stream's own buffer.
+
+        Python would wait for that buffer at its end, whatever hangs.
+        """
+        if self._stream is None:
+            return
+        try:
+            descriptor = self._stream.fileno()
+        except io.UnsupportedOperation:
+            self._stream.write(line + "\n")
+        else:
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            _write_all(descriptor, f"{line}\n".encode(encoding, "backslashreplace"))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # the other end made the pipe one that does not block
+            select.select([], [descriptor], [])
+
+
+def say_last(text: str) -> None:
+    """Print to stderr at the end of a daemon.  Where nobody takes it, the daemon ends all the same."""
+    sink = TerminalSink(sys.stderr)
+    saying = threading.Thread(target=_say, args=(sink, text), daemon=True)
+    saying.start()
+    saying.join(LAST_WORDS_S)
+
+
+def _say(sink: TerminalSink, text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sink.write(text, 0)
 
 
 # --- one line -------------------------------------------------------------------------------------
@@ -118,6 +243,8 @@ class LineFormatter(structlog.stdlib.ProcessorFormatter):
         level = record.levelname.lower()
         event = escaped(_text_of(facts.pop("event", "")))
         pairs = [f"{escaped(str(key))}={_quoted(_text_of(value))}" for key, value in facts.items()]
+        if left_out := getattr(record, "left_out", 0):
+            pairs.append(f"repeats_left_out={left_out}")
         reset = self._styles.reset
         level = f"{self._level_styles.get(level, '')}{level}{reset}"
         return " ".join([at, level, f"{self._styles.bright}{event}{reset}", *pairs])
@@ -128,6 +255,9 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
+
+
+codecs.lookup("unicode_escape")  # now: Python loads it from a file, for which there may be no descriptor
 
 
 def _escape(sign: str) -> str:

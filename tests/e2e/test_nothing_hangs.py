@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,32 @@ def test_a_hangup_before_a_daemon_serves_does_not_end_it(tmp_path: Path) -> None
             cluster.wait_for(daemon.listens, "it to serve")
             assert daemon.terminate()[0] == 0
             assert "Traceback" not in daemon.output()
+
+
+@pytest.mark.parametrize("which", ["cfm", "cfw"])
+def test_logs_that_nobody_takes_hold_up_neither_a_daemon_nor_its_end(tmp_path: Path, which: str) -> None:
+    """Standard error is a pipe that is full and that nobody reads; the log file hangs when it is opened."""
+    with Cluster(tmp_path, sources=1, destinations=1, files=2, file_bytes=1_000) as cluster:
+        daemon = cluster.cfm if which == "cfm" else cluster.worker("127.0.2.1")
+        (daemon.folder / "log").mkdir(exist_ok=True)
+        os.mkfifo(daemon.folder / "log" / f"{which}.log")
+        with full_pipe(tmp_path / "stderr") as pipe:
+            daemon.wrapper = ("/bin/sh", "-c", f'exec "$@" 2>{pipe}', "sh")
+            cluster.start()
+            cluster.wait_for(lambda: len(cluster.placed()) == 2, "the files to be copied")
+            code, took_s = daemon.terminate()
+        assert code == 0
+        assert took_s < 5
+
+
+@contextmanager
+def full_pipe(path: Path) -> Iterator[Path]:
+    """A named pipe into which nothing fits, and which nobody reads."""
+    os.mkfifo(path)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NONBLOCK), "r+b", buffering=0) as both_ends:
+        while both_ends.write(bytes(4096)):
+            pass
+        yield path
 
 
 def test_settings_that_are_refused_or_need_a_restart_are_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cfm import __version__
 from cfm.addresses import local_host
 from cfm.config import split_address
 from cfm.errors import CfmError
+from cfm.logs import say_last, stop_logging
 from cfm.model import Addr
 from cfm.security import NO_KEYS, Keys, connect
 
@@ -54,12 +55,19 @@ def run_daemon(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         asyncio.run(main())
     except CfmError as error:
-        fail(error)
+        _end(error)
     except BaseExceptionGroup as group:
         first = group.exceptions[0]
         if not isinstance(first, CfmError):
             raise
-        fail(first)
+        _end(first)
+
+
+def _end(error: CfmError) -> NoReturn:
+    """As `fail`, for a daemon: it ends even if nobody takes what it prints."""
+    stop_logging()  # first, so that the reason is the last line
+    say_last(str(error))
+    raise typer.Exit(error.exit_code)
 
 
 def print_json(value: object) -> None:

@@ -18,7 +18,7 @@ from cfm.config import CfmSettings, load_cfm
 from cfm.config.changes import need_restart
 from cfm.controller.act.from_settings import node_of, rules_of, worker_client
 from cfm.controller.act.loop import Controller, clock
-from cfm.controller.act.state_care import forget_old, watch_log
+from cfm.controller.act.state_care import forget_old, watch_log, watch_lost_lines
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
@@ -30,6 +30,7 @@ from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
 from cfm.jobs import Job, supervise
+from cfm.logs import lost_lines
 from cfm.model import Hits, LogState, Observed, SnapshotFacts
 from cfm.reloading import Reloader, SettingsReading
 from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
@@ -150,6 +151,9 @@ def _jobs(
         Job("source folders", san.run),
         Job("settings", reloader.run),
         Job("forgetting old tasks", partial(forget_old, store, controller.writer, lambda: clock().wall_s)),
+        Job(
+            "lost lines", partial(watch_lost_lines, lost_lines, partial(tell, OwnTroubleKind.LINES_LOST, ""))
+        ),
         Job("log of the state", partial(watch_log, store, partial(tell, OwnTroubleKind.STATE_LOG_LARGE, ""))),
     ]
     return jobs if follower is None else [*jobs, Job("event log", follower.run)]

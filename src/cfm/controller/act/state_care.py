@@ -1,8 +1,8 @@
-"""The care of our own state beside the commits: old rows are forgotten, and the size of its log is watched.
+"""The care of what we write ourselves, beside the commits: old rows are forgotten, and logs are watched.
 
 SQLite writes into a log first (`cfm.db-wal`), and empties it when nobody reads the state from before.  While
 somebody reads for hours, such as a forgotten shell or a backup, the log grows.  Nothing of ours may end that,
-so it is told.  Neighbours: `program` runs both functions as jobs; `tasks.store` does the work.
+so it is told.  Neighbours: `program` runs these functions as jobs; `tasks.store` and `logs` do the work.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ FORGET_EVERY_S: Final = 3_600.0
 FORGET_PATIENCE_S: Final = 600.0
 MEASURE_EVERY_S: Final = 10.0
 MEASURE_PATIENCE_S: Final = 5.0
+LOSS_TOLD_LOOKS: Final = 60
+"""A loss is told until so many looks found no other one: ten minutes."""
 LARGE_LOG_BYTES: Final = 256_000_000
 """A busy hour writes some dozens of megabytes, and the log is emptied every few."""
 
@@ -42,6 +44,20 @@ async def forget_old(store: TaskStore, writer: Writer, wall_s: Callable[[], int]
         except StateError as error:  # the state is not ours any more, or it is damaged
             writer.fail(error)
         await asyncio.sleep(FORGET_EVERY_S)
+
+
+async def watch_lost_lines(lost_lines: Callable[[], int], tell: Callable[[str], None]) -> None:
+    """Tell while lines of our log are lost, because nobody takes them."""
+    before, quiet = lost_lines(), 0
+    while True:
+        await asyncio.sleep(MEASURE_EVERY_S)
+        now = lost_lines()
+        quiet = 0 if now > before else quiet + 1
+        if now > before:
+            tell(f"{now:,} since the start")
+        elif quiet == LOSS_TOLD_LOOKS:
+            tell("")
+        before = now
 
 
 async def watch_log(store: TaskStore, tell: Callable[[str], None]) -> None:

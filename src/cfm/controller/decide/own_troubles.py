@@ -24,6 +24,8 @@ class OwnTroubleKind(enum.StrEnum):
     """Settings were changed that are taken in at the next start only."""
     STATE_LOG_LARGE = "state_log_large"
     """Somebody reads our state for so long that its log cannot be emptied."""
+    LINES_LOST = "log_lines_lost"
+    """Lines of our log were lost, because nobody took them."""
     PLAN_FAILING = "plan_failing"
     """A full plan ended by an error; the lists of the last one stay in force."""
 

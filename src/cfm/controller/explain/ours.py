@@ -33,6 +33,11 @@ OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
         "The log of cfm's state has grown to {why}: somebody has been reading cfm.db for long",
         "end that shell or backup; the log is emptied at the next commits",
     ),
+    OwnTroubleKind.LINES_LOST: TroubleWords(
+        Severity.DEGRADED,
+        "Lines of cfm's log are lost, because nobody takes them: {why}",
+        "read its standard error, or mend the disk of `log_dir`",
+    ),
     OwnTroubleKind.SETTINGS_REFUSED: TroubleWords(
         Severity.DEGRADED,
         "The changed settings are refused, and the old ones stay in force: {why}",

@@ -1,0 +1,86 @@
+"""Log lines that repeat are counted, not written.  Pure: the time is an argument.
+
+Something that stays broken says the same again and again.  The first few lines of one kind are written; after
+them one a minute, then one every two, four, … minutes, and at last one an hour.  Each of these says how many
+were left out before it.  Where the repeats end, the last one is written with its count later.  Neighbour:
+`logs` says which lines are of one kind.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from cfm.backoff import Backoff
+
+T = TypeVar("T")
+
+FIRST_FEW: Final = 5
+"""So many lines of one kind are written before any is left out."""
+PAUSES: Final = Backoff(first_ms=60_000, longest_ms=3_600_000)
+QUIET_MS: Final = 3_600_000
+"""After so long without a line of its kind, the next one begins anew."""
+MOST_KINDS: Final = 2_000
+
+
+@dataclass(slots=True)
+class _Kind(Generic[T]):
+    """The lines of one kind."""
+
+    written: int = 0
+    """So many since its beginning."""
+    not_before_ms: int = 0
+    last_ms: int = 0
+    left_out: int = 0
+    last: T | None = None
+    """The last line that was left out."""
+
+
+class Repeats(Generic[T]):
+    """Which lines are written.  `T` is a line, in whatever form its owner keeps it."""
+
+    def __init__(self, most_kinds: int = MOST_KINDS) -> None:
+        self._most_kinds = most_kinds
+        self._kinds: OrderedDict[Hashable, _Kind[T]] = OrderedDict()
+        """The kind that was used last stands last."""
+
+    def admit(self, key: Hashable, line: T, now_ms: int) -> int | None:
+        """How many lines of its kind were left out before this one; None where it is left out itself."""
+        kind = self._kinds.pop(key, None) or _Kind()
+        if kind.written and now_ms - kind.last_ms >= QUIET_MS:
+            kind = _Kind(left_out=kind.left_out)
+        self._kinds[key] = kind
+        kind.last_ms = now_ms
+        if now_ms < kind.not_before_ms:
+            kind.left_out += 1
+            kind.last = line
+            return None
+        kind.written += 1
+        if kind.written >= FIRST_FEW:
+            kind.not_before_ms = now_ms + PAUSES.pause_ms(kind.written - FIRST_FEW + 1)
+        left_out, kind.left_out, kind.last = kind.left_out, 0, None
+        return left_out
+
+    def ended(self, now_ms: int) -> list[tuple[T, int]]:
+        """The last lines of kinds that came no more when they might have been written, with their counts.
+
+        It also forgets the oldest kinds where there are too many.
+        """
+        over = [kind for kind in self._kinds.values() if kind.left_out and now_ms >= kind.not_before_ms]
+        while len(self._kinds) > self._most_kinds:
+            _key, kind = self._kinds.popitem(last=False)
+            if kind.left_out and kind not in over:
+                over.append(kind)
+        return self._told(over)
+
+    def rest(self) -> list[tuple[T, int]]:
+        """The same of all kinds, at the end of the program."""
+        return self._told([kind for kind in self._kinds.values() if kind.left_out])
+
+    def _told(self, kinds: list[_Kind[T]]) -> list[tuple[T, int]]:
+        told = [(kind.last, kind.left_out - 1) for kind in kinds if kind.last is not None]
+        for kind in kinds:
+            kind.left_out, kind.last = 0, None
+        return told
