@@ -270,3 +270,28 @@ def test_a_hung_call_does_not_keep_the_process_from_ending() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=True
     )
     assert done.stdout == "given up\n"
+
+
+async def test_what_must_be_finished_is_done_after_the_disk_came_back(hung: Hung) -> None:
+    """A file that was opened before the disk hung is closed, however long that takes."""
+    pool, finished = ThreadPool("disk", 1, waiting_each=0), Disposed()
+    with pytest.raises(HungError):
+        await pool.run(0.01, hung.call)
+    for number in range(20):
+        pool.finish(lambda number=number: finished(str(number)))  # type: ignore[misc]  # mypy: the default
+    with pytest.raises(HungError):
+        await pool.run(5, lambda: None)
+    pool.close()
+    hung.go_on.set()
+    assert [(await finished.one())[0] for _ in range(20)] == [str(number) for number in range(20)]
+
+
+async def test_a_pool_that_was_closed_may_be_used_again() -> None:
+    """A job that failed closed its threads, and is started again."""
+    pool = ThreadPool("again", 2)
+    assert await pool.run(5, lambda: 1) == 1
+    pool.close()
+    for _ in range(3):
+        assert await pool.run(5, lambda: 2) == 2
+    assert sum(thread.name.startswith("again-") for thread in threading.enumerate()) <= 3
+    pool.close()

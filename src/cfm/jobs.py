@@ -118,6 +118,11 @@ class _Kept:
             await self.job.work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the daemon
             return error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return JobEndedError(f"{self.job.name} was cancelled by itself")
         finally:
             if steady is not None:
                 steady.cancel()

@@ -108,6 +108,17 @@ class ThreadPool:
         result: R = await self._answer(call)
         return result
 
+    def finish(self, work: Callable[[], object]) -> None:
+        """Do this as soon as a thread is free, however long that takes; nobody waits for it.
+
+        It is for what must not be left undone, such as closing a file: it is never refused and never given
+        up.  An error of it is nobody's trouble.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(work, None, loop, loop.create_future())
+        call.answer.add_done_callback(_has_result)  # looks at its error
+        self._submit(call)
+
     def close(self) -> None:
         """Let the idle threads end.  Those that hang end when the kernel lets them go."""
         self._closed = True
@@ -122,6 +133,7 @@ class ThreadPool:
             raise HungError(f"{self._name} does not answer: {self._under_way} calls are waiting for it")
         loop = asyncio.get_running_loop()
         call = _Call(work, dispose, loop, loop.create_future())
+        self._closed = False  # whoever closed the pool has begun anew
         self._submit(call)
         return call
 
@@ -174,9 +186,7 @@ class ThreadPool:
 
     def _dispose(self, call: _Call, result: object) -> None:
         if call.dispose is not None:
-            disposal = _Call(partial(call.dispose, result), None, call.loop, call.loop.create_future())
-            disposal.answer.add_done_callback(_has_result)  # looks at its error: nobody waits for it
-            self._submit(disposal)
+            self.finish(partial(call.dispose, result))
 
     # ── in the threads ──────────────────────────────────────────────────────────────────────────────────
 

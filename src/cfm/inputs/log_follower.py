@@ -114,8 +114,8 @@ class LogFollower:
         finally:
             if self._reading:
                 self._reading.cancel()
-            else:
-                self._reader.close()
+                self._reading = None
+            self._threads.finish(self._reader.close)  # after the reading, which may still hang
             self._threads.close()
 
     async def look(self) -> bool:

@@ -98,8 +98,11 @@ class LogReader:
         )
 
     def close(self) -> None:
-        """Give every descriptor back."""
-        for log in [*(one.log for one in self._nameless), *self._named.values()]:
+        """Give every descriptor back.  A reading after this begins anew; no hit counts twice by that."""
+        logs = [*(one.log for one in self._nameless), *self._named.values()]
+        self._nameless.clear()
+        self._named.clear()
+        for log in logs:
             log.close()
 
     def _lose_names(self, names: list[str], there: set[str], now: Now) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,12 +38,16 @@ class ChangedError(OSError):
 
 
 class Reader:
-    """An open file.  Threads read one version of it.  It is closed when no thread uses it."""
+    """An open file.  Threads read one version of it.  It is closed when no thread uses it.
+
+    A thread that hangs in it keeps nobody who closes it: that thread closes it when it comes back.
+    """
 
     def __init__(self, fd: int, entry: Entry) -> None:
         self.entry = entry
         self._fd = fd
         self._lock = threading.Lock()
+        self._unwanted = False
 
     def fileno(self) -> int:
         return self._fd
@@ -55,7 +59,7 @@ class Reader:
     def warm(self, start: int, stop: int, digest: Digest) -> None:
         """Read this part, so that sending it need not wait for the disk, and add it to the checksum."""
         buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start)))
-        with self._lock:
+        with self._in_use():
             for offset in range(start, stop, _STEP_BYTES):
                 step = buffer[: min(_STEP_BYTES, stop - offset)]
                 self._fill(offset, step)
@@ -65,7 +69,7 @@ class Reader:
     def read(self, start: int, stop: int, digest: Digest) -> bytes:
         """The same, and return the bytes."""
         data = bytearray(stop - start)
-        with self._lock:
+        with self._in_use():
             self._fill(start, memoryview(data))
             digest.feed(start, memoryview(data))
             self._check()
@@ -73,14 +77,30 @@ class Reader:
 
     def check(self) -> None:
         """Raise `ChangedError` if somebody wrote into the file since it was opened."""
-        with self._lock:
+        with self._in_use():
             self._check()
 
     def close(self) -> None:
-        with self._lock:
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
+        self._unwanted = True  # before the lock is tried: one of both sides sees the other
+        self._close_if_unused()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        finally:
+            if self._unwanted:
+                self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                fd, self._fd = self._fd, -1
+                if fd >= 0:
+                    os.close(fd)
+            finally:
+                self._lock.release()
 
     def _fill(self, offset: int, buffer: memoryview) -> None:
         done = 0
@@ -133,10 +153,10 @@ class ContentLibrary:
             raise unknown
         return None if found is None else Found(found, Where.BASE, self.disk)
 
-    async def close(self, found: Found) -> None:
-        """Close the file.  This may block, and nobody needs to wait for it."""
-        with suppress(OSError):
-            await found.threads.run(OPEN_S, found.reader.close)
+    def close(self, found: Found) -> None:
+        """Close the file, in a thread of its folder: this may block.  It happens even if that folder hangs
+        for long, since an open file keeps its room when it is deleted."""
+        found.threads.finish(found.reader.close)
 
     async def _open(self, threads: ThreadPool, opening: Callable[[], Reader | None]) -> Reader | None:
         return await threads.run(OPEN_S, opening, _dispose)

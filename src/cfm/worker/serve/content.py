@@ -104,9 +104,7 @@ class Content:
         try:
             yield found
         finally:
-            closing = asyncio.ensure_future(self._library.close(found))
-            _background.add(closing)
-            closing.add_done_callback(_background.discard)
+            self._library.close(found)
 
     async def _head(self, request: web.Request, found: Found) -> web.StreamResponse:
         response = _response(found)
@@ -188,10 +186,6 @@ class Content:
         self._counter.sent(count)
         if not stream.is_cut:
             deadline.reschedule(asyncio.get_running_loop().time() + self._stall_s)
-
-
-_background: set[asyncio.Future[None]] = set()
-"""Files that are being closed.  The event loop itself keeps no reference to its tasks."""
 
 
 def _task(request: web.Request) -> str | None:
