@@ -23,6 +23,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGES = ("cfm", "cfm_lab")
 PLAIN = frozenset((
     "cfm.inputs.snapshot",
+    "cfm_lab.sim.results",
     "cfm_lab.sim.run",
     "cfm_lab.sim.violations",
     "cfm_lab.sim.environment.parts",

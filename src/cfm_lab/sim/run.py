@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -128,8 +129,12 @@ def _runs(one: Callable[[int], WorldRun], numbers: range, jobs: int) -> Generato
     if jobs == 1:
         yield from map(one, numbers)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(one, numbers)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:  # raises where a process ends by itself
+        try:
+            yield from pool.map(one, numbers)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[WorldRun, int]:
