@@ -16,9 +16,9 @@ import pytest
 from cfm.config import CfwSettings
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.agent import DownloadAgent
+from cfm.worker.act.agent import LAST_WORDS_S, DownloadAgent
 from cfm.worker.act.base_dir import Folder
-from cfm.worker.act.download_files import DownloadFiles
+from cfm.worker.act.download_files import DiskThreads, DownloadFiles, disk_threads
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
@@ -29,7 +29,8 @@ from cfm.worker.act.transfers import TransferSettings, make_transfer
 from cfm.worker.act.transfers.builtin import BuiltinSettings
 from cfm.worker.act.transfers.contract import FileTransfer, Landing, Received, TransferError, Watch
 from cfm.worker.act.transfers.external import ExternalSettings
-from cfm.worker.decide.download_events import Ask, NothingOffered, TaskOffered
+from cfm.worker.decide.cfm_answers import CfmAnswer
+from cfm.worker.decide.download_events import Ask
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.decide.offers import HeldTask, Neighbourhood
 from cfm_lab.fakes.memory_worker import MemoryState, NoOtherWorkers
@@ -108,7 +109,7 @@ class Worker:
         here = Neighbourhood(OWN, self.cfm)
         async with CfmLink(here, Authority(self.state, None), wait_s=5, answer_s=2) as link:
             book = self.book()
-            files = DownloadFiles(self.shelf(), self.slots)
+            files = DownloadFiles(self.shelf(), disk_threads(self.slots))
             agent = DownloadAgent(book, link, self.transfer(), files, self.state)
             run = asyncio.create_task(agent.run())
             try:
@@ -259,19 +260,20 @@ class ScriptedLink:
         self.end = asyncio.Event()
         self.answered = asyncio.Event()
         self.asked_again = asyncio.Event()
+        self.is_bound = True
 
-    async def ask(self, how: Ask, holding: frozenset[int]) -> TaskOffered | NothingOffered:  # noqa: ARG002
+    async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:  # noqa: ARG002
         if not self.offers:
             self.asked_again.set()
             await asyncio.Event().wait()
-        return TaskOffered(self.offers.pop())
+        return CfmAnswer(200, offer=self.offers.pop())
 
-    async def report(self, offer: TaskOffer, report: TaskReport) -> int | None:  # noqa: ARG002
+    async def report(self, offer: TaskOffer, report: TaskReport) -> CfmAnswer:  # noqa: ARG002
         if offer.id == 2:
-            return 200
+            return CfmAnswer(200)
         await self.end.wait()
         self.answered.set()
-        return 409
+        return CfmAnswer(409)
 
 
 class OpenTransfer:
@@ -295,7 +297,7 @@ async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: 
     """cfm ends a task, and its transfer ends; both are heard only when another task has been written down."""
     state, link, transfer = SlowState(), ScriptedLink(), OpenTransfer()
     worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
-    files = DownloadFiles(worker.shelf(), 2)
+    files = DownloadFiles(worker.shelf(), disk_threads(2))
     agent = DownloadAgent(worker.book(), link, transfer, files, state)
     run = asyncio.create_task(agent.run())
     async with asyncio.timeout(10):
@@ -312,6 +314,22 @@ async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: 
         run.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await run
+
+
+async def test_a_worker_that_ends_while_it_writes_a_task_down_ends_soon(tmp_path: Path) -> None:
+    state, link = SlowState(), ScriptedLink()
+    link.end.set()
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
+    files = DownloadFiles(worker.shelf(), disk_threads(2))
+    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, state)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        await state.writing.wait()
+    async with asyncio.timeout(LAST_WORDS_S / 2):
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
+    assert agent.book.quiet
 
 
 async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
@@ -358,8 +376,8 @@ class LateDisk(RealBaseDir):
 class WatchedFiles(DownloadFiles):
     """Tells when there is no litter any more."""
 
-    def __init__(self, shelf: Shelf, slots: int) -> None:
-        super().__init__(shelf, slots)
+    def __init__(self, shelf: Shelf, threads: DiskThreads) -> None:
+        super().__init__(shelf, threads)
         self.cleaned = asyncio.Event()
 
     async def clean(self) -> None:
@@ -375,7 +393,7 @@ async def test_litter_goes_as_soon_as_the_disk_is_there_again(tmp_path: Path) ->
     (temp / "A.mpg.1").write_bytes(b"half")
     disk = LateDisk(tmp_path / "data")
     worker = Worker(tmp_path, Addr("127.0.0.1:1"), disk=disk)
-    files = WatchedFiles(worker.shelf(), 1)
+    files = WatchedFiles(worker.shelf(), disk_threads(1))
     link = ScriptedLink()
     link.offers.clear()
     agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, worker.state, clean_every_s=0.02)

@@ -6,16 +6,27 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
+import structlog
 
 from cfm.errors import StoreFullError
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.link import CfmLink
-from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
+from cfm.worker.decide.download_events import (
+    Ask,
+    AskNext,
+    AskOutcome,
+    NothingOffered,
+    ReportAnswered,
+    SendReport,
+    TaskOffered,
+)
+from cfm.worker.decide.execution import as_told, event_of
 from cfm.worker.decide.fencing import Binding
 from cfm.worker.decide.offers import Neighbourhood, failure
 from cfm_lab.fakes.memory_worker import MemoryState
@@ -36,9 +47,29 @@ OFFER = TaskOffer(
 NOBODY: frozenset[int] = frozenset()
 
 
-def link_to(addr: Addr, authority: Authority | None = None) -> CfmLink:
+@dataclass
+class UnderstoodLink:
+    """A link, and what the worker understands of the answers that it brings."""
+
+    link: CfmLink
+
+    async def ask(self, how: Ask, holding: frozenset[int]) -> object:
+        return event_of(AskNext(how, holding), await self.link.ask(how, holding), 0)
+
+    async def report(self, offer: TaskOffer, report: TaskReport) -> int | None:
+        answer = await self.link.report(offer, as_told(offer, report, is_bound=self.link.is_bound))
+        event = event_of(SendReport(offer, report), answer, 0)
+        assert isinstance(event, ReportAnswered)
+        return event.status
+
+
+@asynccontextmanager
+async def link_to(
+    addr: Addr, authority: Authority | None = None, *, wait_s: int = 1, answer_s: float = 2
+) -> AsyncIterator[UnderstoodLink]:
     authority = authority or Authority(MemoryState(), None)
-    return CfmLink(Neighbourhood(OWN, addr), authority, wait_s=1, answer_s=2)
+    async with CfmLink(Neighbourhood(OWN, addr), authority, wait_s=wait_s, answer_s=answer_s) as link:
+        yield UnderstoodLink(link)
 
 
 @pytest.fixture
@@ -80,6 +111,17 @@ async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: AskOutc
     cfm.next_status = status
     async with link_to(cfm.addr) as link:
         assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(answer)
+
+
+async def test_the_same_unexpected_answer_is_logged_once(cfm: WaitingCfm) -> None:
+    cfm.next_status = 302
+    with structlog.testing.capture_logs() as lines:
+        async with link_to(cfm.addr) as link:
+            for _ in range(3):
+                await link.ask(Ask.WAIT, NOBODY)
+            cfm.next_status = 204
+            await link.ask(Ask.WAIT, NOBODY)
+    assert [line["event"] for line in lines] == ["cannot get work from cfm", "cfm answers again"]
 
 
 async def test_nobody_there_is_down() -> None:
@@ -299,12 +341,6 @@ async def test_no_proxy_of_the_environment(cfm: WaitingCfm, monkeypatch: pytest.
 async def test_a_silent_cfm_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
-        link = CfmLink(
-            Neighbourhood(OWN, Addr(f"{host}:{port}")),
-            Authority(MemoryState(), None),
-            wait_s=0,
-            answer_s=0.2,
-        )
-        async with link:
+        async with link_to(Addr(f"{host}:{port}"), wait_s=0, answer_s=0.2) as link:
             assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.DOWN)
             assert await link.report(OFFER, failure("x")) is None

@@ -29,7 +29,7 @@ from cfm.threads import ThreadPool
 from cfm.web import WebServer
 from cfm.worker.act.agent import DownloadAgent
 from cfm.worker.act.disk_lock import DiskLocks, SocketDiskLocks, overlap
-from cfm.worker.act.download_files import DownloadFiles
+from cfm.worker.act.download_files import DownloadFiles, disk_threads
 from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_settings
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
@@ -93,7 +93,7 @@ async def _run_on(
     boot_id, authority, shelf = secrets.token_hex(8), Authority(state, binding), library.shelf
     async with CfmLink(neighbourhood(settings), authority, keys=credentials.to_cfm) as link:
         transfer = make_transfer(transfer_settings(settings, credentials.to_peers))
-        files = DownloadFiles(shelf, settings.downloads)
+        files = DownloadFiles(shelf, disk_threads(settings.downloads))
         agent = DownloadAgent(make_book(settings), link, transfer, files, state)
         metrics, streams = WorkerMetrics(), Streams(settings.streams)
         metrics.count_fetched(agent.counts)

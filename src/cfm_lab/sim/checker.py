@@ -35,7 +35,7 @@ from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair
 from cfm_lab.sim.processes.sending import Sender
 from cfm_lab.sim.processes.server import SimServer
-from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 from cfm_lab.sim.world import World
 
 RECENT_MS: Final = 4 * 3_600_000
@@ -209,7 +209,7 @@ class Checker:
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def epoch_heard(self, worker: SimWorker, issuer: Issuer, ours: bool) -> None:
+    def epoch_heard(self, worker: AnsweringWorker, issuer: Issuer, ours: bool) -> None:
         """A controller told a worker of ours its epoch; only that of its own controller counts."""
         binding = worker.authority.binding
         if ours and binding is not None and binding.controller == issuer.controller:
@@ -217,7 +217,7 @@ class Checker:
             if controller != issuer.controller or issuer.epoch > epoch:
                 self.facts.epochs[worker.machine] = (issuer.controller, issuer.epoch)
 
-    def fenced(self, worker: SimWorker, issuer: Issuer, fence: int) -> None:
+    def fenced(self, worker: AnsweringWorker, issuer: Issuer, fence: int) -> None:
         if self.facts.epochs.get(worker.machine, ("", 0))[0] == issuer.controller:
             self.facts.fences[worker.machine] = max(fence, self.facts.fences.get(worker.machine, 0))
 
@@ -225,7 +225,7 @@ class Checker:
         for rule in self._stream:
             rule.stream_opened(source, task_id)
 
-    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, worker: AnsweringWorker, offer: TaskOffer) -> None:
         self.facts.downloads.setdefault(offer.id, set()).add(worker.addr)
         for rule in self._transfer:
             rule.transfer_started(worker, offer)

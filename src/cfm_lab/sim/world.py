@@ -31,7 +31,8 @@ from cfm_lab.sim.environment.sickness import CFM
 from cfm_lab.sim.facts import NodeFacts
 from cfm_lab.sim.processes.controller import CfmWitness, SimCfm
 from cfm_lab.sim.processes.server import SimServer
-from cfm_lab.sim.processes.worker import SimWorker, WorkerWitness
+from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.processes.worker_requests import WorkerWitness
 from cfm_lab.sim.violations import Violations
 
 

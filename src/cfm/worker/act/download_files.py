@@ -1,15 +1,15 @@
 """The files of running downloads: begun, made visible, removed.
 
-The download agent calls this, and the shelf does the work, in threads: a disk may hang.  Temporary files
-that an earlier run of the worker left behind are litter.  They take room, so they are removed as soon as
-the disk allows.
+The executor and the running transfers call this, and the shelf does the work, in threads: a disk may hang.
+Temporary files that an earlier run of the worker left behind are litter.  They take room, so they are removed
+as soon as the disk allows.  The simulator runs the same code, without threads and without a log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -18,8 +18,6 @@ from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.shelf_rules import Receipt
-
-log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
@@ -48,13 +46,37 @@ class ReservedPlace:
         return self.shelf.room_for(size_bytes)
 
 
+class DiskThreads(Protocol):
+    """What is needed of `threads.ThreadPool`."""
+
+    async def run(
+        self, timeout_s: float | None, work: Callable[[], R], dispose: Callable[[R], None] | None = None
+    ) -> R: ...
+
+    def close(self) -> None: ...
+
+
+class FilesLog(Protocol):
+    """Who is told of litter, as a logger of structlog is."""
+
+    def info(self, event: str, **facts: Any) -> Any: ...
+
+    def warning(self, event: str, **facts: Any) -> Any: ...
+
+
+def disk_threads(slots: int) -> ThreadPool:
+    """The threads for the files of so many downloads at a time."""
+    return ThreadPool("base_dir", 1 + 2 * slots)
+
+
 class DownloadFiles:
     """What the downloads of one worker have on its disk."""
 
-    def __init__(self, shelf: Shelf, slots: int) -> None:
+    def __init__(self, shelf: Shelf, threads: DiskThreads, log: FilesLog | None = None) -> None:
         self._shelf = shelf
+        self._threads = threads
+        self._log = log or structlog.get_logger(__name__)
         self._receipts: dict[int, Receipt] = {}
-        self._pool = ThreadPool("base_dir", 1 + 2 * slots)
         self._litter = True
         self._cannot_clean = ""
         """Why the last search for litter failed."""
@@ -88,7 +110,9 @@ class DownloadFiles:
         except OSError as error:
             self._litter = True
             why = str(error)
-            log.warning("cannot remove a temporary file yet; will try again", file=offer.file_name, why=why)
+            self._log.warning(
+                "cannot remove a temporary file yet; will try again", file=offer.file_name, why=why
+            )
 
     async def clean(self) -> None:
         """Remove litter, if there may be any.  Where the disk is not there, this is tried again later."""
@@ -98,15 +122,15 @@ class DownloadFiles:
             removed = await self._on_disk(self._shelf.clean)
         except OSError as error:
             if str(error) != self._cannot_clean:  # logged once: it is tried again every few seconds
-                log.warning("cannot look for unfinished downloads", why=str(error))
+                self._log.warning("cannot look for unfinished downloads", why=str(error))
             self._cannot_clean = str(error)
             return
         self._litter, self._cannot_clean = False, ""
         if removed:
-            log.info("removed unfinished downloads", files=removed)
+            self._log.info("removed unfinished downloads", files=removed)
 
     def close(self) -> None:
-        self._pool.close()
+        self._threads.close()
 
     async def _on_disk(self, work: Callable[[], R], dispose: Callable[[R], None] | None = None) -> R:
-        return await self._pool.run(DISK_S, work, dispose)
+        return await self._threads.run(DISK_S, work, dispose)

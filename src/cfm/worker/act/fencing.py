@@ -20,6 +20,7 @@ from cfm.worker.decide.fencing import (
     judge,
     judge_delete,
     raise_fence,
+    raises_epoch,
     speaks_for,
 )
 
@@ -66,6 +67,11 @@ class Authority:
             if isinstance(verdict, Obey) and verdict.binding is not None:
                 verdict = Obey(raise_fence(verdict.binding, fence))
             return await self._accept(verdict)
+
+    async def heed(self, issuer: Issuer | None) -> None:
+        """Obey a higher epoch of our controller, whatever the request that carries it asks for."""
+        if raises_epoch(self._binding, issuer):
+            await self.order(issuer)
 
     async def hear(self, issuer: Issuer) -> bool:
         """Take in what an answer from `cfm_addr` carries.  Does it speak for the controller we obey?"""

@@ -1,8 +1,8 @@
 """The worker's link to cfm: questions for work, and reports.
 
-Each call is one exchange, and returns one event or one status.  `decide.asking` decides when and how to ask
-again, and `decide.downloads` what a status means.  Each answer says for which controller it speaks, and
-`fencing` is asked first: what a controller says that is not ours counts as no answer.
+Each call is one exchange, and returns what came of it.  `decide.asking` decides when and how to ask again,
+and `decide.cfm_answers` what an answer means.  Each answer says for which controller it speaks, and `fencing`
+is asked first: what a controller says that is not ours counts as no answer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from cfm import wire
 from cfm.errors import StateError
 from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
-from cfm.worker.decide.download_events import Ask, AskOutcome, NothingOffered, TaskOffered
+from cfm.worker.decide.cfm_answers import EMPTY, NO_ANSWER, NOT_OURS, OK, OLD_CFM, CfmAnswer
+from cfm.worker.decide.download_events import Ask
 from cfm.worker.decide.fencing import Binding, HeaderError, Issuer, read_issuer
-from cfm.worker.decide.offers import Neighbourhood, first_ready, in_old_words
+from cfm.worker.decide.offers import Neighbourhood, first_ready
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,8 @@ CONNECT_S: Final = 3.0
 ANSWER_S: Final = 10.0
 WAIT_S: Final = 25
 MOST_BYTES: Final = 16 << 20
-_OLD_CFM: Final = (404, 405)
-"""An old cfm takes the waiting request for an unknown path, or for `/tasks/{id}` with a wrong method."""
+_EXPECTED: Final = {Ask.WAIT: (OK, EMPTY, *OLD_CFM), Ask.LIST: (OK,)}
+"""Answers to a question for work that are no trouble."""
 
 
 class Listener(Protocol):
@@ -47,11 +48,12 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _CfmAnswer:
+class _Response:
+    """An answer that speaks for our controller."""
+
     status: int
     body: bytes
     has_epoch: bool
-    """It comes from a cfm that knows epochs.  (It is ours: answers of others are dropped.)"""
 
 
 class CfmLink:
@@ -94,89 +96,73 @@ class CfmLink:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, how: Ask, holding: frozenset[int]) -> TaskOffered | NothingOffered:
-        """Ask for work once.  With WAIT, cfm answers when there is work."""
-        return await (self._wait(holding) if how is Ask.WAIT else self._list(holding))
+    @property
+    def is_bound(self) -> bool:
+        """Does this worker belong to a controller of ours?"""
+        return self._listener.binding is not None
 
-    async def report(self, offer: TaskOffer, report: TaskReport) -> int | None:
-        """Send a report.  Returns the answer's status; None where no answer of our controller came.
+    async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:
+        """Ask for work once.  With WAIT, cfm answers when there is work."""
+        try:
+            reply = await (self._wait(holding) if how is Ask.WAIT else self._list())
+        except aiohttp.ClientConnectionError as error:
+            self._log_trouble(str(error) or type(error).__name__)
+            return NO_ANSWER
+        if reply is None:
+            return NOT_OURS
+        if reply.status in _EXPECTED[how]:
+            self._log_trouble(None)
+        else:
+            said = reply.body[:200].decode("utf-8", "replace")
+            self._log_trouble(f"it answered {reply.status}: {said}")
+        return self._read(how, holding, reply)
+
+    async def report(self, offer: TaskOffer, report: TaskReport) -> CfmAnswer:
+        """Send a report.
 
         A kept connection may have been closed at that moment, so a broken one is tried again at once.  cfm
         may therefore hear a report twice, which does no harm.
         """
-        # A worker that belongs to a controller of ours has heard that its cfm was upgraded since the offer.
-        to_old_cfm = offer.lease_s is None and self._listener.binding is None
-        body = wire.to_json(wire.report_to_json(in_old_words(report) if to_old_cfm else report))
+        body = wire.to_json(wire.report_to_json(report))
         path = f"/tasks/{offer.id}"
         for _ in range(2):
             try:
                 reply = await self._request("PATCH", path, self._answer_s, body)
             except aiohttp.ClientConnectionError:
                 continue
-            return None if reply is None else reply.status
-        return None
+            return NOT_OURS if reply is None else CfmAnswer(reply.status, knows_epochs=reply.has_epoch)
+        return NO_ANSWER
 
-    async def _wait(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
+    async def _wait(self, holding: frozenset[int]) -> _Response | None:
         # The first answer says whom this worker belongs to.  Until then it must refuse deletes, so the first
         # question does not wait.
         wait_s = self._wait_s if self._heard else 0
         query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s), "claim": "1"}
         if holding:
             query["holding"] = ",".join(map(str, sorted(holding)))
-        reply = await self._get("/tasks/next", self._wait_s + self._answer_s, query)
-        if isinstance(reply, NothingOffered):
-            return reply
-        if reply.status in _OLD_CFM:
-            return NothingOffered(AskOutcome.OLD)
-        if reply.status == 204:
-            return NothingOffered(AskOutcome.EMPTY)
-        if reply.status == 200:
-            return self._offered(reply)
-        return self._unexpected(reply)
+        return await self._request("GET", "/tasks/next", self._wait_s + self._answer_s, query=query)
 
-    def _offered(self, reply: _CfmAnswer) -> TaskOffered | NothingOffered:
-        try:
-            return TaskOffered(wire.parse_offer(wire.parse_json(reply.body)))
-        except WireError as error:
-            log.warning("cannot read the task that cfm offers", cfm=self._here.cfm, error=str(error))
-            return NothingOffered(AskOutcome.REFUSED)
+    async def _list(self) -> _Response | None:
+        return await self._request("GET", "/tasks", self._answer_s)
 
-    async def _list(self, holding: frozenset[int]) -> TaskOffered | NothingOffered:
-        reply = await self._get("/tasks", self._answer_s, {})
-        if isinstance(reply, NothingOffered):
-            return reply
-        if reply.status != 200:
-            return self._unexpected(reply)
-        try:
-            tasks, unreadable = wire.parse_task_list(reply.body)
-        except WireError as error:
-            log.warning("cannot read cfm's task list", cfm=self._here.cfm, error=str(error))
-            return NothingOffered(AskOutcome.REFUSED)
-        if reply.has_epoch:
-            return NothingOffered(AskOutcome.NEW)  # it was upgraded: its offers come with a lease
+    def _read(self, how: Ask, holding: frozenset[int], reply: _Response) -> CfmAnswer:
+        offer, readable = None, True
+        if reply.status == OK:
+            try:
+                offer = self._one_offer(reply) if how is Ask.WAIT else self._first_offer(reply, holding)
+            except WireError as error:
+                readable = False
+                log.warning("cannot read the tasks that cfm offers", cfm=self._here.cfm, error=str(error))
+        return CfmAnswer(reply.status, offer=offer, readable=readable, knows_epochs=reply.has_epoch)
+
+    def _one_offer(self, reply: _Response) -> TaskOffer:
+        return wire.parse_offer(wire.parse_json(reply.body))
+
+    def _first_offer(self, reply: _Response, holding: frozenset[int]) -> TaskOffer | None:
+        tasks, unreadable = wire.parse_task_list(reply.body)
         if unreadable:
             log.warning("cannot read some tasks on cfm's list", cfm=self._here.cfm, tasks=unreadable)
-        offer = first_ready(tasks, self._here.own, holding)
-        return NothingOffered(AskOutcome.EMPTY) if offer is None else TaskOffered(offer)
-
-    def _unexpected(self, reply: _CfmAnswer) -> NothingOffered:
-        said = reply.body[:200].decode("utf-8", "replace")
-        self._log_trouble(f"it answered {reply.status}: {said}")
-        return NothingOffered(AskOutcome.REFUSED if reply.status < 500 else AskOutcome.DOWN)
-
-    async def _get(
-        self, path: str, timeout_s: float, query: Mapping[str, str]
-    ) -> _CfmAnswer | NothingOffered:
-        try:
-            reply = await self._request("GET", path, timeout_s, query=query)
-        except aiohttp.ClientConnectionError as error:
-            self._log_trouble(str(error) or type(error).__name__)
-            return NothingOffered(AskOutcome.DOWN)
-        if reply is None:
-            return NothingOffered(AskOutcome.REFUSED)
-        if reply.status < 400 or reply.status in _OLD_CFM:
-            self._log_trouble(None)
-        return reply
+        return first_ready(tasks, self._here.own, holding)
 
     async def _request(
         self,
@@ -185,7 +171,7 @@ class CfmLink:
         timeout_s: float,
         body: bytes | None = None,
         query: Mapping[str, str] | None = None,
-    ) -> _CfmAnswer | None:
+    ) -> _Response | None:
         """Make one exchange.  Returns None where the answer is not our controller's.
 
         Raises:
@@ -201,7 +187,7 @@ class CfmLink:
                 received = await _bounded(response)
                 allowed, has_epoch = await self._hear(response.headers)
                 self._heard = True
-                return _CfmAnswer(response.status, received, has_epoch) if allowed else None
+                return _Response(response.status, received, has_epoch) if allowed else None
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             why = str(error) or type(error).__name__
             raise aiohttp.ClientConnectionError(f"no complete answer came: {why}") from error

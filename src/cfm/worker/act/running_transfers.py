@@ -1,6 +1,6 @@
 """The transfers that run now: each is started, perhaps stopped, and ends in an event.
 
-The download agent starts and stops them for its book, and hears of them by `tell`.
+The executor starts and stops them, and the agent hears of them by `tell`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the book of downloads hears (events), and what it orders (instructions), as values.
 
-`downloads` turns the ones into the others.  `act.agent` brings the events and carries the instructions out;
-the simulator has an agent of its own.  Instructions are carried out strictly in their order.
+`downloads` turns the ones into the others.  `instruction_queue` keeps their order, and `execution` says how
+an instruction is carried out and which event comes of it.
 """
 
 from __future__ import annotations

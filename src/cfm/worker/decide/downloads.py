@@ -1,8 +1,9 @@
 """The book of a worker's downloads: events in, instructions out.
 
 Pure: no clock (`now_ms` is an argument, in milliseconds of the monotonic clock), no I/O, no randomness.
-The simulator therefore runs the very code that runs in service.  `act.agent` carries the instructions out,
-strictly in their order, and brings their results back as events.
+The simulator therefore runs the very code that runs in service.  Whoever drives the book carries the
+instructions out strictly in their order (`instruction_queue`), and brings the results back as events
+(`execution`).
 
 `download_life` holds the table of states.  This module turns each event into a row of that table, and gives
 the instruction that belongs to the state that is entered.  Three promises follow from the table:

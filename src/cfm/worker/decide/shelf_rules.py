@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from xxhash import xxh3_128_hexdigest
 
@@ -52,6 +54,16 @@ class DeletionOutcome(enum.Enum):
     RECEIVING = enum.auto()
     OVERTAKEN = enum.auto()
     """When its turn came, the order was no longer to be obeyed."""
+
+
+DELETION_STATUS: Final[Mapping[DeletionOutcome, int]] = {
+    DeletionOutcome.DELETED: 200,
+    DeletionOutcome.ABSENT: 404,
+    DeletionOutcome.NOT_PLAIN: 406,
+    DeletionOutcome.RECEIVING: 409,
+    DeletionOutcome.OVERTAKEN: 409,
+}
+"""The HTTP status by which cfm hears of the outcome."""
 
 
 def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -> DeletionOutcome | None:

@@ -26,7 +26,7 @@ from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.fencing import Refuse
-from cfm.worker.decide.shelf_rules import DeletionOutcome, Inventory
+from cfm.worker.decide.shelf_rules import DELETION_STATUS, DeletionOutcome, Inventory
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
 from cfm.worker.serve.openapi import DOCUMENT
@@ -40,15 +40,6 @@ R = TypeVar("R")
 DISK_S = 30.0
 """How long a disk is waited for.  Whoever asked has given up long before."""
 CUT_S = 10.0
-_DELETION_STATUS = {
-    DeletionOutcome.DELETED: 200,
-    DeletionOutcome.ABSENT: 404,
-    DeletionOutcome.NOT_PLAIN: 406,
-    DeletionOutcome.RECEIVING: 409,
-    DeletionOutcome.OVERTAKEN: 409,
-}
-
-
 _CONTROLLER = frozenset({Role.CONTROLLER})
 ACCESS_POLICY: Final = AccessPolicy(
     public=frozenset({"/healthz"}),
@@ -147,7 +138,7 @@ class WorkerApi:
         deletion = await self._on_disk("cannot delete a file", partial(self.shelf.delete, name, allowed))
         self.metrics.delete_answered(deletion.name.lower())
         if deletion is not DeletionOutcome.DELETED:
-            raise RefusedError(_DELETION_STATUS[deletion], deletion.name.lower())
+            raise RefusedError(DELETION_STATUS[deletion], deletion.name.lower())
         log.info("deleted file", file=name, order=number, client=request.remote)
         return empty()
 
@@ -234,14 +225,7 @@ class WorkerApi:
         A heartbeat is left out: it must not wait until the state is written.
         """
         if wire.EPOCH in request.headers and request.path != "/hb":
-            issuer, binding = issuer_of(request), self.authority.binding
-            if (
-                issuer
-                and binding
-                and issuer.controller == binding.controller
-                and issuer.epoch > binding.epoch
-            ):
-                await _remembered(self.authority.order(issuer))
+            await _remembered(self.authority.heed(issuer_of(request)))
 
     async def _raise_fence(self, request: web.Request) -> None:
         fence = number_of(request, wire.FENCE)

@@ -20,7 +20,7 @@ from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.metadata_watch import Pair
 from cfm_lab.sim.processes.sending import Sender
 from cfm_lab.sim.processes.server import SimServer
-from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 from cfm_lab.sim.world import World
 
 
@@ -78,7 +78,7 @@ class Invariant:
     def stream_opened(self, source: Sender, task_id: int) -> None:
         """A source begins to send."""
 
-    def transfer_started(self, worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, worker: AnsweringWorker, offer: TaskOffer) -> None:
         """A worker begins to download."""
 
     def metadata_accepted(self, cfm: SimCfm, pair: Pair, good: Measure | None) -> None:

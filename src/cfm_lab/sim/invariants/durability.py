@@ -10,7 +10,7 @@ from cfm_lab.sim.environment.disks import SimDisk, content_of
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.server import SimServer
-from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 from cfm_lab.sim.world import World
 
 
@@ -62,7 +62,7 @@ class DoneIsDurable(Invariant):
         self._told: set[int] = set()
         self._begun: dict[int, int] = {}
 
-    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, _worker: AnsweringWorker, offer: TaskOffer) -> None:
         self._begun[offer.id] = self.world.schedule.now_ms
 
     def reported(self, worker: SimServer, offer: TaskOffer, report: TaskReport) -> None:

@@ -8,7 +8,7 @@ from cfm.wire import TaskOffer
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.sending import Sender
-from cfm_lab.sim.processes.worker import SimWorker
+from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 
 FINAL = (Status.DONE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 TASK_TABLE: dict[Status | None, tuple[Status, ...]] = {
@@ -53,7 +53,7 @@ class OneWorkerPerTask(Invariant):
     number = "11"
     title = "one worker a task"
 
-    def transfer_started(self, _worker: SimWorker, offer: TaskOffer) -> None:
+    def transfer_started(self, _worker: AnsweringWorker, offer: TaskOffer) -> None:
         begun = self.facts.downloads[offer.id]
         self.hold(len(begun) == 1, "one task on several workers:", offer.id, sorted(begun))
 
@@ -103,7 +103,7 @@ class IncomingCopies(Invariant):
             self.hold(len(incoming) < most, f"{task.destination} receives {len(incoming)} already:", task)
             self.hold(len(there) < 2 * most, f"{task.destination} has {len(there)} under way already:", task)
 
-    def transfer_started(self, worker: SimWorker, _offer: TaskOffer) -> None:
+    def transfer_started(self, worker: AnsweringWorker, _offer: TaskOffer) -> None:
         coming = [one for one in worker.transfers.values() if not one.received]
         self.hold(len(coming) <= worker.downloads, worker.addr, "receives", len(coming))
 

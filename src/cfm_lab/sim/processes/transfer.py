@@ -1,8 +1,8 @@
 """One download of a worker of ours, as the built-in transfer or an external downloader would do it.
 
 No bytes are moved, only their time passes: the temporary file grows when somebody looks, and one event ends
-the download.  Either end may die, stall, lie or be cut off on the way.  Neighbours: `worker` starts a
-download for its book, and hears what becomes of it as events; `sending` is the other end.
+the download.  Either end may die, stall, lie or be cut off on the way.  Neighbours: `executor` starts a
+download, and hears what becomes of it as events; `sending` is the other end.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Final, NoReturn
 
 from cfm.model import Failure
 from cfm.wire import TaskOffer
-from cfm.worker.act.shelf import DeclinedError, Shelf
+from cfm.worker.act.download_files import DownloadFiles
+from cfm.worker.act.shelf import DeclinedError
 from cfm.worker.decide.download_events import BookEvent, BytesReceived, TransferEnded
 from cfm.worker.decide.offers import BUSY, failure
-from cfm.worker.decide.shelf_rules import Receipt
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
 from cfm_lab.sim.environment.san import HALF
+from cfm_lab.sim.processes.at_once import at_once
 from cfm_lab.sim.processes.sending import STALL_MS, Sending
 from cfm_lab.sim.processes.server import SimServer
 
@@ -38,8 +39,7 @@ class Download:
     def __init__(
         self,
         server: SimServer,
-        shelf: Shelf,
-        receipts: dict[int, Receipt],
+        files: DownloadFiles,
         offer: TaskOffer,
         tell: Callable[[BookEvent], None],
         *,
@@ -49,9 +49,7 @@ class Download:
         self.rng = server.rng
         self.process = server.process
         self.disk = server.disk
-        self.shelf = shelf
-        self.receipts = receipts
-        """The worker's receipts, by task.  The download adds its own."""
+        self.files = files
         self.offer = offer
         self.tell = tell
         self.external = external
@@ -76,12 +74,11 @@ class Download:
     def start(self) -> None:
         offer = self.offer
         try:
-            receipt = self.shelf.begin(offer.file_name, offer.id, offer.size_bytes)
-            self.receipts[offer.id] = receipt
+            place = at_once(self.files.begin(offer))
             if self.env.swarm.strikes("out_of_inodes") or self._is_sick("refuses"):
                 raise_io_error(errno.ENOSPC)
-            self.shelf.create(receipt)
-            self.file = SimTempFile(self.disk, self.disk.temp_names[receipt.temp])
+            place.create()
+            self.file = SimTempFile(self.disk, self.disk.temp_names[place.receipt.temp])
         except (DeclinedError, OSError) as error:
             self._fail(str(error))
             return
