@@ -1,26 +1,29 @@
 """`cfm plan`: looks at the world once and finds out what cfm would do.  Nothing is changed anywhere.
 
-The look drives the same core as the daemon, by the same events: it carries out the core's questions and
-brings the answers back.  The core is a rehearsal, so it starts no copy and orders no delete, and it has no
-store; a look works beside a running cfm.  Neighbours: `loop` does the same in earnest, `explain.report`
-shapes the result.
+The look drives the same core as the daemon, by the same events: it asks the core's questions, by the same
+table (`decide.questions`), and brings the answers back.  The core is a rehearsal, so it starts no copy and
+orders no delete, and it has no store; a look works beside a running cfm.  Neighbours: `loop` does the same in
+earnest, `explain.report` shapes the result.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
 from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
+from cfm.controller.act.world import OutsideWorld
 from cfm.controller.decide import events as ev
+from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.step import QUESTIONS
 from cfm.controller.explain import report
 from cfm.controller.explain.parts import Json
 from cfm.errors import StateError
@@ -29,8 +32,18 @@ from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import look_once
-from cfm.model import Failure, Hits, Known, LogState, Measure, Now, Observed, SnapshotFacts
-from cfm.plan import reduce
+from cfm.model import (
+    Addr,
+    Failure,
+    Hits,
+    Known,
+    Listing,
+    LogState,
+    Measure,
+    Now,
+    Observed,
+    SnapshotFacts,
+)
 from cfm.security import controller_credentials
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Recovered
@@ -51,39 +64,46 @@ async def plan(settings: CfmSettings, wall_s: int | None = None) -> Json:
         return report.plan_json(look.core, now)
 
 
+class LookWorld(OutsideWorld):
+    """Whom a look asks.  A look raises no fence, and asks the SAN for `SAN_S` from its first question on."""
+
+    _san_ends_s: float | None = None
+
+    def list_files(self, addr: Addr, fence: int | None) -> Awaitable[Listing | Failure]:  # noqa: ARG002
+        return super().list_files(addr, None)
+
+    def san_patience_s(self) -> float:
+        if self._san_ends_s is None:
+            self._san_ends_s = time.monotonic() + SAN_S
+        return self._san_ends_s - time.monotonic()
+
+
 class Look:
     """One look: a core, and the shell that asks its questions.  Time stands still meanwhile."""
 
     def __init__(self, settings: CfmSettings, client: WorkerClient, san: SanIndex, now: Now) -> None:
         self.core = Core(_node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
         self._settings = settings
-        self._client = client
+        self._world = LookWorld(client, san)
         self._san = san
         self._now = now
-        self._snapshot: Snapshot | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._san_ends_s = 0.0
-        self._carriers: Mapping[type, Callable[[Any], Coroutine[Any, Any, None]]] = {
-            ev.SendHeartbeat: self._heartbeat,
-            ev.AskList: self._list,
-            ev.AskDisk: self._disk,
-            ev.AskSan: self._ask_san,
-            ev.StartPlan: self._plan,
-        }
 
     async def run(self) -> None:
         """Returns when every question is answered.
 
         The metadata comes last: the core makes its plan as soon as there is some, and only once.
         """
-        settings, now = self._settings, self._now
+        with closing(self._world):
+            await self._ask_all(self._settings, self._now)
+
+    async def _ask_all(self, settings: CfmSettings, now: Now) -> None:
         async with asyncio.TaskGroup() as self._group:
             metadata = self._group.create_task(asyncio.to_thread(_metadata, settings, now))
             log = self._group.create_task(asyncio.to_thread(_event_log, settings, now))
             self._group.create_task(self._san.look())
             self._feed(ev.Tick())
         async with asyncio.TaskGroup() as self._group:
-            self._san_ends_s = time.monotonic() + SAN_S
             self._feed(_san_event(self._san.names))
             self._tell_metadata(metadata.result(), self._tell_log(log.result()))
 
@@ -100,7 +120,7 @@ class Look:
             self._feed(ev.HitsChanged(hits))
             self._feed(ev.SnapshotRejected(found))
             return
-        self._snapshot = found
+        self._world.snapshot = found
         rising = tuple(found.files(hits.rising).values()) if hits.rising else ()
         self._feed(ev.HitsChanged(hits, rising))
         age_ms = max(0, self._now.wall_ms - 1000 * found.facts.read_wall_s)
@@ -111,34 +131,23 @@ class Look:
         tell somebody something, or change something."""
         assert self._group is not None
         for effect in self.core.handle(event, self._now).at_once:
-            if (carry := self._carriers.get(type(effect))) is not None:
-                self._group.create_task(carry(effect))
+            if isinstance(effect, QUESTIONS) and not self._is_over(effect):
+                self._group.create_task(self._ask(effect))
 
-    async def _heartbeat(self, effect: ev.SendHeartbeat) -> None:
+    def _is_over(self, effect: ev.Effect) -> bool:
+        """Is it a question to the SAN, whose time is over?"""
+        return isinstance(effect, ev.AskSan) and self._world.san_patience_s() <= 0
+
+    async def _ask(self, effect: ev.Effect) -> None:
+        answer = await questions.ask(self._world, effect, self._now)
+        event = questions.understood(effect, answer, self._now, self._now)
+        for _ in range(self._times(event)):
+            self._feed(event)
+
+    def _times(self, event: ev.Event) -> int:
         """A server that misses its heartbeat is down for this look: it is not asked again."""
-        answer = await self._client.heartbeat(effect.addr)
-        misses = self.core.state.config.misses_to_down if isinstance(answer, Failure) else 1
-        for _miss in range(misses):
-            self._feed(ev.HeartbeatAnswer(effect.addr, answer))
-
-    async def _list(self, effect: ev.AskList) -> None:
-        answer = await self._client.list_files(effect.addr)
-        self._feed(ev.ListAnswer(effect.addr, self._now.mono_ms, answer))
-
-    async def _disk(self, effect: ev.AskDisk) -> None:
-        answer = await self._client.disk_usage(effect.addr)
-        self._feed(ev.DiskAnswer(effect.addr, self._now.mono_ms, answer))
-
-    async def _ask_san(self, effect: ev.AskSan) -> None:
-        left_s = self._san_ends_s - time.monotonic()
-        if left_s > 0:
-            answers = await self._san.stat_files(effect.sizes, left_s, effect.sizes)
-            self._feed(ev.SanAnswers(self._now.mono_ms, answers))
-
-    async def _plan(self, effect: ev.StartPlan) -> None:
-        assert self._snapshot is not None
-        frame = self._snapshot.frame
-        self._feed(ev.PlanReady(await asyncio.to_thread(reduce.shortlist, frame, effect.inputs)))
+        missed = isinstance(event, ev.HeartbeatAnswer) and isinstance(event.answer, Failure)
+        return self.core.state.config.misses_to_down if missed else 1
 
 
 def _node_of(settings: CfmSettings) -> NodeConfig:

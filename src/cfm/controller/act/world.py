@@ -58,7 +58,10 @@ class OutsideWorld:
     # ── the SAN and the planner ─────────────────────────────────────────────────────────────────────────
 
     def stat_files(self, sizes: Mapping[str, int]) -> Awaitable[Mapping[str, SanAnswer]]:
-        return self._san.stat_files(sizes, SAN_PATIENCE_S, sizes)
+        return self._san.stat_files(sizes, self.san_patience_s(), sizes)
+
+    def san_patience_s(self) -> float:
+        return SAN_PATIENCE_S
 
     def reduce(self, inputs: PlanInputs) -> Awaitable[Shortlist]:
         return self._planner.run(None, lambda: self._reduce(inputs))
