@@ -109,9 +109,15 @@ def copying(**how: int | None) -> Life:
 # --- the way of a task
 
 
-def test_asks_for_work_when_it_starts() -> None:
+def test_asks_for_work_when_it_starts_and_waits_for_it_when_it_has_heard_from_cfm() -> None:
     life = Life()
-    assert life.hear(Restarted()) == [AskNext(Ask.WAIT, frozenset())]
+    assert life.hear(Restarted()) == [AskNext(Ask.NOW, frozenset())]
+    life.hear(NothingOffered(AskOutcome.DOWN))
+    assert life.wait(100) == [AskNext(Ask.NOW, frozenset())]
+    life.hear(NothingOffered(AskOutcome.EMPTY))
+    assert life.wait(250) == [AskNext(Ask.WAIT, frozenset())]
+    life.hear(NothingOffered(AskOutcome.DOWN))
+    assert life.wait(100) == [AskNext(Ask.WAIT, frozenset())]
 
 
 def test_holds_a_task_before_it_says_so() -> None:
@@ -440,7 +446,7 @@ def test_a_cfm_that_is_down_is_tried_again_soon_and_ever_so() -> None:
         assert due is not None
         pauses.append(due - life.now_ms)
         life.wait(pauses[-1])
-        assert life.the(AskNext).how is Ask.WAIT
+        assert life.the(AskNext).how is Ask.NOW
     assert pauses == [100, 200, 400, 800, 1600, 2000, 2000, 2000]
 
 
@@ -460,7 +466,7 @@ def test_no_more_is_asked_for_while_too_many_reports_wait() -> None:
     life.hear(Restarted(held))
     assert life.kinds() == ["SendReport"] * MAX_HELD
     assert life.hear(ReportAnswered(1, DONE, 200, life.now_ms))[-1] == AskNext(
-        Ask.WAIT, frozenset(range(2, MAX_HELD + 1))
+        Ask.NOW, frozenset(range(2, MAX_HELD + 1))
     )
 
 

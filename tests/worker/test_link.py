@@ -80,7 +80,7 @@ async def cfm() -> AsyncIterator[WaitingCfm]:
 
 async def test_waits_for_a_task(cfm: WaitingCfm) -> None:
     async with link_to(cfm.addr) as link:
-        await link.ask(Ask.WAIT, NOBODY)  # the first answer comes at once: it tells whose worker this is
+        await link.ask(Ask.NOW, NOBODY)  # which is answered at once
         assert cfm.asks[0]["wait_s"] == "0"
         asking = asyncio.create_task(link.ask(Ask.WAIT, frozenset({5, 3})))
         await cfm.asked(2)
@@ -93,7 +93,7 @@ async def test_waits_for_a_task(cfm: WaitingCfm) -> None:
 
 async def test_hears_that_there_is_nothing(cfm: WaitingCfm) -> None:
     async with link_to(cfm.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.EMPTY)
+        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.EMPTY)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_hears_that_there_is_nothing(cfm: WaitingCfm) -> None:
 async def test_what_a_status_means(cfm: WaitingCfm, status: int, answer: AskOutcome) -> None:
     cfm.next_status = status
     async with link_to(cfm.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(answer)
+        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(answer)
 
 
 async def test_the_same_unexpected_answer_is_logged_once(cfm: WaitingCfm) -> None:
@@ -118,9 +118,9 @@ async def test_the_same_unexpected_answer_is_logged_once(cfm: WaitingCfm) -> Non
     with structlog.testing.capture_logs() as lines:
         async with link_to(cfm.addr) as link:
             for _ in range(3):
-                await link.ask(Ask.WAIT, NOBODY)
+                await link.ask(Ask.NOW, NOBODY)
             cfm.next_status = 204
-            await link.ask(Ask.WAIT, NOBODY)
+            await link.ask(Ask.NOW, NOBODY)
     assert [line["event"] for line in lines] == ["cannot get work from cfm", "cfm answers again"]
 
 
@@ -134,7 +134,7 @@ async def test_nobody_there_is_down() -> None:
 async def test_what_cannot_be_read_is_no_task(cfm: WaitingCfm) -> None:
     await cfm.offer(id="nine", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.REFUSED)
 
 
 async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
@@ -157,7 +157,7 @@ async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
 async def test_the_first_epoch_that_is_heard_binds(cfm: WaitingCfm) -> None:
     authority = Authority(MemoryState(), None)
     async with link_to(cfm.addr, authority) as link:
-        await link.ask(Ask.WAIT, NOBODY)
+        await link.ask(Ask.NOW, NOBODY)
         assert authority.binding == Binding("controller-1", 1)
         cfm.epoch = 2
         await link.report(OFFER, failure("x"))
@@ -172,7 +172,7 @@ async def test_what_another_or_an_older_controller_says_is_no_answer(
     authority = Authority(MemoryState(), Binding("controller-1", 5))
     await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr, authority) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.REFUSED)
         cfm.answers[7] = 409
         assert await link.report(OFFER, TaskReport(Status.WORKING, done_bytes=1)) is None
 
@@ -185,7 +185,7 @@ class FullState(MemoryState):
 async def test_an_epoch_that_cannot_be_remembered_does_not_count(cfm: WaitingCfm) -> None:
     await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr, Authority(FullState(), None)) as link:
-        assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.REFUSED)
 
 
 # --- an old cfm

@@ -34,7 +34,7 @@ CONNECT_S: Final = 3.0
 ANSWER_S: Final = 10.0
 WAIT_S: Final = 25
 MOST_BYTES: Final = 16 << 20
-_EXPECTED: Final = {Ask.WAIT: (OK, EMPTY, *OLD_CFM), Ask.LIST: (OK,)}
+_EXPECTED: Final = {how: (OK,) if how is Ask.LIST else (OK, EMPTY, *OLD_CFM) for how in Ask}
 """Answers to a question for work that are no trouble."""
 
 
@@ -71,7 +71,6 @@ class CfmLink:
         self._here = here
         self._listener = listener
         self._wait_s = wait_s
-        self._heard = False
         self._answer_s = answer_s
         self._keys = keys
         self._session: aiohttp.ClientSession | None = None
@@ -102,9 +101,9 @@ class CfmLink:
         return self._listener.binding is not None
 
     async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:
-        """Ask for work once.  With WAIT, cfm answers when there is work."""
+        """Ask for work once."""
         try:
-            reply = await (self._wait(holding) if how is Ask.WAIT else self._list())
+            reply = await (self._list() if how is Ask.LIST else self._next(how, holding))
         except aiohttp.ClientConnectionError as error:
             self._log_trouble(str(error) or type(error).__name__)
             return NO_ANSWER
@@ -133,14 +132,12 @@ class CfmLink:
             return NOT_OURS if reply is None else CfmAnswer(reply.status, knows_epochs=reply.has_epoch)
         return NO_ANSWER
 
-    async def _wait(self, holding: frozenset[int]) -> _Response | None:
-        # The first answer says whom this worker belongs to.  Until then it must refuse deletes, so the first
-        # question does not wait.
-        wait_s = self._wait_s if self._heard else 0
+    async def _next(self, how: Ask, holding: frozenset[int]) -> _Response | None:
+        wait_s = self._wait_s if how is Ask.WAIT else 0
         query = {"dst_addr": str(self._here.own), "wait_s": str(wait_s), "claim": "1"}
         if holding:
             query["holding"] = ",".join(map(str, sorted(holding)))
-        return await self._request("GET", "/tasks/next", self._wait_s + self._answer_s, query=query)
+        return await self._request("GET", "/tasks/next", wait_s + self._answer_s, query=query)
 
     async def _list(self) -> _Response | None:
         return await self._request("GET", "/tasks", self._answer_s)
@@ -149,7 +146,7 @@ class CfmLink:
         offer, readable = None, True
         if reply.status == OK:
             try:
-                offer = self._one_offer(reply) if how is Ask.WAIT else self._first_offer(reply, holding)
+                offer = self._first_offer(reply, holding) if how is Ask.LIST else self._one_offer(reply)
             except WireError as error:
                 readable = False
                 log.warning("cannot read the tasks that cfm offers", cfm=self._here.cfm, error=str(error))
@@ -186,7 +183,6 @@ class CfmLink:
             ) as response:
                 received = await _bounded(response)
                 allowed, has_epoch = await self._hear(response.headers)
-                self._heard = True
                 return _Response(response.status, received, has_epoch) if allowed else None
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             why = str(error) or type(error).__name__

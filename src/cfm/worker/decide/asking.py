@@ -3,6 +3,8 @@
 Pure; a part of the book in `downloads`.  A cfm of ours holds the request open until there is work.  An old
 cfm answers it with 404: the worker then polls its list, and tries the waiting request again now and then, in
 case cfm was upgraded.  A cfm that is down is tried with short pauses, so that its restart costs little time.
+The first answer says whom this worker belongs to.  Until then the worker must refuse deletes, so it does not
+wait for work before it has heard from cfm.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class AskSchedule:
     """The next question for work: when it may go out, and in which form."""
 
     poll_ms: int
-    how: Ask = Ask.WAIT
+    how: Ask = Ask.NOW
     out: bool = False
     """A question was sent, and its answer has not come yet."""
     since_ms: int = 0
@@ -51,9 +53,12 @@ class AskSchedule:
             self.how, self.probe_ms = Ask.LIST, now_ms + PROBE_MS
         elif outcome is AskOutcome.NEW:
             self.how = Ask.WAIT
+        elif outcome is not AskOutcome.DOWN:
+            self._has_heard()
 
     def brought_offer(self, now_ms: int) -> None:
         self.out, self.misses, self.not_before_ms = False, 0, now_ms
+        self._has_heard()
 
     def offer_was_useless(self, now_ms: int) -> None:
         """Pause, so that an offer that comes to nothing is not repeated without end."""
@@ -62,6 +67,10 @@ class AskSchedule:
 
     def copy_began(self) -> None:
         self.refusals = 0
+
+    def _has_heard(self) -> None:
+        if self.how is Ask.NOW:
+            self.how = Ask.WAIT
 
     def _pause_ms(self, outcome: AskOutcome, now_ms: int) -> int:
         if outcome is AskOutcome.DOWN:

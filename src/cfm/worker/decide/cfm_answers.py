@@ -45,9 +45,9 @@ def work_offered(how: Ask, answer: CfmAnswer) -> TaskOffered | NothingOffered:
         return NothingOffered(AskOutcome.REFUSED)
     if answer.status is None:
         return NothingOffered(AskOutcome.DOWN)
-    if how is Ask.WAIT and answer.status in OLD_CFM:
+    if how is not Ask.LIST and answer.status in OLD_CFM:
         return NothingOffered(AskOutcome.OLD)
-    if how is Ask.WAIT and answer.status == EMPTY:
+    if how is not Ask.LIST and answer.status == EMPTY:
         return NothingOffered(AskOutcome.EMPTY)
     if answer.status != OK:
         return NothingOffered(AskOutcome.REFUSED if answer.status < 500 else AskOutcome.DOWN)

@@ -17,8 +17,10 @@ from cfm.worker.decide.offers import HeldTask
 class Ask(enum.StrEnum):
     """In which form the worker asks cfm for work."""
 
+    NOW = "now"
+    """The waiting request, `GET /tasks/next`, without waiting."""
     WAIT = "wait"
-    """The waiting request, `GET /tasks/next`."""
+    """The waiting request.  cfm answers when there is work."""
     LIST = "list"
     """The list of an old cfm, `GET /tasks`."""
 

@@ -58,13 +58,14 @@ class SimExecutor:
         def ask(done: Reply) -> None:
             if worker.is_sick("deaf"):
                 return
-            cfm, wait_s = self._env.cfm_for(worker), self._env.profile.wait_s
+            cfm = self._env.cfm_for(worker)
+            wait_s = self._env.profile.wait_s if how is Ask.WAIT else 0
             self._env.net.call(
                 worker.process,
                 cfm.process,
                 lambda reply: cfm.serve_next(worker.addr, holding, wait_s, worker.claims, reply),
                 lambda answer: done(self._answer(answer)),
-                ANSWER_MS + (wait_s * 1000 if how is Ask.WAIT else 0),
+                ANSWER_MS + wait_s * 1000,
             )
 
         return ask
