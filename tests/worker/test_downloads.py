@@ -19,6 +19,8 @@ from cfm.worker.decide.download_events import (
     AskOutcome,
     BookEvent,
     BytesReceived,
+    Clean,
+    Cleaned,
     Conclude,
     DownloadTick,
     Forget,
@@ -111,7 +113,7 @@ def copying(**how: int | None) -> Life:
 
 def test_asks_for_work_when_it_starts_and_waits_for_it_when_it_has_heard_from_cfm() -> None:
     life = Life()
-    assert life.hear(Restarted()) == [AskNext(Ask.NOW, frozenset())]
+    assert life.hear(Restarted()) == [Clean(), AskNext(Ask.NOW, frozenset())]
     life.hear(NothingOffered(AskOutcome.DOWN))
     assert life.wait(100) == [AskNext(Ask.NOW, frozenset())]
     life.hear(NothingOffered(AskOutcome.EMPTY))
@@ -460,11 +462,54 @@ def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
     assert life.hear(NothingOffered(AskOutcome.EMPTY)) == [AskNext(Ask.WAIT, frozenset())]
 
 
+def test_litter_is_looked_for_until_there_is_none() -> None:
+    life = Life()
+    life.hear(Restarted())
+    assert "Clean" in life.kinds()
+    assert "Clean" not in [type(order).__name__ for order in life.wait(60_000)], "one look at a time"
+    life.hear(Cleaned(left=True))
+    assert "Clean" not in life.kinds()
+    life.wait(4_999)
+    assert "Clean" not in life.kinds()
+    life.wait(1)
+    assert "Clean" in life.kinds()
+    life.hear(Cleaned())
+    life.wait(600_000)
+    assert "Clean" not in life.kinds()
+
+
+def test_a_file_that_cannot_be_removed_is_litter() -> None:
+    life = copying()
+    life.hear(TransferEnded(1, failed=failure("EIO")))
+    life.hear(Cleaned())
+    life.hear(Abandoned(1, left=True))
+    life.wait(4_999)
+    assert "Clean" not in life.kinds()
+    life.wait(1)
+    assert "Clean" in life.kinds()
+
+
+def test_what_becomes_litter_during_a_look_is_looked_for_again() -> None:
+    life = copying()
+    life.hear(TransferEnded(1, failed=failure("EIO")), Abandoned(1, left=True), Cleaned())
+    life.wait(5_000)
+    assert "Clean" in life.kinds()
+
+
+def test_a_worker_that_ends_looks_for_nothing() -> None:
+    life = Life()
+    life.hear(Restarted())
+    life.hear(Stopping(), Cleaned(left=True))
+    life.wait(60_000)
+    assert "Clean" not in life.kinds()
+    assert life.book.wake_at_ms() is None
+
+
 def test_no_more_is_asked_for_while_too_many_reports_wait() -> None:
     life = Life()
     held = tuple(HeldTask(offer(number), DONE) for number in range(1, MAX_HELD + 1))
     life.hear(Restarted(held))
-    assert life.kinds() == ["SendReport"] * MAX_HELD
+    assert life.kinds() == ["SendReport"] * MAX_HELD + ["Clean"]
     assert life.hear(ReportAnswered(1, DONE, 200, life.now_ms))[-1] == AskNext(
         Ask.NOW, frozenset(range(2, MAX_HELD + 1))
     )
@@ -476,7 +521,7 @@ def test_no_more_is_asked_for_while_too_many_reports_wait() -> None:
 def test_a_restart_fails_what_was_held_and_repeats_what_was_not_answered() -> None:
     life = Life()
     life.hear(Restarted((HeldTask(offer(1)), HeldTask(offer(2), DONE))))
-    assert life.orders == [Abandon(offer(1)), SendReport(offer(2), DONE)]
+    assert life.orders == [Abandon(offer(1)), SendReport(offer(2), DONE), Clean()]
     life.hear(Abandoned(1))
     assert life.the(Conclude).final == failure("the worker was restarted")
 
@@ -509,13 +554,18 @@ class World:
     all_here: set[int] = field(default_factory=set)
     publishing: set[int] = field(default_factory=set)
     cleaning: set[int] = field(default_factory=set)
+    looking: bool = False
     durable: dict[int, TaskReport | None] = field(default_factory=dict)
     claimed: set[int] = field(default_factory=set)
     next_id: int = 1
 
     def obey(self, orders: list[Instruction]) -> None:
         for order in orders:
-            self._obey(order)
+            if isinstance(order, Clean):
+                assert not self.looking
+                self.looking = True
+            else:
+                self._obey(order)
         assert len(self.running - self.all_here) <= self.life.book.slots
         assert len(self.running) <= 2 * self.life.book.slots
         in_flight = [report.offer.id for report in self.reports]
@@ -554,7 +604,7 @@ class World:
         choices = ["time"]
         choices += ["ask"] * self.asked + ["report"] * bool(self.reports) + ["move"] * bool(self.running)
         choices += ["end"] * bool(self.running) + ["publish"] * bool(self.publishing)
-        choices += ["clean"] * bool(self.cleaning)
+        choices += ["clean"] * bool(self.cleaning) + ["look"] * self.looking
         getattr(self, f"_{self.data.draw(st.sampled_from(choices))}")()
 
     def _time(self) -> None:
@@ -607,7 +657,11 @@ class World:
     def _clean(self) -> None:
         task_id = self._one_of(self.cleaning)
         self.cleaning.discard(task_id)
-        self.obey(self.life.hear(Abandoned(task_id)))
+        self.obey(self.life.hear(Abandoned(task_id, left=self.data.draw(st.booleans()))))
+
+    def _look(self) -> None:
+        self.looking = False
+        self.obey(self.life.hear(Cleaned(left=self.data.draw(st.booleans()))))
 
     def _one_of(self, ids: set[int]) -> int:
         return self.data.draw(st.sampled_from(sorted(ids)))

@@ -55,6 +55,20 @@ class WatchedState(MemoryState):
             self.empty.set()
 
 
+class WatchedFiles(DownloadFiles):
+    """Tells when there is no litter any more."""
+
+    def __init__(self, shelf: Shelf, threads: DiskThreads) -> None:
+        super().__init__(shelf, threads)
+        self.cleaned = asyncio.Event()
+
+    async def clean(self) -> bool:
+        left = await super().clean()
+        if not left:
+            self.cleaned.set()
+        return left
+
+
 @dataclass
 class Worker:
     """The fetching half of a worker, in this process."""
@@ -68,6 +82,8 @@ class Worker:
     """An external downloader's; the built-in transfer where there is none."""
     disk: RealBaseDir | None = None
     """Another disk than the plain folder."""
+    files: WatchedFiles | None = None
+    """Those of the run that was started last."""
 
     @property
     def base(self) -> Path:
@@ -109,7 +125,7 @@ class Worker:
         here = Neighbourhood(OWN, self.cfm)
         async with CfmLink(here, Authority(self.state, None), wait_s=5, answer_s=2) as link:
             book = self.book()
-            files = DownloadFiles(self.shelf(), disk_threads(self.slots))
+            self.files = files = WatchedFiles(self.shelf(), disk_threads(self.slots))
             agent = DownloadAgent(book, link, self.transfer(), files, self.state)
             run = asyncio.create_task(agent.run())
             try:
@@ -120,9 +136,11 @@ class Worker:
                     await run
 
     async def forgotten(self) -> None:
-        """Wait until nothing is held any more."""
+        """Wait until nothing is held any more, and the litter is gone."""
+        assert self.files is not None
         async with asyncio.timeout(10):
             await self.state.empty.wait()
+            await self.files.cleaned.wait()
 
 
 @pytest.fixture
@@ -373,17 +391,37 @@ class LateDisk(RealBaseDir):
             yield folder
 
 
-class WatchedFiles(DownloadFiles):
-    """Tells when there is no litter any more."""
+class HungDisk(RealBaseDir):
+    """A disk that does not answer before the test says so."""
 
-    def __init__(self, shelf: Shelf, threads: DiskThreads) -> None:
-        super().__init__(shelf, threads)
-        self.cleaned = asyncio.Event()
+    def __init__(self, base_dir: Path) -> None:
+        super().__init__(base_dir)
+        self.answers = threading.Event()
 
-    async def clean(self) -> None:
-        await super().clean()
-        if not self.may_have_litter:
-            self.cleaned.set()
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Folder]:
+        self.answers.wait()
+        with super().open() as folder:
+            yield folder
+
+
+async def test_a_disk_that_hangs_at_the_start_does_not_keep_the_worker_from_asking(tmp_path: Path) -> None:
+    """Its first question tells it whom it belongs to, and its reports must go out."""
+    disk = HungDisk(tmp_path / "data")
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), disk=disk)
+    files = WatchedFiles(worker.shelf(), disk_threads(1))
+    link = ScriptedLink()
+    link.offers.clear()
+    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, worker.state)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        await link.asked_again.wait()
+        assert not files.cleaned.is_set()
+        disk.answers.set()
+        await files.cleaned.wait()
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
 
 
 async def test_litter_goes_as_soon_as_the_disk_is_there_again(tmp_path: Path) -> None:
@@ -396,7 +434,8 @@ async def test_litter_goes_as_soon_as_the_disk_is_there_again(tmp_path: Path) ->
     files = WatchedFiles(worker.shelf(), disk_threads(1))
     link = ScriptedLink()
     link.offers.clear()
-    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, worker.state, clean_every_s=0.02)
+    book = DownloadBook(Neighbourhood(OWN, worker.cfm), clean_again_ms=20)
+    agent = DownloadAgent(book, link, OpenTransfer(), files, worker.state)
     run = asyncio.create_task(agent.run())
     async with asyncio.timeout(10):
         await asyncio.to_thread(disk.looked_for.wait)

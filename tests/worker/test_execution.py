@@ -17,6 +17,8 @@ from cfm.worker.decide.download_events import (
     AskNext,
     AskOutcome,
     BookEvent,
+    Clean,
+    Cleaned,
     Conclude,
     Forget,
     HeldDurably,
@@ -79,6 +81,9 @@ class NotingExecutor:
     def abandon(self, offer: TaskOffer) -> str:
         return self._note("abandon", offer.id)
 
+    def clean(self) -> str:
+        return self._note("clean")
+
     def start_transfer(self, offer: TaskOffer) -> None:
         self._note("start", offer.id)
 
@@ -106,6 +111,7 @@ def test_every_instruction_has_its_row() -> None:
         (Forget(7), ("forget", 7)),
         (Publish(OFFER, verified=True), ("publish", 7, True)),
         (Abandon(OFFER), ("abandon", 7)),
+        (Clean(), ("clean",)),
         (StartTransfer(OFFER), ("start", 7)),
         (StopTransfer(OFFER, "x"), ("stop", 7, "x")),
     ],
@@ -132,7 +138,10 @@ def test_a_cfm_that_was_upgraded_since_the_offer_hears_all() -> None:
         (Forget(7), None, None),
         (Publish(OFFER, verified=True), None, Published(7)),
         (Publish(OFFER, verified=True), "no room", Published(7, failure("no room"))),
-        (Abandon(OFFER), None, Abandoned(7)),
+        (Abandon(OFFER), False, Abandoned(7)),
+        (Abandon(OFFER), True, Abandoned(7, left=True)),
+        (Clean(), False, Cleaned()),
+        (Clean(), True, Cleaned(left=True)),
         (SendReport(OFFER, DONE), CfmAnswer(200), ReportAnswered(7, DONE, 200, 99)),
         (SendReport(OF_OLD_CFM, WORKING), CfmAnswer(404), ReportAnswered(7, WORKING, 404, 99)),
         (SendReport(OFFER, DONE), NO_ANSWER, ReportAnswered(7, DONE, None, 99)),

@@ -13,6 +13,7 @@ from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.download_events import (
     AskNext,
     BookEvent,
+    Clean,
     Conclude,
     DownloadTick,
     Forget,
@@ -61,7 +62,7 @@ class ScriptedBook(DownloadBook):
 def test_nothing_follows_before_a_task_is_written_down() -> None:
     queue = InstructionQueue(DownloadBook(HERE, slots=2))
     queue.put(Restarted())
-    assert isinstance(queue.next(0), AskNext)
+    assert [type(queue.next(0)) for _ in range(2)] == [Clean, AskNext]
     queue.put(TaskOffered(OFFER))
     assert queue.next(0) == Hold(OFFER)
     queue.put(DownloadTick())

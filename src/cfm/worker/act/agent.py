@@ -26,8 +26,6 @@ from cfm.worker.decide.instruction_queue import InstructionQueue
 
 log = structlog.get_logger(__name__)
 
-CLEAN_EVERY_S: Final = 5.0
-"""How often the worker looks for litter again while the disk is not there."""
 LAST_WORDS_S: Final = 3.0
 """How long the end of the program waits for transfers to stop, and for cfm to hear of it."""
 
@@ -46,14 +44,10 @@ class DownloadAgent:
         transfer: FileTransfer,
         files: DownloadFiles,
         state: WorkerState,
-        *,
-        clean_every_s: float = CLEAN_EVERY_S,
     ) -> None:
         self._book = book
         self._queue = InstructionQueue(book)
-        self._files = files
         self._state = state
-        self._clean_every_s = clean_every_s
         self._events: asyncio.Queue[BookEvent | BaseException] = asyncio.Queue()
         self._executor = RealExecutor(link, transfer, files, state, self._events.put_nowait)
         self._beside: set[asyncio.Future[Any]] = set()
@@ -70,7 +64,6 @@ class DownloadAgent:
     async def run(self) -> None:
         try:
             self._executor.prepare()
-            await self._files.clean()
             memory = await self._state.recall()
             await self._act(Restarted(memory.held))
             while True:
@@ -86,7 +79,6 @@ class DownloadAgent:
             async with asyncio.timeout(self._until_due_s()):
                 event = await self._events.get()
         except TimeoutError:
-            await self._files.clean()
             return DownloadTick()
         if isinstance(event, BaseException):
             raise event
@@ -94,10 +86,7 @@ class DownloadAgent:
 
     def _until_due_s(self) -> float | None:
         wake_ms = self._book.wake_at_ms()
-        due_s = None if wake_ms is None else max(0, wake_ms - monotonic_ms()) / 1_000
-        if not self._files.may_have_litter:
-            return due_s
-        return self._clean_every_s if due_s is None else min(self._clean_every_s, due_s)
+        return None if wake_ms is None else max(0, wake_ms - monotonic_ms()) / 1_000
 
     # --- instructions out
 

@@ -2,7 +2,8 @@
 
 The executor and the running transfers call this, and the shelf does the work, in threads: a disk may hang.
 Temporary files that an earlier run of the worker left behind are litter.  They take room, so they are removed
-as soon as the disk allows.  The simulator runs the same code, without threads and without a log.
+as soon as the disk allows: `decide.litter` says when, and each download looks before it begins.  The
+simulator runs the same code, without threads and without a log.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 from cfm.threads import ThreadPool
 from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
-from cfm.worker.act.shelf import Shelf
+from cfm.worker.act.shelf import DeclinedError, Shelf
 from cfm.worker.decide.shelf_rules import Receipt
 
 R = TypeVar("R")
@@ -77,13 +78,10 @@ class DownloadFiles:
         self._threads = threads
         self._log = log or structlog.get_logger(__name__)
         self._receipts: dict[int, Receipt] = {}
-        self._litter = True
+        self._litter = 1
+        """How many reasons there are to look for litter.  The first is an earlier run of the worker."""
         self._cannot_clean = ""
         """Why the last search for litter failed."""
-
-    @property
-    def may_have_litter(self) -> bool:
-        return self._litter
 
     async def begin(self, offer: TaskOffer) -> ReservedPlace:
         """Reserve a place.  `DeclinedError` or `OSError`, where there is none."""
@@ -94,40 +92,46 @@ class DownloadFiles:
         self._receipts[offer.id] = receipt
         return ReservedPlace(self._shelf, receipt)
 
-    async def publish(self, task_id: int, *, verified: bool) -> None:
-        """Make the file durable and visible.  `DeclinedError` or `OSError`, where that fails."""
+    async def publish(self, task_id: int, *, verified: bool) -> str | None:
+        """Make the file durable and visible.  Returns why that failed; None where it did not."""
         receipt = self._receipts[task_id]
-        await self._on_disk(lambda: self._shelf.publish(receipt, verified=verified))
+        try:
+            await self._on_disk(lambda: self._shelf.publish(receipt, verified=verified))
+        except (DeclinedError, OSError) as error:
+            return str(error)
         del self._receipts[task_id]
+        return None
 
-    async def abandon(self, offer: TaskOffer) -> None:
-        """Give the place back, and remove what was received.  What stays becomes litter."""
+    async def abandon(self, offer: TaskOffer) -> bool:
+        """Give the place back, and remove what was received.  True where that stays: it is litter now."""
         receipt = self._receipts.pop(offer.id, None)
         if receipt is None:
-            return
+            return False
         try:
             await self._on_disk(lambda: self._shelf.abandon(receipt))
         except OSError as error:
-            self._litter = True
-            why = str(error)
-            self._log.warning(
-                "cannot remove a temporary file yet; will try again", file=offer.file_name, why=why
-            )
+            self._litter += 1
+            file, why = offer.file_name, str(error)
+            self._log.warning("cannot remove a temporary file yet; will try again", file=file, why=why)
+            return True
+        return False
 
-    async def clean(self) -> None:
-        """Remove litter, if there may be any.  Where the disk is not there, this is tried again later."""
-        if not self._litter:
-            return
+    async def clean(self) -> bool:
+        """Remove litter, if there may be any.  True where there may be some still: the disk is not there."""
+        before = self._litter
+        if not before:
+            return False
         try:
             removed = await self._on_disk(self._shelf.clean)
         except OSError as error:
             if str(error) != self._cannot_clean:  # logged once: it is tried again every few seconds
                 self._log.warning("cannot look for unfinished downloads", why=str(error))
             self._cannot_clean = str(error)
-            return
-        self._litter, self._cannot_clean = False, ""
+            return True
+        self._litter, self._cannot_clean = max(0, self._litter - before), ""
         if removed:
             self._log.info("removed unfinished downloads", files=removed)
+        return False
 
     def close(self) -> None:
         self._threads.close()

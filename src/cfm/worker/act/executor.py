@@ -16,7 +16,6 @@ from cfm.errors import StateError
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.running_transfers import RunningTransfers, Tell
-from cfm.worker.act.shelf import DeclinedError
 from cfm.worker.act.state import WorkerState
 from cfm.worker.act.transfers.contract import FileTransfer
 from cfm.worker.decide.cfm_answers import CfmAnswer
@@ -115,14 +114,13 @@ class RealExecutor:
     # --- the disk and the transfers
 
     async def publish(self, offer: TaskOffer, *, verified: bool) -> str | None:
-        try:
-            await self._files.publish(offer.id, verified=verified)
-        except (DeclinedError, OSError) as error:
-            return str(error)
-        return None
+        return await self._files.publish(offer.id, verified=verified)
 
-    async def abandon(self, offer: TaskOffer) -> None:
-        await self._files.abandon(offer)
+    async def abandon(self, offer: TaskOffer) -> bool:
+        return await self._files.abandon(offer)
+
+    async def clean(self) -> bool:
+        return await self._files.clean()
 
     def start_transfer(self, offer: TaskOffer) -> None:
         self._transfers.start(offer)

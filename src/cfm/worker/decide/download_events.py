@@ -120,6 +120,16 @@ class Abandoned:
     """`Abandon` was carried out, as far as the disk allows."""
 
     task_id: int
+    left: bool = False
+    """The file could not be removed: it is litter now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """`Clean` was carried out, as far as the disk allows."""
+
+    left: bool = False
+    """There may be litter still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,9 @@ EventOfTask: TypeAlias = (
     HeldDurably | NotHeld | ReportAnswered | Progress | BytesReceived | TransferEnded | Published | Abandoned
 )
 
-BookEvent: TypeAlias = Restarted | TaskOffered | NothingOffered | EventOfTask | DownloadTick | Stopping
+BookEvent: TypeAlias = (
+    Restarted | TaskOffered | NothingOffered | EventOfTask | Cleaned | DownloadTick | Stopping
+)
 
 # --- instructions ----------------------------------------------------------------------------------------
 
@@ -203,6 +215,11 @@ class Abandon:
     offer: TaskOffer
 
 
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Remove litter: temporary files of which nobody knows any more."""
+
+
 Instruction: TypeAlias = (
-    AskNext | Hold | Conclude | Forget | SendReport | StartTransfer | StopTransfer | Publish | Abandon
+    AskNext | Hold | Conclude | Forget | SendReport | StartTransfer | StopTransfer | Publish | Abandon | Clean
 )

@@ -31,6 +31,8 @@ from cfm.worker.decide.download_events import (
     AskOutcome,
     BookEvent,
     BytesReceived,
+    Clean,
+    Cleaned,
     DownloadTick,
     EventOfTask,
     HeldDurably,
@@ -49,6 +51,7 @@ from cfm.worker.decide.download_events import (
 from cfm.worker.decide.download_life import DownloadEvent, DownloadState, UnknownEventError, next_state
 from cfm.worker.decide.download_orders import event_of_answer, instruction_on_entering
 from cfm.worker.decide.download_record import DownloadRecord
+from cfm.worker.decide.litter import LOOK_AGAIN_MS, LitterSearch
 from cfm.worker.decide.offers import Neighbourhood, failure, objection
 
 CLAIM_MS: Final = 60_000
@@ -73,8 +76,10 @@ class DownloadBook:
     slots: int = 1
     """How many tasks may receive bytes at a time.  As many again may be about to become visible."""
     poll_ms: int = 5_000
+    clean_again_ms: int = LOOK_AGAIN_MS
     _held: dict[int, DownloadRecord] = field(default_factory=dict)
     _asking: AskSchedule = field(init=False)
+    _litter: LitterSearch = field(init=False)
     _out: list[Instruction] = field(default_factory=list)
     _cfm_is_silent: bool = False
     """A report got no answer.  The first sign of cfm brings all repeated reports forward."""
@@ -83,6 +88,7 @@ class DownloadBook:
 
     def __post_init__(self) -> None:
         self._asking = AskSchedule(self.poll_ms)
+        self._litter = LitterSearch(self.clean_again_ms)
 
     def handle(self, event: BookEvent, now_ms: int) -> list[Instruction]:
         """What is to be done because of `event`, in this order.
@@ -101,6 +107,8 @@ class DownloadBook:
         times = [time for one in held for time in (one.report_due_ms(), one.lease_due_ms())]
         if self._may_ask():
             times.append(self._asking.not_before_ms)
+        if self._open and not self._litter.under_way:
+            times.append(self._litter.due_ms)
         return min((time for time in times if time is not None), default=None)
 
     @property
@@ -134,6 +142,8 @@ class DownloadBook:
                 self._nothing(event.outcome, now_ms)
             case Stopping():
                 self._stop_all(now_ms)
+            case Cleaned():
+                self._litter.ended(now_ms, left=event.left)
             case DownloadTick():
                 pass
             case _:
@@ -162,10 +172,12 @@ class DownloadBook:
                 final = event.failed or TaskReport(Status.DONE, verified=True)
                 self._go(download, _E.NOT_PUBLISHED if event.failed else _E.PUBLISHED, now_ms, final)
             case Abandoned():
+                if event.left:
+                    self._litter.was_left(now_ms)
                 self._go(download, _E.CLEANED, now_ms)
 
     def _restart(self, event: Restarted, now_ms: int) -> None:
-        self._open = True
+        self._open, self._litter.due_ms = True, now_ms
         for task in event.held:
             download = self._held[task.offer.id] = DownloadRecord(task.offer)
             if task.final is None:
@@ -268,6 +280,9 @@ class DownloadBook:
             if ends_ms is not None and now_ms >= ends_ms:
                 self._go(download, _E.LEASE_ENDED, now_ms, failure(_LEASE_ENDED))
         self._out.extend(self._reports_due(now_ms))
+        if self._open and self._litter.is_due(now_ms):
+            self._litter.start()
+            self._out.append(Clean())
         if self._may_ask() and now_ms >= self._asking.not_before_ms:
             self._out.append(AskNext(self._asking.start(now_ms), frozenset(self._held)))
 

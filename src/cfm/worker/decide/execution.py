@@ -20,6 +20,8 @@ from cfm.worker.decide.download_events import (
     Ask,
     AskNext,
     BookEvent,
+    Clean,
+    Cleaned,
     Conclude,
     Forget,
     HeldDurably,
@@ -73,7 +75,10 @@ class Executor(Protocol[R_co]):
         """Leads to the reason why the file is not durable and visible; None where it is."""
 
     def abandon(self, offer: TaskOffer) -> R_co:
-        """Leads to None, when as much of the file is removed as the disk allows."""
+        """Leads to True where the file could not be removed; else to False."""
+
+    def clean(self) -> R_co:
+        """Leads to True where there may be litter still; else to False."""
 
     def start_transfer(self, offer: TaskOffer) -> None:
         """The transfer itself tells of `Progress`, `BytesReceived` and, once, `TransferEnded`."""
@@ -113,8 +118,9 @@ EXECUTION: Final[Mapping[type[Instruction], ExecutionForm]] = {
     ),
     Abandon: ExecutionForm(
         lambda by, it: by.abandon(it.offer),
-        lambda it, _answer, _began_ms: Abandoned(it.offer.id),
+        lambda it, left, _began_ms: Abandoned(it.offer.id, left),
     ),
+    Clean: ExecutionForm(lambda by, _it: by.clean(), lambda _it, left, _began_ms: Cleaned(left)),
     StartTransfer: ExecutionForm(lambda by, it: by.start_transfer(it.offer)),
     StopTransfer: ExecutionForm(lambda by, it: by.stop_transfer(it.offer, it.why)),
 }

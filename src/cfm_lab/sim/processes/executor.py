@@ -16,7 +16,6 @@ from typing import Final
 from cfm.errors import StateError
 from cfm.model import Failure, Transfer
 from cfm.wire import TaskOffer, TaskReport
-from cfm.worker.act.shelf import DeclinedError
 from cfm.worker.decide.cfm_answers import EMPTY, NOT_OURS, OK, CfmAnswer
 from cfm.worker.decide.download_events import Ask, BookEvent, TransferEnded
 from cfm_lab.sim.environment.network import Reply
@@ -134,19 +133,22 @@ class SimExecutor:
         env = self._env
         if env.swarm.strikes("fsync_eio"):
             return str(OSError(errno.EIO, os.strerror(errno.EIO)))
+        env.publishing = offer
         try:
-            env.publishing = offer
-            at_once(self._worker.files.publish(offer.id, verified=verified))
-            self._worker.arrived(offer.file_name)
-        except (DeclinedError, OSError) as error:
-            return str(error)
+            why = at_once(self._worker.files.publish(offer.id, verified=verified))
         finally:
             env.publishing = None
-        return None
+        if why is None:
+            self._worker.arrived(offer.file_name)
+        return why
 
     def abandon(self, offer: TaskOffer) -> Work:
         worker = self._worker
         return lambda done: worker.later(5, lambda: done(at_once(worker.files.abandon(offer))))
+
+    def clean(self) -> Work:
+        left = at_once(self._worker.files.clean())
+        return lambda done: done(left)
 
     def start_transfer(self, offer: TaskOffer) -> None:
         worker, external = self._worker, self._worker.kind is Transfer.EXTERNAL

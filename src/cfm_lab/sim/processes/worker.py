@@ -102,7 +102,6 @@ class SimWorker(AnsweringWorker):
         self.executor = SimExecutor(self, self.act)
         self.transfers = self.executor.transfers
         self.agent = SimAgent(book, self.executor, env.schedule, self.clock)
-        at_once(self.files.clean())
         env.note("worker starts", self.addr)
         self.act(Restarted(memory.held))
 
