@@ -358,6 +358,9 @@ async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySour
         await source.streaming.wait()
     await cfm.heard(1, status=Status.FAILED, error="the worker was stopped")
     assert worker.litter() == []
+    assert (await worker.state.recall()).held == (), (
+        "cfm has heard of its end: the next start repeats nothing"
+    )
 
 
 async def test_a_restart_tells_what_became_of_its_tasks(cfm: WaitingCfm, tmp_path: Path) -> None:

@@ -20,9 +20,15 @@ from cfm.worker.act.executor import DownloadCounts, Link, RealExecutor
 from cfm.worker.act.state import WorkerState
 from cfm.worker.act.transfers.contract import FileTransfer
 from cfm.worker.decide import execution
-from cfm.worker.decide.download_events import BookEvent, DownloadTick, Instruction, Restarted, Stopping
+from cfm.worker.decide.download_events import (
+    BookEvent,
+    DownloadTick,
+    Instruction,
+    Restarted,
+    Stopping,
+)
 from cfm.worker.decide.downloads import DownloadBook
-from cfm.worker.decide.instruction_queue import InstructionQueue
+from cfm.worker.decide.instruction_queue import FINISHED_LAST, InstructionQueue
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +56,7 @@ class DownloadAgent:
         self._state = state
         self._events: asyncio.Queue[BookEvent | BaseException] = asyncio.Queue()
         self._executor = RealExecutor(link, transfer, files, state, self._events.put_nowait)
-        self._beside: set[asyncio.Future[Any]] = set()
+        self._beside: dict[asyncio.Future[Any], Instruction] = {}
 
     @property
     def book(self) -> DownloadBook:
@@ -105,12 +111,12 @@ class DownloadAgent:
 
     def _run_beside(self, work: Awaitable[Any], instruction: Instruction, began_ms: int) -> None:
         running = asyncio.ensure_future(work)
-        self._beside.add(running)
+        self._beside[running] = instruction
         running.add_done_callback(partial(self._came_back, instruction, began_ms))
 
     def _came_back(self, instruction: Instruction, began_ms: int, work: asyncio.Future[Any]) -> None:
         """What runs beside ends in an event.  Where it raises, that is a bug, and `run` raises it again."""
-        self._beside.discard(work)
+        del self._beside[work]
         if work.cancelled():
             return
         error = work.exception()
@@ -126,9 +132,16 @@ class DownloadAgent:
                 await self._act(Stopping())
                 while not self._book.quiet:
                     await self._act(await self._next_event())
+                await self._finish()
         except TimeoutError:
             log.warning("cfm has not heard yet how all tasks ended; the next start reports the rest")
-        for running in self._beside:
-            running.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
+        running = list(self._beside)
+        for work in running:
+            work.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._executor.close()
+
+    async def _finish(self) -> None:
+        """Wait for what the next start relies on."""
+        last = [work for work, order in self._beside.items() if isinstance(order, FINISHED_LAST)]
+        await asyncio.gather(*last)

@@ -11,11 +11,16 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from cfm.worker.decide.download_events import BookEvent, Conclude, Hold, Instruction
+from cfm.worker.decide.download_events import BookEvent, Conclude, Forget, Hold, Instruction
 from cfm.worker.decide.downloads import DownloadBook
 
 DURABLE_FIRST: Final = (Hold, Conclude)
 """Instructions that are durable before the next one begins."""
+
+
+FINISHED_LAST: Final = (Forget,)
+"""Instructions that a worker still finishes when it ends.  cfm has heard how these tasks ended, and the next
+start need not repeat it."""
 
 
 class InstructionQueue:
