@@ -81,6 +81,33 @@ class DiskUsage:
         """As `df` computes it: `100·used/(used+avail)`, rounded half up."""
         return percent_of(self.used_bytes, self.used_bytes + self.avail_bytes)
 
+    def ceiling_bytes(self, limit_percent: int) -> int:
+        """The most that may be used: so many bytes are within the limit by `fits`, and not one more."""
+        return limit_percent * (self.used_bytes + self.avail_bytes) // 100
+
+    def above_bytes(self, limit_percent: int) -> int:
+        """How far it is above its limit; negative where it is below."""
+        return self.used_bytes - self.ceiling_bytes(limit_percent)
+
+
+class DiskBounds(NamedTuple):
+    """How full a disk is at most and at least, by its last readings together."""
+
+    fullest: DiskUsage
+    """What copies go by."""
+    emptiest: DiskUsage | None
+    """What deletes go by; None before two readings."""
+
+    def doubted_bytes(self, limit_percent: int) -> int:
+        """So much of what is over the limit by the fullest is not so by the emptiest."""
+        if self.emptiest is None:
+            return ALL_BYTES
+        return self.fullest.above_bytes(limit_percent) - self.emptiest.above_bytes(limit_percent)
+
+
+ALL_BYTES = 1 << 62
+"""More than any disk has."""
+
 
 def percent_of(part: int, whole: int) -> int:
     """`part` in whole percents of `whole`, rounded half up; a disk without room is full."""
@@ -363,7 +390,12 @@ class ServerView(NamedTuple):
     files: Observed[frozenset[str]]
     """Its own list of this start, while it may be trusted."""
     disk: Observed[DiskUsage]
+    """The last reading."""
     limit_percent: int
+    bounds: DiskBounds | None = None
+    """What the last readings prove together; None where they agree."""
+    frees_late: bool = False
+    """What was deleted there lately has freed nothing for a long time."""
     last_list: frozenset[str] | None = None
     """Its last complete list of this start; None where it was never listed."""
     last_chosen_ms: int = 0
@@ -415,3 +447,5 @@ class Booked(NamedTuple):
 
     at_ms: int
     size_bytes: int
+    name: str = ""
+    """The file's."""

@@ -20,6 +20,7 @@ from cfm.controller.decide.books import (
     StoreBook,
 )
 from cfm.controller.decide.moments import Moments
+from cfm.fleet.disk_account import APART_MS, UnderWay
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.fleet.record import BY_COPY
@@ -163,30 +164,36 @@ def test_what_disks_show() -> None:
     ) -> Counted:
         usage = replace(USAGE, used_bytes=used_bytes, avail_bytes=1000 - used_bytes)
         report = DiskReport(usage, limit_percent)
-        return counted(book.revision, lambda: book.measured(addr, report, at_ms, 1_000))
+        return counted(book.revision, lambda: book.measured(addr, report, at_ms))
 
     assert measured(TWO, 1) == NOTHING, "its list is not known"
     book.listed(TWO, Listing(frozenset()), 2)
     assert measured(TWO, 3) == NOTHING
-    assert measured(TWO, 4, used_bytes=600) == DISPATCH
-    assert measured(TWO, 5, used_bytes=600, limit_percent=50) == BOTH
-    assert counted(book.revision, lambda: book.disk_lost(TWO, "refused", 6)) == DISPATCH
-    assert counted(book.revision, lambda: book.disk_lost(TWO, "refused", 7)) == NOTHING
-    assert measured(TWO, 8, used_bytes=600, limit_percent=50) == DISPATCH
-    assert measured(ONE, 9) == measured(ONE, 10, used_bytes=700) == NOTHING, "a mere source"
+    assert measured(TWO, 1 + APART_MS) == DISPATCH, "the second reading proves the first"
+    assert measured(TWO, 2 + APART_MS) == NOTHING
+    assert measured(TWO, 3 + APART_MS, used_bytes=600) == DISPATCH
+    assert measured(TWO, 3 + 2 * APART_MS, used_bytes=600) == DISPATCH, "it is proven as well"
+    assert measured(TWO, 4 + 2 * APART_MS, used_bytes=600, limit_percent=50) == BOTH
+    later_ms = 5 + 2 * APART_MS
+    assert counted(book.revision, lambda: book.disk_lost(TWO, "refused", later_ms)) == DISPATCH
+    assert counted(book.revision, lambda: book.disk_lost(TWO, "refused", later_ms)) == NOTHING
+    assert measured(TWO, later_ms, used_bytes=600, limit_percent=50) == DISPATCH
+    assert measured(ONE, later_ms) == measured(ONE, later_ms, used_bytes=700) == NOTHING, "a mere source"
 
 
 def test_bytes_that_were_under_way_are_no_news() -> None:
     book = FleetBook([ONE], [TWO], now_ms=0)
     book.listed(TWO, Listing(frozenset()), 1)
-    book.measured(TWO, DiskReport(USAGE), 2, 1_000, coming_bytes=(100, 100))
+    for at_ms in (2, 2 + APART_MS):
+        book.measured(TWO, DiskReport(USAGE), at_ms, UnderWay(100, 100))
     later = DiskReport(DiskUsage(1000, 540, 460))
 
-    def news(coming_bytes: tuple[int, int]) -> Counted:
-        return counted(book.revision, lambda: book.measured(TWO, later, 3, 1_000, coming_bytes=coming_bytes))
+    def news(before_bytes: int, coming_bytes: int) -> Counted:
+        way = UnderWay(before_bytes, coming_bytes)
+        return counted(book.revision, lambda: book.measured(TWO, later, 3 + APART_MS, way))
 
-    assert news((100, 60)) == NOTHING
-    assert news((60, 0)) == DISPATCH, "they were not there after all"
+    assert news(100, 60) == NOTHING
+    assert news(60, 0) == DISPATCH, "they were not there after all"
 
 
 def test_what_people_told() -> None:

@@ -29,6 +29,7 @@ def test_small_files_do_not_keep_a_rising_one_waiting_that_needs_room() -> None:
     library = [*files(8), *(File(f"S{i}.mpg", 10 + i, 10) for i in range(10)), File("BIG.mpg", 100, 150)]
     node = Node(library, sources=1, destinations=1, disk_bytes=1000, rules=Rules(minimum_stay_ms=0))
     node.put(node.destinations[0], *library[:8])
+    node.run(6 * SECOND_MS)  # a second reading of the disk proves the first
     node.watch(BIG__mpg=9)
     node.grade()
     node.run(8 * SECOND_MS)

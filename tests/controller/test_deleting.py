@@ -361,10 +361,28 @@ def test_a_file_open_for_a_viewer_frees_nothing_and_no_second_one_goes_for_it() 
     node = full(limit_percent=80)
     node.frees = False
     node.grade()
-    node.run(110 * SECOND_MS)
+    node.run(9 * 60 * SECOND_MS)
     assert gone(node) == ["F009.mpg"]
-    node.run(90 * SECOND_MS)
+    node.run(3 * 60 * SECOND_MS)
     assert gone(node) == ["F009.mpg", "F008.mpg"], "for ever it is not waited for"
+    node.run(18 * 60 * SECOND_MS)
+    assert len(gone(node)) == 2, "it is waited for longer each time"
+    node.run(6 * 60 * 60 * SECOND_MS)
+    assert len(gone(node)) <= 6
+
+
+def test_deletes_that_free_their_bytes_late_are_not_made_up_for() -> None:
+    """Five of ten files have to go, and viewers have them open for three hours."""
+    node = full(limit_percent=45)
+    node.send(ev.RulesChanged(Rules(limit_percent=45, breaker_percent=100)))
+    node.frees = False
+    node.grade()
+    node.run(3 * 3_600 * SECOND_MS)
+    freed_late = len(gone(node))
+    assert 5 <= freed_late <= 5 + 4, "one at a time, after growing pauses"
+    node.workers[node.destinations[0]].open_bytes, node.frees = 0, True
+    node.run(3_600 * SECOND_MS)
+    assert len(gone(node)) == freed_late
 
 
 def test_room_is_made_by_that_servers_own_answer_before_the_copy_starts() -> None:

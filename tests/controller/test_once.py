@@ -144,7 +144,7 @@ def test_a_rehearsal_chooses_what_is_done_in_earnest(
     rehearsed, real = make(), make()
     rehearsed.core = Core(rehearsed.config, Recovered("", 0, 0), rehearsed.now, rehearsal=True)
     for node in (rehearsed, real):
-        node.run(100)  # the servers answer
+        node.run(6_000)  # the servers answer, and tell of their disks twice
         node.send(ev.SanIndexed(frozenset(node.san)))
         node.watch(F020__mpg=12)
         node.grade()

@@ -29,7 +29,7 @@ def why(node: Node, file: File) -> dict[str, Any]:
 
 def test_with_deletes_off_the_plan_shows_what_would_go() -> None:
     node = deletes_off()
-    node.run(5 * SECOND_MS)
+    node.run(6 * SECOND_MS)
     plan = report.plan_json(node.core, node.now)
     assert plan["deletes"] == []
     assert [(found["file"], found["kind"]) for found in plan["would_delete"]] == [("F010.mpg", "space")]
@@ -43,7 +43,7 @@ def test_brakes_are_told_however_many_other_refusals_there_are() -> None:
     node = Node(library, destinations=1, disk_bytes=1000, rules=Rules(limit_percent=50))
     node.put(node.destinations[0], *library[:10])
     node.grade()
-    node.run(5 * SECOND_MS)
+    node.run(6 * SECOND_MS)
     assert [brake["name"] for brake in status(node)["brakes"]] == ["breaker"]
     assert conditions(node)["breaker"]["servers"] == ["127.0.2.1:8888"]
     request = node.request()
@@ -53,7 +53,7 @@ def test_brakes_are_told_however_many_other_refusals_there_are() -> None:
 
 def test_what_a_release_would_delete_is_shown_before_it() -> None:
     node = breaker()
-    node.run(5 * SECOND_MS)
+    node.run(6 * SECOND_MS)
     held = report.held_json(node.core, node.now, None)
     assert held["held"] == [{"server": node.destinations[0], "would_free_bytes": 500}]
     assert [found["file"] for found in held["would_delete"]] == [f"F{i:03}.mpg" for i in range(10, 5, -1)]
@@ -62,7 +62,7 @@ def test_what_a_release_would_delete_is_shown_before_it() -> None:
 
 def test_a_release_holds_for_what_was_shown_and_not_for_the_next_mistake() -> None:
     node = breaker()
-    node.run(5 * SECOND_MS)
+    node.run(6 * SECOND_MS)
     request = node.request()
     node.send(ev.BreakerReleased(request, node.destinations[0]))
     node.send(ev.RulesChanged(Rules(limit_percent=10)))

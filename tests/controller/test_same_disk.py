@@ -72,6 +72,7 @@ def test_an_order_for_an_address_that_turns_out_to_be_the_same_disk_is_dropped()
     node = Node(library, rules=Rules(minimum_stay_ms=0, breaker_percent=100))
     node.put(node.destinations[0], *library[:9])
     node.put(node.destinations[1], *library[10:])
+    node.run(6 * SECOND_MS)
     node.san_answers = False  # orders are made, and wait for it
     node.grade()
     node.run(3 * SECOND_MS)
@@ -81,7 +82,7 @@ def test_an_order_for_an_address_that_turns_out_to_be_the_same_disk_is_dropped()
     node.workers[second].features = replace(node.workers[second].features, disk_id=first)
     node.send(ev.HeartbeatAnswer(second, node.workers[second].features))
     node.san_answers = True
-    node.run(10 * SECOND_MS)
+    node.run(15 * SECOND_MS)
     (said,) = node.says("delete dropped")
     assert "two addresses seem to be one disk" in str(said.facts["because"])
     assert not node.deleted

@@ -152,7 +152,7 @@ CASES = [
 def test_the_verdict(case: Case) -> None:
     node = case.make()
     node.send(ev.SanIndexed(frozenset(node.san)))
-    node.run(5 * SECOND_MS)
+    node.run(6 * SECOND_MS)
     found = verdict_of(node)
     assert (found.level, found.activity.doing) == (case.level, case.doing)
     assert [condition.name for condition in found.conditions] == case.conditions

@@ -9,12 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cfm.fleet.observed import AHEAD_MS, HALVED_AGAIN_MS, FleetBook
+from cfm.fleet.observed import FORGOTTEN_MS, HALVED_AGAIN_MS, FleetBook
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Question
 from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
 
 SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
-HOLD_MS = 120_000
 
 
 def fleet() -> FleetBook:
@@ -143,8 +142,8 @@ def twins(book: FleetBook) -> dict[Addr, frozenset[Addr]]:
 
 
 def measured(book: FleetBook, one: DiskReport, two: DiskReport, at_ms: int = 1) -> None:
-    book.measured(ONE, one, at_ms, HOLD_MS)
-    book.measured(TWO, two, at_ms, HOLD_MS)
+    book.measured(ONE, one, at_ms)
+    book.measured(TWO, two, at_ms)
 
 
 def test_the_same_id_is_the_same_disk_whatever_it_lists() -> None:
@@ -161,7 +160,7 @@ def _moved(book: FleetBook, addr: Addr, to: str, by: str) -> None:
     if by == BY_LIST:
         book.listed(addr, Listing(frozenset({"A"}), to), 20)
     elif by == BY_DF:
-        book.measured(addr, DiskReport(DiskUsage(1000, 5, 995), disk_id=to), 20, HOLD_MS)
+        book.measured(addr, DiskReport(DiskUsage(1000, 5, 995), disk_id=to), 20)
     else:
         book.told_disk(addr, BY_COPY, to)
 
@@ -171,7 +170,7 @@ def test_the_limit_that_a_server_named_for_another_disk_is_forgotten() -> None:
     book = FleetBook([], [ONE, TWO], now_ms=0)
     up = dict.fromkeys((ONE, TWO), True)
     ours(book, ONE, "disk-a")
-    book.measured(ONE, replace(df(100), limit_percent=60), 1, 1)
+    book.measured(ONE, replace(df(100), limit_percent=60), 1)
     assert book.server_views(90, up)[ONE].limit_percent == 60
     ours(book, ONE, "disk-a")
     assert book.server_views(90, up)[ONE].limit_percent == 60
@@ -281,39 +280,9 @@ def test_a_difference_that_lasts_ends_the_suspicion() -> None:
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_landed_bytes_count_until_a_later_df_shows_them() -> None:
-    book = fleet()
-    book.measured(ONE, df(100), 5, HOLD_MS)
-    book.landed(ONE, 40, 10)
-    book.measured(ONE, df(100), 9, HOLD_MS)
-    assert [b.size_bytes for b in book.records[ONE].landed] == [40]
-    book.measured(ONE, df(140), 10, HOLD_MS)
-    assert not book.records[ONE].landed
-
-
-def test_a_delete_that_df_does_not_show_is_held_for_minutes_and_not_for_ever() -> None:
-    book = fleet()
-    book.measured(ONE, df(900), 5, HOLD_MS)
-    book.deleted(ONE, "OPEN", 100, 10)
-    book.measured(ONE, df(900), 20, HOLD_MS)
-    assert [b.size_bytes for b in book.records[ONE].gone] == [100], "a viewer has it open"
-    book.measured(ONE, df(900), 10 + HOLD_MS, HOLD_MS)
-    assert not book.records[ONE].gone
-
-
-def test_a_delete_is_shown_by_the_df_that_frees_its_bytes_also_while_a_copy_lands() -> None:
-    book = fleet()
-    book.measured(ONE, df(900), 5, HOLD_MS)
-    book.deleted(ONE, "A", 100, 10)
-    book.landed(ONE, 50, 11)
-    book.measured(ONE, df(850), 20, HOLD_MS)
-    assert not book.records[ONE].gone
-    assert AHEAD_MS < HOLD_MS
-
-
 def test_a_df_that_fails_makes_the_disk_unknown_since_the_first_failure() -> None:
     book = fleet()
-    book.measured(ONE, df(900), 5, HOLD_MS)
+    book.measured(ONE, df(900), 5)
     book.disk_lost(ONE, "absurd", 10)
     book.disk_lost(ONE, "refused", 20)
     disk = book.records[ONE].disk
@@ -325,7 +294,7 @@ def test_the_lower_limit_holds() -> None:
     book = fleet()
     up = dict.fromkeys(book.records, True)
     for own, holds in ((80, 80), (95, 90), (None, 90)):
-        book.measured(ONE, replace(df(5), limit_percent=own), 5, HOLD_MS)
+        book.measured(ONE, replace(df(5), limit_percent=own), 5)
         assert book.server_views(90, up)[ONE].limit_percent == holds
 
 
@@ -384,7 +353,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(addr=ADDRS, used=st.integers(0, 1000))
     def it_is_measured(self, addr: Addr, used: int) -> None:
-        self.book.measured(addr, df(used), self.now_ms, HOLD_MS)
+        self.book.measured(addr, df(used), self.now_ms)
 
     @invariant()
     def the_index_is_what_the_lists_say(self) -> None:
@@ -403,7 +372,7 @@ class FleetMachine(RuleBasedStateMachine):
     @invariant()
     def books_are_not_negative(self) -> None:
         for record in self.book.records.values():
-            assert all(booked.size_bytes > 0 for booked in (*record.gone, *record.landed))
+            assert all(booked.size_bytes > 0 for booked in (*record.account.gone, *record.account.booked))
 
 
 TestFleetMachine = FleetMachine.TestCase
@@ -415,17 +384,17 @@ def test_what_happens_through_one_address_is_booked_at_all_until_each_has_shown_
     ours(book, ONE, "id")
     ours(book, TWO, "id")
     measured(book, df(500), df(500), 10)
-    book.landed(ONE, 40, 20)
+    book.landed(ONE, "B", 40, 20)
     book.deleted(ONE, "A", 100, 20)
     for addr in (ONE, TWO):
-        assert [b.size_bytes for b in book.records[addr].landed] == [40]
-        assert [b.size_bytes for b in book.records[addr].gone] == [100]
-    book.measured(ONE, df(440), 30, HOLD_MS)
-    assert not book.records[ONE].gone
-    assert book.records[TWO].gone, "its own usage is older"
-    book.measured(TWO, df(440), 31, HOLD_MS)
-    assert not book.records[TWO].gone
-    assert not book.records[TWO].landed
+        assert [b.size_bytes for b in book.records[addr].account.landed] == [40]
+        assert [b.size_bytes for b in book.records[addr].account.gone] == [100]
+    book.measured(ONE, df(440), 30)
+    assert not book.records[ONE].account.gone
+    assert book.records[TWO].account.gone, "its own usage is older"
+    book.measured(TWO, df(440), 31)
+    assert not book.records[TWO].account.gone
+    assert not book.records[TWO].account.landed
 
 
 def test_a_silent_address_does_not_gather_what_goes_on_through_another() -> None:
@@ -434,10 +403,10 @@ def test_a_silent_address_does_not_gather_what_goes_on_through_another() -> None
     ours(book, TWO, "id")
     measured(book, df(500), df(500), 10)
     book.disk_lost(TWO, "down", 15)
-    book.landed(ONE, 40, 20)
+    book.landed(ONE, "B", 40, 20)
     book.deleted(ONE, "A", 100, 20)
-    book.measured(ONE, df(440), 20 + HOLD_MS - 1, HOLD_MS)
-    assert book.records[TWO].gone
-    book.measured(ONE, df(440), 20 + HOLD_MS, HOLD_MS)
-    assert not book.records[TWO].gone
-    assert not book.records[TWO].landed
+    book.measured(ONE, df(440), 20 + FORGOTTEN_MS - 1)
+    assert book.records[TWO].account.gone
+    book.measured(ONE, df(440), 20 + FORGOTTEN_MS)
+    assert not book.records[TWO].account.gone
+    assert not book.records[TWO].account.landed

@@ -105,7 +105,7 @@ def a_file_becomes_popular_on_a_full_node() -> Story:
     node.put(node.destinations[1], *library[1:18:2])
     node.tell("cfm starts; both disks are at their limit")
     node.grade()
-    node.let(5)
+    node.let(6)
     node.tell("viewers ask for F020.mpg")
     node.watch(F020__mpg=12)
     node.let(10)

@@ -325,10 +325,11 @@ class Hoarding(Core):
     """The ledger never lets go of what has landed."""
 
     def handle(self, event: ev.Event, now: Now) -> Step:
-        landed = {addr: list(record.landed) for addr, record in self.state.fleet.records.items()}
+        accounts = {addr: record.account for addr, record in self.state.fleet.records.items()}
+        landed = {addr: list(account.landed) for addr, account in accounts.items()}
         result = super().handle(event, now)
-        for addr, record in self.state.fleet.records.items():
-            record.landed = [*landed[addr], *(b for b in record.landed if b not in landed[addr])]
+        for addr, account in accounts.items():
+            account.landed = [*landed[addr], *(b for b in account.landed if b not in landed[addr])]
         return result
 
 

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cfm.backoff import Backoff
+from cfm.fleet.disk_account import APART_MS, DiskAccount, UnderWay
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Record
 from cfm.fleet.same_disk import NOBODY, DiskSharing
 from cfm.model import (
     Addr,
     Booked,
+    DiskBounds,
     DiskReport,
     Known,
     Listing,
@@ -29,15 +31,20 @@ from cfm.model import (
 )
 from cfm.revision import Revision
 
-AHEAD_MS = 10_000
-"""How much earlier `/df` may show a delete than its answer comes."""
 HALVED = 2
 """An old worker's list that shrank by this factor is believed only when it is seen twice."""
 HALVED_AGAIN_MS = 5_000
 """The shortest time between the two.  A disk that is being mounted may show the same empty list twice in a
 moment."""
+SECOND_READING = Backoff(first_ms=APART_MS, longest_ms=300_000)
+"""How soon a `/df` is asked for again on which something hangs."""
+FORGOTTEN_MS = 600_000
+"""How long the account of an address that does not answer keeps what happened to its disk."""
 DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
 """For so long a server that refused a delete is asked for none."""
+
+
+NOTHING_UNDER_WAY = UnderWay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +66,25 @@ class FleetBook:
         *,
         now_ms: int,
         revision: Revision | None = None,
+        apart_ms: int = APART_MS,
     ) -> None:
+        """`apart_ms`: how far apart two readings of a disk must be to prove a need; 0: one will do."""
         self.revision = revision or Revision()
         is_source, is_destination = set(sources), set(destinations)
         nothing = Unknown("not asked yet", now_ms)
         self.records: dict[Addr, Record] = {
-            addr: Record(addr, addr in is_source, addr in is_destination, nothing, nothing, now_ms)
+            addr: Record(
+                addr,
+                addr in is_source,
+                addr in is_destination,
+                nothing,
+                DiskAccount(nothing, apart_ms=apart_ms),
+                now_ms,
+            )
             for addr in dict.fromkeys((*sources, *destinations))
         }
+        self.second_readings: dict[Addr, int] = {}
+        """When a `/df` is asked for again, because something hangs on the last one."""
         self.holders: dict[str, frozenset[Addr]] = {}
         self.sharing = DiskSharing(self.records)
 
@@ -124,6 +142,7 @@ class FleetBook:
         self._hold(record, names)
         record.files = Known(names, asked_ms)
         record.last_list = names
+        self.revision.dispatch += record.account.not_listed(names, asked_ms)
         self.sharing.compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
@@ -142,16 +161,21 @@ class FleetBook:
         record = self.records[addr]
         record.added[name] = now_ms
         record.removed.pop(name, None)
-        self.landed(addr, size_bytes, now_ms)
+        self.landed(addr, name, size_bytes, now_ms)
         self._amend(record, add=frozenset({name}))
         self.revision.dispatch += 1
         if len(self.holders.get(name, NOBODY)) > 1:
             self.revision.plan += 1  # another copy turned up meanwhile: one of them is surplus
 
-    def landed(self, addr: Addr, size_bytes: int, now_ms: int) -> None:
-        """A copy ended, with or without success.  Its bytes count until a later `/df` has shown them."""
+    def landed(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
+        """A worker says that a copy has arrived.  Its bytes count until a later `/df` has shown them."""
         for one in self.addresses(addr):
-            self.records[one].landed.append(Booked(now_ms, size_bytes))
+            self.records[one].account.landed.append(Booked(now_ms, size_bytes, name))
+
+    def copy_ended(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
+        """A copy ended without success.  What there may be of it counts until the next `/df`."""
+        for one in self.addresses(addr):
+            self.records[one].account.ended.append(Booked(now_ms, size_bytes, name))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """The server carried out a delete of ours."""
@@ -159,7 +183,7 @@ class FleetBook:
         record.removed[name] = now_ms
         record.added.pop(name, None)
         for one in self.addresses(addr):
-            self.records[one].gone.append(Booked(now_ms, size_bytes))
+            self.records[one].account.gone.append(Booked(now_ms, size_bytes, name))
         self._amend(record, remove=frozenset({name}))
         record.failed_deletes = 0
         self.revision.dispatch += 1
@@ -212,38 +236,47 @@ class FleetBook:
         addr: Addr,
         report: DiskReport,
         asked_ms: int,
-        hold_ms: int,
+        under_way: UnderWay = NOTHING_UNDER_WAY,
         *,
-        coming_bytes: tuple[int, int] = (0, 0),
         limit_percent: int = 100,
     ) -> None:
         """A `/df` came that was asked for at `asked_ms`.  What it shows need not be counted extra any more.
 
-        `coming_bytes`: what tasks still bring there, before this answer and after it.  `limit_percent`: the
-        node's own limit.
+        `limit_percent`: the node's own limit.
         """
         record = self.records[addr]
-        before = _what_decides(record, coming_bytes[0], limit_percent)
+        before = _what_decides(record, under_way.before_bytes, limit_percent)
         own_limit_percent = record.own_limit_percent
         self.told_disk(addr, BY_DF, report.disk_id)
-        _settle_gone(record, report.usage.used_bytes - report.arriving_bytes, asked_ms, hold_ms)
-        record.landed = [booked for booked in record.landed if booked.at_ms > asked_ms]
         record.own_limit_percent = report.limit_percent
-        record.disk = Known(report.usage, asked_ms)
-        for other in self.addresses(addr) - {addr}:
-            _forget_unasked(self.records[other], asked_ms, hold_ms)
+        record.account.read(report, asked_ms, under_way)
+        self._ask_again(record, asked_ms, min(limit_percent, report.limit_percent or limit_percent))
+        for other in self.sharing.others(addr):
+            if isinstance(self.records[other].disk, Unknown):  # or it collects all that happens elsewhere
+                self.records[other].account.forget(asked_ms - FORGOTTEN_MS)
         # Nothing is decided by the disk of a mere source, nor by one whose list is not known yet.
         decides = record.is_destination and isinstance(record.files, Known)
-        if decides and before != _what_decides(record, coming_bytes[1], limit_percent):
+        if decides and before != _what_decides(record, under_way.coming_bytes, limit_percent):
             self.revision.dispatch += 1
         if own_limit_percent != record.own_limit_percent:
             self.revision.plan += 1
+
+    def _ask_again(self, record: Record, asked_ms: int, limit_percent: int) -> None:
+        """One reading proves nothing.  Where something hangs on it, another one is asked for soon."""
+        due_ms = self.second_readings.get(record.addr)
+        if not (record.is_destination and record.account.is_doubted(limit_percent)):
+            record.doubts = 0
+            self.second_readings.pop(record.addr, None)
+        elif due_ms is None or asked_ms >= due_ms:
+            record.doubts += 1
+            self.second_readings[record.addr] = asked_ms + SECOND_READING.pause_ms(record.doubts)
 
     def disk_lost(self, addr: Addr, why: str, now_ms: int) -> None:
         record = self.records[addr]
         self.revision.dispatch += isinstance(record.disk, Known)
         since_ms = record.disk.since_ms if isinstance(record.disk, Unknown) else now_ms
-        record.disk = Unknown(why, since_ms)
+        record.account.usage = Unknown(why, since_ms)
+        self.second_readings.pop(addr, None)
 
     def addresses(self, addr: Addr) -> frozenset[Addr]:
         """All known addresses of the disk at `addr`.
@@ -266,6 +299,8 @@ class FleetBook:
                 files=record.files,
                 disk=record.disk,
                 limit_percent=min(limit_percent, record.own_limit_percent or limit_percent),
+                bounds=record.account.bounds,
+                frees_late=record.account.frees_late,
                 last_list=record.last_list,
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
@@ -305,59 +340,27 @@ def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: i
     return names.union(record.added).difference(record.removed)
 
 
-def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[int, ...] | None:
+def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[int | bool, ...] | None:
     """What decides about a disk: where it is as before, there is nothing new to decide.
 
     Bytes that were under way and are there now change nothing: they were counted already.  It only matters
     whether anything is still under way, as room that is made is not planned anew before.
     """
-    if not isinstance(record.disk, Known):
+    account = record.account
+    if not isinstance(account.usage, Known):
         return None
-    usage = record.disk.value
+    bounds = account.bounds or DiskBounds(account.usage.value, account.usage.value)
+    usage = bounds.fullest
     limit_percent = min(limit_percent, record.own_limit_percent or limit_percent)
-    coming_bytes += sum(booked.size_bytes for booked in record.landed)
+    coming_bytes += sum(booked.size_bytes for booked in account.booked)
     return (
         limit_percent,
         usage.used_bytes + usage.avail_bytes,
         usage.used_bytes + coming_bytes,
         max(0, usage.avail_bytes - coming_bytes),
         bytes_over(usage.used_bytes, usage.avail_bytes, limit_percent),
-        len(record.gone),
+        bounds.doubted_bytes(limit_percent),
+        len(account.gone),
+        account.frees_late,
         coming_bytes > 0,
     )
-
-
-def _settle_gone(record: Record, settled_bytes: int, asked_ms: int, hold_ms: int) -> None:
-    """Find out which deletes `/df` does not show yet.  An open file frees nothing until its viewer closes it.
-
-    The freed bytes are counted since `/df` last showed all deletes, and not since the last `/df`, because
-    that one may have shown a delete before its answer came.  `settled_bytes` are the used bytes without
-    unfinished downloads.
-    """
-    landed_bytes = sum(b.size_bytes for b in record.landed if b.at_ms <= asked_ms)
-    before_bytes = settled_bytes if record.expected_bytes is None else record.expected_bytes
-    freed_bytes = before_bytes + landed_bytes - settled_bytes
-    kept = []
-    for booked in record.gone:
-        shown = booked.at_ms <= asked_ms and booked.size_bytes <= freed_bytes
-        if shown:
-            freed_bytes -= booked.size_bytes
-        elif asked_ms - booked.at_ms < hold_ms:
-            kept.append(booked)
-    if not kept and not _is_ahead(record, freed_bytes, asked_ms):
-        freed_bytes = 0
-    record.gone, record.expected_bytes = kept, settled_bytes + freed_bytes
-
-
-def _forget_unasked(record: Record, now_ms: int, hold_ms: int) -> None:
-    """Drop old entries of a silent address; otherwise it collects all that happens to its disk elsewhere."""
-    if isinstance(record.disk, Unknown):
-        record.landed = [booked for booked in record.landed if now_ms - booked.at_ms < hold_ms]
-        record.gone = [booked for booked in record.gone if now_ms - booked.at_ms < hold_ms]
-
-
-def _is_ahead(record: Record, freed_bytes: int, asked_ms: int) -> bool:
-    """Is more free than our deletes explain, and for so short a time that an answer may still be coming?"""
-    since_ms = record.ahead_since_ms if record.ahead_since_ms is not None else asked_ms
-    record.ahead_since_ms = since_ms if freed_bytes > 0 and asked_ms - since_ms < AHEAD_MS else None
-    return record.ahead_since_ms is not None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cfm.model import OLD_WORKER, Addr, Booked, DiskUsage, Observed, WorkerFeatures
+from cfm.fleet.disk_account import DiskAccount
+from cfm.model import OLD_WORKER, Addr, DiskUsage, Observed, WorkerFeatures
 
 BY_LIST, BY_DF, BY_COPY = "list", "df", "copy"
 """The kinds of answers that name a disk."""
@@ -44,7 +45,8 @@ class Record:
     is_source: bool
     is_destination: bool
     files: Observed[frozenset[str]]
-    disk: Observed[DiskUsage]
+    account: DiskAccount
+    """Its disk: what `/df` shows, and what it does not show yet."""
     lost_ms: int
     """Since when its list is unknown.  Its grace period starts here."""
     features: WorkerFeatures = OLD_WORKER
@@ -72,10 +74,10 @@ class Record:
     added: dict[str, int] = field(default_factory=dict)
     """Names that our own copies added, and when.  They stay when an older list comes."""
     removed: dict[str, int] = field(default_factory=dict)
-    landed: list[Booked] = field(default_factory=list)
-    gone: list[Booked] = field(default_factory=list)
-    expected_bytes: int | None = None
-    """What would be used if nothing in `gone` had been deleted; None before the first `/df`."""
-    ahead_since_ms: int | None = None
-    """Since when `/df` shows less than that.  Usually a delete was carried out, and its answer is still to
-    come."""
+    doubts: int = 0
+    """How many readings of its disk in a row have to be proved by another one."""
+
+    @property
+    def disk(self) -> Observed[DiskUsage]:
+        """The last reading of its disk."""
+        return self.account.usage

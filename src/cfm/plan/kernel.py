@@ -34,6 +34,7 @@ from cfm.plan.guards.deletes import (
     another_copy_stays,
     at_rest_where_it_stays,
     breaker_closed,
+    deletes_free_room,
     deletes_on,
     emptied_through_one_address,
     file_is_there,
@@ -44,6 +45,7 @@ from cfm.plan.guards.deletes import (
     kept_for_no_other,
     makes_enough_room,
     metadata_fresh,
+    need_is_proven,
     not_being_copied,
     not_lately_dropped,
     not_promised_elsewhere,
@@ -124,6 +126,8 @@ class Kernel:
         not_watched,
         not_young,
         room_is_needed,
+        need_is_proven,
+        deletes_free_room,
         breaker_closed,
     )
     """A delete for space, also one of a bundle."""

@@ -2,9 +2,10 @@
 
 *Room* answers "may more come?".  It counts what is used and all that is still to arrive.  A delete frees no
 room before a later `/df` shows it.  *Need* answers "must something go?".  It counts what is used, less every
-delete that was ordered, also those of unknown outcome: nothing is deleted twice for the same bytes.  A disk
-under several addresses has a book for each of them, by that address's own `/df`; what is under way at one
-address is in the books of all.
+delete that was ordered, also those of unknown outcome: nothing is deleted twice for the same bytes.  Where
+the last readings of a disk differ, room goes by the fullest and need by the emptiest.  A disk under several
+addresses has a book for each of them, by that address's own `/df`; what is under way at one address is in the
+books of all.
 
 A ledger is made from a `ClusterView`.  Only the `judge` books in it, so that the next wish is judged with it.
 Neighbours: the guards and the `outlook` read it.
@@ -24,7 +25,13 @@ class DiskBook:
     """One destination's disk, in bytes."""
 
     usage: DiskUsage
+    """As full as the disk is at most, by its last readings."""
     limit_percent: int
+    doubted_bytes: int = 0
+    """So much of what is over the limit, or missing for a file, is not proven: other readings do not show it.
+    """
+    frees_late: bool = False
+    """What went lately has freed nothing for a long time: one file goes at a time."""
     arriving_bytes: int = 0
     leaving_bytes: int = 0
     room_leaving_bytes: int = 0
@@ -37,7 +44,7 @@ class DiskBook:
 
     def __post_init__(self) -> None:
         used_bytes, avail_bytes = self.usage.used_bytes, self.usage.avail_bytes
-        self.ceiling_bytes = self.limit_percent * (used_bytes + avail_bytes) // 100
+        self.ceiling_bytes = self.usage.ceiling_bytes(self.limit_percent)
         self.free_bytes = min(avail_bytes, self.ceiling_bytes - used_bytes)
 
     @property
@@ -72,12 +79,25 @@ class DiskBook:
 
     @property
     def need_bytes(self) -> int:
-        """Bytes that must still be ordered away to be at the limit."""
-        return max(0, self.over_bytes - self.leaving_bytes)
+        """Bytes that must still be ordered away to be at the limit, and that readings prove."""
+        if self.waits_to_free:
+            return 0
+        return max(0, self.over_bytes - self.doubted_bytes - self.leaving_bytes)
+
+    @property
+    def waits_to_free(self) -> bool:
+        """Does nothing more go before what went has freed its bytes, or has been given up?"""
+        return self.frees_late and self.leaving_bytes > 0
 
     def short_bytes(self, file: File) -> int:
         """Bytes that must still be ordered away before `file` could be taken."""
         return max(0, self.projected_bytes + file.size_bytes - self.leaving_bytes - self.ceiling_bytes)
+
+    def unordered_bytes(self, room_for: File | None) -> int:
+        """What must still be ordered away for the limit, or for a file, whether it is proven or not."""
+        if room_for is not None:
+            return self.short_bytes(room_for)
+        return max(0, self.over_bytes - self.leaving_bytes)
 
     def plan_bytes(self, room_for: File | None) -> int:
         """What the whole plan there frees, under way or to come.  A breaker weighs it."""
@@ -278,9 +298,12 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
         if other in view.servers:
             reservation = reservation or view.reserved.get(other)
             limit_percent = min(limit_percent, view.servers[other].limit_percent)
+    usage = server.disk.value if server.bounds is None else server.bounds.fullest
     return DiskBook(
-        usage=server.disk.value,
+        usage=usage,
         limit_percent=limit_percent,
+        doubted_bytes=server.bounds.doubted_bytes(limit_percent) if server.bounds else 0,
+        frees_late=server.frees_late,
         arriving_bytes=_sum_bytes(view.landed, server.addr),
         leaving_bytes=_sum_bytes(view.gone, server.addr),
         reserved_for=reservation.file if reservation else None,

@@ -82,6 +82,12 @@ SERVER_REFUSES = Refusal(
     "look into the log of its cfw; if it says that it belongs to another controller, run `cfw release` there",
 )
 NOT_NEEDED = Refusal("not_needed", "nothing there needs to be deleted")
+NEED_UNPROVEN = Refusal(
+    "need_unproven", "only one reading of its disk shows the need; a second one is asked for"
+)
+FREES_LATE = Refusal(
+    "frees_late", "what was deleted there has not freed its bytes; one file at a time goes after long pauses"
+)
 METADATA_OLD = Refusal(
     "metadata_old",
     "the grade and history files in force are too old to delete by",
@@ -103,7 +109,8 @@ COPY_REFUSALS: tuple[Refusal, ...] = (
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
     IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY,
-    SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, BREAKER,
+    SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, NEED_UNPROVEN,
+    FREES_LATE, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 

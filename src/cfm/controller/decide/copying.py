@@ -170,7 +170,7 @@ def called_done(state: NodeState, task: Task, now: Now) -> None:
     """An old worker has ended a copy, well or not: its next list says which."""
     ended = state.tasks.change(task, TaskEvent.CALLED_DONE, now)
     state.out.changes.append(PutTask(ended))
-    state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
+    state.fleet.landed(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
     look_at(state, task.destination, now)
 
 
@@ -199,7 +199,7 @@ def found(state: NodeState, task: Task, now: Now) -> None:
     """The list of an old worker names the file of a copy that nobody called done."""
     ended = state.tasks.change(task, TaskEvent.LISTED, now)
     state.out.changes.append(PutTask(ended))
-    state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
+    state.fleet.landed(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
     _copied(state, ended, now)
     ask_disk(state, task.destination, now)
 
@@ -247,7 +247,7 @@ def end(state: NodeState, task: Task, event: TaskEvent, why: str, now: Now, *, p
     if state.tasks.states[task.id] in UNCUT and not _can_cut(state, task):
         state.tasks.change(ended, TaskEvent.NOT_CUT, now)
     if task.destination in state.fleet.records:
-        state.fleet.landed(task.destination, task.file.size_bytes, now.mono_ms)
+        state.fleet.copy_ended(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
         ask_disk(state, task.destination, now)
     if penalty and ended.status is not Status.CANCELLED:
         _retry_later(state, ended, why, now)

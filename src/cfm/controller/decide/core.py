@@ -42,7 +42,7 @@ class Core:
         self, config: NodeConfig, recovered: Recovered, now: Now, *, rehearsal: bool = False
     ) -> None:
         self._rehearsal = rehearsal
-        self.state = NodeState(config, recovered.last_id, now)
+        self.state = NodeState(config, recovered.last_id, now, one_look=rehearsal)
         self.plans = Planning(self.state.revision, now.mono_ms)
         self.last_round: Round | None = None
         self._offering = Offering(self.state)
@@ -128,6 +128,7 @@ class Core:
             state.health.next_due_ms(),
             copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
+            observing.next_reading_ms(state, now),
             self._offering.next_ms,
             self.plans.next_ms if state.snapshot is not None else None,
         ):
@@ -139,6 +140,7 @@ class Core:
         state = self.state
         observing.send_heartbeats(state, now)
         observing.relist_unclear(state, now)
+        observing.measure_again(state, now)
         copying.end_overdue(state, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from cfm.controller.decide import copying, deleting, old_workers
 from cfm.controller.decide.events import CopyAnswer, DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
 from cfm.controller.decide.state import NodeState, words
+from cfm.fleet.disk_account import UnderWay
 from cfm.fleet.record import BY_COPY
-from cfm.model import Addr, Failure, Now, Trouble, Unknown, WorkerFeatures
+from cfm.model import Addr, DiskReport, Failure, Now, Trouble, Unknown, WorkerFeatures
 from cfm.tasks.store import DropArrival, PutArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
@@ -118,19 +119,37 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
         before = record.own_limit_percent
-        arriving_bytes = event.answer.arriving_bytes
-        state.fleet.measured(
-            event.addr,
-            event.answer,
-            event.asked_ms,
-            state.rules.room_hold_ms,
-            coming_bytes=state.tasks.arrived_so_far(event.addr, arriving_bytes, event.asked_ms),
-            limit_percent=state.rules.limit_percent,
-        )
+        under_way = _under_way(state, event.addr, event.answer, event.asked_ms)
+        limit_percent = state.rules.limit_percent
+        state.fleet.measured(event.addr, event.answer, event.asked_ms, under_way, limit_percent=limit_percent)
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
     if again:
         copying.ask_disk(state, event.addr, now)
+
+
+def _under_way(state: NodeState, addr: Addr, report: DiskReport, asked_ms: int) -> UnderWay:
+    """What copies and deletes are under way to the disk at `addr`, through any of its addresses."""
+    before_bytes, coming_bytes = state.tasks.arrived_so_far(addr, report.arriving_bytes, asked_ms)
+    addresses = state.fleet.addresses(addr)
+    tasks, orders = state.tasks.active.values(), state.orders.active.values()
+    elsewhere = (t.file.size_bytes for t in tasks if t.destination != addr and t.destination in addresses)
+    elsewhere_bytes = sum(elsewhere)
+    going_bytes = sum(order.file.size_bytes for order in orders if order.server in addresses)
+    return UnderWay(before_bytes + elsewhere_bytes, coming_bytes + elsewhere_bytes, going_bytes)
+
+
+def measure_again(state: NodeState, now: Now) -> None:
+    """Ask for a second `/df` where something hangs on the last one."""
+    for addr, due_ms in state.fleet.second_readings.items():
+        if due_ms <= now.mono_ms and not state.fleet.records[addr].asking_disk.in_flight:
+            copying.ask_disk(state, addr, now)
+
+
+def next_reading_ms(state: NodeState, now: Now) -> int | None:
+    """When the next such `/df` is due; None where none is, or where it is being asked for."""
+    due = state.fleet.second_readings.values()
+    return min((due_ms for due_ms in due if due_ms > now.mono_ms), default=None)
 
 
 def _compare_limits(state: NodeState, addr: Addr) -> None:

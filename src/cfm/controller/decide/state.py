@@ -27,6 +27,7 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.events import AskSan, Say
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
+from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
 from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts
@@ -61,7 +62,8 @@ class NodeConfig:
 class NodeState:
     """Everything that the controller remembers between two events."""
 
-    def __init__(self, config: NodeConfig, last_id: int, now: Now) -> None:
+    def __init__(self, config: NodeConfig, last_id: int, now: Now, *, one_look: bool = False) -> None:
+        """`one_look`: everything is looked at only once, so one reading of a disk has to do."""
         revision = Revision()
         servers = (*config.sources, *config.destinations)
         self.config = config
@@ -73,7 +75,13 @@ class NodeState:
         """Deeds since the start, for metrics and the verdict."""
 
         self.revision = revision
-        self.fleet = FleetBook(config.sources, config.destinations, now_ms=now.mono_ms, revision=revision)
+        self.fleet = FleetBook(
+            config.sources,
+            config.destinations,
+            now_ms=now.mono_ms,
+            revision=revision,
+            apart_ms=0 if one_look else APART_MS,
+        )
         self.health = HealthBook(
             dict.fromkeys(servers),
             interval_ms=config.heartbeat_interval_ms,
@@ -203,8 +211,8 @@ class NodeState:
             arrivals=self.arrivals.arrived_ms,
             departures=self.departures.left,
             retries=self.retries.retries,
-            landed={a: r.landed for a, r in self.fleet.records.items() if r.landed},
-            gone={a: r.gone for a, r in self.fleet.records.items() if r.gone},
+            landed={a: booked for a, r in self.fleet.records.items() if (booked := r.account.booked)},
+            gone={a: r.account.gone for a, r in self.fleet.records.items() if r.account.gone},
             reserved=self.reservations.reserved,
             deletes_last_minute=self.orders.last_minute(now.mono_ms),
             approved_bytes=self.settings.approved_bytes,

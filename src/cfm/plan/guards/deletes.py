@@ -156,11 +156,25 @@ def not_young(case: Case[Delete]) -> Refusal | None:
 def room_is_needed(case: Case[Delete]) -> Refusal | None:
     """The disk is over its limit; or it is short of room for a clearly more wanted file that still waits."""
     disk, wanted, view = case.ledger.disks[case.wish.server], case.room_for, case.view
+    if not disk.unordered_bytes(wanted):
+        return refusals.NOT_NEEDED
     if wanted is None:
-        return None if disk.need_bytes > 0 else refusals.NOT_NEEDED
-    worth_it = view.outranks(wanted, case.file) and disk.short_bytes(wanted) > 0
+        return None
     waits = wanted.name not in view.task_of and not view.holders.get(wanted.name)
-    return None if worth_it and waits else refusals.NOT_NEEDED
+    return None if waits and view.outranks(wanted, case.file) else refusals.NOT_NEEDED
+
+
+def need_is_proven(case: Case[Delete]) -> Refusal | None:
+    """Two readings some time apart show the need.  One alone may be a moment's dip."""
+    disk = case.ledger.disks[case.wish.server]
+    unproven = 0 < disk.unordered_bytes(case.room_for) <= disk.doubted_bytes
+    return refusals.NEED_UNPROVEN if unproven else None
+
+
+def deletes_free_room(case: Case[Delete]) -> Refusal | None:
+    """Where deletes free nothing for long, one more file goes at a time, after growing pauses."""
+    waits = case.ledger.disks[case.wish.server].waits_to_free
+    return refusals.FREES_LATE if waits else None
 
 
 def breaker_closed(case: Case[Delete]) -> Refusal | None:

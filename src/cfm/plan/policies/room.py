@@ -25,7 +25,7 @@ OF_THE_SERVER = frozenset(
     {refusals.PAUSED, refusals.DELETES_OFF, refusals.SERVER_REFUSES, refusals.METADATA_OLD, refusals.PACE}
 )
 """Refusals of one file that hold in this round for every other file there."""
-OF_THE_DISK = OF_THE_SERVER | {refusals.NOT_NEEDED}
+OF_THE_DISK = OF_THE_SERVER | {refusals.NOT_NEEDED, refusals.NEED_UNPROVEN, refusals.FREES_LATE}
 """Refusals of one file after which no other file there is tried for the same wanted file."""
 
 

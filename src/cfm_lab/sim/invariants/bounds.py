@@ -45,7 +45,8 @@ class Bounded(Invariant):
             for book, (size, most) in sizes.items():
                 self.hold(size <= most, f"{book} holds {size}, at most {most}")
             for record in state.fleet.records.values():
-                size = max(map(len, (record.added, record.removed, record.landed, record.gone)))
+                account = record.account
+                size = max(map(len, (record.added, record.removed, account.booked, account.gone)))
                 self.hold(size <= files, f"the record of {record.addr} holds {size}")
         for server in world.servers.values():
             if isinstance(server, SimWorker):

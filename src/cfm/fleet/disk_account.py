@@ -1,0 +1,277 @@
+"""The account of a disk at one address: what its `/df` shows, and what it does not show yet.  Pure.
+
+One reading proves nothing.  A total may dip for a moment, a figure may stand still, and a deleted file frees
+nothing while a viewer has it open.  So three things are kept beside the last reading:
+
+- what landed and what was deleted, until a reading shows it;
+- how full the disk is at least, by two readings some time apart: only so much is deleted for;
+- how full it is at most, by the same two readings: only beside so much is copied.
+
+Neighbours: `observed` keeps one account for each server; `plan.ledger` makes its two books of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from cfm.backoff import Backoff
+from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Observed
+
+APART_MS: Final = 5_000
+"""The shortest time between two readings that prove something together."""
+FREED_LATE: Final = Backoff(first_ms=600_000, longest_ms=6 * 3_600_000)
+"""For so long a delete that no reading shows still counts as about to free its bytes."""
+LANDED_LATE_MS: Final = 1_800_000
+"""For so long at least a copy that no reading shows counts as about to show.  It counts on where `/df` stands
+still."""
+_TOLERANCE: Final = 8
+"""Of what a file should take up or free, this part may be missing: file systems round, and some compress."""
+_SIGNIFICANT_PERCENT: Final = 1
+"""A difference of so much of a disk is worth a question of its own."""
+
+
+class UnderWay(NamedTuple):
+    """What is under way at all addresses of a disk, in bytes."""
+
+    before_bytes: int = 0
+    """What tasks still bring, as it was known before a reading came."""
+    coming_bytes: int = 0
+    """The same by that reading: without what it shows as unfinished downloads."""
+    going_bytes: int = 0
+    """Deletes that are ordered and not confirmed."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """A figure that speaks for doing something.
+
+    It is believed at once where it falls.  Where it grows, it is believed as far as two readings some time
+    apart, and all between them, show it.
+    """
+
+    value: int | None = None
+    """None before there were two readings."""
+    _since_ms: int = 0
+    _least: int | None = None
+    """The least that was shown since then; None where nothing is doubted."""
+
+    def show(self, figure: int, at_ms: int, *, explained: int = 0, apart_ms: int = APART_MS) -> None:
+        """A reading shows it.  By `explained` it may have grown without anybody wondering."""
+        believed = None if self.value is None else self.value + explained
+        if believed is not None and figure <= believed:
+            self.value, self._least = figure, None
+            return
+        if self._least is None:
+            self._since_ms, self._least = at_ms, figure
+        else:
+            self._least = min(self._least + explained, figure)
+        if at_ms - self._since_ms >= apart_ms:
+            believed = self._least if believed is None else max(believed, self._least)
+            self._since_ms, self._least = at_ms, None if figure <= believed else figure
+        self.value = believed
+
+
+@dataclass(slots=True)
+class DiskAccount:
+    """One disk, as one address measures it."""
+
+    usage: Observed[DiskUsage]
+    """The last reading."""
+    landed: list[Booked] = field(default_factory=list)
+    """Copies that arrived, and that no reading shows yet."""
+    ended: list[Booked] = field(default_factory=list)
+    """Copies that ended without success.  What there is of them counts until the next reading."""
+    gone: list[Booked] = field(default_factory=list)
+    """Deletes that were carried out, and that no reading shows yet."""
+    given_up_bytes: int = 0
+    """Deleted so long ago that nobody counts on their room any more."""
+    apart_ms: int = APART_MS
+    _late: int = 0
+    """How often in a row deletes were given up."""
+    _base_bytes: int | None = None
+    """What was used by the last reading, without what it showed before it was told."""
+    _ahead_bytes: int = 0
+    """So much more is used by it than that."""
+    _used_bytes: int | None = None
+    _asked_ms: int = -1
+    _disk_id: str = ""
+    _arriving_bytes: int = 0
+    _moves_ms: tuple[int, int] = (0, 0)
+    """When the last two readings came that differed from those before them."""
+    _used_for_deletes: Claim = field(default_factory=Claim)
+    _size_for_deletes: Claim = field(default_factory=Claim)
+    _used_for_copies: Claim = field(default_factory=Claim)
+    _size_for_copies: Claim = field(default_factory=Claim)
+
+    @property
+    def booked(self) -> list[Booked]:
+        """What may have arrived since the last reading.  What came earlier is in `bounds`."""
+        return [*(one for one in self.landed if one.at_ms > self._asked_ms), *self.ended]
+
+    @property
+    def overdue(self) -> list[Booked]:
+        """Copies that arrived before the last reading, which does not show them."""
+        return [one for one in self.landed if one.at_ms <= self._asked_ms]
+
+    @property
+    def frees_late(self) -> bool:
+        """Did the last deletes free nothing for so long that they were given up?"""
+        return self._late > 0
+
+    # ── readings ────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, report: DiskReport, asked_ms: int, under_way: UnderWay) -> None:
+        """A reading came that was asked for at `asked_ms`."""
+        if self._disk_id not in ("", report.disk_id):
+            self._begin_anew()
+        self._disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
+        self.usage, self._asked_ms = Known(report.usage, asked_ms), asked_ms
+        used_bytes = report.usage.used_bytes - report.arriving_bytes
+        landed_bytes, freed_bytes = self._settle(used_bytes, asked_ms, under_way)
+        self.ended = [booked for booked in self.ended if booked.at_ms > asked_ms]
+        self._note_move(used_bytes, asked_ms)
+        self._show(used_bytes, report.usage, asked_ms, landed_bytes, freed_bytes)
+
+    def _show(
+        self, used_bytes: int, usage: DiskUsage, at_ms: int, landed_bytes: int, freed_bytes: int
+    ) -> None:
+        size_bytes, apart_ms = usage.used_bytes + usage.avail_bytes, self.apart_ms
+        self._used_for_deletes.show(used_bytes, at_ms, explained=landed_bytes, apart_ms=apart_ms)
+        self._size_for_deletes.show(-size_bytes, at_ms, apart_ms=apart_ms)
+        first = self._used_for_copies.value is None
+        self._used_for_copies.show(
+            -used_bytes, at_ms, explained=freed_bytes, apart_ms=0 if first else apart_ms
+        )
+        self._size_for_copies.show(size_bytes, at_ms, apart_ms=0 if first else apart_ms)
+
+    def _note_move(self, used_bytes: int, asked_ms: int) -> None:
+        if used_bytes != self._used_bytes:
+            self._used_bytes, self._moves_ms = used_bytes, (self._moves_ms[1], asked_ms)
+
+    def _begin_anew(self) -> None:
+        """It is another disk: what was known of the last one says nothing."""
+        self._base_bytes = self._used_bytes = None
+        self._late = self.given_up_bytes = self._ahead_bytes = 0
+        self._used_for_deletes, self._size_for_deletes = Claim(), Claim()
+        self._used_for_copies, self._size_for_copies = Claim(), Claim()
+
+    # ── what is shown, and what is not ──────────────────────────────────────────────────────────────────
+
+    def _settle(self, used_bytes: int, asked_ms: int, under_way: UnderWay) -> tuple[int, int]:
+        """Find out what this reading shows of what landed and of what was deleted before it.
+
+        The sum decides, since one reading may show both.  Where less is used than expected, copies are not
+        shown yet, or a delete whose answer is still to come is.  Where more is used, files are open, or a
+        copy is shown that nobody has reported yet.  Returns the bytes that came and that went by our doing.
+        """
+        landed, more_landed = _split(self.landed, asked_ms)
+        gone, more_gone = _split(self.gone, asked_ms)
+        change_bytes = _sum(landed) - _sum(gone)
+        base_bytes = used_bytes - change_bytes if self._base_bytes is None else self._base_bytes
+        missing_bytes = base_bytes + change_bytes - used_bytes
+        unshown = _not_shown(landed, missing_bytes) if missing_bytes > 0 else []
+        unfreed = _not_freed(gone, -missing_bytes) if missing_bytes < 0 else []
+        if missing_bytes >= 0:
+            odd_bytes = missing_bytes - _sum(unshown)
+            self._base_bytes = used_bytes + min(odd_bytes, under_way.going_bytes + _sum(more_gone))
+        else:
+            odd_bytes = -missing_bytes - _sum(unfreed)
+            self._base_bytes = used_bytes - min(odd_bytes, under_way.coming_bytes + _sum(more_landed))
+        ahead_bytes = used_bytes - self._base_bytes
+        new_bytes, self._ahead_bytes = ahead_bytes - self._ahead_bytes, ahead_bytes
+        self._note_late(shown=len(unfreed) < len(gone))
+        self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
+        self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
+        landed_bytes, freed_bytes = _sum(landed) - _sum(unshown), _sum(gone) - _sum(unfreed)
+        return landed_bytes + max(0, new_bytes), freed_bytes + max(0, -new_bytes)
+
+    def _is_expected(self, landed: Booked, asked_ms: int) -> bool:
+        """May it still show?  Where `/df` has moved meanwhile without it, others have used the room."""
+        is_late = asked_ms - landed.at_ms >= LANDED_LATE_MS and self._moves_ms[0] > landed.at_ms
+        return not is_late
+
+    def _note_late(self, *, shown: bool) -> None:
+        if shown:
+            self._late = self.given_up_bytes = 0
+
+    def _without_late(self, gone: list[Booked], asked_ms: int) -> list[Booked]:
+        """Give up deletes that free nothing for too long; each time in a row they are waited for longer."""
+        pause_ms = FREED_LATE.pause_ms(self._late + 1)
+        late = [one for one in gone if asked_ms - one.at_ms >= pause_ms]
+        if late:
+            self._late += 1
+            self.given_up_bytes += _sum(late)
+        return [one for one in gone if asked_ms - one.at_ms < pause_ms]
+
+    def not_listed(self, names: frozenset[str], asked_ms: int) -> bool:
+        """By a list of that time, only these files are there.  Returns True where another one had landed."""
+        there = [one for one in self.landed if one.at_ms > asked_ms or one.name in names]
+        vanished, self.landed = len(there) < len(self.landed), there
+        return vanished
+
+    def forget(self, before_ms: int) -> None:
+        """Drop what happened earlier: nobody has asked this address since."""
+        for book in (self.landed, self.ended, self.gone):
+            book[:] = [one for one in book if one.at_ms > before_ms]
+
+    # ── what may be relied on ───────────────────────────────────────────────────────────────────────────
+
+    @property
+    def bounds(self) -> DiskBounds | None:
+        """How full the disk is at most and at least; None where the last readings agree."""
+        if not isinstance(self.usage, Known):
+            return None
+        usage = self.usage.value
+        more_bytes = self._arriving_bytes + _sum(self.overdue)
+        fullest = self._bound(self._used_for_copies, self._size_for_copies, more_bytes, sign=-1)
+        emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, self._arriving_bytes, sign=1)
+        assert fullest is not None
+        return None if fullest == emptiest == usage else DiskBounds(fullest, emptiest)
+
+    def _bound(self, used: Claim, size: Claim, more_bytes: int, sign: int) -> DiskUsage | None:
+        assert isinstance(self.usage, Known)
+        if used.value is None or size.value is None:
+            return None
+        used_bytes = sign * used.value + more_bytes
+        avail_bytes = max(0, -sign * size.value - used_bytes)
+        return DiskUsage(self.usage.value.total_bytes, used_bytes, avail_bytes)
+
+    def is_doubted(self, limit_percent: int) -> bool:
+        """Is the last reading worth a second one soon, because something would follow from it?"""
+        bounds = self.bounds
+        if bounds is None or not isinstance(self.usage, Known):
+            return False
+        is_over = self.usage.value.above_bytes(limit_percent) > 0
+        least_bytes = 0 if is_over else _SIGNIFICANT_PERCENT * self.usage.value.total_bytes // 100
+        return bounds.doubted_bytes(limit_percent) > least_bytes
+
+
+def _sum(booked: list[Booked]) -> int:
+    return sum(one.size_bytes for one in booked)
+
+
+def _split(booked: list[Booked], asked_ms: int) -> tuple[list[Booked], list[Booked]]:
+    """What a reading of that time can show, and what happened later."""
+    return [one for one in booked if one.at_ms <= asked_ms], [one for one in booked if one.at_ms > asked_ms]
+
+
+def _not_shown(landed: list[Booked], missing_bytes: int) -> list[Booked]:
+    """Which copies make up what is missing.  A reading that lags shows the first ones first."""
+    unshown = list[Booked]()
+    for one in sorted(landed, key=lambda one: -one.at_ms):
+        part_bytes = min(one.size_bytes, missing_bytes)
+        if part_bytes > one.size_bytes // _TOLERANCE:
+            unshown.append(one._replace(size_bytes=part_bytes))
+            missing_bytes -= part_bytes
+    return unshown
+
+
+def _not_freed(gone: list[Booked], more_bytes: int) -> list[Booked]:
+    """Which deletes make up what is used beside what was expected.  A file frees all its bytes or none."""
+    unfreed = list[Booked]()
+    for one in sorted(gone, key=lambda one: -one.size_bytes):
+        if one.size_bytes - one.size_bytes // _TOLERANCE <= more_bytes:
+            unfreed.append(one)
+            more_bytes -= one.size_bytes
+    return unfreed
