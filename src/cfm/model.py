@@ -98,6 +98,14 @@ class DiskBounds(NamedTuple):
     emptiest: DiskUsage | None
     """What deletes go by; None before two readings."""
 
+    def with_at_least(self, used_bytes: int) -> DiskBounds:
+        """The same where so much is known to be there, whatever its `/df` says."""
+        full = self.fullest
+        if used_bytes <= full.used_bytes:
+            return self
+        avail_bytes = max(0, full.used_bytes + full.avail_bytes - used_bytes)
+        return DiskBounds(DiskUsage(full.total_bytes, used_bytes, avail_bytes), self.emptiest)
+
     def doubted_bytes(self, limit_percent: int) -> int:
         """So much of what is over the limit by the fullest is not so by the emptiest."""
         if self.emptiest is None:
@@ -377,6 +385,19 @@ class SnapshotFacts:
     @property
     def measure(self) -> Measure:
         return Measure(self.graded_files, self.history_files, self.known_files)
+
+
+class KnownStock(NamedTuple):
+    """The known files on one destination, in bytes.  What else is used there is other software's."""
+
+    known_bytes: int
+    """Without ads."""
+    may_go_bytes: int
+    """Those that may go for room, now or when they have stayed their minimum time."""
+
+    def changed_by(self, size_bytes: int) -> KnownStock:
+        """The stock when a file has come, or, with a negative size, when one has gone."""
+        return KnownStock(max(0, self.known_bytes + size_bytes), max(0, self.may_go_bytes + size_bytes))
 
 
 class ServerView(NamedTuple):

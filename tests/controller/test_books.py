@@ -186,7 +186,7 @@ def test_bytes_that_were_under_way_are_no_news() -> None:
     book.listed(TWO, Listing(frozenset()), 1)
     for at_ms in (2, 2 + APART_MS):
         book.measured(TWO, DiskReport(USAGE), at_ms, UnderWay(100, 100))
-    later = DiskReport(DiskUsage(1000, 540, 460))
+    later = DiskReport(DiskUsage(1000, 540, 460), arriving_bytes=40)
 
     def news(before_bytes: int, coming_bytes: int) -> Counted:
         way = UnderWay(before_bytes, coming_bytes)

@@ -276,17 +276,42 @@ def test_a_df_that_lags_shows_the_first_copies_first() -> None:
     for number, size in enumerate((30, 40, 50)):
         one.fleet.landed(HERE, str(number), size, 60_000 + number)
     one.shows(130, 70_000)
-    assert one.landed == [50, 40]
+    assert one.landed == [40, 50]
 
 
 def test_a_copy_that_came_while_as_much_was_removed_does_not_count_for_ever() -> None:
     one = disk(100)
     one.fleet.landed(HERE, "a", 40, 60_000)
-    for used, at_ms in ((100, 60_010), (90, 70_000), (80, 80_000)):
-        one.shows(used, at_ms)
-        assert one.landed == [40]
-    one.shows(80, 60_000 + LANDED_LATE_MS)
+    one.shows(100, 60_010)
+    assert one.landed == [40], "as where `/df` stands still"
+    one.shows(90, 70_000)
     assert one.landed == [], "a disk that moves would have shown it"
+
+
+def test_a_copy_that_came_while_more_was_removed_is_shown() -> None:
+    one = disk(500)
+    one.fleet.landed(HERE, "a", 40, 60_000)
+    one.shows(350, 60_010)
+    assert one.landed == []
+
+
+def test_where_df_moves_a_little_a_copy_is_not_expected_for_ever() -> None:
+    one = Disk()
+    one.shows(10_000, 1, total=20_000)
+    one.fleet.landed(HERE, "a", 640, 60_000)
+    for used, at_ms in ((10_001, 60_010), (10_002, 70_000), (10_003, 80_000)):
+        one.shows(used, at_ms, total=20_000)
+        assert one.landed == [640]
+    one.shows(10_003, 60_000 + LANDED_LATE_MS, total=20_000)
+    assert one.landed == []
+
+
+def test_copies_that_were_under_way_before_the_first_reading_are_not_booked_twice() -> None:
+    one = Disk()
+    one.shows(140, 1, way=UnderWay(40, 40))
+    one.fleet.landed(HERE, "a", 40, 10)
+    one.shows(140, 20)
+    assert one.landed == []
 
 
 def test_a_copy_that_df_showed_before_it_was_reported_is_not_booked() -> None:

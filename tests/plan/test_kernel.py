@@ -23,6 +23,7 @@ from cfm.model import (
     File,
     Hits,
     Known,
+    KnownStock,
     NotOnSan,
     OnSan,
     Retry,
@@ -175,6 +176,13 @@ FILE_CASES = [
 ]
 
 PLACE_CASES = [
+    Case(
+        c.destination_usable,
+        "no plan has counted its files",
+        world(uncounted={DISK_B}),
+        refusals.NO_DESTINATION,
+        COPY,
+    ),
     Case(
         c.destination_usable,
         "it is down",
@@ -516,6 +524,20 @@ SPACE_CASES = [
         "what went lately frees nothing",
         replace(with_server(world(), DISK_A, frees_late=True), gone={DISK_A: [Booked(NOW.mono_ms - 1, 10)]}),
         refusals.FREES_LATE,
+        SPACE,
+    ),
+    Case(
+        d.limit_can_be_reached,
+        "other data fills the disk",
+        world(stock={DISK_A: KnownStock(known_bytes=900, may_go_bytes=49)}),
+        refusals.LIMIT_UNREACHABLE,
+        SPACE,
+    ),
+    Case(
+        d.breaker_closed,
+        "more than a quarter of the known files would go",
+        world(stock={DISK_A: KnownStock(known_bytes=199, may_go_bytes=199)}),
+        refusals.BREAKER,
         SPACE,
     ),
     Case(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfm.model import Addr, File
+from cfm.model import Addr, File, KnownStock
 from cfm.plan import reduce
 from cfm.plan.reference import shortlist
 from cfm.plan.shortlist import PlanInputs, Shortlist
@@ -245,6 +245,18 @@ def test_rising_watched_and_young_files_do_not_go_for_room(files: list[File], in
 
 
 @promise
+@given(libraries(), worlds)
+def test_the_stock_counts_what_is_there_and_what_may_go(files: list[File], inputs: PlanInputs) -> None:
+    answer = shortlist(files, uncut(inputs))
+    assert answer.stock.keys() == inputs.listings.keys()
+    sizes = {file.name: file.size_bytes for file in files}
+    for server, stock in answer.stock.items():
+        evictable_bytes = sum(file.size_bytes for file in answer.evictable[server])
+        there_bytes = sum(sizes.get(name, 0) for name in inputs.listings[server])
+        assert evictable_bytes <= stock.may_go_bytes <= stock.known_bytes <= there_bytes
+
+
+@promise
 @given(libraries(), worlds, st.sampled_from(SERVERS), any_names)
 def test_knowing_of_more_copies_never_makes_a_file_wanted(
     files: list[File], inputs: PlanInputs, server: Addr, more: frozenset[str]
@@ -335,7 +347,7 @@ def test_a_library_without_files() -> None:
     answer = both(
         [], replace(QUIET, listings={A: frozenset({"a.mpg"})}, rising={"a.mpg": 1}, ad_prefixes=("AD",))
     )
-    assert answer == Shortlist("snapshot", (), 0, (), 0, {A: ()}, cut=False)
+    assert answer == Shortlist("snapshot", (), 0, (), 0, {A: ()}, cut=False, stock={A: KnownStock(0, 0)})
 
 
 def test_a_file_without_a_history_of_servers_has_none() -> None:

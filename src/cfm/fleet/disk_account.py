@@ -27,6 +27,8 @@ LANDED_LATE_MS: Final = 1_800_000
 still."""
 _TOLERANCE: Final = 8
 """Of what a file should take up or free, this part may be missing: file systems round, and some compress."""
+_NOISE: Final = 64
+"""A reading that moves by less than this part of a file does not show it."""
 _SIGNIFICANT_PERCENT: Final = 1
 """A difference of so much of a disk is worth a question of its own."""
 
@@ -86,6 +88,8 @@ class DiskAccount:
     """Deletes that were carried out, and that no reading shows yet."""
     given_up_bytes: int = 0
     """Deleted so long ago that nobody counts on their room any more."""
+    dips_ms: tuple[int, int] | None = None
+    """When the size of the disk changed and changed back, for the first time and for the last."""
     apart_ms: int = APART_MS
     _late: int = 0
     """How often in a row deletes were given up."""
@@ -97,6 +101,8 @@ class DiskAccount:
     _asked_ms: int = -1
     _disk_id: str = ""
     _arriving_bytes: int = 0
+    _totals: tuple[int, int] = (0, 0)
+    """The size of the disk before it changed last, and since then."""
     _moves_ms: tuple[int, int] = (0, 0)
     """When the last two readings came that differed from those before them."""
     _used_for_deletes: Claim = field(default_factory=Claim)
@@ -131,6 +137,7 @@ class DiskAccount:
         landed_bytes, freed_bytes = self._settle(used_bytes, asked_ms, under_way)
         self.ended = [booked for booked in self.ended if booked.at_ms > asked_ms]
         self._note_move(used_bytes, asked_ms)
+        self._note_dip(report.usage.total_bytes, asked_ms)
         self._show(used_bytes, report.usage, asked_ms, landed_bytes, freed_bytes)
 
     def _show(
@@ -149,9 +156,18 @@ class DiskAccount:
         if used_bytes != self._used_bytes:
             self._used_bytes, self._moves_ms = used_bytes, (self._moves_ms[1], asked_ms)
 
+    def _note_dip(self, total_bytes: int, asked_ms: int) -> None:
+        before_bytes, last_bytes = self._totals
+        if last_bytes and not _differ(total_bytes, last_bytes):
+            return
+        self._totals = last_bytes, total_bytes
+        if before_bytes and not _differ(total_bytes, before_bytes):
+            self.dips_ms = self.dips_ms[0] if self.dips_ms else asked_ms, asked_ms
+
     def _begin_anew(self) -> None:
         """It is another disk: what was known of the last one says nothing."""
-        self._base_bytes = self._used_bytes = None
+        self._base_bytes = self._used_bytes = self.dips_ms = None
+        self._totals = 0, 0
         self._late = self.given_up_bytes = self._ahead_bytes = 0
         self._used_for_deletes, self._size_for_deletes = Claim(), Claim()
         self._used_for_copies, self._size_for_copies = Claim(), Claim()
@@ -168,15 +184,20 @@ class DiskAccount:
         landed, more_landed = _split(self.landed, asked_ms)
         gone, more_gone = _split(self.gone, asked_ms)
         change_bytes = _sum(landed) - _sum(gone)
-        base_bytes = used_bytes - change_bytes if self._base_bytes is None else self._base_bytes
+        base_bytes = self._base_bytes
+        if base_bytes is None:  # what is coming may be there already, and its report still to come
+            base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
         missing_bytes = base_bytes + change_bytes - used_bytes
+        stands_still = used_bytes == self._used_bytes and missing_bytes != 0
         unshown = _not_shown(landed, missing_bytes) if missing_bytes > 0 else []
         unfreed = _not_freed(gone, -missing_bytes) if missing_bytes < 0 else []
+        if stands_still and landed and gone:
+            unshown, unfreed = landed, gone
         if missing_bytes >= 0:
-            odd_bytes = missing_bytes - _sum(unshown)
+            odd_bytes = max(0, missing_bytes - _sum(unshown))
             self._base_bytes = used_bytes + min(odd_bytes, under_way.going_bytes + _sum(more_gone))
         else:
-            odd_bytes = -missing_bytes - _sum(unfreed)
+            odd_bytes = max(0, -missing_bytes - _sum(unfreed))
             self._base_bytes = used_bytes - min(odd_bytes, under_way.coming_bytes + _sum(more_landed))
         ahead_bytes = used_bytes - self._base_bytes
         new_bytes, self._ahead_bytes = ahead_bytes - self._ahead_bytes, ahead_bytes
@@ -247,6 +268,10 @@ class DiskAccount:
         return bounds.doubted_bytes(limit_percent) > least_bytes
 
 
+def _differ(one_bytes: int, other_bytes: int) -> bool:
+    return 100 * abs(one_bytes - other_bytes) > _SIGNIFICANT_PERCENT * other_bytes
+
+
 def _sum(booked: list[Booked]) -> int:
     return sum(one.size_bytes for one in booked)
 
@@ -257,14 +282,17 @@ def _split(booked: list[Booked], asked_ms: int) -> tuple[list[Booked], list[Book
 
 
 def _not_shown(landed: list[Booked], missing_bytes: int) -> list[Booked]:
-    """Which copies make up what is missing.  A reading that lags shows the first ones first."""
-    unshown = list[Booked]()
-    for one in sorted(landed, key=lambda one: -one.at_ms):
-        part_bytes = min(one.size_bytes, missing_bytes)
-        if part_bytes > one.size_bytes // _TOLERANCE:
-            unshown.append(one._replace(size_bytes=part_bytes))
-            missing_bytes -= part_bytes
-    return unshown
+    """Which copies make up what is missing.
+
+    A reading that stands still shows none, and one that lags shows the first ones.  Any other one is alive
+    and shows them all: other software has removed something.
+    """
+    shown_bytes = _sum(landed) - missing_bytes
+    for number, one in enumerate(landed):
+        if abs(shown_bytes) <= one.size_bytes // _NOISE:
+            return landed[number:]
+        shown_bytes -= one.size_bytes
+    return []
 
 
 def _not_freed(gone: list[Booked], more_bytes: int) -> list[Booked]:

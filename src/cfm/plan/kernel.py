@@ -43,6 +43,7 @@ from cfm.plan.guards.deletes import (
     holders_listed,
     keeper_confirmed,
     kept_for_no_other,
+    limit_can_be_reached,
     makes_enough_room,
     metadata_fresh,
     need_is_proven,
@@ -128,6 +129,7 @@ class Kernel:
         room_is_needed,
         need_is_proven,
         deletes_free_room,
+        limit_can_be_reached,
         breaker_closed,
     )
     """A delete for space, also one of a bundle."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, Booked, DeleteKind, DiskUsage, File, Known, ServerView, percent_of
+from cfm.model import Addr, Booked, DeleteKind, DiskBounds, DiskUsage, File, Known, ServerView, percent_of
 from cfm.plan.view import ClusterView
 
 
@@ -298,13 +298,16 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
         if other in view.servers:
             reservation = reservation or view.reserved.get(other)
             limit_percent = min(limit_percent, view.servers[other].limit_percent)
-    usage = server.disk.value if server.bounds is None else server.bounds.fullest
+    bounds = server.bounds or DiskBounds(server.disk.value, server.disk.value)
+    landed_bytes = _sum_bytes(view.landed, server.addr)
+    if (stock := view.stock.get(server.addr)) is not None:
+        bounds = bounds.with_at_least(stock.known_bytes - landed_bytes)
     return DiskBook(
-        usage=usage,
+        usage=bounds.fullest,
         limit_percent=limit_percent,
-        doubted_bytes=server.bounds.doubted_bytes(limit_percent) if server.bounds else 0,
+        doubted_bytes=bounds.doubted_bytes(limit_percent),
         frees_late=server.frees_late,
-        arriving_bytes=_sum_bytes(view.landed, server.addr),
+        arriving_bytes=landed_bytes,
         leaving_bytes=_sum_bytes(view.gone, server.addr),
         reserved_for=reservation.file if reservation else None,
     )

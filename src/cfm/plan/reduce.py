@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from cfm.model import Addr, File
+from cfm.model import Addr, File, KnownStock
 from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
 
 Names: TypeAlias = frozenset[str]
@@ -71,6 +71,7 @@ class Reducer:
             cut=len(wanted) < wanted_total
             or len(surplus) < surplus_total
             or sum(map(len, evictable.values())) < evictable_total,
+            stock=plan.stock(),
         )
 
     def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
@@ -89,7 +90,7 @@ class _Plan:
     """
 
     def __init__(self, frame: pl.DataFrame, finder: _RowFinder, ads: Mask, inputs: PlanInputs) -> None:
-        self._frame, self._inputs = frame, inputs
+        self._frame, self._inputs, self._ads = frame, inputs, ads
         rising = frozenset(inputs.rising)
         on_san = () if inputs.on_san is None else (inputs.on_san,)
         per_server = chain(inputs.listings.values(), inputs.young.values())
@@ -151,6 +152,24 @@ class _Plan:
         by_place = dict(zip(worst["server"].to_list(), worst["row"].to_list(), strict=True))
         lists = {server: by_place.get(place, []) for place, server in enumerate(self._inputs.listings)}
         return lists, old.height
+
+    def stock(self) -> dict[Addr, KnownStock]:
+        """For each listed server the bytes of its known files, and of those that may go."""
+        rows = self._held["row"]
+        may_go = self._eligible & ~self._protected
+        sizes = pl.DataFrame({
+            "server": self._held["server"],
+            "size": self._frame["size_bytes"].gather(rows).cast(pl.Int64),
+            "known": ~self._ads.gather(rows),
+            "may_go": may_go.gather(rows),
+        })  # fmt: skip
+        sums = sizes.group_by("server").agg(
+            pl.col("size").filter(pl.col("known")).sum().alias("known"),
+            pl.col("size").filter(pl.col("may_go")).sum().alias("may_go"),
+        )
+        by_place = {place: KnownStock(known, may_go) for place, known, may_go in sums.iter_rows()}
+        nothing, listed = KnownStock(0, 0), enumerate(self._inputs.listings)
+        return {server: by_place.get(place, nothing) for place, server in listed}
 
     def _marked(self, rows: Rows) -> Mask:
         return _mask(self._frame.height, rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from cfm.model import Addr, File
+from cfm.model import Addr, File, KnownStock
 from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
 
 
@@ -20,7 +20,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     The names of `files` are unique, and so are their ranks; they come in any order.
     """
     prefixes = real_prefixes(inputs.ad_prefixes)
-    no_ads = (file for file in files if not file.name.startswith(prefixes))
+    no_ads = [file for file in files if not file.name.startswith(prefixes)]
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
     copies = _copies(inputs.listings)
 
@@ -42,6 +42,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         cut=len(kept_wanted) < len(wanted)
         or len(kept_surplus) < len(surplus)
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
+        stock={server: _stock(no_ads, ours, server, inputs) for server in inputs.listings},
     )
 
 
@@ -64,6 +65,16 @@ def _may_be_copied(file: File, inputs: PlanInputs) -> bool:
     """Could some disk hold it, and is it not on a server for whose list the history stands?"""
     too_large = inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
     return not too_large and inputs.unlisted_ips.isdisjoint(file.history_ips)
+
+
+def _stock(no_ads: Sequence[File], ours: Sequence[File], server: Addr, inputs: PlanInputs) -> KnownStock:
+    """How much of this server known files take up, and how much of that may go, though not yet, maybe."""
+    names = inputs.listings[server]
+    may_go = names - inputs.rising.keys() - inputs.watched
+    return KnownStock(
+        known_bytes=sum(file.size_bytes for file in no_ads if file.name in names),
+        may_go_bytes=sum(file.size_bytes for file in ours if file.name in may_go),
+    )
 
 
 def _most_wanted(by_rank: Sequence[File], inputs: PlanInputs) -> list[File]:

@@ -93,6 +93,9 @@ METADATA_OLD = Refusal(
     "the grade and history files in force are too old to delete by",
     "bring the grade and history files up to date",
 )
+LIMIT_UNREACHABLE = Refusal(
+    "limit_unreachable", "all that may go there could not bring the disk to its limit, so nothing goes"
+)
 BREAKER = Refusal(
     "breaker",
     "cfm would delete more there at once than the breaker allows",
@@ -110,7 +113,7 @@ DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
     IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY,
     SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, NEED_UNPROVEN,
-    FREES_LATE, BREAKER,
+    FREES_LATE, LIMIT_UNREACHABLE, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 

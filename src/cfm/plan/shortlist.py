@@ -8,9 +8,9 @@ what cannot be chosen as things are, and the judge asks the kernel about every c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cfm.model import Addr, File
+from cfm.model import Addr, File, KnownStock
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Shortlist:
     """For each listed destination: known files that nothing protects there, worst rank first."""
     cut: bool
     """The limits left something out: plan again when the lists are used up."""
+    stock: Mapping[Addr, KnownStock] = field(default_factory=dict)
+    """For each listed destination: how much of it known files take up."""
 
 
 NOTHING_LISTED = Shortlist(

@@ -21,6 +21,7 @@ from cfm.model import (
     File,
     Hits,
     Known,
+    KnownStock,
     Now,
     Retry,
     SanAnswer,
@@ -135,6 +136,10 @@ class ClusterView:
     """Copies that ended after the last `/df` began."""
     gone: Mapping[Addr, list[Booked]] = field(default_factory=dict)
     """Confirmed deletes that `/df` has not shown."""
+    stock: Mapping[Addr, KnownStock] = field(default_factory=dict)
+    """How much of each destination known files take up, by the last plan and what came and went since."""
+    uncounted: AbstractSet[Addr] = frozenset()
+    """Destinations that hold files which no plan has counted yet."""
     reserved: Mapping[Addr, Reservation] = field(default_factory=dict)
     deletes_last_minute: Mapping[tuple[Addr, DeleteKind], int] = field(default_factory=dict)
     approved_bytes: Mapping[Addr, int] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from cfm.model import (
     File,
     Hits,
     Known,
+    KnownStock,
     LogState,
     Measure,
     NotOnSan,
@@ -317,6 +318,25 @@ class ArrivalBook:
             del self.arrived_ms[key]
         self.revision.plan += bool(gone)
         return gone
+
+
+@dataclass(slots=True)
+class StockBook:
+    """How much of each destination known files take up."""
+
+    revision: Revision
+    stock: dict[Addr, KnownStock] = field(default_factory=dict)
+
+    def counted(self, stock: Mapping[Addr, KnownStock]) -> None:
+        """A plan has counted them."""
+        if stock != self.stock:
+            self.stock = dict(stock)
+            self.revision.dispatch += 1
+
+    def changed(self, addr: Addr, size_bytes: int) -> None:
+        """A file came since then or, with a negative size, went; who tells it counts that as a change."""
+        if addr in self.stock:
+            self.stock[addr] = self.stock[addr].changed_by(size_bytes)
 
 
 @dataclass(slots=True)

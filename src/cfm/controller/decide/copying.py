@@ -189,6 +189,7 @@ def _copied(state: NodeState, task: Task, now: Now) -> None:
     name, addr = task.file.name, task.destination
     state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
+    state.stock.changed(addr, task.file.size_bytes)
     state.retries.succeeded(name)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes

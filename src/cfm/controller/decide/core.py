@@ -231,6 +231,7 @@ class Core:
         self.plans.ended(event.took_ms, now)
         self.state.own_troubles.note(OwnTroubleKind.PLAN_FAILING, "", "", now)
         if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
+            self.state.stock.counted(event.shortlist.stock)
             self.plans.take(event.shortlist)
 
     def _plan_failed(self, event: ev.PlanFailed, now: Now) -> None:

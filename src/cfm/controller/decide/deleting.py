@@ -254,6 +254,7 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
     name, addr = made.file.name, made.server
     made = _change(state, made, event, now, how)
     state.fleet.deleted(addr, name, made.file.size_bytes, now.mono_ms)
+    state.stock.changed(addr, -made.file.size_bytes)
     if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
     state.copies.drop(name, addr)

@@ -22,6 +22,7 @@ from cfm.controller.decide.books import (
     ReservationBook,
     RuleBook,
     SanBook,
+    StockBook,
     StoreBook,
 )
 from cfm.controller.decide.events import AskSan, Say
@@ -30,7 +31,7 @@ from cfm.controller.decide.step import Outbox
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, Failure, File, Hits, LogState, Now, SnapshotFacts
+from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
@@ -102,6 +103,7 @@ class NodeState:
         self.arrivals = ArrivalBook(revision)
         self.departures = DepartureBook(revision)
         self.reservations = ReservationBook(revision)
+        self.stock = StockBook(revision)
         self.pauses = PauseBook(revision)
 
         self._sending_since_ms: dict[Addr, int] = {}
@@ -213,12 +215,20 @@ class NodeState:
             retries=self.retries.retries,
             landed={a: booked for a, r in self.fleet.records.items() if (booked := r.account.booked)},
             gone={a: r.account.gone for a, r in self.fleet.records.items() if r.account.gone},
+            stock=self.stock.stock,
+            uncounted=self._uncounted(),
             reserved=self.reservations.reserved,
             deletes_last_minute=self.orders.last_minute(now.mono_ms),
             approved_bytes=self.settings.approved_bytes,
             paused=bool(self.store_trouble),
             revision=self.revision.dispatch,
         )
+
+    def _uncounted(self) -> frozenset[Addr]:
+        counted, records = self.stock.stock, self.fleet.records
+        listed = (addr for addr in self.config.destinations if addr not in counted)
+        known = ((addr, records[addr].files) for addr in listed)
+        return frozenset(addr for addr, files in known if isinstance(files, Known) and files.value)
 
     def left_alone(self, now: Now) -> list[str]:
         """Files that would only be refused for a while: a plan looks beyond them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain import held
+from cfm.controller.explain import disks, held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
@@ -41,7 +41,9 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     if round_ is not None:
         yield from held.brakes(scene, round_)
         yield from held.over_limit(scene, round_)
+        yield from held.unreachable(scene, round_)
     yield from _servers_down(scene)
+    yield from disks.conditions(scene)
     yield from _not_listed(scene)
     yield from _rejected_metadata(scene)
     if round_ is not None:

@@ -79,6 +79,7 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Disks over their limit where nothing is deleted, though no brake holds there."""
     braked = {server for server, _refusal in round_.brakes}
     told_already = _freeing(scene, round_) | _paced(round_) | braked
+    told_already |= {*_refused_at(scene, round_, refusals.LIMIT_UNREACHABLE)}
     disks = round_.ledger.disks.items()
     need = {addr: disk.need_bytes for addr, disk in disks if disk.need_bytes and addr not in told_already}
     if need:
@@ -96,6 +97,31 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
             servers=there,
             size_bytes=sum(need.values()),
         )
+
+
+def unreachable(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Disks over their limit that no delete of known files could bring back to it."""
+    there = _refused_at(scene, round_, refusals.LIMIT_UNREACHABLE)
+    if there:
+        used_bytes = sum(round_.ledger.disks[addr].usage.used_bytes for addr in there)
+        stock = [round_.view.stock[addr] for addr in there]
+        other_bytes = max(0, used_bytes - sum(one.known_bytes for one in stock))
+        may_go = size_words(sum(one.may_go_bytes for one in stock))
+        what = "Disk over its limit" if len(there) == 1 else "Disks over their limits"
+        filled = f"of {size_words(used_bytes)} used, {size_words(other_bytes)} are other data"
+        yield Condition(
+            name=refusals.LIMIT_UNREACHABLE.name,
+            level=Severity.DEGRADED,
+            text=f"{what} {scene.at(there)}: {filled}, so nothing goes of the {may_go} that may",
+            remedy="remove other data there, or raise the limit",
+            servers=there,
+            size_bytes=other_bytes,
+        )
+
+
+def _refused_at(scene: Scene, round_: Round, refusal: Refusal) -> tuple[Addr, ...]:
+    there = (r.server for r in round_.refused if r.refusal is refusal and r.server is not None)
+    return scene.in_order(there)
 
 
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:

@@ -70,8 +70,12 @@ def not_missing_on_san(case: Case[Wish]) -> Refusal | None:
 
 
 def destination_usable(case: Case[Copy]) -> Refusal | None:
-    """The ledger has a book for each destination that is up, with its list and its disk known."""
-    return None if case.wish.destination in case.ledger.disks else refusals.NO_DESTINATION
+    """The ledger has a book for each destination that is up, with its list and its disk known.
+
+    Until a plan has counted what is there, its `/df` alone would say how much room it has.
+    """
+    usable = case.wish.destination in case.ledger.disks and case.wish.destination not in case.view.uncounted
+    return None if usable else refusals.NO_DESTINATION
 
 
 def through_one_address(case: Case[Copy]) -> Refusal | None:

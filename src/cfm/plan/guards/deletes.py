@@ -177,10 +177,26 @@ def deletes_free_room(case: Case[Delete]) -> Refusal | None:
     return refusals.FREES_LATE if waits else None
 
 
+def limit_can_be_reached(case: Case[Delete]) -> Refusal | None:
+    """Where all that may go leaves the disk above its limit, nothing goes: other data fills it."""
+    disk, stock = case.ledger.disks[case.wish.server], case.view.stock.get(case.wish.server)
+    if case.room_for is not None or stock is None:
+        return None
+    return refusals.LIMIT_UNREACHABLE if disk.need_bytes > stock.may_go_bytes else None
+
+
 def breaker_closed(case: Case[Delete]) -> Refusal | None:
+    """No plan frees more than a share of what is used, nor of the known files there, without an operator.
+
+    For a wanted file as many bytes may go as come.
+    """
     server, view = case.wish.server, case.view
-    disk = case.ledger.disks[server]
+    disk, stock = case.ledger.disks[server], view.stock.get(server)
     share_bytes = view.rules.breaker_percent * disk.usage.used_bytes // 100
+    if stock is not None:
+        known_bytes = view.rules.breaker_percent * stock.known_bytes // 100
+        coming_bytes = case.room_for.size_bytes if case.room_for is not None else 0
+        share_bytes = min(share_bytes, max(known_bytes, coming_bytes))
     allowed_bytes = max(share_bytes, view.approved_bytes.get(server, 0))
     return refusals.BREAKER if disk.plan_bytes(case.room_for) > allowed_bytes else None
 

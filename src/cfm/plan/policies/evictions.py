@@ -10,6 +10,10 @@ from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
 from cfm.plan.wishes import Delete, Wishes
 
+HOLD_ALL = (refusals.SAN_UNKNOWN, refusals.LIMIT_UNREACHABLE)
+"""Refusals that hold for every other file there, as brakes do.  No better file goes because the SAN is silent
+about one."""
+
 
 def evictions(outlook: Outlook) -> Wishes:
     """A destination over its limit is brought back to it, least wanted files first, and no further."""
@@ -21,8 +25,8 @@ def evictions(outlook: Outlook) -> Wishes:
             if not disk.need_bytes:
                 break
             answer = yield eviction(outlook, file, server.addr)
-            if answer is not None and (answer.refusal.brake or answer.refusal is refusals.SAN_UNKNOWN):
-                break  # a brake holds for all; and no better file goes because the SAN is silent about one
+            if answer is not None and (answer.refusal.brake or answer.refusal in HOLD_ALL):
+                break
 
 
 def eviction(outlook: Outlook, file: File, server: Addr) -> Delete:
