@@ -36,7 +36,7 @@ class Node:
         return self.write(
             "cfm.yml",
             "grade_info_file: grade.info\nhitcount_history_file: hitcount.history\nwatch_dir: .\n"
-            "watch_ip_string: 127.0.1.1\nsource_dirs: [san/data2]\n"
+            "watch_ip_string: 127.0.1.1\nwatch_hit_base: 5\nsource_dirs: [san/data2]\n"
             f"servers:\n  sources: {json.dumps(sources)}\n  destinations: {json.dumps(destinations)}\n{more}",
         )
 

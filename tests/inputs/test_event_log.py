@@ -38,6 +38,24 @@ def test_a_hit(line: bytes, expected: bool) -> None:
     assert parse_line(line + b"\r", IP) == parse_line(line, IP)
 
 
+@pytest.mark.parametrize(
+    ("watched", "servers"),
+    [
+        (r"125\.159\.40\.3", [b"125.159.40.3"]),
+        (r"125\.159\.40\.(3|39) Sel", [b"125.159.40.3", b"125.159.40.39"]),
+        ("125.159.40.", [b"125.159.40.3", b"125.159.40.39"]),
+        ("Server 125.159.40.3 Selected", [b"125.159.40.3"]),
+        ("vod-san", [b"vod-san"]),
+        ("vod-.*", [b"vod-san", b"vod-san2"]),
+        ("GLB", []),  # this stands in a later field
+    ],
+)
+def test_the_watched_server_may_be_a_regular_expression(watched: str, servers: list[bytes]) -> None:
+    every = [b"125.159.40.3", b"125.159.40.39", b"25.159.40.3", b"vod-san", b"vod-san2"]
+    hits = {server: parse_line(LINE % (server, b"a.mpg"), watched) for server in every}
+    assert [server for server, hit in hits.items() if isinstance(hit, Hit) and hit.ours] == servers
+
+
 @pytest.mark.parametrize("stream", [b"", b" for Client", b" for Client StreamID : , ClientID : 0"])
 def test_a_hit_without_a_stream(stream: bytes) -> None:
     line = b"0x40ffff,1,5,Server 1.1.1.1 Selected%s, GLB IP : 1's file(a.mpg) Request" % stream

@@ -18,13 +18,13 @@ from cfm.config.fields import (
     Minutes,
     PeerAddress,
     Percent,
-    PlainText,
     Prefix,
     Seconds,
     SecondsOrNone,
     StateUrl,
     Streams,
     Switch,
+    WatchedServer,
     path_of_state,
     whole,
 )
@@ -127,7 +127,7 @@ class CfmSettings(SettingsFile):
     grade_info_file: FilePath = Path(".grade.info")
     hitcount_history_file: FilePath = Path(".hitcount.history")
     watch_dir: FilePath | None = Field(None, examples=["/var/log/lb"])
-    watch_ip_string: PlainText | None = Field(None, examples=["125.159.40.3"])
+    watch_ip_string: WatchedServer | None = Field(None, examples=["125.159.40.3"])
     watch_hit_base: Count = 5
     watch_term_min: Minutes = 10
     source_dirs: tuple[FilePath, ...] = Field((), examples=["/data2"])

@@ -17,6 +17,7 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from cfm.addresses import only_server
 from cfm.config.problems import shown
 from cfm.logs import LEVELS
 from cfm.model import Addr
@@ -126,10 +127,18 @@ def _pattern(value: object) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        text = f"`{shown(text)}` is not a regular expression ({error})"
-        raise refusal(text, "write for example Successfully") from None
+        raise refusal(f"`{shown(text)}` is not a regular expression ({error})") from None
 
 
+def _watched(value: object) -> str:
+    """The server that reads from the SAN, or an old regular expression for it (see `addresses`)."""
+    text = _one_text(value)
+    if only_server(text) is None:
+        _pattern(text)
+    return text
+
+
+WatchedServer: TypeAlias = Annotated[str, BeforeValidator(_watched)]
 Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 
 

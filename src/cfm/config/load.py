@@ -1,6 +1,7 @@
 """Reads a settings file into its model, or says everything that is wrong with it.
 
-`yaml_text` gives the values as text, with their lines.  The model parses and checks each value.  This module
+`yaml_text` gives the values as text, with their lines.  `old_files` gives what old files write more freely
+the form of today.  The model parses and checks each value.  This module
 collects what both refuse, and adds a line and a remedy to each refusal of the model.
 """
 
@@ -18,6 +19,7 @@ from pydantic_core import ErrorDetails
 from cfm.config.cfm_settings import CfmSettings
 from cfm.config.cfw_settings import CfwSettings
 from cfm.config.fields import Origin, same_host
+from cfm.config.old_files import Note, read_as_before
 from cfm.config.problems import SettingsFileError, SettingsProblem, shown
 from cfm.config.sections import (
     Section,
@@ -46,8 +48,9 @@ def _load(path: Path, model: type[S]) -> S:
     text, problems = read_yaml(_bytes_of(path))
     if text is None:
         raise SettingsFileError(path, problems)
+    notes = sorted([*read_as_before(text, model), *_obsolete(text, model)])
     problems += _servers_listed_twice(text)
-    origin = Origin(path.absolute(), tuple(f"{path}:{note}" for note in _obsolete(text, model)))
+    origin = Origin(path.absolute(), tuple(f"{path}:{line}: {note}" for line, note in notes))
     try:
         settings = model.model_validate(text.values, context=origin)
     except ValidationError as invalid:
@@ -99,14 +102,12 @@ def _servers(text: SettingsText, key: str) -> Iterator[tuple[str, int]]:
             yield address, text.lines["servers", key, number]
 
 
-def _obsolete(text: SettingsText, model: type[Section]) -> list[str]:
-    """`4: enable_coredump is without effect: …` for each such key of the file, in the file's order."""
-    notes = []
+def _obsolete(text: SettingsText, model: type[Section]) -> Iterator[Note]:
+    """`enable_coredump is without effect: …` for each such key of the file."""
     for name, field in every_key(model):
         why, line = why_without_effect(field), text.lines.get(tuple(name.split(".")))
         if why and line:
-            notes.append((line, f"{name} is without effect: {why}"))
-    return [f"{line}: {note}" for line, note in sorted(notes)]
+            yield line, f"{name} is without effect: {why}"
 
 
 # --- what the model refuses ---------------------------------------------------------------------------

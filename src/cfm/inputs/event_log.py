@@ -13,7 +13,9 @@ import enum
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from cfm.addresses import only_server
 from cfm.inputs.lines import MAX_LINE_BYTES, is_blank
 
 _hit = re.compile(
@@ -76,7 +78,10 @@ class Batch:
 
 
 def parse_line(line: bytes, our_ip: str) -> Hit | Skipped | None:
-    """Parse one line without its end.  None means that it is well-formed but no hit, or that it is blank."""
+    """Parse one line without its end.  None means that it is well-formed but no hit, or that it is blank.
+
+    `our_ip`: the server that reads from the SAN, as `watch_ip_string` names it.
+    """
     if len(line) > MAX_LINE_BYTES:
         return Skipped.TOO_LONG
     if b"\0" in line or not _is_utf8(line):
@@ -88,7 +93,20 @@ def parse_line(line: bytes, our_ip: str) -> Hit | Skipped | None:
     name = _name.match(line, max(0, line.rfind(b"file(")))
     if name is None or name[1].startswith(b"."):
         return Skipped.BAD_NAME
-    return Hit(name[1].decode(), int(at_s), server == our_ip.encode(), stream or b"")
+    ours = _is_watched(our_ip, server, line)
+    return Hit(name[1].decode(), int(at_s), ours, stream or b"")
+
+
+def _is_watched(watched: str, server: bytes, line: bytes) -> bool:
+    """Is this the server that reads from the SAN?  A regular expression is looked for in field 4."""
+    name, pattern = _watched(watched)
+    return server == name if pattern is None else pattern.search(line.split(b",", 4)[3]) is not None
+
+
+@lru_cache(maxsize=16)
+def _watched(watched: str) -> tuple[bytes, re.Pattern[bytes] | None]:
+    server = only_server(watched)
+    return (b"", re.compile(watched.encode())) if server is None else (server.encode(), None)
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -190,6 +190,8 @@ async def _serve(
     reloader = _reloader(settings, api.shelf, api.metrics)
     obey(ended, reloader.ask)
     await server.start()
+    for note in settings.notes:
+        log.warning(note)
     if (said := without_credentials(settings.security, server.addr)) is not None:
         log.warning(said)
     ready(server.addr)
