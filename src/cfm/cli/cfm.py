@@ -11,7 +11,18 @@ import typer
 from rich.console import Console
 
 from cfm.cli import tokens
-from cfm.cli.common import AsJson, SettingsPath, Version, ask, fail, print_json, run_daemon, settings_from
+from cfm.cli.common import (
+    HELP_NAMES,
+    AsJson,
+    SettingsPath,
+    Version,
+    ask,
+    fail,
+    print_json,
+    run_daemon,
+    settings_from,
+    usual_settings,
+)
 from cfm.cli.demo import demo
 from cfm.cli.handover import handover
 from cfm.cli.simulate import PASS_ON, simulate
@@ -22,7 +33,9 @@ from cfm.model import Addr
 from cfm.security import NO_KEYS, Keys, person_keys
 from cfm.signals import hold_hangups
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="cfm", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
+)
 app.add_typer(tokens.app, name="token")
 DEFAULT = Path("cfm.yml")
 RELEASE = "Release the breaker, so that cfm deletes these files?"
@@ -32,9 +45,14 @@ LocalAddr = Annotated[
 ]
 
 
-@app.callback()
-def _top(version: Version = False) -> None:
-    """The controller of a video-on-demand node. It keeps the most wanted files on the servers' fast disks."""
+@app.callback(invoke_without_command=True)
+def _top(context: typer.Context, _version: Version = False) -> None:
+    """The controller of a video-on-demand node. It keeps the most wanted files on the servers' fast disks.
+
+    Without a command it runs, with cfm.yml in the current folder or else beside the executable.
+    """
+    if context.invoked_subcommand is None:
+        run(usual_settings("cfm.yml"))
 
 
 @app.command()

@@ -6,19 +6,35 @@ from pathlib import Path
 
 import typer
 
-from cfm.cli.common import AsJson, SettingsPath, Version, fail, run_daemon, settings_from
+from cfm.cli.common import (
+    HELP_NAMES,
+    AsJson,
+    SettingsPath,
+    Version,
+    fail,
+    run_daemon,
+    settings_from,
+    usual_settings,
+)
 from cfm.config import load_cfw
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
 from cfm.signals import hold_hangups
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="cfw", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
+)
 DEFAULT = Path("cfw.yml")
 
 
-@app.callback()
-def _top(version: Version = False) -> None:
-    """The worker of a video server. It lists files, and copies and deletes them on a controller's order."""
+@app.callback(invoke_without_command=True)
+def _top(context: typer.Context, _version: Version = False) -> None:
+    """The worker of a video server. It lists files, and copies and deletes them on a controller's order.
+
+    Without a command it runs, with cfw.yml in the current folder or else beside the executable.
+    """
+    if context.invoked_subcommand is None:
+        run(usual_settings("cfw.yml"))
 
 
 @app.command()

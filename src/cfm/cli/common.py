@@ -9,9 +9,9 @@ import http.client
 import json
 import ssl
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
@@ -74,15 +74,28 @@ def print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def show_version(wanted: bool) -> None:
+def show_version(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        print(f"{context.command.name} {__version__}")
         raise typer.Exit
 
 
 Version = Annotated[
-    bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    bool,
+    typer.Option("-v", "--version", callback=show_version, is_eager=True, help="Print name and version."),
 ]
+HELP_NAMES: Final[Mapping[str, list[str]]] = {"help_option_names": ["-h", "--help"]}
+
+
+def usual_settings(name: str) -> Path:
+    """The settings file of a program that is run without arguments, as the earlier programs were.
+
+    It is the one in the current folder, or else the one beside the executable.
+    """
+    here = Path(name)
+    called = Path(sys.argv[0])
+    beside = [called.with_name(name), called.resolve().with_name(name)]
+    return next((path for path in (here, *beside) if path.is_file()), here)
 
 
 def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
