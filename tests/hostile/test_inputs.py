@@ -408,7 +408,8 @@ async def test_another_site_s_page_changes_nothing(cfm: ControllerRig, origin: s
 
 
 @pytest.mark.parametrize(
-    ("header", "value"), [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")]
+    ("header", "value"),
+    [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site"), ("accept-language", "ko")],
 )
 async def test_a_page_takes_no_task(cfm: ControllerRig, header: str, value: str) -> None:
     """The one `GET` that changes something: a picture's address must not do."""
@@ -422,6 +423,50 @@ async def test_a_page_of_another_name_for_this_address_is_not_served(cfm: Contro
     """DNS rebinding: the browser believes that it speaks to evil.example."""
     answer = parse(await say(cfm.addr, request("GET", "/dashboard", host="evil.example")))
     assert answer.status == 400
+
+
+FROM_BROWSERS: Final = (
+    {"Accept_Language": "ko-KR,ko;q=0.9"},
+    {"Origin": "http://evil.example"},
+    {"Referer": "http://evil.example/"},
+    {"Sec_Fetch_Site": "same-origin"},
+)
+
+
+@pytest.mark.parametrize("headers", FROM_BROWSERS, ids=str)
+async def test_a_browser_is_not_served_by_a_foreign_name_what_programs_are(
+    cfm: ControllerRig, cfw: WorkerRig, headers: dict[str, str]
+) -> None:
+    """Once a page's name leads here, its browser takes us for the page's own server."""
+    (cfw.base / "A.mpg").write_bytes(b"x")
+    for addr, method, path, body in (
+        (cfm.addr, "GET", "/tasks", b""),
+        (cfm.addr, "GET", f"/tasks/next?dst_addr={DESTINATIONS[0]}&wait_s=0&claim=1", b""),
+        (cfm.addr, "PATCH", "/tasks/1", b'{"status":"done"}'),
+        (cfw.addr, "GET", "/files", b""),
+        (cfw.addr, "GET", "/content/A.mpg", b""),
+        (cfw.addr, "DELETE", "/files/A.mpg", b""),
+        (cfw.addr, "POST", "/release", b""),
+    ):
+        asked = request(method, path, host="evil.example", body=body, **headers)
+        assert parse(await say(addr, asked)).status == 400, (method, path)
+    assert cfm.status_of(1) is Status.READY
+    assert (cfw.base / "A.mpg").exists()
+
+
+async def test_programs_of_the_node_may_use_any_name(cfm: ControllerRig, cfw: WorkerRig) -> None:
+    """An old cfw whose `cfm_addr` is a host name sends that name, and knows no other."""
+    (cfw.base / "A.mpg").write_bytes(b"x")
+    for addr, method, path, body in (
+        (cfm.addr, "GET", "/tasks", b""),
+        (cfm.addr, "PATCH", "/tasks/1", b'{"status":"working"}'),
+        (cfw.addr, "HEAD", "/hb", b""),
+        (cfw.addr, "GET", "/files", b""),
+        (cfw.addr, "GET", "/df", b""),
+        (cfw.addr, "DELETE", "/files/A.mpg", b""),
+    ):
+        asked = request(method, path, host="vod-center:8080", body=body, User_Agent="Go-http-client/1.1")
+        assert parse(await say(addr, asked)).status == 200, (method, path)
 
 
 async def test_nobody_gets_a_cookie(cfm: ControllerRig, cfw: WorkerRig) -> None:

@@ -19,6 +19,7 @@ from cfm.web.answers import (
 )
 from cfm.web.authentication import IDENTITY, AccessPolicy, may_speak_for
 from cfm.web.limits import Limits
+from cfm.web.middleware import may_be_browser
 from cfm.web.paths import name_from_path
 from cfm.web.server import STOPPING, WebServer, serve
 
@@ -33,6 +34,7 @@ __all__ = [
     "empty",
     "html_page",
     "json_answer",
+    "may_be_browser",
     "may_speak_for",
     "name_from_path",
     "old_json",

@@ -42,6 +42,11 @@ class AccessPolicy:
     reads, and changed by nobody."""
     headers: Mapping[str, frozenset[Role]] = field(default_factory=dict)
     """A header that has an effect on any path → the roles that may send it."""
+    programs: frozenset[tuple[str, str]] = frozenset()
+    """(method, route) that the other programs of the node use, by whatever name they know this server."""
+
+    def is_for_programs(self, request: web.Request) -> bool:
+        return (request.method, route_of(request)) in self.programs
 
 
 class Authenticator:
@@ -59,7 +64,7 @@ class Authenticator:
             request.
         """
         effects = [header for header in self._policy.headers if header in request.headers]
-        route = _route(request)
+        route = route_of(request)
         reads = request.method in READING_METHODS
         if reads and route in self._policy.public and not effects:
             return
@@ -109,7 +114,7 @@ def may_speak_for(request: web.Request, worker: str) -> bool:
     return who is None or worker in who.addrs
 
 
-def _route(request: web.Request) -> str | None:
+def route_of(request: web.Request) -> str | None:
     """The route's pattern.  None where no route matches; aiohttp then answers 404 or 405."""
     resource = request.match_info.route.resource
     return None if resource is None else resource.canonical

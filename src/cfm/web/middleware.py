@@ -2,6 +2,8 @@
 
 Other web sites must not be able to use an operator's browser.  So `Host` must be a name of this server (DNS
 may make another site's name point here), and a change with an `Origin` must come from one of our own pages.
+Another program of the node may know this server by a name that we have never heard, and is no browser: what
+only programs use is open to it by any name.
 Where credentials are configured, `authentication` checks them next.  Bodies are small; a body is read
 completely, within a deadline, before the handler runs.  A change that has begun runs to its end, even if the
 client closes the connection.  A request that only reads ends with its client, so that held requests do not
@@ -22,7 +24,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cfm.web.answers import READING_METHODS, RefusedError, refusal
-from cfm.web.authentication import Authenticator
+from cfm.web.authentication import AccessPolicy, Authenticator
 from cfm.web.connections import LimitedConnection
 from cfm.web.limits import Limits
 
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 _CLOSE_AFTER: Final = frozenset({400, 401, 408, 413})
 _DEAD_PEER: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 _KEPT_HEADERS: Final = ("Allow", "Retry-After")
+_OF_BROWSERS: Final = ("Accept-Language", "Origin", "Referer", "Cookie", "Sec-Fetch-Site", "Sec-Fetch-Mode")
 _HOST: Final = re.compile(
     r"(?:(?P<ip>\[[0-9A-Fa-f:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
 )
@@ -40,9 +43,14 @@ class RequestMiddleware:
     """The outermost middleware of a server."""
 
     def __init__(
-        self, limits: Limits, names: Iterable[str] = (), authenticator: Authenticator | None = None
+        self,
+        limits: Limits,
+        names: Iterable[str] = (),
+        authenticator: Authenticator | None = None,
+        access_policy: AccessPolicy | None = None,
     ) -> None:
         self._limits = limits
+        self._policy = access_policy or AccessPolicy()
         self._authenticator = authenticator
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
         self._changes: set[asyncio.Task[web.StreamResponse]] = set()
@@ -95,18 +103,20 @@ class RequestMiddleware:
         if not request.raw_path.startswith("/"):
             raise RefusedError(400, "the request target is not a path")
         hosts = request.headers.getall("Host", [])
-        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+        if len(hosts) != 1 or not self._may_be_meant(hosts[0], request):
             raise RefusedError(400, "this server does not have the name in the `Host` header")
         if request.method not in READING_METHODS:
             for origin in request.headers.getall("Origin", []):
                 if not _same_site(origin, hosts[0]):
                     raise RefusedError(403, "a page of another site may not ask for a change")
 
-    def _is_ours(self, host: str) -> bool:
+    def _may_be_meant(self, host: str, request: web.Request) -> bool:
         match = _HOST.fullmatch(host)
         if match is None:
             return False
-        return match["ip"] is not None or match["name"].lower().rstrip(".") in self._names
+        if match["ip"] is not None or match["name"].lower().rstrip(".") in self._names:
+            return True
+        return self._policy.is_for_programs(request) and not may_be_browser(request)
 
     async def _read_body(self, request: web.Request) -> None:
         """Afterwards `await request.read()` gives the body at once."""
@@ -139,6 +149,14 @@ class RequestMiddleware:
         self._changes.discard(change)
         if not change.cancelled():
             change.exception()  # retrieve it: the client may have gone, and asyncio would complain
+
+
+def may_be_browser(request: web.Request) -> bool:
+    """Does the request have anything that a browser always sends, and a program has no reason to send?
+
+    A page cannot keep its browser from sending `Accept-Language`.  With each change there is an `Origin`.
+    """
+    return any(header in request.headers for header in _OF_BROWSERS)
 
 
 async def _completed(handler: Handler, request: web.Request) -> web.StreamResponse:

@@ -76,7 +76,7 @@ class WebServer:
             Authenticator(admission, access_policy or AccessPolicy()) if admission.is_guarded else None
         )
         self._middleware = RequestMiddleware(
-            self._limits, [*names, split_addr(addr)[0], socket.gethostname()], authenticator
+            self._limits, [*names, split_addr(addr)[0], socket.gethostname()], authenticator, access_policy
         )
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None

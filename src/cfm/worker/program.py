@@ -21,7 +21,7 @@ from cfm.config import CfwSettings, load_cfw
 from cfm.config.changes import need_restart
 from cfm.errors import StateError
 from cfm.jobs import Job, supervise
-from cfm.model import Addr, Transfer
+from cfm.model import Addr, Transfer, host_of
 from cfm.reloading import Reloader, SettingsReading
 from cfm.security import WorkerCredentials, without_credentials, worker_credentials
 from cfm.signals import obey
@@ -110,7 +110,7 @@ async def _run_on(
         server = WebServer(
             api.application(),
             settings.listen_addr,
-            names=settings.hosts,
+            names=(*settings.hosts, host_of(settings.name)),
             program="cfw",
             admission=credentials.admission,
             access_policy=ACCESS_POLICY,

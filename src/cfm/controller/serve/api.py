@@ -34,6 +34,7 @@ ACCESS_POLICY = AccessPolicy(
         ("POST", "/api/v1/confirm/{server}"): _OPERATOR,
         ("POST", "/api/v1/metadata/{id}"): _OPERATOR,
     },
+    programs=frozenset({("GET", "/tasks"), ("GET", "/tasks/next"), ("PATCH", "/tasks/{id}")}),
 )
 """Who may do what here, where credentials are configured.  A worker may do it with its own tasks only."""
 

@@ -26,13 +26,11 @@ from cfm.controller.serve.asking import (
     task_id_of,
 )
 from cfm.model import Addr, Task
-from cfm.web import STOPPING, RefusedError, empty, json_answer, may_speak_for, old_json
+from cfm.web import STOPPING, RefusedError, empty, json_answer, may_be_browser, may_speak_for, old_json
 
 WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
 _TOOLS_OF_PEOPLE = ("curl/", "Wget/", "Mozilla/")
 """How `User-Agent` begins where a person looks at the task list."""
-_SENT_BY_BROWSERS = ("Origin", "Sec-Fetch-Site")
-"""Headers that a browser sends when a page asks for something, even for a picture."""
 
 
 class WorkerEndpoints:
@@ -79,7 +77,7 @@ class WorkerEndpoints:
     # ── the waiting request ─────────────────────────────────────────────────────────────────────────────
 
     async def next_task(self, request: web.Request) -> web.Response:
-        if any(name in request.headers for name in _SENT_BY_BROWSERS):
+        if may_be_browser(request):
             raise RefusedError(403, "only workers may ask this, because the answer takes a task")
         destination = Addr(request.query.get("dst_addr", ""))
         if not may_speak_for(request, destination):

@@ -55,6 +55,18 @@ ACCESS_POLICY: Final = AccessPolicy(
         wire.FENCE: _CONTROLLER,
         wire.TASK: frozenset({Role.PEER}),
     },
+    programs=frozenset(
+        {
+            ("HEAD", "/hb"),
+            ("GET", "/files"),
+            ("GET", "/df"),
+            ("DELETE", "/files/{name}"),
+            ("HEAD", "/content/{name}"),
+            ("GET", "/content/{name}"),
+            ("DELETE", "/streams/{task}"),
+            ("POST", "/release"),
+        }
+    ),
 )
 """Who may do what here, if credentials are configured."""
 
