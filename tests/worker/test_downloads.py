@@ -316,12 +316,21 @@ def test_a_task_that_cfm_ended_is_stopped_and_forgotten(status: int) -> None:
 def test_a_task_that_cfm_ended_is_not_reported_on_while_it_becomes_visible() -> None:
     """What is being made visible is let through; until then there is nothing more to say about it."""
     life = copying()
-    life.hear(TransferEnded(1, 1000))
+    life.hear(TransferEnded(1, 1000, verified=True))
     life.wait(1_000)
     assert life.answer(409, life.the(SendReport).report) == []
     assert life.wait(60_000) == []
     life.hear(Published(1))
     assert life.the(SendReport).report == DONE
+
+
+def test_a_copy_whose_checksum_nobody_compared_is_not_called_verified() -> None:
+    """An external downloader tells none.  cfm then believes the next file list."""
+    life = copying()
+    life.hear(TransferEnded(1, 1000, verified=False))
+    assert life.the(Publish) == Publish(offer(), verified=False)
+    life.hear(Published(1))
+    assert life.the(SendReport).report == TaskReport(Status.DONE)
 
 
 # --- failures
@@ -336,13 +345,13 @@ def test_a_failed_copy_is_put_away_and_then_told() -> None:
 
 def test_a_copy_that_cannot_be_made_visible_failed() -> None:
     life = copying()
-    life.hear(TransferEnded(1, 1000))
+    life.hear(TransferEnded(1, 1000, verified=True))
     assert life.hear(Published(1, failure("EIO"))) == [Abandon(offer())]
 
 
 def test_a_final_report_is_repeated_until_it_is_answered() -> None:
     life = copying()
-    life.hear(TransferEnded(1, 1000), Published(1))
+    life.hear(TransferEnded(1, 1000, verified=True), Published(1))
     pauses = []
     for status in (None, 500, 503, None, 502, None, None):
         life.answer(status, DONE)
@@ -357,7 +366,7 @@ def test_a_final_report_is_repeated_until_it_is_answered() -> None:
 
 def test_the_first_sign_of_cfm_brings_repeats_forward() -> None:
     life = copying()
-    life.hear(TransferEnded(1, 1000), Published(1))
+    life.hear(TransferEnded(1, 1000, verified=True), Published(1))
     for _ in range(6):
         life.answer(None, DONE)
         life.wait(60_000)
@@ -412,7 +421,7 @@ def test_an_old_cfm_s_task_has_no_lease_and_no_progress() -> None:
     assert life.wait(3_600_000) == []
     life.hear(BytesReceived(1))
     assert life.orders == []
-    life.hear(TransferEnded(1, 1000), Published(1))
+    life.hear(TransferEnded(1, 1000, verified=True), Published(1))
     assert life.the(SendReport).report.status is Status.DONE
 
 
@@ -647,7 +656,7 @@ class World:
         task_id = self._one_of(self.running)
         self.running.discard(task_id)
         failed = self.data.draw(st.sampled_from([None, failure("broken")]))
-        self.obey(self.life.hear(TransferEnded(task_id, 1000, failed=failed)))
+        self.obey(self.life.hear(TransferEnded(task_id, 1000, verified=True, failed=failed)))
 
     def _publish(self) -> None:
         task_id = self._one_of(self.publishing)
@@ -686,7 +695,7 @@ def test_in_every_life_the_rules_hold_and_it_comes_to_rest(
             world.claimed.add(sent.offer.id)
             world.obey(world.life.hear(ReportAnswered(sent.offer.id, sent.report, 200, world.life.now_ms)))
         for task_id in [world.running.pop() for _ in list(world.running)]:
-            world.obey(world.life.hear(TransferEnded(task_id, 1000)))
+            world.obey(world.life.hear(TransferEnded(task_id, 1000, verified=True)))
         for task_id in [world.publishing.pop() for _ in list(world.publishing)]:
             world.obey(world.life.hear(Published(task_id)))
         for task_id in [world.cleaning.pop() for _ in list(world.cleaning)]:

@@ -39,7 +39,10 @@ def test_an_ordinary_task_is_fine() -> None:
     assert objection(replace(OFFER, size_bytes=None), LAN) is None
 
 
-@pytest.mark.parametrize("source", ["10.0.1.1:8888", "vod-7:80", "vod-7.example.net:18888", "[fd00::1]:8888"])
+@pytest.mark.parametrize(
+    "source",
+    ["10.0.1.1:22", "10.0.1.1:443", "10.0.1.1:8888", "vod-7:80", "vod-7.example.net:18888", "[fd00::1]:8888"],
+)
 def test_servers_may_be_addresses_or_names(source: str) -> None:
     assert source_objection(source, LAN) is None
 
@@ -71,7 +74,6 @@ def test_servers_may_be_addresses_or_names(source: str) -> None:
         "10.0.1.1:65536",
         "10.0.1.1:88a",
         "10.0.1.1:٨٨٨٨",
-        "10.0.1.1:22",
         "10.0.1.1: 8888",
         " 10.0.1.1:8888",
         "10.0.1.1:8888\n",

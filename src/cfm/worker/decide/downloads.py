@@ -169,7 +169,7 @@ class DownloadBook:
             case TransferEnded():
                 self._transfer_ended(download, event, now_ms)
             case Published():
-                final = event.failed or TaskReport(Status.DONE, verified=True)
+                final = event.failed or TaskReport(Status.DONE, verified=download.verified)
                 self._go(download, _E.NOT_PUBLISHED if event.failed else _E.PUBLISHED, now_ms, final)
             case Abandoned():
                 if event.left:

@@ -28,9 +28,8 @@ MAX_PATH_BYTES: Final = 4096
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", re.ASCII)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
-_NUMBER_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 _SYSTEM_PORTS_END = 1024
-_WEB_PORT = 80
+_NUMBER_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -98,11 +97,14 @@ def source_objection(source: str, here: Neighbourhood) -> str | None:
     if match is None:
         return "the source is not written as HOST:PORT"
     port = int(match["port"])
-    if not 0 < port < 2**16 or (port < _SYSTEM_PORTS_END and port != _WEB_PORT):
+    if not 0 < port < 2**16:
         return "no worker listens on the source's port"
     if source == here.cfm:
         return "the source is the cfm"
-    return _host_objection(match["host"].strip("[]"), here)
+    host = match["host"].strip("[]")
+    if port < _SYSTEM_PORTS_END and is_loopback(host):
+        return "other programs of this machine listen on the source's port"
+    return _host_objection(host, here)
 
 
 def _host_objection(host: str, here: Neighbourhood) -> str | None:
