@@ -91,6 +91,20 @@ def test_obsolete_keys_are_taken_in_any_form(tmp_path: Path) -> None:
     assert len(cfm_of(tmp_path, text).notes) == 3
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (":8080", "127.0.0.1:8080"),
+        ("0.0.0.0:8080", "127.0.0.1:8080"),
+        ("'[::]:8080'", "[::1]:8080"),
+        ("vod-center:8080", "vod-center:8080"),
+    ],
+)
+def test_a_cfm_without_a_host_is_on_this_machine(tmp_path: Path, written: str, found: str) -> None:
+    text = f"listen_addr: :8888\ncfm_addr: {written}\nbase_dir: data\n"
+    assert cfw_of(tmp_path, text).cfm_addr == found
+
+
 def test_text_stays_what_is_written(tmp_path: Path) -> None:
     prefixes = ["NO", "010", "1e3", "true", "null", "~x", "0x1F", "2018-06-02", "12:30:45"]
     text = "ignore:\n  prefixes:\n" + "".join(f"  - {prefix}\n" for prefix in prefixes)

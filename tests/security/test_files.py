@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,39 @@ def test_what_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
     said = refused(private(tmp_path / "token", TEXT, mode))
     assert f"{mode:04o}" in said
     assert "chmod 600" in said
+
+
+OWNER, USER, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+NOBODY = 0xFFFFFFFF
+
+
+def with_acl(path: Path, user: int, *, group: int = 0) -> Path:
+    """As systemd makes a credential: `setfacl -m u:USER:r`.  The mode then shows the mask, and is 0440."""
+    entries = [
+        (OWNER, 4, NOBODY),
+        (USER, 4, user),
+        (GROUP, group, NOBODY),
+        (MASK, 4, NOBODY),
+        (OTHER, 0, NOBODY),
+    ]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"this file system knows no access lists: {error}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o440
+    return path
+
+
+def test_a_file_that_an_access_list_opens_to_us_alone_is_read(tmp_path: Path) -> None:
+    path = with_acl(private(tmp_path / "token", TEXT), os.geteuid())
+    assert read_holdings(path) == (SECRET,)
+
+
+def test_a_file_that_an_access_list_opens_to_others_is_refused(tmp_path: Path) -> None:
+    path = private(tmp_path / "token", TEXT)
+    assert "0440" in refused(with_acl(path, os.geteuid() + 1))
+    assert "0440" in refused(with_acl(path, os.geteuid(), group=4))
 
 
 def test_a_link_counts_as_what_it_leads_to(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cfm.config.security import TlsSettings
 from cfm.model import Addr, Status
-from cfm.security import Admission, Keys, Tls
+from cfm.security import Admission, Keys, Tls, connect_here
 from cfm.security.files import read_tls
 from cfm.security.roster import WorkerCertificates, worker_roster
 from cfm.security.tokens import Secret
@@ -132,6 +132,33 @@ async def test_a_client_of_ours_looks_at_the_server_s_certificate_too(tmp_path: 
     server = Admission(tls=tls_of(tmp_path, "stranger", "strange-ca"))
     async with worker_rig(tmp_path, admission=server) as rig:
         assert await ask(rig.addr, tls_of(tmp_path, "cfm").client, request("GET", "/healthz")) == 0
+
+
+async def test_a_program_of_this_machine_that_listens_everywhere_is_reached_by_the_loopback(
+    tmp_path: Path,
+) -> None:
+    """No certificate is for the loopback.  By its real address the name is compared as ever."""
+    keys = Keys(tls=tls_of(tmp_path, "cfm"))
+
+    def healthz(addr: Addr) -> int:
+        connection = connect_here(addr, keys, 5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    async with worker_rig(tmp_path, admission=Admission(tls=tls_of(tmp_path, "worker-2"))) as rig:
+        port = rig.addr.rpartition(":")[2]
+        for everywhere in (f":{port}", f"0.0.0.0:{port}"):
+            assert await asyncio.to_thread(healthz, Addr(everywhere)) == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(healthz, Addr(rig.addr))
+    async with worker_rig(
+        tmp_path, admission=Admission(tls=tls_of(tmp_path, "stranger", "strange-ca"))
+    ) as rig:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(healthz, Addr(f":{rig.addr.rpartition(':')[2]}"))
 
 
 async def test_half_open_handshakes_end_and_disturb_nobody(tmp_path: Path) -> None:

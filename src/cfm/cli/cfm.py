@@ -16,6 +16,7 @@ from cfm.cli.common import (
     AsJson,
     SettingsPath,
     Version,
+    address_from,
     ask,
     fail,
     print_json,
@@ -224,7 +225,7 @@ def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
         keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
     except CfmError as error:
         fail(error)
-    return Addr(addr) if addr else settings.listen_addr, keys
+    return address_from(addr) if addr else settings.listen_addr, keys
 
 
 def main() -> None:

@@ -16,12 +16,11 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 import typer
 
 from cfm import __version__
-from cfm.addresses import local_host
-from cfm.config import split_address
-from cfm.errors import CfmError
+from cfm.config.fields import parse_address
+from cfm.errors import CfmError, SettingsError
 from cfm.logs import say_last, stop_logging
 from cfm.model import Addr
-from cfm.security import NO_KEYS, Keys, connect
+from cfm.security import NO_KEYS, Keys, connect_here
 
 S = TypeVar("S")
 
@@ -98,14 +97,21 @@ def usual_settings(name: str) -> Path:
     return next((path for path in (here, *beside) if path.is_file()), here)
 
 
+def address_from(text: str) -> Addr:
+    """The address on the command line, or what is wrong with it on stderr and exit 2."""
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        fail(SettingsError(f"--addr: {error}; write HOST:PORT"))
+
+
 def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
     """The JSON answer of a running cfm.
 
     Raises:
         CfmError: cfm does not run there, or it refuses. The text says what to do.
     """
-    host, port = split_address(addr)
-    connection = connect(local_host(host), port, keys, ASK_S)
+    connection = connect_here(addr, keys, ASK_S)
     try:
         connection.request(method, path, headers=dict(keys.headers))
         answer = connection.getresponse()

@@ -26,5 +26,5 @@ def cfw() -> None:
 
 def _hold_in_a_daemon() -> None:
     """Other commands end when their terminal is closed, as everybody expects."""
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] in ([], ["run"]):
         hold_hangups()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import threading
@@ -14,12 +15,12 @@ from rich.live import Live
 
 from cfm.cli.common import ask
 from cfm.cli.render import status_view
-from cfm.config import split_address
 from cfm.errors import CfmError
 from cfm.model import Addr
-from cfm.security import NO_KEYS, Keys, connect
+from cfm.security import NO_KEYS, Keys, connect_here
 
 EVERY_S = 0.5
+AFTER_TROUBLE_S = 2.0
 DECISIONS = 50
 
 
@@ -30,28 +31,28 @@ def watch_status(where: Addr, keys: Keys = NO_KEYS) -> None:
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_view(where, keys, recent), refresh=True)
-                time.sleep(EVERY_S)
+                view, pause_s = _view(where, keys, recent)
+                live.update(view, refresh=True)
+                time.sleep(pause_s)
         except KeyboardInterrupt:
             return
 
 
-def _view(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> Any:
+def _view(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> tuple[Any, float]:
+    """What to show, and for how long."""
     try:
-        return status_view(ask(where, "GET", "/api/v1/status", keys), list(recent))
+        return status_view(ask(where, "GET", "/api/v1/status", keys), list(recent)), EVERY_S
     except CfmError as error:
-        return str(error)
+        return str(error), AFTER_TROUBLE_S
 
 
 def _listen(where: Addr, keys: Keys, recent: deque[dict[str, Any]]) -> None:
-    """Collect decisions as they are made, with a new connection whenever one ends."""
-    host, port = split_address(where)
+    """Collect decisions as they are made, with a new connection a moment after one ends or is refused."""
     while True:
-        try:
-            connection = connect(host or "127.0.0.1", port, keys, 60)
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            connection = connect_here(where, keys, 60)
             connection.request("GET", "/api/v1/events", headers=dict(keys.headers))
             for line in connection.getresponse():
                 if line.startswith(b"data: "):
                     recent.append(json.loads(line[6:]))
-        except (OSError, http.client.HTTPException):
-            time.sleep(EVERY_S)
+        time.sleep(EVERY_S)

@@ -17,7 +17,7 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from cfm.addresses import only_server
+from cfm.addresses import is_wildcard, local_host, only_server
 from cfm.config.problems import shown
 from cfm.logs import LEVELS
 from cfm.model import Addr
@@ -180,6 +180,18 @@ def _address(value: object) -> Addr:
     return Addr(text)
 
 
+def parse_address(text: str) -> Addr:
+    """An address that does not come from a settings file.
+
+    Raises:
+        ValueError: it is none; the text says why.
+    """
+    try:
+        return _address(text)
+    except PydanticCustomError as error:
+        raise ValueError(error.message()) from None
+
+
 def _check_host(host: str, text: str) -> None:
     if not _names_host(host):
         raise refusal(f"`{shown(text)}` names no host")
@@ -209,7 +221,18 @@ def _host(value: object) -> str:
     return text
 
 
+def _on_this_machine(address: Addr) -> Addr:
+    """Old files name a program of the same machine as `:8080`.  Nobody can connect to every address."""
+    host, port = split_address(address)
+    if not is_wildcard(host):
+        return address
+    here = local_host(host)
+    return Addr(f"[{here}]:{port}" if ":" in here else f"{here}:{port}")
+
+
 Address: TypeAlias = Annotated[Addr, BeforeValidator(_address)]
+LocalOrPeerAddress: TypeAlias = Annotated[Address, AfterValidator(_on_this_machine)]
+"""An address to connect to.  Without a host it is on this machine."""
 PeerAddress: TypeAlias = Annotated[Address, AfterValidator(_peer)]
 """An address at which others reach a server; so it must have a host."""
 HostName: TypeAlias = Annotated[str, BeforeValidator(_host)]

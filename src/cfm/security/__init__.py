@@ -16,7 +16,7 @@ from cfm.security.credentials import (
     without_credentials,
     worker_credentials,
 )
-from cfm.security.files import NO_KEYS, Keys, Tls, connect
+from cfm.security.files import NO_KEYS, Keys, Tls, connect, connect_here
 from cfm.security.roster import Identity, Role
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Tls",
     "WorkerCredentials",
     "connect",
+    "connect_here",
     "controller_credentials",
     "person_keys",
     "status_of",

@@ -10,19 +10,24 @@ import http.client
 import os
 import ssl
 import stat
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from cfm.addresses import is_wildcard, local_host
+from cfm.config import split_address
 from cfm.config.security import SecuritySettings, TlsSettings
 from cfm.errors import SettingsError
+from cfm.model import Addr
 from cfm.security.tokens import Holding, TokenError, parse_holding
 
 MOST_BYTES: Final = 64 * 1024
 MOST_LINES: Final = 4
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_ACL_OWNER, _ACL_USER, _ACL_MASK = 0x01, 0x02, 0x10
 
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
@@ -49,16 +54,33 @@ def _private_text(path: Path) -> str:
     Its mode is checked when the file is open, so that nobody can replace the file after the check.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-        _refuse_others(os.fstat(file.fileno()), path)
+        _refuse_others(file.fileno(), path)
         return file.read(MOST_BYTES).decode("utf-8")
 
 
-def _refuse_others(found: os.stat_result, path: Path) -> None:
+def _refuse_others(fd: int, path: Path) -> None:
+    found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise TokenError("not a plain file")
-    if found.st_mode & _OTHERS:
+    if found.st_mode & _OTHERS and not _is_ours_by_acl(fd):
         mode = stat.S_IMODE(found.st_mode)
         raise TokenError(f"others can use it (its mode is {mode:04o}); run `chmod 600 {path}`")
+
+
+def _is_ours_by_acl(fd: int) -> bool:
+    """Is the group's part of the mode only the mask of an access list that lets our user in, and nobody else?
+
+    A file of systemd's `LoadCredential=` is like that: it belongs to root, and its mode looks like 0440.
+    """
+    try:
+        acl = os.getxattr(fd, "system.posix_acl_access")
+    except OSError:  # it has none
+        return False
+    entries = struct.iter_unpack("<HHI", acl[4:])  # tag, rights, user or group; four bytes of version before
+    return all(
+        tag in (_ACL_OWNER, _ACL_MASK) or not rights or (tag == _ACL_USER and user == os.geteuid())
+        for tag, rights, user in entries
+    )
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,12 @@ class Tls:
     client: ssl.SSLContext = field(repr=False)
     own_der: bytes = field(repr=False)
 
+    def nameless(self) -> ssl.SSLContext:
+        """As `client`, for a server whose certificate may be for any name."""
+        context = _context(ssl.PROTOCOL_TLS_CLIENT, self.cert_file, self.key_file, self.ca_file)
+        context.check_hostname = False
+        return context
+
 
 def read_tls(files: TlsSettings) -> Tls | None:
     """The TLS contexts; None where TLS is not configured.
@@ -86,7 +114,7 @@ def read_tls(files: TlsSettings) -> Tls | None:
         return None
     try:
         with files.key_file.open("rb") as key:
-            _refuse_others(os.fstat(key.fileno()), files.key_file)
+            _refuse_others(key.fileno(), files.key_file)
         return Tls(
             files.cert_file,
             files.key_file,
@@ -158,6 +186,18 @@ def connect(host: str, port: int, keys: Keys, timeout_s: float) -> http.client.H
     if keys.tls is None:
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
     return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=keys.tls.client)
+
+
+def connect_here(addr: Addr, keys: Keys, timeout_s: float) -> http.client.HTTPConnection:
+    """The same to a program of this machine, at the address that it listens on.
+
+    Where it listens on every address, it is reached by the loopback.  No certificate is for that, and no
+    other machine can answer there.  So the name in the certificate is not compared.
+    """
+    host, port = split_address(addr)
+    if keys.tls is None or not is_wildcard(host):
+        return connect(local_host(host), port, keys, timeout_s)
+    return http.client.HTTPSConnection(local_host(host), port, timeout=timeout_s, context=keys.tls.nameless())
 
 
 def holdings(security: SecuritySettings) -> tuple[Holding, ...]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from cfm import wire
-from cfm.addresses import local_host
-from cfm.config import CfwSettings, split_address
+from cfm.config import CfwSettings
 from cfm.errors import CfmError
-from cfm.security import connect, worker_credentials
+from cfm.security import connect_here, worker_credentials
 from cfm.worker.act.state import SqliteState
 from cfm.worker.decide.fencing import Binding
 
@@ -37,9 +36,8 @@ def release(settings: CfwSettings) -> str:
 
 
 def _release_running(settings: CfwSettings) -> Binding | None:
-    host, port = split_address(settings.listen_addr)
     keys = worker_credentials(settings).to_cfm  # to itself the worker shows what it shows to cfm
-    connection = connect(local_host(host), port, keys, ANSWER_S)
+    connection = connect_here(settings.listen_addr, keys, ANSWER_S)
     try:
         connection.request("POST", "/release", headers=dict(keys.headers))
         answer = connection.getresponse()

@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from cfm import wire
-from cfm.addresses import local_host
-from cfm.config import CfmSettings, split_address
+from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import worker_client
 from cfm.errors import CfmError
 from cfm.fleet.client import WorkerClient
 from cfm.model import Addr, Failure, File, Status, Task
-from cfm.security import NO_KEYS, connect, controller_credentials
+from cfm.security import NO_KEYS, connect_here, controller_credentials
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import UNFINISHED_TASKS, PutTask, Recovered
 from cfm.wire import TaskOffer
@@ -252,8 +251,7 @@ class OldCfm:
             return False
 
     def _ask(self, method: str, path: str) -> tuple[int, frozenset[str], bytes]:
-        host, port = split_address(self._addr)
-        connection = connect(local_host(host), port, NO_KEYS, ANSWER_S)
+        connection = connect_here(self._addr, NO_KEYS, ANSWER_S)
         try:
             connection.request(method, path)
             answer = connection.getresponse()
