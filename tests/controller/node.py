@@ -213,6 +213,10 @@ class Node:
         )
         self.send(ev.SnapshotAccepted(facts, age_s * 1000))
 
+    def index(self) -> None:
+        """The source folders were listed."""
+        self.send(ev.SanIndexed(frozenset(self.san)))
+
     def watch(self, **rising: int) -> None:
         names = {name.replace("__", "."): hits for name, hits in rising.items()}
         files = tuple(file for file in self.library if file.name in names)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.books import (
     ArrivalBook,
     CopyBook,
@@ -222,7 +223,7 @@ def test_metadata_and_hits() -> None:
 def test_what_the_san_said() -> None:
     revision = Revision()
     orders = OrderBook(revision=revision)
-    book, found = SanBook(revision, orders), OnSan("/san/F.mpg", 100)
+    book, found = SanBook(revision, orders, AbsenceBook(revision)), OnSan("/san/F.mpg", 100)
     assert book.ask([FILE], NOW, ahead=True) == {FILE.name: 100}
     assert counted(revision, lambda: book.answered({FILE.name: found}, 1)) == NOTHING, "it was asked ahead"
     assert counted(revision, lambda: book.answered({FILE.name: found}, 2)) == DISPATCH
@@ -232,7 +233,18 @@ def test_what_the_san_said() -> None:
     assert counted(revision, book.forget_silences) == BOTH
     assert counted(revision, lambda: book.forget_old(5)) == NOTHING
     book.answered({"G.mpg": NotOnSan(), "H.mpg": Unknown("silent", 6)}, 6)
-    assert counted(revision, lambda: book.forget_old(7)) == BOTH
+    assert counted(revision, lambda: book.forget_old(7)) == NOTHING
+
+
+def test_what_the_san_does_not_have_counts_when_it_is_found_and_when_it_is_over() -> None:
+    revision = Revision()
+    book = AbsenceBook(revision)
+    assert counted(revision, lambda: book.heard(FILE, Unknown("silent", 1), 1)) == NOTHING
+    assert counted(revision, lambda: book.heard(FILE, OnSan("/san/F.mpg", 100), 1)) == NOTHING
+    assert counted(revision, lambda: book.heard(FILE, OnSan("/san/F.mpg", 99), 2)) == BOTH
+    assert counted(revision, lambda: book.heard(FILE, OnSan("/san/F.mpg", 99), 3)) == NOTHING
+    assert counted(revision, lambda: book.heard(FILE, NotOnSan(), 4)) == BOTH
+    assert counted(revision, lambda: book.heard(FILE, OnSan("/san/F.mpg", 100), 5)) == BOTH
 
 
 def test_what_servers_said_of_copies() -> None:
@@ -256,7 +268,7 @@ def test_what_holds_back_a_file_counts_when_it_goes() -> None:
     assert counted(revision, lambda: arrivals.grown_up(1)) == PLAN
     assert counted(revision, lambda: departures.put(FILE.name, Departure(1, 1))) == NOTHING
     assert counted(revision, lambda: departures.forget_old(0)) == NOTHING
-    assert counted(revision, lambda: departures.forget_old(1)) == DISPATCH
+    assert counted(revision, lambda: departures.forget_old(1)) == BOTH, "the last plan left it out"
 
 
 def test_room_that_was_kept_counts_when_others_may_have_it() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cfm.model import File
-from cfm.plan.view import Reservation, Rules
+from cfm.plan.view import Departure, Reservation, Rules
 from controller.node import Node, files
 
 LARGE = File("BIG.mpg", 1, 150, hits=5)
@@ -95,3 +95,50 @@ def test_better_files_come_one_after_another_until_none_is_worth_the_room(files_
     left = [file.rank for file in node.library if not node.holders(file.name)]
     assert len(node.delivered) > files_there // 2
     assert 100 * worst <= 110 * min(left)
+
+
+# ── no list is blocked by its head ──────────────────────────────────────────────────────────────────────
+
+
+def blocked(large: int) -> Node:
+    """One full disk; many files that are too large for all that may go there, and ten small ones behind."""
+    held = [File(f"H{i:02}.mpg", 5_000 + i, 100, hits=1) for i in range(9)]
+    too_large = [File(f"L{i:04}.mpg", i, 880, hits=9_000 - i) for i in range(1, large + 1)]
+    small = [File(f"S{i:02}.mpg", large + i, 40, hits=50) for i in range(1, 11)]
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100, space_deletes_per_minute=1_000)
+    node = Node([*held, *too_large, *small], sources=2, destinations=1, rules=rules, transfer_ms=100)
+    node.put(node.destinations[0], *held, File("STRANGE.mpg", 1, 30))
+    node.grade()
+    return node
+
+
+@pytest.mark.parametrize("large", [20, 3_000])
+def test_ten_small_files_are_placed_behind_many_for_which_no_disk_can_make_room(large: int) -> None:
+    node = blocked(large)
+    node.run(30_000)
+    assert sum(bool(node.holders(f"S{i:02}.mpg")) for i in range(1, 11)) == 10
+    assert not any(name.startswith("L") for _ms, _addr, name in node.delivered)
+
+
+def test_a_list_whose_files_all_stopped_fitting_is_planned_anew_at_once() -> None:
+    """More files of 100 bytes than a list holds, and small ones behind them that would still fit."""
+    large = files(4_200)
+    small = [File(f"S{i}.mpg", 5_000 + i, 10) for i in range(1, 4)]
+    node = Node([*large, *small], destinations=1, disk_bytes=400, transfer_ms=100)
+    node.grade()
+    node.run(5_000)
+    assert [name for _ms, _addr, name in node.delivered][:3] == ["F001.mpg", "F002.mpg", "F003.mpg"]
+    assert len(node.delivered) == 6, "one after another, and no look at all servers in between"
+    plans = node.asked["StartPlan"]
+    node.run(600_000)
+    assert node.asked["StartPlan"] <= plans + 2
+
+
+def test_files_that_were_just_deleted_hide_no_others() -> None:
+    node = Node(files(4_200), destinations=1, disk_bytes=1_000, transfer_ms=100)
+    now_ms = node.now.mono_ms
+    for file in node.library[:4_190]:
+        node.core.state.departures.put(file.name, Departure(now_ms, file.rank))
+    node.grade()
+    node.run(10_000)
+    assert [int(name[1:5].rstrip(".")) for _ms, _addr, name in node.delivered] == list(range(4191, 4200))

@@ -255,4 +255,4 @@ def test_no_policy_knows_a_guard_or_the_books() -> None:
         for name in re.findall(r"^from cfm\.plan\.?(\S*) import", path.read_text(), re.MULTILINE)
     }
     rest = {name for name in known if not name.startswith("policies.")}
-    assert rest <= {"", "outlook", "refusals", "view", "wishes"}
+    assert rest <= {"", "outlook", "refusals", "surplus", "view", "wishes", "worth"}

@@ -39,7 +39,7 @@ from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS, Refusal
 from cfm.plan.round import Round
-from cfm.plan.view import ClusterView, Departure, Reservation, Rules, UnknownHits
+from cfm.plan.view import Absence, ClusterView, Departure, Reservation, Rules, UnknownHits
 from cfm.plan.wishes import Answer, Copy, Delete, MakeRoom, Wish, Wishes
 from plan.worlds import (
     DISK_A,
@@ -72,12 +72,15 @@ class Case(NamedTuple):
     wish: Wish
     alone: bool = True
     """Nothing else is against it."""
+    surplus: tuple[File, ...] = ()
+    """The surplus copies that the plan listed."""
 
 
 COPY = Copy(NEW, SOURCE, DISK_B, "rogue")
 SPACE = Delete(HELD, DISK_A, DeleteKind.SPACE, "rogue")
 TRIM = Delete(TWICE, DISK_A, DeleteKind.SURPLUS, "rogue", keeper=DISK_B)
 ROOM = MakeRoom(NEW, DISK_A, (SPACE,))
+WIDE, NEAR = replace(NEW, name="WIDE.mpg", size_bytes=200), File("NEAR.mpg", 8, 100)
 LOST = Unknown("no answer", NOW.mono_ms - 1000)
 
 
@@ -153,7 +156,7 @@ FILE_CASES = [
         c.not_missing_on_san,
         "it was not there a while ago, and is there in another size",
         world(**san(OnSan("/san/x", 99))),
-        refusals.NOT_ON_SAN,
+        refusals.OTHER_SIZE,
         COPY,
         alone=False,
     ),
@@ -302,6 +305,9 @@ TURN_CASES = [
     ),
 ]
 
+ABSENT = {file.name: Absence(file, 99, 0) for file in (NEW, HELD, TWICE)}
+"""What the SAN was found to have with another size."""
+
 SAN_CASES = [
     Case(c.at_rest_on_san, "seen once", world(**seen_for(0)), refusals.STILL_BEING_WRITTEN, COPY),
     Case(
@@ -344,11 +350,16 @@ DELETE_CASES = [
     *of_any_delete(
         c.not_an_ad, "an ad's prefix", world(rules=Rules(ad_prefixes=("HELD", "TWICE"))), refusals.AD
     ),
-    *of_any_delete(
-        d.at_rest_where_it_stays,
-        "the SAN's file was seen once, a moment ago",
-        world(**seen_for(0, since_ago_ms=1)),
-        refusals.STILL_BEING_WRITTEN,
+    *(
+        Case(
+            d.at_rest_where_it_stays,
+            "the SAN's file was seen once, a moment ago",
+            world(**seen_for(0, since_ago_ms=1)),
+            refusals.STILL_BEING_WRITTEN,
+            wish,
+            alone=wish is TRIM,
+        )
+        for wish in (SPACE, TRIM)
     ),
     Case(d.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN, TRIM),
     Case(
@@ -404,8 +415,25 @@ DELETE_CASES = [
         ),
         refusals.COPY_UNCONFIRMED,
     ),
-    *of_any_delete(d.still_on_san, "the SAN does not have it", world(**san(NotOnSan())), refusals.NOT_ON_SAN),
-    *of_any_delete(d.still_on_san, "the SAN is silent", world(**san(LOST)), refusals.SAN_UNKNOWN),
+    *(
+        case
+        for words, answer, reason in (
+            ("the SAN does not have it", NotOnSan(), refusals.NOT_ON_SAN),
+            ("it has another size there", OnSan("/san/x", 99), refusals.OTHER_SIZE),
+            ("the SAN is silent", LOST, refusals.SAN_UNKNOWN),
+        )
+        for case in (
+            Case(d.still_on_san, words, world(**san(answer)), reason, SPACE, alone=False),
+            Case(d.still_on_san, words, world(**san(answer)), reason, TRIM),
+        )
+    ),
+    Case(
+        d.still_on_san,
+        "it was not there, long ago, and is looked up again only later",
+        world(absent=ABSENT),
+        refusals.OTHER_SIZE,
+        TRIM,
+    ),
     *of_any_delete(
         d.within_pace,
         "as many as may be in a minute",
@@ -475,6 +503,14 @@ SPACE_CASES = [
         full(unknown_hits=UnknownHits(NOW.mono_ms, frozenset())),
         refusals.HITS_UNKNOWN,
         ROOM,
+    ),
+    Case(
+        d.surplus_goes_first,
+        "a surplus copy there brings the disk back to its limit",
+        world(),
+        refusals.SURPLUS_FIRST,
+        SPACE,
+        surplus=(TWICE,),
     ),
     Case(d.not_rising, "viewers want it", world(hits=Hits({HELD.name: 9})), refusals.RISING, SPACE),
     Case(
@@ -570,10 +606,28 @@ ROOM_CASES = [
     ),
     Case(
         d.all_for_this_room,
-        "a surplus copy is slipped in",
+        "a copy on another disk is slipped in",
         full(),
         refusals.NOT_NEEDED,
-        MakeRoom(NEW, DISK_A, (SPACE, TRIM)),
+        MakeRoom(NEW, DISK_A, (SPACE, TRIM._replace(server=DISK_B, keeper=DISK_A))),
+    ),
+    Case(
+        d.surplus_goes_first,
+        "a surplus copy there makes the room",
+        full(),
+        refusals.SURPLUS_FIRST,
+        ROOM,
+        surplus=(TWICE,),
+    ),
+    Case(
+        d.worth_its_room,
+        "two files would go for one that is three ranks better",
+        world(
+            [server(DISK_A, {HELD.name, NEAR.name}, 880), server(DISK_B, (), 900)],
+            san={file.name: on_san(file) for file in (WIDE, HELD, NEAR)},
+        ),
+        refusals.NOT_WORTH_IT,
+        MakeRoom(WIDE, DISK_A, (SPACE, SPACE._replace(file=NEAR))),
     ),
     Case(
         d.kept_for_no_other,
@@ -613,7 +667,9 @@ AT_SENDING = {d.keeper_confirmed}
 """Guards that bite only right before an order is sent: see below."""
 
 
-def ask(view: ClusterView, *wishes: Wish, kernel: Kernel = KERNEL) -> tuple[list[Answer], Round]:
+def ask(
+    view: ClusterView, *wishes: Wish, kernel: Kernel = KERNEL, surplus: tuple[File, ...] = ()
+) -> tuple[list[Answer], Round]:
     """What a policy hears that yields just these wishes, and what became of them."""
     heard: list[Answer] = []
 
@@ -622,12 +678,14 @@ def ask(view: ClusterView, *wishes: Wish, kernel: Kernel = KERNEL) -> tuple[list
             answer = yield wish
             heard.append(answer)
 
-    round_ = Judge(view, kernel).run([rogue], shortlist())
+    round_ = Judge(view, kernel).run([rogue], shortlist(surplus=surplus))
     return heard, round_
 
 
-def refused(view: ClusterView, wish: Wish, kernel: Kernel = KERNEL) -> Refusal | None:
-    (answer,), _round = ask(view, wish, kernel=kernel)
+def refused(
+    view: ClusterView, wish: Wish, kernel: Kernel = KERNEL, surplus: tuple[File, ...] = ()
+) -> Refusal | None:
+    (answer,), _round = ask(view, wish, kernel=kernel, surplus=surplus)
     return answer.refusal if answer is not None else None
 
 
@@ -651,6 +709,14 @@ def test_in_a_good_world_everything_is_granted(wish: Wish) -> None:
     assert round_.booked == [wish]
 
 
+def test_room_is_granted_by_surplus_copies_alone_and_before_unique_files() -> None:
+    trims = MakeRoom(NEW, DISK_A, (TRIM,))
+    assert refused(full(), trims, surplus=(TWICE,)) is None
+    wide = replace(full(), san={**full().san, WIDE.name: on_san(WIDE)})
+    assert refused(wide, MakeRoom(WIDE, DISK_A, (TRIM, SPACE)), surplus=(TWICE,)) is None
+    assert refused(wide, MakeRoom(WIDE, DISK_A, (SPACE, TRIM)), surplus=(TWICE,)) is refusals.SURPLUS_FIRST
+
+
 def test_on_a_full_node_room_is_granted() -> None:
     heard, round_ = ask(full(), ROOM)
     assert heard == [None]
@@ -660,13 +726,13 @@ def test_on_a_full_node_room_is_granted() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.guard.__name__}: {case.words}" for case in CASES])
 def test_no_rogue_policy_gets_a_forbidden_wish_through(case: Case) -> None:
-    (answer,), round_ = ask(case.view, case.wish)
+    (answer,), round_ = ask(case.view, case.wish, surplus=case.surplus)
     assert answer is not None
     assert answer.refusal is case.reason
     assert not round_.booked
     assert books(round_.ledger) == books(Ledger(case.view)), "nothing is booked, not even in part"
     if case.alone:
-        assert refused(case.view, case.wish, without(case.guard)) is None
+        assert refused(case.view, case.wish, without(case.guard), case.surplus) is None
 
 
 def test_every_guard_has_a_case() -> None:
@@ -747,9 +813,20 @@ def test_a_trim_is_sent_only_when_the_copy_that_stays_was_just_confirmed() -> No
 
 
 def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:
-    stale = world(san={HELD.name: on_san(HELD, 10_001)})
-    assert refused(stale, SPACE) is None
+    stale = world(san={file.name: on_san(file, 10_001) for file in (HELD, TWICE)})
+    assert refused(stale, TRIM) is None
+    assert at_sending(stale, TRIM) is refusals.SAN_UNKNOWN
+    assert refused(stale, SPACE) is refusals.SAN_UNKNOWN, "no order is made only to be dropped"
     assert at_sending(stale, SPACE) is refusals.SAN_UNKNOWN
+
+
+def test_what_the_san_has_with_another_size_counts_again_when_the_history_has_that_size() -> None:
+    assert refused(world(absent=ABSENT), COPY) is refusals.OTHER_SIZE
+    gone = {NEW.name: ABSENT[NEW.name]._replace(found_bytes=0)}
+    assert refused(world(absent=gone), COPY) is refusals.NOT_ON_SAN
+    grown = replace(NEW, size_bytes=99)
+    view = world(absent=ABSENT, san={NEW.name: on_san(grown)})
+    assert refused(view, COPY._replace(file=grown)) is None
 
 
 @pytest.mark.parametrize(
@@ -761,13 +838,16 @@ def test_every_guard_is_asked_once_more_before_an_order_is_sent(case: Case) -> N
     assert isinstance(case.wish, Delete)
     if case.guard is d.one_order_per_file:
         assert at_sending(case.view, case.wish) is None, "its own order is not another one"
+    elif case.guard is d.surplus_goes_first:
+        assert at_sending(case.view, case.wish) is None, "it was the best when it was made"
     else:
         assert at_sending(case.view, case.wish) is case.reason
 
 
 def test_a_delete_is_sent_only_when_what_the_san_keeps_is_at_rest() -> None:
     once = world(**seen_for(0))
-    assert refused(once, SPACE) is None, "the next look is due: the order has it made"
+    assert refused(once, TRIM) is None, "the next look is due: the order has it made"
+    assert refused(once, SPACE) is refusals.STILL_BEING_WRITTEN, "the next look is made before the order"
     assert at_sending(once, SPACE) is refusals.STILL_BEING_WRITTEN
     assert at_sending(world(**seen_for(5_000)), SPACE) is None
 

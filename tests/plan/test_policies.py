@@ -19,6 +19,7 @@ from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView, Rules
 from cfm.plan.wishes import Copy
+from cfm.plan.worth import pays
 from plan.worlds import (
     DISK_A,
     DISK_B,
@@ -206,6 +207,130 @@ def test_a_server_that_lets_nothing_go_for_one_file_is_not_asked_for_the_next() 
     view = replace(view, san={f.name: on_san(f) for f in (*wanted, HELD)})
     round_ = decide(view, shortlist(wanted, evictable={DISK_A: (HELD,)}))
     assert round_.counts == {("copy", "no_room"): 3, ("delete", "metadata_old"): 1}
+
+
+# ── surplus copies go first ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_surplus_copies_make_room_before_a_unique_file_goes() -> None:
+    full = server(DISK_A, {HELD.name, TWICE.name}, used_bytes=880)
+    view = world([full, server(DISK_B, {TWICE.name}, used_bytes=900)])
+    round_ = decide(view, shortlist([NEW], [TWICE], {DISK_A: (HELD,)}))
+    ((delete, room_for),) = round_.deletes_for()
+    assert (delete.file, delete.kind, delete.server) == (TWICE, "surplus", DISK_A)
+    assert (delete.keeper, room_for) == (DISK_B, NEW)
+
+
+def test_a_unique_file_goes_only_for_what_surplus_copies_do_not_make() -> None:
+    big = replace(NEW, size_bytes=200)
+    full = server(DISK_A, {HELD.name, TWICE.name}, used_bytes=880)
+    view = world([full, server(DISK_B, {TWICE.name}, used_bytes=900)])
+    view = replace(view, san={**view.san, big.name: on_san(big)})
+    deletes = decide(view, shortlist([big], [TWICE], {DISK_A: (HELD,)})).deletes
+    assert [(delete.file, delete.kind) for delete in deletes] == [(TWICE, "surplus"), (HELD, "space")]
+
+
+def test_a_surplus_copy_goes_where_the_disk_is_over_its_limit_though_the_other_is_fuller() -> None:
+    over = server(DISK_A, {HELD.name, TWICE.name}, used_bytes=920, limit_percent=85)
+    view = world([over, server(DISK_B, {TWICE.name}, used_bytes=940, limit_percent=95)])
+    (delete,) = decide(view, shortlist(surplus=[TWICE], evictable={DISK_A: (HELD,)})).deletes
+    assert (delete.file, delete.server, delete.kind) == (TWICE, DISK_A, "surplus")
+
+
+def test_of_two_disks_over_their_limits_the_one_with_fewer_surplus_copies_gets_its_trim() -> None:
+    """What only one of them could use is left to it, so that no unique file must go on the other."""
+    once = replace(HELD, name="ONCE.mpg", rank=30)
+    only_b = replace(TWICE, name="ONLYB.mpg", rank=60)
+    view = world(
+        [
+            server(DISK_A, {once.name, TWICE.name}, used_bytes=950),
+            server(DISK_B, {HELD.name, TWICE.name, only_b.name}, used_bytes=960),
+            server(DISK_C, {only_b.name}, used_bytes=100),
+        ]
+    )
+    view = replace(view, san={one.name: on_san(one) for one in (once, HELD, TWICE, only_b)})
+    lists = shortlist(surplus=[TWICE, only_b], evictable={DISK_A: (once,), DISK_B: (HELD,)})
+    deletes = decide(view, lists).deletes
+    assert {(delete.file.name, delete.server) for delete in deletes} == {
+        (TWICE.name, DISK_A),
+        (only_b.name, DISK_B),
+    }
+
+
+@given(nodes())
+def test_no_unique_file_goes_while_surplus_copies_there_would_do(
+    node: tuple[ClusterView, Shortlist],
+) -> None:
+    view, lists = node
+    round_ = decide(view, lists)
+    going = {(delete.server, delete.file.name) for delete in round_.deletes}
+    for delete in round_.deletes:
+        others = view.holders[delete.file.name] - {delete.server}
+        if delete.kind == "space" and not others:
+            left = [
+                file
+                for file in lists.surplus
+                if delete.server in view.holders[file.name]
+                and not any((addr, file.name) in going for addr in view.holders[file.name])
+            ]
+            assert sum(file.size_bytes for file in left) < delete.file.size_bytes
+
+
+@given(nodes())
+def test_what_goes_for_a_file_is_worth_clearly_less(node: tuple[ClusterView, Shortlist]) -> None:
+    view, lists = node
+    going: dict[File, list[File]] = {}
+    for delete, wanted in decide(view, lists).deletes_for():
+        if wanted is not None and delete.kind == "space":
+            going.setdefault(wanted, []).append(delete.file)
+    for wanted, files in going.items():
+        assert pays(view, wanted, files)
+
+
+# ── no list is blocked by its head ──────────────────────────────────────────────────────────────────────
+
+
+def test_files_that_no_disk_can_take_hold_up_no_small_ones_behind_them() -> None:
+    """However many there are."""
+    large = [File(f"BIG{rank:04}.mpg", rank, 2_000 + rank) for rank in range(1, 501)]
+    small = File("SMALL.mpg", 501, 100)
+    worst = replace(HELD, rank=5000)
+    view = world([server(DISK_A, {worst.name}, used_bytes=880), server(DISK_B, used_bytes=900)])
+    view = replace(view, san={file.name: on_san(file) for file in (*large, small, worst)})
+    ((delete, wanted),) = decide(view, shortlist([*large, small], evictable={DISK_A: (worst,)})).deletes_for()
+    assert (delete.file, wanted) == (worst, small)
+
+
+def test_a_file_that_is_not_needed_for_the_room_stays() -> None:
+    """The small one is worse, and would not do; the large one does alone."""
+    big = replace(NEW, size_bytes=150)
+    little, large = File("LITTLE.mpg", 990, 40), replace(HELD, size_bytes=300)
+    view = world([server(DISK_A, {little.name, large.name}, used_bytes=880), server(DISK_B, (), 900)])
+    view = replace(view, san={file.name: on_san(file) for file in (big, little, large)})
+    deletes = decide(view, shortlist([big], evictable={DISK_A: (little, large)})).deletes
+    assert [delete.file for delete in deletes] == [large]
+
+
+def test_two_files_stay_where_the_wanted_one_is_little_better() -> None:
+    big = replace(NEW, size_bytes=200)
+    near = [File("NEAR1.mpg", 7, 100), File("NEAR2.mpg", 6, 100)]
+    view = world([server(DISK_A, {file.name for file in near}, used_bytes=900), server(DISK_B, (), 900)])
+    view = replace(view, san={file.name: on_san(file) for file in (big, *near)})
+    assert not decide(view, shortlist([big], evictable={DISK_A: tuple(near)})).deletes
+
+
+def test_a_server_that_carries_out_no_deletes_holds_up_no_trims_elsewhere() -> None:
+    twice = [File(f"T{rank:03}.mpg", rank, 1) for rank in range(1, 401)]
+    stuck, other = {file.name for file in twice[:399]}, {twice[399].name}
+    view = world(
+        [
+            server(DISK_A, stuck, 800, no_deletes_until_ms=NOW.mono_ms + 1),
+            server(DISK_B, stuck | other, 300),
+            server(DISK_C, other, 800),
+        ]
+    )
+    (delete,) = decide(view, shortlist(surplus=twice)).deletes
+    assert (delete.server, delete.file) == (DISK_C, twice[399])
 
 
 def test_no_room_is_made_while_every_source_is_busy() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cfm.model import Addr, File, KnownStock
 from cfm.plan import reduce
 from cfm.plan.reference import shortlist
-from cfm.plan.shortlist import PlanInputs, Shortlist
+from cfm.plan.shortlist import PlanInputs, Shortlist, size_class
 
 SCHEMA = pl.Schema(
     [
@@ -78,6 +78,7 @@ worlds = st.builds(
     ad_prefixes=st.lists(st.sampled_from(["", "AD", "NO", "m1", "a.mpg", "x"]), max_size=3).map(tuple),
     left_alone=st.frozensets(st.sampled_from(KNOWN + FOREIGN), max_size=3),
     on_san=st.none() | any_names,
+    found_bytes=st.dictionaries(st.sampled_from(KNOWN + FOREIGN), st.integers(0, 6), max_size=4),
     largest_room_bytes=st.integers(-1, 7),
     largest_disk_bytes=st.none() | st.integers(0, 7),
     max_wanted=st.integers(0, 5),
@@ -112,7 +113,14 @@ def both(files: Sequence[File], inputs: PlanInputs) -> Shortlist:
 
 
 def uncut(inputs: PlanInputs) -> PlanInputs:
-    return replace(inputs, max_wanted=99, max_unfitting=99, max_evictable=99, max_surplus=99)
+    return replace(
+        inputs,
+        max_wanted=99,
+        max_unfitting=99,
+        max_evictable=99,
+        max_evictable_ever=99,
+        max_surplus=99,
+    )
 
 
 def listed(answer: Shortlist) -> set[File]:
@@ -154,6 +162,15 @@ def test_ads_files_left_alone_and_files_missing_on_the_san_are_on_no_list(
         assert not any(file.name.startswith(prefix) for prefix in inputs.ad_prefixes if prefix)
         assert file.name not in inputs.left_alone
         assert inputs.on_san is None or file.name in inputs.on_san
+        assert inputs.found_bytes.get(file.name) in (None, file.size_bytes)
+
+
+@promise
+@given(libraries(), worlds)
+def test_what_is_absent_is_a_known_file_of_another_size(files: list[File], inputs: PlanInputs) -> None:
+    for file in shortlist(files, inputs).absent:
+        assert file in files
+        assert inputs.found_bytes[file.name] != file.size_bytes
 
 
 @promise
@@ -208,8 +225,39 @@ def test_the_cut_keeps_the_best_and_says_so(files: list[File], inputs: PlanInput
     assert cut.wanted_total == len(whole.wanted)
     assert cut.surplus_total == len(whole.surplus)
     assert cut.surplus == whole.surplus[: inputs.max_surplus]
-    assert cut.evictable == {s: goers[: inputs.max_evictable] for s, goers in whole.evictable.items()}
+    for server, goers in whole.evictable.items():
+        kept = cut.evictable[server]
+        assert kept == goers[: len(kept)]
+        assert len(kept) <= inputs.max_evictable_ever
     assert cut.cut == (cut != whole)
+
+
+@promise
+@given(libraries(), worlds)
+def test_what_may_go_is_cut_by_bytes_and_by_number_only_where_the_bytes_do(
+    files: list[File], inputs: PlanInputs
+) -> None:
+    """It makes room for the largest wanted file, if all that may go there does."""
+    whole, cut = shortlist(files, uncut(inputs)), shortlist(files, inputs)
+    largest_bytes = max((file.size_bytes for file in cut.wanted), default=0)
+    for server, goers in whole.evictable.items():
+        kept = cut.evictable[server]
+        if len(kept) < min(len(goers), inputs.max_evictable_ever):
+            assert sum(file.size_bytes for file in kept) >= largest_bytes
+            assert len(kept) >= inputs.max_evictable
+            assert len(kept) == inputs.max_evictable or sum(f.size_bytes for f in kept[:-1]) < largest_bytes
+
+
+@promise
+@given(libraries(), worlds)
+def test_what_was_deleted_for_room_hides_no_other_file(files: list[File], inputs: PlanInputs) -> None:
+    inputs = uncut(inputs)
+    without = {file.name for file in shortlist(files, replace(inputs, departed={})).wanted}
+    wanted = {file.name for file in shortlist(files, inputs).wanted}
+    for file in files:
+        rank_then = inputs.departed.get(file.name)
+        better = rank_then is None or (100 + inputs.room_margin_percent) * file.rank < 100 * rank_then
+        assert (file.name in wanted) == (file.name in without and (better or file.name in inputs.rising))
 
 
 @promise
@@ -220,7 +268,19 @@ def test_what_fits_nowhere_holds_up_nothing_smaller(files: list[File], inputs: P
     fitting = [file for file in whole.wanted if file.size_bytes <= inputs.largest_room_bytes]
     unfitting = [file for file in whole.wanted if file.size_bytes > inputs.largest_room_bytes]
     kept = {*fitting[: inputs.max_wanted], *unfitting[: inputs.max_unfitting]}
+    worst_rank = max((file.rank for goers in whole.evictable.values() for file in goers), default=0)
+    margin = 100 + inputs.room_margin_percent
+    alike: dict[int, list[File]] = {}
+    for file in unfitting:
+        if worst_rank and (file.name in inputs.rising or margin * file.rank < 100 * worst_rank):
+            alike.setdefault(size_class(file.size_bytes), []).append(file)
+    kept.update(file for group in alike.values() for file in group[: inputs.max_alike])
     assert list(cut.wanted) == [file for file in whole.wanted if file in kept]
+
+
+def test_sizes_of_one_class_differ_by_less_than_a_quarter() -> None:
+    assert size_class(0) < size_class(4) < size_class(5) < size_class(8) == size_class(9) < size_class(10)
+    assert size_class(2**40) == size_class(2**40 * 5 // 4 - 1) < size_class(2**40 * 5 // 4)
 
 
 @promise

@@ -20,6 +20,7 @@ from cfm.plan.outlook import Outlook, Policy
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
+from cfm.plan.surplus import Surplus
 from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Answer, Copy, Delete, MakeRoom, No, Place, Wish, Wishes
 
@@ -35,8 +36,9 @@ _WAITS = (refusals.NO_SOURCE, refusals.NO_DESTINATION)
 class Judge:
     """One sitting: one view, its books, and all that is wished for."""
 
-    def __init__(self, view: ClusterView, kernel: Kernel) -> None:
-        self._view, self._kernel = view, kernel
+    def __init__(self, view: ClusterView, kernel: Kernel, *, preview: bool = False) -> None:
+        """`preview`: nothing is carried out, so a delete does not wait for the SAN."""
+        self._view, self._kernel, self._preview = view, kernel, preview
         self._way_guards = kernel.place_guards + kernel.turn_guards
         self._ledger = Ledger(view)
         self.round = Round(view, self._ledger)
@@ -51,7 +53,8 @@ class Judge:
         return self.round
 
     def outlook(self, lists: Shortlist) -> Outlook:
-        """What a policy may read."""
+        """What a policy may read.  From now on the surplus copies on these lists count as room to come."""
+        self._ledger.surplus = Surplus(self._view, lists.surplus)
         return Outlook(self._view, lists, self._ledger, lambda: self.round.no_room)
 
     def _hear_out(self, wishes: Wishes) -> None:
@@ -140,6 +143,8 @@ class Judge:
 
     def _hear_delete(self, wish: Delete) -> Answer:
         refusal = self.refuse_delete(wish)
+        if refusal is None and (refusal := self._san_refuses(wish)) is not None:
+            self._ask_san(wish.file)
         if refusal is not None:
             self.round.refuse_delete(wish, None, refusal)
             return _no(refusal)
@@ -154,6 +159,14 @@ class Judge:
         kernel, case = self._kernel, Case(self._view, self._ledger, wish, room_for, sending)
         by_kind = kernel.surplus_guards if wish.kind is DeleteKind.SURPLUS else kernel.space_guards
         return first_refusal(kernel.delete_guards, case) or first_refusal(by_kind, case)
+
+    def _san_refuses(self, delete: Delete) -> Refusal | None:
+        """A delete for space is written down only when the SAN has just said that it has the file.  So no
+        order is made only to be dropped.  A trim waits for its keeper in any case, and for the SAN meanwhile.
+        """
+        if delete.kind is DeleteKind.SURPLUS or self._preview:
+            return None
+        return first_refusal(self._kernel.san_guards, Case(self._view, self._ledger, delete))
 
     def refuse_order(self, wish: Delete, room_for: File | None) -> Refusal | None:
         """Why an order that waits must not be sent now: judged anew, as if it had not been ordered."""
@@ -173,6 +186,8 @@ class Judge:
         granted: list[Delete] = []
         for delete in wish.deletes:
             refusal = self.refuse_delete(delete, wish.file)
+            if refusal is None and (refusal := self._san_refuses(delete)) is not None:
+                self._ask_san_for_all(wish)
             if refusal is not None:
                 self._take_back_all(granted, wish.file)
                 self.round.refuse_delete(delete, wish.file, refusal)
@@ -200,6 +215,14 @@ class Judge:
         if refusal is not None:
             self.round.refuse_copy(wish.file, refusal)
         return refusal
+
+    def _ask_san_for_all(self, wish: MakeRoom) -> None:
+        """One question for the whole bundle: the answers come together."""
+        guards = self._kernel.san_guards
+        for file in (wish.file, *(delete.file for delete in wish.deletes)):
+            one = Case(self._view, self._ledger, Place(file, ""))
+            if first_refusal(guards, one) is not None:
+                self._ask_san(file)
 
     def _take_back_all(self, granted: Iterable[Delete], room_for: File) -> None:
         for delete in granted:

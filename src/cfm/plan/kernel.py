@@ -59,7 +59,9 @@ from cfm.plan.guards.deletes import (
     server_carries_out,
     server_known,
     still_on_san,
+    surplus_goes_first,
     within_pace,
+    worth_its_room,
 )
 
 
@@ -96,7 +98,8 @@ class Kernel:
         at_rest_on_san,
         surely_on_san,
     )
-    """A copy, and the file of a bundle: asked last, so that the SAN is asked only for what it alone keeps."""
+    """A copy, a delete for space, the file of a bundle: asked last, so that the SAN is asked only for what it
+    alone keeps."""
     delete_guards: tuple[DeleteGuard, ...] = (
         not_paused,
         deletes_on,
@@ -130,15 +133,17 @@ class Kernel:
         need_is_proven,
         deletes_free_room,
         limit_can_be_reached,
+        surplus_goes_first,
         breaker_closed,
     )
-    """A delete for space, also one of a bundle."""
+    """A delete for space, also one of a bundle.  Last the table `san_guards` is asked for it."""
     room_guards: tuple[RoomGuard, ...] = (
         all_for_this_room,
         kept_for_no_other,
         not_promised_elsewhere,
         fits_nowhere,
         makes_enough_room,
+        worth_its_room,
     )
     """A bundle as a whole, when all its deletes are booked."""
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cfm.model import Addr, Booked, DeleteKind, DiskBounds, DiskUsage, File, Known, ServerView, percent_of
+from cfm.plan.surplus import Surplus
 from cfm.plan.view import ClusterView
 
 
@@ -89,9 +90,14 @@ class DiskBook:
         """Does nothing more go before what went has freed its bytes, or has been given up?"""
         return self.frees_late and self.leaving_bytes > 0
 
+    @property
+    def spare_bytes(self) -> int:
+        """Room that is there when all that is under way has come and gone; below 0 where some is lacking."""
+        return self.ceiling_bytes + self.leaving_bytes - self.projected_bytes
+
     def short_bytes(self, file: File) -> int:
         """Bytes that must still be ordered away before `file` could be taken."""
-        return max(0, self.projected_bytes + file.size_bytes - self.leaving_bytes - self.ceiling_bytes)
+        return max(0, file.size_bytes - self.spare_bytes)
 
     def unordered_bytes(self, room_for: File | None) -> int:
         """What must still be ordered away for the limit, or for a file, whether it is proven or not."""
@@ -148,6 +154,9 @@ class Ledger:
         """What `largest_room_bytes` found, and after how many changes."""
         self.ordered = dict(view.deletes_last_minute)
         """Deletes of the last minute, by server and kind."""
+        self.surplus = Surplus(view, ())
+        self._surplus_bytes: dict[Addr, tuple[int, int]] = {}
+        """What `surplus_bytes` found for each server, and after how many changes."""
         self._loads: dict[Addr, Load] = {}
         self._making_room: dict[tuple[Addr, str], int] = {}
         """(server, wanted file) → how many deletes that make room for it are under way there."""
@@ -222,6 +231,20 @@ class Ledger:
             return True
         disk = self.disks.get(addr)
         return disk is not None and (disk.short_bytes(wanted) == 0 or disk.arriving_bytes > 0)
+
+    def surplus_at(self, addr: Addr) -> list[File]:
+        """The surplus copies that may go from there, and are not about to."""
+        return [file for file in self.surplus.at(addr) if file.name not in self.busy_files]
+
+    def surplus_bytes(self, addr: Addr) -> int:
+        """The room that they would make."""
+        if not self.surplus.listed:
+            return 0
+        known = self._surplus_bytes.get(addr)
+        if known is None or known[0] != self.changes:
+            size_bytes = sum(file.size_bytes for file in self.surplus_at(addr))
+            self._surplus_bytes[addr] = known = self.changes, size_bytes
+        return known[1]
 
     # ── booking: for the judge alone ────────────────────────────────────────────────────────────────────
 

@@ -37,6 +37,8 @@ class Disk(Protocol):
     def over_bytes(self) -> int: ...
     @property
     def need_bytes(self) -> int: ...
+    @property
+    def spare_bytes(self) -> int: ...
     def room_bytes(self) -> int: ...
     def short_bytes(self, file: File) -> int: ...
 
@@ -97,6 +99,14 @@ class Outlook:
         """What may go from `addr`, the least wanted first: not what has gone since the plan was made."""
         holders = self.view.holders
         return (file for file in self.lists.evictable.get(addr, ()) if addr in holders.get(file.name, ()))
+
+    def surplus_at(self, addr: Addr) -> list[File]:
+        """The surplus copies that may go from there, and are not about to."""
+        return self._ledger.surplus_at(addr)
+
+    def surplus_bytes(self, addr: Addr) -> int:
+        """The room that they would make."""
+        return self._ledger.surplus_bytes(addr)
 
     @property
     def no_room(self) -> Sequence[File]:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import polars as pl
 
 from cfm.model import Addr, File, KnownStock
-from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
+from cfm.plan.shortlist import SIZE_CLASSES, PlanInputs, Shortlist, real_prefixes
 
 Names: TypeAlias = frozenset[str]
 Rows: TypeAlias = pl.Series
@@ -29,6 +29,7 @@ Mask: TypeAlias = pl.Series
 _NAMES_AT_A_TIME = 8_192
 """To make a column of Python's strings holds the interpreter.  In pieces, the event loop gets its turns."""
 
+_CLASS_BEGINS = pl.Series(SIZE_CLASSES, dtype=pl.Int64)
 _NO_NAMES: Names = frozenset()
 _NO_ROWS: Rows = pl.Series(dtype=pl.UInt32)
 
@@ -58,8 +59,8 @@ class Reducer:
         plan = _Plan(self._frame, self._finder, self._ads_by(inputs.ad_prefixes), inputs)
         wanted, wanted_total = plan.wanted()
         surplus, surplus_total = plan.surplus()
-        evictable, evictable_total = plan.evictable()
-        self._maker.make(chain(wanted, surplus, *evictable.values()))
+        evictable, evictable_total = plan.evictable(wanted)
+        self._maker.make(chain(wanted, surplus, plan.absent, *evictable.values()))
         files = self._maker.files
         return Shortlist(
             snapshot_id=inputs.snapshot_id,
@@ -72,6 +73,7 @@ class Reducer:
             or len(surplus) < surplus_total
             or sum(map(len, evictable.values())) < evictable_total,
             stock=plan.stock(),
+            absent=files(plan.absent),
         )
 
     def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
@@ -91,36 +93,85 @@ class _Plan:
 
     def __init__(self, frame: pl.DataFrame, finder: _RowFinder, ads: Mask, inputs: PlanInputs) -> None:
         self._frame, self._inputs, self._ads = frame, inputs, ads
-        rising = frozenset(inputs.rising)
+        rising, found = frozenset(inputs.rising), frozenset(inputs.found_bytes)
         on_san = () if inputs.on_san is None else (inputs.on_san,)
         per_server = chain(inputs.listings.values(), inputs.young.values())
-        finder.find(chain((_NO_NAMES, rising, inputs.watched, inputs.left_alone), on_san, per_server))
+        departed = frozenset(inputs.departed)
+        small = (_NO_NAMES, rising, found, departed, inputs.watched, inputs.left_alone)
+        finder.find(chain(small, on_san, per_server))
 
         self._rising = self._marked(finder.rows(rising))
         self._protected = self._rising | self._marked(finder.rows(inputs.watched))
-        self._eligible = ~ads & ~self._marked(finder.rows(inputs.left_alone))
+        other_size = self._of_other_size(finder.rows(found))
+        self.absent = other_size.filter(~ads.gather(other_size)).to_list()
+        """Rows that the SAN does not have, or has with another size."""
+        self._eligible = ~ads & ~self._marked(pl.concat([finder.rows(inputs.left_alone), other_size]))
         for names in on_san:
             self._eligible &= self._marked(finder.rows(names))
+        self._just_left = self._marked(self._still_less_wanted(finder.rows(departed))) & ~self._rising
         self._held = _by_server(inputs.listings, inputs.listings, finder)
-        self._young = _by_server(inputs.listings, inputs.young, finder)
+        self._goers = self._unprotected(_by_server(inputs.listings, inputs.young, finder))
+        worst = self._goers["row"].max()
+        self._worst_rank = self._rank_of(worst) if isinstance(worst, int) else 0
+        """The rank of the least wanted row that may go anywhere; 0 where nothing may."""
+
+    def _of_other_size(self, rows: Rows) -> Rows:
+        """Those of these rows whose files have another size than the SAN has."""
+        names, sizes = self._frame["name"].gather(rows), self._frame["size_bytes"].gather(rows)
+        found = [self._inputs.found_bytes[name] for name in names]
+        return rows.filter(sizes != pl.Series(found, dtype=pl.Int64))
+
+    def _still_less_wanted(self, rows: Rows) -> Rows:
+        """Those of these rows, which were deleted for room not long ago, that are no better now."""
+        names = self._frame["name"].gather(rows)
+        then = pl.Series([self._inputs.departed[name] for name in names], dtype=pl.Int64)
+        return rows.filter((100 + self._inputs.room_margin_percent) * self._ranks(rows) >= 100 * then)
+
+    def _ranks(self, rows: Rows) -> pl.Series:
+        return self._frame["rank"].gather(rows).cast(pl.Int64)
+
+    def _rank_of(self, row: int) -> int:
+        return int(self._frame["rank"][row])
 
     def wanted(self) -> tuple[list[int], int]:
-        """All rising rows, and enough of the others to fill both limits; then these few are cut exactly."""
+        """All rising rows, and enough of the others to fill all limits; then these few are cut exactly."""
         inputs, sizes = self._inputs, self._frame["size_bytes"]
         unplaced = self._eligible & ~self._marked(self._held["row"]) & ~self._maybe_unlisted()
+        unplaced &= ~self._just_left
         if inputs.largest_disk_bytes is not None:
             unplaced &= sizes <= inputs.largest_disk_bytes
         fits = sizes <= inputs.largest_room_bytes
         by_rank = unplaced & ~self._rising
         first_fitting = (by_rank & fits).arg_true().head(inputs.max_wanted)
-        first_unfitting = (by_rank & ~fits).arg_true().head(inputs.max_unfitting)
+        unfitting = (by_rank & ~fits).arg_true()
+        first_unfitting = unfitting.head(inputs.max_unfitting)
+        others = pl.concat([first_fitting, first_unfitting, self._first_of_each_size(unfitting)])
         rising = self._most_hits_first((unplaced & self._rising).arg_true())
-        rows = pl.concat([rising, first_fitting.append(first_unfitting).sort()])
+        rows = pl.concat([rising, others.unique().sort()])
 
+        near = self._may_make_room(rows) | (self._rising.gather(rows) & (self._worst_rank > 0))
+        ordered = pl.DataFrame({"row": rows, "fits": fits.gather(rows), "near": near})
+        ordered = ordered.with_columns(size_class=self._size_classes(rows))
         limit = pl.when("fits").then(inputs.max_wanted).otherwise(inputs.max_unfitting)
-        ordered = pl.DataFrame({"row": rows, "fits": fits.gather(rows)})
-        kept = ordered.filter(pl.int_range(pl.len()).over("fits") < limit)
+        place = pl.int_range(pl.len())
+        first_of_size = place.over("fits", "size_class") < inputs.max_alike
+        kept = ordered.filter(
+            (place.over("fits") < limit) | (~pl.col("fits") & pl.col("near") & first_of_size)
+        )
         return kept["row"].to_list(), int(unplaced.sum())
+
+    def _first_of_each_size(self, unfitting: Rows) -> Rows:
+        """The first of these rows of each size, as far as something may go for them."""
+        near = unfitting.filter(self._may_make_room(unfitting))
+        classes = pl.DataFrame({"row": near, "size_class": self._size_classes(near)})
+        return classes.group_by("size_class").head(self._inputs.max_alike)["row"]
+
+    def _size_classes(self, rows: Rows) -> pl.Series:
+        return _CLASS_BEGINS.search_sorted(self._frame["size_bytes"].gather(rows), side="right")
+
+    def _may_make_room(self, rows: Rows) -> Mask:
+        """Which of these rows are clearly more wanted than the least wanted one that may go anywhere?"""
+        return (100 + self._inputs.room_margin_percent) * self._ranks(rows) < 100 * self._worst_rank
 
     def _most_hits_first(self, rising: Rows) -> Rows:
         hits = [self._inputs.rising[name] for name in self._frame["name"].gather(rising)]
@@ -142,16 +193,27 @@ class _Plan:
         rows = again.filter(self._eligible.gather(again)).unique(maintain_order=True)
         return rows.head(self._inputs.max_surplus).to_list(), len(rows)
 
-    def evictable(self) -> tuple[dict[Addr, list[int]], int]:
-        """For each listed server the last of its rows that nothing protects, worst rank first."""
+    def _unprotected(self, young: pl.DataFrame) -> pl.DataFrame:
+        """The rows on each listed server that nothing protects, by server and row."""
         may_go = self._eligible & ~self._protected
         here = self._held.filter(may_go.gather(self._held["row"]))
-        old = here.join(self._young, on=["server", "row"], how="anti", maintain_order="left")
-        last = pl.col("row").tail(self._inputs.max_evictable).reverse()
-        worst = old.group_by("server").agg(last)
-        by_place = dict(zip(worst["server"].to_list(), worst["row"].to_list(), strict=True))
-        lists = {server: by_place.get(place, []) for place, server in enumerate(self._inputs.listings)}
-        return lists, old.height
+        return here.join(young, on=["server", "row"], how="anti", maintain_order="left")
+
+    def evictable(self, wanted: Sequence[int]) -> tuple[dict[Addr, list[int]], int]:
+        """For each listed server the last of its rows that nothing protects, worst rank first: the first few,
+        and more while these would not make room for the largest wanted file."""
+        inputs, sizes = self._inputs, self._frame["size_bytes"]
+        largest_bytes = sizes.gather(list(wanted)).max() if wanted else 0
+        last = pl.col("row").tail(inputs.max_evictable_ever).reverse()
+        worst = self._goers.group_by("server").agg(last).explode("row")
+        worst = worst.with_columns(size=sizes.gather(worst["row"]))
+        made = pl.col("size").cum_sum().over("server") - pl.col("size")
+        place = pl.int_range(pl.len()).over("server")
+        kept = worst.filter((place < inputs.max_evictable) | (made < largest_bytes))
+        kept = kept.group_by("server", maintain_order=True).agg("row")
+        by_place = dict(zip(kept["server"].to_list(), kept["row"].to_list(), strict=True))
+        lists = {server: by_place.get(place, []) for place, server in enumerate(inputs.listings)}
+        return lists, self._goers.height
 
     def stock(self) -> dict[Addr, KnownStock]:
         """For each listed server the bytes of its known files, and of those that may go."""

@@ -7,11 +7,12 @@ shortlist.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from cfm.model import Addr, File, KnownStock
-from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes
+from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes, size_class
 
 
 def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
@@ -22,6 +23,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     prefixes = real_prefixes(inputs.ad_prefixes)
     no_ads = [file for file in files if not file.name.startswith(prefixes)]
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
+    absent = sorted((file for file in no_ads if _is_absent(file, inputs)), key=lambda file: file.rank)
     copies = _copies(inputs.listings)
 
     unplaced = [file for file in ours if file.name not in copies and _may_be_copied(file, inputs)]
@@ -29,9 +31,11 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     surplus = [file for file in ours if copies.get(file.name, 0) >= 2]
     unprotected = {server: _unprotected(ours, server, inputs) for server in inputs.listings}
 
-    kept_wanted = _cut_by_room(wanted, inputs)
+    worst_rank = max((worst[0].rank for worst in unprotected.values() if worst), default=0)
+    kept_wanted = _cut_by_room(wanted, worst_rank, inputs)
     kept_surplus = tuple(surplus[: inputs.max_surplus])
-    evictable = {server: tuple(worst[: inputs.max_evictable]) for server, worst in unprotected.items()}
+    largest_bytes = max((file.size_bytes for file in kept_wanted), default=0)
+    evictable = {server: _cut_by_bytes(worst, largest_bytes, inputs) for server, worst in unprotected.items()}
     return Shortlist(
         snapshot_id=inputs.snapshot_id,
         wanted=kept_wanted,
@@ -43,6 +47,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         or len(kept_surplus) < len(surplus)
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
         stock={server: _stock(no_ads, ours, server, inputs) for server in inputs.listings},
+        absent=tuple(absent),
     )
 
 
@@ -58,13 +63,26 @@ def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
 def _may_be_chosen(file: File, inputs: PlanInputs) -> bool:
     """Is it neither left alone for a while, nor known to be missing on the SAN?"""
     missing = inputs.on_san is not None and file.name not in inputs.on_san
-    return file.name not in inputs.left_alone and not missing
+    return file.name not in inputs.left_alone and not missing and not _is_absent(file, inputs)
+
+
+def _is_absent(file: File, inputs: PlanInputs) -> bool:
+    """Has the SAN, when it was asked for this file, answered with another size, or with none?"""
+    return inputs.found_bytes.get(file.name, file.size_bytes) != file.size_bytes
 
 
 def _may_be_copied(file: File, inputs: PlanInputs) -> bool:
     """Could some disk hold it, and is it not on a server for whose list the history stands?"""
     too_large = inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
-    return not too_large and inputs.unlisted_ips.isdisjoint(file.history_ips)
+    return not (too_large or _just_left(file, inputs)) and inputs.unlisted_ips.isdisjoint(file.history_ips)
+
+
+def _just_left(file: File, inputs: PlanInputs) -> bool:
+    """Was it deleted for room not long ago, and is not clearly more wanted since then?"""
+    rank_then = inputs.departed.get(file.name)
+    if rank_then is None or file.name in inputs.rising:
+        return False
+    return (100 + inputs.room_margin_percent) * file.rank >= 100 * rank_then
 
 
 def _stock(no_ads: Sequence[File], ours: Sequence[File], server: Addr, inputs: PlanInputs) -> KnownStock:
@@ -83,13 +101,40 @@ def _most_wanted(by_rank: Sequence[File], inputs: PlanInputs) -> list[File]:
     return rising + [file for file in by_rank if file.name not in inputs.rising]
 
 
-def _cut_by_room(wanted: Sequence[File], inputs: PlanInputs) -> tuple[File, ...]:
-    """The first that fit somewhere and the first few that do not, in one order."""
+def _cut_by_room(wanted: Sequence[File], worst_rank: int, inputs: PlanInputs) -> tuple[File, ...]:
+    """The first that fit somewhere and the first few that do not, in one order.
+
+    Of the latter, if something may go for them, also the first few of each size.
+    """
     room = inputs.largest_room_bytes
     fitting = islice((file for file in wanted if file.size_bytes <= room), inputs.max_wanted)
-    unfitting = islice((file for file in wanted if file.size_bytes > room), inputs.max_unfitting)
-    kept = {file.name for file in fitting} | {file.name for file in unfitting}
+    unfitting = [file for file in wanted if file.size_bytes > room]
+    kept = {file.name for file in fitting} | {file.name for file in unfitting[: inputs.max_unfitting]}
+    alike: Counter[int] = Counter()
+    for file in unfitting:
+        if _may_make_room(file, worst_rank, inputs):
+            number = size_class(file.size_bytes)
+            alike[number] += 1
+            if alike[number] <= inputs.max_alike:
+                kept.add(file.name)
     return tuple(file for file in wanted if file.name in kept)
+
+
+def _may_make_room(file: File, worst_rank: int, inputs: PlanInputs) -> bool:
+    """Is it clearly more wanted than the least wanted file that may go anywhere?"""
+    margin = 100 + inputs.room_margin_percent
+    return bool(worst_rank) and (file.name in inputs.rising or 100 * worst_rank > margin * file.rank)
+
+
+def _cut_by_bytes(worst: Sequence[File], largest_bytes: int, inputs: PlanInputs) -> tuple[File, ...]:
+    """The first few, and more while these would not make room for the largest wanted file."""
+    kept, kept_bytes = list[File](), 0
+    for file in worst[: inputs.max_evictable_ever]:
+        if len(kept) >= inputs.max_evictable and kept_bytes >= largest_bytes:
+            break
+        kept.append(file)
+        kept_bytes += file.size_bytes
+    return tuple(kept)
 
 
 def _unprotected(by_rank: Sequence[File], server: Addr, inputs: PlanInputs) -> list[File]:

@@ -31,10 +31,11 @@ PAUSED = Refusal(
     "free space on the disk that holds cfm.db; then cfm goes on by itself",
 )
 NOT_KNOWN = Refusal("not_known", "the file is not graded, or has no size in the hit history")
-NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name and exactly this size")
 STILL_BEING_WRITTEN = Refusal(
     "still_being_written", "its file on the SAN is still being written, or has not rested for long enough"
 )
+NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name")
+OTHER_SIZE = Refusal("other_size", "the file on the SAN has another size than the history says")
 SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not just answered for this file")
 AD = Refusal("ad", "the name begins with an advertisement's prefix: the file belongs to other software")
 IN_TASK = Refusal("in_task", "the file is being copied")
@@ -96,6 +97,10 @@ METADATA_OLD = Refusal(
 LIMIT_UNREACHABLE = Refusal(
     "limit_unreachable", "all that may go there could not bring the disk to its limit, so nothing goes"
 )
+SURPLUS_FIRST = Refusal("surplus_first", "surplus copies on that disk make the room, and go first")
+NOT_WORTH_IT = Refusal(
+    "not_worth_it", "all that would have to go there is not worth clearly less than the wanted file"
+)
 BREAKER = Refusal(
     "breaker",
     "cfm would delete more there at once than the breaker allows",
@@ -106,14 +111,14 @@ DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `de
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION, STILL_BEING_WRITTEN,
-    SAN_UNKNOWN,
+    NOT_ON_SAN, OTHER_SIZE, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION,
+    STILL_BEING_WRITTEN, SAN_UNKNOWN,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
-    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY,
+    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, OTHER_SIZE, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY,
     SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, NEED_UNPROVEN,
-    FREES_LATE, LIMIT_UNREACHABLE, BREAKER,
+    FREES_LATE, LIMIT_UNREACHABLE, SURPLUS_FIRST, NOT_WORTH_IT, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 

@@ -7,6 +7,7 @@ what cannot be chosen as things are, and the judge asks the kernel about every c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,10 +38,23 @@ class PlanInputs:
     largest_disk_bytes: int | None = None
     """The most that any destination could hold if it were empty; None where not known.  A larger file is not
     wanted: it would take one of the few places for files that do not fit."""
+    found_bytes: Mapping[str, int] = field(default_factory=dict)
+    """What the SAN was asked for one by one, and has with another size: the size there, or 0 where it has
+    none.  A known file of another size is left out."""
+    departed: Mapping[str, int] = field(default_factory=dict)
+    """What was deleted for room not long ago: its rank then.  It is wanted only if it rises, or is clearly
+    better now; otherwise it would hide others that may be copied."""
+    room_margin_percent: int = 10
+    """Room is made for a file only by files whose rank is worse by this margin."""
     max_wanted: int = 4096
     max_unfitting: int = 64
+    max_alike: int = 16
+    """Of the files that do not fit, and for which something may go, so many of about one size as well: large
+    ones must not hide the small ones behind them."""
     max_evictable: int = 64
-    """For each destination."""
+    """For each destination; more where these have less bytes than the largest wanted file."""
+    max_evictable_ever: int = 2048
+    """For each destination, however small they are."""
     max_surplus: int = 4096
 
 
@@ -63,12 +77,23 @@ class Shortlist:
     """The limits left something out: plan again when the lists are used up."""
     stock: Mapping[Addr, KnownStock] = field(default_factory=dict)
     """For each listed destination: how much of it known files take up."""
+    absent: tuple[File, ...] = ()
+    """The known files that were left out because of `found_bytes`, best rank first."""
 
 
 NOTHING_LISTED = Shortlist(
     snapshot_id="", wanted=(), wanted_total=0, surplus=(), surplus_total=0, evictable={}, cut=False
 )
 """No plan was made, or none is needed."""
+
+
+SIZE_CLASSES = tuple(quarter << power for power in range(60) for quarter in (4, 5, 6, 7))
+"""Where each class of sizes begins, in bytes: four for each doubling; the smallest have one for all."""
+
+
+def size_class(size_bytes: int) -> int:
+    """Files of one class have about one size."""
+    return bisect_right(SIZE_CLASSES, size_bytes)
 
 
 def real_prefixes(ad_prefixes: tuple[str, ...]) -> tuple[str, ...]:

@@ -82,6 +82,20 @@ class UnknownHits(NamedTuple):
     """Files that were rising or watched at the last reading.  They stay protected for the grace time."""
 
 
+class Absence(NamedTuple):
+    """A file that the SAN does not have, by the last answer of the source folders."""
+
+    file: File
+    """With the size that was asked for."""
+    found_bytes: int
+    """The size that it has there instead; 0 where no file has its name."""
+    since_ms: int
+    looks: int = 1
+    """How often this was found."""
+    again_ms: int = 0
+    """When it is looked up again."""
+
+
 class Reservation(NamedTuple):
     """Room on one destination, made for one file."""
 
@@ -126,6 +140,8 @@ class ClusterView:
     san: Mapping[str, Known[SanAnswer]] = field(default_factory=dict)
     sightings: Mapping[str, Sighting] = field(default_factory=dict)
     """Since when the SAN shows the same version of a file."""
+    absent: Mapping[str, Absence] = field(default_factory=dict)
+    """What the SAN was found not to have, or to have with another size."""
     copies_seen: Mapping[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
     """What servers confirmed about single copies."""
     arrivals: Mapping[tuple[str, Addr], int] = field(default_factory=dict)
@@ -168,6 +184,10 @@ class ClusterView:
     def is_ad(self, name: str) -> bool:
         prefixes = self.rules.ad_prefixes
         return name.startswith(prefixes) and is_ad(name, prefixes)
+
+    def delete_is_paused(self, name: str) -> bool:
+        """Was its last delete order dropped a moment ago?"""
+        return name in self.delete_pauses and self.now.mono_ms < self.delete_pauses[name][0]
 
     def san_is_silent(self, name: str) -> bool:
         """Did the source folders not answer for this file a moment ago?"""

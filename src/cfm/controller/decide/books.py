@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from cfm.backoff import Backoff
+from cfm.controller.decide.absences import AbsenceBook
 from cfm.model import (
     Addr,
     CopySeen,
@@ -28,6 +30,7 @@ from cfm.model import (
     SnapshotFacts,
     Unknown,
 )
+from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import (
     Departure,
@@ -168,9 +171,12 @@ class SanBook:
 
     revision: Revision
     orders: OrderBook
+    absences: AbsenceBook
     answers: dict[str, Known[SanAnswer]] = field(default_factory=dict)
     asked_ms: dict[str, int] = field(default_factory=dict)
     """Files that the SAN is being asked for, and since when."""
+    _asked: dict[str, File] = field(default_factory=dict)
+    """The same files as they were when they were asked for, with their sizes."""
     ahead: set[str] = field(default_factory=set)
     """Those of them that nothing waits for yet."""
     sightings: dict[str, Sighting] = field(default_factory=dict)
@@ -187,6 +193,7 @@ class SanBook:
         open_ = [file for file in files if file.name not in self.asked_ms]
         due = [file for file in open_ if not san_was_silent(self.answers.get(file.name), now)]
         self.asked_ms.update((file.name, now.mono_ms) for file in due)
+        self._asked.update((file.name, file) for file in due)
         if ahead:
             self.ahead.update(file.name for file in due)
         else:
@@ -198,6 +205,8 @@ class SanBook:
             self.asked_ms.pop(name, None)
             self.answers[name] = Known(answer, asked_ms)
             self._sight(name, answer, asked_ms)
+            if (file := self._asked.pop(name, None)) is not None:
+                self.absences.heard(file, answer, asked_ms)
             if name in self.ahead:
                 self.ahead.discard(name)
             elif not self.orders.heard_of(name):
@@ -243,16 +252,10 @@ class SanBook:
         self.revision.dispatch += 1
         self.revision.plan += 1
 
-    def missing(self) -> list[str]:
-        """Files that are not there, as far as that is still believed."""
-        return [name for name, asked in self.answers.items() if isinstance(asked.value, NotOnSan)]
-
     def forget_old(self, before_ms: int) -> None:
-        if any(self.answers[name].at_ms <= before_ms for name in self.missing()):
-            self.revision.dispatch += 1  # the kernel refused these files, and the last plan left them out
-            self.revision.plan += 1
         self.answers = {name: asked for name, asked in self.answers.items() if asked.at_ms > before_ms}
         self.asked_ms = {name: at_ms for name, at_ms in self.asked_ms.items() if at_ms > before_ms}
+        self._asked = {name: file for name, file in self._asked.items() if name in self.asked_ms}
         self.ahead &= self.asked_ms.keys()
 
     def forget_sightings(self, before_ms: int) -> None:
@@ -352,6 +355,7 @@ class DepartureBook:
     def forget_old(self, before_ms: int) -> None:
         kept = {name: departure for name, departure in self.left.items() if departure.at_ms > before_ms}
         self.revision.dispatch += len(kept) < len(self.left)
+        self.revision.plan += len(kept) < len(self.left)  # the last plan left them out
         self.left = kept
 
 
@@ -380,15 +384,27 @@ class ReservationBook:
             self.release(addr)
 
 
+DROP_PAUSE = Backoff(first_ms=30_000, longest_ms=1_800_000)
+"""How long a file is left alone after its order was dropped, so that no order is made again and again."""
+
+
 @dataclass(slots=True)
 class PauseBook:
     """Files whose delete order was dropped: until when they are left alone, and why."""
 
     revision: Revision
     paused: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
+    _drops: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """How often in a row a file's order was dropped, and when its last pause ends."""
 
-    def pause(self, name: str, until_ms: int, why: Refusal) -> None:
-        """Leave a file alone; a new plan looks beyond it."""
+    def pause(self, name: str, now_ms: int, why: Refusal) -> None:
+        """Leave a file alone, longer each time; a new plan looks beyond it.
+
+        A delete that was not carried out is its server's fault, and is not charged to the file.
+        """
+        drops = 1 if why is refusals.ORDER_UNKNOWN else self._drops.get(name, (0, 0))[0] + 1
+        until_ms = now_ms + DROP_PAUSE.pause_ms(drops)
+        self._drops[name] = drops, until_ms
         self.paused[name] = until_ms, why
         self.revision.dispatch += 1  # there is another moment at which something is possible
         self.revision.plan += 1
@@ -397,6 +413,8 @@ class PauseBook:
         """What these files were left alone for is over."""
         kept = {name: pause for name, pause in self.paused.items() if pause[1] is not why}
         self.revision.dispatch += len(kept) < len(self.paused)
+        for name in self.paused.keys() - kept.keys():
+            self._drops.pop(name, None)
         self.paused = kept
 
     def names(self, now_ms: int) -> list[str]:
@@ -409,3 +427,5 @@ class PauseBook:
     def forget_old(self, now_ms: int) -> None:
         """What has ended holds nothing back any more, whether or not it is remembered."""
         self.paused = {name: pause for name, pause in self.paused.items() if pause[0] > now_ms}
+        long_ago_ms = now_ms - DROP_PAUSE.longest_ms
+        self._drops = {name: drops for name, drops in self._drops.items() if drops[1] > long_ago_ms}

@@ -153,6 +153,7 @@ class Core:
     def _housekeeping(self, now: Now) -> None:
         state = self.state
         state.forget_old(now)
+        state.ask_san(state.absences.take_due(now), now, ahead=True)
         state.popular.forget_last(now.mono_ms - state.rules.unknown_grace_ms)
         observing.forget_arrivals(state, now)
         observing.look_again(state, now)
@@ -233,6 +234,8 @@ class Core:
         if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
             self.state.stock.counted(event.shortlist.stock)
             self.plans.take(event.shortlist)
+            absent = {file.name: file for file in event.shortlist.absent}
+            self.state.absences.planned(self.plans.knew_absent, absent)
 
     def _plan_failed(self, event: ev.PlanFailed, now: Now) -> None:
         self.plans.failed(event.took_ms, now)
@@ -279,6 +282,9 @@ class Core:
             deleting.san_is_back(self.state, now)
             self.plans.san_is_back()
         san.indexed(event.names, event.why)
+        if event.names is not None:
+            self.state.absences.appeared(event.names, now)
+            self.state.ask_san(self.state.absences.take_due(now), now, ahead=True)
 
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
         self.state.settings.change(event.rules)

@@ -14,6 +14,7 @@ Answers become events of `tasks.lifecycle` here.  Neighbours: `core` and `observ
 
 from __future__ import annotations
 
+from cfm.controller.decide.books import DROP_PAUSE
 from cfm.controller.decide.copying import ask_disk, look_at
 from cfm.controller.decide.events import AskCopy, AskList, DeleteAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
@@ -40,8 +41,8 @@ from cfm.tasks.store import DropArrival, PutOrder
 
 PATIENCE_MS = 30_000
 """How long an order waits for its confirmations before it is dropped."""
-PAUSE_MS = 30_000
-"""How long a file is left alone after its order was dropped for a reason in `PAUSING`."""
+PAUSE_MS = DROP_PAUSE.first_ms
+"""How long a file is left alone after its order was dropped once for a reason in `PAUSING`."""
 PAUSING = (
     refusals.COPY_UNCONFIRMED,
     refusals.SAN_UNKNOWN,
@@ -280,7 +281,7 @@ def _drop(
     """The file stays; `event` and `refusal` say why the order is over."""
     _change(state, made, event, now, why or refusal.text)
     if refusal in PAUSING:
-        state.pauses.pause(made.file.name, now.mono_ms + PAUSE_MS, refusal)
+        state.pauses.pause(made.file.name, now.mono_ms, refusal)
     reserved = state.reservations.reserved.get(made.server)
     if reserved and reserved.file.name == made.room_for and not _room_is_being_made(state, made):
         state.reservations.release(made.server)

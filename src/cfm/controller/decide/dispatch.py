@@ -88,9 +88,12 @@ def evicted(round_: Round) -> Iterator[Addr]:
     return (delete.server for delete in round_.deletes if delete.kind is DeleteKind.SPACE)
 
 
-def propose(view: ClusterView, backlog: Shortlist, state: NodeState) -> Round:
-    """The same decisions, and none of them is carried out: what `cfm plan` shows."""
-    return Judge(view, state.kernel).run(state.policies, backlog)
+def propose(view: ClusterView, backlog: Shortlist, state: NodeState, *, preview: bool = False) -> Round:
+    """The same decisions, and none of them is carried out: what `cfm plan` shows.
+
+    `preview`: what would be deleted if the SAN has all of it.
+    """
+    return Judge(view, state.kernel, preview=preview).run(state.policies, backlog)
 
 
 def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
@@ -111,7 +114,8 @@ def blocked_bytes(round_: Round) -> dict[Addr, int]:
 def preview_release(state: NodeState, backlog: Shortlist, held: Mapping[Addr, int], now: Now) -> Round:
     """What would follow if the breakers in `held` were released."""
     view = state.view(now)
-    return propose(replace(view, approved_bytes={**view.approved_bytes, **approval(held)}), backlog, state)
+    released = replace(view, approved_bytes={**view.approved_bytes, **approval(held)})
+    return propose(released, backlog, state, preview=True)
 
 
 def approval(held: Mapping[Addr, int]) -> dict[Addr, int]:

@@ -9,6 +9,7 @@ plans, `plan.reduce` makes them, `dispatch` works from the lists.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from cfm.backoff import Backoff
@@ -48,6 +49,10 @@ class Planning:
         """Copies that were started since the last plan."""
         self._evicted: Counter[Addr] = Counter()
         """Deletes for room or space that were ordered since then."""
+        self._smallest_bytes = 0
+        """The size of the smallest wanted file."""
+        self._none_fits = False
+        """There is room, and no file of the list fits into it."""
         self._backlog: tuple[Shortlist, Hits, tuple[File, ...], Shortlist] | None = None
         """A plan's lists, the hits and the rising files, and what came of them."""
 
@@ -70,19 +75,32 @@ class Planning:
         """These lists are in force from now on."""
         if shortlist != self.shortlist:
             self.shortlist = shortlist
+            self._smallest_bytes = min((file.size_bytes for file in shortlist.wanted), default=0)
             self._revision.dispatch += 1
 
     def used(self, round_: Round) -> None:
         """A round took from the lists."""
         self._started += dispatch.started(round_)
         self._evicted.update(dispatch.evicted(round_))
+        room_bytes = round_.ledger.largest_room_bytes()
+        self._none_fits = 0 < room_bytes < self._smallest_bytes and self._room_changed(room_bytes)
+
+    def _room_changed(self, room_bytes: int) -> bool:
+        return self._inputs is None or self._inputs.largest_room_bytes != room_bytes
 
     def _is_used_up(self) -> bool:
-        """Has half of a list that may go on been chosen?"""
+        """Has half of a list that may go on been chosen, or does nothing of it fit any more?"""
         evictable = self.shortlist.evictable
-        return self._started > len(self.shortlist.wanted) // 2 or any(
-            number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted.items()
+        return (
+            self._none_fits
+            or self._started > len(self.shortlist.wanted) // 2
+            or any(number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted.items())
         )
+
+    @property
+    def knew_absent(self) -> Iterable[str]:
+        """Files of which the last plan knew that the SAN does not have them."""
+        return self._inputs.found_bytes if self._inputs is not None else ()
 
     # ── the plans ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,7 +128,7 @@ class Planning:
         An index of the SAN that was made anew counts as another one: it is too long to be compared here.
         """
         self._revision_seen = self._revision.plan
-        self._started = 0
+        self._started, self._none_fits = 0, False
         self._evicted.clear()
         last = self._inputs
         if last is not None and inputs.on_san is last.on_san and inputs == last:
@@ -170,12 +188,20 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
         },
         unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),
         rising=state.hits.rising,
-        watched=state.hits.watched | (state.unknown_hits.last if state.unknown_hits else frozenset()),
+        # What could not be deleted a moment ago does not go for room; a surplus copy of it is still one.
+        watched=frozenset().union(
+            state.hits.watched,
+            state.unknown_hits.last if state.unknown_hits else (),
+            state.pauses.names(now.mono_ms),
+        ),
         young={addr: frozenset(names) for addr, names in young.items()},
         ad_prefixes=state.rules.ad_prefixes,
         # Not the files in tasks and orders: one that comes to nothing must be in its place at once.
-        left_alone=frozenset(state.left_alone(now)),
+        left_alone=frozenset([*state.left_alone_after_failures(now), *state.being_written(now)]),
         on_san=state.san.index,
+        found_bytes=state.absences.found_bytes,
+        departed={name: departure.rank for name, departure in state.departures.left.items()},
+        room_margin_percent=state.rules.room_margin_percent,
         max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
         largest_room_bytes=ledger.largest_room_bytes(),
         largest_disk_bytes=ledger.largest_disk_bytes(),

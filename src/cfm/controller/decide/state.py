@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.books import (
     ArrivalBook,
     CopyBook,
@@ -31,6 +32,7 @@ from cfm.controller.decide.step import Outbox
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
+from cfm.fleet.record import Record
 from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
@@ -98,7 +100,8 @@ class NodeState:
         self.popular = HitBook(revision)
         self.own_store = StoreBook(revision)
         self.own_troubles = OwnTroubleBook()
-        self.san = SanBook(revision, self.orders)
+        self.absences = AbsenceBook(revision)
+        self.san = SanBook(revision, self.orders, self.absences)
         self.copies = CopyBook(revision, self.orders)
         self.arrivals = ArrivalBook(revision)
         self.departures = DepartureBook(revision)
@@ -196,7 +199,7 @@ class NodeState:
             metadata_age_ms=self.metadata.age_ms(now),
             servers=servers,
             doubtful=tuple(servers[addr] for addr in doubtful),
-            first_look=any(self._never_looked_at(addr) for addr in self.config.destinations),
+            first_look=any(self._never_looked_at(r) for r in self.fleet.records.values() if r.is_destination),
             holders=self.fleet.holders,
             hits=self.hits,
             unknown_hits=self.unknown_hits,
@@ -209,6 +212,7 @@ class NodeState:
             delete_pauses=self.pauses.paused,
             san=self.san.answers,
             sightings=self.san.sightings,
+            absent=self.absences.absent,
             copies_seen=self.copies.seen,
             arrivals=self.arrivals.arrived_ms,
             departures=self.departures.left,
@@ -225,15 +229,13 @@ class NodeState:
         )
 
     def _uncounted(self) -> frozenset[Addr]:
-        counted, records = self.stock.stock, self.fleet.records
-        listed = (addr for addr in self.config.destinations if addr not in counted)
-        known = ((addr, records[addr].files) for addr in listed)
-        return frozenset(addr for addr, files in known if isinstance(files, Known) and files.value)
-
-    def left_alone(self, now: Now) -> list[str]:
-        """Files that would only be refused for a while: a plan looks beyond them."""
-        failed, written = self.left_alone_after_failures(now), self.being_written(now)
-        return [*failed, *written, *self.pauses.names(now.mono_ms), *self.san.missing()]
+        """Destinations with files that the last plan did not count yet."""
+        destinations = (record for record in self.fleet.records.values() if record.is_destination)
+        return frozenset(
+            record.addr
+            for record in destinations
+            if record.addr not in self.stock.stock and isinstance(record.files, Known) and record.files.value
+        )
 
     def being_written(self, now: Now) -> dict[str, int]:
         """Files that change on the SAN, and until when they are left alone."""
@@ -265,9 +267,9 @@ class NodeState:
                     due_ms = soonest(due_ms, until_ms)
         return due_ms
 
-    def _never_looked_at(self, addr: Addr) -> bool:
+    def _never_looked_at(self, record: Record) -> bool:
         """Neither found down, nor listed or asked in vain for its list."""
-        return self.fleet.records[addr].never_answered and self.health.pulse(addr).up is not False
+        return record.never_answered and self.health.pulse(record.addr).up is not False
 
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""

@@ -14,7 +14,7 @@ from cfm.controller.explain import disks, held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
-from cfm.controller.explain.words import count_words, size_words, some_of
+from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
 from cfm.model import LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
 from cfm.plan.round import Round
@@ -52,6 +52,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from held.no_space(scene, round_)
     yield from _deletes_off(scene)
     yield from _unknown_deletes(scene)
+    yield from _other_sizes(scene)
     yield from _released_breakers(scene)
 
 
@@ -140,6 +141,23 @@ def _source_folders(scene: Scene) -> Iterator[Condition]:
             level=Severity.DEGRADED,
             text=f"The source folders are unknown: {scene.state.san.index_why}",
             remedy="mount them, or correct `source_dirs` in cfm.yml",
+        )
+
+
+def _other_sizes(scene: Scene) -> Iterator[Condition]:
+    """Files that were encoded anew, or copied in part: the SAN and the history name two sizes."""
+    found = [one for one in scene.state.absences.absent.values() if one.found_bytes]
+    if found:
+        first = min(found, key=lambda one: one.file.rank)
+        have = count_words(len(found), "file has", "files have")
+        yield Condition(
+            name=refusals.OTHER_SIZE.name,
+            level=Severity.NOTE,
+            text=f"{have} another size on the SAN than in the history: "
+            f"{first.file.name} ({other_size_words(first.found_bytes, first.file.size_bytes)})",
+            remedy="nothing to do if the next history has the new sizes; `cfm why FILE` tells more",
+            files=len(found),
+            since_s=scene.wall_s(min(one.since_ms for one in found)),
         )
 
 

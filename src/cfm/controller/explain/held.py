@@ -158,6 +158,7 @@ def _kept_at(round_: Round, servers: Iterable[Addr]) -> Counter[str]:
         reasons[refusals.RISING.name] += sum(name in names for name in view.hits.rising)
         reasons[refusals.HITS_UNKNOWN.name] += sum(view.was_watched(name) for name in names)
         reasons[refusals.WATCHED.name] += sum(name in names for name in view.hits.watched)
+        reasons[refusals.OTHER_SIZE.name] += sum(name in names for name in view.absent)
     young = (place in there and view.is_young(name, place) for name, place in view.arrivals)
     reasons[refusals.YOUNG.name] += sum(young)
     return reasons

@@ -72,7 +72,7 @@ def _is_sent(core: Core, delete: Delete) -> bool:
 def _would_delete(core: Core, view: ClusterView) -> list[Json]:
     """Deletes are off: what cfm would delete if they were on."""
     rules = replace(view.rules, deletes_on=True)
-    round_ = dispatch.propose(replace(view, rules=rules), core.backlog(), core.state)
+    round_ = dispatch.propose(replace(view, rules=rules), core.backlog(), core.state, preview=True)
     return [delete_json(view, delete) for delete in round_.deletes]
 
 

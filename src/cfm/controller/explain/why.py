@@ -13,6 +13,7 @@ from dataclasses import replace
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.report import transfer_json
+from cfm.controller.explain.words import other_size_words
 from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
@@ -36,7 +37,8 @@ def why_json(
     """
     view = core.state.view(now)
     if on_san is not None:
-        view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)})
+        absent = {other: absence for other, absence in view.absent.items() if other != name}
+        view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)}, absent=absent)
     answer = view.san.get(name)
     task = view.task_of.get(name)
     holders = sorted(view.holders.get(name, ()))
@@ -77,7 +79,17 @@ def _why_copy(core: Core, view: ClusterView, file: File | None, name: str) -> Js
     left_out = _left_out(view) if refusal is None or refusal in refusals.OF_A_PLACE else ""
     if refusal is None:
         return {"allowed": True, "reason": None, "text": f"nothing is against copying it{left_out}"}
-    return {"allowed": False, "reason": refusal.name, "text": refusal.text + left_out}
+    return {"allowed": False, "reason": refusal.name, "text": _words(view, file, refusal) + left_out}
+
+
+def _words(view: ClusterView, file: File | None, refusal: Refusal) -> str:
+    """A refusal's sentence; two sizes that do not agree are both named."""
+    if refusal is not refusals.OTHER_SIZE or file is None:
+        return refusal.text
+    asked, absence = view.san.get(file.name), view.absent.get(file.name)
+    answer = asked.value if asked is not None else None
+    found_bytes = answer.size_bytes if isinstance(answer, OnSan) else absence.found_bytes if absence else 0
+    return other_size_words(found_bytes, file.size_bytes)
 
 
 def _wished_alone(core: Core, view: ClusterView, file: File) -> Refusal | None:
@@ -102,10 +114,10 @@ def _why_delete(
     core: Core, view: ClusterView, file: File | None, name: str, holders: Sequence[Addr]
 ) -> list[Json]:
     if file is None:
-        return [_told(addr, _unknown(view, name)) for addr in holders]
+        return [_told(view, file, addr, _unknown(view, name)) for addr in holders]
     judge = Judge(view, core.state.kernel)
     wishes = deletes_of(judge.outlook(NOTHING_LISTED), file, holders)
-    return [_told(wish.server, judge.refuse_delete(wish)) for wish in wishes]
+    return [_told(view, file, wish.server, judge.refuse_delete(wish)) for wish in wishes]
 
 
 def deletes_of(outlook: Outlook, file: File, holders: Sequence[Addr]) -> list[Delete]:
@@ -117,7 +129,8 @@ def deletes_of(outlook: Outlook, file: File, holders: Sequence[Addr]) -> list[De
     ]
 
 
-def _told(server: Addr, refusal: Refusal | None) -> Json:
+def _told(view: ClusterView, file: File | None, server: Addr, refusal: Refusal | None) -> Json:
     if refusal is None:
         return {"server": server, "allowed": True, "reason": None, "text": "nothing is against deleting it"}
-    return {"server": server, "allowed": False, "reason": refusal.name, "text": refusal.text}
+    text = _words(view, file, refusal)
+    return {"server": server, "allowed": False, "reason": refusal.name, "text": text}

@@ -19,6 +19,14 @@ def size_words(size_bytes: int) -> str:
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
 
 
+def other_size_words(on_san_bytes: int, in_history_bytes: int) -> str:
+    """What the SAN and the history say of one file: in bytes where the sizes would read alike."""
+    there, here = size_words(on_san_bytes), size_words(in_history_bytes)
+    if there == here:
+        there, here = f"{on_san_bytes:,} B", f"{in_history_bytes:,} B"
+    return f"the SAN has {there}, the history says {here}"
+
+
 def count_words(number: int, one: str, many: str) -> str:
     """`1 file`, `24,000 files`."""
     return f"{number:,} {one if number == 1 else many}"

@@ -60,10 +60,7 @@ def not_failing(case: Case[Wish]) -> Refusal | None:
 
 
 def not_missing_on_san(case: Case[Wish]) -> Refusal | None:
-    asked = case.view.san.get(case.file.name)
-    if asked is None or is_on_san(asked.value, case.file) or isinstance(asked.value, Unknown):
-        return None
-    return refusals.NOT_ON_SAN if case.view.now.mono_ms - asked.at_ms <= SAN_NO_MS else None
+    return _said_no(case)
 
 
 # ── the place ───────────────────────────────────────────────────────────────────────────────────────────
@@ -139,6 +136,8 @@ def surely_on_san(case: Case[Wish]) -> Refusal | None:
 
 def on_san(case: Case[Wish], *, must_be_fresh: bool) -> Refusal | None:
     """A "no" or a silence refuses while it is recent.  A "yes" may have to be fresh."""
+    if (refusal := _said_no(case)) is not None:
+        return refusal
     view = case.view
     asked = view.san.get(case.file.name)
     if asked is None:
@@ -149,7 +148,21 @@ def on_san(case: Case[Wish], *, must_be_fresh: bool) -> Refusal | None:
         return refusals.SAN_UNKNOWN if stale else None
     if isinstance(asked.value, Unknown):
         return refusals.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
-    return refusals.NOT_ON_SAN if age_ms <= SAN_NO_MS else refusals.SAN_UNKNOWN if must_be_fresh else None
+    return refusals.SAN_UNKNOWN if must_be_fresh else None
+
+
+def _said_no(case: Case[Wish]) -> Refusal | None:
+    """The file is missing on the SAN, or has another size there, by an answer that still counts."""
+    view, file = case.view, case.file
+    if (absence := view.absent.get(file.name)) is not None and absence.found_bytes != file.size_bytes:
+        return refusals.OTHER_SIZE if absence.found_bytes else refusals.NOT_ON_SAN
+    asked = view.san.get(file.name)
+    if asked is None or isinstance(asked.value, Unknown) or is_on_san(asked.value, file):
+        return None
+    if view.now.mono_ms - asked.at_ms > SAN_NO_MS:
+        return None
+    has_another = isinstance(asked.value, OnSan) and asked.value.size_bytes > 0
+    return refusals.OTHER_SIZE if has_another else refusals.NOT_ON_SAN
 
 
 def is_on_san(answer: SanAnswer, file: File) -> bool:

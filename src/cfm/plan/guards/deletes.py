@@ -12,6 +12,7 @@ from cfm.plan.case import Case
 from cfm.plan.guards.copies import on_san
 from cfm.plan.refusals import Refusal
 from cfm.plan.wishes import Delete, MakeRoom
+from cfm.plan.worth import pays
 
 # ── every delete ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -185,6 +186,20 @@ def limit_can_be_reached(case: Case[Delete]) -> Refusal | None:
     return refusals.LIMIT_UNREACHABLE if disk.need_bytes > stock.may_go_bytes else None
 
 
+def surplus_goes_first(case: Case[Delete]) -> Refusal | None:
+    """No unique file goes while surplus copies on that disk, which may go as well, would make the same room.
+
+    This is asked when an order is made.  One that is made already was the best that could be done then.
+    """
+    if case.sending:
+        return None
+    disk, wanted = case.ledger.disks[case.wish.server], case.room_for
+    needed_bytes = disk.need_bytes if wanted is None else disk.short_bytes(wanted)
+    surplus_bytes = case.ledger.surplus_bytes(case.wish.server)
+    would_do = surplus_bytes > 0 and surplus_bytes >= min(case.file.size_bytes, needed_bytes)
+    return refusals.SURPLUS_FIRST if would_do else None
+
+
 def breaker_closed(case: Case[Delete]) -> Refusal | None:
     """No plan frees more than a share of what is used, nor of the known files there, without an operator.
 
@@ -206,7 +221,7 @@ def breaker_closed(case: Case[Delete]) -> Refusal | None:
 
 def all_for_this_room(case: Case[MakeRoom]) -> Refusal | None:
     server, deletes = case.wish.server, case.wish.deletes
-    fit = all(delete.server == server and delete.kind is DeleteKind.SPACE for delete in deletes)
+    fit = all(delete.server == server for delete in deletes)
     return None if deletes and fit else refusals.NOT_NEEDED
 
 
@@ -232,3 +247,9 @@ def fits_nowhere(case: Case[MakeRoom]) -> Refusal | None:
 def makes_enough_room(case: Case[MakeRoom]) -> Refusal | None:
     short_bytes = case.ledger.disks[case.wish.server].short_bytes(case.file)
     return refusals.NOT_NEEDED if short_bytes else None
+
+
+def worth_its_room(case: Case[MakeRoom]) -> Refusal | None:
+    """All that goes is worth clearly less than what comes.  A surplus copy costs nothing."""
+    going = [delete.file for delete in case.wish.deletes if delete.kind is DeleteKind.SPACE]
+    return None if pays(case.view, case.file, going) else refusals.NOT_WORTH_IT

@@ -8,11 +8,18 @@ from __future__ import annotations
 from cfm.model import Addr, DeleteKind, File
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
+from cfm.plan.refusals import Refusal
+from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Delete, Wishes
 
-HOLD_ALL = (refusals.SAN_UNKNOWN, refusals.LIMIT_UNREACHABLE)
-"""Refusals that hold for every other file there, as brakes do.  No better file goes because the SAN is silent
-about one."""
+FOR_ALL_THERE = (
+    refusals.SAN_UNKNOWN,
+    refusals.LIMIT_UNREACHABLE,
+    refusals.SURPLUS_FIRST,
+    refusals.PACE,
+)
+"""After these refusals no other file there is tried: no better file goes because the SAN is silent about one,
+and none goes while surplus copies make the room."""
 
 
 def evictions(outlook: Outlook) -> Wishes:
@@ -21,12 +28,25 @@ def evictions(outlook: Outlook) -> Wishes:
         disk = outlook.disks.get(server.addr)
         if disk is None or not disk.need_bytes:
             continue
+        asked_bytes = 0
         for file in outlook.may_go(server.addr):
-            if not disk.need_bytes:
+            if disk.need_bytes <= asked_bytes:
                 break
             answer = yield eviction(outlook, file, server.addr)
-            if answer is not None and (answer.refusal.brake or answer.refusal in HOLD_ALL):
+            if answer is None:
+                continue
+            if is_looked_up(outlook.view, file, answer.refusal):
+                asked_bytes += file.size_bytes  # it is sure to go if the SAN has it
+            elif answer.refusal.brake or answer.refusal in FOR_ALL_THERE:
                 break
+
+
+def is_looked_up(view: ClusterView, file: File, refusal: Refusal) -> bool:
+    """Does its delete wait only for the SAN: for an answer, or for a second look that agrees?"""
+    if refusal is refusals.STILL_BEING_WRITTEN:
+        seen = view.sightings.get(file.name)
+        return seen is None or not seen.changes
+    return refusal is refusals.SAN_UNKNOWN and not view.san_is_silent(file.name)
 
 
 def eviction(outlook: Outlook, file: File, server: Addr) -> Delete:

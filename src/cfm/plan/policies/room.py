@@ -1,32 +1,44 @@
 """The policy of making room: where a wanted file fits nowhere, clearly less wanted ones go for it.
 
-It wishes for bundles: all deletes that make the room, or none.  Of several disks that one is emptied whose
-files are the least wanted.  Neighbours: `copies` has wished for the wanted files before, in vain.
+It wishes for bundles: all deletes that make the room, or none.  Surplus copies go first.  Of unique files the
+least wanted go, and of several disks that one is emptied where they are the least wanted.  Neighbours:
+`copies` has wished for the wanted files before, in vain; `plan.worth` weighs what goes and what comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import islice, takewhile
 
 from cfm.model import Addr, DeleteKind, File
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
+from cfm.plan.policies.evictions import is_looked_up
+from cfm.plan.policies.trims import surplus_trim
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView
-from cfm.plan.wishes import Answer, Delete, MakeRoom, Wishes
+from cfm.plan.wishes import Answer, Delete, MakeRoom, No, Wishes
+from cfm.plan.worth import Goers, pays
 
 FILES_TO_MAKE_ROOM_FOR = 16
-"""Of the files that fit nowhere, so many are looked at."""
+"""Room is looked for, for so many of the files for which some disk could make it."""
+CHECKED_AT_MOST = 512
+"""So many files are checked for that.  Files that are plainly as hopeless as one before do not count."""
 DISKS_TO_LOOK_AT = 8
-"""For each of them, so many disks."""
+"""For each of them, so many of the disks that could make the room."""
 OF_THE_SERVER = frozenset(
     {refusals.PAUSED, refusals.DELETES_OFF, refusals.SERVER_REFUSES, refusals.METADATA_OLD, refusals.PACE}
 )
 """Refusals of one file that hold in this round for every other file there."""
-OF_THE_DISK = OF_THE_SERVER | {refusals.NOT_NEEDED, refusals.NEED_UNPROVEN, refusals.FREES_LATE}
+OF_THE_DISK = OF_THE_SERVER | {
+    refusals.NOT_NEEDED,
+    refusals.NEED_UNPROVEN,
+    refusals.FREES_LATE,
+    refusals.SURPLUS_FIRST,
+}
 """Refusals of one file after which no other file there is tried for the same wanted file."""
+OF_THE_BUNDLE = (refusals.NOT_NEEDED, refusals.NOT_WORTH_IT)
+"""Refusals of a bundle as a whole.  All others are about the wanted file, and hold for every bundle."""
 
 
 def room(outlook: Outlook) -> Wishes:
@@ -43,39 +55,49 @@ def room(outlook: Outlook) -> Wishes:
     free_sources = outlook.senders - len(promised)
     if free_sources <= 0:
         return
-    disks = Disks(outlook)
-    for file in unplaced[:FILES_TO_MAKE_ROOM_FOR]:
+    disks, tried = Disks(outlook), 0
+    for file in unplaced:
         if file.name in promised or outlook.view.san_is_silent(file.name):
             continue
-        free_sources -= yield from _make_room(disks, file)
-        if free_sources <= 0:
+        if not disks.could_take(file):
+            continue
+        free_sources -= yield from make_room(disks, file)
+        tried += 1
+        if free_sources <= 0 or tried >= FILES_TO_MAKE_ROOM_FOR:
             return
 
 
-def _make_room(disks: Disks, wanted: File) -> Generator[MakeRoom, Answer, bool]:
+def make_room(disks: Disks, wanted: File) -> Generator[MakeRoom, Answer, bool]:
     """Wish for the cheapest bundle; where one of its files must stay, for the cheapest without that file.
 
-    Returns: was one granted?
+    Returns: was one granted, or does it only wait for the SAN?
     """
     must_stay: set[tuple[Addr, str]] = set()
-    victims = {addr: found for addr in disks.to_look_at(wanted) if (found := disks.victims(wanted, addr))}
-    while victims:
-        addr = max(victims, key=lambda one: _cheapness(victims[one]))
-        answer = yield _bundle(disks.view, wanted, addr, victims[addr])
+    goers = {addr: found for addr in disks.to_look_at(wanted) if (found := disks.goers(wanted, addr))}
+    while goers:
+        addr = max(goers, key=lambda one: _cheapness(goers[one]))
+        answer = yield MakeRoom(wanted, addr, tuple(goers[addr]))
         if answer is None:
             return True
-        if answer.delete is None and answer.refusal is not refusals.NOT_NEEDED:
+        if answer.delete is None and answer.refusal not in OF_THE_BUNDLE:
             return False  # the wanted file itself is refused, wherever room is made
+        if _is_looked_up(disks.view, answer):
+            return True  # the answer starts a new round
         if answer.delete is None or answer.refusal.brake or answer.refusal in OF_THE_DISK:
-            if answer.delete is not None and answer.delete.file is victims[addr][0]:
+            if answer.delete is not None and answer.delete is goers[addr][0]:
                 disks.close(addr, answer.refusal)
-            del victims[addr]
+            del goers[addr]
             continue
         must_stay.add((addr, answer.delete.file.name))
-        victims[addr] = disks.victims(wanted, addr, must_stay)
-        if not victims[addr]:
-            del victims[addr]
+        goers[addr] = disks.goers(wanted, addr, must_stay)
+        if not goers[addr]:
+            del goers[addr]
     return False
+
+
+def _is_looked_up(view: ClusterView, answer: No) -> bool:
+    """Does the bundle wait only for the SAN, which is being asked for the files that would go?"""
+    return answer.delete is not None and is_looked_up(view, answer.delete.file, answer.refusal)
 
 
 class Disks:
@@ -86,68 +108,118 @@ class Disks:
         self.view = outlook.view
         self._closed: set[Addr] = set()
         """Where nothing may go for room, whatever for."""
-        worst = ((next(self._may_go(addr), None), addr) for addr in outlook.disks)
-        self._by_worst = sorted(
-            ((file, addr) for file, addr in worst if file is not None), key=lambda one: (-one[0].rank, one[1])
-        )
-        """The least wanted file of each disk, the least wanted of all first."""
+        self._goers: dict[Addr, Goers] = {}
+        lists = outlook.lists.evictable
+        self._listed_bytes = {
+            addr: sum([file.size_bytes for file in lists.get(addr, ())]) for addr in outlook.disks
+        }
+        """At most so many bytes may go there: a quick answer, which is mostly enough."""
+        self._hopeless: list[File] = []
+        """Files for which no disk can make the room."""
+
+    def may_go(self, addr: Addr) -> Goers:
+        """What may go from there, the least wanted first."""
+        if addr not in self._goers:
+            busy, listed = self._outlook.busy_files, self._outlook.may_go(addr)
+            self._goers[addr] = Goers([file for file in listed if file.name not in busy])
+        return self._goers[addr]
 
     def close(self, addr: Addr, refusal: Refusal) -> None:
         """The first file there was refused: if for a reason of the whole server, no other need be tried."""
         if refusal in OF_THE_SERVER:
             self._closed.add(addr)
 
-    def to_look_at(self, wanted: File) -> Iterator[Addr]:
-        """Disks whose least wanted file could go for it, and whose room is not kept for another file."""
-        worth_it = takewhile(lambda one: _worth_asking(self.view, wanted, one[0]), self._by_worst)
-        free = (addr for _worst, addr in worth_it if self._may_be_kept(addr, wanted))
-        return islice(free, DISKS_TO_LOOK_AT)
+    def could_take(self, wanted: File) -> bool:
+        """Could some disk make the room, if nothing but what the lists know spoke against it?
 
-    def victims(
-        self, wanted: File, addr: Addr, must_stay: AbstractSet[tuple[Addr, str]] = frozenset()
-    ) -> list[File]:
-        """The least wanted files on a disk whose going would make the room; none where it cannot be made."""
+        A file that is no smaller, no better in rank and no more drawn than a hopeless one is hopeless, too:
+        so a long row of large files costs little, and does not hold up the small ones behind it.
+        """
+        if wanted.name not in self.view.hits.rising and any(
+            wanted.size_bytes >= one.size_bytes and wanted.rank >= one.rank and wanted.hits <= one.hits
+            for one in self._hopeless
+        ):
+            return False
+        if len(self._hopeless) >= CHECKED_AT_MOST:
+            return False
+        if any(self._could(wanted, addr) for addr in self._listed_bytes):
+            return True
+        self._hopeless.append(wanted)
+        return False
+
+    def _could(self, wanted: File, addr: Addr) -> bool:
+        """Would all that may go from this disk for the file be enough, and is its room kept for no other?"""
         disk = self._outlook.disks[addr]
-        if addr in self._closed or wanted.size_bytes > disk.ceiling_bytes:
-            return []
-        short_bytes, found = disk.short_bytes(wanted), list[File]()
-        for file in self._may_go(addr):
-            if short_bytes <= 0 or not _worth_asking(self.view, wanted, file):
-                break
-            if (addr, file.name) not in must_stay:
-                found.append(file)
-                short_bytes -= file.size_bytes
-        return found if short_bytes <= 0 else []
+        missing_bytes = wanted.size_bytes - disk.spare_bytes - self._outlook.surplus_bytes(addr)
+        if missing_bytes > self._listed_bytes[addr] or wanted.size_bytes > disk.ceiling_bytes:
+            return False
+        if addr in self._closed or not self._may_be_kept(addr, wanted):
+            return False
+        return missing_bytes <= 0 or missing_bytes <= self.may_go(addr).most_bytes(self.view, wanted)
 
-    def _may_go(self, addr: Addr) -> Iterator[File]:
-        return (file for file in self._outlook.may_go(addr) if file.name not in self._outlook.busy_files)
+    def to_look_at(self, wanted: File) -> list[Addr]:
+        """Disks that could make its room; the first ones are those whose least wanted file is the worst."""
+        found = [addr for addr in self._listed_bytes if self._could(wanted, addr)]
+        found.sort(key=lambda addr: (-self.may_go(addr).worst_rank, addr))
+        return found[:DISKS_TO_LOOK_AT]
+
+    def goers(
+        self, wanted: File, addr: Addr, must_stay: AbstractSet[tuple[Addr, str]] = frozenset()
+    ) -> list[Delete]:
+        """The deletes on a disk that would make the room: surplus copies first, then the least wanted files.
+
+        None where the room cannot be made, or is there, or on its way.
+        """
+        if addr in self._closed:
+            return []
+        short_bytes, deletes = self._outlook.disks[addr].short_bytes(wanted), list[Delete]()
+        for file in self._outlook.surplus_at(addr) if short_bytes > 0 else ():
+            if short_bytes > 0 and (addr, file.name) not in must_stay:
+                deletes.append(surplus_trim(self._outlook, file, addr))
+                short_bytes -= file.size_bytes
+        if short_bytes <= 0:
+            return deletes
+        may_go, trimmed = self.may_go(addr), {delete.file.name for delete in deletes}
+        worse = (
+            file
+            for file in may_go.files[: may_go.worse(self.view, wanted)]
+            if (addr, file.name) not in must_stay and file.name not in trimmed
+        )
+        unique = self._cheapest(wanted, list(worse), short_bytes)
+        return [*deletes, *(_for_room(self.view, wanted, file, addr) for file in unique)] if unique else []
+
+    def _cheapest(self, wanted: File, worse: Sequence[File], short_bytes: int) -> list[File]:
+        """Those of these files that go, the least wanted first: several that pay together, or one alone."""
+        several, freed_bytes = list[File](), 0
+        for file in worse:
+            several.append(file)
+            freed_bytes += file.size_bytes
+            if freed_bytes >= short_bytes:
+                break
+        if freed_bytes < short_bytes:
+            return []
+        for file in several[::-1]:  # the best of them stay where the room is made without them
+            if freed_bytes - file.size_bytes >= short_bytes:
+                several.remove(file)
+                freed_bytes -= file.size_bytes
+        if pays(self.view, wanted, several) and len(several) <= self.view.rules.space_deletes_per_minute:
+            return several
+        return [file for file in worse if file.size_bytes >= short_bytes][:1]
 
     def _may_be_kept(self, addr: Addr, wanted: File) -> bool:
         kept_for = self._outlook.disks[addr].reserved_for
         return kept_for is None or kept_for.name == wanted.name
 
 
-def _worth_asking(view: ClusterView, wanted: File, worse: File) -> bool:
-    """Could this file go for the wanted one at all?  Mostly not: then the kernel need not be asked."""
-    rank_gap = 100 * worse.rank > (100 + view.rules.room_margin_percent) * wanted.rank
-    return rank_gap or wanted.name in view.hits.rising
+def _cheapness(deletes: Sequence[Delete]) -> tuple[int, int]:
+    """The best of the unique files that go is as little wanted as possible; then the fewest bytes go."""
+    unique = [delete.file for delete in deletes if delete.kind is DeleteKind.SPACE]
+    best_rank = min((file.rank for file in unique), default=1 << 62)
+    return best_rank, -sum(file.size_bytes for file in unique)
 
 
-def _cheapness(victims: Sequence[File]) -> tuple[int, int]:
-    """The best of the files that go is as little wanted as possible; then as few bytes as possible go."""
-    return victims[-1].rank, -sum(file.size_bytes for file in victims)
-
-
-def _bundle(view: ClusterView, wanted: File, addr: Addr, victims: Sequence[File]) -> MakeRoom:
+def _for_room(view: ClusterView, wanted: File, file: File, addr: Addr) -> Delete:
     hits = view.hits.rising.get(wanted.name)
     worth = f"rising with {hits} hits" if hits is not None else f"rank {wanted.rank}"
-    deletes = (
-        Delete(
-            file,
-            addr,
-            DeleteKind.SPACE,
-            f"room: rank {file.rank} goes for {wanted.name} ({worth}), which fits nowhere",
-        )
-        for file in victims
-    )
-    return MakeRoom(wanted, addr, tuple(deletes))
+    reason = f"room: rank {file.rank} goes for {wanted.name} ({worth}), which fits nowhere"
+    return Delete(file, addr, DeleteKind.SPACE, reason)
