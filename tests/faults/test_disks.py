@@ -92,6 +92,22 @@ def test_a_disk_has_no_inodes_left(unlimited: Story, mounts: Mounts) -> None:
     unlimited.until_copying()
     with _no_inodes(shelf):
         hold(A_WHILE_S)
+    assert "the disk has no inodes left" in unlimited.cfm.output()
+    unlimited.settle()
+
+
+def test_unfinished_downloads_are_on_another_file_system(unlimited: Story, mounts: Mounts) -> None:
+    """Its worker says so before a byte is read, and the other destination gets everything meanwhile."""
+    temps = unlimited.node.shelf(unlimited.here) / "temp.downloaded"
+    temps.mkdir()
+    mounts.tmpfs(temps, DISK_BYTES)
+    _begin(unlimited)
+    unlimited.until_copied(3)
+    here = unlimited.node.workers[unlimited.here]
+    assert "downloads are refused" in here.output()
+    assert not unlimited.node.litter(unlimited.here)
+    assert "temp.downloaded is on another file system than base_dir" in unlimited.cfm.output()
+    mounts.unmount(temps)
     unlimited.settle()
 
 

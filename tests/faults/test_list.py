@@ -69,6 +69,9 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     # disks
     "ENOSPC": ("test_disks.py test_a_disk_fills_while_files_arrive",),
     "out of inodes": ("test_disks.py test_a_disk_has_no_inodes_left",),
+    "unfinished downloads on another file system": (
+        "test_disks.py test_unfinished_downloads_are_on_another_file_system",
+    ),
     "EIO on fsync": ("test_disks.py test_nothing_is_done_that_is_not_durable",),
     "read-only": ("test_disks.py test_a_disk_turns_read_only",),
     "unmounted": ("test_disks.py test_a_disk_is_unmounted_and_the_folder_below_is_empty",),

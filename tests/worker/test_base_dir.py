@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, BaseDir, NotPlainError
+from cfm.cli import check_world
+from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, BaseDir, NotPlainError
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
+from faults.machine import Mounts
 
 GIB = 1 << 30
 
@@ -147,6 +149,14 @@ class TestConformance:
         bench.temp("a.mpg.1", b"1")
         assert bench.names() == {TEMP_FOLDER: EntryKind.FOLDER}
 
+    def test_rehearses_an_arrival_and_leaves_nothing(self, bench: Bench) -> None:
+        bench.put("a.mpg", b"abc")
+        with bench.disk.open() as folder:
+            folder.rehearse_arrival()
+            folder.rehearse_arrival()
+            assert folder.temps() == []
+        assert bench.names().keys() - {TEMP_FOLDER} == {"a.mpg"}
+
     def test_publishes(self, bench: Bench) -> None:
         bench.temp("a.mpg.1", b"12345")
         with bench.disk.open() as folder:
@@ -233,6 +243,30 @@ def test_a_temporary_folder_that_is_a_link_is_not_entered(odd: Path) -> None:
         folder.open_temp("x.1", new=True)
     assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_what_a_power_cut_left_of_a_rehearsal_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / TEMP_FOLDER).mkdir()
+    for left in (tmp_path / PROBE, tmp_path / TEMP_FOLDER / PROBE):
+        left.touch()
+    with RealBaseDir(tmp_path).open() as folder:
+        folder.rehearse_arrival()
+    assert [*tmp_path.rglob(PROBE)] == []
+
+
+@pytest.mark.e2e
+def test_a_temporary_folder_on_another_file_system_fails_the_rehearsal(tmp_path: Path) -> None:
+    (tmp_path / TEMP_FOLDER).mkdir()
+    mounts = Mounts()
+    try:
+        mounts.tmpfs(tmp_path / TEMP_FOLDER, 100_000)
+        with RealBaseDir(tmp_path).open() as folder, pytest.raises(OSError, match="link") as raised:
+            folder.rehearse_arrival()
+        assert raised.value.errno == errno.EXDEV
+        assert [found.key for found in check_world.arrivals("base_dir", tmp_path)] == ["base_dir"]
+        assert [*tmp_path.rglob(PROBE)] == []
+    finally:
+        mounts.close()
 
 
 def test_a_marker_that_is_a_link_is_no_marker(tmp_path: Path) -> None:

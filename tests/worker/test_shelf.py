@@ -375,6 +375,27 @@ class SlowDisk:
         return self.disk.temp_path(temp)
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "why"),
+    [
+        ("open_temp", errno.ENOSPC, "no inodes left"),
+        ("rename", errno.EXDEV, "temp.downloaded is on another file system"),
+        ("open_temp", errno.EROFS, "no file can arrive in base_dir: Read-only"),
+    ],
+)
+def test_a_place_where_no_file_can_arrive_is_refused_by_name(
+    disk: MemoryBaseDir, shelf: Shelf, call: str, error: int, why: str
+) -> None:
+    disk.failing[call] = error
+    with pytest.raises(DeclinedError, match=why):
+        shelf.try_out()
+    with pytest.raises(DeclinedError, match=why):
+        shelf.begin("a.mpg", 1, 100)
+    disk.failing.clear()
+    shelf.try_out()
+    shelf.begin("a.mpg", 1, 100)
+
+
 class TestReceiving:
     def test_from_the_first_byte_to_the_visible_file(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         receipt = shelf.begin("a.mpg", 17, 5)

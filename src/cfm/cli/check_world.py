@@ -17,6 +17,7 @@ from pathlib import Path
 from cfm.config.problems import SettingsProblem
 from cfm.inputs.log_reader import newest_logs
 from cfm.mounts import network_file_system
+from cfm.worker.act.base_dir import TEMP_FOLDER
 
 PATIENCE_S = 3.0
 
@@ -108,6 +109,18 @@ def base_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     yield from doubts
     if not doubts and not os.access(path, os.W_OK):
         yield doubt(key, f"{path} may not be written", "give the right to write there")
+    if not doubts:
+        yield from arrivals(key, path)
+
+
+def arrivals(key: str, path: Path) -> Iterator[SettingsProblem]:
+    """What keeps every download from becoming visible.  Nothing is written to find out."""
+    found, temps = os.statvfs(path), path / TEMP_FOLDER
+    if found.f_files and not found.f_favail:
+        yield doubt(key, f"{path} has no inodes left", "remove small files there, or make a larger disk")
+    if temps.is_dir() and (temps.stat().st_dev != path.stat().st_dev or temps.is_mount()):
+        text = f"{temps} is on another file system than {path}"
+        yield doubt(key, text, "make it a plain folder, or no download can become visible")
 
 
 def writable_folder(key: str, path: Path) -> Iterator[SettingsProblem]:

@@ -35,7 +35,7 @@ from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.real_base_dir import RealBaseDir
-from cfm.worker.act.shelf import SharedError, Shelf
+from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
 from cfm.worker.decide.fencing import Binding
@@ -151,6 +151,11 @@ async def _shelf(
         raise StateError(f"{settings.base_dir}: {error}") from error
     except OSError as error:
         log.error("base_dir cannot be used", base_dir=str(settings.base_dir), why=str(error))  # noqa: TRY400
+        return shelf
+    try:
+        await disk.run(START_S, shelf.try_out)
+    except (DeclinedError, OSError) as error:
+        log.error("downloads are refused", base_dir=str(settings.base_dir), why=str(error))  # noqa: TRY400
     return shelf
 
 

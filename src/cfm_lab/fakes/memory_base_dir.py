@@ -177,6 +177,10 @@ class MemoryFolder:
     def make_temp_folder(self) -> None:
         """Nothing to do: the folder is always there."""
 
+    def rehearse_arrival(self) -> None:
+        self._disk.fail("open_temp")
+        self._disk.fail("rename")
+
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         self._disk.fail("open_temp")
         if not new:

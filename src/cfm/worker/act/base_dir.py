@@ -20,6 +20,9 @@ MARKER = ".cfw-id"
 TEMP_FOLDER = "temp.downloaded"
 """Unfinished downloads are here, in a folder of `base_dir`, so that a rename makes them visible."""
 
+PROBE = ".cfw-probe"
+"""An empty file that tries out the way of an arrival.  It is there for a moment."""
+
 
 class UnreadableError(OSError):
     """A folder may be there, but cannot be read, or is not known to be ours.  The text says what to do."""
@@ -72,6 +75,13 @@ class Folder(Protocol):
 
     def make_temp_folder(self) -> None:
         """Make the folder for unfinished downloads, if it is missing."""
+
+    def rehearse_arrival(self) -> None:
+        """Let an empty file take the way of every arrival, and remove it.  One at a time.
+
+        It is made in the temporary folder and moved to `PROBE`.  That fails where no inode is left, or where
+        the temporary folder is another file system, before a byte of a real file is read.
+        """
 
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         """Create (`new`) or open an unfinished download.  The temporary folder is made if it is missing."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, Folder, NotPlainError, TempFile
+from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, Folder, NotPlainError, TempFile
 from cfm.worker.act.plain_files import look_in, open_folder, open_plain
 from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
@@ -128,6 +128,18 @@ class RealFolder:
         with suppress(FileExistsError):
             os.mkdir(TEMP_FOLDER, 0o755, dir_fd=self._fd)
 
+    def rehearse_arrival(self) -> None:
+        self.make_temp_folder()
+        with self._temp_folder() as temp_fd:
+            _unlink_if_there(PROBE, temp_fd)  # a power cut may have left one, here or there
+            _unlink_if_there(PROBE, self._fd)
+            os.close(os.open(PROBE, _NEW_FILE, 0o600, dir_fd=temp_fd))
+            try:
+                os.rename(PROBE, PROBE, src_dir_fd=temp_fd, dst_dir_fd=self._fd)
+            finally:
+                _unlink_if_there(PROBE, temp_fd)
+        os.unlink(PROBE, dir_fd=self._fd)
+
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         self.make_temp_folder()
         with self._temp_folder() as temp_fd:
@@ -177,6 +189,11 @@ class RealBaseDir:
 
     def temp_path(self, temp: str) -> str:
         return str(self._path / TEMP_FOLDER / temp)
+
+
+def _unlink_if_there(name: str, folder_fd: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder_fd)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -29,6 +29,7 @@ from cfm.worker.decide.shelf_rules import (
     deletion_objection,
     judge_marker,
     makes_sense,
+    no_arrival,
     quota_space,
     temp_name,
 )
@@ -76,6 +77,7 @@ class Shelf:
         self._books = threading.Lock()
         """For `_receiving`.  It is never held while somebody waits for a disk."""
         self._recognising = threading.Lock()
+        self._rehearsing = threading.Lock()
         self._changing = threading.Lock()
         """Held while a file becomes visible, is replaced or is unlinked, and while room is counted."""
         self.limit_percent = limit_percent
@@ -143,11 +145,23 @@ class Shelf:
             there = folder.look(name)
             if there is not None and there.kind is not EntryKind.FILE:
                 raise DeclinedError("something in base_dir that is not a plain file has that name")
-            folder.make_temp_folder()  # an external downloader expects that it exists
+            self._rehearse_arrival(folder)  # this also makes the temporary folder
         temp = temp_name(name, task_id)
         receipt = Receipt(name, task_id, size_bytes, temp, self._disk.temp_path(temp))
         self._reserve(receipt)
         return receipt
+
+    def try_out(self) -> None:
+        """Could a file arrive?  `DeclinedError` where it could not."""
+        with self._opened() as folder:
+            self._rehearse_arrival(folder)
+
+    def _rehearse_arrival(self, folder: Folder) -> None:
+        with self._rehearsing:
+            try:
+                folder.rehearse_arrival()
+            except OSError as error:
+                raise DeclinedError(no_arrival(error, folder.space())) from error
 
     def create(self, receipt: Receipt) -> TempFile:
         """Make a new, empty temporary file for the built-in transfer.  What is there already is removed."""

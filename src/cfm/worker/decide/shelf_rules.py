@@ -6,6 +6,7 @@ Pure.  `act.shelf` asks these functions about what it found on the disk.
 from __future__ import annotations
 
 import enum
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,6 +124,15 @@ class Receipt:
     temp: str
     path: str
     """The full path of the temporary file, for an external downloader."""
+
+
+def no_arrival(error: OSError, space: Space) -> str:
+    """Why no file can arrive, where an empty one could not."""
+    if error.errno == errno.EXDEV:
+        return "no file can arrive: temp.downloaded is on another file system than base_dir"
+    if error.errno == errno.ENOSPC and space.avail_bytes > 0:
+        return "no file can arrive: the disk has no inodes left (see `df -i`)"
+    return f"no file can arrive in base_dir: {error.strerror or error}"
 
 
 def makes_sense(space: Space) -> bool:
