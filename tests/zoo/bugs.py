@@ -333,6 +333,15 @@ class Hoarding(Core):
         return result
 
 
+class OneReadingWillDo(Core):
+    """One `/df` proves that something must go."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        for record in self.state.fleet.records.values():
+            record.account.apart_ms = 0
+
+
 class _NeverForgets(TaskBook):
     def forget_old(self, now_ms: int) -> None:
         """Ended tasks stay on the list."""
@@ -509,6 +518,7 @@ OLD_ONES: Mapping[str, Parts] = {
     "any metadata is accepted": replace(PARTS, judge_metadata=lambda *_args: None),
     "time-outs by the wall clock": replace(PARTS, core=ByWall),
     "the ledger releases nothing": replace(PARTS, core=Hoarding),
+    "one reading proves a need": replace(PARTS, core=OneReadingWillDo),
     "an ip counts twice": _counting_doubles(),
     "a name is cut at #": replace(PARTS, shelf=CutsAtHash),
     "a torn log line panics": replace(PARTS, parse_log_line=trips_over_torn_lines),

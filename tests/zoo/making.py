@@ -125,6 +125,7 @@ HIDDEN = frozenset(
         "source_free",
         "source_speaks",
         "destination_free",
+        "need_is_proven",
         "server_known",
         "file_is_there",
         "another_copy_stays",

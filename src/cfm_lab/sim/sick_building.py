@@ -23,6 +23,7 @@ from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace
 from cfm_lab.sim.world import World
 
 TOO_LARGE: Final = 20
+FEW: Final = 3
 RESIZED: Final = 15
 """More than may go in a minute."""
 TWICE_EVERY: Final = 6
@@ -39,6 +40,7 @@ def build_sick(seed: int, profile: Profile, parts: Parts) -> tuple[World, Checke
     world, checker, sick = _build(seed, profile, parts)
     for kind, there in sick.items():
         world.sick.strike(kind, there)
+    _spoil_disks(world, sick)
     files = {kind: frozenset(there) for kind, there in sick.items()}
     none: frozenset[str] = frozenset()
     world.san.unreadable = files.get("file_fails", none) | files.get("files_fail", none)
@@ -127,6 +129,20 @@ def _make_too_large(world: World, names: Sequence[str]) -> None:
     size_bytes = max(rooms.values()) * TOO_LARGE_PERCENT // 100
     for name in names:
         world.resize(name, size_bytes)
+
+
+def _spoil_disks(world: World, sick: Mapping[str, list[str]]) -> None:
+    """Sick disks that are over their limits from the beginning."""
+    rng = Rng(world.seed).fork("spoilt disks")
+    placed = {name for disk in world.destination_disks() for name in disk.names}
+    for addr in sick.get("freed_late", ()):
+        _overfill(world, Addr(addr), (), placed, rng)
+        world.disk_at(Addr(addr)).keeps_open = True
+    for addr in sick.get("other_data", ()):
+        disk = world.disk_at(Addr(addr))
+        for file in [file for file in rng.shuffled(world.library) if file.name not in placed][:FEW]:
+            disk.place(file.name, file.size_bytes, content_of(file.name))
+        disk.place("STRANGE.mpg", disk.total_bytes - disk.reserved_bytes - disk.used_bytes, b"stranger")
 
 
 # ── what lies on the disks at the beginning ─────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cfm.model import Addr, DiskReport, Status
+from cfm_lab.sim import inventory
 from cfm_lab.sim.environment.parts import PARTS
 from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile, draw_sick
 from cfm_lab.sim.environment.rng import Rng
@@ -16,7 +17,7 @@ from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace, sicknes
 from cfm_lab.sim.fault_events import quiet_days
 from cfm_lab.sim.goodput import play_pair
 from cfm_lab.sim.results import SimulationReport
-from cfm_lab.sim.sick_building import build_sick, build_twin
+from cfm_lab.sim.sick_building import FEW, OVERFULL_PERCENT, build_sick, build_twin
 from cfm_lab.sim.world import World
 
 SEED = 3
@@ -76,6 +77,18 @@ def _told_a_smaller_disk(world: World, kind: str) -> bool:
     return min(totals) < server.disk.total_bytes == max(totals)
 
 
+def _waits_for_what_it_deleted(world: World, kind: str) -> bool:
+    """Little more goes than what must, though nothing is freed."""
+    disk = world.disk_at(_part(world, kind))
+    over_percent = OVERFULL_PERCENT - inventory.limit_of(world, _part(world, kind))
+    most_bytes = over_percent * disk.total_bytes // 100 + 3 * world.largest_bytes
+    return 0 < disk.open_bytes <= most_bytes
+
+
+def _keeps_its_known_files(world: World, kind: str) -> bool:
+    return len(world.disk_at(_part(world, kind)).visible()) == FEW + 1
+
+
 def _places_none_of_them(world: World, kind: str) -> bool:
     names = world.sick.parts(SICKNESSES[kind].place)
     placed = {name for disk in world.destination_disks() for name in disk.visible()}
@@ -119,6 +132,8 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "loses_arrivals": (_loses_what_it_received, 30),
     "df_stands_still": (_tells_another_disk, 30),
     "df_dips": (_told_a_smaller_disk, 10),
+    "freed_late": (_waits_for_what_it_deleted, 90),
+    "other_data": (_keeps_its_known_files, 90),
     "file_fails": (_places_none_of_them, 30),
     "files_fail": (_places_none_of_them, 30),
     "files_fit_nowhere": (_places_none_of_them, 30),

@@ -48,6 +48,10 @@ class SimDisk(MemoryBaseDir):
         self.version = 0
         self.hung_until_ms = 0
         self.names_synced = True
+        self.keeps_open = False
+        """Players have every file open that is removed: its bytes stay used."""
+        self.open_bytes = 0
+        """Removed, and not freed yet."""
 
     @contextmanager
     def open(self) -> Iterator[Folder]:
@@ -79,9 +83,8 @@ class SimDisk(MemoryBaseDir):
 
     @property
     def used_bytes(self) -> int:
-        return sum(node.size_bytes for node in self.names.values()) + sum(
-            node.size_bytes for node in self.temp_names.values()
-        )
+        nodes = (*self.names.values(), *self.temp_names.values())
+        return self.open_bytes + sum(node.size_bytes for node in nodes)
 
     # ── what other software does ────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +154,7 @@ class SimFolder(MemoryFolder):
         disk.witness.touched(disk, name)
         node = disk.names.get(name)
         super().remove(name)
+        disk.open_bytes += node.size_bytes if disk.keeps_open and node is not None else 0
         disk.version += 1
         if node is not None:
             disk.witness.unlinked(disk, name, node)
@@ -175,8 +179,11 @@ class SimFolder(MemoryFolder):
         self._watched.version += 1
 
     def space(self) -> Space:
-        self._watched.fail("space")
-        return super().space()
+        disk = self._watched
+        disk.fail("space")
+        space, open_bytes = super().space(), disk.open_bytes
+        free_bytes = max(0, space.free_bytes - open_bytes)
+        return Space(space.total_bytes, free_bytes, max(0, space.avail_bytes - open_bytes))
 
 
 class SimTempFile:

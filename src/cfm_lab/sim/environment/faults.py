@@ -77,6 +77,7 @@ KINDS: Mapping[str, FaultKind] = {
             ("disk_slow", 40_000, "publishing takes long"),
             ("evil_offer", 10_000, "a task names a file outside of base_dir"),
             ("df_absurd", 6_000, "a worker's disk figures make no sense"),
+            ("df_dips", 6_000, "a worker tells once of a much smaller disk"),
             ("list_phantoms", 6_000, "a worker lists files that are not there"),
             ("plan_slow", 120_000, "a plan takes minutes"),
             ("worker_state_full", 30_000, "a worker cannot write its state"),

@@ -54,6 +54,11 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
                 ("loses_arrivals", "other software removes what arrives at a destination"),
                 ("df_stands_still", "a destination tells the disk usage of its beginning for ever"),
                 ("df_dips", "now and then a destination tells of a much smaller disk"),
+                ("freed_late", "players keep all deleted files of a destination open for hours"),
+                (
+                    "other_data",
+                    "other software fills a destination, where few known files lie",
+                ),
             ),
         ),
         (

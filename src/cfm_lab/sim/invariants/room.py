@@ -7,6 +7,8 @@ from cfm.model import DeleteKind, DeleteOrder, DiskUsage, Now, OrderStatus, byte
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 
+APART_MS = 5_000
+"""The shortest time between two readings that prove a need."""
 HELD_MS = 130_000
 """How long deleted bytes stay booked that `/df` does not show yet.  A viewer may have the file open."""
 
@@ -92,6 +94,24 @@ class PaceAndNeed(Invariant):
             unshown_bytes = self._gone(cfm, order, shown_ms - HELD_MS) - self._gone(cfm, order, shown_ms)
             planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes)
         self._breaker(cfm, order, usage, planned_bytes)
+        self._proven(cfm, order, limit)
+
+    def _proven(self, cfm: SimCfm, order: DeleteOrder, limit: int) -> None:
+        """Two readings some time apart show the need, and all between them.
+
+        Scope: what our own copies brought since a reading counts as shown by it.
+        """
+        state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(order.server)
+        wanted_bytes = self._wanted_bytes(cfm, order) if order.room_for is not None else 0
+        first_ms = last_ms = None
+        for asked_ms, usage in reversed(cfm.evidence.servers[order.server].readings):
+            most_bytes = limit * (usage.used_bytes + usage.avail_bytes) // 100
+            more_bytes = wanted_bytes + state.arriving_bytes(order.server, there, asked_ms)
+            if usage.used_bytes + more_bytes <= most_bytes:
+                break
+            first_ms, last_ms = asked_ms, last_ms if last_ms is not None else asked_ms
+        proven = first_ms is not None and last_ms is not None and last_ms - first_ms >= APART_MS
+        self.hold(proven, "for a need that one reading alone shows:", order)
 
     def _breaker(self, cfm: SimCfm, order: DeleteOrder, usage: DiskUsage, planned_bytes: int) -> None:
         share_bytes = cfm.evidence.rules.breaker_percent * usage.used_bytes // 100

@@ -6,12 +6,15 @@ cannot excuse itself.  All times are of the controller's monotonic clock.
 
 from __future__ import annotations
 
+from collections import deque
+
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.state import NodeConfig
 from cfm.model import (
     Addr,
     CopySeen,
     DiskReport,
+    DiskUsage,
     Failure,
     Hits,
     Listing,
@@ -25,13 +28,15 @@ from cfm.model import (
 )
 from cfm.plan.view import Rules
 
+READINGS_KEPT = 200
+
 
 class ServerEvidence:
     """The last answers of one server."""
 
     __slots__ = (
         "_told", "disk", "disk_asked_ms", "disk_ids", "features", "list_asked_ms", "list_failed_ms", "lists",
-        "misses", "names", "own_limit_percent", "up",
+        "misses", "names", "own_limit_percent", "readings", "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,6 +51,8 @@ class ServerEvidence:
         self.lists = 0
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
+        self.readings: deque[tuple[int, DiskUsage]] = deque(maxlen=READINGS_KEPT)
+        """Its last readings of this disk, with the time at which each was asked for."""
         self.own_limit_percent: int | None = None
         """Its limit as it last told it, also if its disk is unknown by now."""
         self.disk_ids: frozenset[str] = frozenset()
@@ -164,7 +171,10 @@ class Evidence:
         if isinstance(event.answer, Failure):
             heard.disk = None
         elif heard.up:
+            if heard.disk is not None and heard.disk.disk_id != event.answer.disk_id:
+                heard.readings.clear()
             heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
+            heard.readings.append((event.asked_ms, event.answer.usage))
             heard.own_limit_percent = event.answer.limit_percent
             heard.told_disk(ev.DiskAnswer, event.answer.disk_id)
 

@@ -82,7 +82,8 @@ class SimServer(WorkerService):
         if self.is_sick("df_stands_still"):
             self._first_report = self._first_report or report
             return self._first_report
-        if self.is_sick("df_dips") and self._reports % DIP_EVERY == 0:
+        dips = self.is_sick("df_dips") and self._reports % DIP_EVERY == 0
+        if dips or self.env.swarm.strikes("df_dips"):
             return replace(report, usage=_much_smaller(report.usage))
         return report
 
