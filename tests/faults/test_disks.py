@@ -96,6 +96,21 @@ def test_a_disk_has_no_inodes_left(unlimited: Story, mounts: Mounts) -> None:
     unlimited.settle()
 
 
+def test_other_data_that_fills_a_disk_costs_no_known_file(unlimited: Story, mounts: Mounts) -> None:
+    """All known files together could not bring the disk back to its limit."""
+    shelf = unlimited.node.shelf(unlimited.here)
+    mounts.tmpfs(shelf, 20 * DISK_BYTES)
+    _begin(unlimited)
+    unlimited.settle()
+    went = unlimited.deleted()
+    with _full(shelf):
+        unlimited.wait(lambda: unlimited.has("limit_unreachable"), "the verdict to tell what fills the disk")
+        hold(A_WHILE_S)
+        assert unlimited.deleted() == went
+    unlimited.wait(lambda: not unlimited.has("limit_unreachable"), "the disk to be as before")
+    assert unlimited.deleted() == went
+
+
 def test_unfinished_downloads_are_on_another_file_system(unlimited: Story, mounts: Mounts) -> None:
     """Its worker says so before a byte is read, and the other destination gets everything meanwhile."""
     temps = unlimited.node.shelf(unlimited.here) / "temp.downloaded"
