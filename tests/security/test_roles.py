@@ -90,6 +90,23 @@ async def test_cfw_answers_nothing_without_valid_credentials(cfw: WorkerRig) -> 
     assert (cfw.base / "A.mpg").exists()
 
 
+async def test_cfm_names_the_worker_that_has_no_valid_credentials(cfm: ControllerRig) -> None:
+    for _ in range(50):
+        asked = await cfm.ask("GET", f"/tasks/next?dst_addr={DESTINATIONS[1]}&wait_s=0", **bearer("0" * 64))
+        assert asked.status == 401
+    status = json.loads((await cfm.ask("GET", "/api/v1/status", **bearer(SECRET.reader))).body)
+    [found] = [one for one in status["conditions"] if one["name"] == "no_credentials"]
+    assert found["servers"] == [DESTINATIONS[1]]
+    lines = [one for one in cfm.controller.recent if one["event"] == "a worker has no valid credentials"]
+    assert len(lines) == 1
+
+
+async def test_a_stranger_with_a_made_up_name_is_nobody(cfm: ControllerRig) -> None:
+    await cfm.ask("GET", "/tasks/next?dst_addr=10.9.9.9:1&wait_s=0")
+    await cfm.ask("GET", "/api/v1/status")
+    assert not cfm.controller.core.state.strangers.seen_ms
+
+
 async def test_two_credentials_are_none(cfw: WorkerRig) -> None:
     twice = f"Authorization: Bearer {HERE.order}\r\n" * 2
     data = f"DELETE /files/A.mpg HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{twice}\r\n".encode()

@@ -151,6 +151,22 @@ async def test_reports_say_all_to_a_cfm_of_ours(cfm: WaitingCfm) -> None:
     ]
 
 
+@pytest.mark.parametrize("binding", [None, Binding("c", 3)])
+@pytest.mark.parametrize("how", [Ask.WAIT, Ask.LIST])
+async def test_who_refuses_credentials_is_not_another_controller(
+    binding: Binding | None, how: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cfw release` would not help, and would make the worker obey whoever comes next."""
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
+    _, server, addr = await raw([refusal, refusal])
+    async with server, link_to(addr, Authority(MemoryState(), binding)) as link:
+        assert await link.ask(how, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        assert await link.report(OFFER, failure("x")) == 401
+    said = "".join(capsys.readouterr())
+    assert "does not accept the credentials of this worker" in said
+    assert "cfw release" not in said
+
+
 # --- whose cfm it is
 
 

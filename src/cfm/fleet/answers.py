@@ -37,9 +37,10 @@ def malformed(detail: str) -> Failure:
     return Failure(Trouble.MALFORMED, detail)
 
 
+WANTS_CREDENTIALS: Final = "it wants credentials"
 _MEANINGS: Final[Mapping[int, str]] = {
-    401: ": it wants credentials that this cfm does not have",
-    403: ": it does not accept this cfm's credentials",
+    401: f": {WANTS_CREDENTIALS} that this cfm does not have",
+    403: f": {WANTS_CREDENTIALS} other than this cfm's",
 }
 
 

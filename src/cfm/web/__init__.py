@@ -19,16 +19,18 @@ from cfm.web.answers import (
 )
 from cfm.web.authentication import IDENTITY, AccessPolicy, may_speak_for
 from cfm.web.limits import Limits
-from cfm.web.middleware import may_be_browser
+from cfm.web.middleware import ON_UNAUTHORIZED, RefusalListener, may_be_browser
 from cfm.web.paths import name_from_path
 from cfm.web.server import STOPPING, WebServer, serve
 
 __all__ = [
     "IDENTITY",
+    "ON_UNAUTHORIZED",
     "REFUSALS_IN_OLD_FORM",
     "STOPPING",
     "AccessPolicy",
     "Limits",
+    "RefusalListener",
     "RefusedError",
     "WebServer",
     "empty",

@@ -39,6 +39,17 @@ _HOST: Final = re.compile(
 )
 
 
+class RefusalListener:
+    """Hears of each request without valid credentials."""
+
+    def refused(self, request: web.Request) -> None:
+        raise NotImplementedError
+
+
+ON_UNAUTHORIZED: Final = web.AppKey("on_unauthorized", RefusalListener)
+"""An application may have a listener here."""
+
+
 class RequestMiddleware:
     """The outermost middleware of a server."""
 
@@ -87,6 +98,8 @@ class RequestMiddleware:
             await self._read_body(request)
             return await self._carry_out(request, handler)
         except RefusedError as refused:
+            if refused.status == 401 and (listener := request.app.get(ON_UNAUTHORIZED)) is not None:
+                listener.refused(request)
             return _refuse(request, refused)
         except web.HTTPException as error:  # aiohttp's own: no such path, no such method
             headers = {name: error.headers[name] for name in _KEPT_HEADERS if name in error.headers}

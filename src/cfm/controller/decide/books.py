@@ -429,3 +429,26 @@ class PauseBook:
         self.paused = {name: pause for name, pause in self.paused.items() if pause[0] > now_ms}
         long_ago_ms = now_ms - DROP_PAUSE.longest_ms
         self._drops = {name: drops for name, drops in self._drops.items() if drops[1] > long_ago_ms}
+
+
+STRANGE_MS = 60_000
+"""A worker without valid credentials asks again every few seconds.  After this silence it is no stranger."""
+
+
+@dataclass(slots=True)
+class StrangerBook:
+    """Servers whose requests had no valid credentials.  They make nothing possible, so nothing is counted."""
+
+    seen_ms: dict[Addr, tuple[int, int]] = field(default_factory=dict)
+    """The first and the last moment."""
+
+    def heard(self, addr: Addr, now_ms: int) -> bool:
+        """Such a request came.  Returns: is that new?"""
+        is_new = addr not in self.lately(now_ms)
+        first_ms = now_ms if is_new else self.seen_ms[addr][0]
+        self.seen_ms[addr] = first_ms, now_ms
+        return is_new
+
+    def lately(self, now_ms: int) -> dict[Addr, int]:
+        """The servers that are like that now, and since when."""
+        return {addr: first for addr, (first, last) in self.seen_ms.items() if now_ms - last < STRANGE_MS}

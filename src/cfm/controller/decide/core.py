@@ -72,6 +72,7 @@ class Core:
             ev.PlanReady: self._plan_ready,
             ev.PlanFailed: self._plan_failed,
             ev.TasksAsked: self._tasks_asked,
+            ev.CredentialsRefused: self._credentials_refused,
             ev.NextAsked: self._offering.asked,
             ev.RequestGone: self._offering.gone,
             ev.TaskReported: partial(copying.report, self.state),
@@ -317,6 +318,10 @@ class Core:
     def _cut(self, event: ev.CutAnswer, now: Now) -> None:
         if event.cut:
             self.state.tasks.stream_cut(event.task_id, now)
+
+    def _credentials_refused(self, event: ev.CredentialsRefused, now: Now) -> None:
+        if self.state.strangers.heard(event.addr, now.mono_ms):
+            self.state.say("a worker has no valid credentials", level="warning", server=event.addr)
 
     def _tasks_asked(self, event: ev.TasksAsked, now: Now) -> None:
         old_workers.asked_for_tasks(self.state, event.client, now)

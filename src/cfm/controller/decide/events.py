@@ -187,6 +187,13 @@ class TasksAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsRefused:
+    """A request without valid credentials came from this server, as far as one can see."""
+
+    addr: Addr
+
+
+@dataclass(frozen=True, slots=True)
 class NextAsked:
     """`GET /tasks/next`: held until there is a task, or until `until_ms`."""
 
@@ -234,7 +241,7 @@ Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
     | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
     | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | PlanReady | PlanFailed | TasksAsked
-    | NextAsked | RequestGone | TaskReported | TaskDropped | BreakerReleased
+    | NextAsked | RequestGone | CredentialsRefused | TaskReported | TaskDropped | BreakerReleased
 )  # fmt: skip
 
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,7 @@ from cfm.controller.decide.books import (
     SanBook,
     StockBook,
     StoreBook,
+    StrangerBook,
 )
 from cfm.controller.decide.events import AskSan, Say
 from cfm.controller.decide.own_troubles import OwnTroubleBook
@@ -108,6 +109,7 @@ class NodeState:
         self.reservations = ReservationBook(revision)
         self.stock = StockBook(revision)
         self.pauses = PauseBook(revision)
+        self.strangers = StrangerBook()
 
         self._sending_since_ms: dict[Addr, int] = {}
         self._sent_ms: Counter[Addr] = Counter()

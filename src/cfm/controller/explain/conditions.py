@@ -15,6 +15,7 @@ from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
+from cfm.fleet.answers import WANTS_CREDENTIALS
 from cfm.model import LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
 from cfm.plan.round import Round
@@ -33,6 +34,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from own_troubles(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
+        yield from _without_credentials(scene)
         yield from _servers_down(scene)
         return
     yield from _source_folders(scene)
@@ -42,6 +44,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from held.brakes(scene, round_)
         yield from held.over_limit(scene, round_)
         yield from held.unreachable(scene, round_)
+    yield from _without_credentials(scene)
     yield from _servers_down(scene)
     yield from disks.conditions(scene)
     yield from _not_listed(scene)
@@ -234,6 +237,25 @@ def _servers_down(scene: Scene) -> Iterator[Condition]:
             remedy="check the host, its network and its cfw",
             servers=down,
             since_s=scene.wall_s(min(pulses[addr].since_ms for addr in down)),
+        )
+
+
+def _without_credentials(scene: Scene) -> Iterator[Condition]:
+    """Servers that we do not let in, or that do not let us in."""
+    since_ms = scene.state.strangers.lately(scene.now.mono_ms)
+    for addr in scene.state.fleet.records:
+        pulse = scene.state.health.pulse(addr)
+        if pulse.up is False and WANTS_CREDENTIALS in pulse.why:
+            since_ms.setdefault(addr, pulse.since_ms)
+    if since_ms:
+        there = scene.in_order(since_ms)
+        yield Condition(
+            name="no_credentials",
+            level=Severity.DEGRADED,
+            text=f"cfm and cfw do not accept each other's credentials {scene.at(there)}",
+            remedy="compare `security` in cfm.yml and cfw.yml; `cfm token worker SERVER` makes its token",
+            servers=there,
+            since_s=scene.wall_s(min(since_ms.values())),
         )
 
 

@@ -17,10 +17,11 @@ from cfm.controller.explain import report
 from cfm.controller.serve.json_api import JsonEndpoints
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.controller.serve.page_api import PageEndpoints
+from cfm.controller.serve.strangers import Strangers
 from cfm.controller.serve.worker_api import WorkerEndpoints
 from cfm.model import Now
 from cfm.security import Role
-from cfm.web import AccessPolicy, Limits
+from cfm.web import ON_UNAUTHORIZED, AccessPolicy, Limits
 
 _OPERATOR = frozenset({Role.OPERATOR})
 _WORKER = frozenset({Role.WORKER})
@@ -53,6 +54,7 @@ class ControllerApi:
         """`identity`: the headers that tell a worker whose controller this is.  `credentials`: what the
         status says about credentials (see `security.status_of`)."""
         self._credentials = dict(credentials or {})
+        self._strangers = Strangers(controller)
         self._endpoints = (
             WorkerEndpoints(controller, identity),
             PageEndpoints(controller, self._status),
@@ -61,6 +63,7 @@ class ControllerApi:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=Limits().body_bytes)
+        app[ON_UNAUTHORIZED] = self._strangers
         for endpoints in self._endpoints:
             app.add_routes(endpoints.routes())
         return app

@@ -38,6 +38,9 @@ _EXPECTED: Final = {how: (OK,) if how is Ask.LIST else (OK, EMPTY, *OLD_CFM) for
 """Answers to a question for work that are no trouble."""
 
 
+_NO_CREDENTIALS: Final = (401, 403)
+
+
 class Listener(Protocol):
     """What the link needs of `fencing.Authority`."""
 
@@ -113,6 +116,10 @@ class CfmLink:
             self._log_trouble(None)
         else:
             said = reply.body[:200].decode("utf-8", "replace")
+            if reply.status in _NO_CREDENTIALS:
+                said = (
+                    f"it does not accept the credentials of this worker: see `security` in cfw.yml ({said})"
+                )
             self._log_trouble(f"it answered {reply.status}: {said}")
         return self._read(how, holding, reply)
 
@@ -182,7 +189,10 @@ class CfmLink:
                 method, path, data=body, params=query, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 received = await _bounded(response)
-                allowed, has_epoch = await self._hear(response.headers)
+                if response.status in _NO_CREDENTIALS and wire.CONTROLLER not in response.headers:
+                    allowed, has_epoch = True, False  # who refuses us does not say who he is, to nobody
+                else:
+                    allowed, has_epoch = await self._hear(response.headers)
                 return _Response(response.status, received, has_epoch) if allowed else None
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             why = str(error) or type(error).__name__
