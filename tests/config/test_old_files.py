@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cfm.config import CfmSettings, SettingsFileError, load_cfm, load_cfw
+from cfm.controller.act.from_settings import node_of
 
 CFW = "listen_addr: 127.0.2.1:8888\ncfm_addr: 127.0.0.1:8080\nbase_dir: data\n"
 
@@ -166,3 +167,13 @@ def test_hits_that_are_not_set_are_told(tmp_path: Path) -> None:
     [note] = notes(settings)
     assert "the earlier cfm took 3" in note
     assert not cfm_of(tmp_path, watching + "watch_hit_base: 5\n").notes
+
+
+@pytest.mark.parametrize(
+    ("between", "periodic", "look_s"), [(60, 0, 60), (60, 20, 20), (20, 60, 20), (0, 0, 1)]
+)
+def test_both_intervals_set_the_longest_time_between_two_looks(
+    tmp_path: Path, between: int, periodic: int, look_s: int
+) -> None:
+    text = f"between_events_run_interval_sec: {between}\n  periodic_run_interval_sec: {periodic}"
+    assert node_of(cfm_of(tmp_path, f"runner:\n  {text}\n")).full_look_ms == 1000 * look_s

@@ -72,6 +72,7 @@ class Watching:
     """A watch on a disk that can hang, looked at by hand, in virtual time."""
 
     GRADE, HISTORY = "/meta/grade", "/meta/history"
+    REREAD_S = 60
 
     def __init__(self, last_good: Measure | None = None, patience_s: float = 20.0) -> None:
         self.file_system, self.mono_ms = FakeFileSystem(), 0
@@ -88,6 +89,7 @@ class Watching:
             file_system=self.file_system,
             stat_timeout_s=patience_s,
             read_patience_s=patience_s,
+            reread_s=self.REREAD_S,
         )
 
     def put(self, grade: bytes, history: bytes) -> None:
@@ -314,3 +316,20 @@ def test_one_look_at_what_was_just_written(tmp_path: Path) -> None:
     facts = look_once(tmp_path / "grade", tmp_path / "history", Now(0, written_ms + 500))
     assert isinstance(facts, SnapshotFacts)
     assert facts.why == "still changing"
+
+
+async def test_a_rewrite_that_leaves_size_and_mtime_is_seen_within_the_set_time(watching: Watching) -> None:
+    """A copy that keeps times (`cp -p`, rsync), or two writes within one tick of the file system's clock."""
+    grade, history = files(4)
+    watching.put(grade, history)
+    await watching.look_for(3_000)
+    before = watching.file_system.version(Watching.GRADE)
+    watching.file_system.put_unseen(Watching.GRADE, grade.replace(b"f0\nf1", b"f1\nf0"))
+    assert watching.file_system.version(Watching.GRADE) == before
+    await watching.look_for(Watching.REREAD_S * 1000 - 5_000)
+    assert len(watching.snapshots) == 1
+    await watching.look_for(5_000)
+    assert [snapshot.graded("f1") for snapshot in watching.snapshots] == [2, 1]
+    await watching.look_for(3 * Watching.REREAD_S * 1000)
+    assert len(watching.snapshots) == 2, "what did not change is not told again"
+    assert not watching.rejected

@@ -74,6 +74,7 @@ async def _run_on(
             on_snapshot=late.on_snapshot,
             on_rejected=late.on_rejected,
             last_good=recovered.measure,
+            reread_s=settings.watcher.event_timeout_sec,
         )
         controller.metadata = watch
         follower = _follower(settings, late)

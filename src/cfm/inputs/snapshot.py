@@ -74,6 +74,11 @@ def _file(rank: int, name: str, size_bytes: int, hits: int, history_ips: list[st
     return File(name, rank, size_bytes, hits, tuple(history_ips))
 
 
+def pair_id(sources: tuple[SourceFile, SourceFile]) -> str:
+    """Another content has another id."""
+    return "-".join(source.digest[:6] for source in sources)
+
+
 def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFile]) -> Candidate:
     """Join a pair that was read.  A file is known when it is graded and has a size."""
     graded = grade.frame.join(history.frame, on="name", how="left", maintain_order="left").select(COLUMNS)
@@ -81,7 +86,7 @@ def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFil
     unsized = graded.filter(pl.col("size_bytes").is_null()).select("rank", "name")
     measure = Measure(grade.frame.height, history.frame.height, known.height)
     facts = SnapshotFacts(
-        id="-".join(source.digest[:6] for source in sources),
+        id=pair_id(sources),
         read_wall_s=min(source.mtime_s for source in sources),
         graded_files=measure.graded_files,
         known_files=measure.known_files,

@@ -4,6 +4,7 @@
 reads one pair, in a thread.  `MetadataWatch` looks at both files a few times a second.  (It uses `stat`,
 because notifications do not work on network mounts.)  When both have not changed for a second, it reads the
 pair, has it judged (`snapshot.judge`), and calls back.  A bad pair is reported once, not at every look.
+Now and then (`event_timeout_sec`) it looks whether files that seem unchanged have another content.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import xxhash
 from cfm.inputs.file_system import FileSystem, FileVersion, OpenFile, RealFileSystem, pieces_of
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import Candidate, Snapshot, SourceFile, build, is_unfinished, judge
+from cfm.inputs.snapshot import Candidate, Snapshot, SourceFile, build, is_unfinished, judge, pair_id
 from cfm.model import Measure, Now, SnapshotFacts
 from cfm.threads import HungError, LifeSign, ThreadPool
 
@@ -37,6 +38,7 @@ LONG_AGO_MS = 60_000
 POLL_S = 0.25
 STAT_TIMEOUT_S = 5.0
 READ_PATIENCE_S = 30.0
+REREAD_S = 3_600
 
 Versions: TypeAlias = tuple[FileVersion, FileVersion]
 
@@ -99,6 +101,17 @@ def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -
         history = read_hit_history(files[1].pieces())
         candidate = build(grade, history, (files[0].source(), files[1].source()))
         return candidate, (files[0].version, files[1].version)
+
+
+def read_pair_id(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -> str:
+    """Read both files without understanding them: which content have they?  It raises as `read_pair` does."""
+    grade_path, history_path = paths
+    with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
+        files = _Reading(grade_path, grade_file, sign), _Reading(history_path, history_file, sign)
+        for file in files:
+            for _piece in file.pieces():
+                pass
+        return pair_id((files[0].source(), files[1].source()))
 
 
 class _Reading:
@@ -164,6 +177,11 @@ class _Judged:
     rejected: SnapshotFacts | None = None
     waiting: bool = True
 
+    @property
+    def id(self) -> str:
+        facts = self.candidate.snapshot.facts if self.candidate else self.rejected
+        return facts.id if facts else ""
+
 
 class MetadataWatch:
     """Follows the pair for as long as `run` runs, and calls back in the event loop.
@@ -186,7 +204,9 @@ class MetadataWatch:
         poll_s: float = POLL_S,
         stat_timeout_s: float = STAT_TIMEOUT_S,
         read_patience_s: float = READ_PATIENCE_S,
+        reread_s: int = REREAD_S,
     ) -> None:
+        """`reread_s`: a rewrite that leaves size and mtime as they were is noticed within this time."""
         self._paths = str(grade_path), str(history_path)
         self._clock = clock
         self._on_snapshot, self._on_rejected = on_snapshot, on_rejected
@@ -196,6 +216,7 @@ class MetadataWatch:
         self._reader = ThreadPool("metadata-read", 2)
         self._at_rest = AtRest(), AtRest()
         self._judged: _Judged | None = None
+        self._reread_ms, self._read_at_ms = 1000 * reread_s, 0
         self._told: tuple[object, ...] = ()
         self.last_good = last_good
         """The measure of the pair in use, or of the one before a restart."""
@@ -241,12 +262,28 @@ class MetadataWatch:
 
     async def _at_rest_now(self, versions: Versions) -> None:
         judged = self._judged
-        if judged is None or judged.versions != versions:
+        if judged is None or judged.versions != versions or await self._has_other_content(judged):
             judged = await self._read(versions)
         if judged is not None:
             self._judge(judged)
 
+    async def _has_other_content(self, judged: _Judged) -> bool:
+        """Were files rewritten that look unchanged?  This costs a reading, so it is asked rarely."""
+        now_ms = self._clock().mono_ms
+        if now_ms - self._read_at_ms < self._reread_ms:
+            return False
+        self._read_at_ms = now_ms
+        try:
+            found = await self._reader.run_while_alive(
+                self._read_patience_s, lambda sign: read_pair_id(self._paths, self._file_system, sign)
+            )
+        except (HungError, TimeoutError, OSError, ChangedWhileReadError) as error:
+            log.debug("cannot look whether the metadata was rewritten", why=str(error))
+            return False
+        return found != judged.id
+
     async def _read(self, versions: Versions) -> _Judged | None:
+        self._read_at_ms = self._clock().mono_ms
         try:
             candidate, read = await self._reader.run_while_alive(
                 self._read_patience_s, lambda sign: read_pair(self._paths, self._file_system, sign)
@@ -269,7 +306,7 @@ class MetadataWatch:
         self._judged = judged = self._verdict(judged, settled_ms)
         if judged.rejected:
             self._tell_rejected(judged.rejected, judged.versions)
-        elif judged.candidate and not judged.waiting and self._once("accepted", judged.versions):
+        elif judged.candidate and not judged.waiting and self._once("accepted", judged.versions, judged.id):
             self.last_good = judged.candidate.measure
             self._on_snapshot(judged.candidate.snapshot)
 
@@ -310,7 +347,7 @@ class MetadataWatch:
         self._tell_rejected(rejected(why), None)
 
     def _tell_rejected(self, facts: SnapshotFacts, versions: Versions | None) -> None:
-        if self._once(facts.why, versions):
+        if self._once(facts.why, versions, facts.id):
             self._on_rejected(facts)
 
     def _once(self, *said: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cfm.config import CfmSettings
+from cfm.config.fields import MOST_SECONDS
 from cfm.controller.decide.state import NodeConfig
 from cfm.fleet.client import TimeOuts, WorkerClient
 from cfm.plan.view import Rules
@@ -36,14 +37,15 @@ def rules_of(settings: CfmSettings) -> Rules:
 
 def node_of(settings: CfmSettings) -> NodeConfig:
     """Who belongs to the node, and how often it is looked at."""
-    servers = settings.servers
+    servers, runner = settings.servers, settings.runner
+    looks_s = [runner.between_events_run_interval_sec, runner.periodic_run_interval_sec or MOST_SECONDS]
     return NodeConfig(
         sources=servers.sources,
         destinations=servers.destinations,
         rules=rules_of(settings),
         heartbeat_interval_ms=1000 * servers.heartbeat_interval_sec,
         misses_to_down=servers.heartbeat_misses,
-        full_look_ms=1000 * settings.runner.between_events_run_interval_sec,
+        full_look_ms=1000 * min(looks_s),
     )
 
 
