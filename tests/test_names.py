@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.names import is_file_name
+from cfm.names import is_file_name, other_spellings
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,19 @@ def test_what_passes_is_one_visible_component(name: str) -> None:
         assert name not in {"", ".", ".."}
         assert len(name.encode()) <= 255
         assert len(f"file={name}".splitlines()) == 1
+
+
+NFC, NFD = "\ud55c.mpg", "\u1112\u1161\u11ab.mpg"
+"""One Korean syllable as one character, and as three."""
+
+
+def test_names_that_look_the_same_are_found() -> None:
+    assert NFC != NFD
+    assert other_spellings(NFC) == (NFD,)
+    assert other_spellings(NFD) == (NFC,)
+    assert other_spellings("MXCI5B4LSGL1000051_K20180531174730.mpg") == ()
+
+
+@given(st.text())
+def test_no_name_is_its_own_other_spelling(name: str) -> None:
+    assert name not in other_spellings(name)

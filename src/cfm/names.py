@@ -12,6 +12,8 @@ that ten million names are checked by the same law as one.
 from __future__ import annotations
 
 import re
+import unicodedata
+from typing import Final, Literal
 
 MAX_NAME_BYTES = 255
 """What Linux file systems store at most."""
@@ -38,3 +40,15 @@ def is_file_name(name: str) -> bool:
         return len(name.encode()) <= MAX_NAME_BYTES
     except UnicodeEncodeError:  # a lone surrogate: bytes of a folder listing that are not UTF-8
         return False
+
+
+_FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
+
+
+def other_spellings(name: str) -> tuple[str, ...]:
+    """Names that look the same as this one, and are others: Unicode has two forms for many letters.
+
+    Names are compared byte by byte everywhere.  Macs and some transfer programs change the form of a name.
+    """
+    spelled = dict.fromkeys(unicodedata.normalize(form, name) for form in _FORMS)
+    return tuple(other for other in spelled if other != name)

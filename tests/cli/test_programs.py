@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -103,3 +104,32 @@ def test_a_view_that_is_refused_waits(tmp_path: Path) -> None:
         watching.wait()
         server.shutdown()
         server.server_close()
+
+
+NAMES = (
+    "import os, sys; from cfm.cli.encoding import use_utf8\n"
+    "use_utf8(); print(*sorted(os.listdir(sys.argv[1])))"
+)
+BYTES = b"\xed\x95\x9c.mpg"  # UTF-8 for one Korean syllable
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "ko_KR.EUC-KR", "en_US.ISO-8859-1", "C.UTF-8"])
+@pytest.mark.parametrize("coerced", ["0", "1"])
+def test_names_and_output_are_utf8_in_every_locale(tmp_path: Path, locale: str, coerced: str) -> None:
+    for name in (BYTES, b"\xff.mpg"):  # the second is no UTF-8
+        (tmp_path / os.fsdecode(name)).write_text("")
+    settings = {
+        "LC_ALL": locale,
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": coerced,
+        "PATH": os.environ["PATH"],
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", NAMES, str(tmp_path)],
+        env=settings,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout == BYTES + rb" \udcff.mpg" + b"\n"

@@ -8,8 +8,9 @@ from typing import Any
 
 from cfm.controller.decide import events as ev
 from cfm.controller.explain import report
-from cfm.controller.explain.why import why_json
+from cfm.controller.explain.why import alike, why_json
 from cfm.model import File, Status
+from cfm.names import other_spellings
 from cfm.plan.view import Rules
 from controller.node import OURS, Node, files
 from controller.worlds import SECOND_MS, at_rest, breaker, copying, deletes_off, failing, fits_nowhere
@@ -158,3 +159,15 @@ def test_plan_status_and_metrics_tell_the_same_numbers_of_refusals() -> None:
     assert counts["copy"]["no_room"] == conditions(node)["no_room"]["files"]
     shown = [(no["action"], no["reason"]) for no in plan["refusals"]]
     assert shown.count(("copy", "no_room")) == counts["copy"]["no_room"]
+
+
+def test_another_file_whose_name_looks_the_same_is_named() -> None:
+    """One Korean syllable as one character and as three: two names, and two files."""
+    composed, decomposed = "\ud55c.mpg", "\u1112\u1161\u11ab.mpg"
+    node = Node([File(composed, 1, 100)], sources=1, destinations=1)
+    assert alike(node.core, other_spellings(composed), (), node.now) == []
+    assert alike(node.core, other_spellings(composed), (decomposed,), node.now) == [decomposed]
+    node.put(node.destinations[0], File(decomposed, 2, 100))
+    node.grade()
+    node.run(5_000)
+    assert alike(node.core, other_spellings(composed), (), node.now) == [decomposed]

@@ -25,6 +25,7 @@ from cfm.cli.common import (
     usual_settings,
 )
 from cfm.cli.demo import demo
+from cfm.cli.encoding import use_utf8
 from cfm.cli.handover import handover
 from cfm.cli.simulate import PASS_ON, simulate
 from cfm.config import CfmSettings, load_cfm
@@ -229,6 +230,7 @@ def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
 
 
 def main() -> None:
+    use_utf8()
     app()
 
 

@@ -16,6 +16,7 @@ from cfm.cli.common import (
     settings_from,
     usual_settings,
 )
+from cfm.cli.encoding import use_utf8
 from cfm.config import load_cfw
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
@@ -73,6 +74,7 @@ def release(config: SettingsPath = DEFAULT) -> None:
 
 
 def main() -> None:
+    use_utf8()
     app()
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 
+from cfm.cli.encoding import use_utf8
 from cfm.signals import hold_hangups
 
 
 def cfm() -> None:
+    use_utf8()
     _hold_in_a_daemon()
     from cfm.cli.cfm import main
 
@@ -18,6 +20,7 @@ def cfm() -> None:
 
 
 def cfw() -> None:
+    use_utf8()
     _hold_in_a_daemon()
     from cfm.cli.cfw import main
 

@@ -38,6 +38,11 @@ def _facts_of(why: Json) -> Table:
         ("on", ", ".join(why["on"]) or "no destination"),
         *(("copying", f"{t['source']} → {t['destination']}, {t['status']}") for t in why["tasks"]),
     )
+    for other in why.get("looks_like", ()):
+        facts = (
+            *facts,
+            ("looks like", f"{ascii(other)[1:-1]}: another file, whose letters are encoded otherwise"),
+        )
     table = Table.grid(padding=(0, 2))
     for name, fact in facts:
         table.add_row(Text(name, style="dim"), said(fact))

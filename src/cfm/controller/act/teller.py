@@ -16,6 +16,7 @@ from cfm.controller.explain import why
 from cfm.controller.explain.story import STORY_LENGTH, tell
 from cfm.errors import StateError
 from cfm.model import DeleteOrder, Task
+from cfm.names import other_spellings
 from cfm.tasks.store import TaskStore
 from cfm.threads import HungError, ThreadPool
 
@@ -44,9 +45,21 @@ class Teller:
         found: dict[str, Any] = await self._controller.read(
             lambda core, now: why.why_json(core, name, file, rank, now, on_san)
         )
+        found["looks_like"] = await self._alike(name)
         history = await self._history(name)
         lately = [said for said in self._controller.recent if said.get("file") == name]
         found["story"] = tell(history, lately)
+        return found
+
+    async def _alike(self, name: str) -> list[str]:
+        """Other names that look the same, of files that there are."""
+        spellings, snapshot = other_spellings(name), self._controller.snapshot
+        graded: list[str] = []
+        if snapshot is not None:
+            graded = [o for o in spellings if await asyncio.to_thread(snapshot.graded, o) is not None]
+        found: list[str] = await self._controller.read(
+            lambda core, now: why.alike(core, spellings, graded, now)
+        )
         return found
 
     async def _history(self, name: str) -> list[Task | DeleteOrder]:

@@ -7,7 +7,7 @@ before; `report` tells of the node as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from cfm.controller.decide.core import Core
@@ -55,8 +55,15 @@ def why_json(
         "tasks": [transfer_json(core, task.id, now)] if task and task.id in core.state.tasks.runs else [],
         "copy": _why_copy(core, view, file, name),
         "delete": _why_delete(core, view, file, name, holders),
+        "looks_like": [],
         "story": [],
     }
+
+
+def alike(core: Core, spellings: Iterable[str], graded: Collection[str], now: Now) -> list[str]:
+    """Which other spellings of a name exist.  They look the same to a person, and are other files."""
+    holders, on_san = core.state.view(now).holders, core.state.san.index or frozenset()
+    return [name for name in spellings if name in graded or name in holders or name in on_san]
 
 
 def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:
