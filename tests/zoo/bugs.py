@@ -23,6 +23,7 @@ from cfm.model import (
     DeleteKind,
     Failure,
     File,
+    KnownStock,
     Listing,
     LogCondition,
     Now,
@@ -333,6 +334,18 @@ class Hoarding(Core):
         return result
 
 
+class ForgetsWhatLanded(Core):
+    """The next `/df` is taken to show all that landed."""
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        if isinstance(event, ev.DiskAnswer):
+            account = self.state.fleet.records[event.addr].account
+            account.landed = [one for one in account.landed if one.at_ms > event.asked_ms]
+            if event.addr in self.state.stock.stock:
+                self.state.stock.stock[event.addr] = KnownStock(0, 0)
+        return super().handle(event, now)
+
+
 class OneReadingWillDo(Core):
     """One `/df` proves that something must go."""
 
@@ -518,6 +531,7 @@ OLD_ONES: Mapping[str, Parts] = {
     "any metadata is accepted": replace(PARTS, judge_metadata=lambda *_args: None),
     "time-outs by the wall clock": replace(PARTS, core=ByWall),
     "the ledger releases nothing": replace(PARTS, core=Hoarding),
+    "the next /df shows what landed": replace(PARTS, core=ForgetsWhatLanded),
     "one reading proves a need": replace(PARTS, core=OneReadingWillDo),
     "an ip counts twice": _counting_doubles(),
     "a name is cut at #": replace(PARTS, shelf=CutsAtHash),

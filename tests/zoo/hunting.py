@@ -50,7 +50,12 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "15": ("no fsync of files", "no fsync of folders", "done for what failed"),
     "16": tuple(name for name in MECHANICAL if " becomes " in name and "order unknown" not in name),
     "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
-    "18": ("without within_limit", "without server_known", "without through_one_address"),
+    "18": (
+        "the next /df shows what landed",
+        "without within_limit",
+        "without server_known",
+        "without through_one_address",
+    ),
     "19": ("any name is taken",),
     "20": ("what failed is given up",),
     "21": ("ended tasks are kept",),

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, DeleteOrder, Measure, Task
+from cfm.model import Addr, DeleteOrder, Measure, Status, Task
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
 from cfm_lab.sim.environment.disks import SimDisk
 
@@ -97,6 +97,13 @@ class StateFacts:
     def _ordered(self, order_id: int) -> int:
         known = self.orders.get(order_id)
         return known.ordered_ms if known is not None else 0
+
+    def landed_bytes(self, addr: Addr, after_ms: int, until_ms: int) -> int:
+        """Bytes that arrived in this time on the disk at `addr`."""
+        landed = (
+            task for ms, task in self.done if after_ms < ms <= until_ms and self.ended_there(task, addr)
+        )
+        return sum(task.file.size_bytes for task in landed if task.status is Status.DONE)
 
     def _sent(self, order_id: int) -> int | None:
         known = self.orders.get(order_id)

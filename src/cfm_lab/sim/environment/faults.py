@@ -112,6 +112,11 @@ KINDS: Mapping[str, FaultKind] = {
             ),
             ("rolling_partition", 120, "servers are cut off one by one and rejoined in another order"),
             ("disk_full", 90, "other software fills a disk"),
+            (
+                "df_stands_still",
+                120,
+                "a worker tells the same disk usage for a while",
+            ),
             ("read_only", 150, "a disk becomes read-only"),
             ("unmounted", 90, "base_dir is unmounted"),
             ("unmounted_old", 120, "an old worker's base_dir is unmounted: an empty list"),

@@ -24,6 +24,12 @@ def disk_full(world: World, rng: Rng) -> None:
     world.heal_after(rng.between(5, 90) * MINUTE_MS, lambda: disk.lose(name))
 
 
+def df_stands_still(world: World, rng: Rng) -> None:
+    server = some_destination(world, rng)
+    server.stand_still(still=True)
+    world.heal_after(rng.between(10, 90) * MINUTE_MS, lambda: server.stand_still(still=False))
+
+
 def _break_disk(world: World, rng: Rng, calls: tuple[str, ...], error: int) -> None:
     disk = some_disk(world, rng)
     for call in calls:
@@ -112,6 +118,7 @@ def link_planted(world: World, rng: Rng) -> None:
 
 FAULTS: Final[tuple[FaultEvent, ...]] = (
     disk_full,
+    df_stands_still,
     read_only,
     unmounted,
     unmounted_old,

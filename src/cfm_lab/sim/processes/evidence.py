@@ -82,6 +82,15 @@ class ServerEvidence:
         itself = self.features.disk_id if self.features is not None else ""
         self.disk_ids = frozenset({itself, *self._told.values()} - {""})
 
+    def unmoved_since_ms(self) -> int:
+        """When the first of its last readings was asked for that show the very same disk."""
+        since_ms = self.disk_asked_ms
+        for asked_ms, usage in reversed(self.readings):
+            if self.disk is None or usage != self.disk.usage:
+                break
+            since_ms = asked_ms
+        return since_ms
+
     @property
     def usable(self) -> bool:
         listed = self.names is not None and self.list_failed_ms is None

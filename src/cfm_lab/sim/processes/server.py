@@ -41,6 +41,7 @@ class SimServer(WorkerService):
         self.moved_ms: int | None = None
         self._first_report: DiskReport | None = None
         self._reports = 0
+        self._stands_still = False
 
     @abstractmethod
     def kill(self) -> None:
@@ -76,10 +77,14 @@ class SimServer(WorkerService):
         if self.is_sick("loses_arrivals"):
             self.later(VANISH_MS, lambda: self.disk.lose_to_others(name))
 
+    def stand_still(self, *, still: bool) -> None:
+        """From now on it tells the same of its disk, or again the truth."""
+        self._stands_still, self._first_report = still, None
+
     def told(self, report: DiskReport) -> DiskReport:
         """What this server tells of its disk, which is not always true."""
         self._reports += 1
-        if self.is_sick("df_stands_still"):
+        if self._stands_still or self.is_sick("df_stands_still"):
             self._first_report = self._first_report or report
             return self._first_report
         dips = self.is_sick("df_dips") and self._reports % DIP_EVERY == 0
