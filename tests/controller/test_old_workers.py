@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import old_workers
-from cfm.model import Addr, Status, host_of
+from cfm.model import Addr, Now, Status, host_of
 from controller.node import OLD, Node, files
 
 SECOND_MS = 1000
@@ -75,14 +77,12 @@ def test_one_question_alone_says_nothing() -> None:
 
 def test_of_two_workers_on_one_host_nobody_knows_which_one_asks() -> None:
     node, worker = copying_node()
-    twin = Addr(f"{host_of(worker)}:9999")
-    node.core.state.config = type(node.config)(
-        node.config.sources, (*node.config.destinations, twin), node.config.rules
-    )
-    for _ in range(3):
-        ask_for_tasks(node, host_of(worker))
-        node.run(5 * SECOND_MS)
-    assert not node.says("copy failed")
+    state, twin = node.core.state, Addr(f"{host_of(worker)}:9999")
+    state.config = replace(state.config, destinations=(*state.config.destinations, twin))
+    for later_ms in (0, 5_000, 10_000):
+        moment = Now(node.now.mono_ms + later_ms, node.now.wall_ms + later_ms)
+        old_workers.asked_for_tasks(state, host_of(worker), moment)
+    assert [task.status for task in state.tasks.active.values()] == [Status.WORKING]
 
 
 def test_a_list_that_was_asked_for_before_the_copy_began_says_nothing() -> None:
