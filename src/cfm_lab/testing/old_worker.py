@@ -1,14 +1,16 @@
 """A stand-in for the earlier cfw, as it was seen to behave, on a real folder and real sockets.
 
 It polls `GET /tasks`, and takes the first ready task for its own address.  It reports `working`, and
-downloads even if that was refused.  It reports `done` once, without a retry, even if the download failed.  It
-throws a whole list away if it cannot read one element.  It knows neither `/content` nor any header of ours.
+downloads even if that was refused.  It reports `done` once, without a retry, even if the download failed.
+It stops polling while its own disk is above its own limit.  A start removes what downloads left, and
+forgets the task that was under way.  It throws a whole list away if it cannot read one element.  It knows
+neither `/content` nor any header of ours.
 `Mischief` makes it behave even worse.
 
 It shares no code with `wire`, on purpose: if `wire` makes a mistake, this must not make the same one.
 
 As a process: `python -m cfm_lab.testing.old_worker --listen HOST:PORT --cfm HOST:PORT --base DIR
-[--downloader PROGRAM] [--poll SECONDS] [--capacity BYTES]`.
+[--downloader PROGRAM] [--poll SECONDS] [--capacity BYTES] [--limit PERCENT]`.
 """
 
 from __future__ import annotations
@@ -75,6 +77,7 @@ class OldWorker:
         poll_s: float = 5.0,
         capacity_bytes: int | None = None,
         match: str = "Successfully",
+        limit_percent: int = 100,
     ) -> None:
         """Without a `downloader`, files are copied from the path of the source on this machine.  With
         `capacity_bytes`, `/df` reports a disk of that size that holds only `base`."""
@@ -88,11 +91,13 @@ class OldWorker:
         self._poll_s = poll_s
         self._capacity_bytes = capacity_bytes
         self._match = match
+        self._limit_percent = limit_percent
         self._poll_now = asyncio.Event()
         self._open = contextlib.AsyncExitStack()
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
+        shutil.rmtree(self.base / _TEMPORARY, ignore_errors=True)
         connector = aiohttp.TCPConnector(keepalive_timeout=OLD_IDLE_S)
         self._session = await self._open.enter_async_context(
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5))
@@ -193,6 +198,8 @@ class OldWorker:
 
     async def poll_once(self) -> None:
         """One round: ask for the list, and carry out the first task for this worker."""
+        if int(str(self._usage()["used_percent"])) > self._limit_percent:
+            return
         async with self._session.get(f"http://{self.cfm}/tasks") as answer:
             tasks = read_list(await answer.read())
         for task in tasks:
@@ -275,6 +282,7 @@ def main() -> None:
     parser.add_argument("--downloader", default="")
     parser.add_argument("--poll", type=float, default=5.0)
     parser.add_argument("--capacity", type=int)
+    parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--fail-downloads", action="store_true")
     given = parser.parse_args()
 
@@ -286,6 +294,7 @@ def main() -> None:
             downloader=given.downloader,
             poll_s=given.poll,
             capacity_bytes=given.capacity,
+            limit_percent=given.limit,
         )
         worker.mischief.fail_downloads = given.fail_downloads
         async with worker:

@@ -82,6 +82,33 @@ async def test_only_the_first_ready_task_for_itself_is_taken(
     assert [controller.tasks[task]["status"] for task in (other, first, second)] == ["ready", "done", "ready"]
 
 
+async def test_above_its_own_limit_it_stops_polling(
+    controller: OldController, base: Path, original: Path
+) -> None:
+    async with OldWorker(
+        listen="127.0.0.1:0",
+        cfm=controller.addr,
+        base=base,
+        poll_s=3600,
+        capacity_bytes=10_000,
+        limit_percent=50,
+    ) as worker:
+        task = controller.add_task("X.mpg", str(original), "127.0.0.9:1", worker.addr)
+        (base / "foreign").write_bytes(b"x" * 6_000)
+        await worker.poll_once()
+        assert (controller.polls, controller.tasks[task]["status"]) == (0, "ready")
+        (base / "foreign").unlink()
+        await worker.poll_once()
+        assert (controller.polls, controller.tasks[task]["status"]) == (1, "done")
+
+
+async def test_a_start_removes_what_downloads_left(controller: OldController, base: Path) -> None:
+    (base / "temp.downloaded").mkdir()
+    (base / "temp.downloaded" / "X.mpg.17").write_bytes(b"half")
+    async with OldWorker(listen="127.0.0.1:0", cfm=controller.addr, base=base, poll_s=3600):
+        assert not (base / "temp.downloaded").exists()
+
+
 async def test_an_external_downloader(
     controller: OldController, base: Path, tmp_path: Path, original: Path
 ) -> None:
