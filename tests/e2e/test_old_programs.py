@@ -58,6 +58,29 @@ def test_an_old_worker_is_not_believed_that_calls_its_failures_done(tmp_path: Pa
         assert {deed.server for deed in cluster.cfm.deeds("copied")} == {ours}
 
 
+def test_an_old_worker_that_is_restarted_within_a_heartbeat_holds_nobody_up(tmp_path: Path) -> None:
+    """It forgets its task, and nobody misses it: what it asks for shows that it copies nothing."""
+    began = tmp_path / "began"
+    script = tmp_path / "downloader.sh"
+    script.write_text(
+        f"#!/bin/sh\n[ -e {began} ] || {{ touch {began}; sleep 20; exit 1; }}\n"
+        'cp "$3" "$2" && echo Successfully >&2\n'
+    )
+    script.chmod(0o755)
+    old = frozenset({"127.0.2.1"})
+    with Cluster(
+        tmp_path / "node", 1, 1, files=3, file_bytes=100 * KB, old=old, old_arguments=("--poll", "0.2"),
+        downloader=script,
+    ) as cluster:  # fmt: skip
+        cluster.start()
+        worker = cluster.worker("127.0.2.1")
+        cluster.wait_for(began.exists, "the first copy to begin")
+        worker.kill()
+        cluster.restart(worker)
+        cluster.wait_for(lambda: cluster.placed() == set(cluster.ranks), "all files to be placed", 60)
+        assert "its worker asks for other work" in cluster.cfm.output()
+
+
 async def test_our_worker_obeys_an_old_controller(tmp_path: Path) -> None:
     """It polls, copies by the external downloader, reports in the old words, and deletes on order."""
     folder = tmp_path / "cfw"

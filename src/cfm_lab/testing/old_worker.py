@@ -30,7 +30,7 @@ from urllib.parse import unquote
 import aiohttp
 from aiohttp import web
 
-from cfm.model import Addr
+from cfm.model import Addr, host_of
 from cfm_lab.testing.plain_server import OLD_IDLE_S, plain_server, run_process
 
 _STRINGS: Final = (
@@ -98,7 +98,9 @@ class OldWorker:
 
     async def __aenter__(self) -> Self:
         shutil.rmtree(self.base / _TEMPORARY, ignore_errors=True)
-        connector = aiohttp.TCPConnector(keepalive_timeout=OLD_IDLE_S)
+        # On a machine of its own, its questions come from the address that it listens on.
+        own = (host_of(self.addr), 0)
+        connector = aiohttp.TCPConnector(keepalive_timeout=OLD_IDLE_S, local_addr=own)
         self._session = await self._open.enter_async_context(
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5))
         )
