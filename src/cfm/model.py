@@ -442,13 +442,45 @@ class ServerView(NamedTuple):
         return self.up and isinstance(self.files, Known) and isinstance(self.disk, Known)
 
 
+Way: TypeAlias = tuple[Addr, Addr]
+"""From this source to that destination."""
+
+
+class Side(NamedTuple):
+    """Who may be to blame for a failed copy: a source, a destination, or the pair of both."""
+
+    source: Addr = Addr("")
+    destination: Addr = Addr("")
+
+
+class Pause(NamedTuple):
+    """A source, a destination or a pair that is to blame for failed copies, and is left alone for a while."""
+
+    failures: int
+    """Pauses in a row, without a success in between."""
+    until_ms: int
+    """Nothing is tried before; after it one task alone, until something arrives."""
+    spared_until_ms: int
+    """Its failures cost much time: nothing is tried before where another server could do it."""
+    since_ms: int
+    why: str
+
+    @property
+    def ends_ms(self) -> int:
+        return max(self.until_ms, self.spared_until_ms)
+
+
 class Retry(NamedTuple):
     """What is remembered of a file whose copies failed."""
 
-    failures: int
-    not_before_ms: int
-    avoid: frozenset[tuple[Addr, Addr]]
-    """(source, destination) pairs that failed."""
+    failures: int = 0
+    """Failures that the file itself is charged for."""
+    not_before_ms: int = 0
+    """Until then a way that failed is left out for it; after a second failure, every way is."""
+    avoid: frozenset[Way] = frozenset()
+    """The ways on which it failed."""
+    vanished: Mapping[Addr, int] = {}
+    """Destinations from which its copy vanished, and until when it is not copied there."""
 
 
 class Sighting(NamedTuple):

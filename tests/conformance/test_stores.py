@@ -25,15 +25,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Status, Task
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import (
     Change,
     DropArrival,
+    DropPause,
     DropTask,
     PutArrival,
     PutMeasure,
     PutOrder,
+    PutPause,
     PutTask,
     Recovered,
     SupersededError,
@@ -183,8 +185,18 @@ def test_the_last_of_several_changes_counts(bench: Bench, store: TaskStore) -> N
     assert found.arrivals == (PutArrival("a.mpg", SERVER, 2),)
 
 
+def test_of_several_pauses_of_one_side_or_file_the_last_one_counts(bench: Bench, store: TaskStore) -> None:
+    source, pair = Side(source=SERVER), Side(SERVER, SERVER)
+    store.commit([PutPause(source, "", 1, 5, 6, 7, "it fails"), PutPause(source, "", 2, 8, 9, 7, "it fails")])
+    store.commit([PutPause(pair, "", 1, 5, 6, 7, ""), DropPause(pair, "")])
+    store.commit([PutPause(Side(), "a.mpg", 3, 5, 5, 5, "")])
+    found = reopened(bench, store)
+    expected = (PutPause(source, "", 2, 8, 9, 7, "it fails"), PutPause(Side(), "a.mpg", 3, 5, 5, 5, ""))
+    assert set(found.pauses) == set(expected)
+
+
 def test_dropping_what_is_not_there_changes_nothing(bench: Bench, store: TaskStore) -> None:
-    store.commit([DropTask(5), DropArrival("x.mpg", SERVER)])
+    store.commit([DropTask(5), DropArrival("x.mpg", SERVER), DropPause(Side(SERVER), "")])
     assert reopened(bench, store).tasks == ()
 
 
@@ -352,12 +364,15 @@ orders = st.builds(
     st.sampled_from(DeleteKind),
     names,
 )
+sides = st.builds(Side, addrs, addrs)
 changes = st.one_of(
     tasks.map(PutTask),
     orders.map(PutOrder),
     st.builds(DropTask, numbers),
     st.builds(PutArrival, names, addrs, numbers),
     st.builds(DropArrival, names, addrs),
+    st.builds(PutPause, sides, names, numbers, numbers, numbers, numbers, names),
+    st.builds(DropPause, sides, names),
 )
 
 

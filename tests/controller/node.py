@@ -66,12 +66,24 @@ class Worker:
     loses_delete_answers: bool = False
     refuses_deletes: bool = False
     fails: set[str] = field(default_factory=set)
+    empty: bool = False
+    """A source whose mount is empty: it answers 404 for every file."""
+    deaf: bool = False
+    """It answers, and never asks for work."""
+    hangs: bool = False
+    """Its downloads show no progress and do not end, though it reports."""
+    loses: bool = False
+    """A second hand removes what arrives."""
     limit_percent: int | None = None
     receiving: dict[int, Task] = field(default_factory=dict)
 
     @property
     def used_bytes(self) -> int:
         return sum(self.files.values()) + self.open_bytes
+
+    def lose(self, name: str) -> None:
+        """Somebody else removes a file."""
+        self.files.pop(name, None)
 
     def usage(self) -> DiskUsage:
         used = self.used_bytes
@@ -232,6 +244,11 @@ class Node:
         worker.receiving.clear()
         self.polls = {request: asker for request, asker in self.polls.items() if asker != addr}
 
+    def deafen(self, addr: Addr) -> None:
+        """The worker answers all that it is asked, and asks for nothing itself."""
+        self.workers[addr].deaf = True
+        self.polls = {request: asker for request, asker in self.polls.items() if asker != addr}
+
     def revive(self, addr: Addr) -> None:
         self.workers[addr].up = True
         if addr in self.destinations:
@@ -319,7 +336,7 @@ class Node:
 
     def _poll(self, addr: Addr) -> None:
         worker = self.workers[addr]
-        if not worker.up:
+        if not worker.up or worker.deaf:
             return
         request = self.request()
         self.polls[request] = addr
@@ -342,6 +359,9 @@ class Node:
             del worker.receiving[task.id]
             return
         self.started.append((self.now_ms, task.source, task.file.name))
+        if self.workers[task.source].empty:
+            self.after(LATENCY_MS, lambda: self._fail(worker, task, "the source answered 404"))
+            return
         self.after(self.transfer_ms, lambda: self._finish(worker, task))
         self._progress(worker, task, 1)
 
@@ -349,14 +369,20 @@ class Node:
         if worker.up and task.id in worker.receiving:
             request = self.request()
             if worker.features.ours and worker.reports:
-                told = 0 if self.stuck else moved
+                told = 0 if self.stuck or worker.hangs else moved
                 self.send(ev.TaskReported(request, task.id, TaskReport(Status.WORKING, told)))
                 if self.replies[request].status != 200:
                     del worker.receiving[task.id]
                     return
             self.after(1000, lambda: self._progress(worker, task, moved + 1))
 
+    def _fail(self, worker: Worker, task: Task, error: str) -> None:
+        if worker.receiving.pop(task.id, None) is not None and worker.up:
+            self.send(ev.TaskReported(self.request(), task.id, TaskReport(Status.FAILED, error=error)))
+
     def _finish(self, worker: Worker, task: Task) -> None:
+        if worker.hangs:
+            return
         if worker.receiving.pop(task.id, None) is None or not worker.up:
             return
         ours = worker.features.ours
@@ -366,6 +392,8 @@ class Node:
             return
         worker.files[task.file.name] = task.file.size_bytes
         self.delivered.append((self.now_ms, worker.addr, task.file.name))
+        if worker.loses:
+            self.after(1000, lambda: worker.lose(task.file.name))
         done = TaskReport(Status.DONE, received=ours, verified=ours)
         self.send(ev.TaskReported(self.request(), task.id, done))
 

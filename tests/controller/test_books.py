@@ -48,7 +48,8 @@ from cfm.model import (
 from cfm.plan import refusals
 from cfm.plan.view import Departure, Reservation, Rules
 from cfm.revision import Revision
-from cfm.tasks.book import RetryBook, Run, TaskBook
+from cfm.tasks.book import Run, TaskBook
+from cfm.tasks.failures import Blame, FailureBook
 from cfm.tasks.lifecycle import OrderEvent, TaskEvent
 from cfm.tasks.orders import OrderBook
 
@@ -99,11 +100,13 @@ def test_what_is_left_of_tasks() -> None:
     assert counted(book.revision, lambda: book.change(unproven, TaskEvent.LISTED, NOW)) == DISPATCH
 
 
-def test_retries() -> None:
-    book = RetryBook()
-    assert counted(book.revision, lambda: book.succeeded(FILE.name)) == NOTHING
-    assert counted(book.revision, lambda: book.failed(FILE, ONE, TWO, 0)) == DISPATCH
-    assert counted(book.revision, lambda: book.succeeded(FILE.name)) == DISPATCH
+def test_failures() -> None:
+    book, way = FailureBook(), (ONE, TWO)
+    assert counted(book.revision, lambda: book.succeeded(FILE.name, way, 0)) == NOTHING
+    assert counted(book.revision, lambda: book.failed(FILE.name, way, 0)) == DISPATCH
+    assert counted(book.revision, lambda: book.succeeded(FILE.name, way, 0)) == DISPATCH
+    assert counted(book.revision, lambda: book.failed("x", way, 0, blame=Blame.SOURCE, sure=True)) == BOTH
+    assert counted(book.revision, lambda: book.succeeded("y", way, 0)) == BOTH
 
 
 def test_orders() -> None:

@@ -99,7 +99,7 @@ CASES = [
         Level.HELD,
         Doing.WAITING,
         ["retry_later"],
-        "1 copy failed, and cfm tries again after a pause (the log tells why).",
+        "F001.mpg could not be copied, and cfm tries again after a pause (the log tells why).",
     ),
     Case(
         worlds.breaker,

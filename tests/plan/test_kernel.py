@@ -26,7 +26,9 @@ from cfm.model import (
     KnownStock,
     NotOnSan,
     OnSan,
+    Pause,
     Retry,
+    Side,
     Sighting,
     Unknown,
 )
@@ -102,6 +104,12 @@ def doubtful(*names: str, listed: bool = True) -> ClusterView:
     return replace(world([lost]), doubtful=(lost,))
 
 
+def in_pause(side: Side, until_ms: int, spared_ms: int = 0, **more: Any) -> ClusterView:
+    """This server or pair has a pause, which ends so long after now."""
+    pause = Pause(1, NOW.mono_ms + until_ms, NOW.mono_ms + spared_ms, NOW.mono_ms, "it fails")
+    return world([server(DISK_C)], pauses={side: pause}, **more)
+
+
 def full(**more: Any) -> ClusterView:
     """Nothing takes NEW, and HELD may go for it."""
     return world([server(DISK_A, {HELD.name, TWICE.name}, 880), server(DISK_B, {TWICE.name}, 900)], **more)
@@ -148,7 +156,7 @@ FILE_CASES = [
     Case(
         c.not_failing,
         "its pause runs",
-        world(retries={NEW.name: Retry(1, NOW.mono_ms + 1, frozenset())}),
+        world(retries={NEW.name: Retry(2, NOW.mono_ms + 1)}),
         refusals.RETRY_LATER,
         COPY,
     ),
@@ -215,6 +223,13 @@ PLACE_CASES = [
         COPY,
     ),
     Case(
+        c.not_vanished_there,
+        "its copy vanished from there",
+        world(retries={NEW.name: Retry(vanished={DISK_B: NOW.mono_ms + 1})}),
+        refusals.VANISHED,
+        COPY,
+    ),
+    Case(
         c.not_next_to_go,
         "room is being made there for a better file",
         world(
@@ -262,6 +277,48 @@ PLACE_CASES = [
 ]
 
 TURN_CASES = [
+    Case(
+        c.source_not_in_pause,
+        "its pause runs",
+        in_pause(Side(source=SOURCE), until_ms=1),
+        refusals.SOURCE_IN_PAUSE,
+        COPY,
+    ),
+    Case(
+        c.destination_not_in_pause,
+        "its pause runs",
+        in_pause(Side(destination=DISK_B), until_ms=1),
+        refusals.DESTINATION_IN_PAUSE,
+        COPY,
+    ),
+    Case(
+        c.destination_not_in_pause,
+        "its failures cost much time, and another disk takes the file",
+        in_pause(Side(destination=DISK_B), until_ms=0, spared_ms=1),
+        refusals.DESTINATION_IN_PAUSE,
+        COPY,
+    ),
+    Case(
+        c.destination_not_in_pause,
+        "its pause is over, and one copy is being tried",
+        in_pause(Side(destination=DISK_B), until_ms=0, tasks={1: replace(task(TWICE), source=DISK_C)}),
+        refusals.DESTINATION_IN_PAUSE,
+        COPY,
+    ),
+    Case(
+        c.pair_not_in_pause,
+        "its pause runs",
+        in_pause(Side(SOURCE, DISK_B), until_ms=1),
+        refusals.PAIR_IN_PAUSE,
+        COPY,
+    ),
+    Case(
+        c.pair_not_in_pause,
+        "the file has just failed on it",
+        world(retries={NEW.name: Retry(1, NOW.mono_ms + 1, frozenset({(SOURCE, DISK_B)}))}),
+        refusals.PAIR_IN_PAUSE,
+        COPY,
+    ),
     Case(c.source_free, "it is down", with_server(world(), SOURCE, up=False), refusals.NO_SOURCE, COPY),
     Case(c.source_free, "it sends already", world(tasks={1: task(TWICE)}), refusals.NO_SOURCE, COPY),
     Case(
@@ -587,6 +644,20 @@ SPACE_CASES = [
 
 OTHER = File("OTHER.mpg", 1, 50)
 ROOM_CASES = [
+    Case(
+        d.destination_takes_copies,
+        "copies to that place fail",
+        full(pauses={Side(destination=DISK_A): Pause(1, 0, 0, 0, "it fails")}),
+        refusals.DESTINATION_IN_PAUSE,
+        ROOM,
+    ),
+    Case(
+        d.it_does_not_fail,
+        "the file has failed elsewhere",
+        full(retries={NEW.name: Retry(1)}),
+        refusals.RETRY_LATER,
+        ROOM,
+    ),
     Case(
         d.room_is_needed,
         "what would go is nearly as much wanted",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cfm.model import Addr, File, Now, Status, Task
-from cfm.tasks.book import RETRY, SHOWN_MS, RetryBook, Run, TaskBook
+from cfm.tasks.book import SHOWN_MS, Run, TaskBook
 from cfm.tasks.lifecycle import (
     AFTER_RESTART,
     STATUS_OF,
@@ -203,34 +203,3 @@ class TaskMachine(RuleBasedStateMachine):
 
 TestTaskMachine = TaskMachine.TestCase
 TestTaskMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-
-
-# ── trying again ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@given(st.lists(st.integers(0, 10**7), max_size=30))
-def test_pauses_grow_up_to_half_an_hour_and_pairs_are_remembered(gaps_ms: list[int]) -> None:
-    retries, now_ms, last_ms = RetryBook(), 0, 0
-    for number, gap_ms in enumerate(gaps_ms, 1):
-        now_ms += gap_ms
-        retry = retries.failed(FILE, SOURCE, ONE if number % 2 else TWO, now_ms)
-        pause_ms = retry.not_before_ms - now_ms
-        assert RETRY.first_ms <= pause_ms <= RETRY.longest_ms
-        assert pause_ms >= last_ms
-        assert retry.failures == number
-        assert retry.avoid == {(SOURCE, ONE), (SOURCE, TWO)} if number > 1 else {(SOURCE, ONE)}
-        last_ms = pause_ms
-
-
-def test_a_success_clears_the_record_and_time_does_too() -> None:
-    retries = RetryBook()
-    retries.failed(FILE, SOURCE, ONE, 0)
-    assert retries.next_due_ms(0) == RETRY.first_ms
-    assert retries.next_due_ms(RETRY.first_ms) is None
-    retries.succeeded(FILE.name)
-    assert not retries.retries
-    retries.failed(FILE, SOURCE, ONE, 0)
-    retries.forget_old(RETRY.longest_ms)
-    assert retries.retries
-    retries.forget_old(RETRY.first_ms + 2 * RETRY.longest_ms)
-    assert not retries.retries

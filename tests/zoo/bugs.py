@@ -28,9 +28,9 @@ from cfm.model import (
     LogCondition,
     Now,
     OnSan,
-    Retry,
     Status,
     Task,
+    Way,
 )
 from cfm.names import is_file_name
 from cfm.plan import refusals
@@ -43,7 +43,9 @@ from cfm.plan.outlook import Outlook
 from cfm.plan.policies import POLICIES
 from cfm.plan.refusals import Refusal
 from cfm.plan.wishes import Delete, Wish, Wishes
-from cfm.tasks.book import RetryBook, TaskBook
+from cfm.tasks.book import TaskBook
+from cfm.tasks.failures import FailureBook, Vanished
+from cfm.tasks.rates import RateBook
 from cfm.tasks.store import PutOrder, PutTask, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.base_dir import MARKER
@@ -318,7 +320,8 @@ class ByWall(Core):
         step = super().handle(event, now)
         wall_ms = now.wall_ms - now.mono_ms
         self.ahead_ms = wall_ms if self.ahead_ms is None else self.ahead_ms
-        copying.end_overdue(self.state, Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms))
+        by_wall = Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms)
+        copying.end_overdue(self.state, lambda: False, by_wall)
         return with_more(step, self.state.out.take())
 
 
@@ -369,11 +372,79 @@ class Remembering(Core):
         self.state.tasks = _NeverForgets(**{f.name: getattr(book, f.name) for f in fields(book)})
 
 
-class _GivesUp(RetryBook):
-    def failed(self, file: File, source: Addr, destination: Addr, now_ms: int) -> Retry:
-        retry = super().failed(file, source, destination, now_ms)
-        self.retries[file.name] = retry._replace(not_before_ms=1 << 60)
-        return retry
+class _GivesUp(FailureBook):
+    def failed(self, name: str, way: Way, now_ms: int, why: str = "", **more: Any) -> None:
+        super().failed(name, way, now_ms, why, **more)
+        if name in self.retries:
+            self.retries[name] = self.retries[name]._replace(failures=2, not_before_ms=1 << 60)
+
+
+class _BlamesFilesAlone(FailureBook):
+    def failed(self, name: str, way: Way, now_ms: int, why: str = "", **_more: Any) -> None:  # noqa: ARG002 (as it is)
+        self.revision.dispatch += 1
+        self._avoid(name, way, now_ms, charge=1 + (name not in self.retries))
+
+
+class _NeverGrows(FailureBook):
+    def failed(self, name: str, way: Way, now_ms: int, why: str = "", **more: Any) -> None:
+        super().failed(name, way, now_ms, why, **more)
+        for side, pause in self.pauses.items():
+            self.pauses[side] = pause._replace(failures=1, until_ms=now_ms + 10_000, spared_until_ms=now_ms)
+
+
+class _SeesNothingVanish(FailureBook):
+    def listed(self, _addr: Addr, _names: frozenset[str], _asked_ms: int, _now_ms: int) -> Vanished:
+        return Vanished()
+
+
+class _AnySpeedWillDo(RateBook):
+    def is_too_slow(self, _rate_bps: int, _copy_speed_bps: int, _now_ms: int) -> bool:
+        return False
+
+
+def _with_failures(book: type[FailureBook]) -> type[Core]:
+    class WithFailures(Core):
+        def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+            super().__init__(config, recovered, now)
+            old = self.state.failures
+            self.state.failures = book(old.sources, old.destinations, old.revision)
+
+    return WithFailures
+
+
+BlamesFilesAlone = _with_failures(_BlamesFilesAlone)
+PausesNeverGrow = _with_failures(_NeverGrows)
+SeesNothingVanish = _with_failures(_SeesNothingVanish)
+
+
+class SlowGoesOn(Core):
+    """A copy at 2 kB/s holds its places as long as it moves."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.rates = _AnySpeedWillDo()
+
+
+class WaitsForTheDeaf(Core):
+    """A task that its worker does not take waits for the time limit of a task."""
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        for task_id in self.state.tasks.ready:
+            run = self.state.tasks.runs[task_id]
+            run.offered_ms = now.mono_ms
+            run.deadline_ms = (
+                task_id // 1_000_000 - now.wall_ms + now.mono_ms + self.state.rules.task_timeout_ms
+            )
+        return super().handle(event, now)
+
+
+class HungGoesOn(Core):
+    """A copy that stands still holds its places for the time limit of a task."""
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        for run in self.state.tasks.runs.values():
+            run.window_ms = now.mono_ms
+        return super().handle(event, now)
 
 
 class NeverTriesAgain(Core):
@@ -381,7 +452,8 @@ class NeverTriesAgain(Core):
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self.state.retries = _GivesUp(self.state.retries.retries)
+        old = self.state.failures
+        self.state.failures = _GivesUp(old.sources, old.destinations, old.revision)
 
 
 class LateReportsCount(Core):
@@ -554,5 +626,11 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "each address is a disk": replace(PARTS, core=EachIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
     "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
+    "failures blame files alone": replace(PARTS, core=BlamesFilesAlone),
+    "pauses never grow": replace(PARTS, core=PausesNeverGrow),
+    "nobody sees copies vanish": replace(PARTS, core=SeesNothingVanish),
+    "a slow copy goes on": replace(PARTS, core=SlowGoesOn),
+    "a hung copy goes on": replace(PARTS, core=HungGoesOn),
+    "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),
 }
 """Made so that each rule is broken by some bug."""

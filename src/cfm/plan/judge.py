@@ -17,6 +17,7 @@ from cfm.plan.case import Case, first_refusal
 from cfm.plan.kernel import Kernel
 from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook, Policy
+from cfm.plan.pauses import destination_rests, source_rests
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
@@ -115,8 +116,15 @@ class Judge:
             return refusals.NO_DESTINATION
         if file.size_bytes > ledger.largest_room_bytes():
             return refusals.NO_ROOM
-        free = any(ledger.may_send(source) for source in self._view.sources)
-        return refusals.NO_DESTINATION if free else refusals.NO_SOURCE
+        view = self._view
+        free = [source.addr for source in view.sources if ledger.may_send(source)]
+        if not free:
+            return refusals.NO_SOURCE
+        if all(source_rests(view, ledger, addr) for addr in free):
+            return refusals.SOURCE_IN_PAUSE
+        takes = [addr for addr, disk in ledger.disks.items() if file.size_bytes <= disk.room_bytes()]
+        rest = bool(takes) and all(destination_rests(view, ledger, addr) for addr in takes)
+        return refusals.DESTINATION_IN_PAUSE if rest else refusals.NO_DESTINATION
 
     def _tell_unused_addresses(self) -> None:
         """Nothing is copied to an address through which its disk is not used, and no policy wishes for it.

@@ -12,6 +12,7 @@ from cfm.plan.case import AnyGuard, CopyGuard, DeleteGuard, RoomGuard
 from cfm.plan.guards.copies import (
     at_rest_on_san,
     destination_free,
+    destination_not_in_pause,
     destination_usable,
     not_an_ad,
     not_failing,
@@ -20,10 +21,13 @@ from cfm.plan.guards.copies import (
     not_missing_on_san,
     not_next_to_go,
     not_paused,
+    not_vanished_there,
     on_no_destination,
     on_no_doubtful_destination,
+    pair_not_in_pause,
     room_is_made,
     source_free,
+    source_not_in_pause,
     source_speaks,
     surely_on_san,
     through_one_address,
@@ -36,11 +40,13 @@ from cfm.plan.guards.deletes import (
     breaker_closed,
     deletes_free_room,
     deletes_on,
+    destination_takes_copies,
     emptied_through_one_address,
     file_is_there,
     fits_nowhere,
     hits_are_known,
     holders_listed,
+    it_does_not_fail,
     keeper_confirmed,
     kept_for_no_other,
     limit_can_be_reached,
@@ -83,12 +89,16 @@ class Kernel:
     place_guards: tuple[CopyGuard, ...] = (
         destination_usable,
         through_one_address,
+        not_vanished_there,
         not_next_to_go,
         room_is_made,
         within_limit,
     )
     """A copy: may this destination get this file?"""
     turn_guards: tuple[CopyGuard, ...] = (
+        source_not_in_pause,
+        destination_not_in_pause,
+        pair_not_in_pause,
         source_free,
         source_speaks,
         destination_free,
@@ -139,6 +149,8 @@ class Kernel:
     """A delete for space, also one of a bundle.  Last the table `san_guards` is asked for it."""
     room_guards: tuple[RoomGuard, ...] = (
         all_for_this_room,
+        destination_takes_copies,
+        it_does_not_fail,
         kept_for_no_other,
         not_promised_elsewhere,
         fits_nowhere,

@@ -16,7 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, Booked, DeleteKind, DiskBounds, DiskUsage, File, Known, ServerView, percent_of
+from cfm.model import (
+    Addr,
+    Booked,
+    DeleteKind,
+    DiskBounds,
+    DiskUsage,
+    File,
+    Known,
+    ServerView,
+    Way,
+    percent_of,
+)
 from cfm.plan.surplus import Surplus
 from cfm.plan.view import ClusterView
 
@@ -147,6 +158,14 @@ class Ledger:
         used_through_other = (one.addr for one in doubled if view.used_through(one) != one.addr)
         self.unused = tuple(addr for addr in used_through_other if addr in self.disks)
         """Addresses through which their disk is not used, for it has a lower one."""
+        self.sick = (
+            frozenset(addr for addr in self.disks if view.is_sick(addr)) if view.pauses else frozenset()
+        )
+        """Destinations that take no copies for long: their room does not count."""
+        if len(self.sick) == len(self.disks):
+            self.sick = frozenset()
+        self._pairs: dict[Way, int] = {}
+        """How many copies are under way on each pair."""
         self._rules, self._now_ms = view.rules, view.now.mono_ms
         self.changes = 0
         """How often something was booked, or taken back."""
@@ -166,6 +185,8 @@ class Ledger:
         for task in view.uncut.values():
             self._load(task.source).outgoing += 1
         for task in view.tasks.values():
+            way = task.source, task.destination
+            self._pairs[way] = self._pairs.get(way, 0) + 1
             if task.id in view.freed_sources:
                 self._load(task.destination).finishing += 1
             else:
@@ -203,6 +224,10 @@ class Ledger:
         cap = min(self._rules.incoming_per_destination, destination.features.downloads)
         load = self.load(destination.addr)
         return load.incoming < cap and load.incoming + load.finishing < 2 * cap
+
+    def copies_on(self, source: Addr, destination: Addr) -> int:
+        """How many copies are under way from this source to that destination."""
+        return self._pairs.get((source, destination), 0)
 
     def is_used(self, addr: Addr) -> bool:
         """Is the disk used through this address?  Of several addresses of one disk, only one is."""
@@ -253,6 +278,7 @@ class Ledger:
         self._load(destination).incoming += 1
         self._load(destination).chosen += 1
         self._load(source).outgoing += 1
+        self._pairs[source, destination] = self.copies_on(source, destination) + 1
         self.busy_files.add(file.name)
         for _addr, disk in self._books(destination):
             disk.arriving_bytes += file.size_bytes
@@ -286,10 +312,12 @@ class Ledger:
     def largest_room_bytes(self) -> int:
         """The largest file that any disk takes.
 
-        Addresses through which no disk is used do not count: their `/df` may be older.
+        Addresses through which no disk is used do not count: their `/df` may be older.  Neither do sick
+        destinations.
         """
         if self._largest_room[0] != self.changes:
-            rooms = (disk.room_bytes() for addr, disk in self.disks.items() if addr not in self.unused)
+            left_out = (*self.unused, *self.sick)
+            rooms = (disk.room_bytes() for addr, disk in self.disks.items() if addr not in left_out)
             self._largest_room = self.changes, max(rooms, default=0)
         return self._largest_room[1]
 

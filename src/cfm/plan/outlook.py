@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias
 
 from cfm.model import Addr, File, ServerView
 from cfm.plan.ledger import Ledger
+from cfm.plan.pauses import destination_rests, pair_rests, source_rests
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView, can_send
 from cfm.plan.wishes import Wishes
@@ -132,19 +133,26 @@ class Outlook:
         return self._ledger.largest_room_bytes()
 
     def _open_now(self) -> Openings:
-        ledger = self._ledger
+        ledger, view = self._ledger, self.view
         known = [server for server in self.view.destinations if server.addr in ledger.disks]
-        free = [source for source in self.view.sources if ledger.may_send(source)]
+        free = [
+            one for one in view.sources if ledger.may_send(one) and not source_rests(view, ledger, one.addr)
+        ]
         sources = [source for source in free if any(can_send(source, to) for to in known)]
         open_ = [
             to
             for to in known
             if ledger.may_receive(to)
             and ledger.is_used(to.addr)
-            and any(can_send(source, to) for source in sources)
+            and not destination_rests(view, ledger, to.addr)
+            and any(self._fit(source, to) for source in sources)
         ]
         rooms = [ledger.disks[to.addr].room_bytes() for to in open_]
         return Openings(tuple(sources), tuple(open_), max(rooms, default=-1))
+
+    def _fit(self, source: ServerView, to: ServerView) -> bool:
+        resting = pair_rests(self.view, self._ledger, source.addr, to.addr)
+        return can_send(source, to) and not resting
 
 
 Policy: TypeAlias = Callable[[Outlook], Wishes]

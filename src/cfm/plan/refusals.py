@@ -59,6 +59,14 @@ JUST_DELETED = Refusal(
     "just_deleted", "it was deleted to make room not long ago, and is not more wanted since then"
 )
 RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after a pause")
+SOURCE_IN_PAUSE = Refusal("source_in_pause", "copies from the source fail; one is tried again after a pause")
+DESTINATION_IN_PAUSE = Refusal(
+    "destination_in_pause", "copies to the destination fail; one is tried again after a pause"
+)
+PAIR_IN_PAUSE = Refusal(
+    "pair_in_pause", "copying from that source to that destination failed; it is tried again after a pause"
+)
+VANISHED = Refusal("vanished", "its copy vanished from the destination without an order of cfm")
 NO_SOURCE = Refusal("no_source", "no source that can send to its destination is up and free")
 NO_DESTINATION = Refusal("no_destination", "no destination is up, known and free to receive a copy")
 
@@ -111,8 +119,8 @@ DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `de
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, OTHER_SIZE, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION,
-    STILL_BEING_WRITTEN, SAN_UNKNOWN,
+    NOT_ON_SAN, OTHER_SIZE, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, VANISHED, PAIR_IN_PAUSE,
+    SOURCE_IN_PAUSE, DESTINATION_IN_PAUSE, NO_SOURCE, NO_DESTINATION, STILL_BEING_WRITTEN, SAN_UNKNOWN,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
@@ -122,7 +130,10 @@ DELETE_REFUSALS: tuple[Refusal, ...] = (
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 
-OF_A_PLACE = (SAME_DISK_SUSPECTED, NO_ROOM, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE)
+OF_A_PLACE = (
+    SAME_DISK_SUSPECTED, NO_ROOM, VANISHED, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE, PAIR_IN_PAUSE,
+    SOURCE_IN_PAUSE, DESTINATION_IN_PAUSE,
+)  # fmt: skip
 """Why a file is not copied to one destination.  Where several destinations refuse it, the reason that is
 later in this list is told.  All other reasons are about the file itself, wherever it would go."""
 

@@ -23,9 +23,11 @@ from cfm.model import (
     Known,
     KnownStock,
     Now,
+    Pause,
     Retry,
     SanAnswer,
     ServerView,
+    Side,
     Sighting,
     SnapshotFacts,
     Task,
@@ -148,6 +150,12 @@ class ClusterView:
     """When a file arrived on a server, where that was seen (monotonic)."""
     departures: Mapping[str, Departure] = field(default_factory=dict)
     retries: Mapping[str, Retry] = field(default_factory=dict)
+    pauses: Mapping[Side, Pause] = field(default_factory=dict)
+    """Servers and pairs that are to blame for failed copies."""
+    asked_ms: Mapping[Addr, int] = field(default_factory=dict)
+    """When each destination asked for work last, or until when its request waits; where that was seen."""
+    suspects: AbstractSet[Side] = frozenset()
+    """Servers and pairs that failures speak against; the evidence is not enough yet."""
     landed: Mapping[Addr, list[Booked]] = field(default_factory=dict)
     """Copies that ended after the last `/df` began."""
     gone: Mapping[Addr, list[Booked]] = field(default_factory=dict)
@@ -180,6 +188,30 @@ class ClusterView:
         others = (self.servers[addr] for addr in server.same_disk if addr in self.servers)
         usable = (other.addr for other in others if other.is_destination and other.usable)
         return min([server.addr, *usable])
+
+    def fails(self, name: str) -> bool:
+        """Is the file itself charged with a failed copy?  Then nothing is deleted for it; for a file that
+        viewers want now, after a second failure."""
+        retry = self.retries.get(name)
+        return retry is not None and retry.failures > (name in self.hits.rising)
+
+    def asks(self, addr: Addr) -> bool:
+        """Has this destination asked for work lately?  One that does not is chosen last."""
+        asked_ms = self.asked_ms.get(addr)
+        return asked_ms is not None and self.now.mono_ms - asked_ms < ASKS_EVERY_MS
+
+    def is_doubted(self, side: Side) -> bool:
+        """Have copies failed there lately?  Then others come first, until one is to be tried."""
+        pause = self.pauses.get(side)
+        if pause is None:
+            return side in self.suspects
+        return self.now.mono_ms < pause.spared_until_ms
+
+    def is_sick(self, addr: Addr) -> bool:
+        """Have copies failed at this destination again and again, for some time?  Its room does not count
+        then: what would fit there needs room elsewhere."""
+        pause = self.pauses.get(Side(destination=addr))
+        return pause is not None and pause.failures > 1 and self.now.mono_ms - pause.since_ms >= SICK_AFTER_MS
 
     def is_ad(self, name: str) -> bool:
         prefixes = self.rules.ad_prefixes
@@ -247,6 +279,10 @@ def can_send(source: ServerView, destination: ServerView) -> bool:
     return source.features.serves or destination.features.transfer is not Transfer.BUILTIN
 
 
+ASKS_EVERY_MS = 60_000
+"""A destination that has not asked for work for so long may not take it."""
+SICK_AFTER_MS = 120_000
+"""A destination where copies fail for so long is sick."""
 SAN_SILENCE_MS = 5_000
 """The source folders did not answer for a file: they are not asked for it again for so long."""
 

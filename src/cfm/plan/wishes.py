@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import NamedTuple, TypeAlias
 
-from cfm.model import Addr, DeleteKind, File
+from cfm.model import Addr, DeleteKind, File, Way
 from cfm.plan.refusals import Refusal
-
-Way: TypeAlias = tuple[Addr, Addr]
-"""From this source to that destination."""
 
 
 class Copy(NamedTuple):

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cfm.backoff import Backoff
-from cfm.model import Addr, File, Now, Retry, Status, Task
+from cfm.model import Addr, Now, Status, Task
 from cfm.revision import Revision
 from cfm.tasks.lifecycle import (
     AFTER_RESTART,
@@ -38,14 +37,21 @@ class Run:
     deadline_ms: int
     """The task is ended when nobody reports on it until then."""
     heard_ms: int
+    offered_ms: int = 0
+    """Since when it holds a place at its source."""
     started_ms: int | None = None
     moved_ms: int = 0
     """When its bytes last grew."""
+    polls: int = 0
+    """How often an old worker has seen the task on the list and has not taken it."""
     bytes_done: int = 0
     told_bytes: int = 0
     """The bytes of the last report.  They are fewer than before where the transfer began anew."""
     shown_bytes: int = 0
     """The part of them that the destination's last `/df` contains."""
+    window_ms: int = 0
+    """Since when its speed is being measured, and the bytes that it had then."""
+    window_bytes: int = 0
     reports: bool = False
     """Its worker is a new one, and reports its progress."""
     polled_ms: int | None = None
@@ -219,36 +225,3 @@ def _keep_if(belongs: bool, index: dict[K, Task], key: K, task: Task) -> None:
         index[key] = task
     else:
         index.pop(key, None)
-
-
-RETRY = Backoff(first_ms=10_000, longest_ms=1_800_000)
-
-
-@dataclass(slots=True)
-class RetryBook:
-    """Files whose copies failed.  They are tried again after growing pauses, elsewhere where possible."""
-
-    retries: dict[str, Retry] = field(default_factory=dict)
-    revision: Revision = field(default_factory=Revision)
-
-    def failed(self, file: File, source: Addr, destination: Addr, now_ms: int) -> Retry:
-        last = self.retries.get(file.name, Retry(0, 0, frozenset()))
-        failures = last.failures + 1
-        not_before_ms = now_ms + RETRY.pause_ms(failures)
-        retry = Retry(failures, not_before_ms, last.avoid | {(source, destination)})
-        self.retries[file.name] = retry
-        self.revision.dispatch += 1  # there is another moment at which a file may be tried again
-        return retry
-
-    def succeeded(self, name: str) -> None:
-        if self.retries.pop(name, None) is not None:
-            self.revision.dispatch += 1
-
-    def forget_old(self, now_ms: int) -> None:
-        """Forget failures whose pause ended long ago, so that the book stays small."""
-        long_ago_ms = now_ms - 2 * RETRY.longest_ms
-        self.retries = {n: r for n, r in self.retries.items() if r.not_before_ms > long_ago_ms}
-
-    def next_due_ms(self, now_ms: int) -> int | None:
-        waiting = [r.not_before_ms for r in self.retries.values() if r.not_before_ms > now_ms]
-        return min(waiting, default=None)

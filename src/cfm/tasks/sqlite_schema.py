@@ -11,7 +11,8 @@ import sqlite3
 from typing import Final, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Status, Task
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Side, Status, Task
+from cfm.tasks.store import PutPause
 
 Value: TypeAlias = str | int | None
 
@@ -104,7 +105,23 @@ _WITH_THE_MEASURE: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE)
+_PAUSES: Final = (
+    """
+    CREATE TABLE pauses (
+        file TEXT NOT NULL,
+        source TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        failures INTEGER NOT NULL,
+        until_at INTEGER NOT NULL,
+        spared_until_at INTEGER NOT NULL,
+        since_at INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        PRIMARY KEY (file, source, destination)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)
@@ -117,6 +134,8 @@ ORDER_COLUMNS: Final = (
     "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
     "server, kind, reason, keeper, room_for, window_hits, ended_why"
 )
+
+PAUSE_COLUMNS: Final = "file, source, destination, failures, until_at, spared_until_at, since_at, why"
 
 _LARGEST: Final = 2**63 - 1
 
@@ -215,6 +234,31 @@ def order_of(row: sqlite3.Row) -> DeleteOrder:
         room_for=row["room_for"],
         window_hits=row["window_hits"],
         ended_why=row["ended_why"],
+    )
+
+
+def pause_row(pause: PutPause) -> tuple[Value, ...]:
+    """In the order of `PAUSE_COLUMNS`."""
+    return (
+        writable(pause.file_name),
+        *pause.side,
+        pause.failures,
+        pause.until_wall_s,
+        pause.spared_wall_s,
+        pause.since_wall_s,
+        writable(pause.why),
+    )
+
+
+def pause_of(row: sqlite3.Row) -> PutPause:
+    return PutPause(
+        side=Side(Addr(row["source"]), Addr(row["destination"])),
+        file_name=row["file"],
+        failures=row["failures"],
+        until_wall_s=row["until_at"],
+        spared_wall_s=row["spared_until_at"],
+        since_wall_s=row["since_at"],
+        why=row["why"],
     )
 
 

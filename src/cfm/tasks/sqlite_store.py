@@ -32,10 +32,12 @@ from cfm.tasks.store import (
     UNFINISHED_TASKS,
     Change,
     DropArrival,
+    DropPause,
     DropTask,
     PutArrival,
     PutMeasure,
     PutOrder,
+    PutPause,
     PutTask,
     Recovered,
     SupersededError,
@@ -126,6 +128,7 @@ class SqliteStore:
                     (before_wall_s,),
                 )
             db.execute("DELETE FROM arrivals WHERE arrived_at < ?", (before_wall_s,))
+            db.execute("DELETE FROM pauses WHERE spared_until_at < ?", (before_wall_s,))
 
     def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
         name = schema.writable(file_name)
@@ -276,6 +279,7 @@ class SqliteStore:
             orders=tuple(map(schema.order_of, orders)),
             arrivals=tuple(PutArrival(*row) for row in arrivals),
             measure=next((Measure(*row) for row in measure), None),
+            pauses=tuple(map(schema.pause_of, _pauses(db))),
         )
 
 
@@ -289,6 +293,14 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:  # After a disk error SQLite has often rolled back by itself.
             db.execute("ROLLBACK")
         raise
+
+
+def _pauses(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """None where the form is that of an earlier cfm, which has not been brought up to ours yet."""
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pauses'").fetchone():
+        return []
+    columns = f"SELECT {schema.PAUSE_COLUMNS} FROM pauses"  # noqa: S608 (names are ours)
+    return db.execute(f"{columns} ORDER BY file, source, destination").fetchall()
 
 
 def _apply(db: sqlite3.Connection, change: Change) -> None:
@@ -308,6 +320,13 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
         case DropArrival(file_name, server):
             db.execute(
                 "DELETE FROM arrivals WHERE file = ? AND server = ?", (schema.writable(file_name), server)
+            )
+        case PutPause():
+            _put(db, "pauses", schema.PAUSE_COLUMNS, schema.pause_row(change))
+        case DropPause(side, file_name):
+            db.execute(
+                "DELETE FROM pauses WHERE file = ? AND source = ? AND destination = ?",
+                (schema.writable(file_name), *side),
             )
 
 

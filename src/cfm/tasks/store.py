@@ -1,8 +1,8 @@
 """What a store for our state must do: the changes that it takes, and what it gives back after a restart.
 
-A store keeps tasks, delete orders and arrivals.  It also keeps the identity of the controller: its id, which
-is made once, and its epoch, which grows with every start.  By the epoch a worker knows an outdated order.
-A store knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
+A store keeps tasks, delete orders, arrivals and pauses.  It also keeps the identity of the controller: its
+id, which is made once, and its epoch, which grows with every start.  By the epoch a worker knows an outdated
+order.  A store knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
 on disk, `cfm_lab.fakes.memory_store` keeps it for tests and the simulator, and both pass
 `tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Status, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Status, Task
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES, is_final
 
 ENDED_TASKS_RECOVERED_S = 10 * 60
@@ -77,7 +77,32 @@ class PutMeasure:
     wall_s: int
 
 
-Change: TypeAlias = PutTask | DropTask | PutOrder | PutArrival | DropArrival | PutMeasure
+@dataclass(frozen=True, slots=True)
+class PutPause:
+    """A source, a destination, a pair or a file is left alone because copies failed.  Times are unix
+    seconds."""
+
+    side: Side
+    file_name: str
+    """Empty where `side` says who it is."""
+    failures: int
+    until_wall_s: int
+    spared_wall_s: int
+    since_wall_s: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropPause:
+    """It is no longer to blame."""
+
+    side: Side
+    file_name: str
+
+
+Change: TypeAlias = (
+    PutTask | DropTask | PutOrder | PutArrival | DropArrival | PutMeasure | PutPause | DropPause
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +112,7 @@ class Recovered:
     `tasks`: the unfinished, and those that ended within `ENDED_TASKS_RECOVERED_S`.
     `orders`: the unfinished, those confirmed within `CONFIRMED_ORDERS_RECOVERED_S`, and those made within
     `PACED_ORDERS_RECOVERED_S`.
-    Both are sorted by id, `arrivals` by file and server.
+    Both are sorted by id, `arrivals` and `pauses` by file and server.
     """
 
     controller_id: str
@@ -99,6 +124,7 @@ class Recovered:
     arrivals: tuple[PutArrival, ...] = ()
     measure: Measure | None = None
     """That of the metadata that was in force last; None before the first."""
+    pauses: tuple[PutPause, ...] = ()
 
 
 class SupersededError(StateError):
@@ -156,5 +182,5 @@ def _id_of(change: Change) -> int:
             return task.id
         case PutOrder(order):
             return order.id
-        case DropTask() | PutArrival() | DropArrival() | PutMeasure():
+        case DropTask() | PutArrival() | DropArrival() | PutMeasure() | PutPause() | DropPause():
             return 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Task
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
@@ -22,10 +22,12 @@ from cfm.tasks.store import (
     UNFINISHED_TASKS,
     Change,
     DropArrival,
+    DropPause,
     DropTask,
     PutArrival,
     PutMeasure,
     PutOrder,
+    PutPause,
     PutTask,
     Recovered,
     SupersededError,
@@ -44,6 +46,7 @@ class CommittedState:
     orders: dict[int, DeleteOrder] = field(default_factory=dict)
     arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
     measure: Measure | None = None
+    pauses: dict[tuple[str, Side], PutPause] = field(default_factory=dict)
     held_by: MemoryStore | None = None
 
 
@@ -94,6 +97,7 @@ class MemoryStore:
             if o.status in UNFINISHED_ORDERS or o.changed_s >= before_wall_s
         }
         state.arrivals = {key: at for key, at in state.arrivals.items() if at >= before_wall_s}
+        state.pauses = {key: one for key, one in state.pauses.items() if one.spared_wall_s >= before_wall_s}
 
     def close(self) -> None:
         if self.state.held_by is self:
@@ -134,6 +138,10 @@ class MemoryStore:
                 self.state.measure = measure
             case DropArrival(file_name, server):
                 self.state.arrivals.pop((file_name, server), None)
+            case PutPause():
+                self.state.pauses[change.file_name, change.side] = change
+            case DropPause(side, file_name):
+                self.state.pauses.pop((file_name, side), None)
 
     def _recovered(self) -> Recovered:
         state, now_s = self.state, self._wall_s()
@@ -153,6 +161,7 @@ class MemoryStore:
             ),
             arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(state.arrivals.items())),
             measure=state.measure,
+            pauses=tuple(pause for _, pause in sorted(state.pauses.items())),
         )
 
 

@@ -123,6 +123,8 @@ class Checker:
         if known is None:
             known = state.tasks[task.id] = TaskFacts(task, now.mono_ms, now.mono_ms, now.mono_ms)
         known.task = task
+        if task.status is Status.WORKING:
+            known.taken_mono_ms = now.mono_ms
         if task.status in UNFINISHED_TASKS:
             state.open_tasks[task.id] = known
             return

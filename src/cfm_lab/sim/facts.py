@@ -40,6 +40,7 @@ class TaskFacts:
     reports: bool = False
     worked: bool = False
     ended_mono_ms: int | None = None
+    taken_mono_ms: int = 0
 
 
 @dataclass(slots=True)

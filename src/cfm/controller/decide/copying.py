@@ -7,12 +7,16 @@ and says `done` whatever happened, so only its file list is believed.  Reports a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, CopySeen, Now, OnSan, Status, Task, Transfer
+from cfm.model import Addr, CopySeen, Now, OnSan, Retry, Status, Task, Transfer
 from cfm.plan.wishes import Copy
 from cfm.tasks.book import Run
+from cfm.tasks.failures import Blame
 from cfm.tasks.lifecycle import TASK_EDGES, UNCUT, TaskEvent, is_final
+from cfm.tasks.rates import WINDOW_MS
 from cfm.tasks.store import DropTask, PutArrival, PutTask
 from cfm.wire import TaskReport
 
@@ -22,6 +26,12 @@ LEASE_MARGIN_MS = 5_000
 """The worker stops when its lease ends.  We end the task a little later."""
 CUT_AGAIN_MS = 1_000
 """How long a source has to say that it has cut a stream, before it is told again."""
+UNTAKEN_MS = 45_000
+"""How long a worker of ours has to take a task.  It waits for one by a request of half a minute."""
+UNTAKEN_BY_OLD_MS = 300_000
+"""How long an old worker has.  It polls every few seconds; its settings may say otherwise."""
+LISTED_AFTER, LISTED_EVERY_MS = 2, 30_000
+"""A destination is listed after so many arrivals, not more often than that: do they stay?"""
 UNPROVEN_MS = 120_000
 """How long the list of an old worker is waited for before its `done` counts as a failure."""
 
@@ -44,7 +54,8 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
         window_hits=state.hits.rising.get(copy.file.name, 0),
     )
     reports = state.fleet.records[copy.destination].features.ours
-    state.tasks.add(task, Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, reports=reports))
+    run = Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, now.mono_ms, reports=reports)
+    state.tasks.add(task, run)
     for addr in (copy.source, copy.destination):
         state.fleet.chosen(addr, now.mono_ms)
     state.reservations.use(copy.file, copy.destination)
@@ -61,12 +72,13 @@ def recover(state: NodeState, task: Task, now: Now) -> None:
         state.tasks.recover_ended(task, now.mono_ms)
         return
     configured = task.destination in state.fleet.records and task.source in state.fleet.records
-    run = Run(_deadline_ms(state, task, now, reports=False), now.mono_ms)
+    run = Run(_deadline_ms(state, task, now, reports=False), now.mono_ms, now.mono_ms)
     if task.status is Status.WORKING:
-        run.started_ms = run.moved_ms = now.mono_ms
+        run.started_ms = run.moved_ms = run.window_ms = now.mono_ms
     state.tasks.add(task, run)
     if not configured:
-        end(state, task, TaskEvent.CANCELLED, "one of its servers is not in the settings any more", now)
+        why = "one of its servers is not in the settings any more"
+        end(state, task, TaskEvent.CANCELLED, why, now, blame=None)
 
 
 def expect_reports(state: NodeState, addr: Addr, now: Now) -> None:
@@ -133,7 +145,7 @@ def _working(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     run.heard_ms = now.mono_ms
     if first:
         task = _take(state, task, run, now)
-    if moved or told.received:
+    if moved or (told.received and task.id not in state.tasks.received):
         run.moved_ms = now.mono_ms
     if run.reports or first:
         run.deadline_ms = _deadline_ms(state, task, now, reports=run.reports)
@@ -142,7 +154,8 @@ def _working(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
 
 def _take(state: NodeState, task: Task, run: Run, now: Now) -> Task:
     """Its worker has taken a task that was ready."""
-    run.started_ms = run.moved_ms = now.mono_ms
+    run.started_ms = run.moved_ms = run.window_ms = now.mono_ms
+    run.polled_ms = None
     taken = state.tasks.change(task, TaskEvent.TAKEN, now)
     state.out.changes.append(PutTask(taken))
     return taken
@@ -176,21 +189,30 @@ def called_done(state: NodeState, task: Task, now: Now) -> None:
 
 def _settle_done(state: NodeState, task: Task, now: Now) -> None:
     """A worker of ours says that the copy is there, and is believed."""
+    run = state.tasks.runs[task.id]
+    cost_ms = now.mono_ms - run.offered_ms
+    if run.started_ms is not None:
+        state.rates.note(8000 * task.file.size_bytes // max(1, now.mono_ms - run.started_ms), now.mono_ms)
     ended = state.tasks.change(task, TaskEvent.VERIFIED, now)
     state.out.changes.append(PutTask(ended))
     state.fleet.arrived(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
     seen = CopySeen(present=True, size_bytes=task.file.size_bytes)
     state.copies.put(task.file.name, task.destination, seen, now.mono_ms)
-    _copied(state, ended, now)
-    ask_disk(state, task.destination, now)
+    _copied(state, ended, now, cost_ms)
+    asked_ms = state.fleet.records[task.destination].listing.asked_ms
+    several = state.failures.unlisted(task.destination, asked_ms) >= LISTED_AFTER
+    if several and now.mono_ms - asked_ms >= LISTED_EVERY_MS:
+        look_at(state, task.destination, now)
+    else:
+        ask_disk(state, task.destination, now)
 
 
-def _copied(state: NodeState, task: Task, now: Now) -> None:
+def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
     name, addr = task.file.name, task.destination
     state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
     state.stock.changed(addr, task.file.size_bytes)
-    state.retries.succeeded(name)
+    state.failures.succeeded(name, (task.source, addr), now.mono_ms, cost_ms=cost_ms)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
     state.say("copied file", facts(task))
@@ -215,7 +237,7 @@ def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, no
             _copied(state, task, now)
         else:
             state.tasks.change(task, TaskEvent.NOT_LISTED, now)
-            _retry_later(state, task, "its worker called it done, but does not list it", now)
+            _charge(state, task, "its worker called it done, but does not list it", now)
 
 
 def give_up_unproven(state: NodeState, now: Now) -> None:
@@ -224,13 +246,15 @@ def give_up_unproven(state: NodeState, now: Now) -> None:
     for task in list(state.tasks.unproven.values()):
         if state.tasks.ended_ms(task, unknown_ms=long_ago_ms) <= long_ago_ms:
             state.tasks.change(task, TaskEvent.NOT_LISTED, now)
-            _retry_later(state, task, "its worker called it done, and was not listed since", now)
+            _charge(state, task, "its worker called it done, and was not listed since", now)
 
 
 def _failed(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     if told.retry_after_s is not None:
-        state.fleet.is_busy(task.source, now.mono_ms + 1000 * min(60, max(1, told.retry_after_s)))
-        end(state, task, TaskEvent.SOURCE_BUSY, told.error or "its source is busy", now, penalty=False)
+        asked_for_ms = 1000 * min(60, max(1, told.retry_after_s))
+        pause_ms = max(asked_for_ms, state.failures.source_is_busy(task.source))
+        state.fleet.is_busy(task.source, now.mono_ms + pause_ms)
+        end(state, task, TaskEvent.SOURCE_BUSY, told.error or "its source is busy", now, blame=None)
     else:
         failed = told.status is Status.FAILED
         event = TaskEvent.REPORTED_FAILED if failed else TaskEvent.REPORTED_TIMEOUT
@@ -240,8 +264,21 @@ def _failed(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def end(state: NodeState, task: Task, event: TaskEvent, why: str, now: Now, *, penalty: bool = True) -> None:
-    """End a task without a copy: write it down, have its stream cut, and try again later."""
+def end(
+    state: NodeState,
+    task: Task,
+    event: TaskEvent,
+    why: str,
+    now: Now,
+    *,
+    blame: Blame | None = Blame.UNCLEAR,
+    sure: bool = False,
+) -> None:
+    """End a task without a copy: write it down, have its stream cut, and try again later.
+
+    `blame`: whom its end speaks against; None where it says nothing.  `sure`: that one is surely the cause.
+    """
+    cost_ms = _held_ms(state, task, now)
     ended = state.tasks.change(task, event, now, why)
     state.out.changes.append(PutTask(ended))
     state.counts[f"tasks_{ended.status}"] += 1
@@ -250,10 +287,19 @@ def end(state: NodeState, task: Task, event: TaskEvent, why: str, now: Now, *, p
     if task.destination in state.fleet.records:
         state.fleet.copy_ended(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
         ask_disk(state, task.destination, now)
-    if penalty and ended.status is not Status.CANCELLED:
-        _retry_later(state, ended, why, now)
+    if blame is not None and (blame is Blame.UNCLEAR or sure):
+        _charge(state, ended, why, now, blame=blame, sure=sure, cost_ms=cost_ms)
     else:
+        if blame is not None:
+            way = task.source, task.destination
+            state.failures.failed(task.file.name, way, now.mono_ms, why, blame=blame, cost_ms=cost_ms)
         state.say("copy ended", facts(ended), ended=ended.status, because=why)
+
+
+def _held_ms(state: NodeState, task: Task, now: Now) -> int:
+    """How long the task has held a place at its source."""
+    run = state.tasks.runs[task.id]
+    return 0 if task.id in state.tasks.received else now.mono_ms - run.offered_ms
 
 
 def _can_cut(state: NodeState, task: Task) -> bool:
@@ -265,40 +311,124 @@ def _can_cut(state: NodeState, task: Task) -> bool:
     return source.features.serves and destination.features.transfer is Transfer.BUILTIN
 
 
-def _retry_later(state: NodeState, task: Task, why: str, now: Now) -> None:
-    retry = state.retries.failed(task.file, task.source, task.destination, now.mono_ms)
+def _charge(
+    state: NodeState,
+    task: Task,
+    why: str,
+    now: Now,
+    *,
+    blame: Blame = Blame.UNCLEAR,
+    sure: bool = False,
+    cost_ms: int = 0,
+) -> None:
+    """A copy failed: find out who is to blame, and say it."""
+    failures, way = state.failures, (task.source, task.destination)
+    before = set(failures.pauses)
+    failures.failed(task.file.name, way, now.mono_ms, why, blame=blame, sure=sure, cost_ms=cost_ms)
     state.counts["failed_copies"] += 1
-    state.say(
-        "copy failed",
-        facts(task),
-        because=why,
-        failures=retry.failures,
-        again_in_s=(retry.not_before_ms - now.mono_ms) // 1000,
-    )
+    retry = failures.retries.get(task.file.name, Retry())
+    again_ms = max(0, retry.not_before_ms - now.mono_ms)
+    state.say("copy failed", facts(task), because=why, failures=retry.failures, again_in_s=again_ms // 1000)
+    for side in failures.pauses.keys() - before:
+        servers = {"source": side.source or None, "server": side.destination or None}
+        state.say("copies fail there", servers, level="warning", because=why)
 
 
 def end_of_server(state: NodeState, addr: Addr, why: str, now: Now) -> None:
-    """A server is down.  Its tasks end at once, so that the other side is free again."""
+    """A server is down.  Its tasks end at once, so that the other side is free again.
+
+    That it went down speaks against it once, however many copies it had.
+    """
+    told = False
     for task in state.tasks.of_server(addr):
-        end(state, task, TaskEvent.TIMED_OUT, f"{addr} is down: {why}", now, penalty=False)
+        blame = None if told else Blame.DESTINATION if task.destination == addr else Blame.SOURCE
+        end(state, task, TaskEvent.TIMED_OUT, f"{addr} is down: {why}", now, blame=blame)
+        told = True
 
 
-def lost_by_restart(state: NodeState, task: Task, now: Now) -> None:
-    """The program that ran the task is gone."""
-    end(state, task, TaskEvent.WORKER_RESTARTED, "its worker was restarted", now, penalty=False)
+def lost_by_restart(state: NodeState, addr: Addr, now: Now) -> bool:
+    """The program that ran these copies is gone.  That speaks against it once.  Returns: were there any?"""
+    began = [task for task in state.tasks.of_server(addr) if state.tasks.runs[task.id].started_ms is not None]
+    lost = [task for task in began if task.destination == addr]
+    for number, task in enumerate(lost):
+        blame = Blame.DESTINATION if number == 0 else None
+        end(state, task, TaskEvent.WORKER_RESTARTED, "its worker was restarted", now, blame=blame)
+    return bool(lost)
 
 
-def end_overdue(state: NodeState, now: Now) -> None:
-    """End the tasks whose lease is over, and those without progress for the set time."""
+def end_overdue(state: NodeState, others_wait: Callable[[], bool], now: Now) -> None:
+    """End the tasks that nobody takes or reports on, that stand still, or that are too slow.
+
+    `others_wait`: is there another file that the source could send instead?
+    """
     if not state.tasks.runs:
         return
     for task in state.tasks.overdue(now.mono_ms):
-        end(state, task, TaskEvent.TIMED_OUT, "nothing was heard of it for too long", now)
+        ours = state.tasks.runs[task.id].reports
+        blame: Blame | None = Blame.DESTINATION if ours else Blame.UNCLEAR
+        if state.store_trouble:
+            ours, blame = False, None  # nobody may have heard of it
+        end(
+            state,
+            task,
+            TaskEvent.TIMED_OUT,
+            "nothing was heard of it for too long",
+            now,
+            blame=blame,
+            sure=ours,
+        )
+    for task in _untaken(state, now):
+        end_untaken(state, task, now)
     stuck_since_ms = now.mono_ms - state.rules.task_timeout_ms
     for task_id, run in list(state.tasks.runs.items()):
-        if run.reports and run.started_ms is not None and run.moved_ms <= stuck_since_ms:
+        if run.reports and run.started_ms is not None:
             task = state.tasks.active[task_id]
-            end(state, task, TaskEvent.TIMED_OUT, "no progress for too long", now)
+            if run.moved_ms <= stuck_since_ms:
+                end(state, task, TaskEvent.TIMED_OUT, "no progress for too long", now)
+            elif task_id not in state.tasks.received and now.mono_ms >= _window_ends_ms(state, task, run):
+                _judge_window(state, task, run, others_wait, now)
+
+
+def end_untaken(state: NodeState, task: Task, now: Now) -> None:
+    """Its worker had long enough to take a task, and did not."""
+    why = "its worker does not take the task"
+    end(state, task, TaskEvent.TIMED_OUT, why, now, blame=Blame.DESTINATION, sure=True)
+
+
+def _untaken(state: NodeState, now: Now) -> list[Task]:
+    """Ready tasks that their workers had long enough to take, and did not."""
+    if state.store_trouble:
+        return []  # nobody may have heard of them
+    return [task for task in state.tasks.ready.values() if _take_until_ms(state, task) <= now.mono_ms]
+
+
+def _take_until_ms(state: NodeState, task: Task) -> int:
+    ours = state.fleet.records[task.destination].features.ours
+    return state.tasks.runs[task.id].offered_ms + (UNTAKEN_MS if ours else UNTAKEN_BY_OLD_MS)
+
+
+def _window_ends_ms(state: NodeState, task: Task, run: Run) -> int:
+    """When its speed is judged.  An external downloader may show no progress before its end: it has as long
+    as an old worker would have, and a window more."""
+    external = state.fleet.records[task.destination].features.transfer is not Transfer.BUILTIN
+    if external and not run.told_bytes and run.started_ms is not None:
+        return run.started_ms + 12_000 * task.file.size_bytes // max(1, task.copy_speed_bps) + WINDOW_MS
+    return run.window_ms + WINDOW_MS
+
+
+def _judge_window(state: NodeState, task: Task, run: Run, others_wait: Callable[[], bool], now: Now) -> None:
+    """A window in which its speed was measured is over: does it go on?"""
+    moved_bytes, took_ms = run.told_bytes - run.window_bytes, max(1, now.mono_ms - run.window_ms)
+    run.window_ms, run.window_bytes = now.mono_ms, run.told_bytes
+    if moved_bytes < 0:
+        return  # the transfer began anew
+    rate_bps = 8000 * moved_bytes // took_ms
+    slow = state.rates.is_too_slow(rate_bps, task.copy_speed_bps, now.mono_ms)
+    state.rates.note(rate_bps, now.mono_ms)
+    if not moved_bytes:
+        end(state, task, TaskEvent.TIMED_OUT, f"no progress for {took_ms // 1000} s", now)
+    elif slow and others_wait():
+        end(state, task, TaskEvent.TIMED_OUT, f"too slow: {rate_bps // 1000:,} kbit/s", now)
 
 
 def next_deadline_ms(state: NodeState, now: Now) -> int | None:
@@ -308,8 +438,12 @@ def next_deadline_ms(state: NodeState, now: Now) -> int | None:
         moments.append(run.deadline_ms)
         if run.reports and run.started_ms is not None:
             moments.append(run.moved_ms + state.rules.task_timeout_ms)
+            if (task := state.tasks.active[task_id]).id not in state.tasks.received:
+                moments.append(_window_ends_ms(state, task, run))
             if (silent_ms := _silent_ms(state, task_id, run)) > now.mono_ms:
                 moments.append(silent_ms)
+    if not state.store_trouble:
+        moments += [_take_until_ms(state, task) for task in state.tasks.ready.values()]
     return min(moments) if moments else None
 
 
@@ -336,8 +470,7 @@ def drop(state: NodeState, event: TaskDropped, now: Now) -> None:
         state.tasks.take_off(task.id)
         state.out.changes.append(DropTask(task.id))
     else:
-        state.retries.failed(task.file, task.source, task.destination, now.mono_ms)
-        end(state, task, TaskEvent.CANCELLED, "cancelled by an operator", now)
+        end(state, task, TaskEvent.CANCELLED, "cancelled by an operator", now, blame=Blame.FILE)
     state.out.effects.append(Reply(event.request, 200))
 
 

@@ -89,6 +89,10 @@ class Core:
             deleting.recover(self.state, order, now)
         for arrival in recovered.arrivals:
             self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
+        servers = {"", *self.state.fleet.records}
+        for pause in recovered.pauses:
+            if servers.issuperset(pause.side):
+                self.state.failures.recover(pause, now)
 
     # ── what others read ────────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +123,7 @@ class Core:
             self._plan(now)
         self._offering.answer(now)
         self.state.note_sources(now)
+        self.state.out.changes.extend(self.state.failures.take_changes(now))
         return self.state.out.take()
 
     def next_wakeup_ms(self, now: Now) -> int:
@@ -142,7 +147,7 @@ class Core:
         observing.send_heartbeats(state, now)
         observing.relist_unclear(state, now)
         observing.measure_again(state, now)
-        copying.end_overdue(state, now)
+        copying.end_overdue(state, self._others_wait, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
         self._moments.come(now.mono_ms)
@@ -150,6 +155,15 @@ class Core:
             observing.full_look(state, now)
         if self._moments.housekeeping_is_due(now.mono_ms):
             self._housekeeping(now)
+
+    def _others_wait(self) -> bool:
+        """Does a wanted file wait for a source?"""
+        placed, copied = self.state.fleet.holders, self.state.tasks.by_file
+        retries = self.state.failures.retries
+        return any(
+            file.name not in placed and file.name not in copied and file.name not in retries
+            for file in self.backlog().wanted
+        )
 
     def _housekeeping(self, now: Now) -> None:
         state = self.state

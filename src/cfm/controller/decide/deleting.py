@@ -259,6 +259,7 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
     if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
     state.copies.drop(name, addr)
+    state.failures.deleted(name, addr)
     _remember_departure(state, made, now)
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes

@@ -53,10 +53,8 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
         for task in list(state.tasks.uncut.values()):
             if task.source == addr:
                 state.tasks.stream_cut(task.id, now)
-        for task in state.tasks.of_server(addr):
-            started = state.tasks.runs[task.id].started_ms is not None
-            if started and task.destination == addr:
-                copying.lost_by_restart(state, task, now)
+        if not copying.lost_by_restart(state, addr, now):
+            state.failures.restarted(addr, now.mono_ms)
     return True
 
 
@@ -91,10 +89,21 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     for name in sorted(name for name in appeared if (name, event.addr) not in arrived):
         state.arrivals.put(name, event.addr, now.mono_ms)
         state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
+    _vanished(state, event.addr, names, event.asked_ms, now)
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
     old_workers.listed(state, event.addr, event.answer.names, event.asked_ms, now)
+
+
+def _vanished(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
+    """Copies that we brought there are gone, and we have ordered no delete: one line, however many."""
+    gone = state.failures.listed(addr, names, asked_ms, now.mono_ms).names
+    for name in gone:
+        if state.arrivals.drop(name, addr):
+            state.out.changes.append(DropArrival(name, addr))
+    if gone:
+        state.say("copies vanished", level="warning", server=addr, files=len(gone), file=gone[0])
 
 
 def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
@@ -172,7 +181,11 @@ def _alarm(state: NodeState, addr: Addr, failure: Failure, now: Now) -> None:
 
 
 def look_again(state: NodeState, now: Now) -> None:
-    """Ask a server that is up, and whose list or disk is not known, before the next full look."""
+    """Ask a server before the next full look: one that is up, and whose list or disk is not known; and one
+    where copies have vanished, and a new one must stay."""
+    for addr in sorted(state.failures.watched):
+        if state.health.is_up(addr):
+            copying.look_at(state, addr, now)
     for addr in list(_unknown(state)):
         record = state.fleet.records[addr]
         if not (record.listing.in_flight or record.asking_disk.in_flight):

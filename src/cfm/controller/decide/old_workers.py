@@ -18,6 +18,9 @@ from cfm.model import Addr, Now, Status, Task, host_of
 POLLS_APART_MS = 1_000
 """One question may have been asked by a person on that host.  A worker asks again, some seconds later."""
 
+UNTAKEN_POLLS = 4
+"""It takes the first ready task of the list at once.  Some lists may be lost on their way to it."""
+
 
 def listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
     """A list of an old worker names files whose copies are said to be under way: they are complete."""
@@ -28,10 +31,12 @@ def listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, n
 
 
 def asked_for_tasks(state: NodeState, client: str, now: Now) -> None:
-    """Somebody on this host asked for the task list.  An old worker that does so twice copies nothing."""
+    """Somebody on this host asked for the task list.  An old worker that does so twice copies nothing; one
+    that asks again and again, and leaves a ready task, does not take it."""
     there = [addr for addr in state.config.destinations if host_of(addr) == client]
     if len(there) != 1:  # nobody, or nobody knows which of them
         return
+    state.failures.asked_ms[there[0]] = now.mono_ms
     for task in list(_copies_at(state, there[0])):
         run = state.tasks.runs[task.id]
         if run.polled_ms is None:
@@ -39,6 +44,12 @@ def asked_for_tasks(state: NodeState, client: str, now: Now) -> None:
         elif now.mono_ms - run.polled_ms >= POLLS_APART_MS:
             state.say("its worker asks for other work", copying.facts(task))
             copying.called_done(state, task, now)
+    for task in [task for task in state.tasks.ready.values() if task.destination == there[0]]:
+        run = state.tasks.runs[task.id]
+        if run.polled_ms is None or now.mono_ms - run.polled_ms >= POLLS_APART_MS:
+            run.polled_ms, run.polls = now.mono_ms, run.polls + 1
+        if run.polls >= UNTAKEN_POLLS:
+            copying.end_untaken(state, task, now)
 
 
 def _copies_at(state: NodeState, addr: Addr) -> Iterator[Task]:

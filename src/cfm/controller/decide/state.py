@@ -40,8 +40,10 @@ from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
 from cfm.plan.view import ClusterView, Rules, UnknownHits
 from cfm.revision import Revision
-from cfm.tasks.book import RetryBook, TaskBook
+from cfm.tasks.book import TaskBook
+from cfm.tasks.failures import FailureBook
 from cfm.tasks.orders import OrderBook
+from cfm.tasks.rates import RateBook
 
 FACTS_KEPT_MS = 120_000
 """How long single answers about files are kept; none is believed that long."""
@@ -94,7 +96,8 @@ class NodeState:
             revision=revision,
         )
         self.tasks = TaskBook(revision=revision)
-        self.retries = RetryBook(revision=revision)
+        self.failures = FailureBook(config.sources, config.destinations, revision)
+        self.rates = RateBook()
         self.orders = OrderBook(revision=revision)
         self.settings = RuleBook(revision, config.rules)
         self.metadata = MetadataBook(revision)
@@ -218,7 +221,10 @@ class NodeState:
             copies_seen=self.copies.seen,
             arrivals=self.arrivals.arrived_ms,
             departures=self.departures.left,
-            retries=self.retries.retries,
+            retries=self.failures.retries,
+            pauses=self.failures.pauses,
+            suspects=self.failures.accusers.keys(),
+            asked_ms=self.failures.asked_ms,
             landed={a: booked for a, r in self.fleet.records.items() if (booked := r.account.booked)},
             gone={a: r.account.gone for a, r in self.fleet.records.items() if r.account.gone},
             stock=self.stock.stock,
@@ -245,24 +251,24 @@ class NodeState:
 
     def left_alone_after_failures(self, now: Now) -> list[str]:
         """Files whose copy failed, and which are not tried again yet."""
-        retries = self.retries.retries.items()
-        waiting = (name for name, retry in retries if retry.not_before_ms > now.mono_ms)
+        retries = self.failures.retries.items()
+        failed = ((name, retry) for name, retry in retries if retry.failures > 1)
+        waiting = (name for name, retry in failed if retry.not_before_ms > now.mono_ms)
         return [name for name in waiting if name not in self.fleet.holders]
 
     def next_file_due_ms(self, now: Now) -> int | None:
         """When the next file may be tried again that failed, or was being written."""
         written_ms = min(self.being_written(now).values(), default=None)
-        return soonest(
-            self.retries.next_due_ms(now.mono_ms), self.pauses.next_end_ms(now.mono_ms), written_ms
-        )
+        failed_ms = self.failures.next_file_due_ms(now.mono_ms)
+        return soonest(failed_ms, self.pauses.next_end_ms(now.mono_ms), written_ms)
 
     def doubt_ends_ms(self, now: Now) -> int | None:
         """When the files of the next server that fell silent count as lost."""
         return self.fleet.doubt_ends_ms(now.mono_ms, self.rules.unknown_grace_ms)
 
     def next_server_due_ms(self, now: Now) -> int | None:
-        """When the next server that refused something may be asked again."""
-        due_ms: int | None = None
+        """When the next server that refused something, or failed, may be asked again."""
+        due_ms = self.failures.next_side_due_ms(now.mono_ms)
         for record in self.fleet.records.values():
             for until_ms in (record.busy_until_ms, record.no_deletes_until_ms):
                 if until_ms > now.mono_ms:
@@ -282,7 +288,7 @@ class NodeState:
         self.reservations.forget_old(now.mono_ms)
         self.pauses.forget_old(now.mono_ms)
         self.tasks.forget_old(now.mono_ms)
-        self.retries.forget_old(now.mono_ms)
+        self.failures.forget_old(now.mono_ms)
 
 
 def soonest(*moments_ms: int | None) -> int | None:

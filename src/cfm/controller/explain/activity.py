@@ -75,6 +75,9 @@ WAITED_FOR = (
     refusals.NO_DESTINATION,
     refusals.SAN_UNKNOWN,
     refusals.RETRY_LATER,
+    refusals.PAIR_IN_PAUSE,
+    refusals.SOURCE_IN_PAUSE,
+    refusals.DESTINATION_IN_PAUSE,
     refusals.STILL_BEING_WRITTEN,
 )
 """Reasons for which a copy only waits.  The other reasons say that there is nothing to copy."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain import disks, held
+from cfm.controller.explain import disks, failing, held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
@@ -47,6 +47,9 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _without_credentials(scene)
     yield from _servers_down(scene)
     yield from disks.conditions(scene)
+    yield from failing.in_pause(scene)
+    yield from failing.files(scene)
+    yield from failing.not_asking(scene)
     yield from _not_listed(scene)
     yield from _rejected_metadata(scene)
     if round_ is not None:

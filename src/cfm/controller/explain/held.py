@@ -175,22 +175,20 @@ _WAIT_REMEDIES: Mapping[Refusal, str] = {
     refusals.NO_SOURCE: "check the sources in `cfm status`",
     refusals.NO_DESTINATION: "check the destinations in `cfm status`",
     refusals.SAN_UNKNOWN: "check the source folders",
-    refusals.RETRY_LATER: "the log tells why",
     refusals.STILL_BEING_WRITTEN: "nothing to do: cfm looks again",
 }
+"""The other reasons are told as what fails: see `failing`."""
 
 
 def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Nothing is under way, although something is wanted that would fit."""
     found = waiting_copies(scene.core, round_, scene.now)
-    if scene.activity.doing is not Doing.WAITING or found is None:
+    if scene.activity.doing is not Doing.WAITING or found is None or found[0] not in _WAIT_REMEDIES:
         return
     reason, number = found
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"
-    if reason is refusals.RETRY_LATER:
-        text = f"{count_words(number, 'copy', 'copies')} failed, and cfm tries again after a pause"
     yield Condition(
         name=reason.name,
         level=Severity.NOTE if ends_soon else Severity.DEGRADED,

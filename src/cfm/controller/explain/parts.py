@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.condition import Condition
 from cfm.controller.explain.verdict import Verdict
-from cfm.model import Known, Now, ServerView, SnapshotFacts, Unknown
+from cfm.model import Known, Now, ServerView, Side, SnapshotFacts, Unknown
 from cfm.plan.round import Refused, Round
 from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Copy, Delete
@@ -89,7 +89,7 @@ def log_json(core: Core, now: Now) -> Json | None:
     }
 
 
-def server_json(core: Core, server: ServerView) -> Json:
+def server_json(core: Core, server: ServerView, now: Now) -> Json:
     disk = server.disk.value if isinstance(server.disk, Known) else None
     up = core.state.health.pulse(server.addr).up
     roles = {"source": server.is_source, "destination": server.is_destination}
@@ -107,6 +107,24 @@ def server_json(core: Core, server: ServerView) -> Json:
         "version": server.features.version or None,
         "transfer": server.features.transfer.value,
         "serves": server.features.serves,
+        "pauses": [pause_json(core, side, now) for side in core.state.failures.pauses if server.addr in side],
+    }
+
+
+def pause_json(core: Core, side: Side, now: Now) -> Json:
+    """A source, a destination or a pair where copies fail.  An end that does not matter is null."""
+    pause = core.state.failures.pauses[side]
+    moments = {
+        "since_at": pause.since_ms,
+        "until_at": pause.until_ms,
+        "spared_until_at": pause.spared_until_ms,
+    }
+    return {
+        "source": side.source or None,
+        "destination": side.destination or None,
+        "failures": pause.failures,
+        "why": pause.why or None,
+        **{name: now.wall_s - (now.mono_ms - at_ms) // 1000 for name, at_ms in moments.items()},
     }
 
 

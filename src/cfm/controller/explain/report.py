@@ -45,7 +45,7 @@ def plan_json(core: Core, now: Now) -> Json:
     deletes = [delete for delete in round_.deletes if not _is_sent(core, delete)] if round_ else []
     return {
         "snapshot": snapshot_json(core, now),
-        "servers": [server_json(core, server) for server in view.servers.values()],
+        "servers": [server_json(core, server, now) for server in view.servers.values()],
         "copies": [copy_json(view, copy) for copy in copies],
         "deletes": [delete_json(view, delete) for delete in deletes],
         "would_delete": [] if view.rules.deletes_on else _would_delete(core, view),
@@ -140,7 +140,7 @@ def servers_json(core: Core, view: ClusterView) -> list[Json]:
     ledger = Ledger(view)
     return [
         {
-            **server_json(core, server),
+            **server_json(core, server, view.now),
             "receiving": ledger.load(server.addr).incoming,
             "sending": ledger.load(server.addr).outgoing,
         }

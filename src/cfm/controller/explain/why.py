@@ -7,7 +7,7 @@ before; `report` tells of the node as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cfm.controller.decide.core import Core
@@ -86,7 +86,8 @@ def _why_copy(core: Core, view: ClusterView, file: File | None, name: str) -> Js
     left_out = _left_out(view) if refusal is None or refusal in refusals.OF_A_PLACE else ""
     if refusal is None:
         return {"allowed": True, "reason": None, "text": f"nothing is against copying it{left_out}"}
-    return {"allowed": False, "reason": refusal.name, "text": _words(view, file, refusal) + left_out}
+    text = _words(view, file, refusal) + left_out + "".join(_who_fails(view, refusal))
+    return {"allowed": False, "reason": refusal.name, "text": text}
 
 
 def _words(view: ClusterView, file: File | None, refusal: Refusal) -> str:
@@ -97,6 +98,18 @@ def _words(view: ClusterView, file: File | None, refusal: Refusal) -> str:
     answer = asked.value if asked is not None else None
     found_bytes = answer.size_bytes if isinstance(answer, OnSan) else absence.found_bytes if absence else 0
     return other_size_words(found_bytes, file.size_bytes)
+
+
+_PAUSES = (refusals.SOURCE_IN_PAUSE, refusals.DESTINATION_IN_PAUSE, refusals.PAIR_IN_PAUSE)
+
+
+def _who_fails(view: ClusterView, refusal: Refusal) -> Iterator[str]:
+    """Where copies fail, why the last one did, and when one is tried again."""
+    for side, pause in view.pauses.items() if refusal in _PAUSES else ():
+        ends = ("from", side.source), ("to", side.destination)
+        way = " ".join(f"{word} {addr}" for word, addr in ends if addr)
+        again_s = max(0, pause.until_ms - view.now.mono_ms) // 1000
+        yield f"; {way}: {pause.why or 'failed'}, again in {again_s} s"
 
 
 def _wished_alone(core: Core, view: ClusterView, file: File) -> Refusal | None:

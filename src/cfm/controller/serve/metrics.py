@@ -117,6 +117,7 @@ def _backlog(core: Core) -> Iterable[Metric]:
     yield _gauge("cfm_tasks", "Copies that have not ended.", len(core.state.tasks.active))
     unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
     yield _gauge("cfm_unknown_deletes", "Deletes with an unknown outcome.", len(unknown))
+    yield from _failures(core)
     refusals = GaugeMetricFamily(
         "cfm_refusals", "Refusals in the last round by reason.", labels=["action", "reason"]
     )
@@ -126,6 +127,20 @@ def _backlog(core: Core) -> Iterable[Metric]:
     copies = Counter(len(holders) for holders in core.state.fleet.holders.values())
     by_number = {str(number): files for number, files in copies.items()}
     yield _labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
+
+
+def _failures(core: Core) -> Iterable[Metric]:
+    failures = core.state.failures
+    in_pause = GaugeMetricFamily(
+        "cfm_failing_copies",
+        "Failures in a row where a source, a destination or the pair of both is to blame.",
+        labels=["source", "destination"],
+    )
+    for side, pause in failures.pauses.items():
+        in_pause.add_metric([side.source, side.destination], pause.failures)
+    yield in_pause
+    failing = sum(retry.failures > 1 for retry in failures.retries.values())
+    yield _gauge("cfm_failing_files", "Files whose copies failed at several places.", failing)
 
 
 def _servers(core: Core) -> Iterable[Metric]:

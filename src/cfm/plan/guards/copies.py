@@ -6,8 +6,8 @@ be copied.  Neighbours: `kernel` has the table of these guards; `deletes` has th
 
 from __future__ import annotations
 
-from cfm.model import File, OnSan, SanAnswer, Unknown
-from cfm.plan import refusals
+from cfm.model import File, OnSan, SanAnswer, Side, Unknown
+from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import can_send, san_was_silent
@@ -54,8 +54,9 @@ def not_just_deleted(case: Case[Wish]) -> Refusal | None:
 
 
 def not_failing(case: Case[Wish]) -> Refusal | None:
+    """After a first failure the file is tried elsewhere at once; after a second one it waits."""
     retry = case.view.retries.get(case.file.name)
-    waits = retry is not None and case.view.now.mono_ms < retry.not_before_ms
+    waits = retry is not None and retry.failures > 1 and case.view.now.mono_ms < retry.not_before_ms
     return refusals.RETRY_LATER if waits else None
 
 
@@ -120,6 +121,55 @@ def source_speaks(case: Case[Copy]) -> Refusal | None:
 def destination_free(case: Case[Copy]) -> Refusal | None:
     free = case.ledger.may_receive(case.view.servers[case.wish.destination])
     return None if free else refusals.NO_DESTINATION
+
+
+def source_not_in_pause(case: Case[Copy]) -> Refusal | None:
+    view, source = case.view, case.wish.source
+    side = Side(source=source)
+    if side not in view.pauses:
+        return None
+    rests = pauses.source_rests(view, case.ledger, source)
+    if not rests and pauses.is_spared(view, side):
+        rests = pauses.another_source(view, source, case.wish.destination)
+    return refusals.SOURCE_IN_PAUSE if rests else None
+
+
+def destination_not_in_pause(case: Case[Copy]) -> Refusal | None:
+    view, destination = case.view, case.wish.destination
+    side = Side(destination=destination)
+    if side not in view.pauses:
+        return None
+    rests = pauses.destination_rests(view, case.ledger, destination)
+    if not rests and pauses.is_spared(view, side):
+        rests = pauses.another_destination(view, case.ledger, destination, case.wish.source, case.file)
+    return refusals.DESTINATION_IN_PAUSE if rests else None
+
+
+def pair_not_in_pause(case: Case[Copy]) -> Refusal | None:
+    """The pair itself may be to blame; or this file has just failed on it."""
+    view, ledger = case.view, case.ledger
+    way = case.wish.source, case.wish.destination
+    retry = view.retries.get(case.file.name)
+    if retry is not None and way in retry.avoid and view.now.mono_ms < retry.not_before_ms:
+        return refusals.PAIR_IN_PAUSE
+    if Side(*way) not in view.pauses:
+        return None
+    rests = pauses.pair_rests(view, ledger, *way)
+    if not rests and pauses.is_spared(view, Side(*way)):
+        rests = pauses.another_source(view, *way) or pauses.another_destination(
+            view, ledger, way[1], way[0], case.file
+        )
+    return refusals.PAIR_IN_PAUSE if rests else None
+
+
+def not_vanished_there(case: Case[Copy]) -> Refusal | None:
+    """A file does not go again to a place from which its copy vanished, unless viewers want it now."""
+    view, file = case.view, case.file
+    retry = view.retries.get(file.name)
+    if retry is None or file.name in view.hits.rising:
+        return None
+    until_ms = retry.vanished.get(case.wish.destination)
+    return refusals.VANISHED if until_ms is not None and view.now.mono_ms < until_ms else None
 
 
 # ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ The same guards judge a wish and, later, the order that came of it, right before
 
 from __future__ import annotations
 
-from cfm.model import DeleteKind, Known, Unknown
+from cfm.model import DeleteKind, Known, Side, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case
 from cfm.plan.guards.copies import on_san
@@ -225,6 +225,17 @@ def all_for_this_room(case: Case[MakeRoom]) -> Refusal | None:
     return None if deletes and fit else refusals.NOT_NEEDED
 
 
+def destination_takes_copies(case: Case[MakeRoom]) -> Refusal | None:
+    """Nothing is deleted for a file where copies fail."""
+    in_pause = Side(destination=case.wish.server) in case.view.pauses
+    return refusals.DESTINATION_IN_PAUSE if in_pause else None
+
+
+def it_does_not_fail(case: Case[MakeRoom]) -> Refusal | None:
+    """Nothing is deleted for a file that fails wherever it is copied to."""
+    return refusals.RETRY_LATER if case.view.fails(case.file.name) else None
+
+
 def kept_for_no_other(case: Case[MakeRoom]) -> Refusal | None:
     """Room that is kept on that disk for another file stays kept for it."""
     kept_bytes = case.ledger.disks[case.wish.server].reserved_bytes(but_for=case.file.name)
@@ -240,7 +251,9 @@ def not_promised_elsewhere(case: Case[MakeRoom]) -> Refusal | None:
 def fits_nowhere(case: Case[MakeRoom]) -> Refusal | None:
     """Nothing is deleted for a file that some destination takes as it is."""
     disks, ledger = case.ledger.disks.items(), case.ledger
-    takes = any(disk.takes(case.file) for addr, disk in disks if ledger.is_used(addr))
+    takes = any(
+        disk.takes(case.file) for addr, disk in disks if ledger.is_used(addr) and addr not in ledger.sick
+    )
     return refusals.NOT_NEEDED if takes else None
 
 

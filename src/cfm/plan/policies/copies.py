@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
-from cfm.model import File, Retry, ServerView
+from cfm.model import File, ServerView, Side, Way
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
 from cfm.plan.view import ClusterView, can_send
-from cfm.plan.wishes import Place, Way, Wishes
+from cfm.plan.wishes import Place, Wishes
 
 LOOKAHEAD = 4
 """Files beyond those that could start now whose place on the SAN is looked up."""
 UNRESTED_SEEN = 256
 """A round stops after so many files that were not looked at twice yet.  (Files that keep changing are in no
 list, see `NodeState.left_alone`.)"""
+PLACES_TRIED = 16
+"""Where copies have failed lately, so many destinations are tried for a file."""
 WAITING_WISHED_FOR = 8
 """Of the files that could start if only a source or a destination were free, so many are wished for."""
 
@@ -66,49 +69,61 @@ class Places:
         self._sorted: tuple[list[tuple[ServerView, int]], list[ServerView]] | None = None
 
     def ways(self, file: File) -> Iterator[Way]:
-        """A way to each destination that is open and has room for the file."""
+        """A way to each destination that is open and has room for the file.  Where copies have failed lately,
+        all ways to the first of them: those on which nothing failed come first."""
+        view = self._view
         destinations, sources = self._by_choice()
         found = (to for to, room_bytes in destinations if file.size_bytes <= room_bytes)
-        retry = self._view.retries.get(file.name)
-        if retry is None:
+        retry = view.retries.get(file.name)
+        if retry is None and not view.pauses and not view.suspects:
             for to in found:
                 yield _rested(sources, to).addr, to.addr
             return
-        for to in sorted(found, key=lambda to: _failed_from_all(sources, to, retry)):
-            yield _rested(sources, to, retry.avoid).addr, to.addr
+        avoid = retry.avoid if retry is not None else frozenset[Way]()
+        yield from sorted(
+            _all_ways(sources, islice(found, PLACES_TRIED)), key=lambda way: _doubts(view, avoid, way)
+        )
 
     def _by_choice(self) -> tuple[list[tuple[ServerView, int]], list[ServerView]]:
-        """Open destinations and their room: free ones first, then the least projected use, then the least
-        recently chosen.  And the sources that may send, the longest rested first."""
+        """Open destinations and their room: those where nothing failed first, of them those that ask for
+        work, then the free ones, then the least projected use, then the least recently chosen.  And the
+        sources that may send: those where nothing failed first, of them the longest rested."""
         if self._sorted is None:
-            disks, load = self._outlook.disks, self._outlook.load
+            disks, load, doubted = self._outlook.disks, self._outlook.load, self._view.is_doubted
+            asks = self._view.asks
             keyed = [
-                (load(to.addr).receives, disks[to.addr].projected_percent, load(to.addr).chosen,
-                 to.last_chosen_ms, to.addr, to)
+                (doubted(Side(destination=to.addr)), not asks(to.addr), load(to.addr).receives,
+                 disks[to.addr].projected_percent, load(to.addr).chosen, to.last_chosen_ms, to.addr, to)
                 for to in self._openings.destinations
             ]  # fmt: skip
             keyed.sort(key=lambda one: one[:-1])
             destinations = [(one[-1], disks[one[-1].addr].room_bytes()) for one in keyed]
-            sources = sorted(self._openings.sources, key=lambda one: (one.last_chosen_ms, one.addr))
+            sources = sorted(
+                self._openings.sources,
+                key=lambda one: (doubted(Side(source=one.addr)), one.last_chosen_ms, one.addr),
+            )
             self._sorted = destinations, sources
         return self._sorted
 
 
-def _rested(
-    sources: Iterable[ServerView], to: ServerView, avoid: AbstractSet[Way] = frozenset()
-) -> ServerView:
-    """Of the sources that can send there, the longest rested first: another machine than the destination, and
-    then a way that did not fail."""
+def _rested(sources: Iterable[ServerView], to: ServerView) -> ServerView:
+    """Of the sources that can send there, the longest rested first; the destination itself last."""
     fit = [source for source in sources if can_send(source, to)]
-    good = (one for one in fit if one.addr != to.addr and (one.addr, to.addr) not in avoid)
-    if (first := next(good, None)) is not None:
-        return first
-    return min(fit, key=lambda one: (one.addr == to.addr, (one.addr, to.addr) in avoid))
+    return next((source for source in fit if source.addr != to.addr), fit[0])
 
 
-def _failed_from_all(sources: Iterable[ServerView], to: ServerView, retry: Retry) -> bool:
-    """Did copying fail there, from all that may send now?"""
-    return all((source.addr, to.addr) in retry.avoid for source in sources if can_send(source, to))
+def _all_ways(sources: Iterable[ServerView], places: Iterable[ServerView]) -> Iterator[Way]:
+    """All ways to these destinations, in their order and that of the sources."""
+    for to in places:
+        yield from ((source.addr, to.addr) for source in sources if can_send(source, to))
+
+
+def _doubts(view: ClusterView, avoid: AbstractSet[Way], way: Way) -> tuple[bool, bool, int]:
+    """What speaks against a way: the file failed on it; source and destination are one machine; copies of
+    others failed at its ends, or on it."""
+    source, destination = way
+    sides = Side(source=source), Side(destination=destination), Side(source, destination)
+    return way in avoid, source == destination, sum(view.is_doubted(side) for side in sides)
 
 
 def why(view: ClusterView, file: File) -> str:

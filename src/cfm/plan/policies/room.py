@@ -48,7 +48,8 @@ def room(outlook: Outlook) -> Wishes:
     would keep a better one waiting until the disks are full.
     """
     largest_bytes = outlook.largest_room_bytes
-    unplaced = [file for file in outlook.no_room if file.size_bytes > largest_bytes]
+    too_large = (file for file in outlook.no_room if file.size_bytes > largest_bytes)
+    unplaced = [file for file in too_large if not outlook.view.fails(file.name)]
     if not unplaced:
         return
     promised = outlook.promised

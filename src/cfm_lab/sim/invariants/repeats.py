@@ -15,6 +15,7 @@ from cfm.model import (
     OrderStatus,
     Status,
     Task,
+    Way,
 )
 from cfm.tasks.store import Change, Recovered
 from cfm_lab.sim.invariants.base import Invariant
@@ -22,6 +23,7 @@ from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.world import World
 
 FORGOTTEN_MS = 3_500_000
+SAME_WAY_MS = 10_000
 
 
 def _pause_ms(failed: list[int]) -> int:
@@ -64,10 +66,12 @@ class NoFlapping(Invariant):
 
 
 class Pauses(Invariant):
-    """A copy that failed is tried again only after a pause, which grows with each failure.  A server that
-    refused a delete gets no delete order for a while.
+    """A file is tried again on the way on which it failed only after a pause.  Where it failed twice, and no
+    other file did at these servers, the file is to blame: it is tried nowhere, and its pauses grow.  A server
+    that refused a delete gets no delete order for a while.
 
-    Scope: of the pauses after refused deletes only the first is checked, not that they grow.
+    Scope: where several files failed at one server, rule 25 says how often it may be tried.  Of the pauses
+    after refused deletes only the first is checked, not that they grow.
     """
 
     number = "rule 7"
@@ -80,10 +84,17 @@ class Pauses(Invariant):
         self._unproven: dict[tuple[str, str], tuple[Addr, int]] = {}
         """(controller, file) → where an old worker reported it as done, and when (mono, of this run)."""
 
+        self._ways: dict[tuple[str, str], dict[Way, int]] = {}
+        """(controller, file) → the ways on which it failed since its last success, and when (mono)."""
+        self._failed_at: dict[tuple[str, Addr], set[str]] = {}
+        """(controller, server) → the files that failed there in this run."""
+
     def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
         mine = cfm.issuer.controller
         self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
         self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
+        self._ways = {key: ways for key, ways in self._ways.items() if key[0] != mine}
+        self._failed_at = {key: names for key, names in self._failed_at.items() if key[0] != mine}
 
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], now: Now) -> None:
         if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
@@ -106,19 +117,33 @@ class Pauses(Invariant):
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         failures = self.facts.state(cfm.issuer.controller).failures
-        name = task.file.name
+        name, controller = task.file.name, cfm.issuer.controller
+        way = task.source, task.destination
         if before is None:
             failed = self._remembered(failures.get(name, []), now)
-            rested = not failed or now.mono_ms - failed[-1] >= _pause_ms(failed)
+            must_rest = len(failed) > 1 and self._is_to_blame(controller, name)
+            rested = not must_rest or now.mono_ms - failed[-1] >= _pause_ms(failed)
             self.hold(rested, f"{len(failed)} failures, and tried again after "
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
+            there_ms = self._ways.get((controller, name), {}).get(way, -FORGOTTEN_MS)
+            self.hold(now.mono_ms - there_ms >= SAME_WAY_MS, "tried again where it has just failed:", task)
         elif task.status is Status.DONE and isinstance(event, ev.TaskReported):
             if event.report.verified:
                 failures.pop(name, None)
+                self._ways.pop((controller, name), None)
             else:
                 self._unproven[cfm.issuer.controller, name] = (task.destination, now.mono_ms)
         elif task.status in (Status.FAILED, Status.TIMED_OUT) and self._counts(event, task):
             failures[name] = [*self._remembered(failures.get(name, []), now), now.mono_ms]
+            self._ways.setdefault((controller, name), {})[way] = now.mono_ms
+        if before is not None and task.status in (Status.FAILED, Status.TIMED_OUT):
+            for addr in way:
+                self._failed_at.setdefault((controller, addr), set()).add(name)
+
+    def _is_to_blame(self, controller: str, name: str) -> bool:
+        """Did no other file fail at the servers where this one did?"""
+        servers = {addr for way in self._ways.get((controller, name), {}) for addr in way}
+        return all(self._failed_at.get((controller, addr), set()) <= {name} for addr in servers)
 
     def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: frozenset[str]) -> None:
         """What an old worker reported as done is a success as soon as its own list shows the file."""

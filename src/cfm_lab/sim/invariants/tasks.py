@@ -10,6 +10,9 @@ from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.sending import Sender
 from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 
+STILL_MS, UNTAKEN_MS, SLOW = 118_000, 44_000, 10
+"""How long a copy may stand still, how long a task may wait for its worker, and how many times slower than
+its speed a copy must be before it is ended for that."""
 FINAL = (Status.DONE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 TASK_TABLE: dict[Status | None, tuple[Status, ...]] = {
     None: (Status.READY,),
@@ -109,13 +112,17 @@ class IncomingCopies(Invariant):
 
 
 class TimeOutsAreReal(Invariant):
-    """A task times out only after its worker was silent for the lease, after it stood still for its time, or
-    because a server went down.  A jump of a wall clock never does it."""
+    """A task times out only after its worker was silent for the lease, after it did not take the task or show
+    progress for its time, after it was slow for that time, or because a server went down.  A jump of a wall
+    clock never does it.
+
+    Scope: that a copy was slow is taken from the reports of two minutes, and not compared with others.
+    """
 
     number = "22"
     title = "real time-outs"
 
-    def task_changed(self, cfm: SimCfm, _before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, event: ev.Event, now: Now) -> None:
         if task.status is not Status.TIMED_OUT or isinstance(event, ev.TaskReported):
             return
         known = self.facts.state(cfm.issuer.controller).tasks[task.id]
@@ -124,5 +131,13 @@ class TimeOutsAreReal(Invariant):
             if task.source in evidence.servers and task.destination in evidence.servers else True  # fmt: skip
         heard_ms = max(known.heard_mono_ms, evidence.started_ms)
         silent = now.mono_ms - heard_ms >= evidence.rules.lease_ms
-        still = now.mono_ms - max(known.moved_mono_ms, evidence.started_ms) >= evidence.rules.task_timeout_ms
-        self.hold(down or silent or still, "timed out without reason:", task)
+        since_ms = now.mono_ms - max(known.moved_mono_ms, evidence.started_ms)
+        still = since_ms >= (STILL_MS if known.reports else evidence.rules.task_timeout_ms)
+        untaken = (
+            before is not None
+            and before.status is Status.READY
+            and now.mono_ms - max(known.started_mono_ms, evidence.started_ms) >= UNTAKEN_MS
+        )
+        held_ms = now.mono_ms - max(known.taken_mono_ms, evidence.started_ms)
+        slow = held_ms >= STILL_MS and 8_000 * known.bytes_done * SLOW < held_ms * task.copy_speed_bps
+        self.hold(down or silent or still or untaken or slow, "timed out without reason:", task)

@@ -1,0 +1,103 @@
+"""Conditions about what fails: servers and pairs in a pause, and files that cannot be copied.
+
+Pure.  Neighbours: `tasks.failures` says who is to blame, `conditions` puts these among the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.words import some_of
+from cfm.model import Side
+from cfm.plan import refusals
+from cfm.plan.refusals import Refusal
+
+_CHARGED = 2
+"""A file that failed so often is told.  After one failure it is only tried elsewhere."""
+_REMEDIES = {
+    refusals.SOURCE_IN_PAUSE: "check its source folders, its network and the log of its cfw",
+    refusals.DESTINATION_IN_PAUSE: "check its disk and the log of its cfw",
+    refusals.PAIR_IN_PAUSE: "check the network between them",
+}
+
+
+def in_pause(scene: Scene) -> Iterator[Condition]:
+    """Sources, destinations and pairs where copies fail, each kind as one condition."""
+    by_kind: dict[Refusal, list[Side]] = {refusal: [] for refusal in _REMEDIES}
+    for side in sorted(scene.state.failures.pauses):
+        by_kind[_kind(side)].append(side)
+    for refusal, sides in by_kind.items():
+        if sides:
+            yield _condition(scene, refusal, sides)
+
+
+def _kind(side: Side) -> Refusal:
+    if side.source and side.destination:
+        return refusals.PAIR_IN_PAUSE
+    return refusals.SOURCE_IN_PAUSE if side.source else refusals.DESTINATION_IN_PAUSE
+
+
+def _condition(scene: Scene, refusal: Refusal, sides: list[Side]) -> Condition:
+    pauses = scene.state.failures.pauses
+    first = pauses[sides[0]]
+    told = [" ".join(_words(scene, side)) for side in sides]
+    return Condition(
+        name=refusal.name,
+        level=Severity.DEGRADED,
+        text=f"Copies {some_of(told)} fail" + (f": {first.why}" if first.why else ""),
+        remedy=_REMEDIES[refusal],
+        servers=scene.in_order(addr for side in sides for addr in side if addr),
+        since_s=scene.wall_s(min(pauses[side].since_ms for side in sides)),
+    )
+
+
+def _words(scene: Scene, side: Side) -> Iterator[str]:
+    if side.source:
+        yield f"from {scene.names[side.source]}"
+    if side.destination:
+        yield f"to {scene.names[side.destination]}"
+
+
+_SILENT_MS = 60_000
+"""A worker of ours asks at least every half minute, unless it receives all that it can."""
+
+
+def not_asking(scene: Scene) -> Iterator[Condition]:
+    """Destinations of ours that are up and have not asked for work for long: they take no tasks."""
+    state, now_ms = scene.state, scene.now.mono_ms
+    there = scene.in_order(
+        addr
+        for addr, record in state.fleet.records.items()
+        if record.is_destination
+        and record.features.ours
+        and state.health.is_up(addr)
+        and now_ms - state.health.pulse(addr).since_ms > _SILENT_MS
+        and now_ms - state.failures.asked_ms.get(addr, 0) > _SILENT_MS
+        and not any(task.destination == addr for task in state.tasks.active.values())
+        and Side(destination=addr) not in state.failures.pauses
+    )
+    if there:
+        yield Condition(
+            name="not_asking",
+            level=Severity.DEGRADED,
+            text=f"No questions for work come {scene.at(there)}, so nothing is copied there",
+            remedy="check `cfm_addr` in its cfw.yml, and the log of its cfw",
+            servers=there,
+        )
+
+
+def files(scene: Scene) -> Iterator[Condition]:
+    """Files that fail wherever they are copied to."""
+    retries, placed = scene.state.failures.retries, scene.state.fleet.holders
+    failed = (name for name, retry in retries.items() if retry.failures >= _CHARGED and name not in placed)
+    if names := sorted(failed):
+        what = names[0] if len(names) == 1 else f"{len(names):,} files, such as {names[0]},"
+        yield Condition(
+            name=refusals.RETRY_LATER.name,
+            level=Severity.DEGRADED,
+            text=f"{what} could not be copied, and cfm tries again after a pause",
+            remedy="the log tells why",
+            files=len(names),
+            holds=True,
+        )

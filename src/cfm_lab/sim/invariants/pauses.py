@@ -1,0 +1,56 @@
+"""The rule about pauses: whoever is to blame for failed copies is left alone for a while."""
+
+from __future__ import annotations
+
+from cfm.controller.decide import events as ev
+from cfm.model import DeleteOrder, Now, Side, Task
+from cfm_lab.sim.invariants.base import Invariant
+from cfm_lab.sim.processes.controller import SimCfm
+
+
+class LeftAlone(Invariant):
+    """While a source, a destination or a pair is in pause, no copy begins there; after it one alone.  No file
+    is copied to a place from which its copy vanished, unless viewers want it.  No room is made at a
+    destination where copies fail, nor for a file that fails.
+
+    Scope: who is in pause is taken from cfm's own book, as cfm decides by it.  That the pauses are right and
+    grow, rules 7 and 25 say.
+    """
+
+    number = "rule 21"
+    title = "left alone"
+
+    def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
+        if before is not None or cfm.core is None:
+            return
+        failures = cfm.core.state.failures
+        source, destination = task.source, task.destination
+        for side in (Side(source=source), Side(destination=destination), Side(source, destination)):
+            pause = failures.pauses.get(side)
+            if pause is None:
+                self.checks += 1
+                continue
+            self.hold(now.mono_ms >= pause.until_ms, "copied in a pause:", side, task)
+            others = [one for one in cfm.core.state.tasks.active.values() if one.id != task.id]
+            received = cfm.core.state.tasks.received
+            there = [
+                one for one in others
+                if side.source in ("", one.source) and side.destination in ("", one.destination)
+                and not (one.id in received and not side.destination)
+            ]  # fmt: skip
+            self.hold(not there, "two copies are tried where they fail:", side, task)
+        retry = failures.retries.get(task.file.name)
+        gone_ms = retry.vanished.get(destination, 0) if retry is not None else 0
+        wanted = task.file.name in cfm.evidence.hits.rising
+        self.hold(now.mono_ms >= gone_ms or wanted, "copied again to where it vanished:", task)
+
+    def order_changed(
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+    ) -> None:
+        if before is not None or order.room_for is None or cfm.core is None:
+            return
+        failures = cfm.core.state.failures
+        self.hold(Side(destination=order.server) not in failures.pauses, "room where copies fail:", order)
+        retry = failures.retries.get(order.room_for)
+        failed = retry is not None and retry.failures > (order.room_for in cfm.evidence.hits.rising)
+        self.hold(not failed, "room for a file that fails:", order)

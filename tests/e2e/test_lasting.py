@@ -1,0 +1,62 @@
+"""One part of a running node stays broken: it costs its own place, and no other, and the verdict names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cfm_lab.testing.cluster import Cluster
+
+pytestmark = pytest.mark.e2e
+
+KB = 1_000
+QUICK = {
+    "servers": {"heartbeat_interval_sec": 1},
+    "runner": {"between_events_run_interval_sec": 1},
+}
+FEW = 12
+
+
+def wait_until_all_are_placed(node: Cluster) -> None:
+    node.wait_for(lambda: node.placed() == set(node.ranks), "all files to be placed")
+    node.wait_at_rest()
+    assert node.problems() == []
+
+
+def test_a_source_without_its_mount_leaves_the_work_to_the_other(tmp_path: Path) -> None:
+    empty = tmp_path / "not-mounted"
+    empty.mkdir()
+    with Cluster(
+        tmp_path / "node",
+        2,
+        2,
+        files=16,
+        quota_bytes=10_000 * KB,
+        copy_speed_bps=3_000_000,  # a third of a second for each file, so that there is work for both
+        cfm_keys=QUICK,
+    ) as node:
+        sick = node.source_addrs[0]
+        node.change(node.workers[sick], {"source_dirs": [str(empty)]})
+        node.start()
+        node.wait_for(lambda: "source_in_pause" in node.conditions(), "the source to be named")
+        assert node.conditions()["source_in_pause"]["servers"] == [sick]
+        wait_until_all_are_placed(node)
+        assert node.status()["totals"].get("failed_copies", 0) <= FEW
+
+
+def test_a_worker_that_never_asks_for_work_does_not_hold_the_only_source(tmp_path: Path) -> None:
+    """The stand-in for an earlier cfw answers all that it is asked, and polls once an hour."""
+    with Cluster(
+        tmp_path / "node",
+        1,
+        3,
+        files=40,
+        quota_bytes=10_000 * KB,
+        old=frozenset({"127.0.2.1"}),
+        old_arguments=("--poll", "3600"),
+        cfm_keys=QUICK,
+    ) as node:
+        node.start()
+        wait_until_all_are_placed(node)
+        assert node.visible(node.destination_addrs[0]) == set()
