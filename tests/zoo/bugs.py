@@ -22,7 +22,6 @@ from cfm.model import (
     Addr,
     DeleteKind,
     Failure,
-    File,
     KnownStock,
     Listing,
     LogCondition,

@@ -37,7 +37,7 @@ OF_THE_DISK = OF_THE_SERVER | {
     refusals.SURPLUS_FIRST,
 }
 """Refusals of one file after which no other file there is tried for the same wanted file."""
-OF_THE_BUNDLE = (refusals.NOT_NEEDED, refusals.NOT_WORTH_IT)
+OF_THE_BUNDLE = (refusals.NOT_NEEDED, refusals.NOT_WORTH_IT, refusals.DESTINATION_IN_PAUSE)
 """Refusals of a bundle as a whole.  All others are about the wanted file, and hold for every bundle."""
 
 
