@@ -113,6 +113,10 @@ class Node:
         self.being_written: set[str] = set()
         """Files that somebody writes all the time."""
         self.san_answers = True
+        self.san_silent: frozenset[str] = frozenset()
+        """Files in a source folder that does not answer; the other folder does."""
+        self.looks: Counter[str] = Counter()
+        """How often each file was looked for on the SAN."""
         self.confirms = True
         """Workers answer when they are asked about one file."""
         self.carries_out = True
@@ -272,12 +276,13 @@ class Node:
             else:
                 self.answer(ev.PlanReady(reference.shortlist(self.library, effect.inputs)))
         elif isinstance(effect, ev.AskSan):
+            self.looks.update(effect.sizes.keys())
             self.answer(ev.SanAnswers(self.now_ms, {name: self._on_san(name) for name in effect.sizes}))
         else:
             self._ask_worker(effect)
 
     def _on_san(self, name: str) -> OnSan | NotOnSan | Unknown:
-        if not self.san_answers:
+        if not self.san_answers or name in self.san_silent:
             return Unknown("the mount does not answer", self.now_ms)
         if name not in self.san:
             return NotOnSan()

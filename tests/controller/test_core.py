@@ -252,6 +252,7 @@ def test_the_answer_to_a_look_ahead_starts_no_round_unless_something_came_to_wai
     for ahead in (True, False):
         state.san.answers.clear()
         state.san.asked_ms.clear()
+        state.san.silence.end()
         state.ask_san([file], node.now, ahead=True)
         state.ask_san([file] if not ahead else [], node.now)
         before = node.core.last_round

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.copying import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
-from cfm.model import Failure, File, Trouble
-from controller.node import OLD, Node, files
+from cfm.model import Failure, File, OrderStatus, Trouble
+from controller.node import GONE, OLD, Node, files
 
 SECOND_MS = 1000
 
@@ -223,3 +225,26 @@ def test_the_same_failure_once_more_is_no_news() -> None:
     assert not told(ev.DiskAnswer(addr, node.now.mono_ms, failure))
     assert told(ev.ListAnswer(addr, node.now.mono_ms, failure)), "its list was known until now"
     assert not told(ev.ListAnswer(addr, node.now.mono_ms, failure))
+
+
+def test_a_server_that_lost_its_role_is_not_asked_for_ever() -> None:
+    """It left a delete unclear, and is a source only since a restart: it got 500 `/df` a second."""
+    library = files(4)
+    node = Node(library, sources=1, destinations=2, disk_bytes=4000)
+    for addr in node.destinations:
+        node.put(addr, *library)
+    node.delete_answers = GONE
+    node.carries_out = False
+    node.grade()
+    while not node.core.state.orders.unknown_ms:
+        node.run(10)
+    (made, *_) = node.core.state.orders.active.values()
+    left = tuple(addr for addr in node.destinations if addr != made.server)
+    sources = (*node.config.sources, made.server)
+    node.config = replace(node.config, sources=sources, destinations=left)
+    node.restart()
+    asked = node.asked["AskDisk"]
+    node.run(600 * SECOND_MS)
+    assert node.asked["AskDisk"] - asked < 60
+    assert made.id not in node.core.state.orders.active
+    assert node.store.state.orders[made.id].status is OrderStatus.DROPPED

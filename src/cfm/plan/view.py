@@ -6,7 +6,7 @@ cheap: a view refers to what the books hold, and copies nothing large.  Nobody m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -105,6 +105,17 @@ class Reservation(NamedTuple):
     until_ms: int
 
 
+class Silence(NamedTuple):
+    """Source folders that do not answer."""
+
+    files: Collection[str]
+    """What they were asked for in vain.  It is asked for again by a few trials only."""
+    others_ms: int
+    """Monotonic: before this, no other file is asked for either."""
+    nobody_answers: bool
+    """No folder has answered since the silence began."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """Everything known at `now`."""
@@ -140,6 +151,8 @@ class ClusterView:
     delete_pauses: Mapping[str, tuple[int, Refusal]] = field(default_factory=dict)
     """Files whose last delete order was dropped: until when they are left alone, and why."""
     san: Mapping[str, Known[SanAnswer]] = field(default_factory=dict)
+    san_silence: Silence | None = None
+    """None while the source folders answer."""
     sightings: Mapping[str, Sighting] = field(default_factory=dict)
     """Since when the SAN shows the same version of a file."""
     absent: Mapping[str, Absence] = field(default_factory=dict)
@@ -222,7 +235,17 @@ class ClusterView:
         return name in self.delete_pauses and self.now.mono_ms < self.delete_pauses[name][0]
 
     def san_is_silent(self, name: str) -> bool:
-        """Did the source folders not answer for this file a moment ago?"""
+        """Is it useless to ask the source folders for this file now, because they do not answer?"""
+        if san_was_silent(self.san.get(name), self.now):
+            return True
+        silence = self.san_silence
+        return silence is not None and (name in silence.files or self.now.mono_ms < silence.others_ms)
+
+    def expects_no_answer(self, name: str) -> bool:
+        """Will the source folders say nothing of this file, as far as is known?"""
+        silence = self.san_silence
+        if silence is not None and (silence.nobody_answers or name in silence.files):
+            return True
         return san_was_silent(self.san.get(name), self.now)
 
     def is_unrested(self, name: str) -> bool:

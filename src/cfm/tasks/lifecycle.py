@@ -175,7 +175,7 @@ class OrderEvent(enum.StrEnum):
     CFM_RESTARTED = "cfm restarted"
     """cfm was restarted while the order was not over."""
     SERVER_UNKNOWN = "server unknown"
-    """The settings name its server no longer."""
+    """The settings name its server no longer, or not as a destination."""
 
 
 _O, _V = OrderStatus, OrderEvent

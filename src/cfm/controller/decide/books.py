@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cfm.backoff import Backoff
 from cfm.controller.decide.absences import AbsenceBook
+from cfm.controller.decide.san_silence import SilenceBook
 from cfm.model import (
     Addr,
     CopySeen,
@@ -39,7 +40,6 @@ from cfm.plan.view import (
     UnknownHits,
     is_at_rest,
     next_look_ms,
-    san_was_silent,
 )
 from cfm.revision import Revision
 from cfm.tasks.orders import OrderBook
@@ -181,26 +181,41 @@ class SanBook:
     """Those of them that nothing waits for yet."""
     sightings: dict[str, Sighting] = field(default_factory=dict)
     """The version of a file that was seen last, and since when: a file that is being written changes."""
+    silence: SilenceBook = field(default_factory=SilenceBook)
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
 
     def ask(self, files: Iterable[File], now: Now, *, ahead: bool) -> dict[str, int]:
         """The files to be asked for now, with their sizes.  Left out are those that are being asked for, and
-        those for which the SAN was silent a moment ago.
+        those for which the SAN is silent.
 
         `ahead`: the answer is for later, and makes nothing possible yet.
         """
         open_ = [file for file in files if file.name not in self.asked_ms]
-        due = [file for file in open_ if not san_was_silent(self.answers.get(file.name), now)]
-        self.asked_ms.update((file.name, now.mono_ms) for file in due)
-        self._asked.update((file.name, file) for file in due)
+        due = self.silence.admit(open_, now.mono_ms)
         if ahead:
             self.ahead.update(file.name for file in due)
         else:
             self.ahead.difference_update(file.name for file in files)
-        return {file.name: file.size_bytes for file in due}
+        return self._note_asked(due, now)
+
+    def try_again(self, now: Now) -> dict[str, int]:
+        """The files of a trial that is due because the SAN is silent."""
+        trial = self.silence.trial(now.mono_ms)
+        return self._note_asked([file for file in trial if file.name not in self.asked_ms], now)
+
+    def _note_asked(self, files: Iterable[File], now: Now) -> dict[str, int]:
+        sizes = {}
+        for file in files:
+            self.asked_ms[file.name], self._asked[file.name] = now.mono_ms, file
+            sizes[file.name] = file.size_bytes
+        return sizes
 
     def answered(self, answers: Mapping[str, SanAnswer], asked_ms: int) -> None:
+        still_silent = {name for name in answers if self.silence.is_silent(name)}
+        if self.silence.heard(answers, self._asked, asked_ms):
+            self.forget_silences()
+            still_silent.clear()
         for name, answer in answers.items():
             self.asked_ms.pop(name, None)
             self.answers[name] = Known(answer, asked_ms)
@@ -209,7 +224,7 @@ class SanBook:
                 self.absences.heard(file, answer, asked_ms)
             if name in self.ahead:
                 self.ahead.discard(name)
-            elif not self.orders.heard_of(name):
+            elif not self.orders.heard_of(name) and name not in still_silent:
                 self.revision.dispatch += 1
 
     def _sight(self, name: str, answer: SanAnswer, asked_ms: int) -> None:
@@ -249,6 +264,7 @@ class SanBook:
         """The source folders are back: whatever they did not answer may be asked for again."""
         answers = self.answers.items()
         self.answers = {name: asked for name, asked in answers if not isinstance(asked.value, Unknown)}
+        self.silence.end()
         self.revision.dispatch += 1
         self.revision.plan += 1
 

@@ -133,6 +133,7 @@ class Core:
         for moment_ms in (
             state.health.next_due_ms(),
             copying.next_deadline_ms(state, now),
+            state.san.silence.next_trial_ms(),
             deleting.next_relist_ms(state, now),
             observing.next_reading_ms(state, now),
             self._offering.next_ms,
@@ -150,6 +151,7 @@ class Core:
         copying.end_overdue(state, self._others_wait, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
+        state.try_san_again(now)
         self._moments.come(now.mono_ms)
         if self._moments.full_look_is_due(now.mono_ms, state.config.full_look_ms):
             observing.full_look(state, now)

@@ -96,8 +96,9 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
     not_sent = made.status is OrderStatus.ORDERED
     before = "it was sent" if not_sent else "the answer came"
     made = _change(state, made, OrderEvent.CFM_RESTARTED, now, f"cfm was restarted before {before}")
-    if made.status is OrderStatus.UNKNOWN and made.server not in state.fleet.records:
-        why = "its server is not in the settings any more"
+    record = state.fleet.records.get(made.server)
+    if made.status is OrderStatus.UNKNOWN and (record is None or not record.is_destination):
+        why = "its server is not a destination any more"
         _drop(state, made, OrderEvent.SERVER_UNKNOWN, refusals.SERVER_UNKNOWN, now, why)
 
 

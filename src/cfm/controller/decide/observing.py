@@ -221,6 +221,8 @@ def relist_unclear(state: NodeState, now: Now) -> None:
         if due_ms is None or not state.health.is_up(made.server):
             continue
         record = state.fleet.records[made.server]
+        if not record.is_destination:
+            continue  # it is never listed: `deleting.recover` has dropped its orders
         if due_ms <= now.mono_ms and record.listing.asked_ms < due_ms and not record.listing.in_flight:
             copying.look_at(state, made.server, now)
 

@@ -185,11 +185,16 @@ class NodeState:
         self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
 
     def ask_san(self, files: Sequence[File], now: Now, *, ahead: bool = False) -> None:
-        """Look files up on the SAN, unless that is being done, or it was silent a moment ago.
+        """Look files up on the SAN, unless that is being done, or it is silent.
 
         `ahead`: for later; the answer makes nothing possible.
         """
         if files and (sizes := self.san.ask(files, now, ahead=ahead)):
+            self.out.effects.append(AskSan(sizes))
+
+    def try_san_again(self, now: Now) -> None:
+        """While the SAN is silent, ask it now and then for a few of the files that it did not answer for."""
+        if sizes := self.san.try_again(now):
             self.out.effects.append(AskSan(sizes))
 
     def view(self, now: Now) -> ClusterView:
@@ -216,6 +221,7 @@ class NodeState:
             order_of=self.orders.by_file,
             delete_pauses=self.pauses.paused,
             san=self.san.answers,
+            san_silence=self.san.silence.now,
             sightings=self.san.sightings,
             absent=self.absences.absent,
             copies_seen=self.copies.seen,

@@ -81,6 +81,9 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     told_already = _freeing(scene, round_) | _paced(round_) | braked
     told_already |= {*_refused_at(scene, round_, refusals.LIMIT_UNREACHABLE)}
     disks = round_.ledger.disks.items()
+    if silent := _san_is_silent_at(scene, round_) & {addr for addr, disk in disks if disk.need_bytes}:
+        told_already |= silent
+        yield from _silent_san(scene, silent)
     need = {addr: disk.need_bytes for addr, disk in disks if disk.need_bytes and addr not in told_already}
     if need:
         there = scene.in_order(need)
@@ -124,12 +127,34 @@ def _refused_at(scene: Scene, round_: Round, refusal: Refusal) -> tuple[Addr, ..
     return scene.in_order(there)
 
 
+def _san_is_silent_at(scene: Scene, round_: Round) -> set[Addr]:
+    """Servers where files would go if only the SAN answered for them: it is asked before a delete."""
+    if scene.state.san.silence.now is None:
+        return set()
+    return {*_refused_at(scene, round_, refusals.SAN_UNKNOWN)}
+
+
+def _silent_san(scene: Scene, servers: Iterable[Addr]) -> Iterator[Condition]:
+    if scene.state.san.index is None:
+        return  # the source folders as such are unknown, and that is told
+    there, silence = scene.in_order(servers), scene.state.san.silence
+    yield Condition(
+        name="source_folders_silent",
+        level=Severity.DEGRADED,
+        text=f"The source folders do not answer ({silence.why}), so nothing is deleted {scene.at(there)}",
+        remedy="check the mounts that `source_dirs` names; cfm tries again by itself",
+        servers=there,
+        since_s=scene.wall_s(silence.since_ms),
+        holds=True,
+    )
+
+
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
     number = round_.times("copy", refusals.NO_ROOM)
     is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
-    if not number or is_working or braked or _paced(round_):
+    if not number or is_working or braked or _paced(round_) or scene.state.san.silence.now is not None:
         return
     have = count_words(number, "file has no space", "files have no space")
     kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)

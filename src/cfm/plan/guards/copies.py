@@ -10,7 +10,7 @@ from cfm.model import File, OnSan, SanAnswer, Side, Unknown
 from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import can_send, san_was_silent
+from cfm.plan.view import can_send
 from cfm.plan.wishes import Copy, Wish
 
 SAN_NO_MS = 60_000
@@ -185,19 +185,23 @@ def surely_on_san(case: Case[Wish]) -> Refusal | None:
 
 
 def on_san(case: Case[Wish], *, must_be_fresh: bool) -> Refusal | None:
-    """A "no" or a silence refuses while it is recent.  A "yes" may have to be fresh."""
+    """A "no" or a silence refuses while it is recent.  A "yes" may have to be fresh.
+
+    What has not to be fresh yet is asked for next.  While the SAN is silent, that is useless.
+    """
     if (refusal := _said_no(case)) is not None:
         return refusal
-    view = case.view
-    asked = view.san.get(case.file.name)
+    view, name = case.view, case.file.name
+    asked = view.san.get(name)
+    needs_answer = must_be_fresh or view.expects_no_answer(name)
     if asked is None:
-        return refusals.SAN_UNKNOWN if must_be_fresh else None
+        return refusals.SAN_UNKNOWN if needs_answer else None
     age_ms = view.now.mono_ms - asked.at_ms
     if is_on_san(asked.value, case.file):
-        stale = must_be_fresh and age_ms > view.rules.confirmation_max_age_ms
+        stale = needs_answer and age_ms > view.rules.confirmation_max_age_ms
         return refusals.SAN_UNKNOWN if stale else None
     if isinstance(asked.value, Unknown):
-        return refusals.SAN_UNKNOWN if must_be_fresh or san_was_silent(asked, view.now) else None
+        return refusals.SAN_UNKNOWN if needs_answer else None
     return refusals.SAN_UNKNOWN if must_be_fresh else None
 
 
