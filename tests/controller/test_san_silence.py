@@ -39,7 +39,7 @@ def test_a_san_that_is_back_is_used_at_once_or_after_the_next_trial(told: bool) 
     node.san_answers = True
     if told:
         node.send(ev.SanIndexed(frozenset(node.san)))
-    node.run(20_000 if told else 150_000)
+    node.run(20_000 if told else 320_000)
     assert len(node.delivered) >= 5
 
 

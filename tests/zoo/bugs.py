@@ -6,13 +6,14 @@ they hear for something else.  Neighbours: `making` has the mechanical ones, `hu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from cfm.controller.decide import copying
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.san_silence import SilenceBook
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.fleet.same_disk import Likeness
@@ -41,6 +42,7 @@ from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook
 from cfm.plan.policies import POLICIES
 from cfm.plan.refusals import Refusal
+from cfm.plan.view import Silence
 from cfm.plan.wishes import Delete, Wish, Wishes
 from cfm.tasks.book import TaskBook
 from cfm.tasks.failures import FailureBook, Vanished
@@ -525,6 +527,25 @@ class Fickle:
         return refusals.NO_ROOM if self.no else None
 
 
+class AskingAgain(SilenceBook):
+    """What was not answered for may be asked for again in a moment."""
+
+    @property
+    def now(self) -> Silence | None:
+        return None
+
+    def admit(self, files: Iterable[File], _now_ms: int) -> list[File]:
+        return list(files)
+
+
+class Impatient(Core):
+    """It keeps no memory of a SAN that does not answer."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.san.silence = AskingAgain()
+
+
 class HoweverLate(Core):
     """An order is sent whenever its record is durable at last."""
 
@@ -631,5 +652,6 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "a slow copy goes on": replace(PARTS, core=SlowGoesOn),
     "a hung copy goes on": replace(PARTS, core=HungGoesOn),
     "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),
+    "a silent SAN is asked again and again": replace(PARTS, core=Impatient),
 }
 """Made so that each rule is broken by some bug."""

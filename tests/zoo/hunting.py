@@ -26,6 +26,7 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "a slow copy goes on": "trickles",
     "a hung copy goes on": "hangs",
     "a task waits for a deaf worker": "deaf",
+    "a silent SAN is asked again and again": "folder_silent",
     "without source_not_in_pause": "no_mount",
     "without not_vanished_there": "loses_arrivals",
     "without it_does_not_fail": "files_fail",

@@ -33,6 +33,8 @@ LEAST_GOODPUT: Final = 0.95
 LEAST_WORTH: Final = 0.99
 MOST_AN_HOUR: Final = 36
 """So often anything may happen in vain in an hour, for each sick thing."""
+LOOKS_EACH: Final = 4
+"""One question to the SAN looks for so many files."""
 CLEARLY_WORSE_PERCENT: Final = 50
 """A file is missing only if the files that should go for it have together at most half of its hits."""
 
@@ -184,6 +186,7 @@ def _rates(one: Played, other: Played, hours: int) -> dict[str, float]:
         "log_lines": sick.log_lines - twin.log_lines,
         "rows_written": sick.rows_written - twin.rows_written,
         "requests": _requests_above(one.world),
+        "san_looks": (one.world.san.asked_in_vain - other.world.san.asked_in_vain) // LOOKS_EACH,
         "watched_deleted": sick.watched_deleted - twin.watched_deleted,
     }
     share = hours * max(1, one.world.sick.things)

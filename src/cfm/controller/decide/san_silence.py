@@ -19,7 +19,7 @@ from cfm.backoff import Backoff
 from cfm.model import File, SanAnswer, Unknown
 from cfm.plan.view import Silence
 
-TRIALS: Final = Backoff(first_ms=2_000, longest_ms=120_000)
+TRIALS: Final = Backoff(first_ms=2_000, longest_ms=300_000)
 FILES_EACH: Final = 4
 """So many files are asked for in one trial: some may be in a folder that answers."""
 MOST_FILES: Final = 50_000

@@ -54,10 +54,20 @@ class San:
         """The files of the folder that does not answer cfm.  Its sources can read them."""
         self.hangs = False
         """That folder does not even say that it is not there."""
+        self.asked_in_vain = 0
+        """How often a file was asked for again that had not been answered for."""
+        self._unanswered: set[str] = set()
         self._left_alone_until_ms = 0
 
     def answer(self, name: str, now_ms: int) -> SanAnswer:
         """What cfm sees when it looks for one file.  An empty folder counts as unmounted."""
+        answer = self._answer(name, now_ms)
+        if isinstance(answer, Unknown):
+            self.asked_in_vain += name in self._unanswered
+            self._unanswered.add(name)
+        return answer
+
+    def _answer(self, name: str, now_ms: int) -> SanAnswer:
         if not self.mounted or not self.files:
             return Unknown("the source folder is empty or gone", now_ms)
         if name in self.silent:
