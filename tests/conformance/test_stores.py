@@ -16,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task
-from cfm.tasks.sqlite_store import SqliteStore
+from cfm.tasks.sqlite_store import LOG_KEPT_BYTES, SqliteStore
 from cfm.tasks.store import (
     Change,
     DropArrival,
@@ -626,3 +626,19 @@ def test_no_commit_is_acknowledged_whose_sync_failed(on_disk: SqliteBench) -> No
     found = on_disk.handle().peek()
     assert [t.id for t in found.tasks[: acknowledged[-1]]] == list(range(1, acknowledged[-1] + 1))
     assert len(found.tasks) % 7 == 0
+
+
+def test_the_log_of_a_store_that_is_read_for_long_grows_and_is_cut_afterwards(tmp_path: Path) -> None:
+    """A forgotten shell or a backup reads on; nothing of ours may end that."""
+    store = SqliteStore(tmp_path / "cfm.db", wall_s=lambda: NOW_S)
+    store.open()
+    many = [PutArrival(f"{number:0200}.mpg", SERVER, NOW_S) for number in range(10_000)]
+    with closing(sqlite3.connect(tmp_path / "cfm.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM arrivals").fetchall()
+        while store.log_bytes() < 2 * LOG_KEPT_BYTES:
+            store.commit(many)
+    for _ in range(3):
+        store.commit(many[:1])
+    assert 0 < store.log_bytes() <= LOG_KEPT_BYTES
+    store.close()

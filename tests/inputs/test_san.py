@@ -212,3 +212,28 @@ async def test_real_folders(tmp_path: Path) -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+
+
+async def test_two_folders_that_hang_end_nothing_and_are_used_when_they_are_back() -> None:
+    """Two looks that hung ended cfm."""
+    san = San(answer_s=HANGS_S)
+    await san.names()
+    for folder in (A, B):
+        san.file_system.hang(folder)
+    following = asyncio.create_task(san.index.run())
+    asking = [asyncio.create_task(san.ask("a", "b")) for _ in range(8)]
+    async with asyncio.timeout(20):
+        while not isinstance(san.index.names, Unknown):
+            await asyncio.to_thread(lambda: None)
+        for answers in await asyncio.gather(*asking):
+            assert all("does not answer" in answer for answer in answers)
+    for san.time_s in range(60, 360, 60):  # the pauses are over again and again
+        await san.index.look()
+    assert not following.done()
+    san.file_system.heal()
+    async with asyncio.timeout(20):
+        while isinstance(await san.names(), str):
+            san.time_s += 40
+    assert await san.names() == {"a", "b"}
+    following.cancel()
+    await asyncio.wait((following,))

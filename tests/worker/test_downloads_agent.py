@@ -311,6 +311,36 @@ class OpenTransfer:
     async def close(self) -> None: ...
 
 
+class BuggyLink(ScriptedLink):
+    """It trips over the first answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tripped = False
+
+    async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:
+        if not self.tripped:
+            self.tripped = True
+            raise KeyError("x-odd-header")
+        return await super().ask(how, holding)
+
+
+async def test_an_error_on_the_way_to_an_answer_does_not_end_the_worker(tmp_path: Path) -> None:
+    state, link = SlowState(), BuggyLink()
+    state.go_on.set()
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
+    files = DownloadFiles(worker.shelf(), disk_threads(2))
+    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, state)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(20):
+        asked = asyncio.create_task(link.asked_again.wait())
+        await asyncio.wait({run, asked}, return_when=asyncio.FIRST_COMPLETED)
+    assert not run.done()
+    link.end.set()
+    run.cancel()
+    await asyncio.wait((run,))
+
+
 async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: Path) -> None:
     """cfm ends a task, and its transfer ends; both are heard only when another task has been written down."""
     state, link, transfer = SlowState(), ScriptedLink(), OpenTransfer()

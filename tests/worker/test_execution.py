@@ -34,7 +34,7 @@ from cfm.worker.decide.download_events import (
     StopTransfer,
     TaskOffered,
 )
-from cfm.worker.decide.execution import EXECUTION, event_of, execute
+from cfm.worker.decide.execution import EXECUTION, broken, event_of, execute
 from cfm.worker.decide.offers import failure
 
 OFFER = TaskOffer(
@@ -151,6 +151,23 @@ def test_a_cfm_that_was_upgraded_since_the_offer_hears_all() -> None:
 )
 def test_what_its_outcome_means(instruction: Instruction, answer: object, event: BookEvent | None) -> None:
     assert event_of(instruction, answer, 99) == event
+
+
+@pytest.mark.parametrize(
+    ("instruction", "event"),
+    [
+        (AskNext(Ask.WAIT, NOBODY), NothingOffered(AskOutcome.DOWN)),
+        (SendReport(OFFER, DONE), ReportAnswered(7, DONE, None, 99)),
+        (Hold(OFFER), NotHeld(7)),
+        (Publish(OFFER, verified=True), Published(7, failure("KeyError: 'x'"))),
+        (Abandon(OFFER), Abandoned(7, left=True)),
+        (Clean(), Cleaned(left=True)),
+        (Conclude(OFFER, DONE), None),
+        (Forget(7), None),
+    ],
+)
+def test_what_an_error_of_ours_means(instruction: Instruction, event: BookEvent | None) -> None:
+    assert broken(instruction, "KeyError: 'x'", 99) == event
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -54,7 +53,7 @@ class DownloadAgent:
         self._book = book
         self._queue = InstructionQueue(book)
         self._state = state
-        self._events: asyncio.Queue[BookEvent | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[BookEvent] = asyncio.Queue()
         self._executor = RealExecutor(link, transfer, files, state, self._events.put_nowait)
         self._beside: dict[asyncio.Future[Any], Instruction] = {}
 
@@ -83,12 +82,9 @@ class DownloadAgent:
         """The next event; a tick if something becomes due before one comes."""
         try:
             async with asyncio.timeout(self._until_due_s()):
-                event = await self._events.get()
+                return await self._events.get()
         except TimeoutError:
             return DownloadTick()
-        if isinstance(event, BaseException):
-            raise event
-        return event
 
     def _until_due_s(self) -> float | None:
         wake_ms = self._book.wake_at_ms()
@@ -105,23 +101,29 @@ class DownloadAgent:
             work = execution.execute(self._executor, instruction)
             if queue.waits:
                 assert work is not None, "what has to be durable takes its time"
-                queue.written(execution.event_of(instruction, await work, began_ms))
+                queue.written(await self._outcome(work, instruction, began_ms))
             elif work is not None:
                 self._run_beside(work, instruction, began_ms)
 
     def _run_beside(self, work: Awaitable[Any], instruction: Instruction, began_ms: int) -> None:
-        running = asyncio.ensure_future(work)
+        running = asyncio.ensure_future(self._outcome(work, instruction, began_ms))
         self._beside[running] = instruction
-        running.add_done_callback(partial(self._came_back, instruction, began_ms))
+        running.add_done_callback(self._came_back)
 
-    def _came_back(self, instruction: Instruction, began_ms: int, work: asyncio.Future[Any]) -> None:
-        """What runs beside ends in an event.  Where it raises, that is a bug, and `run` raises it again."""
+    async def _outcome(
+        self, work: Awaitable[Any], instruction: Instruction, began_ms: int
+    ) -> BookEvent | None:
+        """What an instruction leads to.  An error of ours on the way there does not end the worker."""
+        try:
+            return execution.event_of(instruction, await work, began_ms)
+        except Exception as error:
+            log.exception("an instruction of the worker failed", instruction=type(instruction).__name__)
+            return execution.broken(instruction, f"{type(error).__name__}: {error}", began_ms)
+
+    def _came_back(self, work: asyncio.Future[BookEvent | None]) -> None:
+        """What runs beside ends in an event."""
         del self._beside[work]
-        if work.cancelled():
-            return
-        error = work.exception()
-        event = execution.event_of(instruction, work.result(), began_ms) if error is None else error
-        if event is not None:
+        if not work.cancelled() and (event := work.result()) is not None:
             self._events.put_nowait(event)
 
     async def _wind_down(self) -> None:

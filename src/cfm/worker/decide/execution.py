@@ -19,6 +19,7 @@ from cfm.worker.decide.download_events import (
     Abandoned,
     Ask,
     AskNext,
+    AskOutcome,
     BookEvent,
     Clean,
     Cleaned,
@@ -28,6 +29,7 @@ from cfm.worker.decide.download_events import (
     Hold,
     Instruction,
     NotHeld,
+    NothingOffered,
     Publish,
     Published,
     ReportAnswered,
@@ -95,32 +97,43 @@ class ExecutionForm:
     """Takes the executor and the instruction.  None: nothing is to be waited for."""
     event: Callable[[Any, Any, int], BookEvent | None] = lambda _it, _answer, _began_ms: None
     """Takes the instruction, what it led to, and when it began; None where the book need not hear of it."""
+    broken: Callable[[Any, str, int], BookEvent | None] = lambda _it, _why, _began_ms: None
+    """The same where it ended by an error of ours: nobody knows what it led to."""
 
 
 EXECUTION: Final[Mapping[type[Instruction], ExecutionForm]] = {
     AskNext: ExecutionForm(
         lambda by, it: by.ask_for_work(it.how, it.holding),
         lambda it, answer, _began_ms: work_offered(it.how, answer),
+        lambda _it, _why, _began_ms: NothingOffered(AskOutcome.DOWN),
     ),
     SendReport: ExecutionForm(
         lambda by, it: by.report(it.offer, as_told(it.offer, it.report, is_bound=by.is_bound)),
         lambda it, answer, began_ms: ReportAnswered(it.offer.id, it.report, report_status(answer), began_ms),
+        lambda it, _why, began_ms: ReportAnswered(it.offer.id, it.report, None, began_ms),
     ),
     Hold: ExecutionForm(
         lambda by, it: by.hold(it.offer),
         lambda it, why, _began_ms: HeldDurably(it.offer.id) if why is None else NotHeld(it.offer.id),
+        lambda it, _why, _began_ms: NotHeld(it.offer.id),
     ),
     Conclude: ExecutionForm(lambda by, it: by.conclude(it.offer, it.final)),
     Forget: ExecutionForm(lambda by, it: by.forget(it.task_id)),
     Publish: ExecutionForm(
         lambda by, it: by.publish(it.offer, verified=it.verified),
         lambda it, why, _began_ms: Published(it.offer.id, None if why is None else failure(why)),
+        lambda it, why, _began_ms: Published(it.offer.id, failure(why)),
     ),
     Abandon: ExecutionForm(
         lambda by, it: by.abandon(it.offer),
         lambda it, left, _began_ms: Abandoned(it.offer.id, left),
+        lambda it, _why, _began_ms: Abandoned(it.offer.id, left=True),
     ),
-    Clean: ExecutionForm(lambda by, _it: by.clean(), lambda _it, left, _began_ms: Cleaned(left)),
+    Clean: ExecutionForm(
+        lambda by, _it: by.clean(),
+        lambda _it, left, _began_ms: Cleaned(left),
+        lambda _it, _why, _began_ms: Cleaned(left=True),
+    ),
     StartTransfer: ExecutionForm(lambda by, it: by.start_transfer(it.offer)),
     StopTransfer: ExecutionForm(lambda by, it: by.stop_transfer(it.offer, it.why)),
 }
@@ -135,6 +148,11 @@ def execute(by: Executor[R], instruction: Instruction) -> R | None:
 def event_of(instruction: Instruction, answer: Any, began_ms: int) -> BookEvent | None:
     """What an instruction led to, as the next event; None where the book need not hear of it."""
     return EXECUTION[type(instruction)].event(instruction, answer, began_ms)
+
+
+def broken(instruction: Instruction, why: str, began_ms: int) -> BookEvent | None:
+    """The next event where an error of ours ended an instruction.  So the book waits for nothing in vain."""
+    return EXECUTION[type(instruction)].broken(instruction, why, began_ms)
 
 
 def as_told(offer: TaskOffer, report: TaskReport, *, is_bound: bool) -> TaskReport:
