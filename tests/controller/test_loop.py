@@ -13,7 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
-from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble
+from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble, Unknown
 from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -112,6 +112,45 @@ async def test_an_error_on_the_way_to_an_answer_ends_neither_cfm_nor_the_waiting
         await asyncio.gather(running, return_exceptions=True)
     assert isinstance(event, ev.HeartbeatAnswer)
     assert event.answer == Failure(Trouble.BROKEN, "KeyError: 'x-odd-header'")
+
+
+class Failing:
+    """A core that trips over its second event, or whatever is told to it."""
+
+    def __init__(self, *, later: bool) -> None:
+        self.handled = 0
+        self.begun = asyncio.Event()
+        self.later = later
+
+    def handle(self, _event: ev.Event, _now: Now) -> Step:
+        self.handled += 1
+        self.begun.set()
+        if self.handled > 1:
+            raise ZeroDivisionError
+        return Step()
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + (1 if self.later else 3_600_000)
+
+
+@pytest.mark.parametrize("by_timer", [True, False])
+async def test_an_error_of_the_core_ends_cfm_whoever_brought_the_event(by_timer: bool) -> None:
+    """A timer or a job would go on, and cfm would stand still with books that are in doubt."""
+    core = Failing(later=by_timer)
+    controller = Controller(
+        cast("Core", core), MemoryStore(), cast("WorkerClient", Client()), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    if not by_timer:
+        await core.begun.wait()
+        with pytest.raises(ZeroDivisionError):
+            controller.on_san(Unknown("silent", 0))
+    done, _ = await asyncio.wait((running,), timeout=10)
+    assert done
+    assert isinstance(running.exception(), ExceptionGroup)
+    controller.feed(ev.Tick())
+    assert core.handled == 2
+    await controller.writer.close()
 
 
 class Writing:

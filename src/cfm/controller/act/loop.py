@@ -74,6 +74,8 @@ class Controller:
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_broken = False
+        """The core failed: only a restart brings back what is certain."""
         self._group: asyncio.TaskGroup | None = None
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────
@@ -94,14 +96,20 @@ class Controller:
 
     def feed(self, event: ev.Event) -> None:
         """Let the core decide about `event`, and see to what follows."""
-        if self._group is None:
+        if self._group is None or self._is_broken:
             return
-        now = clock()
-        step = self.core.handle(event, now)
-        self._carry_out(step.at_once)
-        if step.changes or step.after_commit:
-            self._submit(step)
-        self._wake_at(self.core.next_wakeup_ms(now))
+        try:
+            now = clock()
+            step = self.core.handle(event, now)
+            self._carry_out(step.at_once)
+            if step.changes or step.after_commit:
+                self._submit(step)
+            self._wake_at(self.core.next_wakeup_ms(now))
+        except Exception as error:
+            # Whoever brought the event, a timer or a job, would go on, with books that are in doubt.
+            self._is_broken = True
+            self.writer.fail(error)
+            raise
 
     def _submit(self, step: Step) -> None:
         try:
