@@ -9,6 +9,7 @@ import pytest
 from cfm.controller.act.state_care import LARGE_LOG_BYTES, forget_old, watch_log
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import SupersededError
+from cfm.threads import ThreadPool
 from cfm_lab.fakes.memory_store import MemoryStore
 
 
@@ -45,7 +46,7 @@ def writer_of(store: MemoryStore) -> Writer:
 async def test_a_full_disk_does_not_end_the_pruning(store: WatchedStore) -> None:
     store.trouble = "no space left"
     writer = writer_of(store)
-    pruning = asyncio.create_task(forget_old(store, writer, lambda: 0))
+    pruning = asyncio.create_task(forget_old(store, ThreadPool("the state", 1), writer, lambda: 0))
     await asyncio.wait_for(store.pruned.wait(), 10)
     done, _ = await asyncio.wait((pruning,), timeout=0.05)
     assert not done
@@ -56,7 +57,7 @@ async def test_a_full_disk_does_not_end_the_pruning(store: WatchedStore) -> None
 async def test_a_state_that_another_cfm_has_taken_over_ends_this_one(store: WatchedStore) -> None:
     writer = writer_of(store)
     store.state.epoch += 1
-    pruning = asyncio.create_task(forget_old(store, writer, lambda: 0))
+    pruning = asyncio.create_task(forget_old(store, ThreadPool("the state", 1), writer, lambda: 0))
     with pytest.raises(SupersededError):
         await asyncio.wait_for(writer.supervise(), 10)
     pruning.cancel()
@@ -66,6 +67,6 @@ async def test_a_log_of_the_state_that_grows_is_told(store: WatchedStore) -> Non
     told: asyncio.Queue[str] = asyncio.Queue()
     for size_bytes, words in ((LARGE_LOG_BYTES - 1, ""), (LARGE_LOG_BYTES, "256 MB")):
         store.grown_bytes = size_bytes
-        watching = asyncio.create_task(watch_log(store, told.put_nowait))
+        watching = asyncio.create_task(watch_log(store, ThreadPool("the state", 1), told.put_nowait))
         assert await asyncio.wait_for(told.get(), 10) == words
         watching.cancel()

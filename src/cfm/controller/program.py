@@ -42,7 +42,7 @@ from cfm.web import WebServer
 
 log = structlog.get_logger(__name__)
 
-CLOSING_S = 2.0
+CLOSING_S = 1.0
 
 
 async def run(settings: CfmSettings) -> None:
@@ -146,16 +146,24 @@ def _jobs(
 ) -> list[Job]:
     """All that runs beside serving.  Only the controller itself may not fail."""
     tell = partial(_tell, controller)
+    # One of them may hang for long, and so may the other; a job that is started again finds the same threads.
+    threads = ThreadPool("the state", 2)
     jobs = [
         Job("controller", controller.run, is_core=True),
         Job("metadata", watch.run),
         Job("source folders", san.run),
         Job("settings", reloader.run),
-        Job("forgetting old tasks", partial(forget_old, store, controller.writer, lambda: clock().wall_s)),
+        Job(
+            "forgetting old tasks",
+            partial(forget_old, store, threads, controller.writer, lambda: clock().wall_s),
+        ),
         Job(
             "lost lines", partial(watch_lost_lines, lost_lines, partial(tell, OwnTroubleKind.LINES_LOST, ""))
         ),
-        Job("log of the state", partial(watch_log, store, partial(tell, OwnTroubleKind.STATE_LOG_LARGE, ""))),
+        Job(
+            "log of the state",
+            partial(watch_log, store, threads, partial(tell, OwnTroubleKind.STATE_LOG_LARGE, "")),
+        ),
     ]
     return jobs if follower is None else [*jobs, Job("event log", follower.run)]
 

@@ -33,9 +33,10 @@ LARGE_LOG_BYTES: Final = 256_000_000
 """A busy hour writes some dozens of megabytes, and the log is emptied every few."""
 
 
-async def forget_old(store: TaskStore, writer: Writer, wall_s: Callable[[], int]) -> None:
+async def forget_old(
+    store: TaskStore, threads: ThreadPool, writer: Writer, wall_s: Callable[[], int]
+) -> None:
     """Forget what ended long ago, every hour.  While the disk is full nothing is forgotten."""
-    threads = ThreadPool("the state", 1)
     while True:
         try:
             await threads.run(FORGET_PATIENCE_S, partial(store.prune, wall_s() - HISTORY_KEPT_S))
@@ -60,9 +61,8 @@ async def watch_lost_lines(lost_lines: Callable[[], int], tell: Callable[[str], 
         before = now
 
 
-async def watch_log(store: TaskStore, tell: Callable[[str], None]) -> None:
-    """Tell while the log of the state is much larger than it should be, and why."""
-    threads = ThreadPool("the state", 1)
+async def watch_log(store: TaskStore, threads: ThreadPool, tell: Callable[[str], None]) -> None:
+    """Tell while the log of the state is much larger than it should be."""
     while True:
         size_bytes = await threads.run(MEASURE_PATIENCE_S, store.log_bytes)
         tell(size_words(size_bytes) if size_bytes >= LARGE_LOG_BYTES else "")
