@@ -21,6 +21,7 @@ from cfm.config import CfwSettings, load_cfw
 from cfm.config.changes import need_restart
 from cfm.errors import StateError
 from cfm.jobs import Job, supervise
+from cfm.logs import lost_lines
 from cfm.model import Addr, Transfer, host_of
 from cfm.reloading import Reloader, SettingsReading
 from cfm.security import WorkerCredentials, without_credentials, worker_credentials
@@ -251,6 +252,7 @@ async def _watch_disk(api: WorkerApi, server: WebServer) -> None:
         trouble = found
         api.metrics.connections.set(server.connections)
         api.metrics.turned_away.set(server.turned_away)
+        api.metrics.lost_lines.set(lost_lines())
         await asyncio.sleep(LOOK_EVERY_S)
 
 

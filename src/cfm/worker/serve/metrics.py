@@ -63,6 +63,9 @@ class WorkerMetrics:
             "cfw_odd_names", "Files in base_dir whose names cannot be sent, at the last list."
         )
 
+        self.lost_lines = self._gauge(
+            "cfw_log_lines_lost", "Lines of the log that were lost since the start, as nobody took them."
+        )
         self.jobs_failing = self._gauge(
             "cfw_job_failing", "1 for a background job that failed and is started again.", "job"
         )
