@@ -23,6 +23,7 @@ from cfm.model import (
     Addr,
     DeleteKind,
     Failure,
+    File,
     KnownStock,
     Listing,
     LogCondition,
