@@ -388,6 +388,7 @@ def test_deletes_that_free_their_bytes_late_are_not_made_up_for() -> None:
 def test_room_is_made_by_that_servers_own_answer_before_the_copy_starts() -> None:
     node = full()
     node.workers[node.destinations[0]].features = OLD
+    node.san.update(dict.fromkeys(("Y1.mpg", "Y2.mpg"), 100))  # it lacks these: its disk is not the SAN
     node.run(40 * SECOND_MS)
     node.delete_answers = Failure(Trouble.TIMEOUT, "no answer")
     node.watch(F010__mpg=9)

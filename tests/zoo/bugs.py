@@ -217,8 +217,10 @@ class TakesAnyBytes(DownloadBook):
 class CutsAtHash(Shelf):
     """`a.mpg#old` is asked for, and `a.mpg` deleted."""
 
-    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> DeletionOutcome:
-        return super().delete(name.partition("#")[0], allowed)
+    def delete(
+        self, name: str, allowed: Callable[[], bool] = lambda: True, probe: str | None = None
+    ) -> DeletionOutcome:
+        return super().delete(name.partition("#")[0], allowed, probe)
 
 
 class AnyOffer(DownloadBook):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from cfm import wire
@@ -64,19 +65,31 @@ def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
         downloads=max(1, downloads or 1),
         boot_id=_token(said, wire.BOOT),
         disk_id=_token(said, wire.DISK),
+        probe=_token(said, wire.PROBE),
     )
 
 
 def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:
     """Read the answer to `GET /files`.  A list whose last line has no end is incomplete, and not accepted."""
-    disk_id = _token(_folded(headers or {}), wire.DISK)
+    said = _folded(headers or {})
+    disk_id, probe = _token(said, wire.DISK), _token(said, wire.PROBE)
     if body and not body.endswith(b"\n"):
         return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
     if _PLAIN_LIST.fullmatch(body):
-        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id)
+        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id, probe)
     names = [_name(line) for line in body.split(b"\n")[:-1]]
     good = [name for name in names if name is not None]
-    return Listing(frozenset(good), disk_id, odd_lines=len(names) - len(good))
+    return Listing(frozenset(good), disk_id, probe, odd_lines=len(names) - len(good))
+
+
+def listed_again(listing: Listing, headers: Mapping[str, str]) -> Listing:
+    """The same names, from a worker that may have started anew since then."""
+    said = _folded(headers)
+    disk_id = _token(said, wire.DISK) or listing.disk_id
+    probe = _token(said, wire.PROBE) or listing.probe
+    if (disk_id, probe) == (listing.disk_id, listing.probe):
+        return listing
+    return replace(listing, disk_id=disk_id, probe=probe)
 
 
 def _name(line: bytes) -> str | None:

@@ -56,6 +56,8 @@ class Record:
     disk."""
     disk_ids: frozenset[str] = frozenset()
     """The ids of all disks that it may be on, by all its answers."""
+    held: frozenset[str] = frozenset()
+    """The files for which it counts as a holder."""
     last_list: frozenset[str] | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0

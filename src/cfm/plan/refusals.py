@@ -48,6 +48,15 @@ SAME_DISK_SUSPECTED = Refusal(
     "give each server a disk of its own, or take one address out of cfm.yml",
 )
 
+SOURCE_DISK = Refusal(
+    "source_disk",
+    "the server's disk is a source folder, or seems to be: its files are the originals",
+    "stop that cfw, and name a base_dir outside of every source folder in its cfw.yml",
+)
+DISK_NOT_RULED_OUT = Refusal(
+    "disk_not_ruled_out", "it is not ruled out yet that the server's disk is a source folder"
+)
+
 # copies
 ALREADY_PLACED = Refusal("already_placed", "a destination holds it")
 HOLDER_UNKNOWN = Refusal("holder_unknown", "a destination whose list is not known may hold it")
@@ -111,18 +120,26 @@ DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `de
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, OTHER_SIZE, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM, NO_SOURCE, NO_DESTINATION,
-    STILL_BEING_WRITTEN, SAN_UNKNOWN,
+    NOT_ON_SAN, OTHER_SIZE, SOURCE_DISK, DISK_NOT_RULED_OUT, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM,
+    NO_SOURCE, NO_DESTINATION, STILL_BEING_WRITTEN, SAN_UNKNOWN,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
-    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES, METADATA_OLD,
-    IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, OTHER_SIZE, STILL_BEING_WRITTEN, SAN_UNKNOWN, PACE, LAST_COPY,
-    SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED, YOUNG, NOT_NEEDED, NEED_UNPROVEN,
-    FREES_LATE, LIMIT_UNREACHABLE, SURPLUS_FIRST, NOT_WORTH_IT, BREAKER,
+    PAUSED, DELETES_OFF, NOT_KNOWN, AD, SOURCE_DISK, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES,
+    METADATA_OLD, IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, OTHER_SIZE, STILL_BEING_WRITTEN, SAN_UNKNOWN,
+    DISK_NOT_RULED_OUT, PACE, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED,
+    YOUNG, NOT_NEEDED, NEED_UNPROVEN, FREES_LATE, LIMIT_UNREACHABLE, SURPLUS_FIRST, NOT_WORTH_IT, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 
-OF_A_PLACE = (SAME_DISK_SUSPECTED, NO_ROOM, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE)
+OF_A_PLACE = (
+    SOURCE_DISK,
+    DISK_NOT_RULED_OUT,
+    SAME_DISK_SUSPECTED,
+    NO_ROOM,
+    NO_DESTINATION,
+    NEXT_TO_GO,
+    NO_SOURCE,
+)
 """Why a file is not copied to one destination.  Where several destinations refuse it, the reason that is
 later in this list is told.  All other reasons are about the file itself, wherever it would go."""
 

@@ -69,6 +69,7 @@ class Core:
             ev.DeleteAnswer: partial(deleting.answered, self.state),
             ev.CutAnswer: self._cut,
             ev.SanAnswers: self._san_answers,
+            ev.NamesSought: partial(observing.sought, self.state),
             ev.PlanReady: self._plan_ready,
             ev.PlanFailed: self._plan_failed,
             ev.TasksAsked: self._tasks_asked,
@@ -158,6 +159,7 @@ class Core:
         state.popular.forget_last(now.mono_ms - state.rules.unknown_grace_ms)
         observing.forget_arrivals(state, now)
         observing.look_again(state, now)
+        observing.seek(state, now)
         copying.give_up_unproven(state, now)
         dispatch.forget_approvals(state, now)
         self._moments.look_again(
@@ -286,6 +288,7 @@ class Core:
         if event.names is not None:
             self.state.absences.appeared(event.names, now)
             self.state.ask_san(self.state.absences.take_due(now), now, ahead=True)
+        observing.indexed(self.state, event.folders, now)
 
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
         self.state.settings.change(event.rules)

@@ -27,7 +27,7 @@ from cfm.controller.decide.books import (
     StoreBook,
     StrangerBook,
 )
-from cfm.controller.decide.events import AskSan, Say
+from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
 from cfm.fleet.disk_account import APART_MS
@@ -111,6 +111,8 @@ class NodeState:
         self.pauses = PauseBook(revision)
         self.strangers = StrangerBook()
 
+        self.told_source_disks: dict[Addr, str] = {}
+        """Which source folder the log said last that a server's disk is."""
         self._sending_since_ms: dict[Addr, int] = {}
         self._sent_ms: Counter[Addr] = Counter()
         self._moves_seen = -1
@@ -188,6 +190,12 @@ class NodeState:
         """
         if files and (sizes := self.san.ask(files, now, ahead=ahead)):
             self.out.effects.append(AskSan(sizes))
+
+    def seek_names(self, names: frozenset[str], now: Now) -> None:
+        """Look for names in the source folders, unless that is being done."""
+        new = self.san.seek(names, now.mono_ms)
+        if new:
+            self.out.effects.append(SeekNames(new))
 
     def view(self, now: Now) -> ClusterView:
         """What is known at `now`, for the kernel and the policies."""

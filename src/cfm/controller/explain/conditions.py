@@ -16,7 +16,7 @@ from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
 from cfm.fleet.answers import WANTS_CREDENTIALS
-from cfm.model import LogCondition, Now, OrderStatus, Unknown
+from cfm.model import Addr, LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
 from cfm.plan.round import Round
 
@@ -32,6 +32,7 @@ def conditions(core: Core, round_: Round | None, activity: Activity, now: Now) -
 def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _own_state(scene)
     yield from own_troubles(scene)
+    yield from _source_disks(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
         yield from _without_credentials(scene)
@@ -42,6 +43,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _old_metadata(scene)
     if round_ is not None:
         yield from held.brakes(scene, round_)
+        yield from held.not_ruled_out(scene, round_)
         yield from held.over_limit(scene, round_)
         yield from held.unreachable(scene, round_)
     yield from _without_credentials(scene)
@@ -222,6 +224,32 @@ def _event_log(scene: Scene) -> Iterator[Condition]:
     )
 
 
+# ── disks that are a source folder ──────────────────────────────────────────────────────────────────────
+
+
+def _source_disks(scene: Scene) -> Iterator[Condition]:
+    """Servers whose files are the originals: one condition for each folder, and for mere suspicions."""
+    disks = scene.state.fleet.source_disks
+    groups: dict[tuple[bool, str], list[Addr]] = {}
+    for addr in scene.state.config.destinations:
+        if (check := disks.check(addr)).folder:
+            groups.setdefault((check.suspected, check.folder), []).append(addr)
+    for (suspected, folder), addrs in sorted(groups.items()):
+        there = scene.in_order(addrs)
+        names = some_of([scene.names[addr] for addr in there])
+        what = "may be" if suspected else "is"
+        yield Condition(
+            name=refusals.SOURCE_DISK.name,
+            level=Severity.DEGRADED if suspected else Severity.CRITICAL,
+            text=f"The disk of {names} {what} the source folder {folder}, so it is not used",
+            remedy="install the new cfw there, which tells it, or give it another base_dir"
+            if suspected
+            else "stop that cfw, and name another base_dir in cfw.yml",
+            servers=there,
+            holds=True,
+        )
+
+
 # ── servers ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -268,6 +296,7 @@ def _not_listed(scene: Scene) -> Iterator[Condition]:
         if record.is_destination
         and record.last_list is None
         and isinstance(record.files, Unknown)
+        and not scene.state.fleet.source_disks.is_source_folder(record.addr)
         and scene.state.health.is_up(record.addr)
     }
     if since_ms:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from cfm.worker.act.base_dir import MARKER, Folder
+from cfm.worker.act.base_dir import Folder
 from cfm.worker.decide.disk_entries import EntryKind, Space
 from cfm_lab.fakes.memory_base_dir import Inode, MemoryBaseDir, MemoryFolder
 
@@ -125,7 +125,7 @@ class SimDisk(MemoryBaseDir):
 
     def visible(self) -> list[str]:
         """The names of plain files, without the marker."""
-        return [n for n, node in self.names.items() if node.kind is EntryKind.FILE and n != MARKER]
+        return [n for n, node in self.names.items() if node.kind is EntryKind.FILE and n[0] != "."]
 
     def image(self) -> dict[str, tuple[int, bytes, EntryKind]]:
         """A copy of what is durable.  `restore` can put it back later."""

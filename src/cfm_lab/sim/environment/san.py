@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from cfm.model import NotOnSan, OnSan, SanAnswer, Unknown
+from cfm.model import NotOnSan, OnSan, ProbeSight, SanAnswer, Unknown
 
 FOLDER = "/san"
 ANSWER_MS = 3
@@ -72,6 +72,16 @@ class San:
         if written_ms is None:
             return 0
         return 1_000_000 * (self.clock_wall_ms + written_ms + file.ahead_ms)
+
+    def seek(self, names: frozenset[str], now_ms: int) -> dict[str, ProbeSight]:
+        """Which of the names lie in the folders that cfm sees, by folder."""
+        if not self.mounted or not self.files:
+            return {FOLDER: Unknown("the source folder is empty or gone", now_ms)}
+        return {FOLDER: {name: FOLDER for name in names if name in self.files and name not in self.silent}}
+
+    def folders(self) -> dict[str, frozenset[str]]:
+        """The names in those folders that cfm can list."""
+        return {FOLDER: frozenset(self.files) - self.silent} if self.mounted and self.files else {}
 
     def index(self) -> frozenset[str] | None:
         return frozenset(self.files) if self.mounted and self.files and not self.silent else None
