@@ -424,10 +424,8 @@ class SanCheck(NamedTuple):
     ruled_out: Mapping[str, int] = MappingProxyType({})
     """Source folder → when it was last found to be another one (monotonic)."""
 
-    @property
-    def shown(self) -> bool:
-        """It is one for sure: what it lists are originals, and no copies."""
-        return bool(self.folder) and not self.suspected
+    originals: bool = False
+    """What it lists are originals, and count as no copies."""
 
 
 class ServerView(NamedTuple):

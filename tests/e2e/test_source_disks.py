@@ -78,7 +78,8 @@ def test_no_original_is_deleted(
             assert str(cluster.san) in cluster.server(addr)["why"]
             if not old:
                 cluster.wait_for(lambda: len(cluster.visible(other)) == 9, "the other disk to be filled")
-                assert "found base_dir to be a source folder" in cluster.workers[addr].output()
+                said = "found base_dir to be a source folder"
+                cluster.wait_for(lambda: said in cluster.workers[addr].output(), "cfw to say so as well")
             assert "a source folder" in cluster.cfm.output()
             for daemon in cluster.daemons:
                 daemon.stop()

@@ -16,6 +16,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.fleet.same_disk import Likeness
+from cfm.fleet.source_disks import SourceDisks
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.model import (
@@ -28,6 +29,7 @@ from cfm.model import (
     Now,
     OnSan,
     Retry,
+    SanCheck,
     Status,
     Task,
 )
@@ -129,6 +131,31 @@ class EachIsADisk(Core):
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         return super().handle(disk_ids_are_not_heard(event), now)
+
+
+class _EachAtAnyTime(dict[str, int]):
+    """Every source folder was just ruled out, whichever is asked for."""
+
+    def get(self, _folder: str, _default: object = None) -> int:
+        return 2**62
+
+
+class _NoneIsTheSan(SourceDisks):
+    """Nobody asks whose disk it is: the earlier program did not, and ours did not at first."""
+
+    def check(self, _addr: Addr) -> SanCheck:
+        return SanCheck(ruled_out=_EachAtAnyTime())
+
+    def has_originals(self, _addr: Addr) -> bool:
+        return False
+
+
+class TheSanIsADisk(Core):
+    """A server's disk is never taken for a source folder."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.fleet.source_disks = _NoneIsTheSan(config.destinations, self.state.revision)
 
 
 class EmptyWillDo(Core):
@@ -540,6 +567,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),
     "each address is a disk": replace(PARTS, core=EachIsADisk),
+    "the SAN is a disk": replace(PARTS, core=TheSanIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
     "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
 }

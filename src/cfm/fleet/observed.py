@@ -145,12 +145,12 @@ class FleetBook:
         if isinstance(record.files, Unknown) or names != record.last_list:
             self.revision.dispatch += 1
             self.revision.plan += 1
-        self._hold(record, names)
         record.files = Known(names, asked_ms)
+        self.source_disks.listed(addr, record.files)
+        self._hold(record, names)
         record.last_list = names
         self.revision.dispatch += record.account.not_listed(names, asked_ms)
         self.sharing.compare(record)
-        self.source_disks.listed(addr, record.files)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
@@ -226,7 +226,7 @@ class FleetBook:
 
     def _hold(self, record: Record, names: frozenset[str]) -> None:
         """Update the index of holders with a server's new list.  Originals are no copies."""
-        if self.source_disks.is_source_folder(record.addr):
+        if self.source_disks.has_originals(record.addr):
             names = frozenset()
         before, record.held = record.held, names
         for name in names - before:
@@ -240,15 +240,22 @@ class FleetBook:
 
     # ── disks that are a source folder ──────────────────────────────────────────────────────────────────
 
-    def sought(self, names: frozenset[str], sights: Mapping[str, ProbeSight], asked_ms: int) -> list[Addr]:
-        """The source folders were searched for these names.
+    def sought(self, names: frozenset[str], sights: Mapping[str, ProbeSight], asked_ms: int) -> None:
+        """The source folders were searched for these names."""
+        self.source_disks.sought(names, sights, asked_ms)
+        self._count_holders_anew()
 
-        Returns the servers whose disk was found to be a source folder, or is none any more.
-        """
-        news = self.source_disks.sought(names, sights, asked_ms)
-        for record in map(self.records.__getitem__, news):
-            self._hold(record, record.files.value if isinstance(record.files, Known) else frozenset())
-        return news
+    def indexed(self, folders: Mapping[str, frozenset[str]]) -> None:
+        """The names in these source folders are known."""
+        self.source_disks.indexed(folders)
+        self._count_holders_anew()
+
+    def _count_holders_anew(self) -> None:
+        for record in self.records.values():
+            if isinstance(record.files, Known):
+                counts = bool(record.held) or not record.files.value
+                if counts == self.source_disks.has_originals(record.addr):
+                    self._hold(record, record.files.value)
 
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -341,7 +348,7 @@ class FleetBook:
             for record in self.records.values()
             if record.is_destination
             and isinstance(record.files, Unknown)
-            and not self.source_disks.is_source_folder(record.addr)
+            and not self.source_disks.has_originals(record.addr)
             and now_ms - record.lost_ms < grace_ms
         ]
 

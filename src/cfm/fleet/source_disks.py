@@ -30,6 +30,9 @@ LASTING_MS = 90_000
 WITNESSES = 8
 """How many of the names that a list lacks are looked for."""
 SORTED_UP_TO = 10_000
+LIBRARY = 100
+"""A server may well have all files of a smaller folder, and be another disk.  Its files go on counting
+as copies then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class _Lookout:
     """By source folder."""
     ruled_out: dict[str, int] = field(default_factory=dict)
     """Source folder → when it was last found to be another folder."""
+
+    originals: bool = False
+    """What it lists are originals, as far as is known."""
 
     @property
     def folder(self) -> str:
@@ -136,12 +142,8 @@ class SourceDisks:
                 if folder not in self._lookouts[addr].ruled_out:
                     self._compare(self._lookouts[addr], folder, files)
 
-    def sought(self, names: Names, sights: Mapping[str, ProbeSight], asked_ms: int) -> list[Addr]:
-        """The source folders were searched for these names.
-
-        Returns the servers whose disk was found to be a source folder, or is none any more.
-        """
-        news = []
+    def sought(self, names: Names, sights: Mapping[str, ProbeSight], asked_ms: int) -> None:
+        """The source folders were searched for these names."""
         for addr, lookout in self._lookouts.items():
             if lookout.names.isdisjoint(names):
                 continue
@@ -154,9 +156,6 @@ class SourceDisks:
                 else:
                     self._look_for_witnesses(addr, lookout, folder, names, sight, asked_ms)
             self._tell(lookout, was)
-            if lookout.folder != was[0]:
-                news.append(addr)
-        return news
 
     def _look_for_witnesses(
         self,
@@ -180,6 +179,8 @@ class SourceDisks:
             lookout.lacks[folder] = _Lack(others, asked_ms, lack.clearly)
 
     def _tell(self, lookout: _Lookout, was: tuple[str, Names]) -> None:
+        covered = any(len(self._folders[folder]) >= LIBRARY for folder in lookout.covers)
+        lookout.originals = bool(lookout.found) or covered
         if lookout.summary != was:
             self._revision.dispatch += 1
             self._revision.plan += lookout.folder != was[0]
@@ -207,12 +208,12 @@ class SourceDisks:
         if lookout is None:
             return SanCheck()
         suspected = bool(lookout.folder) and not lookout.found
-        return SanCheck(lookout.probe, lookout.folder, suspected, lookout.ruled_out)
+        return SanCheck(lookout.probe, lookout.folder, suspected, lookout.ruled_out, lookout.originals)
 
-    def is_source_folder(self, addr: Addr) -> bool:
-        """Was its probe file seen in a source folder?  What it lists are originals, and no copies."""
+    def has_originals(self, addr: Addr) -> bool:
+        """Is what it lists originals, and no copies?"""
         lookout = self._lookouts.get(addr)
-        return lookout is not None and bool(lookout.found)
+        return lookout is not None and lookout.originals
 
 
 def _look_for_probe(lookout: _Lookout, folder: str, found: Mapping[str, str], asked_ms: int) -> None:

@@ -98,6 +98,8 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     assert not isinstance(event.answer, Failure)
     names = state.fleet.records[event.addr].last_list or frozenset()
     arrived = state.arrivals.arrived_ms
+    if state.fleet.source_disks.has_originals(event.addr):
+        appeared = frozenset()
     for name in sorted(name for name in appeared if (name, event.addr) not in arrived):
         state.arrivals.put(name, event.addr, now.mono_ms)
         state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
@@ -117,7 +119,7 @@ def seek(state: NodeState, now: Now) -> None:
 
 def indexed(state: NodeState, folders: Mapping[str, frozenset[str]], now: Now) -> None:
     """The names in the source folders are known anew."""
-    state.fleet.source_disks.indexed(folders)
+    state.fleet.indexed(folders)
     seek(state, now)
     _tell_source_disks(state, state.config.destinations)
 
@@ -237,6 +239,8 @@ def something_unknown(state: NodeState) -> bool:
 def _unknown(state: NodeState) -> Iterator[Addr]:
     """Servers that answer heartbeats, but whose list or disk is not known."""
     for addr, record in state.fleet.records.items():
+        if state.fleet.source_disks.has_originals(addr):
+            continue  # its worker does not use it either
         no_list = record.is_destination and isinstance(record.files, Unknown)
         if (no_list or isinstance(record.disk, Unknown)) and state.health.is_up(addr):
             yield addr

@@ -186,7 +186,7 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
             **{
                 s.addr: s.files.value
                 for s in view.destinations
-                if isinstance(s.files, Known) and not s.san.shown
+                if isinstance(s.files, Known) and not s.san.originals
             },
             **{s.addr: s.last_list for s in view.doubtful if s.last_list is not None},
         },

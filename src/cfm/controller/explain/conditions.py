@@ -296,7 +296,7 @@ def _not_listed(scene: Scene) -> Iterator[Condition]:
         if record.is_destination
         and record.last_list is None
         and isinstance(record.files, Unknown)
-        and not scene.state.fleet.source_disks.is_source_folder(record.addr)
+        and not scene.state.fleet.source_disks.has_originals(record.addr)
         and scene.state.health.is_up(record.addr)
     }
     if since_ms:

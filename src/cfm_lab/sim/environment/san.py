@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cfm.model import NotOnSan, OnSan, ProbeSight, SanAnswer, Unknown
+from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
 
 FOLDER = "/san"
 ANSWER_MS = 3
@@ -55,6 +56,8 @@ class San:
         self.hangs = False
         """That folder does not even say that it is not there."""
         self._left_alone_until_ms = 0
+        self.disk: MemoryBaseDir | None = None
+        """The disk of a server that is this folder; None in a healthy node."""
 
     def answer(self, name: str, now_ms: int) -> SanAnswer:
         """What cfm sees when it looks for one file.  An empty folder counts as unmounted."""
@@ -77,7 +80,8 @@ class San:
         """Which of the names lie in the folders that cfm sees, by folder."""
         if not self.mounted or not self.files:
             return {FOLDER: Unknown("the source folder is empty or gone", now_ms)}
-        return {FOLDER: {name: FOLDER for name in names if name in self.files and name not in self.silent}}
+        there = self.disk.names.keys() if self.disk is not None else self.files.keys()
+        return {FOLDER: {name: FOLDER for name in names if name in there and name not in self.silent}}
 
     def folders(self) -> dict[str, frozenset[str]]:
         """The names in those folders that cfm can list."""

@@ -123,6 +123,7 @@ class SimOldWorker(SimServer):
             replaced = self.disk.names.get(offer.file_name)
             self.disk.names[offer.file_name] = node
             self.disk.sync_names()
+            self.disk.came(offer.file_name, node)
             self.disk.witness.published(self.disk, offer.file_name, node, replaced)
             self.arrived(offer.file_name)
         self._tell(offer, Status.DONE, lambda: self.later(self.env.profile.old_poll_ms, self._poll))
