@@ -88,6 +88,8 @@ class Shelf:
         self._new_probe = new_probe
         self._probe = ""
         self._source_folder = ""
+        self._withheld: dict[str, str] = {}
+        """Who keeps the disk from being used → why."""
         self._receiving: dict[str, Receipt] = {}
         self._books = threading.Lock()
         """For `_receiving`.  It is never held while somebody waits for a disk."""
@@ -118,6 +120,19 @@ class Shelf:
         Its files are originals, or may be: the disk is not used.  An empty `folder` takes this back.
         """
         self._source_folder = folder
+        self.withhold(
+            "cfm",
+            f"base_dir and the source folder {folder} are the same, or one lies in the other: name a "
+            f"base_dir outside of every source folder in cfw.yml, start cfw again, and remove {MARKER} from "
+            f"the source folder"
+            if folder
+            else "",
+        )
+
+    def withhold(self, by: str, why: str) -> None:
+        """The disk is not used from now on, for this reason.  An empty `why` takes back what `by` said."""
+        withheld = {**self._withheld, by: why}
+        self._withheld = {who: said for who, said in withheld.items() if said}  # threads may be reading it
 
     def check(self) -> str:
         """Look whether the disk is there and ours.  Returns its id."""
@@ -254,12 +269,8 @@ class Shelf:
             with self._disk.open() as folder:
                 self._recognise(folder)
                 recognised = True
-                if self._source_folder:
-                    raise UnreadableError(
-                        f"base_dir and the source folder {self._source_folder} are the same, or one lies in "
-                        f"the other: name a base_dir outside of every source folder in cfw.yml, start cfw "
-                        f"again, and remove {MARKER} from the source folder"
-                    )
+                for why in self._withheld.values():
+                    raise UnreadableError(why)
                 yield folder
         except OSError as error:
             if recognised:  # it comes from what was done in the folder
