@@ -7,7 +7,7 @@ All calls block, and may hang; `san` makes them in the threads of that folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from cfm.inputs.file_system import FileSystem
 from cfm.threads import LifeSign
@@ -23,7 +23,9 @@ def seek(
 ) -> dict[str, str]:
     """Which of the names exist, and in which folder."""
     found: dict[str, str] = {}
-    for place in _places(file_system, folder, below, sign):
+    names = list(names)
+    others = marked(file_system, around(file_system, folder, below), sign)
+    for place in (folder, *others):
         for name in names:
             if name not in found and file_system.plain_version(f"{place}/{name}") is not None:
                 found[name] = place.rstrip("/") or "/"
@@ -31,9 +33,16 @@ def seek(
     return found
 
 
-def _places(file_system: FileSystem, folder: str, below: Iterable[str], sign: LifeSign) -> Iterator[str]:
-    yield folder
-    for place in (*file_system.folders_above(folder), *(f"{folder}/{name}" for name in below)):
+def around(file_system: FileSystem, folder: str, below: Iterable[str]) -> list[str]:
+    """The folders above a folder, and those below it that have these names."""
+    return [*file_system.folders_above(folder), *(f"{folder}/{name}" for name in below)]
+
+
+def marked(file_system: FileSystem, places: Iterable[str], sign: LifeSign) -> list[str]:
+    """Those of the folders that have a worker's marker."""
+    found = []
+    for place in places:
         if file_system.plain_version(f"{place}/{MARKER}") is not None:
-            yield place
+            found.append(place)
         sign.beat()
+    return found
