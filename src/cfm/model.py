@@ -261,6 +261,10 @@ class Listing:
     """As in `WorkerFeatures`."""
     odd_lines: int = 0
     """Lines that cannot be file names; not counted as files."""
+    links: int = 0
+    """Links in `base_dir`, which are not listed; an old worker does not say."""
+    probes: frozenset[str] = frozenset()
+    """All probe files in `base_dir`, also those of other workers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ LIMIT_PERCENT: Final = "Cfw-Limit-Percent"
 SLOTS: Final = "Cfw-Slots"
 DOWNLOADS: Final = "Cfw-Downloads"
 WHERE: Final = "Cfw-Where"
+LINKS: Final = "Cfw-Links"
+PROBES: Final = "Cfw-Probes"
 
 OLD_JSON: Final = "application/json;charset=UTF-8"
 OLD_TEXT: Final = "text/plain;charset=UTF-8"

@@ -69,6 +69,7 @@ class Worker:
     refuses_deletes: bool = False
     fails: set[str] = field(default_factory=set)
     limit_percent: int | None = None
+    links: int = 0
     receiving: dict[int, Task] = field(default_factory=dict)
 
     @property
@@ -274,6 +275,18 @@ class Node:
             self.written_ms[name] = self.now.wall_ms
         return OnSan(f"/san/{name}", self.san[name], 1_000_000 * self.written_ms.get(name, 0))
 
+    def _listing(self, worker: Worker) -> Listing:
+        """Workers with one disk see each other's probe files."""
+        there = [other.features.probe for other in self.workers.values() if other.files is worker.files]
+        features = worker.features
+        return Listing(
+            frozenset(worker.files),
+            features.disk_id,
+            features.probe,
+            links=worker.links,
+            probes=frozenset(there) - {""},
+        )
+
     def _seek(self, names: frozenset[str]) -> ProbeSight:
         if not self.san_answers:
             return Unknown("the mount does not answer", self.now_ms)
@@ -291,7 +304,7 @@ class Node:
                 answer = ev.NamesSought(names, asked_ms, {SAN: self._seek(names)})
             case ev.AskList(addr):
                 worker = self.workers[addr]
-                listing = Listing(frozenset(worker.files)) if worker.up and worker.lists else GONE
+                listing = self._listing(worker) if worker.up and worker.lists else GONE
                 answer = ev.ListAnswer(addr, asked_ms, listing)
             case ev.AskDisk(addr):
                 worker = self.workers[addr]

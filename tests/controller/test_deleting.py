@@ -189,6 +189,8 @@ def test_a_dropped_order_is_decided_anew_when_its_pause_is_over_however_long_a_p
 
 def test_a_surplus_copy_of_an_old_worker_is_confirmed_by_one_list_for_all() -> None:
     node = doubled(20, features=OLD)
+    others = {f"OTHER{number}.mpg": 1 for number in range(5)}
+    node.workers[node.destinations[0]].files.update(others)  # so that nobody takes the two disks for one
     node.grade()
     node.run(1 * SECOND_MS)
     assert len(node.deleted) == 20

@@ -15,7 +15,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
-from cfm.fleet.same_disk import Likeness
+from cfm.fleet.likeness import Likeness
 from cfm.fleet.source_disks import SourceDisks
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
@@ -127,7 +127,7 @@ class EachIsADisk(Core):
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self.state.fleet.sharing._doubles = _Unlike()
+        self.state.fleet.sharing._likenesses = _Unlike()
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         return super().handle(disk_ids_are_not_heard(event), now)

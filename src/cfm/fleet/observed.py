@@ -150,6 +150,10 @@ class FleetBook:
         self._hold(record, names)
         record.last_list = names
         self.revision.dispatch += record.account.not_listed(names, asked_ms)
+        record.links = listing.links
+        if listing.probe != record.probe:
+            record.probe, record.probe_since_ms = listing.probe, asked_ms
+        record.probes = listing.probes
         self.sharing.compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 

@@ -33,6 +33,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _own_state(scene)
     yield from own_troubles(scene)
     yield from _source_disks(scene)
+    yield from _copied_markers(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
         yield from _without_credentials(scene)
@@ -58,6 +59,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _deletes_off(scene)
     yield from _unknown_deletes(scene)
     yield from _other_sizes(scene)
+    yield from _links(scene)
     yield from _released_breakers(scene)
 
 
@@ -228,7 +230,7 @@ def _event_log(scene: Scene) -> Iterator[Condition]:
 
 
 def _source_disks(scene: Scene) -> Iterator[Condition]:
-    """Servers whose files are the originals: one condition for each folder, and for mere suspicions."""
+    """Servers whose files are the originals: one condition for each folder and for mere suspicion."""
     disks = scene.state.fleet.source_disks
     groups: dict[tuple[bool, str], list[Addr]] = {}
     for addr in scene.state.config.destinations:
@@ -247,6 +249,19 @@ def _source_disks(scene: Scene) -> Iterator[Condition]:
             else "stop that cfw, and name another base_dir in cfw.yml",
             servers=there,
             holds=True,
+        )
+
+
+def _copied_markers(scene: Scene) -> Iterator[Condition]:
+    if copied := scene.state.fleet.sharing.copied_markers():
+        there = scene.in_order(copied)
+        names = some_of([scene.names[addr] for addr in there])
+        yield Condition(
+            name="marker_copied",
+            level=Severity.DEGRADED,
+            text=f"A disk was copied with its marker: {names} have two disks of one id, so one is used",
+            remedy="stop the cfw of the copy, remove `.cfw-id` in its base_dir and its `cfw.db`; start it",
+            servers=there,
         )
 
 
@@ -309,6 +324,22 @@ def _not_listed(scene: Scene) -> Iterator[Condition]:
             servers=there,
             since_s=scene.wall_s(min(since_ms.values())),
             holds=True,
+        )
+
+
+def _links(scene: Scene) -> Iterator[Condition]:
+    """An earlier cfw listed what links lead to; ours follows none."""
+    records = scene.state.fleet.records.values()
+    if links := {record.addr: record.links for record in records if record.links}:
+        there = scene.in_order(links)
+        what = count_words(sum(links.values()), "link in base_dir is", "links in base_dir are")
+        yield Condition(
+            name="links_not_served",
+            level=Severity.NOTE,
+            text=f"{what} not served {scene.at(there)}",
+            remedy="move the files themselves there",
+            servers=there,
+            files=sum(links.values()),
         )
 
 

@@ -107,6 +107,7 @@ def server_json(core: Core, server: ServerView) -> Json:
         "version": server.features.version or None,
         "transfer": server.features.transfer.value,
         "serves": server.features.serves,
+        "links": core.state.fleet.records[server.addr].links,
     }
 
 

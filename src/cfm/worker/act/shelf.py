@@ -144,9 +144,13 @@ class Shelf:
         with self._changing:
             pass  # wait for a delete that may be under way; each later one asks `allowed` again
         with self._opened() as folder:
-            plain = [name for name, kind in folder.kinds() if kind is EntryKind.FILE and name[:1] != "."]
+            found = list(folder.kinds())
+            probes = tuple(sorted(name for name, _kind in found if is_probe_name(name)))
+            shown = [(name, kind) for name, kind in found if name[:1] != "."]
+            plain = [name for name, kind in shown if kind is EntryKind.FILE]
+            links = sum(kind is EntryKind.OTHER for _name, kind in shown)
             names = sorted(filter(is_file_name, plain))
-            return Inventory(tuple(names), self._seen_id, len(plain) - len(names))
+            return Inventory(tuple(names), self._seen_id, len(plain) - len(names), links, probes)
 
     def usage(self) -> Usage:
         with self._opened() as folder:

@@ -103,6 +103,11 @@ class Inventory:
     disk_id: str
     odd: int = 0
     """How many plain files have names that cannot be sent.  They are not in `names`."""
+    links: int = 0
+    """How many links there are, or other things that are neither a plain file nor a folder.  An old worker
+    lists what links lead to."""
+    probes: tuple[str, ...] = ()
+    """All probe files: those of other workers are there where the disk is theirs as well."""
 
     @property
     def text(self) -> bytes:

@@ -41,6 +41,8 @@ R = TypeVar("R")
 DISK_S = 30.0
 """How long a disk is waited for.  Whoever asked has given up long before."""
 CUT_S = 10.0
+MOST_PROBES = 10
+"""More workers than that do not share one disk."""
 _CONTROLLER = frozenset({Role.CONTROLLER})
 ACCESS_POLICY: Final = AccessPolicy(
     public=frozenset({"/healthz"}),
@@ -127,7 +129,12 @@ class WorkerApi:
         self._hear_source_folder(request)
         inventory, text, etag = await self._on_disk("cannot list the files", partial(_listing, self.shelf))
         self.metrics.odd_names.set(inventory.odd)
-        headers = {**self._identity(inventory.disk_id), "ETag": etag}
+        headers = {
+            **self._identity(inventory.disk_id),
+            "ETag": etag,
+            wire.LINKS: str(inventory.links),
+            wire.PROBES: ",".join(inventory.probes[:MOST_PROBES]),
+        }
         if names_etag(request.headers.get("If-None-Match", ""), etag):
             return empty(304, headers)
         return old_text(text, headers)

@@ -103,10 +103,14 @@ class AnsweringWorker(SimServer):
             self.listed = None
             return ERROR_500
         names = frozenset(inventory.names)
-        if self.listed is not None and self.listed[1].names == names:
+        if self.listed is not None and (self.listed[1].names, self.listed[1].probe) == (
+            names,
+            self.shelf.seen_probe,
+        ):
             listing = self.listed[1]
         else:
-            listing = Listing(names, inventory.disk_id, self.shelf.seen_probe)
+            probes = frozenset(inventory.probes)
+            listing = Listing(names, inventory.disk_id, self.shelf.seen_probe, probes=probes)
         self.listed = (self.disk.version, listing)
         if swarm.strikes("list_phantoms"):
             phantom = f"PHANTOM{swarm.counts['list_phantoms']}.mpg"
