@@ -103,6 +103,23 @@ def test_an_order_for_another_folder_is_refused(base: Path, shelf: Shelf) -> Non
     assert shelf.delete("a.mpg", probe=shelf.seen_probe).name == "DELETED"
 
 
+def test_who_hears_that_its_disk_is_the_san_is_asked_again_by_another_name(base: Path, shelf: Shelf) -> None:
+    """Somebody may have copied the disk to the SAN, with the probe file."""
+    shelf.check()
+    copied = shelf.seen_probe
+    shelf.is_in_source_folder("/san")
+    with pytest.raises(UnreadableError, match="/san"):
+        shelf.inventory()
+    renewed = shelf.seen_probe
+    assert renewed not in ("", copied)
+    shelf.is_in_source_folder("")
+    assert shelf.inventory().names == ("a.mpg",)
+    shelf.is_in_source_folder("/san")
+    with pytest.raises(UnreadableError):
+        shelf.usage()
+    assert shelf.seen_probe == renewed, "once is enough"
+
+
 def test_where_no_probe_file_can_be_made_the_worker_works_all_the_same(shelf: Shelf, base: Path) -> None:
     blocked = Shelf(
         RealBaseDir(base),

@@ -63,9 +63,11 @@ class _Lookout:
     """By source folder."""
     ruled_out: dict[str, int] = field(default_factory=dict)
     """Source folder → when it was last found to be another folder."""
+    check: SanCheck = field(init=False)
+    """What others see of all this.  `ruled_out` in it is the mapping above."""
 
-    originals: bool = False
-    """What it lists are originals, as far as is known."""
+    def __post_init__(self) -> None:
+        self.check = SanCheck(self.probe, ruled_out=self.ruled_out)
 
     @property
     def folder(self) -> str:
@@ -180,7 +182,9 @@ class SourceDisks:
 
     def _tell(self, lookout: _Lookout, was: tuple[str, Names]) -> None:
         covered = any(len(self._folders[folder]) >= LIBRARY for folder in lookout.covers)
-        lookout.originals = bool(lookout.found) or covered
+        folder, originals = lookout.folder, bool(lookout.found) or covered
+        suspected = bool(folder) and not lookout.found
+        lookout.check = SanCheck(lookout.probe, folder, suspected, lookout.ruled_out, originals)
         if lookout.summary != was:
             self._revision.dispatch += 1
             self._revision.plan += lookout.folder != was[0]
@@ -205,15 +209,12 @@ class SourceDisks:
     def check(self, addr: Addr) -> SanCheck:
         """Is the disk at this address a source folder?"""
         lookout = self._lookouts.get(addr)
-        if lookout is None:
-            return SanCheck()
-        suspected = bool(lookout.folder) and not lookout.found
-        return SanCheck(lookout.probe, lookout.folder, suspected, lookout.ruled_out, lookout.originals)
+        return SanCheck() if lookout is None else lookout.check
 
     def has_originals(self, addr: Addr) -> bool:
         """Is what it lists originals, and no copies?"""
         lookout = self._lookouts.get(addr)
-        return lookout is not None and lookout.originals
+        return lookout is not None and lookout.check.originals
 
 
 def _look_for_probe(lookout: _Lookout, folder: str, found: Mapping[str, str], asked_ms: int) -> None:

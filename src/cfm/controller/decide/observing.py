@@ -7,15 +7,14 @@ delete order to `deleting`.  Neighbours: `core` routes events here; `fleet.healt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
-from cfm.controller.decide import copying, deleting, old_workers
+from cfm.controller.decide import copying, deleting, old_workers, whose_disk
 from cfm.controller.decide.events import (
     CopyAnswer,
     DiskAnswer,
     HeartbeatAnswer,
     ListAnswer,
-    NamesSought,
     SendHeartbeat,
 )
 from cfm.controller.decide.state import NodeState, words
@@ -41,7 +40,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
             _went_down(state, event.addr, words(event.answer), now)
         return
     changed = _features(state, event.addr, event.answer, now)
-    seek(state, now)
+    whose_disk.seek(state, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
         copying.look_at(state, event.addr, now)
@@ -86,8 +85,8 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)
-            seek(state, now)
-            _tell_source_disks(state, (event.addr,))
+            whose_disk.seek(state, now)
+            whose_disk.tell(state, (event.addr,))
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
@@ -107,47 +106,6 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
     old_workers.listed(state, event.addr, event.answer.names, event.asked_ms, now)
-
-
-# ── whose disk it is ────────────────────────────────────────────────────────────────────────────────────
-
-
-def seek(state: NodeState, now: Now) -> None:
-    """Where nothing is known yet of a disk and the source folders, find it out."""
-    state.seek_names(state.fleet.source_disks.names(asked_before_ms=0), now)
-
-
-def indexed(state: NodeState, folders: Mapping[str, frozenset[str]], now: Now) -> None:
-    """The names in the source folders are known anew."""
-    state.fleet.indexed(folders)
-    seek(state, now)
-    _tell_source_disks(state, state.config.destinations)
-
-
-def sought(state: NodeState, event: NamesSought, _now: Now) -> None:
-    """The source folders were searched for probe files, or for files that a server's list lacks."""
-    state.san.sought(event.names)
-    state.fleet.sought(event.names, event.sights, event.asked_ms)
-    state.revision.orders += bool(state.orders.waiting())  # they may wait for this
-    _tell_source_disks(state, state.config.destinations)
-
-
-def _tell_source_disks(state: NodeState, addrs: Iterable[Addr]) -> None:
-    for addr in addrs:
-        check, told = state.fleet.source_disks.check(addr), state.told_source_disks.get(addr, "")
-        if check.folder == told:
-            continue
-        state.told_source_disks[addr] = check.folder
-        if not check.folder:
-            state.say("its disk is no source folder any more", server=addr)
-        else:
-            what = (
-                "its disk seems to be a source folder" if check.suspected else "its disk is a source folder"
-            )
-            state.say(what, level="error", server=addr, folder=check.folder)
-
-
-# ── single copies and disks ─────────────────────────────────────────────────────────────────────────────
 
 
 def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:

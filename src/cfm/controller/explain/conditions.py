@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain import disks, held
+from cfm.controller.explain import disks, held, whose_disks
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
 from cfm.fleet.answers import WANTS_CREDENTIALS
-from cfm.model import Addr, LogCondition, Now, OrderStatus, Unknown
+from cfm.model import LogCondition, Now, OrderStatus, Unknown
 from cfm.plan import refusals
 from cfm.plan.round import Round
 
@@ -32,8 +32,8 @@ def conditions(core: Core, round_: Round | None, activity: Activity, now: Now) -
 def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _own_state(scene)
     yield from own_troubles(scene)
-    yield from _source_disks(scene)
-    yield from _copied_markers(scene)
+    yield from whose_disks.source_disks(scene)
+    yield from whose_disks.copied_markers(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
         yield from _without_credentials(scene)
@@ -59,7 +59,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _deletes_off(scene)
     yield from _unknown_deletes(scene)
     yield from _other_sizes(scene)
-    yield from _links(scene)
+    yield from whose_disks.links(scene)
     yield from _released_breakers(scene)
 
 
@@ -226,45 +226,6 @@ def _event_log(scene: Scene) -> Iterator[Condition]:
     )
 
 
-# ── disks that are a source folder ──────────────────────────────────────────────────────────────────────
-
-
-def _source_disks(scene: Scene) -> Iterator[Condition]:
-    """Servers whose files are the originals: one condition for each folder and for mere suspicion."""
-    disks = scene.state.fleet.source_disks
-    groups: dict[tuple[bool, str], list[Addr]] = {}
-    for addr in scene.state.config.destinations:
-        if (check := disks.check(addr)).folder:
-            groups.setdefault((check.suspected, check.folder), []).append(addr)
-    for (suspected, folder), addrs in sorted(groups.items()):
-        there = scene.in_order(addrs)
-        names = some_of([scene.names[addr] for addr in there])
-        what = "may be" if suspected else "is"
-        yield Condition(
-            name=refusals.SOURCE_DISK.name,
-            level=Severity.DEGRADED if suspected else Severity.CRITICAL,
-            text=f"The disk of {names} {what} the source folder {folder}, so it is not used",
-            remedy="install the new cfw there, which tells it, or give it another base_dir"
-            if suspected
-            else "stop that cfw, and name another base_dir in cfw.yml",
-            servers=there,
-            holds=True,
-        )
-
-
-def _copied_markers(scene: Scene) -> Iterator[Condition]:
-    if copied := scene.state.fleet.sharing.copied_markers():
-        there = scene.in_order(copied)
-        names = some_of([scene.names[addr] for addr in there])
-        yield Condition(
-            name="marker_copied",
-            level=Severity.DEGRADED,
-            text=f"A disk was copied with its marker: {names} have two disks of one id, so one is used",
-            remedy="stop the cfw of the copy, remove `.cfw-id` in its base_dir and its `cfw.db`; start it",
-            servers=there,
-        )
-
-
 # ── servers ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -324,22 +285,6 @@ def _not_listed(scene: Scene) -> Iterator[Condition]:
             servers=there,
             since_s=scene.wall_s(min(since_ms.values())),
             holds=True,
-        )
-
-
-def _links(scene: Scene) -> Iterator[Condition]:
-    """An earlier cfw listed what links lead to; ours follows none."""
-    records = scene.state.fleet.records.values()
-    if links := {record.addr: record.links for record in records if record.links}:
-        there = scene.in_order(links)
-        what = count_words(sum(links.values()), "link in base_dir is", "links in base_dir are")
-        yield Condition(
-            name="links_not_served",
-            level=Severity.NOTE,
-            text=f"{what} not served {scene.at(there)}",
-            remedy="move the files themselves there",
-            servers=there,
-            files=sum(links.values()),
         )
 
 

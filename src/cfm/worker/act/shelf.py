@@ -87,6 +87,7 @@ class Shelf:
         self._seen_id = ""
         self._new_probe = new_probe
         self._probe = ""
+        self._probe_renewed = False
         self._source_folder = ""
         self._withheld: dict[str, str] = {}
         """Who keeps the disk from being used → why."""
@@ -117,8 +118,11 @@ class Shelf:
     def is_in_source_folder(self, folder: str) -> None:
         """Somebody found `base_dir` to be this source folder, or to lie in it, or around it.
 
-        Its files are originals, or may be: the disk is not used.  An empty `folder` takes this back.
+        Its files are originals, or may be: the disk is not used.  An empty `folder` takes this back.  The
+        first time, the probe file gets another name: somebody may have copied the old one to that folder.
         """
+        if folder and not self._probe_renewed:
+            self._probe_renewed, self._probe = True, ""
         self._source_folder = folder
         self.withhold(
             "cfm",
