@@ -21,7 +21,7 @@ from cfm.controller.decide.state import NodeState, words
 from cfm.fleet.disk_account import UnderWay
 from cfm.fleet.record import BY_COPY
 from cfm.model import Addr, DiskReport, Failure, Now, Trouble, Unknown, WorkerFeatures
-from cfm.tasks.store import DropArrival, PutArrival
+from cfm.tasks.store import DropArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
 """Failures that say something about the server, and not about the question."""
@@ -96,12 +96,7 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
 def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
     assert not isinstance(event.answer, Failure)
     names = state.fleet.records[event.addr].last_list or frozenset()
-    arrived = state.arrivals.arrived_ms
-    if state.fleet.source_disks.has_originals(event.addr):
-        appeared = frozenset()
-    for name in sorted(name for name in appeared if (name, event.addr) not in arrived):
-        state.arrivals.put(name, event.addr, now.mono_ms)
-        state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
+    whose_disk.appeared(state, event.addr, appeared, now)
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)

@@ -111,6 +111,8 @@ class NodeState:
         self.pauses = PauseBook(revision)
         self.strangers = StrangerBook()
 
+        self.unsure_arrivals: dict[Addr, list[str]] = {}
+        """Files that appeared on a disk of which it is not known yet whether it is a source folder."""
         self.told_source_disks: dict[Addr, str] = {}
         """Which source folder the log said last that a server's disk is."""
         self._sending_since_ms: dict[Addr, int] = {}
