@@ -152,7 +152,7 @@ def _spoil_disks(world: World, sick: Mapping[str, list[str]]) -> None:
         disk.place("STRANGE.mpg", disk.total_bytes - disk.reserved_bytes - disk.used_bytes, b"stranger")
 
 
-MOUNTS: Final = {"has_the_san": 0, "old_has_the_san": 0, "gets_the_san": 40 * MINUTE_MS}
+MOUNTS: Final = {"has_the_san": 0, "old_has_the_san": 0, "gets_the_san": 5 * MINUTE_MS}
 """Sickness → when the SAN is mounted."""
 
 

@@ -141,7 +141,7 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "refuses": (_receives_nothing, 30),
     "loses_arrivals": (_loses_what_it_received, 30),
     "has_the_san": (_keeps_its_originals, 30),
-    "gets_the_san": (_keeps_its_originals, 60),
+    "gets_the_san": (_keeps_its_originals, 30),
     "old_has_the_san": (_keeps_its_originals, 30),
     "df_stands_still": (_tells_another_disk, 30),
     "df_dips": (_told_a_smaller_disk, 10),
