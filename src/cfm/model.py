@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, NamedTuple, NewType, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -223,6 +224,8 @@ class WorkerFeatures:
     """Changes when the worker starts anew."""
     disk_id: str = ""
     """The id kept in `base_dir`: two addresses with the same one are one disk."""
+    probe: str = ""
+    """The name of the probe file in `base_dir`; empty where the worker has none, or is an old one."""
 
 
 OLD_WORKER = WorkerFeatures()
@@ -254,8 +257,14 @@ class Listing:
 
     names: frozenset[str]
     disk_id: str = ""
+    probe: str = ""
+    """As in `WorkerFeatures`."""
     odd_lines: int = 0
     """Lines that cannot be file names; not counted as files."""
+    links: int = 0
+    """Links in `base_dir`, which are not listed; an old worker does not say."""
+    probes: frozenset[str] = frozenset()
+    """All probe files in `base_dir`, also those of other workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +298,10 @@ class OnSan:
     mtime_ns: int = 0
     """When its content was written last, by the clock of the SAN."""
 
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class NotOnSan:
@@ -296,6 +309,9 @@ class NotOnSan:
 
 
 SanAnswer: TypeAlias = OnSan | NotOnSan | Unknown
+
+ProbeSight: TypeAlias = Mapping[str, str] | Unknown
+"""What a search in, above and below one source folder found: name → the folder that it is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +416,22 @@ class KnownStock(NamedTuple):
         return KnownStock(max(0, self.known_bytes + size_bytes), max(0, self.may_go_bytes + size_bytes))
 
 
+class SanCheck(NamedTuple):
+    """What is known of one server's disk and the source folders: is it one of them?"""
+
+    probe: str = ""
+    """The name of the probe file by which it is asked; empty where only the server's list can tell."""
+    folder: str = ""
+    """The source folder that it is, holds or lies in; empty where none is known."""
+    suspected: bool = False
+    """Only the server's list says so: it has all files of that folder."""
+    ruled_out: Mapping[str, int] = MappingProxyType({})
+    """Source folder → when it was last found to be another one (monotonic)."""
+
+    originals: bool = False
+    """What it lists are originals, and count as no copies."""
+
+
 class ServerView(NamedTuple):
     """One server as it is known now.  A tuple: every view of the node makes one of each server."""
 
@@ -431,6 +463,9 @@ class ServerView(NamedTuple):
     look_alikes: frozenset[Addr] = frozenset()
     """Servers that seem to be the same disk under another address."""
 
+    san: SanCheck = SanCheck()
+    """Is its disk a source folder?"""
+
     @property
     def addresses(self) -> frozenset[Addr]:
         """All addresses of its disk."""
@@ -438,8 +473,11 @@ class ServerView(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Up, with its list and its disk known: nothing is decided about a server that is not."""
-        return self.up and isinstance(self.files, Known) and isinstance(self.disk, Known)
+        """Up, with its list and its disk known, and no source folder: nothing is decided about a server that
+        is not."""
+        return (
+            not self.san.folder and self.up and isinstance(self.files, Known) and isinstance(self.disk, Known)
+        )
 
 
 Way: TypeAlias = tuple[Addr, Addr]

@@ -320,3 +320,33 @@ def test_a_look_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "hung").write_bytes(b"")  # lets the thread end
     assert found[0].text == f"{tmp_path}/hung does not answer"
     assert [problem.key for problem in found] == ["hung", "gone"]
+
+
+# ── whose disk it is ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("where", ["san/data2", "san", "san/data2/das"])
+def test_a_source_folder_that_is_a_workers_disk_is_told(node: Node, workers: Workers, where: str) -> None:
+    place = node.folder / where
+    place.mkdir(exist_ok=True)
+    for name in (".cfw-id", ".cfw-probe-1"):
+        (place / name).touch()
+    addr = workers.start({**OURS, "Cfw-Probe": ".cfw-probe-1"})
+    report = cfm_report(node.cfm([addr], [addr]))
+    told = [found.text for found in report.doubts if ".cfw-" in found.text or "base_dir" in found.text]
+    assert told == [f"{place} is the base_dir of {addr}: nothing is copied or deleted there"]
+
+
+def test_a_marker_that_nobody_answers_for_is_told_with_a_remedy(node: Node) -> None:
+    (node.folder / "san/data2/.cfw-id").touch()
+    report = cfm_report(node.cfm(["127.0.0.1:1"], ["127.0.0.1:1"]))
+    (told,) = [problem for problem in report.doubts if ".cfw-id" in problem.text]
+    assert told.key == "source_dirs"
+    assert "cfw.db" in told.remedy
+
+
+def test_links_in_base_dir_are_counted(node: Node) -> None:
+    for number in range(2):
+        (node.folder / f"das/link{number}.mpg").symlink_to(node.folder / "san/data2/a.mpg")
+    told = [problem.text for problem in cfw_report(node.cfw()).doubts]
+    assert f"2 links in {node.folder / 'das'} are not served" in told

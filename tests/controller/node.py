@@ -29,6 +29,7 @@ from cfm.model import (
     NotOnSan,
     Now,
     OnSan,
+    ProbeSight,
     SnapshotFacts,
     Status,
     Task,
@@ -44,6 +45,7 @@ from cfm_lab.fakes.memory_store import MemoryStore
 
 DAY_S = 1_700_000_000
 LATENCY_MS = 2
+SAN = "/san"
 OURS = WorkerFeatures(ours=True, version="test", transfer=Transfer.BUILTIN, serves=True, downloads=4)
 GONE = Failure(Trouble.REFUSED, "connection refused")
 
@@ -75,6 +77,7 @@ class Worker:
     loses: bool = False
     """A second hand removes what arrives."""
     limit_percent: int | None = None
+    links: int = 0
     receiving: dict[int, Task] = field(default_factory=dict)
 
     @property
@@ -112,11 +115,15 @@ class Node:
         """When a file on the SAN was written last (wall clock); the others were written long ago."""
         self.being_written: set[str] = set()
         """Files that somebody writes all the time."""
+        if not features.ours:  # an old worker is told apart from the SAN by what its list lacks
+            self.san.update(dict.fromkeys(("Y1.mpg", "Y2.mpg", "Y3.mpg"), 100))
         self.san_answers = True
         self.san_silent: frozenset[str] = frozenset()
         """Files in a source folder that does not answer; the other folder does."""
         self.looks: Counter[str] = Counter()
         """How often each file was looked for on the SAN."""
+        self.on_san: set[Addr] = set()
+        """Workers whose `base_dir` is the source folder."""
         self.confirms = True
         """Workers answer when they are asked about one file."""
         self.carries_out = True
@@ -137,10 +144,7 @@ class Node:
         self.wall_shift_ms = 0
         src = tuple(Addr(f"127.0.1.{i + 1}:8888") for i in range(sources))
         dst = src if both else tuple(Addr(f"127.0.2.{i + 1}:8888") for i in range(destinations))
-        self.workers = {
-            addr: Worker(addr, replace(features, disk_id=addr if features.ours else ""), disk_bytes)
-            for addr in (*src, *dst)
-        }
+        self.workers = {addr: Worker(addr, _of_its_own(features, addr), disk_bytes) for addr in (*src, *dst)}
         self.sources, self.destinations = src, dst
         self.config = NodeConfig(src, dst, rules or Rules())
         self.store = MemoryStore()
@@ -227,11 +231,14 @@ class Node:
         facts = SnapshotFacts(
             f"s{self.now_ms}", self.now.wall_s - age_s, len(self.library), len(self.library)
         )
+        if any(not worker.features.probe for worker in self.workers.values()):
+            self.index()  # somebody is told apart from the SAN by what its list lacks
         self.send(ev.SnapshotAccepted(facts, age_s * 1000))
 
     def index(self) -> None:
-        """The source folders were listed."""
-        self.send(ev.SanIndexed(frozenset(self.san)))
+        """cfm lists the source folder."""
+        names = frozenset(self.san)
+        self.send(ev.SanIndexed(names, folders={SAN: names}))
 
     def watch(self, **rising: int) -> None:
         names = {name.replace("__", "."): hits for name, hits in rising.items()}
@@ -290,6 +297,24 @@ class Node:
             self.written_ms[name] = self.now.wall_ms
         return OnSan(f"/san/{name}", self.san[name], 1_000_000 * self.written_ms.get(name, 0))
 
+    def _listing(self, worker: Worker) -> Listing:
+        """Workers with one disk see each other's probe files."""
+        there = [other.features.probe for other in self.workers.values() if other.files is worker.files]
+        features = worker.features
+        return Listing(
+            frozenset(worker.files),
+            features.disk_id,
+            features.probe,
+            links=worker.links,
+            probes=frozenset(there) - {""},
+        )
+
+    def _seek(self, names: frozenset[str]) -> ProbeSight:
+        if not self.san_answers:
+            return Unknown("the mount does not answer", self.now_ms)
+        there = {self.workers[addr].features.probe for addr in self.on_san} | self.san.keys()
+        return {name: SAN for name in names if name in there}
+
     def _ask_worker(self, effect: ev.Effect) -> None:
         asked_ms = self.now_ms
         answer: ev.Event
@@ -297,9 +322,11 @@ class Node:
             case ev.SendHeartbeat(addr):
                 worker = self.workers[addr]
                 answer = ev.HeartbeatAnswer(addr, worker.features if worker.up else GONE)
+            case ev.SeekNames(names):
+                answer = ev.NamesSought(names, asked_ms, {SAN: self._seek(names)})
             case ev.AskList(addr):
                 worker = self.workers[addr]
-                listing = Listing(frozenset(worker.files)) if worker.up and worker.lists else GONE
+                listing = self._listing(worker) if worker.up and worker.lists else GONE
                 answer = ev.ListAnswer(addr, asked_ms, listing)
             case ev.AskDisk(addr):
                 worker = self.workers[addr]
@@ -409,6 +436,10 @@ class Node:
 
     def says(self, event: str) -> list[ev.Say]:
         return [said for said in self.said if said.event == event]
+
+
+def _of_its_own(features: WorkerFeatures, addr: Addr) -> WorkerFeatures:
+    return replace(features, disk_id=addr, probe=f".cfw-probe-{addr}") if features.ours else features
 
 
 def files(number: int, size_bytes: int = 100, prefix: str = "F") -> list[File]:

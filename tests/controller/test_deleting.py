@@ -189,6 +189,8 @@ def test_a_dropped_order_is_decided_anew_when_its_pause_is_over_however_long_a_p
 
 def test_a_surplus_copy_of_an_old_worker_is_confirmed_by_one_list_for_all() -> None:
     node = doubled(20, features=OLD)
+    others = {f"OTHER{number}.mpg": 1 for number in range(5)}
+    node.workers[node.destinations[0]].files.update(others)  # so that nobody takes the two disks for one
     node.grade()
     node.run(1 * SECOND_MS)
     assert len(node.deleted) == 20
@@ -388,6 +390,7 @@ def test_deletes_that_free_their_bytes_late_are_not_made_up_for() -> None:
 def test_room_is_made_by_that_servers_own_answer_before_the_copy_starts() -> None:
     node = full()
     node.workers[node.destinations[0]].features = OLD
+    node.san.update(dict.fromkeys(("Y1.mpg", "Y2.mpg"), 100))  # it lacks these: its disk is not the SAN
     node.run(40 * SECOND_MS)
     node.delete_answers = Failure(Trouble.TIMEOUT, "no answer")
     node.watch(F010__mpg=9)

@@ -50,7 +50,9 @@ class Client:
     def __init__(self) -> None:
         self.within_s: list[float] = []
 
-    async def delete(self, _addr: Addr, _order_id: int, _name: str, *, within_s: float) -> int:
+    async def delete(
+        self, _addr: Addr, _order_id: int, _name: str, *, within_s: float, **_more: object
+    ) -> int:
         self.within_s.append(within_s)
         return 200
 

@@ -26,8 +26,8 @@ class Noting:
     def heartbeat(self, addr: Addr) -> tuple[object, ...]:
         return "heartbeat", addr
 
-    def list_files(self, addr: Addr, fence: int | None) -> tuple[object, ...]:
-        return "list", addr, fence
+    def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> tuple[object, ...]:
+        return "list", addr, fence, source_folder
 
     def disk_usage(self, addr: Addr) -> tuple[object, ...]:
         return "df", addr
@@ -35,8 +35,10 @@ class Noting:
     def see_copy(self, addr: Addr, name: str) -> tuple[object, ...]:
         return "copy", addr, name
 
-    def delete(self, addr: Addr, order_id: int, name: str, *, within_s: float) -> tuple[object, ...]:
-        return "delete", addr, order_id, name, within_s
+    def delete(
+        self, addr: Addr, order_id: int, name: str, *, probe: str, within_s: float
+    ) -> tuple[object, ...]:
+        return "delete", addr, order_id, name, probe, within_s
 
     def cut_stream(self, addr: Addr, task_id: int) -> tuple[object, ...]:
         return "cut", addr, task_id
@@ -44,16 +46,19 @@ class Noting:
     def stat_files(self, sizes: Mapping[str, int]) -> tuple[object, ...]:
         return "san", dict(sizes)
 
+    def seek_names(self, names: frozenset[str]) -> tuple[object, ...]:
+        return "seek", names
+
     def reduce(self, inputs: PlanInputs) -> tuple[object, ...]:
         return "plan", inputs.snapshot_id
 
 
 CASES: list[tuple[ev.Effect, tuple[object, ...], Any, ev.Event]] = [
     (ev.SendHeartbeat(ADDR), ("heartbeat", ADDR), SILENCE, ev.HeartbeatAnswer(ADDR, SILENCE)),
-    (ev.AskList(ADDR, 5), ("list", ADDR, 5), SILENCE, ev.ListAnswer(ADDR, 1_000, SILENCE)),
+    (ev.AskList(ADDR, 5, "/san"), ("list", ADDR, 5, "/san"), SILENCE, ev.ListAnswer(ADDR, 1_000, SILENCE)),
     (ev.AskDisk(ADDR), ("df", ADDR), SILENCE, ev.DiskAnswer(ADDR, 1_000, SILENCE)),
     (ev.AskCopy(ADDR, "F"), ("copy", ADDR, "F"), SILENCE, ev.CopyAnswer(ADDR, "F", 1_000, SILENCE)),
-    (ev.SendDelete(ORDER, 3_000), ("delete", ADDR, 7, "F.mpg", 2.0), 200, ev.DeleteAnswer(7, 200)),
+    (ev.SendDelete(ORDER, 3_000, "p"), ("delete", ADDR, 7, "F.mpg", "p", 2.0), 200, ev.DeleteAnswer(7, 200)),
     (ev.CutStream(ADDR, 9), ("cut", ADDR, 9), True, ev.CutAnswer(9, cut=True)),
     (ev.CutStream(ADDR, 9), ("cut", ADDR, 9), SILENCE, ev.CutAnswer(9, cut=False)),
     (
@@ -61,6 +66,12 @@ CASES: list[tuple[ev.Effect, tuple[object, ...], Any, ev.Event]] = [
         ("san", {"F": 1}),
         {"F": OnSan("/san/F", 1)},
         ev.SanAnswers(1_000, {"F": OnSan("/san/F", 1)}),
+    ),
+    (
+        ev.SeekNames(frozenset({"p"})),
+        ("seek", frozenset({"p"})),
+        {"/san": {"p": "/san"}},
+        ev.NamesSought(frozenset({"p"}), 1_000, {"/san": {"p": "/san"}}),
     ),
     (ev.StartPlan(INPUTS), ("plan", "s"), NOTHING_LISTED, ev.PlanReady(NOTHING_LISTED, 250)),
 ]
@@ -84,6 +95,7 @@ def test_what_is_asked_and_what_the_answer_means(
         (ev.SendDelete(ORDER, 3_000), ev.DeleteAnswer(7, BUG)),
         (ev.CutStream(ADDR, 9), ev.CutAnswer(9, cut=False)),
         (ev.AskSan({"F": 1}), ev.SanAnswers(1_000, {"F": Unknown("KeyError: 'x'", 1_000)})),
+        (ev.SeekNames(frozenset({"p"})), ev.NamesSought(frozenset({"p"}), 1_000, {})),
         (ev.StartPlan(INPUTS), ev.PlanFailed("KeyError: 'x'", 250)),
     ],
 )

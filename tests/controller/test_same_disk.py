@@ -135,3 +135,37 @@ def test_a_person_is_told_that_nothing_is_copied_to_the_other_address() -> None:
     told = why_json(node.core, file.name, file, 5, node.now, node._on_san(file.name))["copy"]
     assert told["reason"] == "no_room"
     assert f"not to {second} (same_disk_suspected: " in told["text"]
+
+
+def test_a_copied_marker_is_told_apart_from_one_disk() -> None:
+    """A cloned machine has the same disk id.  Its disk is another one, which its probe file shows."""
+    for is_one_disk in (True, False):
+        node = shared(held=0)
+        if not is_one_disk:
+            node.workers[node.destinations[1]].files = {}
+        node.run(5 * MINUTE_MS)
+        names = [condition["name"] for condition in status_json(node.core, node.now)["conditions"]]
+        assert ("marker_copied" in names) == (not is_one_disk)
+
+
+def test_lists_that_were_taken_at_different_moments_are_suspected() -> None:
+    """Two old workers on one disk, on which something else adds a file all the time."""
+    node = alike(number=18, held=10)
+    first, second = (node.workers[addr] for addr in node.destinations)
+    second.files = first.files
+    for worker in (first, second):
+        worker.disk_bytes = 10_000  # nothing has to go
+    for moment in range(40):
+        first.files[f"N{moment}.mpg"] = 0
+        node.run(MINUTE_MS // 2 + 7 * SECOND_MS)
+    assert suspected(node)
+    assert not node.deleted
+
+
+def test_links_are_counted() -> None:
+    node = Node(files(3))
+    node.workers[node.destinations[0]].links = 7
+    node.grade()
+    node.run(MINUTE_MS)
+    told = {one["name"]: one for one in status_json(node.core, node.now)["conditions"]}
+    assert told["links_not_served"]["files"] == 7

@@ -28,6 +28,7 @@ from cfm.model import (
     OnSan,
     Pause,
     Retry,
+    SanCheck,
     Side,
     Sighting,
     Unknown,
@@ -213,6 +214,21 @@ PLACE_CASES = [
         "it is no destination",
         with_server(world(), DISK_B, is_destination=False),
         refusals.NO_DESTINATION,
+        COPY,
+    ),
+    Case(
+        c.not_to_a_source_folder,
+        "the SAN is mounted there",
+        with_server(world(), DISK_B, san=SanCheck("probe", "/san")),
+        refusals.SOURCE_DISK,
+        COPY,
+        alone=False,
+    ),
+    Case(
+        c.not_to_a_source_folder,
+        "it is not known yet whether its disk is the folder that has the file",
+        with_server(world(), DISK_B, san=SanCheck("probe", ruled_out={"/other": NOW.mono_ms})),
+        refusals.DISK_NOT_RULED_OUT,
         COPY,
     ),
     Case(
@@ -417,6 +433,25 @@ DELETE_CASES = [
             alone=wish is TRIM,
         )
         for wish in (SPACE, TRIM)
+    ),
+    *of_any_delete(
+        d.not_a_source_folder,
+        "the SAN is mounted there",
+        with_server(world(), DISK_A, san=SanCheck("probe", "/san")),
+        refusals.SOURCE_DISK,
+        alone=False,
+    ),
+    *of_any_delete(
+        d.surely_no_source_folder,
+        "it is not known yet whether its disk is the folder that has the file",
+        with_server(world(), DISK_A, san=SanCheck("probe", ruled_out={"/other": NOW.mono_ms})),
+        refusals.DISK_NOT_RULED_OUT,
+    ),
+    *of_any_delete(
+        d.surely_no_source_folder,
+        "its list lacks no file of that folder so far",
+        with_server(world(), DISK_A, san=SanCheck()),
+        refusals.DISK_NOT_RULED_OUT,
     ),
     Case(d.server_known, "it is down", with_server(world(), DISK_A, up=False), refusals.SERVER_UNKNOWN, TRIM),
     Case(

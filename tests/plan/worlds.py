@@ -16,6 +16,7 @@ from cfm.model import (
     Now,
     OnSan,
     OrderStatus,
+    SanCheck,
     ServerView,
     SnapshotFacts,
     Status,
@@ -50,6 +51,7 @@ def server(addr: Addr, files: Iterable[str] = (), used_bytes: int = 500, **more:
         "disk": Known(DiskUsage(1000, used_bytes, 1000 - used_bytes), NOW.mono_ms - 1000),
         "limit_percent": 90,
         "last_list": names,
+        "san": SanCheck(".cfw-probe-1", ruled_out={"/san": NOW.mono_ms - 1000}),
     }
     return ServerView(**{**fields, **more})
 

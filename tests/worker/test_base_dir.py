@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cfm.cli import check_world
-from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, BaseDir, NotPlainError
+from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, TRIAL, BaseDir, NotPlainError
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
@@ -247,11 +247,11 @@ def test_a_temporary_folder_that_is_a_link_is_not_entered(odd: Path) -> None:
 
 def test_what_a_power_cut_left_of_a_rehearsal_is_removed_by_the_next_one(tmp_path: Path) -> None:
     (tmp_path / TEMP_FOLDER).mkdir()
-    for left in (tmp_path / PROBE, tmp_path / TEMP_FOLDER / PROBE):
+    for left in (tmp_path / TRIAL, tmp_path / TEMP_FOLDER / TRIAL):
         left.touch()
     with RealBaseDir(tmp_path).open() as folder:
         folder.rehearse_arrival()
-    assert [*tmp_path.rglob(PROBE)] == []
+    assert [*tmp_path.rglob(TRIAL)] == []
 
 
 @pytest.mark.e2e
@@ -264,7 +264,7 @@ def test_a_temporary_folder_on_another_file_system_fails_the_rehearsal(tmp_path:
             folder.rehearse_arrival()
         assert raised.value.errno == errno.EXDEV
         assert [found.key for found in check_world.arrivals("base_dir", tmp_path)] == ["base_dir"]
-        assert [*tmp_path.rglob(PROBE)] == []
+        assert [*tmp_path.rglob(TRIAL)] == []
     finally:
         mounts.close()
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import fits
-from cfm.worker.act.base_dir import MARKER, BaseDir, Folder, UnreadableError
+from cfm.worker.act.base_dir import MARKER, PROBE, BaseDir, Folder, UnreadableError
 from cfm.worker.act.disk_lock import DiskLocks
 from cfm.worker.act.plain_files import open_folder
 from cfm.worker.act.real_base_dir import RealBaseDir, RealFolder
@@ -153,7 +153,7 @@ class TestMarker:
                 call()
         with pytest.raises(UnreadableError):
             shelf.begin("b.mpg", 1, 5)
-        assert set(disk.names) == {"a.mpg"}
+        assert {name for name in disk.names if not name.startswith(PROBE)} == {"a.mpg"}
         assert shelf.seen_disk_id == ""
 
     def test_of_another_disk_makes_all_unreadable(self, disk: MemoryBaseDir) -> None:
@@ -284,23 +284,30 @@ class TestInventory:
 
 class TestDelete:
     @pytest.mark.parametrize(
-        ("kind", "receiving", "allowed", "objection"),
+        ("kind", "receiving", "allowed", "here", "objection"),
         [
-            (EntryKind.FILE, False, True, None),
-            (EntryKind.FILE, False, False, DeletionOutcome.OVERTAKEN),
-            (EntryKind.FILE, True, True, DeletionOutcome.RECEIVING),
-            (EntryKind.FOLDER, False, True, DeletionOutcome.NOT_PLAIN),
-            (EntryKind.OTHER, False, True, DeletionOutcome.NOT_PLAIN),
-            (None, False, True, DeletionOutcome.ABSENT),
-            (None, True, True, DeletionOutcome.RECEIVING),
-            (None, False, False, DeletionOutcome.OVERTAKEN),
+            (EntryKind.FILE, False, True, True, None),
+            (EntryKind.FILE, False, False, True, DeletionOutcome.OVERTAKEN),
+            (EntryKind.FILE, False, True, False, DeletionOutcome.ELSEWHERE),
+            (EntryKind.FILE, True, True, True, DeletionOutcome.RECEIVING),
+            (EntryKind.FOLDER, False, True, True, DeletionOutcome.NOT_PLAIN),
+            (EntryKind.OTHER, False, True, True, DeletionOutcome.NOT_PLAIN),
+            (None, False, True, True, DeletionOutcome.ABSENT),
+            (None, True, True, True, DeletionOutcome.RECEIVING),
+            (None, False, False, False, DeletionOutcome.OVERTAKEN),
         ],
     )
     def test_table(
-        self, kind: EntryKind | None, receiving: bool, allowed: bool, objection: DeletionOutcome | None
+        self,
+        kind: EntryKind | None,
+        receiving: bool,
+        allowed: bool,
+        here: bool,
+        objection: DeletionOutcome | None,
     ) -> None:
         there = None if kind is None else Entry("a", kind, 1, 1, 1, 1, 1)
-        assert deletion_objection(there, receiving=receiving, allowed=allowed) is objection
+        told = deletion_objection(there, receiving=receiving, allowed=allowed, here=here)
+        assert told is objection
 
     def test_is_durable(self, disk: MemoryBaseDir, shelf: Shelf) -> None:
         disk.put("a.mpg", 5)

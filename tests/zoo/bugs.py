@@ -16,7 +16,8 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.san_silence import SilenceBook
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
-from cfm.fleet.same_disk import Likeness
+from cfm.fleet.likeness import Likeness
+from cfm.fleet.source_disks import SourceDisks
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.model import (
@@ -29,6 +30,7 @@ from cfm.model import (
     LogCondition,
     Now,
     OnSan,
+    SanCheck,
     Status,
     Task,
     Way,
@@ -130,10 +132,35 @@ class EachIsADisk(Core):
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self.state.fleet.sharing._doubles = _Unlike()
+        self.state.fleet.sharing._likenesses = _Unlike()
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         return super().handle(disk_ids_are_not_heard(event), now)
+
+
+class _EachAtAnyTime(dict[str, int]):
+    """Every source folder was just ruled out, whichever is asked for."""
+
+    def get(self, _folder: str, _default: object = None) -> int:
+        return 2**62
+
+
+class _NoneIsTheSan(SourceDisks):
+    """Nobody asks whose disk it is: the earlier program did not, and ours did not at first."""
+
+    def check(self, _addr: Addr) -> SanCheck:
+        return SanCheck(ruled_out=_EachAtAnyTime())
+
+    def has_originals(self, _addr: Addr) -> bool:
+        return False
+
+
+class TheSanIsADisk(Core):
+    """A server's disk is never taken for a source folder."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.fleet.source_disks = _NoneIsTheSan(config.destinations, self.state.revision)
 
 
 class EmptyWillDo(Core):
@@ -222,8 +249,10 @@ class TakesAnyBytes(DownloadBook):
 class CutsAtHash(Shelf):
     """`a.mpg#old` is asked for, and `a.mpg` deleted."""
 
-    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> DeletionOutcome:
-        return super().delete(name.partition("#")[0], allowed)
+    def delete(
+        self, name: str, allowed: Callable[[], bool] = lambda: True, probe: str | None = None
+    ) -> DeletionOutcome:
+        return super().delete(name.partition("#")[0], allowed, probe)
 
 
 class AnyOffer(DownloadBook):
@@ -645,6 +674,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "what failed is given up": replace(PARTS, core=NeverTriesAgain),
     "ended tasks are kept": replace(PARTS, core=Remembering),
     "each address is a disk": replace(PARTS, core=EachIsADisk),
+    "the SAN is a disk": replace(PARTS, core=TheSanIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
     "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
     "failures blame files alone": replace(PARTS, core=BlamesFilesAlone),

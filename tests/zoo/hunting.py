@@ -27,6 +27,7 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "a hung copy goes on": "hangs",
     "a task waits for a deaf worker": "deaf",
     "a silent SAN is asked again and again": "folder_silent",
+    "the SAN is a disk": "old_has_the_san",
     "without source_not_in_pause": "no_mount",
     "without not_vanished_there": "loses_arrivals",
     "without it_does_not_fail": "files_fail",
@@ -78,6 +79,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "22": ("time-outs by the wall clock",),
     "23": ("tasks are offered to others",),
     "24": ("without not_just_deleted",),
+    "27": ("the SAN is a disk",),
     "rule 3": ("another server's hits count", "hits count each time they are read"),
     "rule 4": ("without on_no_destination", "an old look at the SAN will do", "without source_speaks"),
     "rule 7": ("without not_failing", "without pair_not_in_pause", "without server_carries_out"),
@@ -92,7 +94,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
         "without not_vanished_there",
         "without destination_takes_copies",
     ),
-    "25": tuple(name for name in IN_SICK_WORLDS if not name.startswith("without")),
+    "25": tuple(name for name in IN_SICK_WORLDS if not name.startswith(("without", "the SAN"))),
     "same plan": ("a plan that wavers",),
 }
 """Rule → bugs that break it first of all.  What is not named here may be noticed by any rule."""
@@ -112,6 +114,9 @@ NEEDS_SHARED_DISK = frozenset(
 REDUNDANT: Mapping[str, str] = {
     "without deletes_free_room": "no policy wishes for it; held over hours by tests/controller/test_disks.py",
     "without limit_can_be_reached": "the breaker holds first, unless an operator lets it go: test_disks.py",
+    "without not_to_a_source_folder": "no guard lets a copy go to a server that is not usable",
+    "without not_a_source_folder": "no guard lets a server delete that is not usable",
+    "without surely_no_source_folder": "a simulated source folder says in the same moment whose disk it is",
 }
 """Guards whose loss nothing can show, and why."""
 

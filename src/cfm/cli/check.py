@@ -8,8 +8,9 @@ with `--json` for scripts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from json import dumps
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from cfm.addresses import is_wildcard
 from cfm.cli import check_world as world
-from cfm.cli.check_peers import controller_doubts, listen_to, peer_doubts
+from cfm.cli.check_peers import PeerAnswer, controller_doubts, listen_to, peer_doubts
 from cfm.cli.check_world import PathCheck, doubt, look_at_all
 from cfm.config import (
     CfmSettings,
@@ -34,6 +35,7 @@ from cfm.errors import SettingsError
 from cfm.logs import escaped
 from cfm.model import Addr, host_of
 from cfm.security import controller_credentials, without_credentials, worker_credentials
+from cfm.worker.decide.shelf_rules import is_probe_name
 
 FINE, WRONG = 0, 2
 
@@ -79,6 +81,7 @@ def cfm_report(path: Path) -> CheckReport:
     doubts = [
         *_cfm_form_doubts(settings),
         *look_at_all(_cfm_looks(settings)),
+        *look_at_all(_looks_for_workers(settings, heard)),
         *peer_doubts(settings, heard),
     ]
     notes = (*settings.notes, *_security_notes(settings.security, settings.listen_addr))
@@ -118,6 +121,13 @@ def _cfm_looks(settings: CfmSettings) -> list[PathCheck]:
     if settings.watch_dir is not None:
         looks.append(PathCheck("watch_dir", settings.watch_dir, world.event_log_folder))
     return looks
+
+
+def _looks_for_workers(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> list[PathCheck]:
+    """Is a source folder some worker's disk?"""
+    probes = {one.probe: one.addr for one in heard if is_probe_name(one.probe)}
+    look = partial(world.no_base_dir, probes=probes)
+    return [PathCheck("source_dirs", path, look) for path in settings.source_dirs]
 
 
 # --- cfw ----------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class PeerAnswer:
     serves: bool = False
     limit_percent: int | None = None
     disk_id: str = ""
+    probe: str = ""
 
 
 def listen_to(
@@ -76,6 +77,7 @@ async def _heartbeat(
                 serves=answer.headers.get("Cfw-Serves") == "true",
                 limit_percent=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 4 else None,
                 disk_id=answer.headers.get(wire.DISK, ""),
+                probe=answer.headers.get(wire.PROBE, ""),
             )
     except TimeoutError:
         return PeerAnswer(addr, "does not answer")

@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from cfm.config.problems import SettingsProblem
+from cfm.inputs.file_system import RealFileSystem
 from cfm.inputs.log_reader import newest_logs
+from cfm.inputs.seeking import MARKER, MOST_BELOW, around, marked, seek
+from cfm.model import Addr
 from cfm.mounts import network_file_system
+from cfm.threads import LifeSign
 from cfm.worker.act.base_dir import TEMP_FOLDER
 
 PATIENCE_S = 3.0
@@ -91,6 +96,25 @@ def source_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
         yield doubt(key, f"{path} is empty", "it is unknown until it has files; is it mounted?")
 
 
+def no_base_dir(key: str, path: Path, probes: Mapping[str, Addr]) -> Iterator[SettingsProblem]:
+    """A source folder that is a worker's `base_dir`, or lies in one, or around one.
+
+    `probes`: the probe files of the workers that answer, and whose they are.
+    """
+    if not path.is_dir():
+        return
+    files, sign, folder = RealFileSystem(), LifeSign(), str(path)
+    below = list(islice(files.folders_in(folder), MOST_BELOW))
+    found = seek(files, folder, below, probes, sign)
+    for probe, place in found.items():
+        text = f"{place} is the base_dir of {probes[probe]}: nothing is copied or deleted there"
+        yield doubt(key, text, "name a base_dir outside of every source folder in its cfw.yml")
+    for place in marked(files, [folder, *around(files, folder, below)], sign):
+        if place not in found.values():
+            text = f"{place} has a cfw's marker {MARKER}: a cfw uses it, or its disk was copied there"
+            yield doubt(key, text, f"stop that cfw; then remove {MARKER} there, and its cfw.db")
+
+
 def event_log_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
     doubts = list(readable_folder(key, path))
     yield from doubts
@@ -111,6 +135,9 @@ def base_folder(key: str, path: Path) -> Iterator[SettingsProblem]:
         yield doubt(key, f"{path} may not be written", "give the right to write there")
     if not doubts:
         yield from arrivals(key, path)
+    if not doubts and (links := _links_in(path)):
+        number = f"{links:,} links in {path} are" if links > 1 else f"1 link in {path} is"
+        yield doubt(key, f"{number} not served", "move the files themselves there: no link is ever followed")
 
 
 def arrivals(key: str, path: Path) -> Iterator[SettingsProblem]:
@@ -121,6 +148,11 @@ def arrivals(key: str, path: Path) -> Iterator[SettingsProblem]:
     if temps.is_dir() and (temps.stat().st_dev != path.stat().st_dev or temps.is_mount()):
         text = f"{temps} is on another file system than {path}"
         yield doubt(key, text, "make it a plain folder, or no download can become visible")
+
+
+def _links_in(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(entry.is_symlink() for entry in entries if not entry.name.startswith("."))
 
 
 def writable_folder(key: str, path: Path) -> Iterator[SettingsProblem]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from cfm import wire
@@ -64,19 +65,38 @@ def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
         downloads=max(1, downloads or 1),
         boot_id=_token(said, wire.BOOT),
         disk_id=_token(said, wire.DISK),
+        probe=_token(said, wire.PROBE),
     )
 
 
 def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:
     """Read the answer to `GET /files`.  A list whose last line has no end is incomplete, and not accepted."""
-    disk_id = _token(_folded(headers or {}), wire.DISK)
+    said = _folded(headers or {})
+    disk_id, probe = _token(said, wire.DISK), _token(said, wire.PROBE)
+    links, probes = wire.decimal(said.get(wire.LINKS.lower())) or 0, _probes(said)
     if body and not body.endswith(b"\n"):
         return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
     if _PLAIN_LIST.fullmatch(body):
-        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id)
+        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id, probe, 0, links, probes)
     names = [_name(line) for line in body.split(b"\n")[:-1]]
     good = [name for name in names if name is not None]
-    return Listing(frozenset(good), disk_id, odd_lines=len(names) - len(good))
+    return Listing(frozenset(good), disk_id, probe, len(names) - len(good), links, probes)
+
+
+def listed_again(listing: Listing, headers: Mapping[str, str]) -> Listing:
+    """The same names, from a worker that may have started anew since then."""
+    said = _folded(headers)
+    disk_id = _token(said, wire.DISK) or listing.disk_id
+    probe = _token(said, wire.PROBE) or listing.probe
+    links = wire.decimal(said.get(wire.LINKS.lower()))
+    again = replace(
+        listing,
+        disk_id=disk_id,
+        probe=probe,
+        links=listing.links if links is None else links,
+        probes=_probes(said) or listing.probes,
+    )
+    return listing if again == listing else again
 
 
 def _name(line: bytes) -> str | None:
@@ -144,6 +164,10 @@ def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
     if said.get(wire.WHERE.lower(), "base") != "base":
         return malformed("the copy is not in its base_dir")
     return CopySeen(present=True, size_bytes=size_bytes, disk_id=_token(said, wire.DISK))
+
+
+def _probes(said: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(filter(None, said.get(wire.PROBES.lower(), "").split(",")))
 
 
 def _folded(headers: Mapping[str, str]) -> dict[str, str]:

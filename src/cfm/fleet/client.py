@@ -147,22 +147,27 @@ class WorkerClient:
             return answers.wrong_status(reply.status)
         return answers.features_from_headers(reply.headers)
 
-    async def list_files(self, addr: Addr, fence: int | None = None) -> Listing | Failure:
+    async def list_files(
+        self, addr: Addr, fence: int | None = None, source_folder: str = ""
+    ) -> Listing | Failure:
         """All files of a worker.  Where nothing has changed, the result is the same object as the last time.
 
         With `fence`, the worker refuses orders with a lower id from now on, because this list overtook them.
+        `source_folder` tells the worker which source folder its disk was found to be.
         """
         etag, known = self._lists.get(addr, ("", None))
         headers = {"If-None-Match": etag} if etag else {}
         if fence is not None:
             headers[wire.FENCE] = str(fence)
+        if source_folder:
+            headers[wire.SOURCE_FOLDER] = quote(source_folder)
         reply = await self._ask(
             self._bulk, "GET", addr, "/files", self._time_outs.list_s, headers, MOST_LIST_BYTES
         )
         if isinstance(reply, Failure):
             return reply
         if reply.status == _NOT_MODIFIED and known is not None:
-            return known
+            return answers.listed_again(known, reply.headers)
         if reply.status != answers.OK:
             return answers.wrong_status(reply.status)
         return await self._new_listing(addr, reply)
@@ -200,14 +205,16 @@ class WorkerClient:
     # ── orders ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def delete(
-        self, addr: Addr, order_id: int, name: str, *, within_s: float | None = None
+        self, addr: Addr, order_id: int, name: str, *, probe: str = "", within_s: float | None = None
     ) -> DeleteAnswer:
         """Order a worker to delete a file.  The order is sent at most once, whatever happens.
+
+        With `probe`, it deletes only in the folder that has this probe file.
 
         Requests to one worker wait for each other.  With `within_s`, the order is not sent at all when its
         turn comes later than that.
         """
-        headers = {wire.ORDER: str(order_id)}
+        headers = {wire.ORDER: str(order_id), **({wire.PROBED: probe} if probe else {})}
         path = f"/files/{_quoted(name)}"
         ticket = _Ticket()
         reply = await self._ask(

@@ -17,6 +17,7 @@ from cfm.backoff import Backoff
 from cfm.fleet.disk_account import APART_MS, DiskAccount, UnderWay
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Record
 from cfm.fleet.same_disk import NOBODY, DiskSharing
+from cfm.fleet.source_disks import SourceDisks
 from cfm.model import (
     Addr,
     Booked,
@@ -24,6 +25,7 @@ from cfm.model import (
     DiskReport,
     Known,
     Listing,
+    ProbeSight,
     ServerView,
     Unknown,
     WorkerFeatures,
@@ -87,6 +89,7 @@ class FleetBook:
         """When a `/df` is asked for again, because something hangs on the last one."""
         self.holders: dict[str, frozenset[Addr]] = {}
         self.sharing = DiskSharing(self.records)
+        self.source_disks = SourceDisks(destinations, self.revision)
 
     # ── disk ids ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,7 +101,8 @@ class FleetBook:
             record.told_disks.clear()
             record.own_limit_percent = None  # it was the limit of another disk
         record.features = features
-        if before != features and before != replace(features, boot_id=before.boot_id, disk_id=before.disk_id):
+        self.source_disks.told_probe(addr, features.probe)
+        if before != features and before != _restarted(features, before):
             self.revision.dispatch += 1
         self._on_disks(record)
 
@@ -121,6 +125,8 @@ class FleetBook:
         record = self.records[addr]
         record.told_disks.pop(BY_COPY, None)
         self.told_disk(addr, BY_LIST, listing.disk_id)
+        if listing.probe:
+            self.source_disks.told_probe(addr, listing.probe)
         names = _with_what_happened_since(record, listing.names, asked_ms)
         before = None if record.last_list is None else record.last_list - record.doubted
         if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
@@ -139,10 +145,15 @@ class FleetBook:
         if isinstance(record.files, Unknown) or names != record.last_list:
             self.revision.dispatch += 1
             self.revision.plan += 1
-        self._hold(record, names)
         record.files = Known(names, asked_ms)
+        self.source_disks.listed(addr, record.files)
+        self._hold(record, names)
         record.last_list = names
         self.revision.dispatch += record.account.not_listed(names, asked_ms)
+        record.links = listing.links
+        if listing.probe != record.probe:
+            record.probe, record.probe_since_ms = listing.probe, asked_ms
+        record.probes = listing.probes
         self.sharing.compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
@@ -218,8 +229,10 @@ class FleetBook:
             record.last_list = (record.last_list | add) - remove
 
     def _hold(self, record: Record, names: frozenset[str]) -> None:
-        """Update the index of holders with a server's new list."""
-        before = record.files.value if isinstance(record.files, Known) else frozenset()
+        """Update the index of holders with a server's new list.  Originals are no copies."""
+        if self.source_disks.has_originals(record.addr):
+            names = frozenset()
+        before, record.held = record.held, names
         for name in names - before:
             self.holders[name] = self.holders.get(name, NOBODY) | {record.addr}
         for name in before - names:
@@ -228,6 +241,25 @@ class FleetBook:
                 self.holders[name] = rest
             else:
                 del self.holders[name]
+
+    # ── disks that are a source folder ──────────────────────────────────────────────────────────────────
+
+    def sought(self, names: frozenset[str], sights: Mapping[str, ProbeSight], asked_ms: int) -> None:
+        """The source folders were searched for these names."""
+        self.source_disks.sought(names, sights, asked_ms)
+        self._count_holders_anew()
+
+    def indexed(self, folders: Mapping[str, frozenset[str]]) -> None:
+        """The names in these source folders are known."""
+        self.source_disks.indexed(folders)
+        self._count_holders_anew()
+
+    def _count_holders_anew(self) -> None:
+        for record in self.records.values():
+            if isinstance(record.files, Known):
+                counts = bool(record.held) or not record.files.value
+                if counts == self.source_disks.has_originals(record.addr):
+                    self._hold(record, record.files.value)
 
     # ── disks ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,6 +340,7 @@ class FleetBook:
                 moving_disk=len(record.disk_ids) > 1,
                 same_disk=self.sharing.others(addr),
                 look_alikes=alike.get(addr, NOBODY),
+                san=self.source_disks.check(addr),
             )
             for addr, record in self.records.items()
         }
@@ -319,6 +352,7 @@ class FleetBook:
             for record in self.records.values()
             if record.is_destination
             and isinstance(record.files, Unknown)
+            and not self.source_disks.has_originals(record.addr)
             and now_ms - record.lost_ms < grace_ms
         ]
 
@@ -326,6 +360,11 @@ class FleetBook:
         """When the files of the next doubtful destination will count as lost."""
         ends = (self.records[addr].lost_ms + grace_ms for addr in self.doubtful(now_ms, grace_ms))
         return min(ends, default=None)
+
+
+def _restarted(features: WorkerFeatures, before: WorkerFeatures) -> WorkerFeatures:
+    """What a worker says after a restart if nothing else about it has changed."""
+    return replace(features, boot_id=before.boot_id, disk_id=before.disk_id, probe=before.probe)
 
 
 def _doubt(record: Record, before: frozenset[str] | None, names: frozenset[str]) -> None:

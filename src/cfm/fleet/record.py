@@ -56,6 +56,16 @@ class Record:
     disk."""
     disk_ids: frozenset[str] = frozenset()
     """The ids of all disks that it may be on, by all its answers."""
+    held: frozenset[str] = frozenset()
+    """The files for which it counts as a holder."""
+    probe: str = ""
+    """The probe file that its last list named as its own."""
+    probe_since_ms: int = 0
+    """When the first list was asked for that named it."""
+    probes: frozenset[str] = frozenset()
+    """All probe files in its last list."""
+    links: int = 0
+    """Links in its `base_dir`, which it does not list."""
     last_list: frozenset[str] | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0

@@ -1,27 +1,19 @@
 """Which servers are, or may be, one disk under several addresses.  Pure.
 
 Workers of ours name the id of their disk in every answer: the same id is the same disk.  Old workers name
-none.  They are only suspected, by equal lists on disks of equal size.  Neighbours: `observed` asks and tells;
-`record` has what the servers answered.
+none.  They are only suspected, by lists that are nearly the same, on disks of equal size.  Neighbours:
+`likeness` compares two lists; `observed` asks and tells; `record` has what the servers answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from cfm.fleet.likeness import Likeness, likeness
 from cfm.fleet.record import Record
 from cfm.model import Addr, Known
 
 NOBODY: frozenset[Addr] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """Two lists that were equal once: the names in which they differ now, and since when."""
-
-    differ: frozenset[str] = frozenset()
-    since_ms: int = 0
 
 
 class DiskSharing:
@@ -31,8 +23,8 @@ class DiskSharing:
         self._records = records
         self._same_disk: dict[Addr, frozenset[Addr]] = {}
         """Server → all other servers on the same disk, by its disk id."""
-        self._doubles: dict[tuple[Addr, Addr], Likeness] = {}
-        """Pairs of old workers that once showed equal lists on disks of equal size."""
+        self._likenesses: dict[tuple[Addr, Addr], Likeness] = {}
+        """Pairs of servers whose lists were alike once, on disks of equal size."""
 
     def look_at_ids(self, record: Record) -> bool:
         """Collect the disks that a server may be on.  Returns True where they are others than before."""
@@ -48,16 +40,28 @@ class DiskSharing:
         return self._same_disk.get(addr, NOBODY)
 
     def look_alikes(self) -> dict[Addr, frozenset[Addr]]:
-        """Servers that may be on the same disk, because they showed equal lists on disks of equal size.
+        """Servers that may be on the same disk, because their lists are alike and their disks of one size.
 
         This is only a suspicion: it keeps a copy from being deleted, and decides nothing else.
         """
         alike: dict[Addr, frozenset[Addr]] = {}
-        for one, other in self._doubles:
-            if not self._told_apart(one, other):
+        for (one, other), known in self._likenesses.items():
+            if not known.apart and not self._told_apart(one, other):
                 alike[one] = alike.get(one, NOBODY) | {other}
                 alike[other] = alike.get(other, NOBODY) | {one}
         return alike
+
+    def copied_markers(self) -> frozenset[Addr]:
+        """Servers that have one disk id, and two disks: somebody copied a disk with its marker.
+
+        A worker of ours lists all probe files in its `base_dir`.  On one disk, each lists that of the other.
+        """
+        return frozenset(
+            addr
+            for addr, others in self._same_disk.items()
+            for other in others
+            if _are_two_folders(self._records[addr], self._records[other])
+        )
 
     def _told_apart(self, one: Addr, other: Addr) -> bool:
         """Are they surely two disks, because their ids or their sizes differ?"""
@@ -67,40 +71,30 @@ class DiskSharing:
         return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
 
     def compare(self, record: Record) -> None:
-        """Compare a new list with the lists of all other servers: is it the same disk at another address?
-
-        A copy or a delete appears in one list before it appears in the other.  So the first difference does
-        not end a suspicion.  It ends when a name still differs after both servers have been listed again.
-        """
+        """Compare a new list with the lists of all other servers: is it the same disk at another address?"""
         assert isinstance(record.files, Known)
         for other in self._records.values():
             if other is record or not isinstance(other.files, Known):
                 continue
-            alike = record.files.value == other.files.value
-            if not (record.files.value if alike else self._doubles):
-                continue  # the usual case: both lists are empty, or no two lists were ever equal
             pair = min(record.addr, other.addr), max(record.addr, other.addr)
             if self._told_apart(*pair):  # for good: no new suspicion when one of them loses its id later
-                self._doubles.pop(pair, None)
-            elif alike:
-                self._doubles[pair] = Likeness()
-            elif (before := self._doubles.get(pair)) is not None:
-                self._still_alike(pair, before, record.files, other.files)
+                self._likenesses.pop(pair, None)
+                continue
+            known = likeness(self._likenesses.get(pair), record.files, other.files)
+            if known is not None:
+                self._likenesses[pair] = known
+            else:
+                self._likenesses.pop(pair, None)
 
-    def _still_alike(
-        self,
-        pair: tuple[Addr, Addr],
-        before: Likeness,
-        new: Known[frozenset[str]],
-        other: Known[frozenset[str]],
-    ) -> None:
-        """Two lists that were equal once are not equal now."""
-        asked_ms = min(new.at_ms, other.at_ms)
-        differ = new.value ^ other.value
-        if not before.differ or (asked_ms > before.since_ms and not differ & before.differ):
-            self._doubles[pair] = Likeness(differ, new.at_ms)
-        elif asked_ms > before.since_ms:
-            del self._doubles[pair]
+
+def _are_two_folders(one: Record, other: Record) -> bool:
+    """Have both been listed since each other's probe file was known, and neither has that of the other?"""
+    if not (isinstance(one.files, Known) and isinstance(other.files, Known)):
+        return False
+    if one.probe not in one.probes or other.probe not in other.probes:
+        return False
+    later = one.files.at_ms > other.probe_since_ms and other.files.at_ms > one.probe_since_ms
+    return later and one.probe not in other.probes and other.probe not in one.probes
 
 
 def _same_disks(records: Iterable[Record]) -> dict[Addr, frozenset[Addr]]:

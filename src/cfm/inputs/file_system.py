@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 PIECE_BYTES = 16 * 1024 * 1024
+_NO_FOLDERS = 2
+"""The links of a folder without folders in it: its name, and its own `.`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,12 @@ class FileSystem(Protocol):
 
     def plain_names(self, folder: str) -> Iterator[str]:
         """The names of the plain files directly in the folder (the folder itself may be a link)."""
+
+    def folders_in(self, folder: str) -> Iterator[str]:
+        """The names of the folders directly in the folder.  Links do not count."""
+
+    def folders_above(self, folder: str) -> list[str]:
+        """The paths of all folders that the folder lies in, by its path and by where its links lead."""
 
 
 class RealFile:
@@ -145,6 +153,16 @@ class RealFileSystem:
     def plain_names(self, folder: str) -> Iterator[str]:
         with os.scandir(folder) as entries:
             yield from (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+    def folders_in(self, folder: str) -> Iterator[str]:
+        if Path(folder).stat().st_nlink == _NO_FOLDERS:  # most file systems count them
+            return
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def folders_above(self, folder: str) -> list[str]:
+        path = Path(folder)
+        return list(dict.fromkeys(map(str, (*path.parents, *path.resolve().parents))))
 
 
 def pieces_of(file: OpenFile, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:

@@ -21,7 +21,8 @@ from types import MappingProxyType
 import structlog
 
 from cfm.inputs.file_system import FileSystem, FileVersion, RealFileSystem
-from cfm.model import Known, NotOnSan, Now, Observed, OnSan, SanAnswer, Unknown
+from cfm.inputs.seeking import MOST_BELOW, seek
+from cfm.model import Known, NotOnSan, Now, Observed, OnSan, ProbeSight, SanAnswer, Unknown
 from cfm.names import is_file_name
 from cfm.threads import HungError, LifeSign, ThreadPool
 
@@ -53,6 +54,8 @@ class _Folder:
     path: str
     names: Observed[Names]
     threads: ThreadPool
+    below: tuple[str, ...] = ()
+    """The names of the folders in it, when it was listed last."""
     mtime_ns: int = 0
     scanned_ms: int = 0
     scan_not_before_ms: int = 0
@@ -118,6 +121,11 @@ class SanIndex:
             return unknown or self._not_yet
         return Known(self._union, min(known.at_ms for known in self._known()))
 
+    @property
+    def folders(self) -> dict[str, Names]:
+        """The names in each folder that is known."""
+        return {one.path: one.names.value for one in self._folders if isinstance(one.names, Known)}
+
     def _known(self) -> list[Known[Names]]:
         return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
 
@@ -181,6 +189,9 @@ class SanIndex:
         names = await folder.threads.run_while_alive(
             self._answer_s, lambda sign: _names_in(self._file_system, folder.path, sign)
         )
+        folder.below = await folder.threads.run_while_alive(
+            self._answer_s, lambda sign: _folders_in(self._file_system, folder.path, sign)
+        )
         took_ms = self._clock().mono_ms - at_ms
         folder.names, folder.mtime_ns, folder.scanned_ms = Known(names, at_ms), mtime_ns, at_ms
         folder.scan_not_before_ms = at_ms + took_ms * SCAN_SHARE
@@ -206,6 +217,27 @@ class SanIndex:
         if not found:
             return dict.fromkeys(names, self._not_yet)
         return {name: _answer(name, found, sizes.get(name), at_ms) for name in names}
+
+    async def seek(self, names: Collection[str], deadline_s: float) -> dict[str, ProbeSight]:
+        """Look for these names in, above and below each folder.  They need not be names of known files."""
+        sights = await asyncio.gather(*(self._seek(folder, names, deadline_s) for folder in self._folders))
+        return {folder.path: sight for folder, sight in zip(self._folders, sights, strict=True)}
+
+    async def _seek(self, folder: _Folder, names: Collection[str], deadline_s: float) -> ProbeSight:
+        at_ms, sign = self._clock().mono_ms, LifeSign()
+        if at_ms < folder.paused_until_ms:
+            return Unknown(f"{folder.path} does not answer", at_ms)
+        try:
+            return await folder.threads.run(
+                deadline_s,
+                lambda: _seek_in(self._file_system, folder.path, folder.below, sorted(names), sign),
+            )
+        except (HungError, TimeoutError):
+            if not sign.beats:
+                folder.paused_until_ms = at_ms + self._pause_ms
+            return Unknown(f"{folder.path} does not answer", at_ms)
+        except OSError as error:
+            return Unknown(f"{folder.path} {_why(error)}", at_ms)
 
     async def _ask(self, folder: _Folder, names: Sequence[str], deadline_s: float) -> _Found:
         found: dict[str, FileVersion] = {}
@@ -253,6 +285,22 @@ def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
                 yield name
 
     return frozenset(beating())
+
+
+def _folders_in(file_system: FileSystem, folder: str, sign: LifeSign) -> tuple[str, ...]:
+    names = []
+    for name in file_system.folders_in(folder):
+        sign.beat()
+        names.append(name)
+    return tuple(sorted(names)[:MOST_BELOW])
+
+
+def _seek_in(
+    file_system: FileSystem, folder: str, below: Sequence[str], names: Sequence[str], sign: LifeSign
+) -> dict[str, str]:
+    found = seek(file_system, folder, below, names, sign)
+    _alive(file_system, folder)  # last: only after this is a name that was not found really not there
+    return found
 
 
 def _stat(

@@ -21,6 +21,7 @@ from cfm.plan.guards.copies import (
     not_missing_on_san,
     not_next_to_go,
     not_paused,
+    not_to_a_source_folder,
     not_vanished_there,
     on_no_destination,
     on_no_doubtful_destination,
@@ -53,6 +54,7 @@ from cfm.plan.guards.deletes import (
     makes_enough_room,
     metadata_fresh,
     need_is_proven,
+    not_a_source_folder,
     not_being_copied,
     not_lately_dropped,
     not_promised_elsewhere,
@@ -65,6 +67,7 @@ from cfm.plan.guards.deletes import (
     server_carries_out,
     server_known,
     still_on_san,
+    surely_no_source_folder,
     surplus_goes_first,
     within_pace,
     worth_its_room,
@@ -87,6 +90,7 @@ class Kernel:
     )
     """A copy: may this file be copied at all?  A bundle: may the file that it makes room for?"""
     place_guards: tuple[CopyGuard, ...] = (
+        not_to_a_source_folder,
         destination_usable,
         through_one_address,
         not_vanished_there,
@@ -114,6 +118,7 @@ class Kernel:
         not_paused,
         deletes_on,
         not_an_ad,
+        not_a_source_folder,
         server_known,
         server_carries_out,
         file_is_there,
@@ -123,6 +128,7 @@ class Kernel:
         not_lately_dropped,
         at_rest_where_it_stays,
         still_on_san,
+        surely_no_source_folder,
         within_pace,
     )
     """Every delete."""

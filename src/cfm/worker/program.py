@@ -37,6 +37,7 @@ from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.link import CfmLink
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
+from cfm.worker.act.source_watch import SourceWatch
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
 from cfm.worker.act.transfers import make_transfer
 from cfm.worker.decide.fencing import Binding
@@ -76,10 +77,12 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
         }
         memory = await state.recall()
         checks = (_refuse_overlap(settings.base_dir, folder, pool) for folder, pool in sources.items())
-        await asyncio.gather(*checks)
+        answers = dict(zip(sources, await asyncio.gather(*checks), strict=True))
         shelf = await _shelf(settings, state, memory, disk, disk_locks)
         library = ContentLibrary(shelf, disk, sources)
-        await _run_on(settings, credentials, state, memory.binding, library, ready)
+        watch = SourceWatch(settings.base_dir, sources, shelf)
+        watch.begin(answers)
+        await _run_on(settings, credentials, state, memory.binding, library, watch, ready)
 
 
 async def _run_on(
@@ -88,6 +91,7 @@ async def _run_on(
     state: WorkerState,
     binding: Binding | None,
     library: ContentLibrary,
+    watch: SourceWatch,
     ready: Callable[[Addr], None],
 ) -> None:
     """Put the parts together, and run them."""
@@ -116,7 +120,7 @@ async def _run_on(
             admission=credentials.admission,
             access_policy=ACCESS_POLICY,
         )
-        await _serve(settings, server, api, agent, ready)
+        await _serve(settings, server, api, agent, watch, ready)
 
 
 def _facts(settings: CfwSettings, boot_id: str) -> WorkerFacts:
@@ -169,17 +173,18 @@ def _remember(loop: asyncio.AbstractEventLoop, state: WorkerState, disk_id: str)
         raise OSError(f"cannot write down the disk's id: {error}") from error
 
 
-async def _refuse_overlap(base_dir: Path, folder: Path, threads: ThreadPool) -> None:
+async def _refuse_overlap(base_dir: Path, folder: Path, threads: ThreadPool) -> OSError | None:
+    """None where the two are separate, or why that is not known yet."""
     try:
         found = await threads.run(START_S, partial(overlap, base_dir, (folder,)))
     except OSError as error:
-        log.warning("cannot look at a source folder", folder=str(folder), why=str(error))
-        return
+        return error
     if found is not None:
         raise StateError(
             f"base_dir {base_dir} and the source folder {folder} are the same, or one lies in the other: "
             f"a delete in base_dir would delete the file on the SAN; name two separate folders"
         )
+    return None
 
 
 # --- from the start to the end
@@ -190,6 +195,7 @@ async def _serve(
     server: WebServer,
     api: WorkerApi,
     agent: DownloadAgent,
+    watch: SourceWatch,
     ready: Callable[[Addr], None],
 ) -> None:
     ended = asyncio.Event()
@@ -205,6 +211,7 @@ async def _serve(
         # The book of downloads is in doubt after an error: what is durable is read again at the next start.
         Job("downloads", agent.run, is_core=True),
         Job("disk", partial(_watch_disk, api, server)),
+        Job("source folders", watch.run),
         Job("settings", reloader.run),
     ]
     stopping = asyncio.create_task(_stop_serving(ended, api, server))

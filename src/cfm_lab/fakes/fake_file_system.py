@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -117,6 +118,15 @@ class FakeFileSystem:
 
     def plain_names(self, folder: str) -> Iterator[str]:
         yield from list(self._files_in(folder))
+
+    def folders_in(self, folder: str) -> Iterator[str]:
+        self._meet_fault(f"{folder}/.")
+        paths = map(PurePosixPath, self._folders)
+        yield from [path.name for path in paths if str(path.parent) == folder]
+
+    def folders_above(self, folder: str) -> list[str]:
+        self._meet_fault(folder)
+        return [str(path) for path in PurePosixPath(folder).parents]
 
     def _files_in(self, folder: str) -> dict[str, _Content]:
         self._meet_fault(folder)

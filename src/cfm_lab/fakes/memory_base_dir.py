@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cfm.worker.act.base_dir import MARKER, TEMP_FOLDER, Folder, NotPlainError, TempFile
+from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, Folder, NotPlainError, TempFile
 from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 
@@ -138,6 +138,16 @@ class MemoryFolder:
         node.sync()
         self._disk.names[MARKER] = node
         self._disk.sync_names()
+
+    def make_probe(self, name: str) -> None:
+        self._disk.fail("make_probe")
+        if name in self._disk.names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        self._disk.names[name] = self._disk.new_node()
+
+    def remove_probes(self, but: str) -> None:
+        for name in [name for name in self._disk.names if name.startswith(PROBE) and name != but]:
+            del self._disk.names[name]
 
     def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         self._disk.fail("kinds")

@@ -16,10 +16,12 @@ from cfm_lab.sim.building import build
 from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment.disks import content_of
 from cfm_lab.sim.environment.parts import Parts
-from cfm_lab.sim.environment.profile import Profile
+from cfm_lab.sim.environment.profile import MINUTE_MS, Profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
-from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace
+from cfm_lab.sim.environment.san_disk import SanDisk
+from cfm_lab.sim.environment.sickness import CFM, OLD, SICKNESSES, SickPlace
+from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
 TOO_LARGE: Final = 20
@@ -46,6 +48,8 @@ def build_sick(seed: int, profile: Profile, parts: Parts) -> tuple[World, Checke
     world.san.unreadable = files.get("file_fails", none) | files.get("files_fail", none)
     world.san.silent = files.get("folder_hangs", none) | files.get("folder_silent", none)
     world.san.hangs = "folder_hangs" in files
+    for kind in MOUNTS.keys() & sick.keys():
+        _mount_the_san(world, Addr(sick[kind][0]), MOUNTS[kind])
     for name in files.get("files_resized", none):
         world.san.files[name] = SanFile(world.san.files[name].size_bytes + 1)
     return world, checker
@@ -88,6 +92,7 @@ def _choose(world: World) -> dict[str, list[str]]:
     rng = Rng(world.seed).fork("sick parts")
     profile = world.profile
     of_ours = world.destinations[: profile.destinations - profile.old]
+    old = rng.fork("old").shuffled(world.destinations[profile.destinations - profile.old :])
     machines = {
         SickPlace.SOURCE: rng.shuffled(world.sources),
         SickPlace.DESTINATION: rng.shuffled(of_ours),
@@ -99,6 +104,8 @@ def _choose(world: World) -> dict[str, list[str]]:
         left = [file for file in world.library if file.name not in taken]
         if place is SickPlace.CFM:
             chosen[kind] = [CFM]
+        elif kind in OLD:
+            chosen[kind] = [old.pop()]
         elif place in machines:
             chosen[kind] = [machines[place].pop()]
         else:
@@ -143,6 +150,30 @@ def _spoil_disks(world: World, sick: Mapping[str, list[str]]) -> None:
         for file in [file for file in rng.shuffled(world.library) if file.name not in placed][:FEW]:
             disk.place(file.name, file.size_bytes, content_of(file.name))
         disk.place("STRANGE.mpg", disk.total_bytes - disk.reserved_bytes - disk.used_bytes, b"stranger")
+
+
+MOUNTS: Final = {"has_the_san": 0, "old_has_the_san": 0, "gets_the_san": 5 * MINUTE_MS}
+"""Sickness → when the SAN is mounted."""
+
+
+def _mount_the_san(world: World, addr: Addr, at_ms: int) -> None:
+    """From then on, the server's `base_dir` leads to the source folder, and has the marker that it wants."""
+    server = world.servers[addr]
+
+    def mount() -> None:
+        world.note("the SAN is mounted at", addr)
+        server.kill()
+        disk = SanDisk(f"san-{addr}", world.san, world.witness)
+        if isinstance(server, SimWorker):
+            disk.mark(f"disk-{addr}".replace(":", "-").replace(".", "-"))
+        world.disks[world.disks.index(server.disk)] = disk
+        server.disk = disk
+        server.restart()
+
+    if at_ms:
+        world.schedule.after(at_ms, mount)
+    else:
+        mount()
 
 
 # ── what lies on the disks at the beginning ─────────────────────────────────────────────────────────────

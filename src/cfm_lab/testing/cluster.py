@@ -293,8 +293,9 @@ class Cluster:
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
     def hidden(self, addr: str) -> list[str]:
-        """Hidden files on the disk, without the marker."""
-        return sorted(path.name for path in self.shelf(addr).glob(".*") if path.name != ".cfw-id")
+        """Hidden files on the disk, without the worker's marker and its probe file."""
+        names = (path.name for path in self.shelf(addr).glob(".*"))
+        return sorted(name for name in names if name != ".cfw-id" and not name.startswith(".cfw-probe-"))
 
     def used_bytes(self, addr: str) -> int:
         return sum((self.shelf(addr) / name).stat().st_size for name in self.visible(addr))

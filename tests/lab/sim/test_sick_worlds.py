@@ -13,7 +13,8 @@ from cfm_lab.sim import inventory
 from cfm_lab.sim.environment.parts import PARTS
 from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile, draw_sick
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.environment.sickness import CFM, SICKNESSES, SickPlace, sicknesses_of
+from cfm_lab.sim.environment.san_disk import SanDisk
+from cfm_lab.sim.environment.sickness import CFM, OLD, SICKNESSES, SickPlace, sicknesses_of
 from cfm_lab.sim.fault_events import quiet_days
 from cfm_lab.sim.goodput import play_pair
 from cfm_lab.sim.results import SimulationReport
@@ -27,7 +28,9 @@ def _small(*kinds: str) -> Profile:
     """A node that fills its disks within the hour."""
     drawn = draw_sick(Rng(SEED).fork("profile"), kinds, 1)
     faster = replace(drawn.rules, copy_speed_bps=200_000_000)
-    return replace(drawn, library=40, fill_percent=60, rules=faster, old=0, stocked_percent=0)
+    return replace(
+        drawn, library=40, fill_percent=60, rules=faster, old=len(OLD.intersection(kinds)), stocked_percent=0
+    )
 
 
 def _sick(*kinds: str, minutes: int) -> World:
@@ -121,6 +124,13 @@ def _log_reads_as_it_was_meant(world: World, _kind: str) -> bool:
     return len(world.true_hits) > 1 and world.hits == world.true_hits[-1]
 
 
+def _keeps_its_originals(world: World, kind: str) -> bool:
+    """It tempts cfm to delete: its disk is over every limit, and everything on it has another copy."""
+    disk = world.disk_at(_part(world, kind))
+    names = {file.name for file in world.library}
+    return isinstance(disk, SanDisk) and set(disk.visible()) == names == world.san.files.keys()
+
+
 SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "no_mount": (_sends_nothing, 30),
     "wrong_sizes": (_sends_nothing, 30),
@@ -130,6 +140,9 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "hangs": (_receives_nothing, 30),
     "refuses": (_receives_nothing, 30),
     "loses_arrivals": (_loses_what_it_received, 30),
+    "has_the_san": (_keeps_its_originals, 30),
+    "gets_the_san": (_keeps_its_originals, 30),
+    "old_has_the_san": (_keeps_its_originals, 30),
     "df_stands_still": (_tells_another_disk, 30),
     "df_dips": (_told_a_smaller_disk, 10),
     "freed_late": (_waits_for_what_it_deleted, 90),

@@ -211,9 +211,9 @@ class Controller:
 
     def on_san(self, names: Observed[frozenset[str]]) -> None:
         if isinstance(names, Known):
-            self.feed(ev.SanIndexed(names.value))
+            self.feed(ev.SanIndexed(names.value, folders=self._san.folders))
         else:
-            self.feed(ev.SanIndexed(None, names.why))
+            self.feed(ev.SanIndexed(None, names.why, self._san.folders))
 
     async def stat_on_san(self, name: str, file: File | None) -> SanAnswer:
         """One look at the SAN for somebody who asks; it changes nothing."""

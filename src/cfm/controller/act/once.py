@@ -41,7 +41,6 @@ from cfm.model import (
     LogState,
     Measure,
     Now,
-    Observed,
     SnapshotFacts,
 )
 from cfm.security import controller_credentials
@@ -69,8 +68,13 @@ class LookWorld(OutsideWorld):
 
     _san_ends_s: float | None = None
 
-    def list_files(self, addr: Addr, fence: int | None) -> Awaitable[Listing | Failure]:  # noqa: ARG002
-        return super().list_files(addr, None)
+    def list_files(
+        self,
+        addr: Addr,
+        fence: int | None,  # noqa: ARG002 - it tells no worker anything
+        source_folder: str,  # noqa: ARG002 - the same
+    ) -> Awaitable[Listing | Failure]:
+        return super().list_files(addr, None, "")
 
     def san_patience_s(self) -> float:
         if self._san_ends_s is None:
@@ -104,7 +108,7 @@ class Look:
             self._group.create_task(self._san.look())
             self._feed(ev.Tick())
         async with asyncio.TaskGroup() as self._group:
-            self._feed(_san_event(self._san.names))
+            self._feed(_san_event(self._san))
             self._tell_metadata(metadata.result(), self._tell_log(log.result()))
 
     def _tell_log(self, found: tuple[Hits, LogState] | None) -> Hits:
@@ -156,8 +160,11 @@ def _node_of(settings: CfmSettings) -> NodeConfig:
     return replace(node, rules=replace(node.rules, san_rest_ms=0))
 
 
-def _san_event(names: Observed[frozenset[str]]) -> ev.SanIndexed:
-    return ev.SanIndexed(names.value) if isinstance(names, Known) else ev.SanIndexed(None, names.why)
+def _san_event(san: SanIndex) -> ev.SanIndexed:
+    names = san.names
+    if isinstance(names, Known):
+        return ev.SanIndexed(names.value, folders=san.folders)
+    return ev.SanIndexed(None, names.why, san.folders)
 
 
 def _metadata(settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 from cfm.fleet.client import DeleteAnswer, WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
-from cfm.model import Addr, CopySeen, DiskReport, Failure, Listing, SanAnswer, WorkerFeatures
+from cfm.model import Addr, CopySeen, DiskReport, Failure, Listing, ProbeSight, SanAnswer, WorkerFeatures
 from cfm.plan.reduce import Reducer
 from cfm.plan.shortlist import PlanInputs, Shortlist
 from cfm.threads import ThreadPool
@@ -40,8 +40,8 @@ class OutsideWorld:
     def heartbeat(self, addr: Addr) -> Awaitable[WorkerFeatures | Failure]:
         return self._client.heartbeat(addr)
 
-    def list_files(self, addr: Addr, fence: int | None) -> Awaitable[Listing | Failure]:
-        return self._client.list_files(addr, fence)
+    def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> Awaitable[Listing | Failure]:
+        return self._client.list_files(addr, fence, source_folder)
 
     def disk_usage(self, addr: Addr) -> Awaitable[DiskReport | Failure]:
         return self._client.disk_usage(addr)
@@ -49,8 +49,10 @@ class OutsideWorld:
     def see_copy(self, addr: Addr, name: str) -> Awaitable[CopySeen | Failure]:
         return self._client.see_copy(addr, name)
 
-    def delete(self, addr: Addr, order_id: int, name: str, *, within_s: float) -> Awaitable[DeleteAnswer]:
-        return self._client.delete(addr, order_id, name, within_s=within_s)
+    def delete(
+        self, addr: Addr, order_id: int, name: str, *, probe: str, within_s: float
+    ) -> Awaitable[DeleteAnswer]:
+        return self._client.delete(addr, order_id, name, probe=probe, within_s=within_s)
 
     def cut_stream(self, addr: Addr, task_id: int) -> Awaitable[bool | Failure]:
         return self._client.cut_stream(addr, task_id)
@@ -62,6 +64,9 @@ class OutsideWorld:
 
     def san_patience_s(self) -> float:
         return SAN_PATIENCE_S
+
+    def seek_names(self, names: frozenset[str]) -> Awaitable[Mapping[str, ProbeSight]]:
+        return self._san.seek(names, SAN_PATIENCE_S)
 
     def reduce(self, inputs: PlanInputs) -> Awaitable[Shortlist]:
         return self._planner.run(None, lambda: self._reduce(inputs))

@@ -44,6 +44,9 @@ from cfm.plan.view import (
 from cfm.revision import Revision
 from cfm.tasks.orders import OrderBook
 
+SEEK_AGAIN_MS = 2_000
+"""The same name is not looked for again in the source folders before."""
+
 # ── what people and files told ──────────────────────────────────────────────────────────────────────────
 
 
@@ -182,6 +185,10 @@ class SanBook:
     sightings: dict[str, Sighting] = field(default_factory=dict)
     """The version of a file that was seen last, and since when: a file that is being written changes."""
     silence: SilenceBook = field(default_factory=SilenceBook)
+    seeking: set[str] = field(default_factory=set)
+    """Names that are being looked for, to find out whose disk it is."""
+    sought_ms: dict[str, int] = field(default_factory=dict)
+    """When each of them was looked for last."""
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
 
@@ -256,6 +263,18 @@ class SanBook:
             if due_ms > now.mono_ms and not is_at_rest(seen, rest_ms, now):
                 yield name, due_ms
 
+    def seek(self, names: Iterable[str], now_ms: int) -> frozenset[str]:
+        """Those of the names that are to be looked for now."""
+        latest_ms = now_ms - SEEK_AGAIN_MS
+        due = (name for name in names if self.sought_ms.get(name, latest_ms) <= latest_ms)
+        new = frozenset(due) - self.seeking
+        self.seeking |= new
+        self.sought_ms.update(dict.fromkeys(sorted(new), now_ms))
+        return new
+
+    def sought(self, names: Iterable[str]) -> None:
+        self.seeking.difference_update(names)
+
     def indexed(self, names: frozenset[str] | None, why: str) -> None:
         self.index, self.index_why = names, why
         self.revision.plan += 1
@@ -272,6 +291,7 @@ class SanBook:
         self.answers = {name: asked for name, asked in self.answers.items() if asked.at_ms > before_ms}
         self.asked_ms = {name: at_ms for name, at_ms in self.asked_ms.items() if at_ms > before_ms}
         self._asked = {name: file for name, file in self._asked.items() if name in self.asked_ms}
+        self.sought_ms = {name: at_ms for name, at_ms in self.sought_ms.items() if at_ms > before_ms}
         self.ahead &= self.asked_ms.keys()
 
     def forget_sightings(self, before_ms: int) -> None:

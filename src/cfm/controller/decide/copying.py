@@ -503,7 +503,7 @@ def look_at(state: NodeState, addr: Addr, now: Now) -> None:
     if record.is_destination and record.listing.begin(now.mono_ms):
         unknown = state.orders.unknown_at(addr)
         fence = max(order.id for order in unknown) + 1 if unknown else None
-        state.out.effects.append(AskList(addr, fence))
+        state.out.effects.append(AskList(addr, fence, state.fleet.source_disks.check(addr).folder))
 
 
 def ask_disk(state: NodeState, addr: Addr, now: Now) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers
+from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers, whose_disk
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
@@ -69,6 +69,7 @@ class Core:
             ev.DeleteAnswer: partial(deleting.answered, self.state),
             ev.CutAnswer: self._cut,
             ev.SanAnswers: self._san_answers,
+            ev.NamesSought: partial(whose_disk.sought, self.state),
             ev.PlanReady: self._plan_ready,
             ev.PlanFailed: self._plan_failed,
             ev.TasksAsked: self._tasks_asked,
@@ -174,6 +175,7 @@ class Core:
         state.popular.forget_last(now.mono_ms - state.rules.unknown_grace_ms)
         observing.forget_arrivals(state, now)
         observing.look_again(state, now)
+        whose_disk.seek(state, now)
         copying.give_up_unproven(state, now)
         dispatch.forget_approvals(state, now)
         self._moments.look_again(
@@ -302,6 +304,7 @@ class Core:
         if event.names is not None:
             self.state.absences.appeared(event.names, now)
             self.state.ask_san(self.state.absences.take_due(now), now, ahead=True)
+        whose_disk.indexed(self.state, event.folders, now)
 
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
         self.state.settings.change(event.rules)

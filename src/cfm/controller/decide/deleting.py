@@ -27,6 +27,7 @@ from cfm.model import (
     File,
     Known,
     Now,
+    OnSan,
     OrderStatus,
     SanAnswer,
 )
@@ -48,6 +49,7 @@ PAUSING = (
     refusals.SAN_UNKNOWN,
     refusals.ORDER_UNKNOWN,
     refusals.STILL_BEING_WRITTEN,
+    refusals.DISK_NOT_RULED_OUT,
 )
 """Reasons that only an order finds out.  Every other reason is seen before an order is made."""
 NO_SUCH_FILE = 404
@@ -108,24 +110,38 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
 def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
     """Judge every order that waits once more.  Then send it, wait for a missing answer, or drop it."""
     to_look_up: list[File] = []
+    to_tell_apart: set[Addr] = set()
     for made in state.orders.waiting():
         wish = Delete(made.file, made.server, made.kind, made.reason, made.keeper)
         room_for = state.orders.room_for.get(made.id)
         refusal = judge.refuse_order(wish, room_for)
         if refusal is None:
             before_ms = _confirmed_until_ms(state, made)
-            state.out.effects.append(SendDelete(_change(state, made, OrderEvent.SENT, now), before_ms))
+            sent, probe = (
+                _change(state, made, OrderEvent.SENT, now),
+                state.fleet.source_disks.check(made.server).probe,
+            )
+            state.out.effects.append(SendDelete(sent, before_ms, probe))
         elif refusal in _ANSWERS_MISSING and _may_still_come(state, made, now):
             if _is_to_be_looked_up(state, made, refusal, now):
                 to_look_up.append(made.file)
+            to_tell_apart.add(made.server)
             _ask_keeper(state, made, now)
         else:
             judge.take_back(wish, room_for)
             _drop(state, made, OrderEvent.REVOKED, refusal, now)
     state.ask_san(to_look_up, now)
+    half_ms = state.rules.confirmation_max_age_ms // 2
+    disks = state.fleet.source_disks
+    state.seek_names(disks.names(sorted(to_tell_apart), asked_before_ms=now.mono_ms - half_ms), now)
 
 
-_ANSWERS_MISSING = (refusals.SAN_UNKNOWN, refusals.COPY_UNCONFIRMED, refusals.STILL_BEING_WRITTEN)
+_ANSWERS_MISSING = (
+    refusals.SAN_UNKNOWN,
+    refusals.COPY_UNCONFIRMED,
+    refusals.STILL_BEING_WRITTEN,
+    refusals.DISK_NOT_RULED_OUT,
+)
 """For these reasons an order goes on waiting for a while."""
 
 
@@ -135,6 +151,10 @@ def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
     if made.keeper is not None:
         answers.append(state.copies.seen.get((made.file.name, made.keeper)))
     oldest_ms = min([answer.at_ms if answer is not None else 0 for answer in answers])
+    on_san = state.san.answers.get(made.file.name)
+    if on_san is not None and isinstance(on_san.value, OnSan):
+        ruled_out = state.fleet.source_disks.check(made.server).ruled_out
+        oldest_ms = min(oldest_ms, ruled_out.get(on_san.value.folder, 0))
     return oldest_ms + state.rules.confirmation_max_age_ms
 
 
@@ -170,7 +190,9 @@ def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
     record = state.fleet.records[made.keeper]
     if not record.features.ours:
         if record.listing.begin(now.mono_ms):
-            state.out.effects.append(AskList(made.keeper))
+            state.out.effects.append(
+                AskList(made.keeper, source_folder=state.fleet.source_disks.check(made.keeper).folder)
+            )
     elif state.copies.ask(made.file.name, made.keeper, now.mono_ms):
         state.out.effects.append(AskCopy(made.keeper, made.file.name))
 

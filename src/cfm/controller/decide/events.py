@@ -22,6 +22,7 @@ from cfm.model import (
     Hits,
     Listing,
     LogState,
+    ProbeSight,
     SanAnswer,
     SnapshotFacts,
     Task,
@@ -75,6 +76,8 @@ class SanIndexed:
 
     names: frozenset[str] | None
     why: str = ""
+    folders: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The names in each folder that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,15 @@ class SanAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesSought:
+    """Names were looked for in, above and below each source folder, to find out whose disk it is."""
+
+    names: frozenset[str]
+    asked_ms: int
+    sights: Mapping[str, ProbeSight]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReady:
     shortlist: Shortlist
     took_ms: int = 0
@@ -240,8 +252,9 @@ class BreakerReleased:
 Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
     | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
-    | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | PlanReady | PlanFailed | TasksAsked
-    | NextAsked | RequestGone | CredentialsRefused | TaskReported | TaskDropped | BreakerReleased
+    | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | NamesSought | PlanReady | PlanFailed
+    | TasksAsked | NextAsked | RequestGone | CredentialsRefused | TaskReported | TaskDropped
+    | BreakerReleased
 )  # fmt: skip
 
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,10 +267,14 @@ class SendHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class AskList:
-    """`fence`: deletes with a lower order id are void from then on (workers of ours)."""
+    """`fence`: deletes with a lower order id are void from then on (workers of ours).
+
+    `source_folder` tells the worker that its disk is this source folder.
+    """
 
     addr: Addr
     fence: int | None = None
+    source_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +298,13 @@ class AskSan:
 
 
 @dataclass(frozen=True, slots=True)
+class SeekNames:
+    """Look for these names in, above and below each source folder."""
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class SendDelete:
     """Tell a server to delete a file, if it can be told in time."""
 
@@ -288,6 +312,8 @@ class SendDelete:
     before_ms: int
     """Monotonic: what confirmed it counts until then.  Where the record of the order is durable only later,
     as our disk was full, nothing is sent; `LATE` is its answer."""
+    probe: str = ""
+    """The probe file of the folder that it is for; empty for a worker that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +381,16 @@ class Say:
 
 
 Effect: TypeAlias = (
-    SendHeartbeat | AskList | AskDisk | AskCopy | AskSan | SendDelete | CutStream | StartPlan | Reply | Say
+    SendHeartbeat
+    | AskList
+    | AskDisk
+    | AskCopy
+    | AskSan
+    | SeekNames
+    | SendDelete
+    | CutStream
+    | StartPlan
+    | Reply
+    | Say
 )
 LATE = Failure(Trouble.TIMEOUT, "not sent: what confirmed it was too old when its record was durable")

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cfm.controller.decide import copying, deleting, old_workers
-from cfm.controller.decide.events import CopyAnswer, DiskAnswer, HeartbeatAnswer, ListAnswer, SendHeartbeat
+from cfm.controller.decide import copying, deleting, old_workers, whose_disk
+from cfm.controller.decide.events import (
+    CopyAnswer,
+    DiskAnswer,
+    HeartbeatAnswer,
+    ListAnswer,
+    SendHeartbeat,
+)
 from cfm.controller.decide.state import NodeState, words
 from cfm.fleet.disk_account import UnderWay
 from cfm.fleet.record import BY_COPY
 from cfm.model import Addr, DiskReport, Failure, Now, Trouble, Unknown, WorkerFeatures
-from cfm.tasks.store import DropArrival, PutArrival
+from cfm.tasks.store import DropArrival
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
 """Failures that say something about the server, and not about the question."""
@@ -34,6 +40,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
             _went_down(state, event.addr, words(event.answer), now)
         return
     changed = _features(state, event.addr, event.answer, now)
+    whose_disk.seek(state, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
         copying.look_at(state, event.addr, now)
@@ -76,6 +83,8 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
         if change.believed:
             _believed(state, event, change.appeared, now)
+            whose_disk.seek(state, now)
+            whose_disk.tell(state, (event.addr,))
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
@@ -85,10 +94,7 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
 def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
     assert not isinstance(event.answer, Failure)
     names = state.fleet.records[event.addr].last_list or frozenset()
-    arrived = state.arrivals.arrived_ms
-    for name in sorted(name for name in appeared if (name, event.addr) not in arrived):
-        state.arrivals.put(name, event.addr, now.mono_ms)
-        state.out.changes.append(PutArrival(name, event.addr, now.wall_s))
+    whose_disk.appeared(state, event.addr, appeared, now)
     _vanished(state, event.addr, names, event.asked_ms, now)
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
@@ -199,13 +205,16 @@ def something_unknown(state: NodeState) -> bool:
 def _unknown(state: NodeState) -> Iterator[Addr]:
     """Servers that answer heartbeats, but whose list or disk is not known."""
     for addr, record in state.fleet.records.items():
+        if state.fleet.source_disks.has_originals(addr):
+            continue  # its worker does not use it either
         no_list = record.is_destination and isinstance(record.files, Unknown)
         if (no_list or isinstance(record.disk, Unknown)) and state.health.is_up(addr):
             yield addr
 
 
 def full_look(state: NodeState, now: Now) -> None:
-    """Ask all servers that are up for their lists and disks at the same time."""
+    """Ask all servers that are up for their lists and disks at the same time, and whose disks they are."""
+    state.seek_names(state.fleet.source_disks.names(), now)
     for addr, record in state.fleet.records.items():
         lately_ms = now.mono_ms - FRESH_ENOUGH_MS
         if state.health.is_up(addr) and record.asking_disk.asked_ms <= lately_ms:

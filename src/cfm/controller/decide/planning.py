@@ -183,7 +183,11 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
     return PlanInputs(
         snapshot_id=state.snapshot.id,
         listings={
-            **{s.addr: s.files.value for s in view.destinations if isinstance(s.files, Known)},
+            **{
+                s.addr: s.files.value
+                for s in view.destinations
+                if isinstance(s.files, Known) and not s.san.originals
+            },
             **{s.addr: s.last_list for s in view.doubtful if s.last_list is not None},
         },
         unlisted_ips=frozenset(host_of(s.addr) for s in view.doubtful if s.last_list is None),

@@ -25,17 +25,19 @@ class Answerer(Protocol[R_co]):
 
     def heartbeat(self, addr: Addr) -> R_co: ...
 
-    def list_files(self, addr: Addr, fence: int | None) -> R_co: ...
+    def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> R_co: ...
 
     def disk_usage(self, addr: Addr) -> R_co: ...
 
     def see_copy(self, addr: Addr, name: str) -> R_co: ...
 
-    def delete(self, addr: Addr, order_id: int, name: str, *, within_s: float) -> R_co: ...
+    def delete(self, addr: Addr, order_id: int, name: str, *, probe: str, within_s: float) -> R_co: ...
 
     def cut_stream(self, addr: Addr, task_id: int) -> R_co: ...
 
     def stat_files(self, sizes: Mapping[str, int]) -> R_co: ...
+
+    def seek_names(self, names: frozenset[str]) -> R_co: ...
 
     def reduce(self, inputs: PlanInputs) -> R_co: ...
 
@@ -71,7 +73,7 @@ QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
         lambda effect, why, _span: ev.HeartbeatAnswer(effect.addr, _broken(why)),
     ),
     ev.AskList: QuestionForm(
-        lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence),
+        lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence, effect.source_folder),
         lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer),
         lambda effect, why, span: ev.ListAnswer(effect.addr, span.asked_ms, _broken(why)),
     ),
@@ -90,6 +92,7 @@ QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
             effect.order.server,
             effect.order.id,
             effect.order.file.name,
+            probe=effect.probe,
             within_s=(effect.before_ms - now_ms) / 1000,
         ),
         lambda effect, answer, _span: ev.DeleteAnswer(effect.order.id, answer),
@@ -106,6 +109,11 @@ QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
         lambda effect, why, span: ev.SanAnswers(
             span.asked_ms, dict.fromkeys(effect.sizes, Unknown(why, span.asked_ms))
         ),
+    ),
+    ev.SeekNames: QuestionForm(
+        lambda to, effect, _now_ms: to.seek_names(effect.names),
+        lambda effect, answer, span: ev.NamesSought(effect.names, span.asked_ms, answer),
+        lambda effect, _why, span: ev.NamesSought(effect.names, span.asked_ms, {}),
     ),
     ev.StartPlan: QuestionForm(
         lambda to, effect, _now_ms: to.reduce(effect.inputs),

@@ -27,7 +27,7 @@ from cfm.controller.decide.books import (
     StoreBook,
     StrangerBook,
 )
-from cfm.controller.decide.events import AskSan, Say
+from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
 from cfm.fleet.disk_account import APART_MS
@@ -114,6 +114,10 @@ class NodeState:
         self.pauses = PauseBook(revision)
         self.strangers = StrangerBook()
 
+        self.unsure_arrivals: dict[Addr, list[str]] = {}
+        """Files that appeared on a disk of which it is not known yet whether it is a source folder."""
+        self.told_source_disks: dict[Addr, str] = {}
+        """Which source folder the log said last that a server's disk is."""
         self._sending_since_ms: dict[Addr, int] = {}
         self._sent_ms: Counter[Addr] = Counter()
         self._moves_seen = -1
@@ -196,6 +200,12 @@ class NodeState:
         """While the SAN is silent, ask it now and then for a few of the files that it did not answer for."""
         if sizes := self.san.try_again(now):
             self.out.effects.append(AskSan(sizes))
+
+    def seek_names(self, names: frozenset[str], now: Now) -> None:
+        """Look for names in the source folders, unless that is being done."""
+        new = self.san.seek(names, now.mono_ms)
+        if new:
+            self.out.effects.append(SeekNames(new))
 
     def view(self, now: Now) -> ClusterView:
         """What is known at `now`, for the kernel and the policies."""

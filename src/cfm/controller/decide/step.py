@@ -20,12 +20,13 @@ from cfm.controller.decide.events import (
     Effect,
     Reply,
     Say,
+    SeekNames,
     SendHeartbeat,
     StartPlan,
 )
 from cfm.tasks.store import Change
 
-QUESTIONS = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, StartPlan)
+QUESTIONS = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, SeekNames, StartPlan)
 """Effects that change nothing, wherever they go.  Every other effect waits."""
 
 

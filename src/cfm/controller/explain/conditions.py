@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain import disks, failing, held
+from cfm.controller.explain import disks, failing, held, whose_disks
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.ours import own_troubles
@@ -32,6 +32,8 @@ def conditions(core: Core, round_: Round | None, activity: Activity, now: Now) -
 def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _own_state(scene)
     yield from own_troubles(scene)
+    yield from whose_disks.source_disks(scene)
+    yield from whose_disks.copied_markers(scene)
     if scene.state.snapshot is None:
         yield _no_metadata(scene)
         yield from _without_credentials(scene)
@@ -42,6 +44,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _old_metadata(scene)
     if round_ is not None:
         yield from held.brakes(scene, round_)
+        yield from held.not_ruled_out(scene, round_)
         yield from held.over_limit(scene, round_)
         yield from held.unreachable(scene, round_)
     yield from _without_credentials(scene)
@@ -59,6 +62,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from _deletes_off(scene)
     yield from _unknown_deletes(scene)
     yield from _other_sizes(scene)
+    yield from whose_disks.links(scene)
     yield from _released_breakers(scene)
 
 
@@ -271,6 +275,7 @@ def _not_listed(scene: Scene) -> Iterator[Condition]:
         if record.is_destination
         and record.last_list is None
         and isinstance(record.files, Unknown)
+        and not scene.state.fleet.source_disks.has_originals(record.addr)
         and scene.state.health.is_up(record.addr)
     }
     if since_ms:

@@ -20,8 +20,8 @@ from cfm.plan.round import Round
 
 # ── brakes ──────────────────────────────────────────────────────────────────────────────────────────────
 
-_TOLD_ELSEWHERE = (refusals.DELETES_OFF, refusals.METADATA_OLD, refusals.PAUSED)
-"""Brakes that hold at every server: `conditions` tells them once."""
+_TOLD_ELSEWHERE = (refusals.DELETES_OFF, refusals.METADATA_OLD, refusals.PAUSED, refusals.SOURCE_DISK)
+"""Brakes that `conditions` tells, even where no wish meets them."""
 _BRAKE_TEXTS: Mapping[Refusal, str] = {
     refusals.SERVER_REFUSES: "Deletes are not carried out",
     refusals.SAME_DISK_SUSPECTED: "Same disk suspected",
@@ -48,6 +48,22 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
             remedy=refusal.release,
             servers=there,
             size_bytes=size_bytes,
+            holds=True,
+        )
+
+
+def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Deletes that wait until it is known whose disk they are on.  Usually that takes a moment."""
+    if number := round_.times("delete", refusals.DISK_NOT_RULED_OUT):
+        refused = (r for r in round_.refused if r.refusal is refusals.DISK_NOT_RULED_OUT)
+        there = scene.in_order({r.server for r in refused if r.server is not None})
+        yield Condition(
+            name=refusals.DISK_NOT_RULED_OUT.name,
+            level=Severity.DEGRADED,
+            text=f"Deletes wait {scene.at(there)}: the disk may be a source folder",
+            remedy="check the source folders; an old cfw is told apart when its list lacks a file of each",
+            servers=there,
+            files=number,
             holds=True,
         )
 

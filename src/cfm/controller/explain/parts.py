@@ -107,6 +107,7 @@ def server_json(core: Core, server: ServerView, now: Now) -> Json:
         "version": server.features.version or None,
         "transfer": server.features.transfer.value,
         "serves": server.features.serves,
+        "links": core.state.fleet.records[server.addr].links,
         "pauses": [pause_json(core, side, now) for side in core.state.failures.pauses if server.addr in side],
     }
 
@@ -132,6 +133,9 @@ def _why_server(core: Core, server: ServerView) -> str | None:
     pulse = core.state.health.pulse(server.addr)
     if pulse.up is not True:
         return pulse.why
+    if server.san.folder:
+        what = "seems to be" if server.san.suspected else "is, holds or lies in"
+        return f"its disk {what} the source folder {server.san.folder}: it is not used"
     if server.is_destination and isinstance(server.files, Unknown):
         return f"its list is unknown: {server.files.why}"
     if isinstance(server.disk, Unknown):

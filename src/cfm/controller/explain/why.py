@@ -122,12 +122,14 @@ def _wished_alone(core: Core, view: ClusterView, file: File) -> Refusal | None:
 
 
 def _left_out(view: ClusterView) -> str:
-    """Addresses that are up, but through which their disk is not used: nothing is copied to them."""
-    unused = [s.addr for s in view.destinations if s.usable and view.used_through(s) != s.addr]
-    return "".join(
-        f"; not to {addr} ({refusals.SAME_DISK_SUSPECTED.name}: {refusals.SAME_DISK_SUSPECTED.text})"
-        for addr in unused
-    )
+    """Addresses that are up, but whose disk is a source folder, or is used through another address."""
+    left_out = [(s.addr, refusals.SOURCE_DISK) for s in view.destinations if s.up and s.san.folder]
+    left_out += [
+        (s.addr, refusals.SAME_DISK_SUSPECTED)
+        for s in view.destinations
+        if s.usable and view.used_through(s) != s.addr
+    ]
+    return "".join(f"; not to {addr} ({refusal.name}: {refusal.text})" for addr, refusal in left_out)
 
 
 def _why_delete(

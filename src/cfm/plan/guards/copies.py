@@ -6,11 +6,11 @@ be copied.  Neighbours: `kernel` has the table of these guards; `deletes` has th
 
 from __future__ import annotations
 
-from cfm.model import File, OnSan, SanAnswer, Side, Unknown
+from cfm.model import File, OnSan, SanAnswer, ServerView, Side, Unknown
 from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import can_send
+from cfm.plan.view import ClusterView, can_send
 from cfm.plan.wishes import Copy, Wish
 
 SAN_NO_MS = 60_000
@@ -65,6 +65,17 @@ def not_missing_on_san(case: Case[Wish]) -> Refusal | None:
 
 
 # ── the place ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def not_to_a_source_folder(case: Case[Copy]) -> Refusal | None:
+    """Nothing is copied onto the SAN.  A worker that has a probe file is told apart within moments."""
+    server = case.view.servers.get(case.wish.destination)
+    if server is None:
+        return None
+    if server.san.folder:
+        return refusals.SOURCE_DISK
+    unknown = server.san.probe and ruled_out_ms(case.view, server, case.file) is None
+    return refusals.DISK_NOT_RULED_OUT if unknown else None
 
 
 def destination_usable(case: Case[Copy]) -> Refusal | None:
@@ -217,6 +228,17 @@ def _said_no(case: Case[Wish]) -> Refusal | None:
         return None
     has_another = isinstance(asked.value, OnSan) and asked.value.size_bytes > 0
     return refusals.OTHER_SIZE if has_another else refusals.NOT_ON_SAN
+
+
+def ruled_out_ms(view: ClusterView, server: ServerView, file: File) -> int | None:
+    """When the source folder that has this file was last found to be another one than the server's disk.
+
+    Where that folder is not known, other guards see to it: there is nothing to be ruled out yet.
+    """
+    asked = view.san.get(file.name)
+    if asked is None or not isinstance(asked.value, OnSan):
+        return view.now.mono_ms
+    return server.san.ruled_out.get(asked.value.folder)
 
 
 def is_on_san(answer: SanAnswer, file: File) -> bool:

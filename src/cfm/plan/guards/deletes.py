@@ -9,7 +9,7 @@ from __future__ import annotations
 from cfm.model import DeleteKind, Known, Side, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case
-from cfm.plan.guards.copies import on_san
+from cfm.plan.guards.copies import on_san, ruled_out_ms
 from cfm.plan.refusals import Refusal
 from cfm.plan.wishes import Delete, MakeRoom
 from cfm.plan.worth import pays
@@ -19,6 +19,23 @@ from cfm.plan.worth import pays
 
 def deletes_on(case: Case[Delete]) -> Refusal | None:
     return None if case.view.rules.deletes_on else refusals.DELETES_OFF
+
+
+def not_a_source_folder(case: Case[Delete]) -> Refusal | None:
+    """On such a disk, the file is the original."""
+    server = case.view.servers.get(case.wish.server)
+    return refusals.SOURCE_DISK if server is not None and server.san.folder else None
+
+
+def surely_no_source_folder(case: Case[Delete]) -> Refusal | None:
+    """The source folder that has the original is known to be another one than the server's disk, and has just
+    been found to be so before the order is sent."""
+    view, server = case.view, case.view.servers[case.wish.server]
+    at_ms = ruled_out_ms(view, server, case.file)
+    if at_ms is None:
+        return refusals.DISK_NOT_RULED_OUT
+    stale = case.sending and view.now.mono_ms - at_ms > view.rules.confirmation_max_age_ms
+    return refusals.DISK_NOT_RULED_OUT if stale else None
 
 
 def server_known(case: Case[Delete]) -> Refusal | None:

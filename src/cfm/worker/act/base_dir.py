@@ -17,10 +17,15 @@ from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 MARKER = ".cfw-id"
 """The file in `base_dir` that holds the disk's id."""
+PROBE = ".cfw-probe-"
+"""How the name of the probe file begins: an empty file in `base_dir` with a name that was never used before.
+
+cfm looks for that name in its source folders.  Where it is found, `base_dir` is that folder.
+"""
 TEMP_FOLDER = "temp.downloaded"
 """Unfinished downloads are here, in a folder of `base_dir`, so that a rename makes them visible."""
 
-PROBE = ".cfw-probe"
+TRIAL = ".cfw-trial"
 """An empty file that tries out the way of an arrival.  It is there for a moment."""
 
 
@@ -53,6 +58,12 @@ class Folder(Protocol):
     def make_marker(self, disk_id: str) -> None:
         """Write the marker, durably.  `FileExistsError` where there is one already."""
 
+    def make_probe(self, name: str) -> None:
+        """Make an empty file.  `FileExistsError` where there is something of that name already."""
+
+    def remove_probes(self, but: str) -> None:
+        """Unlink all probe files but this one."""
+
     def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         """Each name in the folder, with its kind.  Bytes that are not UTF-8 come as surrogates."""
 
@@ -79,7 +90,7 @@ class Folder(Protocol):
     def rehearse_arrival(self) -> None:
         """Let an empty file take the way of every arrival, and remove it.  One at a time.
 
-        It is made in the temporary folder and moved to `PROBE`.  That fails where no inode is left, or where
+        It is made in the temporary folder and moved to `TRIAL`.  That fails where no inode is left, or where
         the temporary folder is another file system, before a byte of a real file is read.
         """
 

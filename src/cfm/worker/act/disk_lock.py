@@ -63,8 +63,8 @@ def _bind(disk_id: str) -> socket.socket | None:
 def overlap(base_dir: Path, source_dirs: Iterable[Path]) -> Path | None:
     """The first source folder that is `base_dir`, lies in it, or contains it; None where there is none.
 
-    Folders are compared by device and inode.  A folder that does not exist, or cannot be looked at, counts as
-    separate for now.
+    Folders are compared by device and inode.  A folder that does not exist counts as separate for now.
+    `OSError` where one cannot be looked at: then nobody knows.
     """
     base = _way_up(base_dir)
     for folder in source_dirs:
@@ -75,9 +75,11 @@ def overlap(base_dir: Path, source_dirs: Iterable[Path]) -> Path | None:
 
 
 def _way_up(folder: Path) -> list[tuple[int, int]]:
-    """Device and inode of the folder and of each folder above it; empty where it cannot be looked at."""
+    """Device and inode of the folder and of each folder above it; empty where it does not exist."""
     try:
         place = folder.resolve(strict=True)
         return [(found.st_dev, found.st_ino) for found in map(os.stat, (place, *place.parents))]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except RuntimeError:  # this is how Python calls a link that leads to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder)) from None

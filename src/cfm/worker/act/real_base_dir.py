@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, Folder, NotPlainError, TempFile
+from cfm.worker.act.base_dir import MARKER, PROBE, TEMP_FOLDER, TRIAL, Folder, NotPlainError, TempFile
 from cfm.worker.act.plain_files import look_in, open_folder, open_plain
 from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
@@ -88,6 +88,16 @@ class RealFolder:
             raise
         os.fsync(self._fd)
 
+    def make_probe(self, name: str) -> None:
+        os.close(os.open(name, _NEW_FILE, 0o644, dir_fd=self._fd))
+
+    def remove_probes(self, but: str) -> None:
+        with os.scandir(self._fd) as found:
+            names = [entry.name for entry in found if entry.name.startswith(PROBE) and entry.name != but]
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._fd)
+
     def kinds(self) -> Iterator[tuple[str, EntryKind]]:
         with os.scandir(self._fd) as found:
             for entry in found:
@@ -131,14 +141,14 @@ class RealFolder:
     def rehearse_arrival(self) -> None:
         self.make_temp_folder()
         with self._temp_folder() as temp_fd:
-            _unlink_if_there(PROBE, temp_fd)  # a power cut may have left one, here or there
-            _unlink_if_there(PROBE, self._fd)
-            os.close(os.open(PROBE, _NEW_FILE, 0o600, dir_fd=temp_fd))
+            _unlink_if_there(TRIAL, temp_fd)  # a power cut may have left one, here or there
+            _unlink_if_there(TRIAL, self._fd)
+            os.close(os.open(TRIAL, _NEW_FILE, 0o600, dir_fd=temp_fd))
             try:
-                os.rename(PROBE, PROBE, src_dir_fd=temp_fd, dst_dir_fd=self._fd)
+                os.rename(TRIAL, TRIAL, src_dir_fd=temp_fd, dst_dir_fd=self._fd)
             finally:
-                _unlink_if_there(PROBE, temp_fd)
-        os.unlink(PROBE, dir_fd=self._fd)
+                _unlink_if_there(TRIAL, temp_fd)
+        os.unlink(TRIAL, dir_fd=self._fd)
 
     def open_temp(self, temp: str, *, new: bool) -> TempFile:
         self.make_temp_folder()

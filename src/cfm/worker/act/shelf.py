@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,15 @@ from contextlib import contextmanager
 from cfm.errors import CfmError
 from cfm.model import fits
 from cfm.names import is_file_name
-from cfm.worker.act.base_dir import MARKER, BaseDir, Folder, NotPlainError, TempFile, UnreadableError
+from cfm.worker.act.base_dir import (
+    MARKER,
+    PROBE,
+    BaseDir,
+    Folder,
+    NotPlainError,
+    TempFile,
+    UnreadableError,
+)
 from cfm.worker.act.disk_lock import DiskLocks
 from cfm.worker.decide.disk_entries import Entry, EntryKind
 from cfm.worker.decide.shelf_rules import (
@@ -27,6 +36,7 @@ from cfm.worker.decide.shelf_rules import (
     Receipt,
     Usage,
     deletion_objection,
+    is_probe_name,
     judge_marker,
     makes_sense,
     no_arrival,
@@ -60,10 +70,12 @@ class Shelf:
         disk_locks: DiskLocks,
         limit_percent: int,
         quota_bytes: int | None = None,
+        new_probe: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         """`disk_id` is the one in the worker's state.
 
         At the very first start it is None.  `new_id` then becomes the id, and `remember` makes it durable.
+        `new_probe` gives a token for the name of a probe file; it gives none twice.
         """
         self._disk = disk
         self._disk_id = disk_id
@@ -73,6 +85,12 @@ class Shelf:
         self._held = False
         self._quota_bytes = quota_bytes
         self._seen_id = ""
+        self._new_probe = new_probe
+        self._probe = ""
+        self._probe_renewed = False
+        self._source_folder = ""
+        self._withheld: dict[str, str] = {}
+        """Who keeps the disk from being used → why."""
         self._receiving: dict[str, Receipt] = {}
         self._books = threading.Lock()
         """For `_receiving`.  It is never held while somebody waits for a disk."""
@@ -87,6 +105,39 @@ class Shelf:
         """The disk's id at the last look; empty if that look did not find our disk."""
         return self._seen_id
 
+    @property
+    def seen_probe(self) -> str:
+        """The name of the probe file in `base_dir` at the last look; empty where none can be made."""
+        return self._probe if self._seen_id else ""
+
+    @property
+    def source_folder(self) -> str:
+        """The source folder that `base_dir` is, holds or lies in, as far as that is known."""
+        return self._source_folder
+
+    def is_in_source_folder(self, folder: str) -> None:
+        """Somebody found `base_dir` to be this source folder, or to lie in it, or around it.
+
+        Its files are originals, or may be: the disk is not used.  An empty `folder` takes this back.  The
+        first time, the probe file gets another name: somebody may have copied the old one to that folder.
+        """
+        if folder and not self._probe_renewed:
+            self._probe_renewed, self._probe = True, ""
+        self._source_folder = folder
+        self.withhold(
+            "cfm",
+            f"base_dir and the source folder {folder} are the same, or one lies in the other: name a "
+            f"base_dir outside of every source folder in cfw.yml, start cfw again, and remove {MARKER} from "
+            f"the source folder"
+            if folder
+            else "",
+        )
+
+    def withhold(self, by: str, why: str) -> None:
+        """The disk is not used from now on, for this reason.  An empty `why` takes back what `by` said."""
+        withheld = {**self._withheld, by: why}
+        self._withheld = {who: said for who, said in withheld.items() if said}  # threads may be reading it
+
     def check(self) -> str:
         """Look whether the disk is there and ours.  Returns its id."""
         with self._opened():
@@ -97,9 +148,13 @@ class Shelf:
         with self._changing:
             pass  # wait for a delete that may be under way; each later one asks `allowed` again
         with self._opened() as folder:
-            plain = [name for name, kind in folder.kinds() if kind is EntryKind.FILE and name[:1] != "."]
+            found = list(folder.kinds())
+            probes = tuple(sorted(name for name, _kind in found if is_probe_name(name)))
+            shown = [(name, kind) for name, kind in found if name[:1] != "."]
+            plain = [name for name, kind in shown if kind is EntryKind.FILE]
+            links = sum(kind is EntryKind.OTHER for _name, kind in shown)
             names = sorted(filter(is_file_name, plain))
-            return Inventory(tuple(names), self._seen_id, len(plain) - len(names))
+            return Inventory(tuple(names), self._seen_id, len(plain) - len(names), links, probes)
 
     def usage(self) -> Usage:
         with self._opened() as folder:
@@ -113,12 +168,18 @@ class Shelf:
             pending = self._pending_bytes({temp.name: self._taken(temp) for temp in temps})
         return fits(usage.used_bytes + pending, usage.avail_bytes - pending, size_bytes, self.limit_percent)
 
-    def delete(self, name: str, allowed: Callable[[], bool] = lambda: True) -> DeletionOutcome:
-        """Delete one plain file, durably.  `allowed` is asked when nothing can come in between any more."""
+    def delete(
+        self, name: str, allowed: Callable[[], bool] = lambda: True, probe: str | None = None
+    ) -> DeletionOutcome:
+        """Delete one plain file, durably.  `allowed` is asked when nothing can come in between any more.
+
+        `probe`: the probe file of the folder that the order is for.  cfm has just not found it on the SAN.
+        """
         with self._changing, self._opened() as folder:
+            here = probe is None or (is_probe_name(probe) and folder.look(probe) is not None)
             there = folder.look(name) if is_file_name(name) else None
             receiving = name in self._receiving
-            objection = deletion_objection(there, receiving=receiving, allowed=allowed())
+            objection = deletion_objection(there, receiving=receiving, allowed=allowed(), here=here)
             if objection is not None:
                 return objection
             try:
@@ -199,6 +260,7 @@ class Shelf:
     def clean(self) -> int:
         """Remove litter: temporary files that nobody is receiving.  Returns how many there were."""
         with self._opened() as folder:
+            folder.remove_probes(but=self._probe)
             temps = [temp.name for temp in folder.temps() if temp.kind is not EntryKind.FOLDER]
             with self._books:  # after the look: whoever receives takes a place before it makes a file
                 ours = {receipt.temp for receipt in self._receiving.values()}
@@ -215,6 +277,8 @@ class Shelf:
             with self._disk.open() as folder:
                 self._recognise(folder)
                 recognised = True
+                for why in self._withheld.values():
+                    raise UnreadableError(why)
                 yield folder
         except OSError as error:
             if recognised:  # it comes from what was done in the folder
@@ -238,6 +302,22 @@ class Shelf:
                 case MarkerVerdict.LOST | MarkerVerdict.FOREIGN as verdict:
                     self._refuse(verdict, marker)
             self._seen_id = marker or self._new_id
+            self._keep_probe(folder)
+
+    def _keep_probe(self, folder: Folder) -> None:
+        """See to it that a probe file is in this folder.
+
+        A new one gets a new name: what was found out by the old name, may be true of another folder only.
+        Without one (the disk is full, or read-only) the worker works all the same.
+        """
+        if self._probe and folder.look(self._probe) is not None:
+            return
+        name = PROBE + self._new_probe()
+        try:
+            folder.make_probe(name)
+        except OSError:
+            name = ""
+        self._probe = name
 
     def _adopt(self, marker: str) -> None:
         self._hold(marker)

@@ -18,6 +18,7 @@ from cfm.worker.decide.disk_entries import Entry, EntryKind, Space
 
 MAX_NAME_BYTES = 255
 _DISK_ID = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
+_PROBE_NAME = re.compile(r"\.cfw-probe-[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
 class MarkerVerdict(enum.Enum):
@@ -55,6 +56,8 @@ class DeletionOutcome(enum.Enum):
     RECEIVING = enum.auto()
     OVERTAKEN = enum.auto()
     """When its turn came, the order was no longer to be obeyed."""
+    ELSEWHERE = enum.auto()
+    """The order is for a folder with another probe file.  cfm has not ruled out that this one is the SAN."""
 
 
 DELETION_STATUS: Final[Mapping[DeletionOutcome, int]] = {
@@ -63,14 +66,27 @@ DELETION_STATUS: Final[Mapping[DeletionOutcome, int]] = {
     DeletionOutcome.NOT_PLAIN: 406,
     DeletionOutcome.RECEIVING: 409,
     DeletionOutcome.OVERTAKEN: 409,
+    DeletionOutcome.ELSEWHERE: 409,
 }
 """The HTTP status by which cfm hears of the outcome."""
 
 
-def deletion_objection(there: Entry | None, *, receiving: bool, allowed: bool) -> DeletionOutcome | None:
-    """Why the file of that name must not be deleted; None where it may be."""
+def is_probe_name(name: str) -> bool:
+    """Can this be the name of a probe file?"""
+    return _PROBE_NAME.fullmatch(name) is not None
+
+
+def deletion_objection(
+    there: Entry | None, *, receiving: bool, allowed: bool, here: bool
+) -> DeletionOutcome | None:
+    """Why the file of that name must not be deleted; None where it may be.
+
+    `here`: this is the folder that the order is for.
+    """
     if not allowed:
         return DeletionOutcome.OVERTAKEN
+    if not here:
+        return DeletionOutcome.ELSEWHERE
     if receiving:
         return DeletionOutcome.RECEIVING
     if there is None:
@@ -87,6 +103,11 @@ class Inventory:
     disk_id: str
     odd: int = 0
     """How many plain files have names that cannot be sent.  They are not in `names`."""
+    links: int = 0
+    """How many links there are, or other things that are neither a plain file nor a folder.  An old worker
+    lists what links lead to."""
+    probes: tuple[str, ...] = ()
+    """All probe files: those of other workers are there where the disk is theirs as well."""
 
     @property
     def text(self) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
@@ -40,6 +41,8 @@ R = TypeVar("R")
 DISK_S = 30.0
 """How long a disk is waited for.  Whoever asked has given up long before."""
 CUT_S = 10.0
+MOST_PROBES = 10
+"""More workers than that do not share one disk."""
 _CONTROLLER = frozenset({Role.CONTROLLER})
 ACCESS_POLICY: Final = AccessPolicy(
     public=frozenset({"/healthz"}),
@@ -53,6 +56,8 @@ ACCESS_POLICY: Final = AccessPolicy(
         wire.CONTROLLER: _CONTROLLER,
         wire.EPOCH: _CONTROLLER,
         wire.FENCE: _CONTROLLER,
+        wire.PROBED: _CONTROLLER,
+        wire.SOURCE_FOLDER: _CONTROLLER,
         wire.TASK: frozenset({Role.PEER}),
     },
     programs=frozenset(
@@ -121,9 +126,15 @@ class WorkerApi:
 
     async def files(self, request: web.Request) -> web.Response:
         await self._raise_fence(request)
+        self._hear_source_folder(request)
         inventory, text, etag = await self._on_disk("cannot list the files", partial(_listing, self.shelf))
         self.metrics.odd_names.set(inventory.odd)
-        headers = {**self._identity(inventory.disk_id), "ETag": etag}
+        headers = {
+            **self._identity(inventory.disk_id),
+            "ETag": etag,
+            wire.LINKS: str(inventory.links),
+            wire.PROBES: ",".join(inventory.probes[:MOST_PROBES]),
+        }
         if names_etag(request.headers.get("If-None-Match", ""), etag):
             return empty(304, headers)
         return old_text(text, headers)
@@ -147,7 +158,10 @@ class WorkerApi:
             log.warning("refused to delete a file", file=name, why=why, client=request.remote)
             raise RefusedError(409, why)
         allowed = partial(self.authority.still, issuer, number)
-        deletion = await self._on_disk("cannot delete a file", partial(self.shelf.delete, name, allowed))
+        probe = request.headers.get(wire.PROBED)
+        deletion = await self._on_disk(
+            "cannot delete a file", partial(self.shelf.delete, name, allowed, probe)
+        )
         self.metrics.delete_answered(deletion.name.lower())
         if deletion is not DeletionOutcome.DELETED:
             raise RefusedError(DELETION_STATUS[deletion], deletion.name.lower())
@@ -195,7 +209,7 @@ class WorkerApi:
         binding, disk_id = self.authority.binding, self.shelf.seen_disk_id
         return json_answer(
             {
-                "status": "ok" if disk_id else "degraded",
+                "status": "ok" if disk_id and not self.shelf.source_folder else "degraded",
                 "name": self.facts.name,
                 "version": __version__,
                 "boot_id": self.facts.boot_id,
@@ -246,6 +260,19 @@ class WorkerApi:
             if why is not None:
                 raise RefusedError(409, why)
 
+    def _hear_source_folder(self, request: web.Request) -> None:
+        """Our controller says with each question for the list whether our disk is a source folder."""
+        issuer, binding = issuer_of(request), self.authority.binding
+        if issuer is None or binding is None or issuer.controller != binding.controller:
+            return
+        folder = unquote(request.headers.get(wire.SOURCE_FOLDER, ""))
+        if folder != self.shelf.source_folder:
+            if folder:
+                log.error("cfm found base_dir to be a source folder; it is not used", folder=folder)
+            else:
+                log.info("base_dir is no source folder any more")
+            self.shelf.is_in_source_folder(folder)
+
     async def _on_disk(self, trouble: str, work: Callable[[], R]) -> R:
         try:
             return await self.disk.run(DISK_S, work)
@@ -254,7 +281,7 @@ class WorkerApi:
             raise RefusedError(500, f"{trouble}: {error}") from error
 
     def _identity(self, disk_id: str) -> dict[str, str]:
-        return {wire.BOOT: self.facts.boot_id, wire.DISK: disk_id}
+        return {wire.BOOT: self.facts.boot_id, wire.DISK: disk_id, wire.PROBE: self.shelf.seen_probe}
 
     def _limit(self) -> dict[str, str]:
         return {wire.LIMIT_PERCENT: str(self.shelf.limit_percent)}

@@ -21,7 +21,8 @@ _TEXTS: Final = {
     400: "This is not a file name, or the request has a query that is not allowed.",
     404: "There is no such file.",
     406: "This is not a plain file.",
-    409: "Not our controller, an old epoch, an overtaken order, or a task that was ended.",
+    409: "Not our controller, an old epoch, an order that is overtaken or for another folder, or a task that "
+    "was ended.",
     416: "The file has no such range.",
     500: "The disk does not answer, or has lost its marker.",
     503: "All stream slots are taken.",
@@ -69,7 +70,11 @@ DOCUMENT: Final[dict[str, Any]] = {
             "get": _operation(
                 "The names of all plain files, one on each line, in byte order.",
                 *(200, 304, 409, 500),
-                parameters=(*_CLAIM, _parameter(wire.FENCE, "header", "Refuse deletes below this order.")),
+                parameters=(
+                    *_CLAIM,
+                    _parameter(wire.FENCE, "header", "Refuse deletes below this order."),
+                    _parameter(wire.SOURCE_FOLDER, "header", "The worker's disk is this source folder."),
+                ),
                 content=wire.OLD_TEXT,
             )
         },
@@ -78,7 +83,12 @@ DOCUMENT: Final[dict[str, Any]] = {
             "delete": _operation(
                 "Delete a file.",
                 *(200, 400, 404, 406, 409, 500),
-                parameters=(_NAME, *_CLAIM, _parameter(wire.ORDER, "header", "The order's id.")),
+                parameters=(
+                    _NAME,
+                    *_CLAIM,
+                    _parameter(wire.ORDER, "header", "The order's id."),
+                    _parameter(wire.PROBED, "header", "Only in the folder that has this probe file."),
+                ),
             )
         },
         "/content/{name}": {

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from cfm.worker.act.base_dir import MARKER, Folder
+from cfm.worker.act.base_dir import Folder
 from cfm.worker.decide.disk_entries import EntryKind, Space
 from cfm_lab.fakes.memory_base_dir import Inode, MemoryBaseDir, MemoryFolder
 
@@ -95,9 +95,16 @@ class SimDisk(MemoryBaseDir):
         self.version += 1
         return node
 
+    def went(self, name: str) -> None:
+        """A worker has removed a file."""
+
+    def came(self, name: str, node: Inode) -> None:
+        """A worker has made a file visible."""
+
     def lose(self, name: str) -> None:
         """A file goes, and does not come back by a power cut."""
         self.names.pop(name, None)
+        self.went(name)
         self._synced[0].pop(name, None)
         self.version += 1
 
@@ -125,7 +132,7 @@ class SimDisk(MemoryBaseDir):
 
     def visible(self) -> list[str]:
         """The names of plain files, without the marker."""
-        return [n for n, node in self.names.items() if node.kind is EntryKind.FILE and n != MARKER]
+        return [n for n, node in self.names.items() if node.kind is EntryKind.FILE and n[0] != "."]
 
     def image(self) -> dict[str, tuple[int, bytes, EntryKind]]:
         """A copy of what is durable.  `restore` can put it back later."""
@@ -155,6 +162,7 @@ class SimFolder(MemoryFolder):
         node = disk.names.get(name)
         super().remove(name)
         disk.open_bytes += node.size_bytes if disk.keeps_open and node is not None else 0
+        disk.went(name)
         disk.version += 1
         if node is not None:
             disk.witness.unlinked(disk, name, node)
@@ -165,7 +173,9 @@ class SimFolder(MemoryFolder):
         replaced = disk.names.get(name)
         super().publish(temp, name, replace=replace)
         disk.version += 1
-        disk.witness.published(disk, name, disk.names[name], replaced)
+        node = disk.names[name]
+        disk.came(name, node)
+        disk.witness.published(disk, name, node, replaced)
 
     def open_temp(self, temp: str, *, new: bool) -> SimTempFile:
         disk = self._watched

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from cfm.plan.view import Rules
 from cfm_lab.sim.environment import faults
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.environment.sickness import NO_HITS, SICKNESSES, SickPlace
+from cfm_lab.sim.environment.sickness import NO_HITS, OLD, SICKNESSES, SickPlace
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -108,7 +108,7 @@ def draw_sick(rng: Rng, sick: tuple[str, ...], hours: int) -> Profile:
         sources=sick_sources + healthy_sources,
         destinations=rng.between(5, 8),
         both=0,
-        old=rng.pick((0, 0, 1)),
+        old=max(rng.pick((0, 0, 1)), len(OLD.intersection(sick))),
         external=0,
         mute=False,
         shared_disk=False,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from cfm.model import NotOnSan, OnSan, SanAnswer, Unknown
+from cfm.model import NotOnSan, OnSan, ProbeSight, SanAnswer, Unknown
+from cfm_lab.fakes.memory_base_dir import MemoryBaseDir
 
 FOLDER = "/san"
 ANSWER_MS = 3
@@ -58,6 +59,8 @@ class San:
         """How often a file was asked for again that had not been answered for."""
         self._unanswered: set[str] = set()
         self._left_alone_until_ms = 0
+        self.disk: MemoryBaseDir | None = None
+        """The disk of a server that is this folder; None in a healthy node."""
 
     def answer(self, name: str, now_ms: int) -> SanAnswer:
         """What cfm sees when it looks for one file.  An empty folder counts as unmounted."""
@@ -82,6 +85,17 @@ class San:
         if written_ms is None:
             return 0
         return 1_000_000 * (self.clock_wall_ms + written_ms + file.ahead_ms)
+
+    def seek(self, names: frozenset[str], now_ms: int) -> dict[str, ProbeSight]:
+        """Which of the names lie in the folders that cfm sees, by folder."""
+        if not self.mounted or not self.files:
+            return {FOLDER: Unknown("the source folder is empty or gone", now_ms)}
+        there = self.disk.names.keys() if self.disk is not None else self.files.keys()
+        return {FOLDER: {name: FOLDER for name in names if name in there and name not in self.silent}}
+
+    def folders(self) -> dict[str, frozenset[str]]:
+        """The names in those folders that cfm can list."""
+        return {FOLDER: frozenset(self.files) - self.silent} if self.mounted and self.files else {}
 
     def index(self) -> frozenset[str] | None:
         return frozenset(self.files) if self.mounted and self.files and not self.silent else None

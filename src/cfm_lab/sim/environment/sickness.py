@@ -59,6 +59,9 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
                     "other_data",
                     "other software fills a destination, where few known files lie",
                 ),
+                ("has_the_san", "the SAN is mounted as the disk of a destination"),
+                ("gets_the_san", "after a while the SAN is mounted as the disk of a destination"),
+                ("old_has_the_san", "the SAN is mounted as the disk of an old destination"),
             ),
         ),
         (
@@ -92,6 +95,8 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
     for name, text in rows
 }
 
+OLD: Final = frozenset({"old_has_the_san"})
+"""These befall old workers, and all others those of ours."""
 NO_HITS: Final = frozenset({"log_gone", "log_unreadable"})
 """While they last, nothing may be deleted to make room."""
 LOG: Final = NO_HITS | {"log_doubled", "log_clock_behind"}

@@ -21,6 +21,7 @@ from cfm_lab.sim.invariants.inputs import HitsAsLogged
 from cfm_lab.sim.invariants.last_copy import LastCopy, PessimisticCount
 from cfm_lab.sim.invariants.limits import NextToGo, WithinLimit
 from cfm_lab.sim.invariants.orders import OneDeletePerFile, UnknownStaysUnknown
+from cfm_lab.sim.invariants.originals import SameStorage
 from cfm_lab.sim.invariants.pauses import LeftAlone
 from cfm_lab.sim.invariants.protected import HitsUnknown, NeverDeleted
 from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
@@ -67,6 +68,7 @@ ALL: tuple[type[Invariant], ...] = (
     HitsAsLogged,
     NotWhileWritten,
     SwitchedOff,
+    SameStorage,
     SamePlanTwice,
 )
 

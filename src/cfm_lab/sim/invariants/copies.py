@@ -13,6 +13,7 @@ from cfm.model import (
     host_of,
 )
 from cfm.plan.view import is_ad
+from cfm_lab.sim.environment.san_disk import SanDisk
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.evidence import ServerEvidence
@@ -21,7 +22,9 @@ from cfm_lab.sim.processes.evidence import ServerEvidence
 class OnlyWhatMayBeCopied(Invariant):
     """Rules 4 and 8 of the domain.  A file is copied only if it is no ad, is on no destination, is in no task
     and was just seen on the SAN.  Both servers are up and can speak to each other.  A server whose list is in
-    doubt counts as a holder until its grace is over."""
+    doubt counts as a holder until its grace is over.
+
+    Scope: a disk that is the source folder holds originals, and no copies."""
 
     number = "rule 4"
     title = "only what may be copied"
@@ -54,7 +57,11 @@ class OnlyWhatMayBeCopied(Invariant):
             if f.order.file.name == name and f.order.status is OrderStatus.CONFIRMED
             and (f.ended_mono_ms or 0) >= self._listed_ms(cfm, f.order.server)
         }  # fmt: skip
-        return [addr for addr in holders if addr not in gone]
+        return [addr for addr in holders if addr not in gone and not self._is_the_san(addr)]
+
+    def _is_the_san(self, addr: Addr) -> bool:
+        """What lies on such a disk is no copy."""
+        return isinstance(self.world.disk_at(addr), SanDisk)
 
     def _listed_ms(self, cfm: SimCfm, addr: Addr) -> int:
         heard = cfm.evidence.servers.get(addr)
@@ -74,7 +81,11 @@ class OnlyWhatMayBeCopied(Invariant):
         for addr in cfm.config.destinations:
             heard = cfm.evidence.servers[addr]
             since_ms = self._doubt_since(cfm, heard)
-            if since_ms is None or now.mono_ms - since_ms >= cfm.evidence.rules.unknown_grace_ms:
+            if (
+                self._is_the_san(addr)
+                or since_ms is None
+                or now.mono_ms - since_ms >= cfm.evidence.rules.unknown_grace_ms
+            ):
                 continue
             if heard.names is None:
                 may_hold = host_of(addr) in task.file.history_ips

@@ -58,9 +58,11 @@ class SimAnswerer:
     def heartbeat(self, addr: Addr) -> Asked:
         return self._worker(addr, HEARTBEAT_MS, lambda worker, reply: worker.serve_heartbeat(reply))
 
-    def list_files(self, addr: Addr, fence: int | None) -> Asked:
+    def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> Asked:
         issuer = self._issuer
-        return self._worker(addr, LIST_MS, lambda worker, reply: worker.serve_list(issuer, fence, reply))
+        return self._worker(
+            addr, LIST_MS, lambda worker, reply: worker.serve_list(issuer, fence, source_folder, reply)
+        )
 
     def disk_usage(self, addr: Addr) -> Asked:
         return self._worker(addr, DISK_MS, lambda worker, reply: worker.serve_disk(self._issuer, reply))
@@ -75,11 +77,12 @@ class SimAnswerer:
         order_id: int,
         name: str,
         *,
+        probe: str,
         within_s: float,  # noqa: ARG002 - the network here is as slow as a real one may be
     ) -> Asked:
         issuer = self._issuer
         return self._worker(
-            addr, DELETE_MS, lambda worker, reply: worker.serve_delete(issuer, order_id, name, reply)
+            addr, DELETE_MS, lambda worker, reply: worker.serve_delete(issuer, order_id, name, probe, reply)
         )
 
     def cut_stream(self, addr: Addr, task_id: int) -> Asked:
@@ -97,6 +100,11 @@ class SimAnswerer:
             return {name: cfm.env.san.answer(name, asked_ms) for name in sizes}
 
         return lambda reply: cfm.process.later(took_ms, lambda: reply(answers()))
+
+    def seek_names(self, names: frozenset[str]) -> Asked:
+        cfm, asked_ms = self._cfm, self._cfm.clock.mono_ms()
+        took_ms = cfm.env.san.answer_ms(asked_ms)
+        return lambda reply: cfm.process.later(took_ms, lambda: reply(cfm.env.san.seek(names, asked_ms)))
 
     def reduce(self, inputs: PlanInputs) -> Asked:
         cfm = self._cfm

@@ -292,7 +292,8 @@ class SimCfm(CfmService):
     def on_san_index(self, names: frozenset[str] | None) -> None:
         if self.process.up:
             why = "" if names is not None else "the source folder is empty or gone"
-            self.process.do(lambda: self.feed(ev.SanIndexed(names, why)))
+            event = ev.SanIndexed(names, why, self.env.san.folders())
+            self.process.do(lambda: self.feed(event))
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────
 

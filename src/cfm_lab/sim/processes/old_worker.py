@@ -123,6 +123,7 @@ class SimOldWorker(SimServer):
             replaced = self.disk.names.get(offer.file_name)
             self.disk.names[offer.file_name] = node
             self.disk.sync_names()
+            self.disk.came(offer.file_name, node)
             self.disk.witness.published(self.disk, offer.file_name, node, replaced)
             self.arrived(offer.file_name)
         self._tell(offer, Status.DONE, lambda: self.later(self.env.profile.old_poll_ms, self._poll))
@@ -132,7 +133,7 @@ class SimOldWorker(SimServer):
     def serve_heartbeat(self, reply: Reply) -> None:
         reply(OLD_WORKER)
 
-    def serve_list(self, _claim: Issuer, _fence: int | None, reply: Reply) -> None:
+    def serve_list(self, _claim: Issuer, _fence: int | None, _source_folder: str, reply: Reply) -> None:
         self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
@@ -163,7 +164,7 @@ class SimOldWorker(SimServer):
         answer: CopySeen | Failure = NO_SUCH
         reply(answer)
 
-    def serve_delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def serve_delete(self, issuer: Issuer, order_id: int, name: str, _probe: str, reply: Reply) -> None:
         self.later(
             1 + self.rng.below(20),
             lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply)),

@@ -69,7 +69,7 @@ class SimWorker(AnsweringWorker):
         self.serves = serves
         self.kind = transfer
         self.here = Neighbourhood(addr, env.cfm_addr)
-        self._boots = 0
+        self._boots = self._probes = 0
         self._start()
 
     def _start(self) -> None:
@@ -93,6 +93,7 @@ class SimWorker(AnsweringWorker):
             remember=lambda disk_id: at_once(self.state.keep_disk_id(disk_id)),
             disk_locks=NoOtherWorkers(),
             limit_percent=self.limit_percent,
+            new_probe=self._new_probe,
         )
         self.sender = Sender(env, self.addr, self.slots, self.witness)
         self.listed = self.measured = None
@@ -104,6 +105,10 @@ class SimWorker(AnsweringWorker):
         self.agent = SimAgent(book, self.executor, env.schedule, self.clock)
         env.note("worker starts", self.addr)
         self.act(Restarted(memory.held))
+
+    def _new_probe(self) -> str:
+        self._probes += 1
+        return f"{self.machine}-{self._probes}".replace(":", "-").replace(".", "-")
 
     @property
     def book(self) -> DownloadBook:

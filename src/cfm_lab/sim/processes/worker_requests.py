@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from functools import partial
 from typing import Final, Protocol
 
 from cfm.model import CopySeen, DiskReport, DiskUsage, Failure, Listing, Transfer, Trouble, WorkerFeatures
@@ -68,9 +69,9 @@ class AnsweringWorker(SimServer):
         return ours
 
     def serve_heartbeat(self, reply: Reply) -> None:
-        disk_id = self.shelf.seen_disk_id
-        if self.features.disk_id != disk_id:
-            self.features = replace(self.features, disk_id=disk_id)
+        disk_id, probe = self.shelf.seen_disk_id, self.shelf.seen_probe
+        if (self.features.disk_id, self.features.probe) != (disk_id, probe):
+            self.features = replace(self.features, disk_id=disk_id, probe=probe)
         reply(self.features)
 
     def _heed(self, issuer: Issuer) -> None:
@@ -78,13 +79,16 @@ class AnsweringWorker(SimServer):
         at_once(self.authority.heed(issuer))
         self.witness.epoch_heard(self, issuer, ours=is_bound)
 
-    def serve_list(self, issuer: Issuer, fence: int | None, reply: Reply) -> None:
+    def serve_list(self, issuer: Issuer, fence: int | None, source_folder: str, reply: Reply) -> None:
         self._heed(issuer)
         if fence is not None and at_once(self.authority.fence(issuer, fence)) is not None:
             reply(CONFLICT)
             return
         if fence is not None:
             self.witness.fenced(self, issuer, fence)
+        if self.shelf.source_folder != source_folder:
+            self.shelf.is_in_source_folder(source_folder)
+            self.disk.version += 1
         self.when_disk_answers(lambda: reply(self._listing()))
 
     def _listing(self) -> Listing | Failure:
@@ -99,13 +103,18 @@ class AnsweringWorker(SimServer):
             self.listed = None
             return ERROR_500
         names = frozenset(inventory.names)
-        if self.listed is not None and self.listed[1].names == names:
+        if self.listed is not None and (self.listed[1].names, self.listed[1].probe) == (
+            names,
+            self.shelf.seen_probe,
+        ):
             listing = self.listed[1]
         else:
-            listing = Listing(names, inventory.disk_id)
+            probes = frozenset(inventory.probes)
+            listing = Listing(names, inventory.disk_id, self.shelf.seen_probe, probes=probes)
         self.listed = (self.disk.version, listing)
         if swarm.strikes("list_phantoms"):
-            return Listing(names | {f"PHANTOM{swarm.counts['list_phantoms']}.mpg"}, inventory.disk_id)
+            phantom = f"PHANTOM{swarm.counts['list_phantoms']}.mpg"
+            return Listing(names | {phantom}, inventory.disk_id, self.shelf.seen_probe)
         return listing
 
     def serve_disk(self, issuer: Issuer, reply: Reply) -> None:
@@ -140,7 +149,7 @@ class AnsweringWorker(SimServer):
             return CopySeen(present=False)
         return CopySeen(present=True, size_bytes=entry.size_bytes, disk_id=self.shelf.seen_disk_id)
 
-    def serve_delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def serve_delete(self, issuer: Issuer, order_id: int, name: str, probe: str, reply: Reply) -> None:
         self._heed(issuer)
         why = at_once(self.authority.delete_order(issuer, order_id))
         if why is not None:
@@ -150,16 +159,18 @@ class AnsweringWorker(SimServer):
         if self.env.swarm.strikes("delete_hangs"):
             delay_ms = self.rng.between(5_000, 90_000)
         self.later(
-            delay_ms, lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, reply))
+            delay_ms,
+            lambda: self.when_disk_answers(lambda: self._delete(issuer, order_id, name, probe, reply)),
         )
 
-    def _delete(self, issuer: Issuer, order_id: int, name: str, reply: Reply) -> None:
+    def _delete(self, issuer: Issuer, order_id: int, name: str, probe: str, reply: Reply) -> None:
         env = self.env
         try:
             if env.swarm.strikes("unlink_eio"):
                 raise_io_error(errno.EIO)
             env.deleting = DeleteRequest(self, issuer, order_id)
-            deletion = self.shelf.delete(name, lambda: self.authority.still(issuer, order_id))
+            still = partial(self.authority.still, issuer, order_id)
+            deletion = self.shelf.delete(name, still, probe or None)
             reply(DELETION_STATUS[deletion])
         except OSError:
             reply(500)

@@ -1,0 +1,67 @@
+"""Do two servers that tell no disk id show the files of one disk?  Pure.
+
+Lists of one disk are hardly ever equal: they are taken at different moments, and files come and go.  So lists
+that are nearly the same, on disks of exactly the same size, raise a suspicion.  What comes or goes on one
+disk is soon in both lists.  So two disks are told apart by a name that still differs after both servers have
+been listed again.  Neighbour: `same_disk` keeps what is known of each pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from cfm.model import Known
+
+ALIKE_PERCENT = 90
+"""Two lists are alike where they have so much of the longer one in common."""
+SAMPLED_FROM = 4_000
+SAMPLE = 256
+SAMPLE_PERCENT = 75
+"""Of long lists, a sample is compared first: nearly all pairs are far from alike."""
+
+Names = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Two lists that were alike once."""
+
+    differ: Names = frozenset()
+    """Names that are in one of the two lists.  Where they are `apart`: those that show it."""
+    since_ms: int = 0
+    apart: bool = False
+    """They are two disks, as long as they differ in these names."""
+
+
+def likeness(before: Likeness | None, new: Known[Names], other: Known[Names]) -> Likeness | None:
+    """What two lists tell about the disks of their servers; None where they raise no suspicion."""
+    alike = are_alike(new.value, other.value)
+    if before is None and not alike:
+        return None
+    differ, asked_ms = new.value ^ other.value, min(new.at_ms, other.at_ms)
+    if before is None or not before.differ:
+        return Likeness(differ, new.at_ms)
+    still = differ & before.differ
+    if not still:
+        seen_later = before.apart or asked_ms > before.since_ms
+        return Likeness(differ, new.at_ms) if seen_later else before
+    if before.apart:
+        return Likeness(still, before.since_ms, apart=True) if alike else None
+    return Likeness(still, new.at_ms, apart=True) if asked_ms > before.since_ms else before
+
+
+def are_alike(one: Names, other: Names) -> bool:
+    shorter, longer = sorted((one, other), key=len)
+    if not shorter or 100 * len(shorter) < ALIKE_PERCENT * len(longer):
+        return False
+    if len(shorter) > SAMPLED_FROM:
+        common = sum(name in longer for name in _sample(shorter))
+        if 100 * common < SAMPLE_PERCENT * SAMPLE:
+            return False
+    return 100 * len(shorter & longer) >= ALIKE_PERCENT * len(longer)
+
+
+def _sample(names: Names) -> Iterator[str]:
+    return islice(names, SAMPLE)
