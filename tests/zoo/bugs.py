@@ -537,6 +537,15 @@ class HoweverLate(Core):
         )
 
 
+class SeesNoNewVersion(Core):
+    """A copy is a copy, whatever the SAN has by now."""
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        step = super().handle(event, now)
+        self.state.versions.stale.clear()
+        return step
+
+
 class ForgetsThePace(Core):
     """A restart begins a new minute."""
 
@@ -631,5 +640,6 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "a slow copy goes on": replace(PARTS, core=SlowGoesOn),
     "a hung copy goes on": replace(PARTS, core=HungGoesOn),
     "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),
+    "no copy is ever stale": replace(PARTS, core=SeesNoNewVersion),
 }
 """Made so that each rule is broken by some bug."""

@@ -135,6 +135,8 @@ HIDDEN = frozenset(
         "server_known",
         "file_is_there",
         "another_copy_stays",
+        "keeper_not_stale",
+        "replaced_where_it_can_be",
         "not_young",
         "not_rising",
         "not_watched",

@@ -17,7 +17,7 @@ from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
 from cfm.tasks.lifecycle import TASK_EDGES, UNCUT, TaskEvent, is_final
 from cfm.tasks.rates import WINDOW_MS
-from cfm.tasks.store import DropTask, PutArrival, PutTask
+from cfm.tasks.store import DropTask, PutArrival, PutCopy, PutTask
 from cfm.wire import TaskReport
 
 SILENCE_MS = 2_000
@@ -52,6 +52,7 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
         copy_speed_bps=state.rules.copy_speed_bps,
         reason=copy.reason,
         window_hits=state.hits.rising.get(copy.file.name, 0),
+        san_mtime_s=found.version.mtime_s,
     )
     reports = state.fleet.records[copy.destination].features.ours
     run = Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, now.mono_ms, reports=reports)
@@ -212,6 +213,8 @@ def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
     state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
     state.stock.changed(addr, task.file.size_bytes)
+    state.versions.learnt(name, addr, task.version)
+    state.out.changes.append(PutCopy(name, addr, task.version))
     state.failures.succeeded(name, (task.source, addr), now.mono_ms, cost_ms=cost_ms)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes

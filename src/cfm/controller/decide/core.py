@@ -28,7 +28,7 @@ from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
-from cfm.tasks.store import PutMeasure, Recovered
+from cfm.tasks.store import DropCopy, PutMeasure, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
@@ -87,6 +87,11 @@ class Core:
             copying.recover(self.state, task, now)
         for order in recovered.orders:
             deleting.recover(self.state, order, now)
+        for copy in recovered.copies:
+            if copy.server in self.state.fleet.records:
+                self.state.versions.learnt(copy.file_name, copy.server, copy.version)
+            else:  # it is not in the settings any more
+                self.state.out.changes.append(DropCopy(copy.file_name, copy.server))
         for arrival in recovered.arrivals:
             self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
         servers = {"", *self.state.fleet.records}
@@ -135,6 +140,7 @@ class Core:
             copying.next_deadline_ms(state, now),
             deleting.next_relist_ms(state, now),
             observing.next_reading_ms(state, now),
+            observing.next_version_look_ms(state),
             self._offering.next_ms,
             self.plans.next_ms if state.snapshot is not None else None,
         ):
@@ -147,6 +153,7 @@ class Core:
         observing.send_heartbeats(state, now)
         observing.relist_unclear(state, now)
         observing.measure_again(state, now)
+        observing.look_for_new_versions(state, now)
         copying.end_overdue(state, self._others_wait, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
@@ -326,8 +333,9 @@ class Core:
         observing.measured(self.state, event, now)
         dispatch.forget_approvals(self.state, now)
 
-    def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
+    def _san_answers(self, event: ev.SanAnswers, now: Now) -> None:
         self.state.san.answered(event.answers, event.asked_ms)
+        observing.compare_versions(self.state, event.answers, now)
 
     def _cut(self, event: ev.CutAnswer, now: Now) -> None:
         if event.cut:

@@ -50,9 +50,11 @@ def _never_seen(state: NodeState, backlog: Shortlist) -> Iterator[File]:
     A file is copied when two looks some time apart agree.  The first of them is made long before its turn.
     """
     seen, answers = state.san.sightings, state.san.answers
-    holders, busy = state.fleet.holders, state.tasks.by_file
+    busy = state.tasks.by_file
     if state.rules.san_rest_ms:
-        waiting = (file for file in backlog.wanted if file.name not in holders and file.name not in busy)
+        waiting = (
+            file for file in backlog.wanted if not state.is_placed(file.name) and file.name not in busy
+        )
         for file in islice(waiting, SEEN_AHEAD):
             if file.name not in seen and file.name not in answers:
                 yield file

@@ -33,7 +33,7 @@ from cfm_lab.sim.invariants.tasks import (
     OutgoingStreams,
     TimeOutsAreReal,
 )
-from cfm_lab.sim.invariants.versions import NotWhileWritten
+from cfm_lab.sim.invariants.versions import FreshCopiesStay, NotWhileWritten
 
 ALL: tuple[type[Invariant], ...] = (
     LastCopy,
@@ -66,6 +66,7 @@ ALL: tuple[type[Invariant], ...] = (
     LeftAlone,
     HitsAsLogged,
     NotWhileWritten,
+    FreshCopiesStay,
     SwitchedOff,
     SamePlanTwice,
 )
