@@ -13,6 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import disks, failing, held
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.content import being_written, stale_copies
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
 from cfm.fleet.answers import WANTS_CREDENTIALS
@@ -38,7 +39,8 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from _servers_down(scene)
         return
     yield from _source_folders(scene)
-    yield from _stale_copies(scene)
+    yield from stale_copies(scene)
+    yield from being_written(scene)
     yield from _event_log(scene)
     yield from _old_metadata(scene)
     if round_ is not None:
@@ -138,22 +140,6 @@ def _rejected_metadata(scene: Scene) -> Iterator[Condition]:
             text=f"The newest grade and history files are rejected: {rejected.why}",
             remedy=_ACCEPT if rejected.shrunken else "repair them; cfm goes on with the last good ones",
             since_s=rejected.read_wall_s,
-        )
-
-
-def _stale_copies(scene: Scene) -> Iterator[Condition]:
-    if stale := scene.state.versions.stale:
-        there = scene.in_order(addr for servers in stale.values() for addr in servers)
-        what = count_words(
-            len(stale), "file was written anew on the SAN", "files were written anew on the SAN"
-        )
-        yield Condition(
-            name="stale_copies",
-            level=Severity.NOTE,
-            text=f"{what}, and older copies lie {scene.at(there)}",
-            remedy="nothing to do: cfm replaces them, the most wanted first",
-            servers=there,
-            files=len(stale),
         )
 
 
