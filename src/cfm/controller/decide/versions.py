@@ -11,9 +11,9 @@ Neighbours: `copying` and `deleting` tell what comes and goes, `core` brings the
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cfm.model import Addr, CopySeen, File, Known, Now, OnSan, SanAnswer, Version
 from cfm.revision import Revision
@@ -37,8 +37,10 @@ class VersionBook:
     _at: dict[Addr, set[str]] = field(default_factory=dict)
     """Server → the files whose copies there are known."""
     _looked_ms: int | None = None
-    _last_name: str = ""
-    """The last file that was looked at in its turn."""
+    _last_server: Addr | None = None
+    """The server whose files are being looked at in their turn."""
+    _turn: list[str] = field(default_factory=list)
+    """Those of its files that were not looked at yet."""
 
     # ── what comes and goes ─────────────────────────────────────────────────────────────────────────────
 
@@ -96,19 +98,31 @@ class VersionBook:
         """When the next placed files are to be looked at."""
         return None if self._looked_ms is None else self._looked_ms + min(LOOK_EVERY_MS, every_ms)
 
-    def take_due(self, placed: Iterable[str], number: int, every_ms: int, now: Now) -> list[File]:
+    def take_due(
+        self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str], every_ms: int, now: Now
+    ) -> list[File]:
         """The placed files to be looked at now, so that each of them has its turn every `every_ms`.
 
-        `number`: how many files are placed.
+        `lists`: what the destinations hold.  What the SAN does not have is not looked at.
         """
         due_ms = self.next_look_ms(every_ms)
         if due_ms is not None and now.mono_ms < due_ms:
             return []
         self._looked_ms = now.mono_ms
-        share = -(-number * min(LOOK_EVERY_MS, every_ms) // every_ms)
-        names = heapq.nsmallest(min(share, LOOKS_AT_A_TIME), (n for n in placed if n > self._last_name))
-        self._last_name = names[-1] if names else ""
+        share = -(-sum(map(len, lists.values())) * min(LOOK_EVERY_MS, every_ms) // every_ms)
+        names = islice(self._in_turn(lists, on_san), min(share, LOOKS_AT_A_TIME))
         return [File(name, 0, self._size_of(name)) for name in names]
+
+    def _in_turn(self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str]) -> Iterator[str]:
+        """The files of one server after the other; where one has no more, those of the next one."""
+        for _server in range(len(lists) + 1):
+            while self._turn:
+                yield self._turn.pop()
+            later = (addr for addr in lists if self._last_server is None or addr > self._last_server)
+            server = min(later, default=None) or min(lists, default=None)
+            if server is not None:
+                self._turn = sorted(lists[server] & on_san, reverse=True)
+            self._last_server = server
 
     def _size_of(self, name: str) -> int:
         """Where two source folders hold the file, that of a known copy is the one to be looked at."""
