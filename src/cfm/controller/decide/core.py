@@ -332,6 +332,8 @@ class Core:
     def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
         observing.measured(self.state, event, now)
         dispatch.forget_approvals(self.state, now)
+        if self.last_round is not None and self.last_round.times("delete", refusals.BREAKER):
+            self.state.revision.dispatch += 1  # how much a breaker lets go depends on what is used there
 
     def _san_answers(self, event: ev.SanAnswers, now: Now) -> None:
         self.state.san.answered(event.answers, event.asked_ms)

@@ -75,9 +75,11 @@ def send_orders(state: NodeState, now: Now) -> None:
 def is_unfinished(round_: Round) -> bool:
     """Did a copy take the room of a better file that waits for a busy destination?
 
-    That file may fit nowhere now.  Whether room is made for it, another round decides.
+    That file may fit nowhere now.  Whether room is made for it, another round decides.  So it does where a
+    breaker held back room, and less is to be deleted there by now.
     """
-    return round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
+    overtaken = round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
+    return overtaken or (round_.times("delete", refusals.BREAKER) > 0 and bool(round_.deletes))
 
 
 def started(round_: Round) -> int:
