@@ -71,6 +71,8 @@ def test_on_one_destination_it_is_replaced_in_its_place() -> None:
     assert len(node.delivered) == 5
     assert not node.deleted
     assert not stale(node)
+    account = node.core.state.fleet.records[node.destinations[0]].account
+    assert not account.landed, "no more is used by it, so nothing waits to be shown"
 
 
 def test_an_old_worker_alone_keeps_the_older_copy_and_it_is_told() -> None:
