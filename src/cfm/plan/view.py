@@ -243,6 +243,10 @@ class ClusterView:
         seen = self.sightings.get(name)
         return seen is not None and not is_at_rest(seen, self.rules.san_rest_ms, self.now)
 
+    def keeps_changing(self, name: str) -> bool:
+        """Did the file on the SAN change between two looks, and is it not at rest since then?"""
+        return self.is_unrested(name) and self.sightings[name].changes > 0
+
     def rest_is_over(self, name: str) -> bool:
         """Is the next look at a file due that may still be being written?"""
         seen = self.sightings.get(name)
