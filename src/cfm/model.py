@@ -165,6 +165,13 @@ class Task:
     """Hits in the window when it was decided; 0 for a file that is not rising."""
     ended_why: str = ""
     """Why it ended, where it did not end well."""
+    san_mtime_s: int | None = None
+    """The mtime of the SAN's file when it was decided; None in a task of an earlier cfm."""
+
+    @property
+    def version(self) -> Version:
+        """The version that the copy will have."""
+        return Version(self.file.size_bytes, self.san_mtime_s)
 
 
 class DeleteKind(enum.StrEnum):
@@ -288,6 +295,26 @@ class CopySeen:
     """As in `WorkerFeatures`; empty where it was not told."""
 
 
+MTIME_TOLERANCE_S = 2
+"""Mtimes that differ by no more are the same: some file systems keep only every second one."""
+
+
+class Version(NamedTuple):
+    """Which content a copy has: what the SAN showed of the file that it was made from."""
+
+    size_bytes: int
+    mtime_s: int | None = None
+    """In whole seconds; None where it is not known."""
+
+    def is_same_as(self, other: Version) -> bool:
+        """As far as both are known."""
+        if self.size_bytes != other.size_bytes:
+            return False
+        if self.mtime_s is None or other.mtime_s is None:
+            return True
+        return abs(self.mtime_s - other.mtime_s) <= MTIME_TOLERANCE_S
+
+
 @dataclass(frozen=True, slots=True)
 class OnSan:
     """A plain file of that name lies in a source folder."""
@@ -301,6 +328,10 @@ class OnSan:
     @property
     def folder(self) -> str:
         return self.path.rpartition("/")[0]
+
+    @property
+    def version(self) -> Version:
+        return Version(self.size_bytes, self.mtime_ns // 10**9)
 
 
 @dataclass(frozen=True, slots=True)

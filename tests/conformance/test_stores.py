@@ -25,14 +25,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task, Version
 from cfm.tasks.sqlite_store import LOG_KEPT_BYTES, SqliteStore
 from cfm.tasks.store import (
     Change,
     DropArrival,
+    DropCopy,
     DropPause,
     DropTask,
     PutArrival,
+    PutCopy,
     PutMeasure,
     PutOrder,
     PutPause,
@@ -249,6 +251,30 @@ def test_the_measure_of_the_metadata_in_force_comes_back(bench: Bench, store: Ta
     store.commit([PutMeasure(Measure(40, 30, 20), NOW_S)])
     found = reopened(bench, store)
     assert found.measure == Measure(40, 30, 20)
+
+
+def test_the_versions_of_copies_come_back(bench: Bench, store: TaskStore) -> None:
+    other = Addr("127.0.2.2:18888")
+    store.commit(
+        [
+            PutCopy("b.mpg", SERVER, Version(5, NOW_S)),
+            PutCopy("a.mpg", SERVER, Version(5, NOW_S)),
+            PutCopy("a.mpg", other, Version(6, None)),
+            PutCopy("a.mpg", SERVER, Version(7, NOW_S + 1)),
+            DropCopy("b.mpg", SERVER),
+            DropCopy("c.mpg", SERVER),
+        ]
+    )
+    assert reopened(bench, store).copies == (
+        PutCopy("a.mpg", SERVER, Version(7, NOW_S + 1)),
+        PutCopy("a.mpg", other, Version(6, None)),
+    )
+
+
+def test_a_task_keeps_the_mtime_that_it_was_decided_by(bench: Bench, store: TaskStore) -> None:
+    made = dataclasses.replace(task(1), san_mtime_s=NOW_S)
+    store.commit([PutTask(made), PutTask(task(2))])
+    assert [one.san_mtime_s for one in reopened(bench, store).tasks] == [NOW_S, None]
 
 
 def test_a_new_state_has_no_measure(bench: Bench, store: TaskStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cfm.controller.explain.verdict import verdict
 from cfm.model import File
 from cfm.plan import refusals
 from cfm.plan.view import Rules
@@ -25,6 +26,15 @@ def test_a_file_that_is_being_written_is_not_copied_and_the_next_one_is() -> Non
     node.grade()
     node.run(60 * SECOND_MS)
     assert [name for _, _, name in node.started] == ["F002.mpg"]
+
+
+def test_it_is_told_by_its_name() -> None:
+    node = Node(files(2), sources=1)
+    node.being_written.add("F001.mpg")
+    node.grade()
+    node.run(60 * SECOND_MS)
+    told = {one.name: one for one in verdict(node.core, node.core.last_round, node.now).conditions}
+    assert told["still_being_written"].text == "1 file is still being written to the SAN: F001.mpg"
 
 
 def test_it_is_copied_when_it_has_rested() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from cfm.controller.decide import events as ev
@@ -32,6 +32,7 @@ HURRIED = Rules(
     space_deletes_per_minute=3,
     trims_per_minute=5,
     metadata_max_age_ms=300_000,
+    san_look_ms=2_000,
 )
 
 
@@ -222,6 +223,17 @@ def _time(node: Watched, server: int, file: int) -> None:
     node.run((100, 1_000, 5_000, 20_000, 70_000, 200_000)[server] * (1 + file % 2))
 
 
+def _written(node: Watched, _server: int, file: int) -> None:
+    """Somebody begins to write a file on the SAN, or ends it."""
+    node.being_written ^= {node.library[file % len(node.library)].name}
+
+
+def _written_anew(node: Watched, server: int, file: int) -> None:
+    """In a moment; and the index of the SAN is there, or not."""
+    node.written_ms[node.library[file % len(node.library)].name] = node.now.wall_ms
+    node.send(ev.SanIndexed(frozenset(node.san) if server else None))
+
+
 HAPPENINGS: tuple[Callable[[Watched, int, int], None], ...] = (
     _time,
     _dies,
@@ -241,6 +253,8 @@ HAPPENINGS: tuple[Callable[[Watched, int, int], None], ...] = (
     _busy,
     _received,
     _restart,
+    _written,
+    _written_anew,
     _flip("lists"),
     _flip("measures"),
     _flip("reports"),
@@ -263,6 +277,8 @@ STORY = st.lists(st.tuples(st.sampled_from(HAPPENINGS), SERVER, FILE, st.integer
 
 
 @given(WORLD, STORY)
+@example((3, 1, OURS, False, 3), [(_rises, 1, 17, 2)])  # a breaker lets more go when more is used
+@example((1, 1, OURS, False, 3), [(_graded, 0, 2, 3), (_rules, 1, 1, 2)])  # it lets more go after an eviction
 @settings(
     max_examples=60,
     deadline=None,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cfm.model import (
+    OLD_WORKER,
     Addr,
     Booked,
     CopySeen,
@@ -31,6 +32,7 @@ from cfm.model import (
     SanCheck,
     Side,
     Sighting,
+    Transfer,
     Unknown,
 )
 from cfm.plan import refusals
@@ -129,6 +131,16 @@ FILE_CASES = [
         c.on_no_destination,
         "a destination lists it",
         world([server(DISK_C, {NEW.name})]),
+        refusals.ALREADY_PLACED,
+        COPY,
+    ),
+    Case(
+        c.on_no_destination,
+        "of two copies one is stale",
+        world(
+            [server(DISK_A, {NEW.name}), server(DISK_C, {NEW.name})],
+            stale={NEW.name: frozenset({DISK_C})},
+        ),
         refusals.ALREADY_PLACED,
         COPY,
     ),
@@ -243,6 +255,23 @@ PLACE_CASES = [
         "its copy vanished from there",
         world(retries={NEW.name: Retry(vanished={DISK_B: NOW.mono_ms + 1})}),
         refusals.VANISHED,
+        COPY,
+    ),
+    Case(
+        c.replaced_where_it_can_be,
+        "an older version lies there, and its worker has no built-in transfer",
+        world(
+            [server(DISK_B, {NEW.name}, features=replace(OURS, transfer=Transfer.EXTERNAL))],
+            stale={NEW.name: frozenset({DISK_B})},
+        ),
+        refusals.STALE_THERE,
+        COPY,
+    ),
+    Case(
+        c.replaced_where_it_can_be,
+        "an older version lies there, at an old worker",
+        world([server(DISK_B, {NEW.name}, features=OLD_WORKER)], stale={NEW.name: frozenset({DISK_B})}),
+        refusals.STALE_THERE,
         COPY,
     ),
     Case(
@@ -541,6 +570,13 @@ SURPLUS_CASES = [
         doubtful(listed=False),
         refusals.NOT_LISTED_SINCE_START,
         TRIM._replace(file=replace(TWICE, history_ips=("127.0.2.3",))),
+    ),
+    Case(
+        d.keeper_not_stale,
+        "the copy that would stay is of an older version",
+        world(stale={TWICE.name: frozenset({DISK_B})}),
+        refusals.KEEPER_STALE,
+        TRIM,
     ),
     Case(
         d.another_copy_stays,
@@ -916,6 +952,19 @@ def test_a_trim_is_sent_only_when_the_copy_that_stays_was_just_confirmed() -> No
     assert at_sending(world(**seen(True, TWICE.size_bytes, 10_001)), TRIM) is refusals.COPY_UNCONFIRMED
     assert at_sending(world(**seen(True, TWICE.size_bytes - 1)), TRIM) is refusals.COPY_UNCONFIRMED
     assert at_sending(world(**seen(False, None)), TRIM) is refusals.COPY_UNCONFIRMED
+
+
+def test_a_file_whose_every_copy_is_stale_is_copied_elsewhere_or_where_it_lies() -> None:
+    elsewhere = world([server(DISK_C, {NEW.name})], stale={NEW.name: frozenset({DISK_C})})
+    assert refused(elsewhere, COPY) is None
+    there = world([server(DISK_B, {NEW.name})], stale={NEW.name: frozenset({DISK_B})})
+    assert refused(there, COPY) is None
+
+
+def test_of_two_stale_copies_either_may_go() -> None:
+    both = world(stale={TWICE.name: frozenset({DISK_A, DISK_B})})
+    assert refused(both, TRIM) is None
+    assert refused(world(stale={TWICE.name: frozenset({DISK_A})}), TRIM) is None, "the stale one goes"
 
 
 def test_a_delete_is_sent_only_when_the_san_was_just_asked() -> None:

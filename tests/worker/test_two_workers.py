@@ -130,3 +130,28 @@ async def test_a_connection_that_breaks_is_taken_up_again(pair: Pair) -> None:
     received = await copying
     assert received.digest == xxhash.xxh3_128_digest(DATA)
     assert (pair.destination.base / "a.mpg").read_bytes() == DATA
+
+
+async def test_of_a_file_that_is_written_while_it_is_copied_no_half_is_kept(pair: Pair) -> None:
+    copying = asyncio.create_task(pair.copy(speed_bps=16_000_000))
+    await pair.watch.moving.wait()
+    path = pair.source.source / "a.mpg"
+    with path.open("r+b") as out:  # its size stays
+        out.write(DATA[::-1][: len(DATA) // 2])
+    received = await copying
+    assert (pair.destination.base / "a.mpg").read_bytes() == path.read_bytes()
+    assert received.digest == xxhash.xxh3_128_digest(path.read_bytes())
+
+
+async def test_of_a_file_that_is_replaced_while_it_is_copied_the_older_copy_stays(pair: Pair) -> None:
+    older = bytes(len(DATA))
+    (pair.destination.base / "a.mpg").write_bytes(older)
+    copying = asyncio.create_task(pair.copy(speed_bps=16_000_000))
+    await pair.watch.moving.wait()
+    (pair.source.source / "a.new").write_bytes(DATA[::-1])
+    (pair.source.source / "a.new").rename(pair.source.source / "a.mpg")
+    with pytest.raises(TransferError, match="changed during the transfer"):
+        await copying
+    assert (pair.destination.base / "a.mpg").read_bytes() == older
+    await pair.copy(task_id=2)
+    assert (pair.destination.base / "a.mpg").read_bytes() == DATA[::-1], "in its place, in one step"

@@ -544,6 +544,15 @@ def once_on_san(case: Case[Wish]) -> Refusal | None:
     return None if asked is not None and is_on_san(asked.value, case.file) else refusals.SAN_UNKNOWN
 
 
+def at_rest_by_the_clocks(case: Case[Wish]) -> Refusal | None:
+    """The mtime is held against our clock: a file of the future is never at rest."""
+    seen = case.view.sightings.get(case.file.name)
+    if seen is None:
+        return None
+    age_ms = case.view.now.wall_ms - seen.found.mtime_ns // 1_000_000
+    return refusals.STILL_BEING_WRITTEN if age_ms < case.view.rules.san_rest_ms else None
+
+
 class Fickle:
     """A guard that says no to every other plan."""
 
@@ -586,6 +595,15 @@ class HoweverLate(Core):
                 replace(effect, before_ms=1 << 60) if isinstance(effect, ev.SendDelete) else effect
             ),
         )
+
+
+class SeesNoNewVersion(Core):
+    """A copy is a copy, whatever the SAN has by now."""
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        step = super().handle(event, now)
+        self.state.versions.stale.clear()
+        return step
 
 
 class ForgetsThePace(Core):
@@ -684,5 +702,9 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "a hung copy goes on": replace(PARTS, core=HungGoesOn),
     "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),
     "a silent SAN is asked again and again": replace(PARTS, core=Impatient),
+    "at rest by the clocks": with_kernel(
+        replace(KERNEL, san_guards=(at_rest_by_the_clocks, *KERNEL.san_guards[1:]))
+    ),
+    "no copy is ever stale": replace(PARTS, core=SeesNoNewVersion),
 }
 """Made so that each rule is broken by some bug."""

@@ -86,6 +86,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "rule 11": ("without not_next_to_go",),
     "rule 20": ("without deletes_on", "without not_paused in delete_guards", "without not_lately_dropped"),
     "rule 25": ("without at_rest_on_san", "without at_rest_where_it_stays"),
+    "rule 25b": ("no copy is ever stale", "without keeper_not_stale"),
     "rule 24": ("a lost log is an empty one", "without hits_are_known"),
     "rule 21": (
         "without source_not_in_pause",

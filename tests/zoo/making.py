@@ -7,7 +7,7 @@ for anything at all, and only the kernel stands against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 from cfm.controller.decide import events as ev
@@ -113,6 +113,24 @@ def _carelessly(effect: ev.Effect) -> ev.Effect:
     return ev.StartPlan(inputs)
 
 
+def keeps_the_stale(outlook: Outlook) -> Wishes:
+    """Of two copies the one that is older than the SAN's file stays."""
+    for file in outlook.lists.surplus:
+        holders = outlook.view.holders.get(file.name, frozenset())
+        stale = outlook.view.stale.get(file.name, frozenset()) & holders
+        for keeper in sorted(stale):
+            for addr in sorted(holders - stale):
+                yield Delete(file, addr, DeleteKind.SURPLUS, "keeps the stale one", keeper=keeper)
+
+
+class KeepsTheStale(Core):
+    """A core with that policy."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.policies = (keeps_the_stale, *POLICIES)
+
+
 # ── guards ──────────────────────────────────────────────────────────────────────────────────────────────
 
 HIDDEN = frozenset(
@@ -135,6 +153,7 @@ HIDDEN = frozenset(
         "server_known",
         "file_is_there",
         "another_copy_stays",
+        "replaced_where_it_can_be",
         "not_young",
         "not_rising",
         "not_watched",
@@ -148,6 +167,10 @@ HIDDEN = frozenset(
     }
 )
 """Guards against what no policy wishes for: they are left out beside one that wishes for anything."""
+
+
+BESIDE: Mapping[str, type[Core]] = {"keeper_not_stale": KeepsTheStale}
+"""Guards that are left out beside a core which wishes for just what they refuse."""
 
 
 def with_kernel(kernel: Kernel, core: type[Core] = Core) -> Parts:
@@ -172,7 +195,8 @@ def without_guards() -> Iterator[tuple[str, Parts]]:
             name = f"{guard.__name__} in {field.name}" if guard.__name__ in seen else guard.__name__
             seen.add(name)
             rest = replace(KERNEL, **{field.name: tuple(one for one in guards if one is not guard)})
-            yield f"without {name}", with_kernel(rest, Careless if name in HIDDEN else Core)
+            beside = Careless if name in HIDDEN else BESIDE.get(name, Core)
+            yield f"without {name}", with_kernel(rest, beside)
 
 
 # ── edges ───────────────────────────────────────────────────────────────────────────────────────────────

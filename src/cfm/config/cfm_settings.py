@@ -68,6 +68,7 @@ class TaskerSettings(Section):
     lease_sec: Annotated[int, whole("a number of seconds", 10, 3600)] = 60
     # At most a minute: a file is looked at again after this time, before it is copied.
     san_rest_sec: Annotated[int, whole("a number of seconds", 0, 60)] = 5
+    san_look_sec: Seconds = 600
     tasker_sleep_sec: Any = without_effect(AT_ONCE)
 
 

@@ -168,11 +168,15 @@ class FleetBook:
         record.files = Unknown(why, record.lost_ms)
 
     def arrived(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
-        """A worker of this project reported that a copy has arrived."""
+        """A worker of this project reported that a copy has arrived.
+
+        `size_bytes`: how much more is used by it; nothing where it took the place of one of its size.
+        """
         record = self.records[addr]
         record.added[name] = now_ms
         record.removed.pop(name, None)
-        self.landed(addr, name, size_bytes, now_ms)
+        if size_bytes:
+            self.landed(addr, name, size_bytes, now_ms)
         self._amend(record, add=frozenset({name}))
         self.revision.dispatch += 1
         if len(self.holders.get(name, NOBODY)) > 1:

@@ -26,6 +26,7 @@ from cfm.plan.guards.copies import (
     on_no_destination,
     on_no_doubtful_destination,
     pair_not_in_pause,
+    replaced_where_it_can_be,
     room_is_made,
     source_free,
     source_not_in_pause,
@@ -49,6 +50,7 @@ from cfm.plan.guards.deletes import (
     holders_listed,
     it_does_not_fail,
     keeper_confirmed,
+    keeper_not_stale,
     kept_for_no_other,
     limit_can_be_reached,
     makes_enough_room,
@@ -94,6 +96,7 @@ class Kernel:
         destination_usable,
         through_one_address,
         not_vanished_there,
+        replaced_where_it_can_be,
         not_next_to_go,
         room_is_made,
         within_limit,
@@ -136,6 +139,7 @@ class Kernel:
         holders_listed,
         another_copy_stays,
         on_another_disk,
+        keeper_not_stale,
         keeper_confirmed,
     )
     """A delete of a surplus copy."""

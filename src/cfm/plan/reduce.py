@@ -97,7 +97,7 @@ class _Plan:
         on_san = () if inputs.on_san is None else (inputs.on_san,)
         per_server = chain(inputs.listings.values(), inputs.young.values())
         departed = frozenset(inputs.departed)
-        small = (_NO_NAMES, rising, found, departed, inputs.watched, inputs.left_alone)
+        small = (_NO_NAMES, rising, found, departed, inputs.watched, inputs.left_alone, inputs.stale)
         finder.find(chain(small, on_san, per_server))
 
         self._rising = self._marked(finder.rows(rising))
@@ -109,6 +109,7 @@ class _Plan:
         for names in on_san:
             self._eligible &= self._marked(finder.rows(names))
         self._just_left = self._marked(self._still_less_wanted(finder.rows(departed))) & ~self._rising
+        self._stale = self._marked(finder.rows(inputs.stale))
         self._held = _by_server(inputs.listings, inputs.listings, finder)
         self._goers = self._unprotected(_by_server(inputs.listings, inputs.young, finder))
         worst = self._goers["row"].max()
@@ -136,7 +137,8 @@ class _Plan:
     def wanted(self) -> tuple[list[int], int]:
         """All rising rows, and enough of the others to fill all limits; then these few are cut exactly."""
         inputs, sizes = self._inputs, self._frame["size_bytes"]
-        unplaced = self._eligible & ~self._marked(self._held["row"]) & ~self._maybe_unlisted()
+        missing = ~self._marked(self._held["row"]) | self._stale
+        unplaced = self._eligible & missing & ~self._maybe_unlisted()
         unplaced &= ~self._just_left
         if inputs.largest_disk_bytes is not None:
             unplaced &= sizes <= inputs.largest_disk_bytes

@@ -26,7 +26,8 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     absent = sorted((file for file in no_ads if _is_absent(file, inputs)), key=lambda file: file.rank)
     copies = _copies(inputs.listings)
 
-    unplaced = [file for file in ours if file.name not in copies and _may_be_copied(file, inputs)]
+    missing = (file for file in ours if file.name not in copies or file.name in inputs.stale)
+    unplaced = [file for file in missing if _may_be_copied(file, inputs)]
     wanted = _most_wanted(unplaced, inputs)
     surplus = [file for file in ours if copies.get(file.name, 0) >= 2]
     unprotected = {server: _unprotected(ours, server, inputs) for server in inputs.listings}

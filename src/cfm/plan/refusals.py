@@ -67,6 +67,10 @@ NEXT_TO_GO = Refusal(
 JUST_DELETED = Refusal(
     "just_deleted", "it was deleted to make room not long ago, and is not more wanted since then"
 )
+STALE_THERE = Refusal(
+    "stale_there",
+    "an older version of it lies there, and only a worker of ours with the built-in transfer can replace it",
+)
 RETRY_LATER = Refusal("retry_later", "copying it failed; it is tried again after a pause")
 SOURCE_IN_PAUSE = Refusal("source_in_pause", "copies from the source fail; one is tried again after a pause")
 DESTINATION_IN_PAUSE = Refusal(
@@ -87,6 +91,9 @@ RISING = Refusal("rising", "viewers want it now")
 WATCHED = Refusal("watched", "it is being watched at other servers now")
 YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
 LAST_COPY = Refusal("last_copy", "no other copy is known for certain")
+KEEPER_STALE = Refusal(
+    "keeper_stale", "the copy that would stay is of another version than the SAN has, and this one is not"
+)
 COPY_UNCONFIRMED = Refusal(
     "copy_unconfirmed", "the server whose copy would stay has not just confirmed that copy"
 )
@@ -128,21 +135,22 @@ DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `de
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,
-    NOT_ON_SAN, OTHER_SIZE, SOURCE_DISK, DISK_NOT_RULED_OUT, SAME_DISK_SUSPECTED, NEXT_TO_GO, NO_ROOM,
-    VANISHED, PAIR_IN_PAUSE, SOURCE_IN_PAUSE, DESTINATION_IN_PAUSE, NO_SOURCE, NO_DESTINATION, STILL_BEING_WRITTEN,
-    SAN_UNKNOWN,
+    NOT_ON_SAN, OTHER_SIZE, SOURCE_DISK, DISK_NOT_RULED_OUT, SAME_DISK_SUSPECTED, STALE_THERE, NEXT_TO_GO,
+    NO_ROOM, VANISHED, PAIR_IN_PAUSE, SOURCE_IN_PAUSE, DESTINATION_IN_PAUSE, NO_SOURCE, NO_DESTINATION,
+    STILL_BEING_WRITTEN, SAN_UNKNOWN,
 )  # fmt: skip
 DELETE_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, DELETES_OFF, NOT_KNOWN, AD, SOURCE_DISK, SERVER_UNKNOWN, NOT_LISTED_SINCE_START, SERVER_REFUSES,
     METADATA_OLD, IN_TASK, ORDER_UNKNOWN, NOT_ON_SAN, OTHER_SIZE, STILL_BEING_WRITTEN, SAN_UNKNOWN,
-    DISK_NOT_RULED_OUT, PACE, LAST_COPY, SAME_DISK_SUSPECTED, COPY_UNCONFIRMED, HITS_UNKNOWN, RISING, WATCHED,
-    YOUNG, NOT_NEEDED, NEED_UNPROVEN, FREES_LATE, LIMIT_UNREACHABLE, SURPLUS_FIRST, NOT_WORTH_IT, BREAKER,
+    DISK_NOT_RULED_OUT, PACE, LAST_COPY, SAME_DISK_SUSPECTED, KEEPER_STALE, COPY_UNCONFIRMED, HITS_UNKNOWN,
+    RISING, WATCHED, YOUNG, NOT_NEEDED, NEED_UNPROVEN, FREES_LATE, LIMIT_UNREACHABLE, SURPLUS_FIRST,
+    NOT_WORTH_IT, BREAKER,
 )  # fmt: skip
 """Both in the order of `docs/refusals.md`."""
 
 OF_A_PLACE = (
-    SOURCE_DISK, DISK_NOT_RULED_OUT,
-    SAME_DISK_SUSPECTED, NO_ROOM, VANISHED, NO_DESTINATION, NEXT_TO_GO, NO_SOURCE, PAIR_IN_PAUSE,
+    SOURCE_DISK, DISK_NOT_RULED_OUT, SAME_DISK_SUSPECTED, STALE_THERE, NO_ROOM, VANISHED, NO_DESTINATION,
+    NEXT_TO_GO, NO_SOURCE, PAIR_IN_PAUSE,
     SOURCE_IN_PAUSE, DESTINATION_IN_PAUSE,
 )  # fmt: skip
 """Why a file is not copied to one destination.  Where several destinations refuse it, the reason that is

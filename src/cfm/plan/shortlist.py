@@ -46,6 +46,8 @@ class PlanInputs:
     better now; otherwise it would hide others that may be copied."""
     room_margin_percent: int = 10
     """Room is made for a file only by files whose rank is worse by this margin."""
+    stale: frozenset[str] = frozenset()
+    """Files of which every copy is stale: they are wanted like files that are on no destination."""
     max_wanted: int = 4096
     max_unfitting: int = 64
     max_alike: int = 16
@@ -64,8 +66,9 @@ class Shortlist:
 
     snapshot_id: str
     wanted: tuple[File, ...]
-    """Known files on no destination: rising ones first (most hits, then rank), then by rank.  Of the files
-    that are larger than the largest room only the first few: room may be made for them."""
+    """Known files on no destination, or stale on each: rising ones first (most hits, then rank), then by
+    rank.  Of the files that are larger than the largest room only the first few: room may be made for
+    them."""
     wanted_total: int
     """Before the cut."""
     surplus: tuple[File, ...]

@@ -42,6 +42,8 @@ class Surplus:
         absence = view.absent.get(file.name)
         if absence is not None and absence.found_bytes != file.size_bytes:
             return False
+        if view.keeps_changing(file.name):
+            return False
         if any(one.last_list is None and view.may_hold(one, file) for one in view.doubtful):
             return False
         return any(may_keep(view, file, one, addr) for one in holders)
@@ -51,6 +53,8 @@ def may_keep(view: ClusterView, file: File, keeper: Addr, addr: Addr) -> bool:
     """Could the copy on `keeper` stay if the one on `addr` goes?"""
     one, other = view.servers[keeper], view.servers[addr]
     if keeper == addr or not one.usable or keeper in other.same_disk or keeper in other.look_alikes:
+        return False
+    if view.is_stale(file.name, keeper) and not view.is_stale(file.name, addr):
         return False
     return not is_bad(view, file, keeper)
 

@@ -61,6 +61,8 @@ class Rules:
     unknown_grace_ms: int = 3_600_000
     san_rest_ms: int = 5_000
     """Two looks at the SAN that lie so far apart must show the same version of a file before it is copied."""
+    san_look_ms: int = 600_000
+    """How often each placed file is looked at on the SAN: was it written anew?"""
     room_hold_ms: int = 120_000
     """How long deleted bytes and reserved room stay booked where `/df` does not show them."""
 
@@ -133,6 +135,8 @@ class ClusterView:
     """Some destination has neither answered nor been found silent since our start: it may hold anything."""
     holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
     """The destinations that hold a file, by lists that can be trusted.  A file that none holds is absent."""
+    stale: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
+    """File → the servers whose copy is of another version than the SAN has."""
     hits: Hits = field(default_factory=Hits)
     unknown_hits: UnknownHits | None = None
     """None where the event log can be read, or where none is configured."""
@@ -248,10 +252,23 @@ class ClusterView:
             return True
         return san_was_silent(self.san.get(name), self.now)
 
+    def is_stale(self, name: str, addr: Addr) -> bool:
+        """Is the copy there of another version than the SAN has, as far as that is known?"""
+        return addr in self.stale.get(name, ())
+
+    def is_placed(self, name: str) -> bool:
+        """Does a destination hold it that is not known to hold another version of it?"""
+        holders = self.holders.get(name)
+        return holders is not None and not holders <= self.stale.get(name, frozenset())
+
     def is_unrested(self, name: str) -> bool:
         """May the file on the SAN still be being written?  False where it was not looked at."""
         seen = self.sightings.get(name)
         return seen is not None and not is_at_rest(seen, self.rules.san_rest_ms, self.now)
+
+    def keeps_changing(self, name: str) -> bool:
+        """Did the file on the SAN change between two looks, and is it not at rest since then?"""
+        return self.is_unrested(name) and self.sightings[name].changes > 0
 
     def rest_is_over(self, name: str) -> bool:
         """Is the next look at a file due that may still be being written?"""

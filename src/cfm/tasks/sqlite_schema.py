@@ -121,14 +121,27 @@ _PAUSES: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES)
+_WITH_VERSIONS: Final = (
+    "ALTER TABLE tasks ADD COLUMN san_mtime INTEGER",
+    """
+    CREATE TABLE copies (
+        file TEXT NOT NULL,
+        server TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        san_mtime INTEGER,
+        PRIMARY KEY (file, server)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES, _WITH_VERSIONS)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)
 
 TASK_COLUMNS: Final = (
     "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
-    "path, source, destination, copy_speed_bps, reason, window_hits, ended_why"
+    "path, source, destination, copy_speed_bps, reason, window_hits, ended_why, san_mtime"
 )
 ORDER_COLUMNS: Final = (
     "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
@@ -182,6 +195,7 @@ def task_row(task: Task) -> tuple[Value, ...]:
         writable(task.reason),
         task.window_hits,
         writable(task.ended_why),
+        task.san_mtime_s,
     )
 
 
@@ -217,6 +231,7 @@ def task_of(row: sqlite3.Row) -> Task:
         reason=row["reason"],
         window_hits=row["window_hits"],
         ended_why=row["ended_why"],
+        san_mtime_s=row["san_mtime"],
     )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
-from cfm.model import DeleteOrder, Measure, OrderStatus, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task, Version
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
@@ -32,9 +32,11 @@ from cfm.tasks.store import (
     UNFINISHED_TASKS,
     Change,
     DropArrival,
+    DropCopy,
     DropPause,
     DropTask,
     PutArrival,
+    PutCopy,
     PutMeasure,
     PutOrder,
     PutPause,
@@ -270,6 +272,7 @@ class SqliteStore:
             ),
         )
         measure = db.execute("SELECT graded_files, history_files, known_files FROM metadata_in_force")
+        copies = db.execute("SELECT file, server, size_bytes, san_mtime FROM copies ORDER BY file, server")
         arrivals = db.execute("SELECT file, server, arrived_at FROM arrivals ORDER BY file, server")
         return Recovered(
             lease["controller_id"],
@@ -278,6 +281,7 @@ class SqliteStore:
             tasks=tuple(map(schema.task_of, tasks)),
             orders=tuple(map(schema.order_of, orders)),
             arrivals=tuple(PutArrival(*row) for row in arrivals),
+            copies=tuple(PutCopy(name, Addr(addr), Version(*version)) for name, addr, *version in copies),
             measure=next((Measure(*row) for row in measure), None),
             pauses=tuple(map(schema.pause_of, _pauses(db))),
         )
@@ -303,6 +307,17 @@ def _pauses(db: sqlite3.Connection) -> list[sqlite3.Row]:
     return db.execute(f"{columns} ORDER BY file, source, destination").fetchall()
 
 
+def _apply_copy(db: sqlite3.Connection, change: PutCopy | DropCopy) -> None:
+    match change:
+        case PutCopy(file_name, server, version):
+            row = (schema.writable(file_name), server, *version)
+            _put(db, "copies", "file, server, size_bytes, san_mtime", row)
+        case DropCopy(file_name, server):
+            db.execute(
+                "DELETE FROM copies WHERE file = ? AND server = ?", (schema.writable(file_name), server)
+            )
+
+
 def _apply(db: sqlite3.Connection, change: Change) -> None:
     match change:
         case PutTask(task):
@@ -313,6 +328,8 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
             _put(db, "delete_orders", schema.ORDER_COLUMNS, schema.order_row(order))
         case PutArrival(file_name, server, wall_s):
             _put(db, "arrivals", "file, server, arrived_at", (schema.writable(file_name), server, wall_s))
+        case PutCopy() | DropCopy():
+            _apply_copy(db, change)
         case PutMeasure(measure, wall_s):
             numbers = (measure.graded_files, measure.history_files, measure.known_files)
             columns = "only_row, graded_files, history_files, known_files, accepted_at"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Status, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Status, Task, Version
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES, is_final
 
 ENDED_TASKS_RECOVERED_S = 10 * 60
@@ -100,8 +100,34 @@ class DropPause:
     file_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class PutCopy:
+    """The copy of a file on a server is of this version."""
+
+    file_name: str
+    server: Addr
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class DropCopy:
+    """The server does not hold the file any more."""
+
+    file_name: str
+    server: Addr
+
+
 Change: TypeAlias = (
-    PutTask | DropTask | PutOrder | PutArrival | DropArrival | PutMeasure | PutPause | DropPause
+    PutTask
+    | DropTask
+    | PutOrder
+    | PutArrival
+    | DropArrival
+    | PutMeasure
+    | PutPause
+    | DropPause
+    | PutCopy
+    | DropCopy
 )
 
 
@@ -122,6 +148,8 @@ class Recovered:
     tasks: tuple[Task, ...] = ()
     orders: tuple[DeleteOrder, ...] = ()
     arrivals: tuple[PutArrival, ...] = ()
+    copies: tuple[PutCopy, ...] = ()
+    """The versions of all copies that are known, sorted by file and server."""
     measure: Measure | None = None
     """That of the metadata that was in force last; None before the first."""
     pauses: tuple[PutPause, ...] = ()
@@ -182,5 +210,7 @@ def _id_of(change: Change) -> int:
             return task.id
         case PutOrder(order):
             return order.id
-        case DropTask() | PutArrival() | DropArrival() | PutMeasure() | PutPause() | DropPause():
+        case DropTask() | PutArrival() | DropArrival() | PutMeasure():
+            return 0
+        case PutPause() | DropPause() | PutCopy() | DropCopy():
             return 0

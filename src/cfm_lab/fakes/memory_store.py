@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cfm.errors import StateError, StoreFullError
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Task, Version
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
@@ -22,9 +22,11 @@ from cfm.tasks.store import (
     UNFINISHED_TASKS,
     Change,
     DropArrival,
+    DropCopy,
     DropPause,
     DropTask,
     PutArrival,
+    PutCopy,
     PutMeasure,
     PutOrder,
     PutPause,
@@ -45,6 +47,7 @@ class CommittedState:
     tasks: dict[int, Task] = field(default_factory=dict)
     orders: dict[int, DeleteOrder] = field(default_factory=dict)
     arrivals: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    copies: dict[tuple[str, Addr], Version] = field(default_factory=dict)
     measure: Measure | None = None
     pauses: dict[tuple[str, Side], PutPause] = field(default_factory=dict)
     held_by: MemoryStore | None = None
@@ -134,6 +137,8 @@ class MemoryStore:
                 self.state.orders[order.id] = order
             case PutArrival(file_name, server, wall_s):
                 self.state.arrivals[file_name, server] = wall_s
+            case PutCopy() | DropCopy():
+                self._apply_copy(change)
             case PutMeasure(measure, _wall_s):
                 self.state.measure = measure
             case DropArrival(file_name, server):
@@ -142,6 +147,12 @@ class MemoryStore:
                 self.state.pauses[change.file_name, change.side] = change
             case DropPause(side, file_name):
                 self.state.pauses.pop((file_name, side), None)
+
+    def _apply_copy(self, change: PutCopy | DropCopy) -> None:
+        if isinstance(change, PutCopy):
+            self.state.copies[change.file_name, change.server] = change.version
+        else:
+            self.state.copies.pop((change.file_name, change.server), None)
 
     def _recovered(self) -> Recovered:
         state, now_s = self.state, self._wall_s()
@@ -160,6 +171,7 @@ class MemoryStore:
                 if o.status in UNFINISHED_ORDERS or _recent(o, now_s)
             ),
             arrivals=tuple(PutArrival(f, s, at) for (f, s), at in sorted(state.arrivals.items())),
+            copies=tuple(PutCopy(f, s, version) for (f, s), version in sorted(state.copies.items())),
             measure=state.measure,
             pauses=tuple(pause for _, pause in sorted(state.pauses.items())),
         )

@@ -183,8 +183,13 @@ def _unplaced(
     """Wanted files that are on no destination, although one has room for them."""
     assert cfm.core is not None
     left = cfm.core.state.departures.left
+    is_placed = cfm.core.state.is_placed
     for name, file in files.items():
-        if name in holders or name in left or is_ad(name, world.profile.rules.ad_prefixes):
+        if (
+            (name in holders and is_placed(name))
+            or name in left
+            or is_ad(name, world.profile.rules.ad_prefixes)
+        ):
             continue
         if not world.san.holds(name, file.size_bytes):
             continue
@@ -192,4 +197,5 @@ def _unplaced(
             (addr for addr in world.destinations if inventory.takes(world, addr, file.size_bytes)), None
         )
         if room is not None:
-            yield f"{name} is nowhere, and would fit on {room}"
+            where = "stale" if name in holders else "nowhere"
+            yield f"{name} is {where}, and would fit on {room}"

@@ -26,6 +26,7 @@ from cfm_lab.sim.world import World
 
 TOO_LARGE: Final = 20
 FEW: Final = 3
+WRITTEN: Final = 10
 RESIZED: Final = 15
 """More than may go in a minute."""
 TWICE_EVERY: Final = 6
@@ -52,6 +53,8 @@ def build_sick(seed: int, profile: Profile, parts: Parts) -> tuple[World, Checke
         _mount_the_san(world, Addr(sick[kind][0]), MOUNTS[kind])
     for name in files.get("files_resized", none):
         world.san.files[name] = SanFile(world.san.files[name].size_bytes + 1)
+    for name in files.get("files_written", none):
+        world.san.begin_writing(name)
     return world, checker
 
 
@@ -122,6 +125,7 @@ FILES: Final[Mapping[str, Callable[[Sequence[File]], Sequence[File]]]] = {
     "files_fail": lambda files: files[::4],
     "files_fit_nowhere": lambda files: files[:TOO_LARGE],
     "files_resized": lambda files: files[-RESIZED:],
+    "files_written": lambda files: files[:WRITTEN],
     "folder_hangs": _every_second,
     "folder_silent": _every_second,
 }

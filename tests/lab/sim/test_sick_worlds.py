@@ -151,6 +151,7 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "files_fail": (_places_none_of_them, 30),
     "files_fit_nowhere": (_places_none_of_them, 30),
     "files_resized": (_keeps_them_where_they_are, 30),
+    "files_written": (_places_none_of_them, 30),
     "folder_hangs": (_places_none_of_them, 30),
     "folder_silent": (_places_none_of_them, 30),
     "state_full": (_wrote_nothing_for_hours, 100),

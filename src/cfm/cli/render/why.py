@@ -35,7 +35,7 @@ def _facts_of(why: Json) -> Table:
         ("hits", hits + (", rising" if why["rising"] else "") + (", watched" if why.get("watched") else "")),
         ("size", "unknown" if why["size_bytes"] is None else size_words(why["size_bytes"])),
         ("on the SAN", on_san),
-        ("on", ", ".join(why["on"]) or "no destination"),
+        ("on", ", ".join(_holder(why, addr) for addr in why["on"]) or "no destination"),
         *(("copying", f"{t['source']} → {t['destination']}, {t['status']}") for t in why["tasks"]),
     )
     for other in why.get("looks_like", ()):
@@ -47,6 +47,12 @@ def _facts_of(why: Json) -> Table:
     for name, fact in facts:
         table.add_row(Text(name, style="dim"), said(fact))
     return table
+
+
+def _holder(why: Json, addr: str) -> str:
+    """A server that holds the file, and whether its copy is older than the SAN's file."""
+    copies = why.get("versions", {}).get("copies", ())
+    return f"{addr} (stale)" if any(one["stale"] and one["server"] == addr for one in copies) else addr
 
 
 def _reasons(why: Json) -> Iterator[Text]:

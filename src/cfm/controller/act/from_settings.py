@@ -31,6 +31,7 @@ def rules_of(settings: CfmSettings) -> Rules:
         room_margin_percent=remover.room_margin_percent,
         just_deleted_ms=1000 * remover.just_deleted_sec,
         san_rest_ms=1000 * tasker.san_rest_sec,
+        san_look_ms=1000 * tasker.san_look_sec,
         unknown_grace_ms=1000 * settings.servers.unknown_grace_sec,
     )
 

@@ -189,6 +189,8 @@ class SanBook:
     """Names that are being looked for, to find out whose disk it is."""
     sought_ms: dict[str, int] = field(default_factory=dict)
     """When each of them was looked for last."""
+    unsure: dict[str, None] = field(default_factory=dict)
+    """Files that may not be at rest.  It is found out when somebody asks, so that no book is searched."""
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
 
@@ -246,6 +248,7 @@ class SanBook:
                 restless = before is not None and before.last_ms == before.since_ms
                 changes = before.changes + 1 if before is not None and restless else 0
                 self.sightings[name] = Sighting(answer, asked_ms, asked_ms, changes)
+                self.unsure[name] = None
 
     def next_look_ms(self, rest_ms: int, now: Now) -> int | None:
         """When the next file that was not at rest may be looked at again."""
@@ -258,9 +261,11 @@ class SanBook:
 
     def _unrested(self, rest_ms: int, now: Now) -> Iterator[tuple[str, int]]:
         """Files that are not at rest, and when they may be looked at again, where that is not now."""
-        for name, seen in self.sightings.items():
-            due_ms = next_look_ms(seen, rest_ms)
-            if due_ms > now.mono_ms and not is_at_rest(seen, rest_ms, now):
+        for name in list(self.unsure):
+            seen = self.sightings.get(name)
+            if seen is None or is_at_rest(seen, rest_ms, now):
+                del self.unsure[name]
+            elif (due_ms := next_look_ms(seen, rest_ms)) > now.mono_ms:
                 yield name, due_ms
 
     def seek(self, names: Iterable[str], now_ms: int) -> frozenset[str]:

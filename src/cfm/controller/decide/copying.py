@@ -17,7 +17,7 @@ from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
 from cfm.tasks.lifecycle import TASK_EDGES, UNCUT, TaskEvent, is_final
 from cfm.tasks.rates import WINDOW_MS
-from cfm.tasks.store import DropTask, PutArrival, PutTask
+from cfm.tasks.store import DropTask, PutArrival, PutCopy, PutTask
 from cfm.wire import TaskReport
 
 SILENCE_MS = 2_000
@@ -52,6 +52,7 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
         copy_speed_bps=state.rules.copy_speed_bps,
         reason=copy.reason,
         window_hits=state.hits.rising.get(copy.file.name, 0),
+        san_mtime_s=found.version.mtime_s,
     )
     reports = state.fleet.records[copy.destination].features.ours
     run = Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, now.mono_ms, reports=reports)
@@ -195,7 +196,8 @@ def _settle_done(state: NodeState, task: Task, now: Now) -> None:
         state.rates.note(8000 * task.file.size_bytes // max(1, now.mono_ms - run.started_ms), now.mono_ms)
     ended = state.tasks.change(task, TaskEvent.VERIFIED, now)
     state.out.changes.append(PutTask(ended))
-    state.fleet.arrived(task.destination, task.file.name, task.file.size_bytes, now.mono_ms)
+    grown_bytes = max(0, task.file.size_bytes - _replaced_bytes(state, task))
+    state.fleet.arrived(task.destination, task.file.name, grown_bytes, now.mono_ms)
     seen = CopySeen(present=True, size_bytes=task.file.size_bytes)
     state.copies.put(task.file.name, task.destination, seen, now.mono_ms)
     _copied(state, ended, now, cost_ms)
@@ -207,11 +209,22 @@ def _settle_done(state: NodeState, task: Task, now: Now) -> None:
         ask_disk(state, task.destination, now)
 
 
+def _replaced_bytes(state: NodeState, task: Task) -> int:
+    """What the stale copy took up there that a new one has taken the place of."""
+    name, addr = task.file.name, task.destination
+    replaced = state.versions.copies.get(name, {}).get(addr)
+    there = addr in state.fleet.holders.get(name, ())
+    return replaced.size_bytes if there and replaced is not None else 0
+
+
 def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
     name, addr = task.file.name, task.destination
     state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
-    state.stock.changed(addr, task.file.size_bytes)
+    before = state.versions.copies.get(name, {}).get(addr)
+    state.stock.changed(addr, task.file.size_bytes - (before.size_bytes if before is not None else 0))
+    state.versions.learnt(name, addr, task.version)
+    state.out.changes.append(PutCopy(name, addr, task.version))
     state.failures.succeeded(name, (task.source, addr), now.mono_ms, cost_ms=cost_ms)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes

@@ -28,7 +28,7 @@ from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
-from cfm.tasks.store import PutMeasure, Recovered
+from cfm.tasks.store import DropCopy, PutMeasure, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
@@ -88,6 +88,11 @@ class Core:
             copying.recover(self.state, task, now)
         for order in recovered.orders:
             deleting.recover(self.state, order, now)
+        for copy in recovered.copies:
+            if copy.server in self.state.fleet.records:
+                self.state.versions.learnt(copy.file_name, copy.server, copy.version)
+            else:  # it is not in the settings any more
+                self.state.out.changes.append(DropCopy(copy.file_name, copy.server))
         for arrival in recovered.arrivals:
             self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
         servers = {"", *self.state.fleet.records}
@@ -137,6 +142,7 @@ class Core:
             state.san.silence.next_trial_ms(),
             deleting.next_relist_ms(state, now),
             observing.next_reading_ms(state, now),
+            observing.next_version_look_ms(state),
             self._offering.next_ms,
             self.plans.next_ms if state.snapshot is not None else None,
         ):
@@ -149,6 +155,7 @@ class Core:
         observing.send_heartbeats(state, now)
         observing.relist_unclear(state, now)
         observing.measure_again(state, now)
+        observing.look_for_new_versions(state, now)
         copying.end_overdue(state, self._others_wait, now)
         copying.hurry_silent(state, now)
         copying.cut_streams(state, now)
@@ -330,9 +337,12 @@ class Core:
     def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
         observing.measured(self.state, event, now)
         dispatch.forget_approvals(self.state, now)
+        if self.last_round is not None and self.last_round.times("delete", refusals.BREAKER):
+            self.state.revision.dispatch += 1  # how much a breaker lets go depends on what is used there
 
-    def _san_answers(self, event: ev.SanAnswers, _now: Now) -> None:
+    def _san_answers(self, event: ev.SanAnswers, now: Now) -> None:
         self.state.san.answered(event.answers, event.asked_ms)
+        observing.compare_versions(self.state, event.answers, now)
 
     def _cut(self, event: ev.CutAnswer, now: Now) -> None:
         if event.cut:

@@ -38,7 +38,7 @@ from cfm.plan.view import Departure, Reservation, next_look_ms
 from cfm.plan.wishes import Delete
 from cfm.tasks.lifecycle import OrderEvent
 from cfm.tasks.orders import MINUTE_MS
-from cfm.tasks.store import DropArrival, PutOrder
+from cfm.tasks.store import DropArrival, DropCopy, PutOrder
 
 PATIENCE_MS = 30_000
 """How long an order waits for its confirmations before it is dropped."""
@@ -283,6 +283,8 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
         state.out.changes.append(DropArrival(name, addr))
     state.copies.drop(name, addr)
     state.failures.deleted(name, addr)
+    if state.versions.lost(name, addr):
+        state.out.changes.append(DropCopy(name, addr))
     _remember_departure(state, made, now)
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes

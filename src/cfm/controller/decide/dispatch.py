@@ -50,9 +50,11 @@ def _never_seen(state: NodeState, backlog: Shortlist) -> Iterator[File]:
     A file is copied when two looks some time apart agree.  The first of them is made long before its turn.
     """
     seen, answers = state.san.sightings, state.san.answers
-    holders, busy = state.fleet.holders, state.tasks.by_file
+    busy = state.tasks.by_file
     if state.rules.san_rest_ms:
-        waiting = (file for file in backlog.wanted if file.name not in holders and file.name not in busy)
+        waiting = (
+            file for file in backlog.wanted if not state.is_placed(file.name) and file.name not in busy
+        )
         for file in islice(waiting, SEEN_AHEAD):
             if file.name not in seen and file.name not in answers:
                 yield file
@@ -73,9 +75,11 @@ def send_orders(state: NodeState, now: Now) -> None:
 def is_unfinished(round_: Round) -> bool:
     """Did a copy take the room of a better file that waits for a busy destination?
 
-    That file may fit nowhere now.  Whether room is made for it, another round decides.
+    That file may fit nowhere now.  Whether room is made for it, another round decides.  So it does where a
+    breaker held back room, and less is to be deleted there by now.
     """
-    return round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
+    overtaken = round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
+    return overtaken or (round_.times("delete", refusals.BREAKER) > 0 and bool(round_.deletes))
 
 
 def started(round_: Round) -> int:

@@ -7,7 +7,7 @@ delete order to `deleting`.  Neighbours: `core` routes events here; `fleet.healt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cfm.controller.decide import copying, deleting, old_workers, whose_disk
 from cfm.controller.decide.events import (
@@ -18,10 +18,24 @@ from cfm.controller.decide.events import (
     SendHeartbeat,
 )
 from cfm.controller.decide.state import NodeState, words
+from cfm.controller.decide.versions import size_seen, unknown_copies
 from cfm.fleet.disk_account import UnderWay
 from cfm.fleet.record import BY_COPY
-from cfm.model import Addr, DiskReport, Failure, Now, Trouble, Unknown, WorkerFeatures
-from cfm.tasks.store import DropArrival
+from cfm.model import (
+    Addr,
+    DiskReport,
+    Failure,
+    Known,
+    Now,
+    OnSan,
+    SanAnswer,
+    Trouble,
+    Unknown,
+    Version,
+    WorkerFeatures,
+)
+from cfm.plan.view import is_at_rest
+from cfm.tasks.store import DropArrival, DropCopy, PutCopy
 
 ALARMING = (Trouble.REFUSED, Trouble.BROKEN, Trouble.TIMEOUT)
 """Failures that say something about the server, and not about the question."""
@@ -96,6 +110,9 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     names = state.fleet.records[event.addr].last_list or frozenset()
     whose_disk.appeared(state, event.addr, appeared, now)
     _vanished(state, event.addr, names, event.asked_ms, now)
+    for name in state.versions.not_listed(event.addr, names):
+        state.versions.lost(name, event.addr)
+        state.out.changes.append(DropCopy(name, event.addr))
     deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
@@ -240,3 +257,48 @@ def forget_arrivals(state: NodeState, now: Now) -> None:
     """Forget when a file arrived that has stayed its minimum time: it may now go for a better one."""
     for name, addr in state.arrivals.grown_up(now.mono_ms - state.rules.minimum_stay_ms):
         state.out.changes.append(DropArrival(name, addr))
+
+
+# ── versions of content ─────────────────────────────────────────────────────────────────────────────────
+
+
+def look_for_new_versions(state: NodeState, now: Now) -> None:
+    """Look at some placed files on the SAN, in turn: was one written anew?"""
+    on_san = state.san.index
+    if on_san is not None and _versions_can_be_seen(state):
+        records = state.fleet.records.values()
+        lists = {r.addr: r.files.value for r in records if r.is_destination and isinstance(r.files, Known)}
+        state.ask_san(state.versions.take_due(lists, on_san, state.rules.san_look_ms, now), now, ahead=True)
+
+
+def next_version_look_ms(state: NodeState) -> int | None:
+    """When the next placed files are looked at; None while that would tell nothing."""
+    return state.versions.next_look_ms(state.rules.san_look_ms) if _versions_can_be_seen(state) else None
+
+
+def _versions_can_be_seen(state: NodeState) -> bool:
+    return bool(state.fleet.holders) and state.san.index is not None
+
+
+def compare_versions(state: NodeState, answers: Mapping[str, SanAnswer], now: Now) -> None:
+    """The SAN showed these files.  Which copies are of another version?
+
+    A copy whose version nobody knows counts as the version that the SAN has, once that is at rest, unless its
+    server told another size.
+    """
+    versions = state.versions
+    for name, addr, found in list(unknown_copies(versions, state.fleet.holders, answers)):
+        seen = state.san.sightings.get(name)
+        size_bytes = size_seen(state.copies.seen.get((name, addr)))
+        if size_bytes not in (None, found.size_bytes):
+            version = Version(size_bytes)
+        elif seen is not None and is_at_rest(seen, state.rules.san_rest_ms, now):
+            version = found.version
+        else:
+            continue
+        versions.learnt(name, addr, version)
+        state.out.changes.append(PutCopy(name, addr, version))
+    for name, answer in answers.items():
+        if isinstance(answer, OnSan):
+            for addr in sorted(versions.seen(name, answer)):
+                state.say("copy is stale", file=name, server=addr, san_size_bytes=answer.size_bytes)

@@ -207,6 +207,7 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
         departed={name: departure.rank for name, departure in state.departures.left.items()},
         room_margin_percent=state.rules.room_margin_percent,
         max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
+        stale=state.versions.everywhere(state.fleet.holders),
         largest_room_bytes=ledger.largest_room_bytes(),
         largest_disk_bytes=ledger.largest_disk_bytes(),
     )

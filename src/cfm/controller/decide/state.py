@@ -30,6 +30,7 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
+from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
@@ -107,6 +108,7 @@ class NodeState:
         self.absences = AbsenceBook(revision)
         self.san = SanBook(revision, self.orders, self.absences)
         self.copies = CopyBook(revision, self.orders)
+        self.versions = VersionBook(revision)
         self.arrivals = ArrivalBook(revision)
         self.departures = DepartureBook(revision)
         self.reservations = ReservationBook(revision)
@@ -221,6 +223,7 @@ class NodeState:
             doubtful=tuple(servers[addr] for addr in doubtful),
             first_look=any(self._never_looked_at(r) for r in self.fleet.records.values() if r.is_destination),
             holders=self.fleet.holders,
+            stale=self.versions.stale,
             hits=self.hits,
             unknown_hits=self.unknown_hits,
             tasks=self.tasks.active,
@@ -270,7 +273,12 @@ class NodeState:
         retries = self.failures.retries.items()
         failed = ((name, retry) for name, retry in retries if retry.failures > 1)
         waiting = (name for name, retry in failed if retry.not_before_ms > now.mono_ms)
-        return [name for name in waiting if name not in self.fleet.holders]
+        return [name for name in waiting if not self.is_placed(name)]
+
+    def is_placed(self, name: str) -> bool:
+        """Does a destination hold it that is not known to hold another version of it?"""
+        holders = self.fleet.holders.get(name)
+        return holders is not None and not holders <= self.versions.stale.get(name, frozenset())
 
     def next_file_due_ms(self, now: Now) -> int | None:
         """When the next file may be tried again that failed, or was being written."""

@@ -60,8 +60,8 @@ def unplaced_files(core: Core) -> int:
 
 
 def _unplaced(core: Core) -> set[str]:
-    placed = core.state.fleet.holders
-    return {file.name for file in core.shortlist.wanted if file.name not in placed}
+    is_placed = core.state.is_placed
+    return {file.name for file in core.shortlist.wanted if not is_placed(file.name)}
 
 
 def _beyond_the_plan(core: Core) -> int:

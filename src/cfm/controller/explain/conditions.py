@@ -13,6 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import disks, failing, held, whose_disks
 from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.content import being_written, stale_copies
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, other_size_words, size_words, some_of
 from cfm.fleet.answers import WANTS_CREDENTIALS
@@ -40,6 +41,8 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from _servers_down(scene)
         return
     yield from _source_folders(scene)
+    yield from stale_copies(scene)
+    yield from being_written(scene)
     yield from _event_log(scene)
     yield from _old_metadata(scene)
     if round_ is not None:

@@ -227,6 +227,8 @@ def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
     if scene.activity.doing is not Doing.WAITING or found is None or found[0] not in _WAIT_REMEDIES:
         return
     reason, number = found
+    if reason is refusals.STILL_BEING_WRITTEN and scene.state.being_written(scene.now):
+        return  # it is told by their names
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"

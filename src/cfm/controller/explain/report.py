@@ -123,6 +123,10 @@ def status_json(core: Core, now: Now) -> Json:
             }
             for o in state.orders.active.values()
         ],
+        "stale": {
+            "files": len(state.versions.stale),
+            "copies": sum(map(len, state.versions.stale.values())),
+        },
         "brakes": list(_brakes_json(core, round_)),
         "refusals": refusal_counts(round_),
         "totals": dict(state.counts),
@@ -132,7 +136,7 @@ def status_json(core: Core, now: Now) -> Json:
 def _still_wanted(core: Core, view: ClusterView) -> Iterator[str]:
     """The backlog without the files that were started or placed since the last full plan."""
     for file in core.backlog().wanted:
-        if file.name not in view.holders and file.name not in view.task_of:
+        if not view.is_placed(file.name) and file.name not in view.task_of:
             yield file.name
 
 

@@ -14,7 +14,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.report import transfer_json
 from cfm.controller.explain.words import other_size_words
-from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown
+from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown, Version
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.outlook import Outlook
@@ -52,6 +52,7 @@ def why_json(
         "size_bytes": file.size_bytes if file else None,
         "on_san": _on_san(answer.value if answer else None, file),
         "on": holders,
+        "versions": _versions(core, name, holders),
         "tasks": [transfer_json(core, task.id, now)] if task and task.id in core.state.tasks.runs else [],
         "copy": _why_copy(core, view, file, name),
         "delete": _why_delete(core, view, file, name, holders),
@@ -64,6 +65,25 @@ def alike(core: Core, spellings: Iterable[str], graded: Collection[str], now: No
     """Which other spellings of a name exist.  They look the same to a person, and are other files."""
     holders, on_san = core.state.view(now).holders, core.state.san.index or frozenset()
     return [name for name in spellings if name in graded or name in holders or name in on_san]
+
+
+def _versions(core: Core, name: str, holders: Sequence[Addr]) -> Json:
+    """The versions of the copies, and of the file on the SAN that they were compared with last."""
+    book = core.state.versions
+    copies, stale = book.copies.get(name, {}), book.stale.get(name, frozenset())
+    return {
+        "san": _version(book.on_san.get(name)),
+        "copies": [
+            {"server": addr, "stale": addr in stale, "version": _version(copies.get(addr))}
+            for addr in holders
+        ],
+    }
+
+
+def _version(version: Version | None) -> Json | None:
+    if version is None:
+        return None
+    return {"size_bytes": version.size_bytes, "mtime_at": version.mtime_s}
 
 
 def _on_san(answer: SanAnswer | None, file: File | None) -> bool | None:

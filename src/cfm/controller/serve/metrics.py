@@ -126,6 +126,8 @@ def _backlog(core: Core) -> Iterable[Metric]:
     yield refusals
     copies = Counter(len(holders) for holders in core.state.fleet.holders.values())
     by_number = {str(number): files for number, files in copies.items()}
+    stale = sum(map(len, core.state.versions.stale.values()))
+    yield _gauge("cfm_stale_copies", "Copies that are older than their files on the SAN.", stale)
     yield _labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
 
 

@@ -6,7 +6,7 @@ be copied.  Neighbours: `kernel` has the table of these guards; `deletes` has th
 
 from __future__ import annotations
 
-from cfm.model import File, OnSan, SanAnswer, ServerView, Side, Unknown
+from cfm.model import File, OnSan, SanAnswer, ServerView, Side, Transfer, Unknown
 from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
@@ -29,7 +29,8 @@ def not_an_ad(case: Case[Wish]) -> Refusal | None:
 
 
 def on_no_destination(case: Case[Wish]) -> Refusal | None:
-    return refusals.ALREADY_PLACED if case.view.holders.get(case.file.name) else None
+    """A file whose every copy is stale is copied again.  The copies stay until the new one has arrived."""
+    return refusals.ALREADY_PLACED if case.view.is_placed(case.file.name) else None
 
 
 def on_no_doubtful_destination(case: Case[Wish]) -> Refusal | None:
@@ -90,6 +91,16 @@ def destination_usable(case: Case[Copy]) -> Refusal | None:
 def through_one_address(case: Case[Copy]) -> Refusal | None:
     """A disk under several addresses is filled through one of them, so that it is not filled twice."""
     return None if case.ledger.is_used(case.wish.destination) else refusals.SAME_DISK_SUSPECTED
+
+
+def replaced_where_it_can_be(case: Case[Copy]) -> Refusal | None:
+    """Where an older version lies, a verified copy takes its place in one step.  Nobody else can do that."""
+    destination = case.view.servers[case.wish.destination]
+    if destination.addr not in case.view.holders.get(case.file.name, ()):
+        return None
+    features = destination.features
+    able = features.ours and features.transfer is Transfer.BUILTIN
+    return None if able else refusals.STALE_THERE
 
 
 def not_next_to_go(case: Case[Copy]) -> Refusal | None:

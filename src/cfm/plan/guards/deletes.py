@@ -123,6 +123,13 @@ def on_another_disk(case: Case[Delete]) -> Refusal | None:
     return refusals.SAME_DISK_SUSPECTED if same else None
 
 
+def keeper_not_stale(case: Case[Delete]) -> Refusal | None:
+    """No copy goes in favour of one that is of an older version.  Of two stale ones either may go."""
+    view, wish, name = case.view, case.wish, case.file.name
+    kept_stale = wish.keeper is not None and view.is_stale(name, wish.keeper)
+    return refusals.KEEPER_STALE if kept_stale and not view.is_stale(name, wish.server) else None
+
+
 def keeper_confirmed(case: Case[Delete]) -> Refusal | None:
     """Before a trim is sent, the keeper has just said that it holds the whole file."""
     view, wish = case.view, case.wish
@@ -178,7 +185,7 @@ def room_is_needed(case: Case[Delete]) -> Refusal | None:
         return refusals.NOT_NEEDED
     if wanted is None:
         return None
-    waits = wanted.name not in view.task_of and not view.holders.get(wanted.name)
+    waits = wanted.name not in view.task_of and not view.is_placed(wanted.name)
     return None if waits and view.outranks(wanted, case.file) else refusals.NOT_NEEDED
 
 

@@ -34,9 +34,9 @@ def copies(outlook: Outlook) -> Wishes:
         refusals.SAN_UNKNOWN: 2 * outlook.senders + LOOKAHEAD,
         refusals.STILL_BEING_WRITTEN: UNRESTED_SEEN,
     }
-    busy, placed = outlook.busy_files, outlook.view.holders
+    busy, view = outlook.busy_files, outlook.view
     for file in outlook.lists.wanted:
-        if file.name in busy or file.name in placed:
+        if file.name in busy or view.is_placed(file.name):
             continue  # it is on its way, or there, since the plan was made
         if file.size_bytes > places.largest_open_bytes:
             waits = places.none_open or file.size_bytes <= places.largest_bytes
@@ -128,6 +128,7 @@ def _doubts(view: ClusterView, avoid: AbstractSet[Way], way: Way) -> tuple[bool,
 
 def why(view: ClusterView, file: File) -> str:
     """The reason of a copy, for people."""
+    where = "stale on each destination" if view.holders.get(file.name) else "on no destination"
     if (hits := view.hits.rising.get(file.name)) is not None:
-        return f"rising: {hits} hits in the window, rank {file.rank}, on no destination"
-    return f"wanted: rank {file.rank}, on no destination"
+        return f"rising: {hits} hits in the window, rank {file.rank}, {where}"
+    return f"wanted: rank {file.rank}, {where}"

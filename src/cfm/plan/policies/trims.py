@@ -108,15 +108,17 @@ def _may_trim(outlook: Outlook, addr: Addr, keeper: Addr) -> bool:
 
 
 def _by_keeping(outlook: Outlook, file: File, addr: Addr) -> tuple[int | bool | Addr, ...]:
-    """A copy that is not known to be bad, on a disk that needs no room and is not over its limit; then one
-    of confirmed size, at the address through which its disk is used, on the disk with the least use."""
+    """A copy that is neither stale nor known to be bad, on a disk that needs no room and is not over its
+    limit; then one of confirmed size, at the address through which its disk is used, on the disk with the
+    least use."""
     view, disk = outlook.view, outlook.disks.get(addr)
     if disk is None:
         return (True, addr)
     unused = view.used_through(view.servers[addr]) != addr
     bad_since_ms, unconfirmed = _doubt(view, file, addr)
     need, over = _lack_bytes(outlook, disk, addr), disk.over_bytes > 0
-    return (False, bad_since_ms, *need, over, unconfirmed, unused, disk.projected_percent, addr)
+    stale = view.is_stale(file.name, addr)
+    return (False, stale, bad_since_ms, *need, over, unconfirmed, unused, disk.projected_percent, addr)
 
 
 def _lack_bytes(outlook: Outlook, disk: Disk, addr: Addr) -> tuple[bool, int]:

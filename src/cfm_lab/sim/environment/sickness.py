@@ -71,6 +71,7 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
                 ("files_fail", "a quarter of all files cannot be read by any source"),
                 ("files_fit_nowhere", "no disk can make the room for any of the twenty most wanted files"),
                 ("files_resized", "files on a disk over its limit have another size on the SAN"),
+                ("files_written", "the ten most wanted files are being written all the time"),
             ),
         ),
         (

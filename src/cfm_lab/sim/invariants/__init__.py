@@ -34,7 +34,7 @@ from cfm_lab.sim.invariants.tasks import (
     OutgoingStreams,
     TimeOutsAreReal,
 )
-from cfm_lab.sim.invariants.versions import NotWhileWritten
+from cfm_lab.sim.invariants.versions import FreshCopiesStay, NotWhileWritten
 
 ALL: tuple[type[Invariant], ...] = (
     LastCopy,
@@ -67,6 +67,7 @@ ALL: tuple[type[Invariant], ...] = (
     LeftAlone,
     HitsAsLogged,
     NotWhileWritten,
+    FreshCopiesStay,
     SwitchedOff,
     SameStorage,
     SamePlanTwice,

@@ -36,6 +36,7 @@ class Bounded(Invariant):
                 "retries": (len(state.failures.retries), files),
                 "failing servers and pairs": (len(state.failures.pauses), servers * servers),
                 "accused servers and pairs": (len(state.failures.accusers), servers * servers),
+                "versions": (len(state.versions.copies), files),
                 "sightings": (len(state.san.sightings), files),
                 "san": (len(state.san.answers) + len(state.san.asked_ms), 2 * files),
                 "copies seen": (len(state.copies.seen) + len(state.copies.asked_ms), files * servers),

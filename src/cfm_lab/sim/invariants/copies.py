@@ -20,9 +20,9 @@ from cfm_lab.sim.processes.evidence import ServerEvidence
 
 
 class OnlyWhatMayBeCopied(Invariant):
-    """Rules 4 and 8 of the domain.  A file is copied only if it is no ad, is on no destination, is in no task
-    and was just seen on the SAN.  Both servers are up and can speak to each other.  A server whose list is in
-    doubt counts as a holder until its grace is over.
+    """Rules 4 and 8 of the domain.  A file is copied only if it is no ad, is on no destination (or stale on
+    each), is in no task and was just seen on the SAN.  Both servers are up and can speak to each other.  A
+    server whose list is in doubt counts as a holder until its grace is over.
 
     Scope: a disk that is the source folder holds originals, and no copies."""
 
@@ -38,11 +38,16 @@ class OnlyWhatMayBeCopied(Invariant):
         same = [f.task for f in self.facts.state(cfm.issuer.controller).open_tasks.values()]
         self.hold(all(t.file.name != name for t in same), "already in a task:", task)
         holders = [addr for addr in evidence.holders(name) if addr in cfm.config.destinations]
-        self.hold(not self._left(cfm, name, holders), "already on", holders, task)
+        left = [addr for addr in self._left(cfm, name, holders) if not self._is_stale(cfm, name, addr)]
+        self.hold(not left, "already on", left, task)
+        features = evidence.servers[task.destination].features
+        replaces = features is not None and features.ours and features.transfer is Transfer.BUILTIN
+        there = task.destination in self._left(cfm, name, holders)
+        self.hold(replaces or not there, "onto an older copy that cannot be replaced:", task)
         answer, asked_ms = evidence.san.get(name, (None, 0))
-        there = isinstance(answer, OnSan) and answer.size_bytes == task.file.size_bytes
+        on_san = isinstance(answer, OnSan) and answer.size_bytes == task.file.size_bytes
         fresh = now.mono_ms - asked_ms <= evidence.rules.confirmation_max_age_ms
-        self.hold(there and fresh, "not just seen on the SAN:", task)
+        self.hold(on_san and fresh, "not just seen on the SAN:", task)
         orders = [f.order for f in self.facts.state(cfm.issuer.controller).open_orders.values()]
         made = [o for o in orders if o.server == task.destination and o.room_for == name]
         self.hold(not made, "before the room that is made for it is there:", task, made)
@@ -62,6 +67,14 @@ class OnlyWhatMayBeCopied(Invariant):
     def _is_the_san(self, addr: Addr) -> bool:
         """What lies on such a disk is no copy."""
         return isinstance(self.world.disk_at(addr), SanDisk)
+
+    def _is_stale(self, cfm: SimCfm, name: str, addr: Addr) -> bool:
+        """Was the copy there made from another version than the SAN told of last?"""
+        answer = cfm.evidence.san.get(name, (None, 0))[0]
+        version = cfm.core.state.versions.copies.get(name, {}).get(addr) if cfm.core is not None else None
+        if version is None or not isinstance(answer, OnSan):
+            return False
+        return not version.is_same_as(answer.version)
 
     def _listed_ms(self, cfm: SimCfm, addr: Addr) -> int:
         heard = cfm.evidence.servers.get(addr)

@@ -1,0 +1,146 @@
+"""Which version of its content each copy has, and which copies are stale.  Pure.
+
+The version of a copy is the size and the mtime that cfm saw on the SAN when the copy began.  A copy that cfm
+finds on a disk counts as the version that the SAN has then.  The placed files are looked at on the SAN in
+turn, so that a file that was written anew is noticed: its copies are stale.  Only looks of cfm are compared
+with each other.  Another machine may see the SAN with other mtimes.
+
+Neighbours: `copying` and `deleting` tell what comes and goes, `core` brings the answers of the SAN, and
+`plan.view` shows the policies and the guards what is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from cfm.model import Addr, CopySeen, File, Known, Now, OnSan, SanAnswer, Version
+from cfm.revision import Revision
+
+LOOK_EVERY_MS = 30_000
+LOOKS_AT_A_TIME = 600
+"""At most so many placed files are looked at together: the SAN is slow, and shared."""
+
+
+@dataclass(slots=True)
+class VersionBook:
+    """The versions of all copies that are known, and of the files on the SAN that they were made from."""
+
+    revision: Revision
+    copies: dict[str, dict[Addr, Version]] = field(default_factory=dict)
+    """File → server → the version of its copy."""
+    on_san: dict[str, Version] = field(default_factory=dict)
+    """Of files that have such copies: what the SAN showed last."""
+    stale: dict[str, frozenset[Addr]] = field(default_factory=dict)
+    """File → the servers whose copy is of another version than the SAN has."""
+    _at: dict[Addr, set[str]] = field(default_factory=dict)
+    """Server → the files whose copies there are known."""
+    _looked_ms: int | None = None
+    _last_server: Addr | None = None
+    """The server whose files are being looked at in their turn."""
+    _turn: list[str] = field(default_factory=list)
+    """Those of its files that were not looked at yet."""
+
+    # ── what comes and goes ─────────────────────────────────────────────────────────────────────────────
+
+    def learnt(self, name: str, addr: Addr, version: Version) -> None:
+        """The copy on that server is of this version."""
+        self.copies.setdefault(name, {})[addr] = version
+        self._at.setdefault(addr, set()).add(name)
+        self._compare(name)
+
+    def lost(self, name: str, addr: Addr) -> bool:
+        """The server does not hold the file any more.  Returns True where the version was known."""
+        known = self.copies.get(name, {}).pop(addr, None) is not None
+        self._at.get(addr, set()).discard(name)
+        if not self.copies.get(name):
+            self.copies.pop(name, None)
+            self.on_san.pop(name, None)
+        self._compare(name)
+        return known
+
+    def not_listed(self, addr: Addr, names: frozenset[str]) -> list[str]:
+        """The copies that were known on that server, and that its list does not show."""
+        return sorted(self._at.get(addr, set()) - names)
+
+    def seen(self, name: str, found: OnSan) -> frozenset[Addr]:
+        """The SAN showed this version.  Returns the servers whose copy has turned stale by it."""
+        if name not in self.copies:
+            return frozenset()
+        before = self.stale.get(name, frozenset())
+        self.on_san[name] = found.version
+        self._compare(name)
+        return self.stale.get(name, frozenset()) - before
+
+    def _compare(self, name: str) -> None:
+        current, copies = self.on_san.get(name), self.copies.get(name, {})
+        stale = frozenset(
+            addr
+            for addr, version in copies.items()
+            if current is not None and not version.is_same_as(current)
+        )
+        if stale != self.stale.get(name, frozenset()):
+            self.revision.dispatch += 1
+            self.revision.plan += 1
+            if stale:
+                self.stale[name] = stale
+            else:
+                self.stale.pop(name, None)
+
+    def everywhere(self, holders: Mapping[str, frozenset[Addr]]) -> frozenset[str]:
+        """Files of which every copy is stale."""
+        return frozenset(name for name, stale in self.stale.items() if holders.get(name, stale) <= stale)
+
+    # ── the looks in turn ───────────────────────────────────────────────────────────────────────────────
+
+    def next_look_ms(self, every_ms: int) -> int | None:
+        """When the next placed files are to be looked at."""
+        return None if self._looked_ms is None else self._looked_ms + min(LOOK_EVERY_MS, every_ms)
+
+    def take_due(
+        self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str], every_ms: int, now: Now
+    ) -> list[File]:
+        """The placed files to be looked at now, so that each of them has its turn every `every_ms`.
+
+        `lists`: what the destinations hold.  What the SAN does not have is not looked at.
+        """
+        due_ms = self.next_look_ms(every_ms)
+        if due_ms is not None and now.mono_ms < due_ms:
+            return []
+        self._looked_ms = now.mono_ms
+        share = -(-sum(map(len, lists.values())) * min(LOOK_EVERY_MS, every_ms) // every_ms)
+        names = islice(self._in_turn(lists, on_san), min(share, LOOKS_AT_A_TIME))
+        return [File(name, 0, self._size_of(name)) for name in names]
+
+    def _in_turn(self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str]) -> Iterator[str]:
+        """The files of one server after the other; where one has no more, those of the next one."""
+        for _server in range(len(lists) + 1):
+            while self._turn:
+                yield self._turn.pop()
+            later = (addr for addr in lists if self._last_server is None or addr > self._last_server)
+            server = min(later, default=None) or min(lists, default=None)
+            if server is not None:
+                self._turn = sorted(lists[server] & on_san, reverse=True)
+            self._last_server = server
+
+    def _size_of(self, name: str) -> int:
+        """Where two source folders hold the file, that of a known copy is the one to be looked at."""
+        sizes = (version.size_bytes for version in self.copies.get(name, {}).values())
+        return max(sizes, default=0)
+
+
+def unknown_copies(
+    book: VersionBook, holders: Mapping[str, frozenset[Addr]], answers: Mapping[str, SanAnswer]
+) -> Iterator[tuple[str, Addr, OnSan]]:
+    """Copies of files that the SAN has just shown, and whose version nobody knows."""
+    for name, found in answers.items():
+        if isinstance(found, OnSan):
+            known = book.copies.get(name, {})
+            for addr in sorted(holders.get(name, frozenset()) - known.keys()):
+                yield name, addr, found
+
+
+def size_seen(seen: Known[CopySeen] | None) -> int | None:
+    """The size that a server told of its copy; None where it told none."""
+    return seen.value.size_bytes if seen is not None else None
