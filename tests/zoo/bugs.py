@@ -352,7 +352,10 @@ class ByWall(Core):
         wall_ms = now.wall_ms - now.mono_ms
         self.ahead_ms = wall_ms if self.ahead_ms is None else self.ahead_ms
         by_wall = Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms)
+        memory = self.state.failures  # its pauses are not measured with the wall clock
+        self.state.failures = FailureBook(memory.sources, memory.destinations, memory.revision)
         copying.end_overdue(self.state, lambda: False, by_wall)
+        self.state.failures = memory
         return with_more(step, self.state.out.take())
 
 
