@@ -12,6 +12,7 @@ from typing import Any
 
 from cfm.controller.decide import copying
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.san_silence import SilenceBook
 from cfm.controller.decide.state import NodeConfig
@@ -30,6 +31,7 @@ from cfm.model import (
     LogCondition,
     Now,
     OnSan,
+    SanAnswer,
     SanCheck,
     Status,
     Task,
@@ -38,12 +40,13 @@ from cfm.model import (
 from cfm.names import is_file_name
 from cfm.plan import refusals
 from cfm.plan.case import Case
-from cfm.plan.guards.copies import is_on_san
+from cfm.plan.guards.copies import at_rest_on_san, is_on_san, surely_on_san
 from cfm.plan.guards.deletes import holders_listed, keeper_confirmed
 from cfm.plan.kernel import KERNEL
 from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook
 from cfm.plan.policies import POLICIES
+from cfm.plan.policies.room import Disks, make_room, room
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import Silence
 from cfm.plan.wishes import Delete, Wish, Wishes
@@ -626,6 +629,41 @@ class Undecided(Core):
         self.state.kernel = replace(KERNEL, file_guards=(Fickle(), *KERNEL.file_guards))
 
 
+def trusting(case: Case[Wish]) -> Refusal | None:
+    """A delete is ordered before the SAN is asked for its file."""
+    return None if isinstance(case.wish, Delete) else surely_on_san(case)
+
+
+class _Oblivious(AbsenceBook):
+    """What the SAN does not have is not remembered."""
+
+    def heard(self, file: File, answer: SanAnswer, now_ms: int) -> None:
+        super().heard(file, answer, now_ms)
+        self.absent.clear()
+
+
+class ForgetsWrongSizes(Core):
+    """Files of another size on the SAN are ordered away once a minute, and the orders dropped again."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.absences = self.state.san.absences = _Oblivious(self.state.revision)
+
+
+def room_for_the_first(outlook: Outlook) -> Wishes:
+    """Sixteen files count among those that room is made for, whether or not anything may go for them."""
+    disks = Disks(outlook)
+    for file in outlook.no_room[:16]:
+        if file.name not in outlook.promised:
+            yield from make_room(disks, file)
+
+
+class BlockedByItsHead(Core):
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.policies = tuple(room_for_the_first if one is room else one for one in POLICIES)
+
+
 def _believing_old_looks() -> Parts:
     return with_kernel(replace(KERNEL, san_guards=(once_on_san,)))
 
@@ -697,6 +735,10 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "each address is a disk": replace(PARTS, core=EachIsADisk),
     "the SAN is a disk": replace(PARTS, core=TheSanIsADisk),
     "a plan that wavers": replace(PARTS, core=Undecided),
+    "a wrong size is found out again and again": with_kernel(
+        replace(KERNEL, san_guards=(at_rest_on_san, trusting)), ForgetsWrongSizes
+    ),
+    "room is looked for only for the first files": replace(PARTS, core=BlockedByItsHead),
     "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
     "failures blame files alone": replace(PARTS, core=BlamesFilesAlone),
     "pauses never grow": replace(PARTS, core=PausesNeverGrow),

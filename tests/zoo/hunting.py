@@ -28,6 +28,9 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "a task waits for a deaf worker": "deaf",
     "a silent SAN is asked again and again": "folder_silent",
     "the SAN is a disk": "old_has_the_san",
+    "a wrong size is found out again and again": "files_resized",
+    "room is looked for only for the first files": "files_fit_nowhere",
+    "without surplus_goes_first": "files_fit_nowhere",
     "without source_not_in_pause": "no_mount",
     "without not_vanished_there": "loses_arrivals",
     "without it_does_not_fail": "files_fail",
@@ -87,6 +90,8 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "rule 20": ("without deletes_on", "without not_paused in delete_guards", "without not_lately_dropped"),
     "rule 25": ("without at_rest_on_san", "without at_rest_where_it_stays"),
     "rule 25b": ("no copy is ever stale", "without keeper_not_stale"),
+    "26": ("without surplus_goes_first",),
+    "rule 13": ("without worth_its_room",),
     "rule 24": ("a lost log is an empty one", "without hits_are_known"),
     "rule 21": (
         "without source_not_in_pause",

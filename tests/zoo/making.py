@@ -164,6 +164,7 @@ HIDDEN = frozenset(
         "not_promised_elsewhere",
         "fits_nowhere",
         "makes_enough_room",
+        "worth_its_room",
     }
 )
 """Guards against what no policy wishes for: they are left out beside one that wishes for anything."""

@@ -78,18 +78,20 @@ class Cluster:
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def content(self, name: str) -> bytes:
+    def content(self, name: str, size_bytes: int | None = None) -> bytes:
+        size_bytes = self.file_bytes if size_bytes is None else size_bytes
         seed = hashlib.sha256(name.encode()).digest()
-        return (seed * (self.file_bytes // len(seed) + 1))[: self.file_bytes]
+        return (seed * (size_bytes // len(seed) + 1))[:size_bytes]
 
-    def write_metadata(self, ranks: list[str] | None = None) -> None:
-        """Write grade file and history, each by rename."""
+    def write_metadata(self, ranks: list[str] | None = None, sizes: Mapping[str, int] | None = None) -> None:
+        """Write grade file and history, each by rename.  `sizes`: the files that have one of their own."""
         self.ranks = ranks or self.ranks
         grade, history = [_GRADE_HEADER], ["historyheader:1527951000"]
         for place, name in enumerate(self.ranks, 1):
             weight = len(self.ranks) - place
             grade.append(f"{name}\t{weight}\t6399785\t1\t{weight}\t24\t1")
-            history.append(f"{name},1508301143,6399785,{self.file_bytes},,2,0,0,1={weight} 0")
+            size_bytes = (sizes or {}).get(name, self.file_bytes)
+            history.append(f"{name},1508301143,6399785,{size_bytes},,2,0,0,1={weight} 0")
         self.replace("grade.info", "\n".join(grade) + "\n")
         self.replace("hitcount.history", "\n".join(history) + "\n")
 
@@ -98,10 +100,10 @@ class Cluster:
         self.put_on_san(name)
         self.write_metadata([name, *self.ranks])
 
-    def put_on_san(self, name: str) -> None:
+    def put_on_san(self, name: str, size_bytes: int | None = None) -> None:
         """Put a file on the SAN that was written long ago.  Nothing waits until it has rested."""
         path = self.san / f".{name}.new"
-        path.write_bytes(self.content(name))
+        path.write_bytes(self.content(name, size_bytes))
         os.utime(path, (_LONG_AGO_S, _LONG_AGO_S))
         path.rename(self.san / name)
 

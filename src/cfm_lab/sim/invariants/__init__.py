@@ -35,6 +35,7 @@ from cfm_lab.sim.invariants.tasks import (
     TimeOutsAreReal,
 )
 from cfm_lab.sim.invariants.versions import FreshCopiesStay, NotWhileWritten
+from cfm_lab.sim.invariants.worth import EvictionPays
 
 ALL: tuple[type[Invariant], ...] = (
     LastCopy,
@@ -71,7 +72,9 @@ ALL: tuple[type[Invariant], ...] = (
     SwitchedOff,
     SameStorage,
     SamePlanTwice,
+    EvictionPays,
 )
 
 SICK_ONLY: tuple[type[Invariant], ...] = (SurplusFirst,)
-"""Rules that are held in sick worlds only, until cfm keeps them."""
+"""Rules that are held in sick worlds only.  Elsewhere a fault may keep a surplus copy from its plan for a
+while."""
