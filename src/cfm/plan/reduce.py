@@ -205,17 +205,26 @@ class _Plan:
         """For each listed server the last of its rows that nothing protects, worst rank first: the first few,
         and more while these would not make room for the largest wanted file."""
         inputs, sizes = self._inputs, self._frame["size_bytes"]
-        largest_bytes = sizes.gather(list(wanted)).max() if wanted else 0
-        last = pl.col("row").tail(inputs.max_evictable_ever).reverse()
-        worst = self._goers.group_by("server").agg(last).explode("row")
-        worst = worst.with_columns(size=sizes.gather(worst["row"]))
-        made = pl.col("size").cum_sum().over("server") - pl.col("size")
-        place = pl.int_range(pl.len()).over("server")
-        kept = worst.filter((place < inputs.max_evictable) | (made < largest_bytes))
-        kept = kept.group_by("server", maintain_order=True).agg("row")
-        by_place = dict(zip(kept["server"].to_list(), kept["row"].to_list(), strict=True))
-        lists = {server: by_place.get(place, []) for place, server in enumerate(inputs.listings)}
+        largest_bytes = max(sizes.gather(list(wanted)).to_list(), default=0)
+        few = min(inputs.max_evictable, inputs.max_evictable_ever)
+        worst = self._goers.group_by("server").agg(pl.col("row").tail(few).reverse(), number=pl.len())
+        lists: dict[Addr, list[int]] = {server: [] for server in inputs.listings}
+        servers = list(inputs.listings)
+        for place, rows, number in worst.iter_rows():
+            cut = number > len(rows) and sum(sizes.gather(rows).to_list()) < largest_bytes
+            lists[servers[place]] = self._more_evictable(place, largest_bytes) if cut else rows
         return lists, self._goers.height
+
+    def _more_evictable(self, place: int, largest_bytes: int) -> list[int]:
+        """As many of the last rows of one server as have so many bytes together."""
+        rows = (
+            self._goers.filter(pl.col("server") == place)["row"]
+            .tail(self._inputs.max_evictable_ever)
+            .reverse()
+        )
+        made_bytes = self._frame["size_bytes"].gather(rows).cast(pl.Int64).cum_sum()
+        few = int((made_bytes < largest_bytes).sum()) + 1
+        return rows.head(max(self._inputs.max_evictable, few)).to_list()
 
     def stock(self) -> dict[Addr, KnownStock]:
         """For each listed server the bytes of its known files, and of those that may go."""
