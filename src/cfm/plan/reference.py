@@ -47,7 +47,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         cut=len(kept_wanted) < len(wanted)
         or len(kept_surplus) < len(surplus)
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
-        stock={server: _stock(no_ads, ours, server, inputs) for server in inputs.listings},
+        stock=_stocks(no_ads, ours, inputs),
         absent=tuple(absent),
     )
 
@@ -86,14 +86,18 @@ def _just_left(file: File, inputs: PlanInputs) -> bool:
     return (100 + inputs.room_margin_percent) * file.rank >= 100 * rank_then
 
 
-def _stock(no_ads: Sequence[File], ours: Sequence[File], server: Addr, inputs: PlanInputs) -> KnownStock:
-    """How much of this server known files take up, and how much of that may go, though not yet, maybe."""
-    names = inputs.listings[server]
-    may_go = names - inputs.rising.keys() - inputs.watched
-    return KnownStock(
-        known_bytes=sum(file.size_bytes for file in no_ads if file.name in names),
-        may_go_bytes=sum(file.size_bytes for file in ours if file.name in may_go),
-    )
+def _stocks(no_ads: Iterable[File], ours: Iterable[File], inputs: PlanInputs) -> dict[Addr, KnownStock]:
+    """How much of each server known files take up, and how much of that may go, though not yet, maybe."""
+    known = {file.name: file.size_bytes for file in no_ads}
+    may_go = {file.name: file.size_bytes for file in ours}
+    protected = inputs.rising.keys() | inputs.watched
+    return {
+        server: KnownStock(
+            known_bytes=sum(known.get(name, 0) for name in names),
+            may_go_bytes=sum(may_go.get(name, 0) for name in names - protected),
+        )
+        for server, names in inputs.listings.items()
+    }
 
 
 def _most_wanted(by_rank: Sequence[File], inputs: PlanInputs) -> list[File]:
