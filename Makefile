@@ -114,7 +114,7 @@ simulate-night: .tools/simulator.done
 	    --cpu-seconds 28800 $(ARGS)
 
 # The same worlds as native code, where there is a C compiler; else they are played in plain Python.
-.tools/simulator.done: $(STAMP) tools/compile_simulator.py tools/native_classes.py $(shell find src -name '*.py')
+.tools/simulator.done: $(STAMP) tools/compile_simulator.py $(shell find src -name '*.py')
 	@mkdir -p .tools
 	$(BIN)/python tools/compile_simulator.py .tools/simulator || rm -rf .tools/simulator
 	@touch $@
