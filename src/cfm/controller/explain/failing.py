@@ -18,7 +18,7 @@ _CHARGED = 2
 _REMEDIES = {
     refusals.SOURCE_IN_PAUSE: "check its source folders, its network and the log of its cfw",
     refusals.DESTINATION_IN_PAUSE: "check its disk and the log of its cfw",
-    refusals.PAIR_IN_PAUSE: "check the network between them",
+    refusals.PAIR_IN_PAUSE: "check the network between them, and the logs of both",
 }
 
 
