@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = (sys.executable, "-m", "cfm.cli.cfm", "demo", "--headless", "--files", "40")
+SMALL = (*COMMAND, "--sources", "1", "--destinations", "2", "--seconds", "600")
 PATIENCE_S = 120
 
 
@@ -54,9 +55,7 @@ def test_a_short_demo_keeps_every_promise(tmp_path: Path) -> None:
 def test_it_ends_at_once_when_it_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "demo"
     folder.mkdir()
-    running = subprocess.Popen(
-        [*COMMAND, "--seconds", "600", "--dir", str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    running = subprocess.Popen([*SMALL, "--dir", str(folder)], stdout=subprocess.PIPE, text=True)
     with running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -68,6 +67,31 @@ def test_it_ends_at_once_when_it_is_asked_to(tmp_path: Path, number: signal.Sign
     assert "stopped before its end" in rest
     assert not list(folder.iterdir())
     assert not programs_in(folder)
+
+
+@pytest.mark.e2e
+def test_a_worker_that_somebody_kills_is_started_again(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    running = subprocess.Popen([*SMALL, "--dir", str(folder)], stdout=subprocess.PIPE, text=True)
+    with running:
+        assert running.stdout is not None
+        lines = iter(running.stdout)
+        assert any(line.startswith("act 1") for line in lines)
+        os.kill(pid_of(folder / "destination-1" / "cfw.yml"), signal.SIGKILL)
+        assert any("was killed by somebody: it is started again" in line for line in lines)
+        assert running.poll() is None
+        running.terminate()
+        rest = running.stdout.read()
+        assert running.wait(PATIENCE_S) == 0, rest
+    assert not programs_in(folder)
+
+
+def pid_of(settings: Path) -> int:
+    """The process that was started with this settings file."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.read_bytes().rstrip(b"\0").endswith(os.fsencode(settings)):
+            return int(path.parent.name)
+    raise AssertionError(f"nobody runs with {settings}")
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ class Play:
         """Ask cfm for its status again and again.  All programs must run, except one that an act has
         killed."""
         while True:
-            self._all_alive()
+            await self._keep_alive()
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 sent_s, at_s = await self.watcher.source_busy_s(), time.monotonic()
                 self.status = await self.watcher.status()
@@ -310,11 +310,26 @@ class Play:
     def _frame(self) -> Frame:
         return Frame(self.elapsed_s, self.act, self.status, list(self.decisions), self.truth.violations)
 
-    def _all_alive(self) -> None:
-        expected = [s.program for s in self.stage.servers if s is not self.dead]
-        for program in (self.stage.cfm, *expected):
-            if not program.running and not self.stop.is_set():
+    async def _keep_alive(self) -> None:
+        """A worker that somebody killed is started again, as a supervisor does.
+
+        A program that ends by itself ends the demo.  So does a killed cfm, for the decisions of that time
+        are lost to the truth.
+        """
+        if not self.stage.cfm.running and not self.stop.is_set():
+            raise CfmError(f"cfm ended, and the demo with it: {self.stage.cfm.last_words()}")
+        for server in self.stage.servers:
+            program = server.program
+            if server is self.dead or program.running or self.stop.is_set():
+                continue
+            if not program.killed:
                 raise CfmError(f"{program.name} ended: {program.last_words()}")
+            self.on_act(f"{program.name} was killed by somebody: it is started again")
+            try:
+                await program.start()
+            except CfmError:
+                if server is not self.dead:  # an act may have killed it meanwhile
+                    raise
 
     def _told(self, event: Mapping[str, Any]) -> None:
         self.decisions.append(event)

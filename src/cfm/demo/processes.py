@@ -41,6 +41,11 @@ class Program:
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def killed(self) -> bool:
+        """Did a signal end it, as `kill -9` does?"""
+        return self._process is not None and (self._process.returncode or 0) < 0
+
     async def start(self) -> None:
         """Start it and wait until it serves.
 
