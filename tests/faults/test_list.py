@@ -18,13 +18,24 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "kill -9 of cfm": (
         "test_processes.py test_killed_in_the_middle_of_copies",
         "test_processes.py test_cfm_killed_in_the_middle_of_deletes",
+        "test_daemons.py test_transfers_go_on_while_cfm_is_killed_and_started_again",
         "test_kills.py test_killed_again_and_again_under_load",
     ),
     "kill -9 of a cfw in the middle of a download": (
         "test_processes.py test_killed_in_the_middle_of_copies",
+        "test_daemons.py test_a_killed_worker_frees_its_source_and_comes_back_clean",
         "test_kills.py test_killed_again_and_again_under_load",
     ),
-    "SIGSTOP, then SIGCONT": ("test_processes.py test_stopped_and_continued",),
+    "SIGSTOP, then SIGCONT": (
+        "test_processes.py test_stopped_and_continued",
+        "test_daemons.py test_a_frozen_worker_is_given_up_and_told_so_when_it_thaws",
+    ),
+    "an old cfw restarted within a heartbeat": (
+        "test_old_programs.py test_an_old_worker_that_is_restarted_within_a_heartbeat_holds_nobody_up",
+    ),
+    "an old cfw still copies when cfm takes over": (
+        "test_handover.py test_a_copy_that_an_old_worker_still_runs_is_taken_over",
+    ),
     "a zombie leader": ("test_controllers.py test_a_zombie_is_not_obeyed",),
     "two cfm on one state": ("test_controllers.py test_a_second_cfm_on_the_same_state_says_so_and_ends",),
     "two cfm on one port": ("test_controllers.py test_a_second_cfm_on_the_same_port_says_so_and_ends",),
@@ -108,7 +119,7 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
 def tried(file: str) -> set[str]:
     """Names of tests, and of the rows of their tables."""
     nodes = list(ast.walk(ast.parse((HERE / file).read_text())))
-    tests = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    tests = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return tests | {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
 
 

@@ -83,6 +83,7 @@ def _received(worker: Daemon) -> str:
     return "\n".join(line for line in worker.output().splitlines() if "received file" in line)
 
 
+@pytest.mark.quick
 def test_deletes_under_way_survive_a_kill_of_cfm(tmp_path: Path) -> None:
     with Cluster(tmp_path, sources=1, destinations=2, files=60, file_bytes=1_000) as cluster:
         for addr in cluster.destination_addrs:
@@ -123,6 +124,7 @@ def test_a_frozen_worker_is_given_up_and_told_so_when_it_thaws(tmp_path: Path) -
         assert not [deed for deed in cluster.cfm.deeds("copied") if f"task={task}" in deed.line]
 
 
+@pytest.mark.quick
 def test_the_second_cfm_says_so_in_one_line_and_all_end_when_they_are_told(tmp_path: Path) -> None:
     with slow_copies(tmp_path) as cluster:
         cluster.start()

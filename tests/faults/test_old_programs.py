@@ -24,6 +24,7 @@ def downloader(folder: Path) -> Path:
     return script
 
 
+@pytest.mark.quick
 def test_old_workers_as_source_and_as_destination(tmp_path: Path) -> None:
     """The old source serves nobody by itself: ours copies from it by the external downloader."""
     old = frozenset({"127.0.1.1", "127.0.2.1"})
@@ -45,6 +46,7 @@ def test_old_workers_as_source_and_as_destination(tmp_path: Path) -> None:
         assert {deed.server for deed in cluster.cfm.deeds("copied")} == {old_one, ours}
 
 
+@pytest.mark.quick
 def test_an_old_worker_is_not_believed_that_calls_its_failures_done(tmp_path: Path) -> None:
     failing = ("--poll", "0.2", "--fail-downloads")
     with Cluster(
@@ -81,6 +83,7 @@ def test_an_old_worker_that_is_restarted_within_a_heartbeat_holds_nobody_up(tmp_
         assert "its worker asks for other work" in cluster.cfm.output()
 
 
+@pytest.mark.quick
 async def test_our_worker_obeys_an_old_controller(tmp_path: Path) -> None:
     """It polls, copies by the external downloader, reports in the old words, and deletes on order."""
     folder = tmp_path / "cfw"
