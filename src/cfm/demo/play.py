@@ -325,11 +325,18 @@ class Play:
             if not program.killed:
                 raise CfmError(f"{program.name} ended: {program.last_words()}")
             self.on_act(f"{program.name} was killed by somebody: it is started again")
-            try:
-                await program.start()
-            except CfmError:
-                if server is not self.dead:  # an act may have killed it meanwhile
-                    raise
+            await self._start_again(server)
+
+    async def _start_again(self, server: Server) -> None:
+        """Its files may count as lost meanwhile, and be copied to others."""
+        self.truth.died(server.addr)
+        try:
+            await server.program.start()
+        except CfmError:
+            if server is not self.dead:  # an act may have killed it meanwhile
+                raise
+        if server is not self.dead:
+            self.truth.came_back(server.addr, self.elapsed_s)
 
     def _told(self, event: Mapping[str, Any]) -> None:
         self.decisions.append(event)
