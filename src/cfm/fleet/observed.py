@@ -154,7 +154,7 @@ class FleetBook:
         if listing.probe != record.probe:
             record.probe, record.probe_since_ms = listing.probe, asked_ms
         record.probes = listing.probes
-        self.sharing.compare(record)
+        self.revision.dispatch += self.sharing.compare(record)
         return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:

@@ -70,9 +70,13 @@ class DiskSharing:
         sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
         return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
 
-    def compare(self, record: Record) -> None:
-        """Compare a new list with the lists of all other servers: is it the same disk at another address?"""
+    def compare(self, record: Record) -> bool:
+        """Compare a new list with the lists of all other servers: is it the same disk at another address?
+
+        Returns True where a suspicion began or ended.
+        """
         assert isinstance(record.files, Known)
+        changed = False
         for other in self._records.values():
             if other is record or not isinstance(other.files, Known):
                 continue
@@ -80,11 +84,18 @@ class DiskSharing:
             if self._told_apart(*pair):  # for good: no new suspicion when one of them loses its id later
                 self._likenesses.pop(pair, None)
                 continue
-            known = likeness(self._likenesses.get(pair), record.files, other.files)
+            before = self._likenesses.get(pair)
+            known = likeness(before, record.files, other.files)
+            changed |= _is_suspicion(before) != _is_suspicion(known)
             if known is not None:
                 self._likenesses[pair] = known
             else:
                 self._likenesses.pop(pair, None)
+        return changed
+
+
+def _is_suspicion(known: Likeness | None) -> bool:
+    return known is not None and not known.apart
 
 
 def _are_two_folders(one: Record, other: Record) -> bool:

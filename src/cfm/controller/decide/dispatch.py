@@ -76,10 +76,14 @@ def is_unfinished(round_: Round) -> bool:
     """Did a copy take the room of a better file that waits for a busy destination?
 
     That file may fit nowhere now.  Whether room is made for it, another round decides.  So it does where a
-    breaker held back room, and less is to be deleted there by now.
+    breaker held back room, and less is to be deleted there by now.  And so it does after an eviction: less is
+    missing for the files that found no room, and the policy of room had its turn before.
     """
     overtaken = round_.times("copy", refusals.NO_DESTINATION) > 0 and started(round_) > 0
-    return overtaken or (round_.times("delete", refusals.BREAKER) > 0 and bool(round_.deletes))
+    if overtaken or (round_.times("delete", refusals.BREAKER) > 0 and bool(round_.deletes)):
+        return True
+    evicts = any(one.kind is DeleteKind.SPACE and room_for is None for one, room_for in round_.deletes_for())
+    return evicts and bool(round_.no_room)
 
 
 def started(round_: Round) -> int:
