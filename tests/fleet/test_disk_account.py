@@ -72,6 +72,31 @@ def disk(used: int = 900) -> Disk:
     return made
 
 
+# ── what our own doing explains ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_copy_that_was_shown_before_it_was_told_explains_no_second_growth() -> None:
+    one = disk(700)
+    one.shows(800, MINUTE_MS, way=UnderWay(before_bytes=100, coming_bytes=100))
+    assert one.over() == -100
+    one.fleet.landed(HERE, "F1.mpg", 100, MINUTE_MS + 1)
+    one.shows(950, MINUTE_MS + 2)
+    assert one.over() == -100
+    one.shows(950, MINUTE_MS + 2 + APART_MS)
+    assert one.over() == 50
+
+
+def test_a_delete_that_was_shown_before_it_was_told_explains_no_growth() -> None:
+    one = disk(900)
+    one.shows(800, MINUTE_MS, way=UnderWay(going_bytes=100))
+    assert one.over() == -100
+    one.fleet.deleted(HERE, "F1.mpg", 100, MINUTE_MS + 1)
+    one.shows(850, MINUTE_MS + 2)
+    assert one.over() == -100
+    one.shows(850, MINUTE_MS + 2 + APART_MS)
+    assert one.over() == -50
+
+
 # ── one reading proves nothing ──────────────────────────────────────────────────────────────────────────
 
 

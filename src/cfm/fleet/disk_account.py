@@ -199,13 +199,15 @@ class DiskAccount:
         else:
             odd_bytes = max(0, -missing_bytes - _sum(unfreed))
             self._base_bytes = used_bytes - min(odd_bytes, under_way.coming_bytes + _sum(more_landed))
-        ahead_bytes = used_bytes - self._base_bytes
-        new_bytes, self._ahead_bytes = ahead_bytes - self._ahead_bytes, ahead_bytes
+        was_ahead_bytes, self._ahead_bytes = self._ahead_bytes, used_bytes - self._base_bytes
         self._note_late(shown=len(unfreed) < len(gone))
         self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
         self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
         landed_bytes, freed_bytes = _sum(landed) - _sum(unshown), _sum(gone) - _sum(unfreed)
-        return landed_bytes + max(0, new_bytes), freed_bytes + max(0, -new_bytes)
+        # What an earlier reading showed before it was told has been counted then.
+        came_bytes = landed_bytes + max(0, self._ahead_bytes) - max(0, was_ahead_bytes)
+        went_bytes = freed_bytes + max(0, -self._ahead_bytes) - max(0, -was_ahead_bytes)
+        return max(0, came_bytes), max(0, went_bytes)
 
     def _is_expected(self, landed: Booked, asked_ms: int) -> bool:
         """May it still show?  Where `/df` has moved meanwhile without it, others have used the room."""
