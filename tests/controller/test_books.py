@@ -193,7 +193,7 @@ def test_bytes_that_were_under_way_are_no_news() -> None:
     later = DiskReport(DiskUsage(1000, 540, 460), arriving_bytes=40)
 
     def news(before_bytes: int, coming_bytes: int) -> Counted:
-        way = UnderWay(before_bytes, coming_bytes)
+        way = UnderWay(before_bytes, coming_bytes, told_bytes=before_bytes - coming_bytes)
         return counted(book.revision, lambda: book.measured(TWO, later, 3 + APART_MS, way))
 
     assert news(100, 60) == NOTHING

@@ -97,6 +97,25 @@ def test_a_delete_that_was_shown_before_it_was_told_explains_no_growth() -> None
     assert one.over() == -50
 
 
+def test_an_unfinished_download_that_counts_as_still_to_come_proves_no_need() -> None:
+    one = disk(900)
+    untold = UnderWay(before_bytes=100, coming_bytes=100)
+    one.shows(940, MINUTE_MS, arriving=40, way=untold)
+    assert one.over() == 0
+    one.shows(940, MINUTE_MS + 1, arriving=40, way=UnderWay(100, 60, told_bytes=40))
+    assert one.over() == 40
+    one.fleet.landed(HERE, "F1.mpg", 100, MINUTE_MS + 2)  # it is booked as a whole until the next reading
+    assert one.over() == 0
+    one.shows(1000, MINUTE_MS + 3)
+    assert one.over() == 100
+
+
+def test_an_unfinished_download_of_others_proves_a_need() -> None:
+    one = disk(900)
+    one.shows(940, MINUTE_MS, arriving=40)
+    assert one.over() == 40
+
+
 # ── one reading proves nothing ──────────────────────────────────────────────────────────────────────────
 
 

@@ -42,6 +42,8 @@ class UnderWay(NamedTuple):
     """The same by that reading: without what it shows as unfinished downloads."""
     going_bytes: int = 0
     """Deletes that are ordered and not confirmed."""
+    told_bytes: int = 0
+    """What the reading shows of unfinished downloads, and `coming_bytes` does not count any more."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ class DiskAccount:
     _asked_ms: int = -1
     _disk_id: str = ""
     _arriving_bytes: int = 0
+    _untold_bytes: int = 0
+    """So much of it is probably counted as still to come, too: no worker has told how far its copies are."""
     _totals: tuple[int, int] = (0, 0)
     """The size of the disk before it changed last, and since then."""
     _moves_ms: tuple[int, int] = (0, 0)
@@ -133,6 +137,7 @@ class DiskAccount:
             self._begin_anew()
         self._disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
         self.usage, self._asked_ms = Known(report.usage, asked_ms), asked_ms
+        self._untold_bytes = min(max(0, report.arriving_bytes - under_way.told_bytes), under_way.coming_bytes)
         used_bytes = report.usage.used_bytes - report.arriving_bytes
         landed_bytes, freed_bytes = self._settle(used_bytes, asked_ms, under_way)
         self.ended = [booked for booked in self.ended if booked.at_ms > asked_ms]
@@ -242,13 +247,20 @@ class DiskAccount:
 
     @property
     def bounds(self) -> DiskBounds | None:
-        """How full the disk is at most and at least; None where the last readings agree."""
+        """How full the disk is at most and at least; None where the last readings agree.
+
+        What is used by an unfinished download, and counts as still to come as well, proves no need.
+        """
+        return self._bounds(min(self._arriving_bytes, self._untold_bytes + _sum(self.booked)))
+
+    def _bounds(self, doubled_bytes: int) -> DiskBounds | None:
         if not isinstance(self.usage, Known):
             return None
         usage = self.usage.value
         more_bytes = self._arriving_bytes + _sum(self.overdue)
         fullest = self._bound(self._used_for_copies, self._size_for_copies, more_bytes, sign=-1)
-        emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, self._arriving_bytes, sign=1)
+        least_bytes = self._arriving_bytes - doubled_bytes
+        emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, least_bytes, sign=1)
         assert fullest is not None
         return None if fullest == emptiest == usage else DiskBounds(fullest, emptiest)
 
@@ -262,7 +274,7 @@ class DiskAccount:
 
     def is_doubted(self, limit_percent: int) -> bool:
         """Is the last reading worth a second one soon, because something would follow from it?"""
-        bounds = self.bounds
+        bounds = self._bounds(doubled_bytes=0)  # a second reading tells nothing about the others
         if bounds is None or not isinstance(self.usage, Known):
             return False
         is_over = self.usage.value.above_bytes(limit_percent) > 0

@@ -168,7 +168,8 @@ def _under_way(state: NodeState, addr: Addr, report: DiskReport, asked_ms: int) 
     elsewhere = (t.file.size_bytes for t in tasks if t.destination != addr and t.destination in addresses)
     elsewhere_bytes = sum(elsewhere)
     going_bytes = sum(order.file.size_bytes for order in orders if order.server in addresses)
-    return UnderWay(before_bytes + elsewhere_bytes, coming_bytes + elsewhere_bytes, going_bytes)
+    told_bytes = sum(state.tasks.runs[task.id].shown_bytes for task in tasks if task.destination == addr)
+    return UnderWay(before_bytes + elsewhere_bytes, coming_bytes + elsewhere_bytes, going_bytes, told_bytes)
 
 
 def measure_again(state: NodeState, now: Now) -> None:
