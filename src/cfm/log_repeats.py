@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from cfm.backoff import Backoff
@@ -25,17 +24,17 @@ QUIET_MS: Final = 3_600_000
 MOST_KINDS: Final = 2_000
 
 
-@dataclass(slots=True)
 class _Kind(Generic[T]):
     """The lines of one kind."""
 
-    written: int = 0
-    """So many since its beginning."""
-    not_before_ms: int = 0
-    last_ms: int = 0
-    left_out: int = 0
-    last: T | None = None
-    """The last line that was left out."""
+    def __init__(self, left_out: int = 0) -> None:
+        self.written = 0
+        """So many since its beginning."""
+        self.not_before_ms = 0
+        self.last_ms = 0
+        self.left_out = left_out
+        self.last: T | None = None
+        """The last line that was left out."""
 
 
 class Repeats(Generic[T]):

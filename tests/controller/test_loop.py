@@ -13,7 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
-from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble, Unknown
+from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble
 from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -146,7 +146,7 @@ async def test_an_error_of_the_core_ends_cfm_whoever_brought_the_event(by_timer:
     if not by_timer:
         await core.begun.wait()
         with pytest.raises(ZeroDivisionError):
-            controller.on_san(Unknown("silent", 0))
+            controller.feed(ev.SanIndexed(None, "silent"))
     done, _ = await asyncio.wait((running,), timeout=10)
     assert done
     assert isinstance(running.exception(), ExceptionGroup)
