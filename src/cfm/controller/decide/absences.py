@@ -33,7 +33,18 @@ class AbsenceBook:
     absent: dict[str, Absence] = field(default_factory=dict)
 
     def heard(self, file: File, answer: SanAnswer, now_ms: int) -> None:
-        """The source folders answered for this file.  A silence tells nothing new."""
+        """The source folders answered for this file.  A silence tells nothing new.
+
+        A look at the version of a copy knows no size of the history.  It may only find that the SAN has the
+        size again that is known here.
+        """
+        if not file.rank:
+            known = self.absent.get(file.name)
+            if known is None or not isinstance(answer, OnSan):
+                return
+            if answer.size_bytes != known.file.size_bytes:
+                return
+            file = known.file
         if isinstance(answer, NotOnSan):
             self._note(file, 0, now_ms)
         elif isinstance(answer, OnSan) and answer.size_bytes != file.size_bytes:

@@ -285,7 +285,8 @@ def compare_versions(state: NodeState, answers: Mapping[str, SanAnswer], now: No
     """The SAN showed these files.  Which copies are of another version?
 
     A copy whose version nobody knows counts as the version that the SAN has, once that is at rest, unless its
-    server told another size.
+    server told another size.  While the SAN has another size than the history, nobody can say which of both
+    the copy was made from.
     """
     versions = state.versions
     for name, addr, found in list(unknown_copies(versions, state.fleet.holders, answers)):
@@ -293,6 +294,8 @@ def compare_versions(state: NodeState, answers: Mapping[str, SanAnswer], now: No
         size_bytes = size_seen(state.copies.seen.get((name, addr)))
         if size_bytes not in (None, found.size_bytes):
             version = Version(size_bytes)
+        elif name in state.absences.absent:
+            continue
         elif seen is not None and is_at_rest(seen, state.rules.san_rest_ms, now):
             version = found.version
         else:
