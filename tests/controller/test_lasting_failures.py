@@ -80,7 +80,7 @@ def test_a_deaf_destination_does_not_hold_the_only_source() -> None:
 
 @pytest.mark.parametrize(("hanging", "hours"), [(1, 2), (3, 5)])
 def test_destinations_that_hang_hold_no_more_than_their_own_places(hanging: int, hours: int) -> None:
-    node, healthy = sick_node(destinations=10), sick_node(destinations=10 - hanging)
+    node, healthy = sick_node(destinations=6), sick_node(destinations=6 - hanging)
     for addr in node.destinations[:hanging]:
         node.workers[addr].hangs = True
     assert share_of_healthy(node, healthy, hours * HOUR_MS) >= 0.95
