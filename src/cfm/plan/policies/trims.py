@@ -24,6 +24,8 @@ WAITING_FILES_SEEN = 32
 """A round stops after so many files whose servers have enough to do."""
 OF_THE_SERVER = (refusals.SERVER_REFUSES, refusals.SERVER_UNKNOWN, refusals.PACE)
 """Refusals that hold in this round for every other trim there."""
+OF_THE_PLACE = frozenset((refusals.SAME_DISK_SUSPECTED, *OF_THE_SERVER))
+"""They say nothing about the file."""
 
 
 def trims(outlook: Outlook) -> Wishes:
@@ -58,7 +60,7 @@ def trims(outlook: Outlook) -> Wishes:
             refusal = answer.refusal
             if refusal in OF_THE_SERVER:
                 closed.add(addr)
-        refused += refusal not in (None, refusals.SAME_DISK_SUSPECTED, *OF_THE_SERVER)
+        refused += refusal is not None and refusal not in OF_THE_PLACE
         if refused >= REFUSALS_A_ROUND:
             return
 
