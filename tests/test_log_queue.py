@@ -70,12 +70,12 @@ def test_a_sink_that_hangs_is_left_behind_at_the_end() -> None:
 
 def test_a_log_folder_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     """Opening a FIFO waits for its other end, as a dead mount would."""
-    os.mkfifo(tmp_path / "cfm.log")
+    os.mkfifo(tmp_path / "cfm-current.log")
     file = FileSink(LogFile(tmp_path / "cfm.log"), lambda _complaint: None)
     file.setFormatter(LineFormatter())
     sink = QueuedSink(file, "the log file")
     sink.handle(record("waits"))
-    with (tmp_path / "cfm.log").open("rb") as other_end:
+    with (tmp_path / "cfm-current.log").open("rb") as other_end:
         sink.close(10)
         assert other_end.read().endswith(b"info waits\n")
 
