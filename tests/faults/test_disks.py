@@ -164,7 +164,7 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-@pytest.mark.parametrize("error", ["EIO", pytest.param("ENOSPC", marks=pytest.mark.quick)])
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_nothing_is_done_that_is_not_durable(story: Story, tmp_path: Path, error: str) -> None:
     """`fsync` fails at a destination: neither files nor its own state can be made safe."""
     story.begin().until_copying()

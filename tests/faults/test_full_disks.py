@@ -49,6 +49,7 @@ def test_a_disk_over_its_limit_is_back_at_once_whatever_sizes_its_worst_files_ha
         assert "delete dropped" not in log
 
 
+@pytest.mark.quick
 def test_ten_small_files_are_placed_behind_twenty_for_which_no_disk_can_make_room(tmp_path: Path) -> None:
     node = Cluster(tmp_path, 1, 1, files=9, file_bytes=100 * KB, quota_bytes=1_000 * KB)
     held = list(node.ranks)

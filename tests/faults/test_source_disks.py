@@ -49,7 +49,10 @@ def originals(cluster: Cluster) -> set[str]:
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["ours", "old"])
-@pytest.mark.parametrize("mounted", [bound, linked], ids=["bind mount", "link"])
+@pytest.mark.parametrize(
+    "mounted",
+    [pytest.param(bound, id="bind mount"), pytest.param(linked, id="link", marks=pytest.mark.quick)],
+)
 def test_no_original_is_deleted(
     tmp_path: Path, mounted: Callable[[Cluster, Path], AbstractContextManager[None]], *, old: bool
 ) -> None:
