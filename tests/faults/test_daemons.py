@@ -124,7 +124,6 @@ def test_a_frozen_worker_is_given_up_and_told_so_when_it_thaws(tmp_path: Path) -
         assert not [deed for deed in cluster.cfm.deeds("copied") if f"task={task}" in deed.line]
 
 
-@pytest.mark.quick
 def test_the_second_cfm_says_so_in_one_line_and_all_end_when_they_are_told(tmp_path: Path) -> None:
     with slow_copies(tmp_path) as cluster:
         cluster.start()

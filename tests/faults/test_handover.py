@@ -20,7 +20,6 @@ async def until(holds: Callable[[], bool], cluster: Cluster, what: str) -> None:
     await asyncio.to_thread(cluster.wait_for, holds, what, 40)
 
 
-@pytest.mark.quick
 async def test_back_to_the_earlier_cfm_and_forth(tmp_path: Path) -> None:
     with Cluster(tmp_path, 1, 2, files=12, file_bytes=100 * KB) as cluster:
         first, second = cluster.destination_addrs
