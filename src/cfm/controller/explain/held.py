@@ -7,7 +7,7 @@ these among the others, `plan.refusals` has the names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cfm.controller.decide import dispatch
 from cfm.controller.explain.activity import Doing, waiting_copies
@@ -55,8 +55,7 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
 def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Deletes that wait until it is known whose disk they are on.  Usually that takes a moment."""
     if number := round_.times("delete", refusals.DISK_NOT_RULED_OUT):
-        refused = (r for r in round_.refused if r.refusal is refusals.DISK_NOT_RULED_OUT)
-        there = scene.in_order({r.server for r in refused if r.server is not None})
+        there = scene.in_order(_refused_at(round_, refusals.DISK_NOT_RULED_OUT))
         yield Condition(
             name=refusals.DISK_NOT_RULED_OUT.name,
             level=Severity.DEGRADED,
@@ -71,7 +70,7 @@ def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
 def pace(scene: Scene, round_: Round) -> Iterator[Condition]:
     """The brake that lets go by itself."""
     if number := round_.times("delete", refusals.PACE):
-        there = scene.in_order(_paced(round_))
+        there = scene.in_order(_refused_at(round_, refusals.PACE))
         yield Condition(
             name=refusals.PACE.name,
             level=Severity.NOTE,
@@ -84,8 +83,9 @@ def pace(scene: Scene, round_: Round) -> Iterator[Condition]:
         )
 
 
-def _paced(round_: Round) -> set[Addr]:
-    return {r.server for r in round_.refused if r.refusal is refusals.PACE and r.server is not None}
+def _refused_at(round_: Round, refusal: Refusal) -> set[Addr]:
+    """Servers where deletes were refused for this reason."""
+    return {r.server for r in round_.refused if r.refusal is refusal and r.server is not None}
 
 
 # ── disks without space ─────────────────────────────────────────────────────────────────────────────────
@@ -94,8 +94,8 @@ def _paced(round_: Round) -> set[Addr]:
 def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Disks over their limit where nothing is deleted, though no brake holds there."""
     braked = {server for server, _refusal in round_.brakes}
-    told_already = _freeing(scene, round_) | _paced(round_) | braked
-    told_already |= {*_refused_at(scene, round_, refusals.LIMIT_UNREACHABLE)}
+    told_already = _freeing(scene, round_) | braked
+    told_already |= _refused_at(round_, refusals.PACE) | _refused_at(round_, refusals.LIMIT_UNREACHABLE)
     disks = round_.ledger.disks.items()
     if silent := _san_is_silent_at(scene, round_) & {addr for addr, disk in disks if disk.need_bytes}:
         told_already |= silent
@@ -104,12 +104,11 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     if need:
         there = scene.in_order(need)
         kept = _kept_at(round_, there)
-        what = "Disk over its limit" if len(there) == 1 else "Disks over their limits"
         why = _most_common(kept) or "no known file"
         yield Condition(
             name="over_limit",
             level=Severity.DEGRADED,
-            text=f"{what} {scene.at(there)}, and nothing there may be deleted: {why}",
+            text=f"{_over(there)} {scene.at(there)}, and nothing there may be deleted: {why}",
             remedy="nothing to do: young files may go after `remover.minimum_stay_sec`"
             if kept[refusals.YOUNG.name]
             else "raise the limit, or delete files by hand; `cfm why FILE` tells about each file",
@@ -120,34 +119,32 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
 
 def unreachable(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Disks over their limit that no delete of known files could bring back to it."""
-    there = _refused_at(scene, round_, refusals.LIMIT_UNREACHABLE)
+    there = scene.in_order(_refused_at(round_, refusals.LIMIT_UNREACHABLE))
     if there:
         used_bytes = sum(round_.ledger.disks[addr].usage.used_bytes for addr in there)
         stock = [round_.view.stock[addr] for addr in there]
         other_bytes = max(0, used_bytes - sum(one.known_bytes for one in stock))
         may_go = size_words(sum(one.may_go_bytes for one in stock))
-        what = "Disk over its limit" if len(there) == 1 else "Disks over their limits"
         filled = f"of {size_words(used_bytes)} used, {size_words(other_bytes)} are other data"
         yield Condition(
             name=refusals.LIMIT_UNREACHABLE.name,
             level=Severity.DEGRADED,
-            text=f"{what} {scene.at(there)}: {filled}, so nothing goes of the {may_go} that may",
+            text=f"{_over(there)} {scene.at(there)}: {filled}, so nothing goes of the {may_go} that may",
             remedy="remove other data there, or raise the limit",
             servers=there,
             size_bytes=other_bytes,
         )
 
 
-def _refused_at(scene: Scene, round_: Round, refusal: Refusal) -> tuple[Addr, ...]:
-    there = (r.server for r in round_.refused if r.refusal is refusal and r.server is not None)
-    return scene.in_order(there)
+def _over(servers: Sequence[Addr]) -> str:
+    return "Disk over its limit" if len(servers) == 1 else "Disks over their limits"
 
 
 def _san_is_silent_at(scene: Scene, round_: Round) -> set[Addr]:
     """Servers where files would go if only the SAN answered for them: it is asked before a delete."""
     if scene.state.san.silence.now is None:
         return set()
-    return {*_refused_at(scene, round_, refusals.SAN_UNKNOWN)}
+    return _refused_at(round_, refusals.SAN_UNKNOWN)
 
 
 def _silent_san(scene: Scene, servers: Iterable[Addr]) -> Iterator[Condition]:
@@ -170,7 +167,8 @@ def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     number = round_.times("copy", refusals.NO_ROOM)
     is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
-    if not number or is_working or braked or _paced(round_) or scene.state.san.silence.now is not None:
+    held = braked | _refused_at(round_, refusals.PACE)
+    if not number or is_working or held or scene.state.san.silence.now is not None:
         return
     have = count_words(number, "file has no space", "files have no space")
     kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)
