@@ -513,9 +513,14 @@ def look_at(state: NodeState, addr: Addr, now: Now) -> None:
     """List a server and measure its disk, now."""
     record = state.fleet.records[addr]
     ask_disk(state, addr, now)  # first, because they share a connection, and a list may be long
-    if record.is_destination and record.listing.begin(now.mono_ms):
+    if record.is_destination:
         unknown = state.orders.unknown_at(addr)
-        fence = max(order.id for order in unknown) + 1 if unknown else None
+        ask_list(state, addr, now, max(order.id for order in unknown) + 1 if unknown else None)
+
+
+def ask_list(state: NodeState, addr: Addr, now: Now, fence: int | None = None) -> None:
+    """`fence`: deletes with a lower order id are void from then on."""
+    if state.fleet.records[addr].listing.begin(now.mono_ms):
         state.out.effects.append(AskList(addr, fence, state.fleet.source_disks.check(addr).folder))
 
 

@@ -15,8 +15,8 @@ Answers become events of `tasks.lifecycle` here.  Neighbours: `core` and `observ
 from __future__ import annotations
 
 from cfm.controller.decide.books import DROP_PAUSE
-from cfm.controller.decide.copying import ask_disk, look_at
-from cfm.controller.decide.events import AskCopy, AskList, DeleteAnswer, SendDelete
+from cfm.controller.decide.copying import ask_disk, ask_list, look_at
+from cfm.controller.decide.events import AskCopy, DeleteAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
 from cfm.model import (
     Addr,
@@ -117,10 +117,8 @@ def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
         refusal = judge.refuse_order(wish, room_for)
         if refusal is None:
             before_ms = _confirmed_until_ms(state, made)
-            sent, probe = (
-                _change(state, made, OrderEvent.SENT, now),
-                state.fleet.source_disks.check(made.server).probe,
-            )
+            sent = _change(state, made, OrderEvent.SENT, now)
+            probe = state.fleet.source_disks.check(made.server).probe
             state.out.effects.append(SendDelete(sent, before_ms, probe))
         elif refusal in _ANSWERS_MISSING and _may_still_come(state, made, now):
             if _is_to_be_looked_up(state, made, refusal, now):
@@ -147,11 +145,11 @@ _ANSWERS_MISSING = (
 
 def _confirmed_until_ms(state: NodeState, made: DeleteOrder) -> int:
     """Until when the answers count that the order waited for: of the SAN, and about the copy that stays."""
-    answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [state.san.answers.get(made.file.name)]
+    on_san = state.san.answers.get(made.file.name)
+    answers: list[Known[SanAnswer] | Known[CopySeen] | None] = [on_san]
     if made.keeper is not None:
         answers.append(state.copies.seen.get((made.file.name, made.keeper)))
     oldest_ms = min([answer.at_ms if answer is not None else 0 for answer in answers])
-    on_san = state.san.answers.get(made.file.name)
     if on_san is not None and isinstance(on_san.value, OnSan):
         ruled_out = state.fleet.source_disks.check(made.server).ruled_out
         oldest_ms = min(oldest_ms, ruled_out.get(on_san.value.folder, 0))
@@ -189,10 +187,7 @@ def _ask_keeper(state: NodeState, made: DeleteOrder, now: Now) -> None:
         return
     record = state.fleet.records[made.keeper]
     if not record.features.ours:
-        if record.listing.begin(now.mono_ms):
-            state.out.effects.append(
-                AskList(made.keeper, source_folder=state.fleet.source_disks.check(made.keeper).folder)
-            )
+        ask_list(state, made.keeper, now)
     elif state.copies.ask(made.file.name, made.keeper, now.mono_ms):
         state.out.effects.append(AskCopy(made.keeper, made.file.name))
 
