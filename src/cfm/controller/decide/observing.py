@@ -265,11 +265,11 @@ def forget_arrivals(state: NodeState, now: Now) -> None:
 
 def look_for_new_versions(state: NodeState, now: Now) -> None:
     """Look at some placed files on the SAN, in turn: was one written anew?"""
-    on_san = state.san.index
-    if on_san is not None and _versions_can_be_seen(state):
+    on_san, every_ms = state.san.index, state.rules.san_look_ms
+    if on_san is not None and state.versions.is_due(every_ms, now) and _versions_can_be_seen(state):
         records = state.fleet.records.values()
         lists = {r.addr: r.files.value for r in records if r.is_destination and isinstance(r.files, Known)}
-        state.ask_san(state.versions.take_due(lists, on_san, state.rules.san_look_ms, now), now, ahead=True)
+        state.ask_san(state.versions.take_turn(lists, on_san, every_ms, now), now, ahead=True)
 
 
 def next_version_look_ms(state: NodeState) -> int | None:

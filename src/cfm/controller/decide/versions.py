@@ -94,20 +94,22 @@ class VersionBook:
 
     # ── the looks in turn ───────────────────────────────────────────────────────────────────────────────
 
+    def is_due(self, every_ms: int, now: Now) -> bool:
+        """Are placed files to be looked at now?"""
+        due_ms = self.next_look_ms(every_ms)
+        return due_ms is None or now.mono_ms >= due_ms
+
     def next_look_ms(self, every_ms: int) -> int | None:
         """When the next placed files are to be looked at."""
         return None if self._looked_ms is None else self._looked_ms + min(LOOK_EVERY_MS, every_ms)
 
-    def take_due(
+    def take_turn(
         self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str], every_ms: int, now: Now
     ) -> list[File]:
         """The placed files to be looked at now, so that each of them has its turn every `every_ms`.
 
         `lists`: what the destinations hold.  What the SAN does not have is not looked at.
         """
-        due_ms = self.next_look_ms(every_ms)
-        if due_ms is not None and now.mono_ms < due_ms:
-            return []
         self._looked_ms = now.mono_ms
         share = -(-sum(map(len, lists.values())) * min(LOOK_EVERY_MS, every_ms) // every_ms)
         names = islice(self._in_turn(lists, on_san), min(share, LOOKS_AT_A_TIME))
