@@ -522,6 +522,12 @@ class Side(NamedTuple):
     destination: Addr = Addr("")
 
 
+def sides_of(way: Way) -> tuple[Side, Side, Side]:
+    """Whom a copy on this way may speak against: its source, its destination, and the pair."""
+    source, destination = way
+    return Side(source=source), Side(destination=destination), Side(source, destination)
+
+
 class Pause(NamedTuple):
     """A source, a destination or a pair that is to blame for failed copies, and is left alone for a while."""
 

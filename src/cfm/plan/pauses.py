@@ -8,7 +8,7 @@ Neighbours: `tasks.failures` says who is to blame and for how long; `guards.copi
 
 from __future__ import annotations
 
-from cfm.model import Addr, File, Pause, Side
+from cfm.model import Addr, File, Pause, Side, sides_of
 from cfm.plan.ledger import Ledger
 from cfm.plan.view import ClusterView, can_send
 
@@ -66,5 +66,4 @@ def another_destination(view: ClusterView, ledger: Ledger, but: Addr, source: Ad
 
 
 def _is_to_blame(view: ClusterView, source: Addr, destination: Addr) -> bool:
-    sides = Side(source=source), Side(destination=destination), Side(source, destination)
-    return any(side in view.pauses for side in sides)
+    return any(side in view.pauses for side in sides_of((source, destination)))

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cfm.backoff import Backoff
-from cfm.model import Addr, Now, Pause, Retry, Side, Way
+from cfm.model import Addr, Now, Pause, Retry, Side, Way, sides_of
 from cfm.revision import Revision
 from cfm.tasks.store import DropPause, PutPause
 
@@ -411,14 +411,14 @@ _VANISHES = "what arrives there vanishes"
 
 
 def _sides(way: Way, blame: Blame) -> tuple[Side, ...]:
-    source, destination = way
+    from_, to, both = sides_of(way)
     match blame:
         case Blame.UNCLEAR:
-            return Side(source=source), Side(destination=destination), Side(source, destination)
+            return from_, to, both
         case Blame.SOURCE:
-            return (Side(source=source),)
+            return (from_,)
         case Blame.DESTINATION:
-            return (Side(destination=destination),)
+            return (to,)
         case Blame.FILE:
             return ()
 

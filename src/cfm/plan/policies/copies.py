@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from cfm.model import File, ServerView, Side, Way
+from cfm.model import File, ServerView, Side, Way, sides_of
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
 from cfm.plan.view import ClusterView, can_send
@@ -122,8 +122,7 @@ def _doubts(view: ClusterView, avoid: AbstractSet[Way], way: Way) -> tuple[bool,
     """What speaks against a way: the file failed on it; source and destination are one machine; copies of
     others failed at its ends, or on it."""
     source, destination = way
-    sides = Side(source=source), Side(destination=destination), Side(source, destination)
-    return way in avoid, source == destination, sum(view.is_doubted(side) for side in sides)
+    return way in avoid, source == destination, sum(view.is_doubted(side) for side in sides_of(way))
 
 
 def why(view: ClusterView, file: File) -> str:
