@@ -29,11 +29,13 @@ from cfm.model import Addr, Failure, File, Status, Task
 from cfm.security import NO_KEYS, connect_here, controller_credentials
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import UNFINISHED_TASKS, PutTask, Recovered
+from cfm.threads import ThreadPool
 from cfm.wire import TaskOffer
 
 ANSWER_S: Final = 5.0
 SAN_S: Final = 20.0
 """How long the sizes of all files on the old list are looked up."""
+SAN_THREADS: Final = 8
 MOST_BYTES: Final = 16 << 20
 _GONE_BACK: Final = "the node went back to the earlier cfm"
 _TAKEN_OVER: Final = "taken over from the earlier cfm"
@@ -188,15 +190,17 @@ def _to_take_over(settings: CfmSettings, listed: Sequence[TaskOffer], done: WayH
 
 async def _sizes(paths: Sequence[Path]) -> dict[Path, int]:
     """The sizes of these files.  A file that does not answer in time has none."""
-    looks = {path: asyncio.create_task(asyncio.to_thread(_size_of, path)) for path in paths}
-    if looks:
-        await asyncio.wait(looks.values(), timeout=SAN_S)
-    return {path: size for path, look in looks.items() if look.done() and (size := look.result())}
-
-
-def _size_of(path: Path) -> int | None:
+    pool = ThreadPool("the SAN", SAN_THREADS, waiting_each=len(paths))
     try:
-        found = path.stat()
+        sizes = await asyncio.gather(*(_size_of(pool, path) for path in paths))
+    finally:
+        pool.close()
+    return {path: size for path, size in zip(paths, sizes, strict=True) if size}
+
+
+async def _size_of(pool: ThreadPool, path: Path) -> int | None:
+    try:
+        found = await pool.run(SAN_S, path.stat)
     except OSError:
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
