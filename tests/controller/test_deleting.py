@@ -314,12 +314,18 @@ def test_what_went_is_remembered_over_a_restart() -> None:
     assert not node.started
 
 
-def test_the_pace_is_kept() -> None:
+def over_its_limit_with_a_pace() -> Node:
+    """Ten of ninety files have to go, four in a minute."""
     library = files(90, size_bytes=10)
     rules = Rules(limit_percent=80, space_deletes_per_minute=4)
     node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
     node.put(node.destinations[0], *library)
     node.grade()
+    return node
+
+
+def test_the_pace_is_kept() -> None:
+    node = over_its_limit_with_a_pace()
     node.run(59 * SECOND_MS)
     assert len(node.deleted) == 4
     node.run(60 * SECOND_MS)
@@ -329,11 +335,7 @@ def test_the_pace_is_kept() -> None:
 
 
 def test_a_restart_is_no_way_around_the_pace() -> None:
-    library = files(90, size_bytes=10)
-    rules = Rules(limit_percent=80, space_deletes_per_minute=4)
-    node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
-    node.put(node.destinations[0], *library)
-    node.grade()
+    node = over_its_limit_with_a_pace()
     for _ in range(5):
         node.run(11 * SECOND_MS)
         node.restart()
@@ -344,11 +346,7 @@ def test_a_restart_is_no_way_around_the_pace() -> None:
 
 
 def test_a_wall_clock_that_went_back_over_a_restart_holds_the_pace_for_a_minute_at_most() -> None:
-    library = files(90, size_bytes=10)
-    rules = Rules(limit_percent=80, space_deletes_per_minute=4)
-    node = Node(library, destinations=1, disk_bytes=1000, rules=rules)
-    node.put(node.destinations[0], *library)
-    node.grade()
+    node = over_its_limit_with_a_pace()
     node.run(10 * SECOND_MS)
     node.wall_shift_ms = -86_400 * SECOND_MS
     node.restart()

@@ -159,25 +159,26 @@ def test_deletes_of_open_files_are_told_and_not_made_up_for() -> None:
 # ── a `/df` that stands still ───────────────────────────────────────────────────────────────────────────
 
 
-def test_an_old_worker_whose_df_stands_still_is_not_filled_beyond_its_limit() -> None:
+def standing_still() -> tuple[Lying, Addr]:
+    """A node of one old worker, whose `/df` tells of an empty disk for ever; and its address."""
     library = files(40, size_bytes=20)
     rules = Rules(minimum_stay_ms=0, limit_percent=50)
     node = Lying(library, destinations=1, disk_bytes=800, rules=rules, features=OLD)
     (only,) = node.destinations
     node.shown[only] = DiskUsage(800, 0, 800)
     node.grade()
+    return node, only
+
+
+def test_an_old_worker_whose_df_stands_still_is_not_filled_beyond_its_limit() -> None:
+    node, only = standing_still()
     node.run(2 * HOUR_MS)
     assert node.workers[only].used_bytes == 400
     assert told(node)["df_stands_still"] == "`/df` does not show 400 B that arrived at 127.0.2.1"
 
 
 def test_nor_after_a_restart_of_cfm() -> None:
-    library = files(40, size_bytes=20)
-    rules = Rules(minimum_stay_ms=0, limit_percent=50)
-    node = Lying(library, destinations=1, disk_bytes=800, rules=rules, features=OLD)
-    (only,) = node.destinations
-    node.shown[only] = DiskUsage(800, 0, 800)
-    node.grade()
+    node, only = standing_still()
     node.run(1 * HOUR_MS)
     node.restart()
     node.grade()

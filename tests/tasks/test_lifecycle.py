@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.model import OrderStatus, Status
-from cfm.tasks import lifecycle
 from cfm.tasks.lifecycle import (
     AFTER_RESTART,
     ORDER_EDGES,
@@ -31,28 +28,11 @@ from cfm.tasks.lifecycle import (
     next_order_status,
     next_task_state,
 )
+from life_pages import explained, meanings
 
 PAGE = Path(__file__).parents[2] / "docs" / "task-and-order-life.md"
 State = TypeVar("State", bound=StrEnum)
 Event = TypeVar("Event", bound=StrEnum)
-
-
-def meanings(kind: type[StrEnum]) -> dict[str, str]:
-    """What the code says of each member."""
-    (body,) = (
-        node.body
-        for node in ast.parse(inspect.getsource(lifecycle)).body
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
-    )
-    texts = [
-        node.value for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    ]
-    return {member.value: " ".join(str(text.value).split()) for member, text in zip(kind, texts, strict=True)}
-
-
-def explained(kind: type[StrEnum], title: str) -> str:
-    rows = (f"| {name} | {meaning} |" for name, meaning in meanings(kind).items())
-    return "\n".join((f"| {title} | meaning |", "|---|---|", *rows))
 
 
 def explained_states() -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
-from cfm.worker.decide import download_life
 from cfm.worker.decide.download_life import (
     DOWNLOAD_LIFE,
     DownloadEvent,
@@ -18,26 +14,9 @@ from cfm.worker.decide.download_life import (
     UnknownEventError,
     next_state,
 )
+from life_pages import explained
 
 PAGE = Path(__file__).parents[2] / "docs" / "download-life.md"
-
-
-def meanings(kind: type[StrEnum]) -> dict[str, str]:
-    """What the code says of each member."""
-    (body,) = (
-        node.body
-        for node in ast.parse(inspect.getsource(download_life)).body
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
-    )
-    texts = [
-        node.value for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    ]
-    return {member.value: " ".join(str(text.value).split()) for member, text in zip(kind, texts, strict=True)}
-
-
-def explained(kind: type[StrEnum], title: str) -> str:
-    rows = (f"| {name} | {meaning} |" for name, meaning in meanings(kind).items())
-    return "\n".join((f"| {title} | meaning |", "|---|---|", *rows))
 
 
 def changes() -> str:
