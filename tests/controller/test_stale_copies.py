@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm.controller.decide import events as ev
@@ -151,6 +153,22 @@ def test_a_restart_forgets_no_version() -> None:
     node.send(ev.SanIndexed(frozenset(node.san)))
     node.grade()
     node.run(14 * MINUTE_MS)
+    assert [name for _, _, name in node.delivered[4:]] == ["F003.mpg"]
+
+
+def test_a_server_that_the_settings_leave_out_for_a_while_is_not_taken_for_up_to_date() -> None:
+    node = placed()
+    (holder,) = node.holders("F003.mpg")
+    every = node.config
+    node.config = replace(every, destinations=tuple(one for one in every.destinations if one != holder))
+    node.restart()
+    write_anew(node, "F003.mpg")
+    node.config = every
+    node.restart()
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade()
+    node.run(14 * MINUTE_MS)
+    assert node.says("copy is stale")
     assert [name for _, _, name in node.delivered[4:]] == ["F003.mpg"]
 
 

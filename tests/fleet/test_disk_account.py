@@ -378,6 +378,16 @@ def test_what_a_list_does_not_show_has_not_landed() -> None:
     assert one.landed == []
 
 
+def test_what_a_list_does_not_show_may_use_room_until_the_next_reading() -> None:
+    """An old worker calls a failed copy done, and what came of it lies on the disk all the same."""
+    one = disk(100)
+    one.fleet.landed(HERE, "a", 40, 60_000)
+    one.fleet.listed(HERE, Listing(frozenset()), 60_000)
+    assert [booked.size_bytes for booked in one.account.booked] == [40]
+    one.shows(140, 60_010)
+    assert not one.account.booked
+
+
 def test_a_copy_that_failed_counts_until_the_next_reading() -> None:
     one = disk(100)
     one.fleet.copy_ended(HERE, "a", 40, 60_000)

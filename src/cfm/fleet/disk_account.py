@@ -233,10 +233,14 @@ class DiskAccount:
         return [one for one in gone if asked_ms - one.at_ms < pause_ms]
 
     def not_listed(self, names: frozenset[str], asked_ms: int) -> bool:
-        """By a list of that time, only these files are there.  Returns True where another one had landed."""
-        there = [one for one in self.landed if one.at_ms > asked_ms or one.name in names]
-        vanished, self.landed = len(there) < len(self.landed), there
-        return vanished
+        """By a list of that time, only these files are there.  Returns True where another one had landed.
+
+        Its bytes may still be used, as by a download that failed: they count until the next reading.
+        """
+        vanished = [one for one in self.landed if one.at_ms <= asked_ms and one.name not in names]
+        self.landed = [one for one in self.landed if one not in vanished]
+        self.ended += [one for one in vanished if one.at_ms > self._asked_ms]
+        return bool(vanished)
 
     def forget(self, before_ms: int) -> None:
         """Drop what happened earlier: nobody has asked this address since."""

@@ -28,7 +28,7 @@ from cfm.model import File, LogCondition, Now
 from cfm.plan import refusals
 from cfm.plan.round import Round
 from cfm.plan.shortlist import PlanInputs, Shortlist
-from cfm.tasks.store import DropCopy, PutMeasure, Recovered
+from cfm.tasks.store import PutMeasure, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
@@ -89,10 +89,9 @@ class Core:
         for order in recovered.orders:
             deleting.recover(self.state, order, now)
         for copy in recovered.copies:
+            # A server that the settings leave out may come back: what is known of it stays in the store.
             if copy.server in self.state.fleet.records:
                 self.state.versions.learnt(copy.file_name, copy.server, copy.version)
-            else:  # it is not in the settings any more
-                self.state.out.changes.append(DropCopy(copy.file_name, copy.server))
         for arrival in recovered.arrivals:
             self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
         servers = {"", *self.state.fleet.records}

@@ -152,12 +152,13 @@ class Planning:
     def metadata_changed(self, now: Now, *, was_too_old: bool) -> None:
         """New metadata came into force: the next plan need not wait.
 
-        Until it is made, the old lists go on.  But where nothing might be deleted by the old metadata,
-        nothing is deleted by what was made of it either.
+        Until it is made, the old lists go on for copies and for surplus copies.  But nothing is evicted by
+        old ranks.  And where nothing might be deleted by the old metadata, nothing is deleted by what was
+        made of it either.
         """
         self._not_before_ms = now.mono_ms
-        if was_too_old:
-            self.shortlist = replace(self.shortlist, surplus=(), evictable={})
+        surplus = () if was_too_old else self.shortlist.surplus
+        self.shortlist = replace(self.shortlist, surplus=surplus, evictable={})
 
     def san_is_back(self) -> None:
         """The lists lack what was left alone while the source folders were silent."""
