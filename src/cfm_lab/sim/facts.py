@@ -7,7 +7,7 @@ controller that decided; all other times are true ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cfm.model import Addr, DeleteOrder, Measure, Status, Task
@@ -99,10 +99,17 @@ class StateFacts:
         known = self.orders.get(order_id)
         return known.ordered_ms if known is not None else 0
 
-    def landed_bytes(self, addr: Addr, after_ms: int, until_ms: int) -> int:
-        """Bytes that arrived in this time on the disk at `addr`."""
+    def landed_bytes(
+        self, addr: Addr, after_ms: int, until_ms: int, is_there: Callable[[str, int], bool]
+    ) -> int:
+        """Bytes that arrived in this time on the disk at `addr`, and are there for all that anybody knows.
+
+        `is_there` is asked for each file by its name and the time at which it arrived.
+        """
         landed = (
-            task for ms, task in self.done if after_ms < ms <= until_ms and self.ended_there(task, addr)
+            task
+            for ms, task in self.done
+            if after_ms < ms <= until_ms and self.ended_there(task, addr) and is_there(task.file.name, ms)
         )
         return sum(task.file.size_bytes for task in landed if task.status is Status.DONE)
 

@@ -194,8 +194,22 @@ def _unplaced(
         if not world.san.holds(name, file.size_bytes):
             continue
         room = next(
-            (addr for addr in world.destinations if inventory.takes(world, addr, file.size_bytes)), None
+            (
+                addr
+                for addr in world.destinations
+                if inventory.takes(world, addr, file.size_bytes + _unshown_bytes(cfm.core, addr))
+            ),
+            None,
         )
         if room is not None:
             where = "stale" if name in holders else "nowhere"
             yield f"{name} is {where}, and would fit on {room}"
+
+
+def _unshown_bytes(core: Core, addr: Addr) -> int:
+    """Bytes of copies that landed there and that its `/df` has not shown: their room stays booked.
+
+    A copy may have taken the place of a file of that name that other software brought.  Then `/df` stands
+    still, and nobody can tell that from a `/df` that is broken.
+    """
+    return sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)

@@ -44,7 +44,9 @@ class WithinLimit(Invariant):
         usage, limit = heard.disk.usage, cfm.evidence.limit_percent(task.destination)
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(task.destination)
         arriving_bytes = state.arriving_bytes(task.destination, there, heard.disk_asked_ms)
-        unshown_bytes = state.landed_bytes(task.destination, heard.unmoved_since_ms(), heard.disk_asked_ms)
+        unshown_bytes = state.landed_bytes(
+            task.destination, heard.unmoved_since_ms(), heard.disk_asked_ms, heard.may_hold
+        )
         more_bytes = task.file.size_bytes + arriving_bytes + unshown_bytes
         more_bytes -= min(more_bytes, heard.disk.arriving_bytes)  # `used` contains these already
         held = fits(usage.used_bytes, usage.avail_bytes, more_bytes, limit) or self._really_fits(

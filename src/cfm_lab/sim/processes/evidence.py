@@ -91,6 +91,10 @@ class ServerEvidence:
             since_ms = asked_ms
         return since_ms
 
+    def may_hold(self, name: str, since_ms: int) -> bool:
+        """May a file be there that arrived then?  Not if a later list is without it."""
+        return self.names is None or name in self.names or self.list_asked_ms < since_ms
+
     @property
     def usable(self) -> bool:
         listed = self.names is not None and self.list_failed_ms is None
