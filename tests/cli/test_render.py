@@ -82,11 +82,11 @@ def test_a_condition_tells_what_is_so_for_how_long_and_what_to_do(node: Node) ->
 
 
 @pytest.mark.parametrize(
-    ("level", "colour"), [("ok", "32"), ("busy", "32"), ("held", "33"), ("trouble", "31")]
+    ("health", "colour"), [("ok", "32"), ("busy", "32"), ("degraded", "33"), ("critical", "31")]
 )
-def test_the_level_gives_the_verdict_its_colour(node: Node, level: str, colour: str) -> None:
+def test_the_health_gives_the_verdict_its_colour(node: Node, health: str, colour: str) -> None:
     """Whatever its line says."""
-    status = {**status_of(node), "verdict_level": level, "verdict": "Paused at trouble"}
+    status = {**status_of(node), "health": health, "verdict": "Paused at trouble"}
     out = io.StringIO()
     Console(file=out, width=100, force_terminal=True, color_system="standard").print(
         render.status_view(status)

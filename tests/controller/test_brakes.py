@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.controller.explain.verdict import Level, verdict
+from cfm.controller.explain.verdict import Health, verdict
 from cfm.plan.view import Rules
 from controller.node import Node, files
 
@@ -163,7 +163,7 @@ def test_it_bites_says_how_and_lets_go(brake: Brake) -> None:
     node.run(20 * SECOND_MS)
     assert len(node.deleted) == brake.before
     found = verdict(node.core, node.core.last_round, node.now)
-    assert found.level in (Level.HELD, Level.TROUBLE)
+    assert found.health is (Health.BUSY if brake.condition == "pace" else Health.DEGRADED)
     (condition,) = [one for one in found.conditions if one.name == brake.condition]
     assert condition.servers == brake.servers
     for words in (condition.text, *brake.says):
@@ -172,5 +172,5 @@ def test_it_bites_says_how_and_lets_go(brake: Brake) -> None:
     node.run(brake.release_takes_ms)
     assert len(node.deleted) == brake.after
     found = verdict(node.core, node.core.last_round, node.now)
-    assert found.level is Level.OK
+    assert found.health is Health.OK
     assert brake.condition not in [one.name for one in found.conditions]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.controller.explain.verdict import Level, verdict
+from cfm.controller.explain.verdict import Health, verdict
 from cfm.model import File, Hits, LogCondition, LogState
 from cfm.plan.view import Rules
 from controller import worlds
@@ -123,16 +123,16 @@ def test_each_change_is_said_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "level"),
+    ("condition", "health"),
     [
-        (LogCondition.GONE, Level.TROUBLE),
-        (LogCondition.UNREADABLE, Level.TROUBLE),
-        (LogCondition.BEHIND, Level.TROUBLE),
-        (LogCondition.SILENT, Level.OK),
-        (LogCondition.CLOCK_OFF, Level.OK),
+        (LogCondition.GONE, Health.DEGRADED),
+        (LogCondition.UNREADABLE, Health.DEGRADED),
+        (LogCondition.BEHIND, Health.DEGRADED),
+        (LogCondition.SILENT, Health.OK),
+        (LogCondition.CLOCK_OFF, Health.OK),
     ],
 )
-def test_the_verdict_names_the_state_of_the_log(condition: LogCondition, level: Level) -> None:
+def test_the_verdict_names_the_state_of_the_log(condition: LogCondition, health: Health) -> None:
     node = at_rest()
     tell(node, LogCondition.FOLLOWING)
     assert conditions(node) == []
@@ -140,7 +140,7 @@ def test_the_verdict_names_the_state_of_the_log(condition: LogCondition, level: 
     node.run(1 * SECOND_MS)
     told = verdict(node.core, node.core.last_round, node.now)
     assert [one.name for one in told.conditions] == [f"event_log_{condition}"]
-    assert told.level is level
+    assert told.health is health
     assert len(told.line) <= 200
     assert ("7,200 s behind" in told.line) is (condition is LogCondition.CLOCK_OFF)
 

@@ -106,11 +106,11 @@ def test_a_condition_tells_what_is_so_where_for_how_long_and_what_to_do(node: No
 
 
 @pytest.mark.parametrize(
-    ("level", "mood"), [("ok", "good"), ("busy", "good"), ("held", "held"), ("trouble", "bad")]
+    ("health", "mood"), [("ok", "good"), ("busy", "good"), ("degraded", "held"), ("critical", "bad")]
 )
-def test_the_level_gives_the_verdict_its_colour(node: Node, level: str, mood: str) -> None:
+def test_the_health_gives_the_verdict_its_colour(node: Node, health: str, mood: str) -> None:
     """Whatever its line says."""
-    status = {**status_of(node), "verdict_level": level, "verdict": "Paused at trouble"}
+    status = {**status_of(node), "health": health, "verdict": "Paused at trouble"}
     assert ("class", f"verdict {mood}") in Page(pages.index_page(status)).attributes
 
 

@@ -15,7 +15,7 @@ from cfm.controller.explain import report
 from cfm.controller.explain.activity import Activity, Doing
 from cfm.controller.explain.condition import Condition, Severity
 from cfm.controller.explain.conditions import WORST_FIRST
-from cfm.controller.explain.verdict import LINE_LENGTH, Level, Verdict, line_of, verdict
+from cfm.controller.explain.verdict import LINE_LENGTH, Health, Verdict, line_of, verdict
 from cfm.controller.explain.words import at_servers, short_names
 from cfm.model import Addr, SnapshotFacts
 from cfm.plan import refusals
@@ -31,7 +31,7 @@ def verdict_of(node: Node) -> Verdict:
 
 class Case(NamedTuple):
     make: Callable[[], Node]
-    level: Level
+    health: Health
     doing: Doing
     conditions: list[str]
     line: str
@@ -40,25 +40,25 @@ class Case(NamedTuple):
 STOPPED = "cfm is stopped because it has no valid grade and history files"
 SEE = "(see `grade_info_file` and `hitcount_history_file` in cfm.yml)"
 CASES = [
-    Case(worlds.unread, Level.TROUBLE, Doing.STOPPED, ["no_metadata"], f"{STOPPED}: not read yet {SEE}."),
+    Case(worlds.unread, Health.CRITICAL, Doing.STOPPED, ["no_metadata"], f"{STOPPED}: not read yet {SEE}."),
     Case(
         worlds.rejected,
-        Level.TROUBLE,
+        Health.CRITICAL,
         Doing.STOPPED,
         ["no_metadata"],
         f"{STOPPED}: the history is empty {SEE}.",
     ),
     Case(
         worlds.newest_rejected,
-        Level.TROUBLE,
+        Health.DEGRADED,
         Doing.IDLE,
         ["metadata_rejected"],
         "The newest grade and history files are rejected: the history is empty "
-        "(repair them; cfm goes on with the last good ones). Idle.",
+        "(repair them; cfm goes on with the last good ones).",
     ),
     Case(
         worlds.store_full,
-        Level.TROUBLE,
+        Health.CRITICAL,
         Doing.STOPPED,
         ["state_not_writable"],
         "cfm is paused because it cannot write its own state: no space left on device "
@@ -66,81 +66,80 @@ CASES = [
     ),
     Case(
         worlds.copying,
-        Level.BUSY,
+        Health.BUSY,
         Doing.WORKING,
         [],
         "2 copies running; 3 more wanted files are not placed.",
     ),
-    Case(worlds.at_rest, Level.OK, Doing.IDLE, [], "Idle."),
+    Case(worlds.at_rest, Health.OK, Doing.IDLE, [], "Idle."),
     Case(
         worlds.no_source,
-        Level.TROUBLE,
+        Health.DEGRADED,
         Doing.WAITING,
         ["server_down", "no_source"],
-        "Server down: 127.0.1.1 (check the host, its network and its cfw). "
-        f"2 copies wait: {refusals.NO_SOURCE.text} (check the sources in `cfm status`).",
+        "Server down: 127.0.1.1 (check the host, its network and its cfw); 1 more condition.",
     ),
     Case(
         worlds.no_destination,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.WAITING,
         ["no_destination"],
         f"3 copies wait: {refusals.NO_DESTINATION.text} (check the destinations in `cfm status`).",
     ),
     Case(
         worlds.san_silent,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.WAITING,
         ["san_unknown"],
         f"3 copies wait: {refusals.SAN_UNKNOWN.text} (check the source folders).",
     ),
     Case(
         worlds.failing,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.WAITING,
         ["retry_later"],
         "F001.mpg could not be copied, and cfm tries again after a pause (the log tells why).",
     ),
     Case(
         worlds.breaker,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.IDLE,
         ["breaker"],
-        f"The breaker holds deletes of 500 B at 127.0.2.1 ({refusals.BREAKER.release}). Idle.",
+        f"The breaker holds deletes of 500 B at 127.0.2.1 ({refusals.BREAKER.release}).",
     ),
     Case(
         worlds.old_metadata,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.IDLE,
         ["metadata_old"],
         "Nothing is deleted because the grade and history files are too old "
-        f"({refusals.METADATA_OLD.release}). Idle.",
+        f"({refusals.METADATA_OLD.release}).",
     ),
     Case(
         worlds.deletes_off,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.IDLE,
         ["deletes_off"],
-        f"Idle. Deletes are switched off ({refusals.DELETES_OFF.release}).",
+        f"Deletes are switched off, and some are needed ({refusals.DELETES_OFF.release}).",
     ),
     Case(
         worlds.same_disk,
-        Level.HELD,
+        Health.DEGRADED,
         Doing.IDLE,
         ["same_disk_suspected"],
-        f"Same disk suspected at 127.0.2.2 ({refusals.SAME_DISK_SUSPECTED.release}). Idle.",
+        f"Same disk suspected at 127.0.2.2 ({refusals.SAME_DISK_SUSPECTED.release}).",
     ),
     Case(
         worlds.all_rise,
-        Level.TROUBLE,
+        Health.DEGRADED,
         Doing.IDLE,
         ["over_limit"],
         "Disk over its limit at 127.0.2.1, and nothing there may be deleted: rising 10 "
-        "(raise the limit, or delete files by hand; `cfm why FILE` tells about each file). Idle.",
+        "(raise the limit, or delete files by hand; `cfm why FILE` tells about each file).",
     ),
     Case(
         worlds.fits_nowhere,
-        Level.OK,
+        Health.OK,
         Doing.IDLE,
         ["no_room"],
         "Idle. Disks are full of better-ranked files; 1 file has no space.",
@@ -154,11 +153,11 @@ def test_the_verdict(case: Case) -> None:
     node.send(ev.SanIndexed(frozenset(node.san)))
     node.run(6 * SECOND_MS)
     found = verdict_of(node)
-    assert (found.level, found.activity.doing) == (case.level, case.doing)
+    assert (found.health, found.activity.doing) == (case.health, case.doing)
     assert [condition.name for condition in found.conditions] == case.conditions
     assert found.line == case.line
     for told in (report.status_json(node.core, node.now), report.plan_json(node.core, node.now)):
-        assert (told["verdict"], told["verdict_level"]) == (case.line, case.level)
+        assert (told["verdict"], told["health"]) == (case.line, case.health)
         assert [condition["name"] for condition in told["conditions"]] == case.conditions
 
 
@@ -176,7 +175,7 @@ def test_a_delete_of_unknown_outcome_is_told() -> None:
         if node.says("delete unclear"):
             break
     found = verdict_of(node)
-    assert (found.level, found.activity.deletes) == (Level.BUSY, 1)
+    assert (found.health, found.activity.deletes) == (Health.BUSY, 1)
     assert [(c.name, c.files, len(c.servers)) for c in found.conditions] == [("order_unknown", 1, 1)]
 
 
@@ -313,7 +312,7 @@ def test_in_any_world_the_verdict_is_short_and_true(node: Node) -> None:
         words = " ".join(found.conditions[0].text.split()).rstrip(".")
         assert found.line.startswith(words[: LINE_LENGTH - 1])
     _every_server_is_named(found, node, told)
-    _the_level_is_true(found, told)
+    _the_health_is_true(found, told)
 
 
 def _every_server_is_named(found: Verdict, node: Node, told: dict[str, Any]) -> None:
@@ -326,13 +325,13 @@ def _every_server_is_named(found: Verdict, node: Node, told: dict[str, Any]) -> 
             assert brake["server"] in servers[brake["name"]]
 
 
-def _the_level_is_true(found: Verdict, told: dict[str, Any]) -> None:
+def _the_health_is_true(found: Verdict, told: dict[str, Any]) -> None:
     busy = bool(told["transfers"] or told["deletes"])
-    if found.level is Level.OK:
+    if found.health is Health.OK:
         assert not busy
         assert not told["brakes"]
         assert {server["state"] for server in told["servers"]} == {"up"}
     if found.activity.doing is Doing.IDLE:
         assert not busy
-    if found.level is Level.BUSY:
+    if found.health is Health.BUSY:
         assert all(condition.level is Severity.NOTE for condition in found.conditions)

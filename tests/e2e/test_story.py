@@ -54,7 +54,7 @@ def _plan(cluster: Cluster) -> None:
 
 def _status(cluster: Cluster) -> None:
     status = cluster.run_json("status")
-    assert (status["verdict_level"], status["activity"]["doing"]) == ("ok", "idle")
+    assert (status["health"], status["activity"]["doing"]) == ("ok", "idle")
     levels = {condition["name"]: condition["level"] for condition in status["conditions"]}
     assert levels["no_room"] == "note"
     assert set(levels.values()) == {"note"}, "nothing is wrong"

@@ -24,7 +24,7 @@ View: TypeAlias = Callable[[int], RenderableType]
 WIDE: Final = 100
 """From so many columns on there is room for what is only good to know."""
 ROWS_SHOWN: Final = 40
-LEVEL_STYLES: Final = {"ok": "green", "busy": "green", "held": "yellow", "trouble": "red"}
+HEALTH_STYLES: Final = {"ok": "green", "busy": "green", "degraded": "yellow", "critical": "red"}
 CONDITION_STYLES: Final = {"critical": "red", "degraded": "yellow", "note": "cyan"}
 
 
@@ -70,8 +70,8 @@ def with_rest(shown: Table, rest: int) -> RenderableType:
 
 
 def verdict(value: Json) -> Text:
-    """The line on top; its colour comes from the level."""
-    style = LEVEL_STYLES.get(str(value["verdict_level"]), "yellow")
+    """The line on top; its colour comes from the health."""
+    style = HEALTH_STYLES.get(str(value["health"]), "yellow")
     return Text.assemble(("● ", style), said(value["verdict"], "bold"))
 
 

@@ -62,7 +62,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from held.waiting(scene, round_)
         yield from held.pace(scene, round_)
         yield from held.no_space(scene, round_)
-    yield from _deletes_off(scene)
+    yield from _deletes_off(scene, round_)
     yield from _unknown_deletes(scene)
     yield from _other_sizes(scene)
     yield from whose_disks.links(scene)
@@ -82,12 +82,14 @@ def _own_state(scene: Scene) -> Iterator[Condition]:
         )
 
 
-def _deletes_off(scene: Scene) -> Iterator[Condition]:
+def _deletes_off(scene: Scene, round_: Round | None) -> Iterator[Condition]:
+    """It is a person's wish, and does harm only where something should be deleted."""
     if not scene.state.rules.deletes_on:
+        some_wait = round_ is not None and round_.times("delete", refusals.DELETES_OFF) > 0
         yield Condition(
             name=refusals.DELETES_OFF.name,
-            level=Severity.NOTE,
-            text="Deletes are switched off",
+            level=Severity.DEGRADED if some_wait else Severity.NOTE,
+            text="Deletes are switched off, and some are needed" if some_wait else "Deletes are switched off",
             remedy=refusals.DELETES_OFF.release,
             holds=True,
         )

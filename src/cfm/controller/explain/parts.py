@@ -25,8 +25,8 @@ def verdict_json(verdict: Verdict) -> Json:
     """The line for people, and beside it what scripts and pages decide by."""
     doing = verdict.activity
     return {
+        "health": verdict.health.value,
         "verdict": verdict.line,
-        "verdict_level": verdict.level.value,
         "activity": {
             "doing": doing.doing.value,
             "copies": doing.copies,
@@ -34,6 +34,17 @@ def verdict_json(verdict: Verdict) -> Json:
             "waiting": doing.waiting,
         },
         "conditions": [condition_json(condition) for condition in verdict.conditions],
+    }
+
+
+def ready_json(verdict: Verdict) -> Json:
+    """What `/readyz` says; `why` is null where cfm is ready."""
+    is_ready = verdict.health.is_good
+    return {
+        "status": "ready" if is_ready else "not ready",
+        "health": verdict.health.value,
+        "why": None if is_ready else verdict.line,
+        "conditions": [{"name": one.name, "level": one.level.value} for one in verdict.conditions],
     }
 
 

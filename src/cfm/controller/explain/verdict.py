@@ -1,6 +1,6 @@
-"""The verdict: how the node is, as a level, one line for people, and the facts that it is made of.
+"""The verdict: the health of the node, one sentence for people, and the facts that both are made of.
 
-Whoever decides something by the verdict reads its level and its facts, never the words of its line.  Pure:
+Whoever decides something by the verdict reads its health and its facts, never the words of its line.  Pure:
 made from the core's state at one moment.  Neighbours: `activity` and `conditions` find the facts, `report`
 puts the verdict on top of everything that it tells.
 """
@@ -8,7 +8,7 @@ puts the verdict on top of everything that it tells.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cfm.controller.decide.core import Core
@@ -23,26 +23,30 @@ LINE_LENGTH = 200
 """The most characters of a verdict's line."""
 
 
-class Level(enum.StrEnum):
+class Health(enum.StrEnum):
     """How the node is, in one word."""
 
     OK = "ok"
     """All that is wanted is done."""
     BUSY = "busy"
-    """Something is being done."""
-    HELD = "held"
-    """Something that should be done is held back: by a brake, or because it waits for something."""
-    TROUBLE = "trouble"
-    """Something is broken."""
+    """Something is being done, or is about to be, and nothing is wrong."""
+    DEGRADED = "degraded"
+    """Something that should be done is not: it is broken, or a brake holds it."""
+    CRITICAL = "critical"
+    """cfm can do nothing."""
+
+    @property
+    def is_good(self) -> bool:
+        return self in (Health.OK, Health.BUSY)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How the node is."""
 
-    level: Level
+    health: Health
     line: str
-    """One line of at most `LINE_LENGTH` characters, worst first."""
+    """One sentence of at most `LINE_LENGTH` characters, from the worst condition."""
     activity: Activity
     conditions: tuple[Condition, ...]
     """Worst first."""
@@ -52,74 +56,63 @@ def verdict(core: Core, round_: Round | None, now: Now) -> Verdict:
     """The verdict by the core's state and this round."""
     doing = activity(core, round_, now)
     found = conditions(core, round_, doing, now)
-    return Verdict(level_of(doing, found), line_of(doing, found), doing, found)
+    return Verdict(health_of(doing, found), line_of(doing, found), doing, found)
 
 
-def level_of(doing: Activity, found: Sequence[Condition]) -> Level:
-    """What is broken counts more than what is held back, and that more than what is being done."""
-    if any(one.level is Severity.CRITICAL for one in found):
-        return Level.TROUBLE
-    if any(one.level is Severity.DEGRADED and not one.holds for one in found):
-        return Level.TROUBLE
-    if any(one.holds for one in found):
-        return Level.HELD
-    return Level.BUSY if doing.doing in _BUSY else Level.OK
+def health_of(doing: Activity, found: Sequence[Condition]) -> Health:
+    """The worst condition decides.  Notes leave a node as good as it is."""
+    levels = {one.level for one in found}
+    if Severity.CRITICAL in levels:
+        return Health.CRITICAL
+    if Severity.DEGRADED in levels:
+        return Health.DEGRADED
+    return Health.BUSY if doing.doing in _BUSY else Health.OK
 
 
-_BUSY = (Doing.WORKING, Doing.STARTING, Doing.PLANNING)
+_BUSY = (Doing.WORKING, Doing.STARTING, Doing.WAITING, Doing.PLANNING)
 
 
 # ── the line ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class _Clause:
-    text: str
-    remedy: str = ""
-    holds: bool = False
-
-    def words(self, *, with_remedy: bool) -> str:
-        """The clause as a sentence; whatever came from outside stays on one line."""
-        text = f"{self.text} ({self.remedy})" if with_remedy and self.remedy else self.text
-        return " ".join(text.split()).rstrip(".") + "."
-
-
 def line_of(doing: Activity, found: Sequence[Condition]) -> str:
-    """What is wrong, then what goes on, then the notes: as much of it as fits, the worst first."""
-    wrong = [_clause(one) for one in found if one.level is not Severity.NOTE]
-    notes = [_clause(one) for one in found if one.level is Severity.NOTE]
-    work = [_Clause(text)] if (text := activity_words(doing)) else []
-    clauses = [*wrong, *work, *notes]
-    if not clauses:
-        return "Waiting."
-    for line in _shorter_and_shorter(clauses):
+    """The worst condition as a sentence, and how many more there are.
+
+    Where nothing is wrong: what goes on, and the first note.
+    """
+    wrong = [one for one in found if one.level is not Severity.NOTE]
+    if not wrong:
+        return _line_of_good(activity_words(doing), found)
+    others = len(wrong) - 1
+    more = f"; {count_words(others, 'more condition', 'more conditions')}" if others else ""
+    return _longest_that_fits(wrong[0], more)
+
+
+def _line_of_good(work: str, notes: Sequence[Condition]) -> str:
+    if not notes:
+        return f"{work or 'Waiting'}."
+    line = " ".join(filter(None, (work and f"{work}.", _longest_that_fits(notes[0]))))
+    if len(line) <= LINE_LENGTH:
+        return line
+    return f"{work}." if work else _cut(line)
+
+
+def _longest_that_fits(one: Condition, more: str = "") -> str:
+    """The remedy goes first, then the count of the others, then the end of the text."""
+    text, remedy = _plain(one.text), f" ({_plain(one.remedy)})" if one.remedy else ""
+    for line in (f"{text}{remedy}{more}.", f"{text}{more}.", f"{text}."):
         if len(line) <= LINE_LENGTH:
             return line
-    return clauses[0].words(with_remedy=False)[: LINE_LENGTH - 1] + "…"
+    return _cut(text)
 
 
-def _clause(one: Condition) -> _Clause:
-    return _Clause(one.text, one.remedy, one.holds)
+def _plain(text: str) -> str:
+    """Whatever came from outside stays on one line."""
+    return " ".join(text.split()).rstrip(".")
 
 
-def _shorter_and_shorter(clauses: Sequence[_Clause]) -> Iterator[str]:
-    """First the remedies go, those of the last clauses first and those of brakes last; then the last clauses.
-
-    The worst brake keeps its remedy as long as it fits: an operator must be told how to release it.
-    """
-    for kept in range(len(clauses), 0, -1):
-        brakes_first = sorted(range(kept), key=lambda place: not clauses[place].holds)
-        least = 1 if clauses[brakes_first[0]].holds else 0
-        for remedies in range(kept, least - 1, -1):
-            yield _joined(clauses, kept, frozenset(brakes_first[:remedies]))
-    for kept in range(len(clauses), 0, -1):
-        yield _joined(clauses, kept, frozenset())
-
-
-def _joined(clauses: Sequence[_Clause], kept: int, with_remedies: frozenset[int]) -> str:
-    told = [clause.words(with_remedy=place in with_remedies) for place, clause in enumerate(clauses[:kept])]
-    left_out = len(clauses) - kept
-    return " ".join([*told, *([f"And {left_out} more: see `cfm status`."] if left_out else [])])
+def _cut(text: str) -> str:
+    return text[: LINE_LENGTH - 1] + "…"
 
 
 def activity_words(doing: Activity) -> str:

@@ -17,12 +17,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from cfm import __version__
-from cfm.controller.act.loop import LISTENER_BACKLOG, Controller
+from cfm.controller.act.loop import LISTENER_BACKLOG, Controller, clock
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.explain.metadata import metadata_json
+from cfm.controller.explain.parts import ready_json
+from cfm.controller.explain.verdict import verdict
 from cfm.controller.serve import openapi
 from cfm.controller.serve.asking import asked
 from cfm.controller.serve.metrics import ControllerMetrics
@@ -84,11 +86,10 @@ class JsonEndpoints:
         return json_answer({"status": "ok", "version": __version__})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """cfm is ready when it has valid metadata and can write its own state."""
-        state = self._controller.core.state
-        why = state.store_trouble or (None if state.snapshot else "no valid grade and history files yet")
-        body = {"status": "ready" if why is None else "not ready", "why": why}
-        return json_answer(body, status=200 if why is None else 503)
+        """cfm is ready while nothing is degraded: the answer to `cfm status --check`."""
+        core = self._controller.core
+        body = ready_json(verdict(core, core.last_round, clock()))
+        return json_answer(body, status=200 if body["why"] is None else 503)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.expose(), headers={"Content-Type": self._metrics.content_type})

@@ -9,8 +9,8 @@ from cfm.controller.serve.html import Child, Html, tag
 from cfm.controller.serve.pages import cells, tables
 from cfm.controller.serve.pages.frame import Json, page, section
 
-_LEVEL_CLASSES: Final = {"ok": "good", "busy": "good", "held": "held", "trouble": "bad"}
-"""The colour of a verdict, by its level."""
+_HEALTH_CLASSES: Final = {"ok": "good", "busy": "good", "degraded": "held", "critical": "bad"}
+"""The colour of a verdict, by the health."""
 
 
 def index_page(status: Json) -> str:
@@ -59,7 +59,7 @@ def _top(status: Json) -> tuple[Child, ...]:
 
 
 def _verdict(status: Json) -> Html:
-    mood = _LEVEL_CLASSES.get(str(status["verdict_level"]), "held")
+    mood = _HEALTH_CLASSES.get(str(status["health"]), "held")
     return tag("p", status["verdict"], cls=f"verdict {mood}")
 
 
