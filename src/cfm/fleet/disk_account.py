@@ -253,9 +253,11 @@ class DiskAccount:
     def bounds(self) -> DiskBounds | None:
         """How full the disk is at most and at least; None where the last readings agree.
 
-        What is used by an unfinished download, and counts as still to come as well, proves no need.
+        What is used by an unfinished download, and counts as still to come as well, proves no need.  Nor does
+        a copy that the reading showed before its worker told that it arrived.
         """
-        return self._bounds(min(self._arriving_bytes, self._untold_bytes + _sum(self.booked)))
+        doubled_bytes = min(self._arriving_bytes, self._untold_bytes + _sum(self.booked))
+        return self._bounds(doubled_bytes + max(0, self._ahead_bytes))
 
     def _bounds(self, doubled_bytes: int) -> DiskBounds | None:
         if not isinstance(self.usage, Known):

@@ -45,7 +45,7 @@ class WithinLimit(Invariant):
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(task.destination)
         arriving_bytes = state.arriving_bytes(task.destination, there, heard.disk_asked_ms)
         unshown_bytes = state.landed_bytes(
-            task.destination, heard.unmoved_since_ms(), heard.disk_asked_ms, heard.may_hold
+            task.destination, heard.unmoved_since_ms, heard.disk_asked_ms, heard.may_hold
         )
         more_bytes = task.file.size_bytes + arriving_bytes + unshown_bytes
         more_bytes -= min(more_bytes, heard.disk.arriving_bytes)  # `used` contains these already

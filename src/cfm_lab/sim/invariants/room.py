@@ -99,14 +99,17 @@ class PaceAndNeed(Invariant):
     def _proven(self, cfm: SimCfm, order: DeleteOrder, limit: int) -> None:
         """Two readings some time apart show the need, and all between them.
 
-        Scope: what our own copies brought since a reading counts as shown by it.
+        Scope: what our own copies brought since a reading counts as shown by it.  Where readings stand
+        still, that begins with the first of them.
         """
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(order.server)
         wanted_bytes = self._wanted_bytes(cfm, order) if order.room_for is not None else 0
         first_ms = last_ms = None
-        for asked_ms, usage in reversed(cfm.evidence.servers[order.server].readings):
+        for asked_ms, usage, _settled, still_since_ms in reversed(
+            cfm.evidence.servers[order.server].readings
+        ):
             most_bytes = limit * (usage.used_bytes + usage.avail_bytes) // 100
-            more_bytes = wanted_bytes + state.arriving_bytes(order.server, there, asked_ms)
+            more_bytes = wanted_bytes + state.arriving_bytes(order.server, there, still_since_ms)
             if usage.used_bytes + more_bytes <= most_bytes:
                 break
             first_ms, last_ms = asked_ms, last_ms if last_ms is not None else asked_ms

@@ -60,7 +60,7 @@ class FreshCopiesStay(Invariant):
     version is noticed before long.
 
     Scope: a copy counts that this controller had made, and that its server has listed ever since.  What the
-    SAN has is what it told last.
+    SAN has is what it told last.  The time to notice begins when cfm sees both the SAN and the server.
     """
 
     number = "rule 25b"
@@ -75,6 +75,8 @@ class FreshCopiesStay(Invariant):
         self._changed_ms: dict[tuple[str, str], int] = {}
         """(controller, file) → since when the SAN shows the version that it shows now (mono, of this run)."""
         self._shown: dict[tuple[str, str], OnSan] = {}
+        self._blind_ms: dict[tuple[str, Addr], int] = {}
+        """(file, server) → when cfm last could not see one or the other (mono)."""
 
     def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
         mine = cfm.issuer.controller
@@ -131,20 +133,19 @@ class FreshCopiesStay(Invariant):
                 continue
             rested_ms = self.world.schedule.now_ms - truth.written_ms
             found = OnSan(made.path, truth.size_bytes, self.world.san.mtime_ns(truth))
-            if rested_ms < NOTICED_MS or now_ms - cfm.evidence.started_ms < NOTICED_MS:
+            if not self._sees(cfm, name, addr, now_ms):
+                self._blind_ms[name, addr] = now_ms
+            seen_since_ms = max(cfm.evidence.started_ms, self._blind_ms.get((name, addr), 0))
+            if min(rested_ms, now_ms - seen_since_ms) < NOTICED_MS:
                 continue
             if addr in cfm.evidence.holders(name) and not made.version.is_same_as(found.version):
                 known = cfm.core.state.versions.stale.get(name, frozenset())
-                quiet = self._quiet(cfm, name, now_ms)
-                self.hold(addr in known or not quiet, "nobody noticed that it is stale:", name, addr)
+                self.hold(addr in known, "nobody noticed that it is stale:", name, addr)
 
-    def _quiet(self, cfm: SimCfm, name: str, now_ms: int) -> bool:
-        """Could cfm see the SAN all the time?"""
+    def _sees(self, cfm: SimCfm, name: str, addr: Addr, now_ms: int) -> bool:
+        """Can cfm see both the file on the SAN and what the server holds?"""
         answer, asked_ms = cfm.evidence.san.get(name, (None, 0))
         silent = answer is not None and not isinstance(answer, OnSan) and now_ms - asked_ms < NOTICED_MS
-        return (
-            self.world.san.mounted
-            and not silent
-            and cfm.core is not None
-            and (cfm.core.state.san.index is not None)
-        )
+        san_tells = self.world.san.mounted and not self.world.san.hangs and not silent
+        has_index = cfm.core is not None and cfm.core.state.san.index is not None
+        return san_tells and has_index and cfm.evidence.servers[addr].usable

@@ -7,6 +7,7 @@ cannot excuse itself.  All times are of the controller's monotonic clock.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.state import NodeConfig
@@ -31,6 +32,17 @@ from cfm.plan.view import Rules
 READINGS_KEPT = 200
 
 
+class Reading(NamedTuple):
+    """What a `/df` showed."""
+
+    asked_ms: int
+    usage: DiskUsage
+    settled_bytes: int
+    """What was used, without unfinished downloads."""
+    still_since_ms: int
+    """When the first of the readings was asked for that showed just as much, up to this one."""
+
+
 class ServerEvidence:
     """The last answers of one server."""
 
@@ -51,8 +63,8 @@ class ServerEvidence:
         self.lists = 0
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
-        self.readings: deque[tuple[int, DiskUsage]] = deque(maxlen=READINGS_KEPT)
-        """Its last readings of this disk, with the time at which each was asked for."""
+        self.readings: deque[Reading] = deque(maxlen=READINGS_KEPT)
+        """Its last readings of this disk."""
         self.own_limit_percent: int | None = None
         """Its limit as it last told it, also if its disk is unknown by now."""
         self.disk_ids: frozenset[str] = frozenset()
@@ -82,14 +94,21 @@ class ServerEvidence:
         itself = self.features.disk_id if self.features is not None else ""
         self.disk_ids = frozenset({itself, *self._told.values()} - {""})
 
+    def measured(self, report: DiskReport, asked_ms: int) -> None:
+        """A reading came."""
+        if self.disk is not None and self.disk.disk_id != report.disk_id:
+            self.readings.clear()
+        settled_bytes = report.usage.used_bytes - report.arriving_bytes
+        last = self.readings[-1] if self.readings else None
+        still = last is not None and last.settled_bytes == settled_bytes
+        since_ms = last.still_since_ms if last is not None and still else asked_ms
+        self.readings.append(Reading(asked_ms, report.usage, settled_bytes, since_ms))
+        self.disk, self.disk_asked_ms = report, asked_ms
+
+    @property
     def unmoved_since_ms(self) -> int:
-        """When the first of its last readings was asked for that show the very same disk."""
-        since_ms = self.disk_asked_ms
-        for asked_ms, usage in reversed(self.readings):
-            if self.disk is None or usage != self.disk.usage:
-                break
-            since_ms = asked_ms
-        return since_ms
+        """When the first of its last readings was asked for that show just as much."""
+        return self.readings[-1].still_since_ms if self.readings else self.disk_asked_ms
 
     def may_hold(self, name: str, since_ms: int) -> bool:
         """May a file be there that arrived then?  Not if a later list is without it."""
@@ -184,10 +203,7 @@ class Evidence:
         if isinstance(event.answer, Failure):
             heard.disk = None
         elif heard.up:
-            if heard.disk is not None and heard.disk.disk_id != event.answer.disk_id:
-                heard.readings.clear()
-            heard.disk, heard.disk_asked_ms = event.answer, event.asked_ms
-            heard.readings.append((event.asked_ms, event.answer.usage))
+            heard.measured(event.answer, event.asked_ms)
             heard.own_limit_percent = event.answer.limit_percent
             heard.told_disk(ev.DiskAnswer, event.answer.disk_id)
 
