@@ -145,3 +145,21 @@ def test_a_cut_at_any_byte_is_a_cut_after_its_last_whole_line() -> None:
             reference.read_hit_history(history[:end]) for end in (cut, history.rfind(b"\n", 0, cut) + 1)
         )
         assert torn.history == whole.history
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("KBCD_K2018", ["KBCD_K20180101.mpg"]),  # a part of it
+        ("kbcd", ["KBCD_K20180101.mpg"]),
+        ("KBCD_K20180102.mpg", ["KBCD_K20180101.mpg"]),
+        ("XBCD_K20180101.mpg", ["KBCD_K20180101.mpg"]),
+        ("KBDC_K20180101.mpg", ["KBCD_K20180101.mpg"]),
+        ("nothing like it", []),
+        ("", []),
+    ],
+)
+def test_near_names_are_found(written: str, meant: list[str]) -> None:
+    grade = b"filename\nKBCD_K20180101.mpg\nother.avi\n"
+    snapshot = pair(grade, b"historyheader:1\nother.avi,0,0,5,\n").snapshot
+    assert snapshot.near(written) == meant

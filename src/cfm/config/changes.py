@@ -21,18 +21,20 @@ def need_restart(started: S, fresh: S, taken_of: Callable[[S], object]) -> tuple
     before = taken_of(started)
     return tuple(
         key
-        for key in _changed(started, fresh)
-        if taken_of(_with(started, key.split("."), _value(fresh, key))) == before
+        for key in changed(started, fresh)
+        if taken_of(_with(started, key.split("."), value_of(fresh, key))) == before
     )
 
 
-def _changed(started: SettingsFile, fresh: SettingsFile) -> Iterator[str]:
+def changed(started: SettingsFile, fresh: SettingsFile) -> Iterator[str]:
+    """The keys with different values."""
     for key, field in every_key(type(started)):
-        if why_without_effect(field) is None and _value(started, key) != _value(fresh, key):
+        if why_without_effect(field) is None and value_of(started, key) != value_of(fresh, key):
             yield key
 
 
-def _value(settings: Section, key: str) -> Any:
+def value_of(settings: Section, key: str) -> Any:
+    """The value of a key such as `remover.breaker_percent`."""
     found: Any = settings
     for name in key.split("."):
         found = getattr(found, name)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -248,6 +249,8 @@ class Origin:
     file: Path
     """Absolute.  Relative paths in the settings start from its folder."""
     notes: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """The line of each key that the file sets, such as `remover.breaker_percent`."""
 
 
 def _folder(info: ValidationInfo) -> Path:

@@ -50,7 +50,9 @@ def _load(path: Path, model: type[S]) -> S:
         raise SettingsFileError(path, problems)
     notes = sorted([*read_as_before(text, model), *_obsolete(text, model)])
     problems += _servers_listed_twice(text)
-    origin = Origin(path.absolute(), tuple(f"{path}:{line}: {note}" for line, note in notes))
+    told = tuple(f"{path}:{line}: {note}" for line, note in notes)
+    lines = {dotted(loc): line for loc, line in text.lines.items() if _is_set(text, loc)}
+    origin = Origin(path.absolute(), told, lines)
     try:
         settings = model.model_validate(text.values, context=origin)
     except ValidationError as invalid:
@@ -58,6 +60,14 @@ def _load(path: Path, model: type[S]) -> S:
     if problems:
         raise SettingsFileError(path, problems)
     return settings
+
+
+def _is_set(text: SettingsText, loc: Loc) -> bool:
+    """Does the file give this key a value of its own?"""
+    value: object = text.values
+    for step in loc:
+        value = value.get(str(step)) if isinstance(value, dict) else None
+    return bool(loc) and value is not None
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -52,6 +52,10 @@ class SettingsFile(Section):
         """The folder that relative paths in the settings start from."""
         return self._origin.file.parent if self._origin else Path.cwd()
 
+    def line_of(self, key: str) -> int | None:
+        """The line of the file that sets a key such as `remover.breaker_percent`; None where none does."""
+        return self._origin.lines.get(key) if self._origin else None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the operator about keys that have no effect."""

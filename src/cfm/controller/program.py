@@ -14,10 +14,10 @@ from functools import partial
 import structlog
 
 from cfm import wire
-from cfm.config import CfmSettings, load_cfm
-from cfm.config.changes import need_restart
-from cfm.controller.act.from_settings import node_of, rules_of, worker_client
+from cfm.config import CfmSettings
+from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
+from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.state_care import forget_old, watch_log, watch_lost_lines
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
@@ -32,7 +32,7 @@ from cfm.inputs.watching import MetadataWatch
 from cfm.jobs import Job, supervise
 from cfm.logs import lost_lines
 from cfm.model import Hits, LogState, Observed, SnapshotFacts
-from cfm.reloading import Reloader, SettingsReading
+from cfm.reloading import Reloader
 from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
 from cfm.signals import obey
 from cfm.tasks.sqlite_store import SqliteStore
@@ -81,7 +81,8 @@ async def _run_on(
         metrics = ControllerMetrics(controller, follower)
         told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
         said = status_of(settings.security, settings.listen_addr)
-        api = ControllerApi(controller, metrics, Teller(controller, store), told, said)
+        own = OwnSettings(settings, controller)
+        api = ControllerApi(controller, metrics, Teller(controller, store), own, told, said)
         server = WebServer(
             api.application(),
             settings.listen_addr,
@@ -91,9 +92,8 @@ async def _run_on(
         )
         await server.start()
         try:
-            reloader = _reloader(settings, controller)
-            jobs = _jobs(controller, store, watch, san, follower, reloader)
-            await _until_told(settings, controller, server, reloader, jobs)
+            jobs = _jobs(controller, store, watch, san, follower, own.reloader)
+            await _until_told(settings, controller, server, own.reloader, jobs)
         finally:
             await server.stop()
             await controller.writer.close()
@@ -170,22 +170,6 @@ def _jobs(
 
 def _tell(controller: Controller, kind: OwnTroubleKind, subject: str, why: str) -> None:
     controller.feed(ev.OwnTrouble(kind, subject, why))
-
-
-def _reloader(settings: CfmSettings, controller: Controller) -> Reloader[CfmSettings]:
-    """On SIGHUP: limits, brakes, prefixes and `deletes` may change while cfm runs."""
-
-    def take(fresh: CfmSettings) -> tuple[str, ...]:
-        controller.feed(ev.RulesChanged(rules_of(fresh)))
-        return need_restart(settings, fresh, rules_of)
-
-    def tell(read: SettingsReading) -> None:
-        keys = ", ".join(read.need_restart)
-        _tell(controller, OwnTroubleKind.SETTINGS_REFUSED, "", read.refused)
-        if not read.refused:
-            _tell(controller, OwnTroubleKind.RESTART_NEEDED, "", keys)
-
-    return Reloader(settings.file, load_cfm, take, tell)
 
 
 async def _until_told(

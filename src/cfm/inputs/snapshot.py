@@ -8,10 +8,13 @@ is half-written, that is empty, or whose two files fit together much less than t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+from polars.series.string import StringNameSpace
 
 from cfm.inputs.columns import Reading
 from cfm.model import File, Measure, SnapshotFacts
@@ -62,12 +65,62 @@ class Snapshot:
         wanted = pl.Series("name", list(names), pl.String).implode()
         return {row[1]: _file(*row) for row in self.frame.filter(pl.col("name").is_in(wanted)).iter_rows()}
 
+    def by_rank(self, names: Collection[str], offset: int, limit: int) -> ByRank:
+        """Some of these names, the most wanted first.  Names that are not known come last, by name."""
+        found = self.frame.filter(pl.col("name").is_in(pl.Series("name", list(names), pl.String).implode()))
+        rows: list[File | str] = [_file(*row) for row in found.slice(offset, limit).iter_rows()]
+        if len(rows) < limit and found.height < len(names):
+            others = sorted(frozenset(names).difference(found["name"].to_list()))
+            rows += others[max(0, offset - found.height) :][: limit - len(rows)]
+        return ByRank(rows, found.height, int(found["size_bytes"].sum()))
+
+    def near(self, name: str, most: int = 3) -> list[str]:
+        """Graded names that somebody may have meant who wrote `name`."""
+        names = pl.concat([self.frame["name"], self._unsized["name"]])
+        for pattern in _parts_of(name):
+            candidates = names.filter(pattern(names.str)).head(_CANDIDATES).to_list()
+            near = difflib.get_close_matches(name, candidates, n=most, cutoff=_ALIKE)
+            if near or (candidates and len(candidates) <= most):
+                return near or candidates
+        return []
+
     def graded(self, name: str) -> int | None:
         """The rank of a name in the grade file, even if it has no size (and so is no known file)."""
         for frame in (self.frame, self._unsized):
             for rank in frame.filter(pl.col("name") == name)["rank"]:
                 return int(rank)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ByRank:
+    """A page of names, and how many of all these names are known."""
+
+    rows: Sequence[File | str]
+    """Known files, and the bare names of the others."""
+    known: int
+    known_bytes: int
+
+
+_CANDIDATES = 2_000
+_ALIKE = 0.6
+
+
+def _parts_of(name: str) -> Iterator[Callable[[StringNameSpace], pl.Series]]:
+    """Ways to find names that have something in common with `name`, the narrowest first.
+
+    Somebody wrote a part of a name, or mistyped its end or its beginning.
+    """
+    if name:
+        yield lambda names: names.contains(f"(?i){re.escape(name)}")
+    for length in (len(name) * 3 // 4, len(name) // 2, len(name) // 4):
+        beginning, end = name[:length], name[len(name) - length :]
+        if length >= _LEAST_IN_COMMON:
+            yield lambda names, beginning=beginning: names.starts_with(beginning)  # type: ignore[misc]
+            yield lambda names, end=end: names.ends_with(end)  # type: ignore[misc]
+
+
+_LEAST_IN_COMMON = 3
 
 
 def _file(rank: int, name: str, size_bytes: int, hits: int, history_ips: list[str]) -> File:

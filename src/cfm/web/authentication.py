@@ -26,6 +26,10 @@ from cfm.web.answers import READING_METHODS, RefusedError
 IDENTITY: Final = web.RequestKey("identity", Identity)
 """`request[IDENTITY]` is the sender, where credentials are configured."""
 
+ASKER: Final = "Cfm-User"
+"""The header in which our command line says who sits before it."""
+_LONGEST_NAME: Final = 64
+
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="cfm", Basic realm="cfm"'}
 _READERS: Final = frozenset({Role.CONTROLLER, Role.WORKER, Role.OPERATOR, Role.READER})
 _NOBODY: Final[frozenset[Role]] = frozenset()
@@ -106,6 +110,19 @@ class Authenticator:
             return None
         der = connection.getpeercert(binary_form=True)
         return None if der is None else self._admission.certificates.owner(connection.getpeercert(), der)
+
+
+def asker_of(request: web.Request) -> str:
+    """Who asks for a change, for log and history: `alice at 10.0.0.7`.
+
+    The name is what the sender says of itself, and is not proven.  `operator` before it is proven by
+    credentials.
+    """
+    name = request.headers.get(ASKER, "")
+    if not name or not name.isprintable() or len(name) > _LONGEST_NAME:
+        name = "somebody"
+    proven = "operator " if IDENTITY in request and Role.OPERATOR in request[IDENTITY].roles else ""
+    return f"{proven}{name} at {request.remote}"
 
 
 def may_speak_for(request: web.Request, worker: str) -> bool:

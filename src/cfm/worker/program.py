@@ -232,7 +232,7 @@ async def _stop_serving(ended: asyncio.Event, api: WorkerApi, server: WebServer)
 def _reloader(settings: CfwSettings, shelf: Shelf, metrics: WorkerMetrics) -> Reloader[CfwSettings]:
     """On SIGHUP: the limit may change while the worker runs."""
 
-    def take(fresh: CfwSettings) -> tuple[str, ...]:
+    def take(fresh: CfwSettings, _by: str) -> tuple[str, ...]:
         limit_percent = fresh.storage_usage_limit_percent
         log.info("read the disk limit again", was_percent=shelf.limit_percent, now_percent=limit_percent)
         shelf.limit_percent = limit_percent

@@ -16,6 +16,7 @@ from cfm import wire
 from cfm.config import CfmSettings, load_cfm
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
+from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
 from cfm.controller.serve.api import ACCESS_POLICY, ControllerApi
@@ -82,7 +83,12 @@ async def controller_rig(
         told = {wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)}
         said = status_of(settings.security, settings.listen_addr)
         api = ControllerApi(
-            controller, ControllerMetrics(controller, None), Teller(controller, store), told, said
+            controller,
+            ControllerMetrics(controller, None),
+            Teller(controller, store),
+            OwnSettings(settings, controller),
+            told,
+            said,
         )
         server = WebServer(
             api.application(),

@@ -141,7 +141,8 @@ class Controller:
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
-        happened = {"at": clock().wall_s, "event": said.event, "level": said.level, **said.facts}
+        at = clock()
+        happened = {"id": at.wall_ms, "at": at.wall_s, "event": said.event, "level": said.level, **said.facts}
         self.recent.append(happened)
         for listener in self.listeners:
             if not listener.full():

@@ -13,6 +13,7 @@ import structlog
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.explain import why
+from cfm.controller.explain.sentences import event_words
 from cfm.controller.explain.story import STORY_LENGTH, tell
 from cfm.errors import StateError
 from cfm.model import DeleteOrder, Task
@@ -50,6 +51,13 @@ class Teller:
         lately = [said for said in self._controller.recent if said.get("file") == name]
         found["story"] = tell(history, lately)
         return found
+
+    async def events(self, about: str, limit: int, before: int) -> dict[str, Any]:
+        """What happened before an id, the newest first; with `about`, what names this file or server."""
+        found = [one for one in reversed(self._controller.recent) if one["id"] < before]
+        told = [one for one in found if not about or about in one.values()][:limit]
+        rows = [{**one, "id": str(one["id"]), "text": event_words(one)} for one in told]
+        return {"about": about or None, "events": rows, "before": rows[-1]["id"] if rows else None}
 
     async def _alike(self, name: str) -> list[str]:
         """Other names that look the same, of files that there are."""

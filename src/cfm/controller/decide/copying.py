@@ -483,7 +483,14 @@ def drop(state: NodeState, event: TaskDropped, now: Now) -> None:
         state.tasks.take_off(task.id)
         state.out.changes.append(DropTask(task.id))
     else:
-        end(state, task, TaskEvent.CANCELLED, "cancelled by an operator", now, blame=Blame.FILE)
+        end(
+            state,
+            task,
+            TaskEvent.CANCELLED,
+            f"cancelled by {event.by}",
+            now,
+            blame=Blame.FILE,
+        )
     state.out.effects.append(Reply(event.request, 200))
 
 

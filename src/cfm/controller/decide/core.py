@@ -59,6 +59,7 @@ class Core:
             ev.LogChanged: self._log_changed,
             ev.SanIndexed: self._san_indexed,
             ev.RulesChanged: self._rules_changed,
+            ev.Noted: self._noted,
             ev.StoreTrouble: self._store_trouble,
             ev.StoreRecovered: self._store_recovered,
             ev.OwnTrouble: self._own_trouble,
@@ -314,7 +315,11 @@ class Core:
 
     def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
         self.state.settings.change(event.rules)
-        self.state.say("settings changed", limit_percent=event.rules.limit_percent)
+        asked = {"keys": ", ".join(event.keys) or "nothing", "by": event.by} if event.by else {}
+        self.state.say("settings changed", asked, limit_percent=event.rules.limit_percent)
+
+    def _noted(self, event: ev.Noted, _now: Now) -> None:
+        self.state.say(event.event, event.facts, level=event.level)
 
     # ── our own state ───────────────────────────────────────────────────────────────────────────────────
 
@@ -361,6 +366,8 @@ class Core:
         chosen = {addr: size for addr, size in held.items() if event.server in (None, addr)}
         self.state.settings.approve(dispatch.approval(chosen))
         for addr, size_bytes in chosen.items():
-            self.state.say("breaker released", level="warning", server=addr, up_to_bytes=size_bytes)
+            self.state.say(
+                "breaker released", level="warning", server=addr, up_to_bytes=size_bytes, by=event.by
+            )
         reply = ev.Reply(event.request, 200, ev.Released(chosen)) if chosen else ev.Reply(event.request, 404)
         self.state.out.effects.append(reply)

@@ -85,6 +85,19 @@ class RulesChanged:
     """An operator changed the settings that may change while we run."""
 
     rules: Rules
+    keys: tuple[str, ...] = ()
+    """The settings that differ from those of the last reading, also such as wait for the next start."""
+    by: str = ""
+    """Who asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something outside the core happened that belongs into the history, such as what an operator did."""
+
+    event: str
+    facts: Mapping[str, object]
+    level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +252,8 @@ class TaskDropped:
 
     request: int
     task_id: int
+    by: str = "an operator"
+    """Who asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +262,12 @@ class BreakerReleased:
 
     request: int
     server: Addr | None = None
+    by: str = "an operator"
 
 
 Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
-    | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
+    | Noted | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
     | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | NamesSought | PlanReady | PlanFailed
     | TasksAsked | NextAsked | RequestGone | CredentialsRefused | TaskReported | TaskDropped
     | BreakerReleased

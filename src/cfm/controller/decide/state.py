@@ -209,14 +209,15 @@ class NodeState:
         if new:
             self.out.effects.append(SeekNames(new))
 
-    def view(self, now: Now) -> ClusterView:
-        """What is known at `now`, for the kernel and the policies."""
+    def view(self, now: Now, rules: Rules | None = None) -> ClusterView:
+        """What is known at `now`, for the kernel and the policies.  `rules`: others than those in force."""
+        rules = rules or self.rules
         is_up = {addr: self.health.is_up(addr) for addr in self.fleet.records}
-        servers = self.fleet.server_views(self.rules.limit_percent, is_up)
-        doubtful = self.fleet.doubtful(now.mono_ms, self.rules.unknown_grace_ms)
+        servers = self.fleet.server_views(rules.limit_percent, is_up)
+        doubtful = self.fleet.doubtful(now.mono_ms, rules.unknown_grace_ms)
         return ClusterView(
             now=now,
-            rules=self.rules,
+            rules=rules,
             snapshot=self.snapshot,
             metadata_age_ms=self.metadata.age_ms(now),
             servers=servers,

@@ -28,7 +28,7 @@ from cfm.controller.explain.verdict import verdict
 from cfm.model import Addr, Now, OrderStatus, Status, Task
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
-from cfm.plan.view import ClusterView
+from cfm.plan.view import ClusterView, Rules
 from cfm.plan.wishes import Copy, Delete
 
 REFUSALS_SHOWN = 100
@@ -85,6 +85,26 @@ def held_json(core: Core, now: Now, server: Addr | None) -> Json:
     return {
         "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(chosen.items())],
         "would_delete": [delete_json(round_.view, delete) for delete in deletes],
+    }
+
+
+def rules_preview_json(core: Core, now: Now, rules: Rules) -> Json:
+    """What the plan would choose under other rules, beside what it chooses now.
+
+    The lists of files that may go were made for the present limits.  Under a lower one more may go.
+    """
+    now_view, then_view = core.state.view(now), core.state.view(now, rules)
+    return {"now": _chosen(core, now_view), "then": _chosen(core, then_view)}
+
+
+def _chosen(core: Core, view: ClusterView) -> Json:
+    round_ = dispatch.propose(view, core.backlog(), core.state, preview=True)
+    held = dispatch.blocked_bytes(round_)
+    return {
+        "copies": {"files": len(round_.copies), "bytes": sum(c.file.size_bytes for c in round_.copies)},
+        "deletes": {"files": len(round_.deletes), "bytes": sum(d.file.size_bytes for d in round_.deletes)},
+        "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(held.items())],
+        "over_limit": sorted(addr for addr, disk in Ledger(view).disks.items() if disk.over_bytes > 0),
     }
 
 

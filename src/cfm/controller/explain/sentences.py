@@ -25,7 +25,9 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "server is down": "{server} is down: {because}",
     "metadata accepted": "new metadata is in use: {known} of {graded} graded files are known",
     "metadata rejected": "new metadata is rejected: {because}",
-    "breaker released": "an operator released the breaker at {server}",
+    "breaker released": "the breaker at {server} was released by {by}",
+    "metadata accepted by an operator": "rejected metadata was accepted by {by}",
+    "settings changed": "the settings were read again for {by}; changed: {keys}",
 }
 """The sentence for an event.  An event that is not here is told by its name and its facts."""
 

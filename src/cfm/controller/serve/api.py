@@ -1,6 +1,7 @@
 """cfm's HTTP endpoints, put together: the old ones to the letter, ours beside them (see `docs/http-api.md`).
 
-Neighbours: `web` is the hardened server underneath; `worker_api`, `page_api` and `json_api` answer.
+Neighbours: `web` is the hardened server underneath; `worker_api`, `page_api`, `json_api` and
+`operator_api` answer.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from cfm.controller.act.loop import Controller
+from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.serve.json_api import JsonEndpoints
 from cfm.controller.serve.metrics import ControllerMetrics
+from cfm.controller.serve.operator_api import OperatorEndpoints
 from cfm.controller.serve.page_api import PageEndpoints
 from cfm.controller.serve.strangers import Strangers
 from cfm.controller.serve.worker_api import WorkerEndpoints
@@ -34,6 +37,7 @@ ACCESS_POLICY = AccessPolicy(
         ("POST", "/api/v1/confirm"): _OPERATOR,
         ("POST", "/api/v1/confirm/{server}"): _OPERATOR,
         ("POST", "/api/v1/metadata/{id}"): _OPERATOR,
+        ("POST", "/api/v1/reload"): _OPERATOR,
     },
     programs=frozenset({("GET", "/tasks"), ("GET", "/tasks/next"), ("PATCH", "/tasks/{id}")}),
 )
@@ -48,6 +52,7 @@ class ControllerApi:
         controller: Controller,
         metrics: ControllerMetrics,
         teller: Teller,
+        settings: OwnSettings,
         identity: Mapping[str, str],
         credentials: Mapping[str, Any] | None = None,
     ):
@@ -59,6 +64,7 @@ class ControllerApi:
             WorkerEndpoints(controller, identity),
             PageEndpoints(controller, self._status),
             JsonEndpoints(controller, metrics, teller, self._status),
+            OperatorEndpoints(controller, teller, settings),
         )
 
     def application(self) -> web.Application:

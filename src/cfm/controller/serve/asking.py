@@ -66,6 +66,16 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 19
 
 
+def number_of(request: web.Request, key: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query; 400 where it is none, or out of its range."""
+    text = request.query.get(key)
+    if text is None:
+        return default
+    if not _is_id(text) or not least <= int(text) <= most:
+        raise RefusedError(400, f"{key} is a number from {least} to {most}")
+    return int(text)
+
+
 def seconds_of(request: web.Request, key: str, default: float, most: float) -> float:
     try:
         value = float(request.query.get(key, default))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -29,9 +28,7 @@ from cfm.controller.serve import openapi
 from cfm.controller.serve.asking import asked
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.model import Addr, Now
-from cfm.web import STOPPING, RefusedError, json_answer, name_from_path
-
-log = structlog.get_logger(__name__)
+from cfm.web import STOPPING, RefusedError, asker_of, json_answer, name_from_path
 
 PING_S = 15.0
 """How often a connection that waits for decisions gets a comment, so that nothing between closes it."""
@@ -110,7 +107,7 @@ class JsonEndpoints:
 
     async def confirm(self, request: web.Request) -> web.Response:
         """Release the breakers that hold, once: of one server, or of all."""
-        question = partial(ev.BreakerReleased, server=_server_of(request))
+        question = partial(ev.BreakerReleased, server=_server_of(request), by=asker_of(request))
         reply = await asked(self._controller, question)
         if not isinstance(reply.body, ev.Released):
             raise RefusedError(404, "no breaker holds there")
@@ -122,7 +119,8 @@ class JsonEndpoints:
         pair_id, metadata = request.match_info["id"], self._controller.metadata
         if metadata is None or not metadata.accept(pair_id):
             raise RefusedError(409, "no pair of metadata files with this id waits to be accepted")
-        log.warning("metadata accepted by an operator", snapshot=pair_id)
+        facts = {"snapshot": pair_id, "by": asker_of(request)}
+        self._controller.feed(ev.Noted("metadata accepted by an operator", facts, "warning"))
         return json_answer({"accepted": pair_id})
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,22 @@ _PAIR = {"name": "id", "in": "path", "required": True, "schema": {"type": "strin
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
+_ADDR = {"name": "addr", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_CHECK = {"name": "check", "in": "query", "schema": {"type": "boolean"}}
+
+
+def _number(name: str, least: int, most: int) -> Json:
+    return {"name": name, "in": "query", "schema": {"type": "integer", "minimum": least, "maximum": most}}
+
+
+_PAGE = [_number("offset", 0, 2**31), _number("limit", 1, 200)]
+_HISTORY = [
+    {"name": "about", "in": "query", "schema": {"type": "string"}},
+    _number("before", 0, 2**63 - 1),
+    _number("limit", 1, 200),
+]
+
+
 def _json(description: str, kind: str = "object") -> Json:
     return {"description": description, "content": {"application/json": {"schema": {"type": kind}}}}
 
@@ -28,6 +44,9 @@ def _plain(description: str) -> Json:
 
 def _get(summary: str, answers: Json, parameters: list[Json] | None = None) -> Json:
     return {"get": {"summary": summary, "parameters": parameters or [], "responses": answers}}
+
+
+_LISTING = {"200": _json("a server and a page of its files"), "400": _PROBLEM, "404": _PROBLEM}
 
 
 def document() -> Json:
@@ -104,6 +123,23 @@ def _ours() -> Json:
         "/api/v1/confirm": {
             **_get("The breakers that hold, and what cfm would delete without them", held),
             "post": {"summary": "Release every breaker that holds, once", "responses": confirm},
+        },
+        "/api/v1/history": _get(
+            "What happened, the newest first", {"200": _json("events"), "400": _PROBLEM}, _HISTORY
+        ),
+        "/api/v1/servers/{addr}": _get("One server, with its files by rank", _LISTING, [_ADDR, *_PAGE]),
+        "/api/v1/servers/{addr}/unique": _get(
+            "The files of which a server has the only copy", _LISTING, [_ADDR, *_PAGE]
+        ),
+        "/api/v1/settings": _get(
+            "The settings in force, and where each comes from", {"200": _json("settings")}
+        ),
+        "/api/v1/reload": {
+            "post": {
+                "summary": "Read the settings again, or only say what that would change",
+                "parameters": [_CHECK],
+                "responses": {"200": _json("what changes"), "409": _PROBLEM},
+            },
         },
         "/api/v1/metadata": _get("The metadata in force, and what was rejected", {"200": _json("metadata")}),
         "/api/v1/metadata/{id}": {

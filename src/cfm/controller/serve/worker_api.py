@@ -26,7 +26,16 @@ from cfm.controller.serve.asking import (
     task_id_of,
 )
 from cfm.model import Addr, Task
-from cfm.web import STOPPING, RefusedError, empty, json_answer, may_be_browser, may_speak_for, old_json
+from cfm.web import (
+    STOPPING,
+    RefusedError,
+    asker_of,
+    empty,
+    json_answer,
+    may_be_browser,
+    may_speak_for,
+    old_json,
+)
 
 WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
 _TOOLS_OF_PEOPLE = ("curl/", "Wget/", "Mozilla/")
@@ -71,7 +80,8 @@ class WorkerEndpoints:
             raise RefusedError(403, "this task is another worker's")
 
     async def delete_task(self, request: web.Request) -> web.Response:
-        reply = await asked(self._controller, partial(ev.TaskDropped, task_id=task_id_of(request)))
+        question = partial(ev.TaskDropped, task_id=task_id_of(request), by=asker_of(request))
+        reply = await asked(self._controller, question)
         return empty(reply.status)
 
     # ── the waiting request ─────────────────────────────────────────────────────────────────────────────

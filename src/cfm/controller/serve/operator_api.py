@@ -1,0 +1,88 @@
+"""The endpoints that operators work with: history, one server, settings.  Pages and command line use them.
+
+Neighbours: `act.lister`, `act.teller` and `act.own_settings` answer; `json_api` has what scripts and
+monitoring ask; `openapi` describes these endpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aiohttp import web
+
+from cfm.controller.act.lister import MOST_ROWS, Lister
+from cfm.controller.act.loop import Controller
+from cfm.controller.act.own_settings import OwnSettings
+from cfm.controller.act.teller import Teller
+from cfm.controller.explain.holdings import near_servers
+from cfm.controller.serve.asking import number_of
+from cfm.errors import CfmError
+from cfm.model import Addr
+from cfm.web import RefusedError, asker_of, json_answer
+
+ROWS: Final = 50
+MOST_OFFSET: Final = 2**31
+
+
+class OperatorEndpoints:
+    """What an operator asks for, and may change."""
+
+    def __init__(self, controller: Controller, teller: Teller, settings: OwnSettings) -> None:
+        self._controller = controller
+        self._teller = teller
+        self._lister = Lister(controller)
+        self._settings = settings
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/v1/history", self.history),
+            web.get("/api/v1/servers/{addr}", self.server),
+            web.get("/api/v1/servers/{addr}/unique", self.unique),
+            web.get("/api/v1/settings", self.settings),
+            web.post("/api/v1/reload", self.reload),
+        ]
+
+    async def history(self, request: web.Request) -> web.Response:
+        """What happened, the newest first: all of it, or what concerns one file or server."""
+        limit = number_of(request, "limit", ROWS, 1, MOST_ROWS)
+        before = number_of(request, "before", 2**63 - 1, 0, 2**63 - 1)
+        return json_answer(await self._teller.events(request.query.get("about", ""), limit, before))
+
+    async def server(self, request: web.Request) -> web.Response:
+        offset, limit = _page(request)
+        return self._listing(request, await self._lister.server(_addr(request), offset, limit))
+
+    async def unique(self, request: web.Request) -> web.Response:
+        offset, limit = _page(request)
+        return self._listing(request, await self._lister.unique(_addr(request), offset, limit))
+
+    def _listing(self, request: web.Request, found: dict[str, Any] | None) -> web.Response:
+        if found is None:
+            near = near_servers(self._controller.core, _addr(request))
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise RefusedError(404, f"the settings name no server {_addr(request)}{meant}")
+        return json_answer(found)
+
+    async def settings(self, _request: web.Request) -> web.Response:
+        """The settings in force, and where each of them comes from."""
+        return json_answer(self._settings.effective())
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Read the settings again; with `check=true`, only say what that would change."""
+        if request.query.get("check") == "true":
+            try:
+                return json_answer(await self._settings.preview())
+            except CfmError as error:
+                raise RefusedError(409, str(error)) from None
+        reading, told = await self._settings.reload(asker_of(request))
+        if reading.refused:
+            raise RefusedError(409, reading.refused)
+        return json_answer(told)
+
+
+def _addr(request: web.Request) -> Addr:
+    return Addr(request.match_info["addr"])
+
+
+def _page(request: web.Request) -> tuple[int, int]:
+    return number_of(request, "offset", 0, 0, MOST_OFFSET), number_of(request, "limit", ROWS, 1, MOST_ROWS)
