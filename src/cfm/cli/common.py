@@ -51,8 +51,11 @@ def run_daemon(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a daemon until it ends: exit 0, or 1 with one clear line."""
     import asyncio
 
+    from cfm.loop_holds import watched_loop
+
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=watched_loop) as runner:
+            runner.run(main())
     except CfmError as error:
         _end(error)
     except BaseExceptionGroup as group:

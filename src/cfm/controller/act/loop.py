@@ -26,6 +26,7 @@ from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
+from cfm.loop_holds import HOLDS
 from cfm.model import (
     File,
     Hits,
@@ -99,12 +100,13 @@ class Controller:
         if self._group is None or self._is_broken:
             return
         try:
-            now = clock()
+            began_s, now = time.perf_counter(), clock()
             step = self.core.handle(event, now)
             self._carry_out(step.at_once)
             if step.changes or step.after_commit:
                 self._submit(step)
             self._wake_at(self.core.next_wakeup_ms(now))
+            HOLDS.note(type(event).__name__, time.perf_counter() - began_s)
         except Exception as error:
             # Whoever brought the event, a timer or a job, would go on, with books that are in doubt.
             self._is_broken = True

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from cfm.controller.act.loop import Controller, clock
@@ -19,6 +25,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
 from cfm.controller.explain.verdict import verdict
 from cfm.inputs.log_follower import LogFollower
+from cfm.loop_holds import BOUNDS_S, HOLDS, LoopHolds
 from cfm.model import Known, LogCondition, LogState, OrderStatus
 from cfm.plan.ledger import Ledger
 
@@ -44,6 +51,7 @@ class ControllerMetrics(Collector):
         yield from _servers(core)
         yield from _metadata(core)
         yield _conditions(core)
+        yield _loop_holds(HOLDS)
         if core.state.log is not None:
             yield from _event_log(core.state.log)
         yield _gauge(
@@ -73,6 +81,14 @@ def _conditions(core: Core) -> Metric:
     )
     for condition in verdict(core, core.last_round, clock()).conditions:
         family.add_metric([condition.name, condition.level.value], 1)
+    return family
+
+
+def _loop_holds(holds: LoopHolds) -> Metric:
+    text = "For how long the event loop was held: nobody got an answer meanwhile."
+    family = HistogramMetricFamily("cfm_loop_hold_seconds", text)
+    bounds = [*map(str, BOUNDS_S), "+Inf"]
+    family.add_metric([], list(zip(bounds, accumulate(holds.counts), strict=True)), holds.total_s)
     return family
 
 

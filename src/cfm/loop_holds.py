@@ -1,0 +1,107 @@
+"""How long the event loop is held: for so long nobody gets an answer from the program.
+
+Between two waits for the network, a loop carries out all that is ready, and answers nobody else meanwhile.
+That time is a *hold*.  It is measured where the loop begins and ends to wait, so nothing escapes it, and it
+costs about a microsecond for each turn of the loop.  A wait that ends late counts as well: the kernel was
+ready, and a thread held the interpreter.
+
+Whoever does something that may take long notes it, so that a long hold can be told by name.  Neighbours:
+`cli.common` runs the loop; the controller's shell notes events; the metrics show the histogram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import selectors
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""The upper bounds of the histogram."""
+LONG_S: Final = 0.05
+"""A hold that is longer is told in the log."""
+_NOTED_S: Final = 0.001
+
+
+class LoopHolds:
+    """The histogram of one loop's holds since the start."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        """How many holds were in each class of the histogram; the last one has no bound."""
+        self.total_s = 0.0
+        self.longest_s = 0.0
+        self._clock = clock
+        self._began_s: float | None = None
+        self._noted = "", 0.0
+        self._waits_until_s: float | None = None
+
+    def waits(self, timeout_s: float | None) -> None:
+        """The loop has nothing to do for so long (None: until something happens)."""
+        now_s = self._clock()
+        if self._began_s is not None:
+            self._count(now_s - self._began_s)
+        self._waits_until_s = None if timeout_s is None else now_s + max(0.0, timeout_s)
+
+    def goes_on(self, *, in_vain: bool) -> None:
+        """The wait is over.  `in_vain`: nothing happened, so it should have ended at its time."""
+        now_s = self._clock()
+        late = in_vain and self._waits_until_s is not None and now_s > self._waits_until_s
+        self._began_s = self._waits_until_s if late else now_s
+        self._noted = ("waiting for a thread", now_s - (self._began_s or now_s)) if late else ("", 0.0)
+
+    def note(self, what: str, took_s: float) -> None:
+        """This was done on the loop."""
+        if took_s > self._noted[1]:
+            self._noted = what, took_s
+
+    def _count(self, held_s: float) -> None:
+        place = 0
+        while place < len(BOUNDS_S) and held_s > BOUNDS_S[place]:
+            place += 1
+        self.counts[place] += 1
+        self.total_s += held_s
+        self.longest_s = max(self.longest_s, held_s)
+        if held_s > LONG_S:
+            what, took_s = self._noted
+            by = what if took_s > _NOTED_S else "many small things"
+            log.warning(
+                "the event loop was held", by=by, held_ms=round(1000 * held_s), of_it_ms=round(1000 * took_s)
+            )
+
+
+HOLDS: Final = LoopHolds()
+"""A program has one loop."""
+
+
+class _WatchedSelector(selectors.DefaultSelector):
+    """What a loop waits with, and tells when it does."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        HOLDS.waits(timeout)
+        ready = super().select(timeout)
+        HOLDS.goes_on(in_vain=not ready)
+        return ready
+
+
+def watched_loop() -> asyncio.AbstractEventLoop:
+    """A loop whose holds are in `HOLDS`.  Collections of garbage are noted, too: they stop all threads."""
+    gc.callbacks.append(_Collections())
+    return asyncio.SelectorEventLoop(_WatchedSelector())
+
+
+class _Collections:
+    def __init__(self) -> None:
+        self._began_s = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began_s = time.perf_counter()
+        else:
+            HOLDS.note(f"garbage of generation {info['generation']}", time.perf_counter() - self._began_s)
