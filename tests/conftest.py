@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A slow example is news about the machine, not about the program; what must be fast is measured in bench/.
@@ -23,3 +26,11 @@ def pytest_report_header() -> str:
     return (
         f"SIMULATE_SEED={os.environ['SIMULATE_SEED']} ZOO_TURN={os.environ['ZOO_TURN']} (to repeat this run)"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_server_stays() -> Iterator[None]:
+    """A PostgreSQL that tests have started ends with them."""
+    yield
+    if (bench := sys.modules.get("postgres_bench")) is not None:
+        bench.stop_server()

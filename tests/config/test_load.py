@@ -157,6 +157,13 @@ def test_state_may_lie_elsewhere(tmp_path: Path) -> None:
     assert cfm_of(tmp_path, "state: {url: 'sqlite:////var/lib/cfm.db'}").state.path == Path("/var/lib/cfm.db")
 
 
+def test_state_may_be_in_a_database(tmp_path: Path) -> None:
+    url = "postgresql://cfm@db1.example,db2.example:5433/cfm?sslmode=verify-full"
+    found = cfm_of(tmp_path, f"state: {{url: '{url}'}}").state
+    assert (found.url, found.is_shared) == (url, True)
+    assert not cfm_of(tmp_path, "log_dir: log").state.is_shared
+
+
 def test_one_server_may_be_both(tmp_path: Path) -> None:
     both = "servers:\n  sources: [10.0.0.1:80, 10.0.0.2:80]\n  destinations: [10.0.0.2:80, 10.0.0.3:80]\n"
     assert cfm_of(tmp_path, both).servers.addresses == ("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
@@ -265,8 +272,11 @@ def test_a_server_has_one_place_and_one_spelling(tmp_path: Path, servers: str, l
         ("ignore:\n  prefixes: {M64: x}", 2, "not a list"),
         ("log_dir:\n  x: y", 1, "a list or section where one value is expected"),
         ("ignore:\n  prefixes:\n  - A\n  -\n", 4, "an empty prefix would make an ad of every file"),
-        ("state:\n  url: postgresql://h/d", 2, "is not the URL of an SQLite file"),
+        ("state:\n  url: mysql://h/d", 2, "is not the URL of an SQLite file"),
         ("state:\n  url: 'sqlite:///:memory:'", 2, "is not the URL of an SQLite file"),
+        ("state:\n  url: 'postgresql://cfm:secret@db/cfm'", 2, "a password, which everybody could read"),
+        ("state:\n  url: 'postgresql://cfm@db/cfm?password=x'", 2, "a password, which everybody could read"),
+        ("state:\n  url: 'postgresql://cfm@db'", 2, "does not say which database"),
         ("storage_usage_limit: 90", 1, "unknown key"),
         ("watch_ip_string: 10.0.0.(3", 1, "is not a regular expression"),
         ("<<: {log_dir: a}", 1, "unknown key"),

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task, Version
+from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.sqlite_store import LOG_KEPT_BYTES, SqliteStore
 from cfm.tasks.store import (
     Change,
@@ -44,6 +45,7 @@ from cfm.tasks.store import (
     TaskStore,
 )
 from cfm_lab.fakes.memory_store import MemoryStore
+from postgres_bench import empty_server, read_only
 
 NOW_S = 1_800_000_000
 DAY_S = 24 * 60 * 60
@@ -127,9 +129,26 @@ class SqliteBench:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class PostgresBench:
+    def __init__(self) -> None:
+        self.server = empty_server()
+
+    def handle(self) -> PostgresStore:
+        return PostgresStore(self.server.url(), "127.0.0.1:8080", wall_s=lambda: NOW_S)
+
+    def broken(self) -> AbstractContextManager[None]:
+        return read_only(self.server)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
-    return MemoryBench() if request.param == "memory" else SqliteBench(tmp_path)
+    match request.param:
+        case "memory":
+            return MemoryBench()
+        case "sqlite":
+            return SqliteBench(tmp_path)
+        case _:
+            return PostgresBench()
 
 
 @pytest.fixture

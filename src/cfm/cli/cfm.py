@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from cfm.cli import tokens
+from cfm.cli import state, tokens
 from cfm.cli.common import (
     HELP_NAMES,
     AsJson,
@@ -39,6 +39,7 @@ app = typer.Typer(
     name="cfm", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
 )
 app.add_typer(tokens.app, name="token")
+app.add_typer(state.app, name="state")
 DEFAULT = Path("cfm.yml")
 RELEASE = "Release the breaker, so that cfm deletes these files?"
 ACCEPT = "Use these grade and history files from now on?"

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from cfm.addresses import is_wildcard
 from cfm.cli import check_world as world
+from cfm.cli.check_database import database_doubts
 from cfm.cli.check_peers import PeerAnswer, controller_doubts, listen_to, peer_doubts
 from cfm.cli.check_world import PathCheck, doubt, look_at_all
 from cfm.config import (
@@ -81,6 +82,7 @@ def cfm_report(path: Path) -> CheckReport:
     doubts = [
         *_cfm_form_doubts(settings),
         *look_at_all(_cfm_looks(settings)),
+        *_state_doubts(settings),
         *look_at_all(_looks_for_workers(settings, heard)),
         *peer_doubts(settings, heard),
     ]
@@ -116,11 +118,17 @@ def _cfm_looks(settings: CfmSettings) -> list[PathCheck]:
         PathCheck("hitcount_history_file", settings.hitcount_history_file, world.metadata_file),
         *(PathCheck("source_dirs", path, world.source_folder) for path in settings.source_dirs),
         PathCheck("log_dir", settings.log_dir, world.writable_folder),
-        PathCheck("state.url", settings.state.path, world.state_file),
     ]
+    if not settings.state.is_shared:
+        looks.append(PathCheck("state.url", settings.state.path, world.state_file))
     if settings.watch_dir is not None:
         looks.append(PathCheck("watch_dir", settings.watch_dir, world.event_log_folder))
     return looks
+
+
+def _state_doubts(settings: CfmSettings) -> Iterator[SettingsProblem]:
+    if settings.state.is_shared:
+        yield from database_doubts(settings.state.url)
 
 
 def _looks_for_workers(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> list[PathCheck]:

@@ -8,7 +8,7 @@ together.
 
 from cfm.config.cfm_settings import CfmSettings
 from cfm.config.cfw_settings import CfwSettings
-from cfm.config.fields import split_address
+from cfm.config.fields import parse_state_url, split_address
 from cfm.config.load import load_cfm, load_cfw
 from cfm.config.problems import SettingsFileError, SettingsProblem
 
@@ -19,5 +19,6 @@ __all__ = [
     "SettingsProblem",
     "load_cfm",
     "load_cfw",
+    "parse_state_url",
     "split_address",
 ]

@@ -21,10 +21,11 @@ from cfm.config.fields import (
     Prefix,
     Seconds,
     SecondsOrNone,
-    StateUrl,
+    SharedStateUrl,
     Streams,
     Switch,
     WatchedServer,
+    is_postgres,
     path_of_state,
     whole,
 )
@@ -111,10 +112,17 @@ class ServersSettings(Section):
 class CfmStateSettings(Section):
     """Where cfm keeps tasks, delete orders and its own id."""
 
-    url: StateUrl = Field("sqlite:///cfm.db")
+    url: SharedStateUrl = Field("sqlite:///cfm.db")
+
+    @property
+    def is_shared(self) -> bool:
+        """Is it in PostgreSQL, where several cfm may use it?"""
+        return is_postgres(self.url)
 
     @property
     def path(self) -> Path:
+        """The SQLite file.  There is none where the state is shared."""
+        assert not self.is_shared
         return path_of_state(self.url)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from cfm.addresses import is_wildcard, local_host, only_server
@@ -282,6 +283,50 @@ def _state_url(value: object, info: ValidationInfo) -> str:
 
 
 StateUrl: TypeAlias = Annotated[str, BeforeValidator(_state_url)]
+"""An SQLite file."""
+
+_POSTGRES: Final = ("postgresql://", "postgres://")
+
+
+def is_postgres(url: str) -> bool:
+    """Does a valid `state.url` name a PostgreSQL database?"""
+    return url.startswith(_POSTGRES)
+
+
+def _shared_state_url(value: object, info: ValidationInfo) -> str:
+    text = _one_text(value)
+    if not is_postgres(text):
+        return _state_url(value, info)
+    try:
+        parts = urlsplit(text)
+        has_password = parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError as error:
+        raise refusal(f"`{shown(text)}` is not a URL ({error})") from None
+    if has_password:
+        remedy = "write it into ~/.pgpass, or into a file that ?passfile=FILE names"
+        raise refusal("a password, which everybody could read here", remedy)
+    if not parts.path.strip("/"):
+        remedy = "write for example postgresql://cfm@db1.example/cfm"
+        raise refusal(f"`{shown(text)}` does not say which database", remedy)
+    return text
+
+
+SharedStateUrl: TypeAlias = Annotated[str, BeforeValidator(_shared_state_url)]
+"""An SQLite file, or a PostgreSQL database."""
+_TypeOfUrl: Final = TypeAdapter[str](SharedStateUrl)
+
+
+def parse_state_url(text: str, folder: Path) -> str:
+    """A URL that does not come from a settings file; a relative path starts from `folder`.
+
+    Raises:
+        ValueError: it is none; the text says why.
+    """
+    try:
+        return _TypeOfUrl.validate_python(text, context=Origin(folder / "cfm.yml"))
+    except ValidationError as error:
+        facts = error.errors()[0]["ctx"]
+        raise ValueError("; ".join(filter(None, (facts["text"], facts["remedy"])))) from None
 
 
 def path_of_state(url: str) -> Path:

@@ -25,6 +25,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.serve.api import ACCESS_POLICY, ControllerApi
 from cfm.controller.serve.metrics import ControllerMetrics
+from cfm.errors import StateError
 from cfm.inputs.log_follower import LogFollower
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -47,6 +48,8 @@ CLOSING_S = 1.0
 
 async def run(settings: CfmSettings) -> None:
     """Serve and decide until SIGTERM or SIGINT; `StateError` where that cannot begin."""
+    if settings.state.is_shared:
+        raise StateError("cfm does not run on PostgreSQL yet: name an SQLite file in state.url")
     credentials = await asyncio.to_thread(controller_credentials, settings)
     store = SqliteStore(settings.state.path)
     recovered = await asyncio.to_thread(store.open)

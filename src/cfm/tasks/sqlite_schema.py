@@ -1,20 +1,17 @@
-"""The tables of `cfm.db`, and how tasks and orders become rows and come back.
+"""The tables of `cfm.db`.
 
 The tables are meant to be read by an operator with the `sqlite3` shell: plain columns, units as on the wire
 (bytes, unix seconds), and a view `story` that shows the latest events in local time.  A change of form is one
-more entry in `MIGRATIONS`; entries that were released are never edited.  Neighbour: `tasks.sqlite_store`.
+more entry in `MIGRATIONS`; entries that were released are never edited.  Neighbours: `sqlite_store` uses
+them, `tasks.rows` has the columns.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Final, TypeAlias
+from typing import Final
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Side, Status, Task
-from cfm.tasks.store import PutPause
-
-Value: TypeAlias = str | int | None
 
 APPLICATION_ID: Final = 0x63666D31
 """`cfm1`, in the header of the file: tells our state from any other SQLite database."""
@@ -139,19 +136,6 @@ MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES, _WITH_VERSIONS)
 
 VERSION: Final = len(MIGRATIONS)
 
-TASK_COLUMNS: Final = (
-    "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
-    "path, source, destination, copy_speed_bps, reason, window_hits, ended_why, san_mtime"
-)
-ORDER_COLUMNS: Final = (
-    "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
-    "server, kind, reason, keeper, room_for, window_hits, ended_why"
-)
-
-PAUSE_COLUMNS: Final = "file, source, destination, failures, until_at, spared_until_at, since_at, why"
-
-_LARGEST: Final = 2**63 - 1
-
 
 def check_form(db: sqlite3.Connection) -> int:
     """The version of the form that the database has; 0 for an empty one.
@@ -178,116 +162,3 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
             db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def task_row(task: Task) -> tuple[Value, ...]:
-    """In the order of `TASK_COLUMNS`."""
-    return (
-        task.id,
-        task.status.value,
-        task.created_s,
-        task.changed_s,
-        *_file_row(task.file),
-        writable(task.path),
-        task.source,
-        task.destination,
-        task.copy_speed_bps,
-        writable(task.reason),
-        task.window_hits,
-        writable(task.ended_why),
-        task.san_mtime_s,
-    )
-
-
-def order_row(order: DeleteOrder) -> tuple[Value, ...]:
-    """In the order of `ORDER_COLUMNS`."""
-    return (
-        order.id,
-        order.status.value,
-        order.created_s,
-        order.changed_s,
-        *_file_row(order.file),
-        order.server,
-        order.kind.value,
-        writable(order.reason),
-        order.keeper,
-        None if order.room_for is None else writable(order.room_for),
-        order.window_hits,
-        writable(order.ended_why),
-    )
-
-
-def task_of(row: sqlite3.Row) -> Task:
-    return Task(
-        id=row["id"],
-        status=Status(row["status"]),
-        created_s=row["created_at"],
-        changed_s=row["changed_at"],
-        file=_file_of(row),
-        path=row["path"],
-        source=Addr(row["source"]),
-        destination=Addr(row["destination"]),
-        copy_speed_bps=row["copy_speed_bps"],
-        reason=row["reason"],
-        window_hits=row["window_hits"],
-        ended_why=row["ended_why"],
-        san_mtime_s=row["san_mtime"],
-    )
-
-
-def order_of(row: sqlite3.Row) -> DeleteOrder:
-    return DeleteOrder(
-        id=row["id"],
-        status=OrderStatus(row["status"]),
-        created_s=row["created_at"],
-        changed_s=row["changed_at"],
-        file=_file_of(row),
-        server=Addr(row["server"]),
-        kind=DeleteKind(row["kind"]),
-        reason=row["reason"],
-        keeper=None if row["keeper"] is None else Addr(row["keeper"]),
-        room_for=row["room_for"],
-        window_hits=row["window_hits"],
-        ended_why=row["ended_why"],
-    )
-
-
-def pause_row(pause: PutPause) -> tuple[Value, ...]:
-    """In the order of `PAUSE_COLUMNS`."""
-    return (
-        writable(pause.file_name),
-        *pause.side,
-        pause.failures,
-        pause.until_wall_s,
-        pause.spared_wall_s,
-        pause.since_wall_s,
-        writable(pause.why),
-    )
-
-
-def pause_of(row: sqlite3.Row) -> PutPause:
-    return PutPause(
-        side=Side(Addr(row["source"]), Addr(row["destination"])),
-        file_name=row["file"],
-        failures=row["failures"],
-        until_wall_s=row["until_at"],
-        spared_wall_s=row["spared_until_at"],
-        since_wall_s=row["since_at"],
-        why=row["why"],
-    )
-
-
-def _file_row(file: File) -> tuple[Value, ...]:
-    # Hit counts are sums of other people's numbers; one that SQLite cannot hold must not stop all writing.
-    hits = min(file.hits, _LARGEST)
-    return writable(file.name), file.rank, file.size_bytes, hits, " ".join(map(writable, file.history_ips))
-
-
-def _file_of(row: sqlite3.Row) -> File:
-    ips = tuple(row["history_ips"].split())
-    return File(row["file"], row["rank"], row["size_bytes"], row["hits"], ips)
-
-
-def writable(text: str) -> str:
-    r"""Text that SQLite can hold: half a surrogate pair (`\ud800` in a worker's JSON) is spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -23,13 +23,12 @@ from pathlib import Path
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
 from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task, Version
+from cfm.tasks import rows
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
     CONFIRMED_ORDERS_RECOVERED_S,
     ENDED_TASKS_RECOVERED_S,
     PACED_ORDERS_RECOVERED_S,
-    UNFINISHED_ORDERS,
-    UNFINISHED_TASKS,
     Change,
     DropArrival,
     DropCopy,
@@ -42,6 +41,7 @@ from cfm.tasks.store import (
     PutPause,
     PutTask,
     Recovered,
+    StateDump,
     SupersededError,
     highest_id,
 )
@@ -63,9 +63,6 @@ _MAY_PASS = frozenset(
     }
 )
 """Errors of the disk or of the moment: the next attempt may succeed.  All others are damage, or ours."""
-
-_UNFINISHED_TASKS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_TASKS))
-_UNFINISHED_ORDERS_SQL = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_ORDERS))
 
 
 def wall_clock_s() -> int:
@@ -122,8 +119,8 @@ class SqliteStore:
         with self._writing() as db:
             self._keep_lease(db, 0)
             for table, unfinished in (
-                ("tasks", _UNFINISHED_TASKS_SQL),
-                ("delete_orders", _UNFINISHED_ORDERS_SQL),
+                ("tasks", rows.UNFINISHED_TASKS_SQL),
+                ("delete_orders", rows.UNFINISHED_ORDERS_SQL),
             ):
                 db.execute(
                     f"DELETE FROM {table} WHERE changed_at < ? AND status NOT IN ({unfinished})",  # noqa: S608 (names are ours)
@@ -133,35 +130,69 @@ class SqliteStore:
             db.execute("DELETE FROM pauses WHERE spared_until_at < ?", (before_wall_s,))
 
     def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        name = schema.writable(file_name)
+        name = rows.writable(file_name)
         with self._reading() as db:
             if db is None:
                 return []
-            tasks = _last(db, "tasks", schema.TASK_COLUMNS, name, limit)
-            orders = _last(db, "delete_orders", schema.ORDER_COLUMNS, name, limit)
-            entries: list[Task | DeleteOrder] = [*map(schema.task_of, tasks), *map(schema.order_of, orders)]
+            tasks = _last(db, "tasks", rows.TASK_COLUMNS, name, limit)
+            orders = _last(db, "delete_orders", rows.ORDER_COLUMNS, name, limit)
+            entries: list[Task | DeleteOrder] = [*map(rows.task_of, tasks), *map(rows.order_of, orders)]
         entries.sort(key=lambda entry: entry.id)
         return entries[max(0, len(entries) - limit) :]
 
     def peek(self) -> Recovered:
-        """What is committed now, read beside whoever has the state; epoch 0 where there is none yet.
-
-        Raises:
-            StateError: it cannot be read.
-        """
         with self._reading() as db:
             if db is None or schema.check_form(db) < schema.VERSION:
                 return Recovered("", 0, 0)  # nothing is there that this program has written
             return self._read(db)
 
     def opened_s(self) -> int:
-        """When a cfm took this state last (unix seconds), read beside whoever has it; 0 where none ever did.
-
-        Raises:
-            StateError: it cannot be read.
-        """
         with self._reading() as db:
             return 0 if db is None else int(db.execute("SELECT taken_at FROM lease").fetchone()["taken_at"])
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def dump(self) -> StateDump:
+        with self._reading() as db:
+            assert db is not None
+            lease = db.execute("SELECT controller_id, epoch, last_id FROM lease").fetchone()
+            tables = {
+                table: [tuple(row) for row in db.execute(f"SELECT {columns} FROM {table}")]  # noqa: S608 (names are ours)
+                for table, columns in rows.TABLES.items()
+            }
+        return StateDump(lease["controller_id"], lease["epoch"], lease["last_id"], tables)
+
+    def fill(self, dump: StateDump) -> None:
+        try:
+            self.open()
+            with self._writing() as db:
+                if self._epoch > 1 or db.execute("SELECT 1 FROM tasks").fetchone():
+                    raise StateError(f"there is a state in {self.path} already: move it away first")
+                db.execute(
+                    "UPDATE lease SET controller_id = ?, epoch = ?, last_id = ?",
+                    (dump.controller_id, dump.epoch, dump.last_id),
+                )
+                for table, columns in rows.TABLES.items():
+                    for row in dump.tables[table]:
+                        _put(db, table, columns, row)
+        finally:
+            self.close()
+
+    def set_aside(self, suffix: str) -> str:
+        new = self.path.with_name(f"{self.path.name}.{suffix}")
+        with self._said_as_state_error():
+            assert self._db is not None
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if busy:
+                raise StateError("somebody reads it: end that, and try again")
+            self._db.close()
+            self._db = None
+            self.path.rename(new)
+            _make_durable(self.path.parent)
+        self.close()
+        return str(new)
 
     def log_bytes(self) -> int:
         try:
@@ -257,13 +288,13 @@ class SqliteStore:
         now_s = self._wall_s()
         lease = db.execute("SELECT controller_id, epoch, last_id FROM lease").fetchone()
         tasks = db.execute(
-            f"SELECT {schema.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({_UNFINISHED_TASKS_SQL}) OR changed_at >= ? ORDER BY id",
+            f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({rows.UNFINISHED_TASKS_SQL}) OR changed_at >= ? ORDER BY id",
             (now_s - ENDED_TASKS_RECOVERED_S,),
         )
         orders = db.execute(
-            f"SELECT {schema.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({_UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) "
+            f"SELECT {rows.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({rows.UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) "
             "OR created_at >= ? ORDER BY id",
             (
                 OrderStatus.CONFIRMED.value,
@@ -278,12 +309,12 @@ class SqliteStore:
             lease["controller_id"],
             lease["epoch"],
             lease["last_id"],
-            tasks=tuple(map(schema.task_of, tasks)),
-            orders=tuple(map(schema.order_of, orders)),
+            tasks=tuple(map(rows.task_of, tasks)),
+            orders=tuple(map(rows.order_of, orders)),
             arrivals=tuple(PutArrival(*row) for row in arrivals),
             copies=tuple(PutCopy(name, Addr(addr), Version(*version)) for name, addr, *version in copies),
             measure=next((Measure(*row) for row in measure), None),
-            pauses=tuple(map(schema.pause_of, _pauses(db))),
+            pauses=tuple(map(rows.pause_of, _pauses(db))),
         )
 
 
@@ -303,31 +334,29 @@ def _pauses(db: sqlite3.Connection) -> list[sqlite3.Row]:
     """None where the form is that of an earlier cfm, which has not been brought up to ours yet."""
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pauses'").fetchone():
         return []
-    columns = f"SELECT {schema.PAUSE_COLUMNS} FROM pauses"  # noqa: S608 (names are ours)
+    columns = f"SELECT {rows.PAUSE_COLUMNS} FROM pauses"  # noqa: S608 (names are ours)
     return db.execute(f"{columns} ORDER BY file, source, destination").fetchall()
 
 
 def _apply_copy(db: sqlite3.Connection, change: PutCopy | DropCopy) -> None:
     match change:
         case PutCopy(file_name, server, version):
-            row = (schema.writable(file_name), server, *version)
+            row = (rows.writable(file_name), server, *version)
             _put(db, "copies", "file, server, size_bytes, san_mtime", row)
         case DropCopy(file_name, server):
-            db.execute(
-                "DELETE FROM copies WHERE file = ? AND server = ?", (schema.writable(file_name), server)
-            )
+            db.execute("DELETE FROM copies WHERE file = ? AND server = ?", (rows.writable(file_name), server))
 
 
 def _apply(db: sqlite3.Connection, change: Change) -> None:
     match change:
         case PutTask(task):
-            _put(db, "tasks", schema.TASK_COLUMNS, schema.task_row(task))
+            _put(db, "tasks", rows.TASK_COLUMNS, rows.task_row(task))
         case DropTask(task_id):
             db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
         case PutOrder(order):
-            _put(db, "delete_orders", schema.ORDER_COLUMNS, schema.order_row(order))
+            _put(db, "delete_orders", rows.ORDER_COLUMNS, rows.order_row(order))
         case PutArrival(file_name, server, wall_s):
-            _put(db, "arrivals", "file, server, arrived_at", (schema.writable(file_name), server, wall_s))
+            _put(db, "arrivals", "file, server, arrived_at", (rows.writable(file_name), server, wall_s))
         case PutCopy() | DropCopy():
             _apply_copy(db, change)
         case PutMeasure(measure, wall_s):
@@ -336,18 +365,18 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
             _put(db, "metadata_in_force", columns, (1, *numbers, wall_s))
         case DropArrival(file_name, server):
             db.execute(
-                "DELETE FROM arrivals WHERE file = ? AND server = ?", (schema.writable(file_name), server)
+                "DELETE FROM arrivals WHERE file = ? AND server = ?", (rows.writable(file_name), server)
             )
         case PutPause():
-            _put(db, "pauses", schema.PAUSE_COLUMNS, schema.pause_row(change))
+            _put(db, "pauses", rows.PAUSE_COLUMNS, rows.pause_row(change))
         case DropPause(side, file_name):
             db.execute(
                 "DELETE FROM pauses WHERE file = ? AND source = ? AND destination = ?",
-                (schema.writable(file_name), *side),
+                (rows.writable(file_name), *side),
             )
 
 
-def _put(db: sqlite3.Connection, table: str, columns: str, row: Sequence[schema.Value]) -> None:
+def _put(db: sqlite3.Connection, table: str, columns: str, row: Sequence[rows.Value]) -> None:
     marks = ", ".join("?" * len(row))
     db.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608 (names are ours)
 

@@ -3,13 +3,13 @@
 A store keeps tasks, delete orders, arrivals and pauses.  It also keeps the identity of the controller: its
 id, which is made once, and its epoch, which grows with every start.  By the epoch a worker knows an outdated
 order.  A store knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
-on disk, `cfm_lab.fakes.memory_store` keeps it for tests and the simulator, and both pass
-`tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
+in a file, `tasks.postgres_store` in a database for several cfm, `cfm_lab.fakes.memory_store` for tests and
+the simulator.  All pass `tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -155,6 +155,22 @@ class Recovered:
     pauses: tuple[PutPause, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseSeen:
+    """The lease on a state that several cfm use, as its keeper sees it."""
+
+    epoch: int
+    ours: bool
+    name: str
+    """Host and process of whoever took it last."""
+    address: Addr
+    """Where that one is reached."""
+    taken_s: int
+    """Unix seconds, by the keeper's clock; 0 where nobody ever took it."""
+    left_ms: int
+    """How long it still lasts, by the keeper's clock; 0 where it has ended."""
+
+
 class SupersededError(StateError):
     """Another cfm has taken over this state; ours may write nothing more."""
 
@@ -196,6 +212,51 @@ class TaskStore(Protocol):
 
     def close(self) -> None:
         """Gives the state up, so that another cfm may open it.  Closing twice does no harm."""
+
+
+class StateStore(TaskStore, Protocol):
+    """A store outside of this process, which others may read and copy."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+
+    def peek(self) -> Recovered:
+        """What is committed now, read beside whoever has the state; epoch 0 where there is none yet.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+
+    def opened_s(self) -> int:
+        """When a cfm took this state last (unix seconds); 0 where none ever did.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+
+    def dump(self) -> StateDump:
+        """All that it holds, once it is open."""
+
+    def fill(self, dump: StateDump) -> None:
+        """Write all of another state into this one, which nobody has used yet and which is not open.
+
+        Raises:
+            StateError: there is a state already, or it cannot be written.
+        """
+
+    def set_aside(self, suffix: str) -> str:
+        """Rename the state, so that no cfm finds it, and close it.  Returns its new name, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateDump:
+    """A whole state, as rows (see `tasks.rows`)."""
+
+    controller_id: str
+    epoch: int
+    last_id: int
+    tables: Mapping[str, Sequence[Sequence[str | int | None]]]
 
 
 def highest_id(changes: Sequence[Change]) -> int:

@@ -27,8 +27,8 @@ from cfm.errors import CfmError
 from cfm.fleet.client import WorkerClient
 from cfm.model import Addr, Failure, File, Status, Task
 from cfm.security import NO_KEYS, connect_here, controller_credentials
-from cfm.tasks.sqlite_store import SqliteStore
-from cfm.tasks.store import UNFINISHED_TASKS, PutTask, Recovered
+from cfm.tasks.opening import store_at
+from cfm.tasks.store import UNFINISHED_TASKS, PutTask, Recovered, StateStore
 from cfm.threads import ThreadPool
 from cfm.wire import TaskOffer
 
@@ -77,7 +77,7 @@ async def to_old(settings: CfmSettings) -> WayBack:
         CfmError: our cfm runs, or its state cannot be used.
     """
     done = WayBack()
-    store = SqliteStore(settings.state.path)
+    store = store_at(settings.state.url)
     listed = await asyncio.to_thread(_listed, settings.listen_addr)
     if listed is None:
         recovered = await asyncio.to_thread(store.open)
@@ -113,7 +113,7 @@ def _clean_list(addr: Addr, listed: Iterable[TaskOffer], before_s: int, done: Wa
             done.removed_tasks.append(task.id)
 
 
-def _write_down(store: SqliteStore, tasks: Iterable[Task], *, is_open: bool) -> None:
+def _write_down(store: StateStore, tasks: Iterable[Task], *, is_open: bool) -> None:
     if not is_open:
         store.open()
     store.commit([PutTask(task) for task in tasks])
@@ -159,7 +159,7 @@ async def from_old(settings: CfmSettings) -> WayHere:
     done = WayHere()
     wanted = list(_to_take_over(settings, listed, done))
     sizes = await _sizes([Path(offer.path) for offer in wanted])
-    store = SqliteStore(settings.state.path)
+    store = store_at(settings.state.url)
     recovered = await asyncio.to_thread(store.open)
     try:
         known = {task.id for task in recovered.tasks}

@@ -44,7 +44,7 @@ from cfm.model import (
     SnapshotFacts,
 )
 from cfm.security import controller_credentials
-from cfm.tasks.sqlite_store import SqliteStore
+from cfm.tasks.opening import store_at
 from cfm.tasks.store import Recovered
 
 log = structlog.get_logger(__name__)
@@ -177,7 +177,7 @@ def _last_good(settings: CfmSettings) -> Measure | None:
     """How much the metadata contained that a cfm accepted last.  Where that cannot be read, nothing is known
     of it."""
     try:
-        return SqliteStore(settings.state.path).peek().measure
+        return store_at(settings.state.url).peek().measure
     except StateError as error:
         log.warning("cannot read what the last good metadata contained", why=str(error))
         return None

@@ -1,0 +1,447 @@
+"""State in PostgreSQL, for several cfm of which one leads: whoever holds the lease.
+
+The lease is a row: who holds it, since when, until when, and the epoch, which grows each time that it is
+taken.  All its times are the database's own, so no clock of ours is compared with another.  Each commit asks
+in its own transaction whether the epoch is still ours: who was deposed writes nothing.  Who holds the lease
+asks for it again long before it ends (`hold_lease`), and stops acting by its own clock; that rule is in
+`controller.decide.leadership`.
+
+Neighbours: `tasks.store` says what is promised, `postgres_schema` has the tables, `rows` the columns, and
+`postgres_link` the connections.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeAlias
+
+from cfm.errors import StateError
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task, Version
+from cfm.tasks import postgres_schema as schema
+from cfm.tasks import rows
+from cfm.tasks.postgres_link import PATIENT_MS, SCHEMA, Connection, DatabaseLink
+from cfm.tasks.store import (
+    CONFIRMED_ORDERS_RECOVERED_S,
+    ENDED_TASKS_RECOVERED_S,
+    PACED_ORDERS_RECOVERED_S,
+    Change,
+    DropArrival,
+    DropCopy,
+    DropPause,
+    DropTask,
+    LeaseSeen,
+    PutArrival,
+    PutCopy,
+    PutMeasure,
+    PutOrder,
+    PutPause,
+    PutTask,
+    Recovered,
+    StateDump,
+    SupersededError,
+    highest_id,
+)
+
+LEASE_S: Final = 3.0
+COPYING_S: Final = 600.0
+"""So long nobody else may take the lease while a whole state is copied."""
+
+_Statement: TypeAlias = tuple[str, Sequence[rows.Value]]
+
+
+def wall_clock_s() -> int:
+    """Unix seconds now."""
+    return int(time.time())
+
+
+class PostgresStore:
+    """A `StateStore` in the database that `url` names."""
+
+    def __init__(
+        self,
+        url: str,
+        address: str = "",
+        *,
+        lease_s: float = LEASE_S,
+        wall_s: Callable[[], int] = wall_clock_s,
+    ) -> None:
+        """`address` is where we are reached; others show it, and send workers there."""
+        self._url = url
+        self._address = address
+        self._lease_s = lease_s
+        self._wall_s = wall_s
+        self._commits, self._lease = DatabaseLink(url), DatabaseLink(url)
+        self._me = ""
+        """What the lease calls us; a new name for each time that we are open."""
+        self._epoch = 0
+        self._last_id = 0
+
+    @property
+    def name(self) -> str:
+        return self._commits.name
+
+    # ── the lease ───────────────────────────────────────────────────────────────────────────────────────
+
+    def prepare(self) -> None:
+        """Make the tables, or bring them up to our form.
+
+        Raises:
+            StoreFullError: the database cannot be reached now.
+            StateError: it cannot be used.
+        """
+        with self._named(), self._lease.transaction(statement_ms=PATIENT_MS) as db:
+            schema.migrate(db)
+            _require_durable_commits(db)
+
+    def hold_lease(self) -> LeaseSeen:
+        """Renew the lease if it is ours; take it, with a new epoch, if it has ended; and tell who has it.
+
+        It may be asked again after an answer was lost: what was taken by then is ours.  Who has led once and
+        was deposed never takes it again: what it knows is of its own epoch.  It is opened anew for that.
+        """
+        self._me = self._me or uuid.uuid4().hex
+        with self._named(), self._lease.transaction() as db:
+            row = self._renewed(db) or (None if self._epoch else self._taken(db)) or _lease_row(db)
+        seen = self._seen(row)
+        if seen.ours:
+            self._epoch = seen.epoch
+        return seen
+
+    def see_lease(self) -> LeaseSeen:
+        """Who has the lease; nothing is changed."""
+        with self._reading() as db:
+            return self._seen(_lease_row(db))
+
+    def resign(self) -> None:
+        """Give the lease up at once; whoever waits for it finds that by asking."""
+        with self._lease.transaction() as db:
+            db.execute(
+                "UPDATE lease SET holder = '', expires_at = '-infinity' WHERE holder = %s", (self._me,)
+            )
+
+    def _renewed(self, db: Connection) -> Mapping[str, Any] | None:
+        """The epoch stays as it is, so this waits for no commit."""
+        return db.execute(_RENEW, (self._lease_s, self._me, self._epoch, self._epoch)).fetchone()
+
+    def _taken(self, db: Connection) -> Mapping[str, Any] | None:
+        name = f"{socket.gethostname()} process {os.getpid()}"
+        return db.execute(_TAKE, (self._me, name, self._address, self._lease_s)).fetchone()
+
+    def _seen(self, row: Mapping[str, Any]) -> LeaseSeen:
+        ours = row["holder"] == self._me and self._epoch in (0, row["epoch"])
+        left_ms = max(0, int(row["left_ms"] or 0))
+        return LeaseSeen(row["epoch"], ours, row["name"], Addr(row["address"]), row["taken_s"] or 0, left_ms)
+
+    # ── a TaskStore ─────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> Recovered:
+        try:
+            self.prepare()
+            self._require_lease()
+            return self.recover()
+        except BaseException:
+            self.close()
+            raise
+
+    def _require_lease(self) -> None:
+        seen = self.hold_lease()
+        if not seen.ours:
+            where = f" at {seen.address}" if seen.address else ""
+            raise StateError(f"another cfm ({seen.name}{where}) has the state in {self.name}")
+
+    def recover(self) -> Recovered:
+        """What is not over yet, once the lease is ours.
+
+        Raises:
+            SupersededError: the lease is somebody else's by now.
+        """
+        found = self.peek()
+        if found.epoch != self._epoch:
+            raise SupersededError(f"another cfm has taken over the state in {self.name}")
+        self._last_id = found.last_id
+        return found
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        self._require_open()
+        last_id = max(self._last_id, highest_id(changes))
+        with self._commits.transaction(piped=True) as db:
+            ours = self._ask_whether_ours(db)
+            if last_id > self._last_id:
+                db.execute("UPDATE identity SET last_id = greatest(last_id, %s)", (last_id,))
+            for change in changes:
+                db.execute(*_statement(change))
+            self._require_ours(ours.fetchone())
+        self._last_id = last_id
+
+    def prune(self, before_wall_s: int) -> None:
+        self._require_open()
+        link = DatabaseLink(self._url)
+        try:
+            for table, condition in _OVER.items():
+                # Each in a transaction of its own, because whoever wants to take the lease waits for these.
+                with link.transaction(statement_ms=PATIENT_MS) as db:
+                    self._require_ours(self._ask_whether_ours(db).fetchone())
+                    db.execute(f"DELETE FROM {table} WHERE {condition}", (before_wall_s,))  # noqa: S608 (names are ours)
+        finally:
+            link.close()
+
+    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
+        name = writable(file_name)
+        with self._reading() as db:
+            if schema.check_form(db) == 0:
+                return []
+            tasks = _last(db, "tasks", rows.TASK_COLUMNS, name, limit)
+            orders = _last(db, "delete_orders", rows.ORDER_COLUMNS, name, limit)
+        entries: list[Task | DeleteOrder] = [*map(rows.task_of, tasks), *map(rows.order_of, orders)]
+        entries.sort(key=lambda entry: entry.id)
+        return entries[max(0, len(entries) - limit) :]
+
+    def peek(self) -> Recovered:
+        with self._reading() as db:
+            if schema.check_form(db) < schema.VERSION:
+                return Recovered("", 0, 0)
+            return self._read(db)
+
+    def opened_s(self) -> int:
+        with self._reading() as db:
+            return 0 if schema.check_form(db) == 0 else int(_lease_row(db)["taken_s"] or 0)
+
+    def log_bytes(self) -> int:
+        return 0
+
+    def dump(self) -> StateDump:
+        self._require_open()
+        with self._lease.transaction() as db:
+            db.execute(_RENEW, (COPYING_S, self._me, self._epoch, self._epoch))
+        with self._reading() as db:
+            identity = _identity(db)
+            tables = {
+                table: [tuple(row.values()) for row in db.execute(f"SELECT {columns} FROM {table}")]  # noqa: S608 (names are ours)
+                for table, columns in rows.TABLES.items()
+            }
+        return StateDump(identity["controller_id"], identity["epoch"], identity["last_id"], tables)
+
+    def fill(self, dump: StateDump) -> None:
+        try:
+            self.prepare()
+            with self._named(), self._lease.transaction(statement_ms=PATIENT_MS, piped=True) as db:
+                self._fill(db, dump)
+        finally:
+            self.close()
+
+    def set_aside(self, suffix: str) -> str:
+        new = f"{SCHEMA}_{suffix.replace('-', '_')}"
+        with self._named(), self._lease.transaction(statement_ms=PATIENT_MS) as db:
+            self._require_ours(self._ask_whether_ours(db).fetchone())
+            db.execute(f"ALTER SCHEMA {SCHEMA} RENAME TO {new}")
+        self._me = ""  # the lease went with the rest
+        self.close()
+        return f"the schema {new} of {self.name}"
+
+    def close(self) -> None:
+        if self._me:
+            with suppress(StateError):  # then the lease ends by itself
+                self.resign()
+        self._me, self._epoch = "", 0
+        self._commits.close()
+        self._lease.close()
+
+    def _fill(self, db: Connection, dump: StateDump) -> None:
+        filled = db.execute("UPDATE lease SET epoch = %s WHERE epoch = 0 RETURNING 1", (dump.epoch,))
+        db.execute("UPDATE identity SET controller_id = %s, last_id = %s", (dump.controller_id, dump.last_id))
+        for table in rows.TABLES:
+            for row in dump.tables[table]:
+                db.execute(*_put(table, row))
+        if filled.fetchone() is None:
+            raise StateError(f"there is a state already: ALTER SCHEMA {SCHEMA} RENAME puts it aside")
+
+    # ── what these are made of ──────────────────────────────────────────────────────────────────────────
+
+    def _require_open(self) -> None:
+        if not self._me:
+            raise StateError(f"the state in {self.name} is not open")
+
+    def _ask_whether_ours(self, db: Connection) -> Any:
+        """From here to the end of the transaction nobody can take the lease from us."""
+        return db.execute(
+            "SELECT 1 FROM lease WHERE epoch = %s AND holder = %s FOR KEY SHARE", (self._epoch, self._me)
+        )
+
+    def _require_ours(self, found: object) -> None:
+        if found is None:
+            raise SupersededError(f"another cfm has taken over the state in {self.name}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection of its own, so that no reader waits for a commit."""
+        link = DatabaseLink(self._url, writes=False)
+        try:
+            with self._named(), link.transaction(reads=True, statement_ms=PATIENT_MS) as db:
+                yield db
+        finally:
+            link.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Whatever is wrong with what the state says becomes a sentence that names it."""
+        try:
+            yield
+        except StateError as error:
+            if self.name in str(error):
+                raise
+            raise StateError(f"cannot use the state in {self.name}: {error}") from error
+        except ValueError as error:
+            raise StateError(f"cannot use the state in {self.name}: {error}") from error
+
+    def _read(self, db: Connection) -> Recovered:
+        now_s = self._wall_s()
+        identity = _identity(db)
+        tasks = db.execute(
+            f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({rows.UNFINISHED_TASKS_SQL}) OR changed_at >= %s ORDER BY id",
+            (now_s - ENDED_TASKS_RECOVERED_S,),
+        )
+        orders = db.execute(
+            f"SELECT {rows.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
+            f"WHERE status IN ({rows.UNFINISHED_ORDERS_SQL}) OR (status = %s AND changed_at >= %s) "
+            "OR created_at >= %s ORDER BY id",
+            (
+                OrderStatus.CONFIRMED.value,
+                now_s - CONFIRMED_ORDERS_RECOVERED_S,
+                now_s - PACED_ORDERS_RECOVERED_S,
+            ),
+        )
+        measure = db.execute("SELECT graded_files, history_files, known_files FROM metadata_in_force")
+        copies = db.execute(f'SELECT {rows.TABLES["copies"]} FROM copies ORDER BY file COLLATE "C", server')  # noqa: S608
+        arrivals = db.execute(
+            f'SELECT {rows.TABLES["arrivals"]} FROM arrivals ORDER BY file COLLATE "C", server'  # noqa: S608
+        )
+        pauses = db.execute(
+            f'SELECT {rows.PAUSE_COLUMNS} FROM pauses ORDER BY file COLLATE "C", source, destination'  # noqa: S608
+        )
+        return Recovered(
+            identity["controller_id"],
+            identity["epoch"],
+            identity["last_id"],
+            tasks=tuple(map(rows.task_of, tasks)),
+            orders=tuple(map(rows.order_of, orders)),
+            arrivals=tuple(PutArrival(r["file"], Addr(r["server"]), r["arrived_at"]) for r in arrivals),
+            copies=tuple(
+                PutCopy(r["file"], Addr(r["server"]), Version(r["size_bytes"], r["san_mtime"]))
+                for r in copies
+            ),
+            measure=next((Measure(*row.values()) for row in measure), None),
+            pauses=tuple(map(rows.pause_of, pauses)),
+        )
+
+
+_LEASE_COLUMNS: Final = (
+    "epoch, holder, name, address, "
+    "CASE WHEN isfinite(taken_at) THEN extract(epoch FROM taken_at)::bigint END AS taken_s, "
+    "CASE WHEN isfinite(expires_at) THEN 1000 * extract(epoch FROM expires_at - clock_timestamp()) END "
+    "AS left_ms"
+)
+
+_FOR_A_WHILE: Final = "clock_timestamp() + %s * interval '1 second'"
+_RENEW: Final = (
+    f"UPDATE lease SET expires_at = {_FOR_A_WHILE} "  # noqa: S608 (names are ours)
+    f"WHERE holder = %s AND (epoch = %s OR %s = 0) RETURNING {_LEASE_COLUMNS}"
+)
+_TAKE: Final = (
+    "UPDATE lease SET epoch = epoch + 1, holder = %s, name = %s, address = %s, "  # noqa: S608 (names are ours)
+    f"taken_at = clock_timestamp(), expires_at = {_FOR_A_WHILE} "
+    f"WHERE expires_at < clock_timestamp() RETURNING {_LEASE_COLUMNS}"
+)
+
+_OVER: Final = {
+    "tasks": f"changed_at < %s AND status NOT IN ({rows.UNFINISHED_TASKS_SQL})",
+    "delete_orders": f"changed_at < %s AND status NOT IN ({rows.UNFINISHED_ORDERS_SQL})",
+    "arrivals": "arrived_at < %s",
+    "pauses": "spared_until_at < %s",
+}
+"""Which rows of each table are over before a time."""
+
+
+def _lease_row(db: Connection) -> Mapping[str, Any]:
+    found = db.execute(f"SELECT {_LEASE_COLUMNS} FROM lease").fetchone()  # noqa: S608 (names are ours)
+    if found is None:
+        raise StateError("its lease is missing: restore the state, or drop the schema to begin anew")
+    return found
+
+
+def _identity(db: Connection) -> Mapping[str, Any]:
+    found = db.execute("SELECT controller_id, last_id, epoch FROM identity, lease").fetchone()
+    if found is None:
+        raise StateError("it does not say whose it is: restore it, or drop the schema to begin anew")
+    return found
+
+
+def _require_durable_commits(db: Connection) -> None:
+    found = db.execute("SHOW synchronous_commit").fetchone()
+    if found is not None and found["synchronous_commit"] == "off":
+        raise StateError("synchronous_commit is off, so a crash would lose what was told: set it to on")
+
+
+def _statement(change: Change) -> _Statement:
+    match change:
+        case PutTask(task):
+            return _put("tasks", rows.task_row(task))
+        case PutOrder(order):
+            return _put("delete_orders", rows.order_row(order))
+        case PutPause():
+            return _put("pauses", rows.pause_row(change))
+        case PutArrival(file_name, server, wall_s):
+            return _put("arrivals", (file_name, server, wall_s))
+        case PutCopy(file_name, server, version):
+            return _put("copies", (file_name, server, *version))
+        case PutMeasure(measure, wall_s):
+            numbers = (measure.graded_files, measure.history_files, measure.known_files)
+            return _put("metadata_in_force", (1, *numbers, wall_s))
+        case _:
+            return _drop(change)
+
+
+def _drop(change: DropTask | DropArrival | DropCopy | DropPause) -> _Statement:
+    match change:
+        case DropTask(task_id):
+            return "DELETE FROM tasks WHERE id = %s", (task_id,)
+        case DropArrival(file_name, server):
+            return "DELETE FROM arrivals WHERE file = %s AND server = %s", (writable(file_name), server)
+        case DropCopy(file_name, server):
+            return "DELETE FROM copies WHERE file = %s AND server = %s", (writable(file_name), server)
+        case DropPause(side, file_name):
+            where = "file = %s AND source = %s AND destination = %s"
+            return f"DELETE FROM pauses WHERE {where}", (writable(file_name), *side)  # noqa: S608 (names are ours)
+
+
+def _put(table: str, row: Sequence[rows.Value]) -> _Statement:
+    return _PUT[table], [writable(value) if isinstance(value, str) else value for value in row]
+
+
+def _put_sql(table: str, columns: str) -> str:
+    names, key = columns.split(", "), schema.KEYS[table]
+    marks = ", ".join(["%s"] * len(names))
+    new = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    return (
+        f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({', '.join(key)}) DO UPDATE SET {new}"  # noqa: S608
+    )
+
+
+_PUT: Final = {table: _put_sql(table, columns) for table, columns in rows.TABLES.items()}
+
+
+def _last(db: Connection, table: str, columns: str, file_name: str, limit: int) -> list[dict[str, Any]]:
+    return db.execute(
+        f"SELECT {columns} FROM {table} WHERE file = %s ORDER BY id DESC LIMIT %s",  # noqa: S608 (names are ours)
+        (file_name, max(0, limit)),
+    ).fetchall()
+
+
+def writable(text: str) -> str:
+    r"""As `rows.writable`; PostgreSQL cannot hold a NUL either, so it is spelled out (`\x00`)."""
+    return rows.writable(text).replace("\0", "\\x00")

@@ -1,0 +1,162 @@
+"""How tasks, orders and pauses become rows, and come back.
+
+Both stores on disk keep the same tables with the same columns, so that a state can be copied from one to the
+other row by row.  Columns are plain and have the units of the wire (bytes, unix seconds).  Neighbours:
+`sqlite_schema` and `postgres_schema` have the tables, `moving` copies a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, TypeAlias
+
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Side, Status, Task
+from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutPause
+
+Value: TypeAlias = str | int | None
+
+
+class Row(Protocol):
+    """A row that is asked by the names of its columns."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+TASK_COLUMNS: Final = (
+    "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
+    "path, source, destination, copy_speed_bps, reason, window_hits, ended_why, san_mtime"
+)
+ORDER_COLUMNS: Final = (
+    "id, status, created_at, changed_at, file, rank, size_bytes, hits, history_ips, "
+    "server, kind, reason, keeper, room_for, window_hits, ended_why"
+)
+
+PAUSE_COLUMNS: Final = "file, source, destination, failures, until_at, spared_until_at, since_at, why"
+
+TABLES: Final[Mapping[str, str]] = {
+    "tasks": TASK_COLUMNS,
+    "delete_orders": ORDER_COLUMNS,
+    "arrivals": "file, server, arrived_at",
+    "copies": "file, server, size_bytes, san_mtime",
+    "metadata_in_force": "only_row, graded_files, history_files, known_files, accepted_at",
+    "pauses": PAUSE_COLUMNS,
+}
+"""Every table, with its columns; all but the one that says whose the state is."""
+
+UNFINISHED_TASKS_SQL: Final = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_TASKS))
+UNFINISHED_ORDERS_SQL: Final = ", ".join(f"'{status}'" for status in sorted(UNFINISHED_ORDERS))
+
+_LARGEST: Final = 2**63 - 1
+
+
+def task_row(task: Task) -> tuple[Value, ...]:
+    """In the order of `TASK_COLUMNS`."""
+    return (
+        task.id,
+        task.status.value,
+        task.created_s,
+        task.changed_s,
+        *_file_row(task.file),
+        writable(task.path),
+        task.source,
+        task.destination,
+        task.copy_speed_bps,
+        writable(task.reason),
+        task.window_hits,
+        writable(task.ended_why),
+        task.san_mtime_s,
+    )
+
+
+def order_row(order: DeleteOrder) -> tuple[Value, ...]:
+    """In the order of `ORDER_COLUMNS`."""
+    return (
+        order.id,
+        order.status.value,
+        order.created_s,
+        order.changed_s,
+        *_file_row(order.file),
+        order.server,
+        order.kind.value,
+        writable(order.reason),
+        order.keeper,
+        None if order.room_for is None else writable(order.room_for),
+        order.window_hits,
+        writable(order.ended_why),
+    )
+
+
+def task_of(row: Row) -> Task:
+    return Task(
+        id=row["id"],
+        status=Status(row["status"]),
+        created_s=row["created_at"],
+        changed_s=row["changed_at"],
+        file=_file_of(row),
+        path=row["path"],
+        source=Addr(row["source"]),
+        destination=Addr(row["destination"]),
+        copy_speed_bps=row["copy_speed_bps"],
+        reason=row["reason"],
+        window_hits=row["window_hits"],
+        ended_why=row["ended_why"],
+        san_mtime_s=row["san_mtime"],
+    )
+
+
+def order_of(row: Row) -> DeleteOrder:
+    return DeleteOrder(
+        id=row["id"],
+        status=OrderStatus(row["status"]),
+        created_s=row["created_at"],
+        changed_s=row["changed_at"],
+        file=_file_of(row),
+        server=Addr(row["server"]),
+        kind=DeleteKind(row["kind"]),
+        reason=row["reason"],
+        keeper=None if row["keeper"] is None else Addr(row["keeper"]),
+        room_for=row["room_for"],
+        window_hits=row["window_hits"],
+        ended_why=row["ended_why"],
+    )
+
+
+def pause_row(pause: PutPause) -> tuple[Value, ...]:
+    """In the order of `PAUSE_COLUMNS`."""
+    return (
+        writable(pause.file_name),
+        *pause.side,
+        pause.failures,
+        pause.until_wall_s,
+        pause.spared_wall_s,
+        pause.since_wall_s,
+        writable(pause.why),
+    )
+
+
+def pause_of(row: Row) -> PutPause:
+    return PutPause(
+        side=Side(Addr(row["source"]), Addr(row["destination"])),
+        file_name=row["file"],
+        failures=row["failures"],
+        until_wall_s=row["until_at"],
+        spared_wall_s=row["spared_until_at"],
+        since_wall_s=row["since_at"],
+        why=row["why"],
+    )
+
+
+def _file_row(file: File) -> tuple[Value, ...]:
+    # Hit counts are sums of other people's numbers; one that no database can hold must not stop all writing.
+    hits = min(file.hits, _LARGEST)
+    return writable(file.name), file.rank, file.size_bytes, hits, " ".join(map(writable, file.history_ips))
+
+
+def _file_of(row: Row) -> File:
+    ips = tuple(row["history_ips"].split())
+    return File(row["file"], row["rank"], row["size_bytes"], row["hits"], ips)
+
+
+def writable(text: str) -> str:
+    r"""Text that a database can hold: half a surrogate pair (`\ud800` in a worker's JSON) is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
