@@ -274,6 +274,8 @@ class TaskReport:
     verified: bool = False
     """The file is complete, durable and visible.  An old worker does not say so, and its `done` is believed
     only by its file list."""
+    own_disk: bool = False
+    """The worker's own disk is why the copy failed: no other file would have arrived there either."""
 
 
 def parse_report(body: bytes) -> TaskReport:
@@ -295,6 +297,7 @@ def parse_report(body: bytes) -> TaskReport:
         error=error,
         retry_after_s=None if retry_after_s is None else min(retry_after_s, MAX_RETRY_AFTER_S),
         verified=_flag(message, "verified"),
+        own_disk=_flag(message, "own_disk"),
     )
 
 
@@ -306,6 +309,7 @@ def report_to_json(report: TaskReport) -> Json:
         "error": report.error or None,
         "retry_after_s": report.retry_after_s,
         "verified": report.verified or None,
+        "own_disk": report.own_disk or None,
     }
     said = {key: value for key, value in extras.items() if value is not None}
     return {"status": old_status(report.status), **said}

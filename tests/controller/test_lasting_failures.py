@@ -7,7 +7,8 @@ import pytest
 from cfm.controller.decide import events as ev
 from cfm.controller.explain.verdict import verdict
 from cfm.controller.explain.why import why_json
-from cfm.model import Addr, Side, host_of
+from cfm.model import Addr, Side, Status, host_of
+from cfm.wire import TaskReport
 from controller.node import OLD, Node, files
 
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
@@ -85,6 +86,22 @@ def test_destinations_that_hang_hold_no_more_than_their_own_places(hanging: int,
         node.workers[addr].hangs = True
     assert share_of_healthy(node, healthy, hours * HOUR_MS) >= 0.95
     assert conditions(node)["destination_in_pause"] == node.destinations[:hanging]
+
+
+def test_a_worker_whose_own_disk_fails_is_believed_at_once() -> None:
+    node = sick_node()
+    node.grade()
+    node.run(5 * SECOND_MS)
+    (task,) = node.core.state.tasks.active.values()
+    del node.workers[task.destination].receiving[task.id]
+    told = TaskReport(Status.FAILED, error="the disk: No space left on device", own_disk=True)
+    node.send(ev.TaskReported(node.request(), task.id, told))
+    assert conditions(node)["destination_in_pause"] == (task.destination,)
+    assert not node.core.state.failures.retries, "the file is not charged for it"
+    node.run(5 * SECOND_MS)
+    (again,) = node.core.state.tasks.active.values()
+    assert again.file == task.file
+    assert again.destination != task.destination
 
 
 def test_a_destination_that_has_never_asked_for_work_is_chosen_last_and_told() -> None:

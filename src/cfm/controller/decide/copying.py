@@ -271,7 +271,8 @@ def _failed(state: NodeState, task: Task, told: TaskReport, now: Now) -> None:
     else:
         failed = told.status is Status.FAILED
         event = TaskEvent.REPORTED_FAILED if failed else TaskEvent.REPORTED_TIMEOUT
-        end(state, task, event, told.error or "its worker gave up", now)
+        blame = Blame.DESTINATION if told.own_disk else Blame.UNCLEAR
+        end(state, task, event, told.error or "its worker gave up", now, blame=blame, sure=told.own_disk)
 
 
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ import structlog
 
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.download_files import DownloadFiles
-from cfm.worker.act.shelf import DeclinedError
+from cfm.worker.act.shelf import DeclinedError, NoArrivalError
 from cfm.worker.act.transfers.contract import FileTransfer, Received, TransferError
 from cfm.worker.decide.download_events import BytesReceived, Progress, TransferEnded
 from cfm.worker.decide.offers import failure
@@ -79,9 +79,9 @@ class RunningTransfers:
 def _why(error: BaseException, offer: TaskOffer) -> TaskReport:
     """How a transfer's error is reported to cfm."""
     if isinstance(error, TransferError):
-        return failure(error.error, error.retry_after_s)
+        return failure(error.error, error.retry_after_s, own_disk=error.own_disk)
     if isinstance(error, (DeclinedError, OSError)):
-        return failure(str(error))
+        return failure(str(error), own_disk=isinstance(error, (NoArrivalError, OSError)))
     log.error("a transfer failed because of a bug in the worker", file=offer.file_name, exc_info=error)
     return failure("internal error of the worker")
 

@@ -49,6 +49,10 @@ class DeclinedError(CfmError):
     """The shelf refuses this file, or refuses it now.  The text says why."""
 
 
+class NoArrivalError(DeclinedError):
+    """Nothing can arrive on this shelf, whatever its name: the disk does not let it."""
+
+
 class SharedError(UnreadableError):
     """Another worker on this machine uses this very `base_dir`."""
 
@@ -213,7 +217,7 @@ class Shelf:
         return receipt
 
     def try_out(self) -> None:
-        """Could a file arrive?  `DeclinedError` where it could not."""
+        """Could a file arrive?  `NoArrivalError` where it could not."""
         with self._opened() as folder:
             self._rehearse_arrival(folder)
 
@@ -222,7 +226,7 @@ class Shelf:
             try:
                 folder.rehearse_arrival()
             except OSError as error:
-                raise DeclinedError(no_arrival(error, folder.space())) from error
+                raise NoArrivalError(no_arrival(error, folder.space())) from error
 
     def create(self, receipt: Receipt) -> TempFile:
         """Make a new, empty temporary file for the built-in transfer.  What is there already is removed."""

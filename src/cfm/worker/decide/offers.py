@@ -47,8 +47,8 @@ def is_final(report: TaskReport) -> bool:
     return report.status is not Status.WORKING
 
 
-def failure(error: str, retry_after_s: int | None = None) -> TaskReport:
-    return TaskReport(Status.FAILED, error=error, retry_after_s=retry_after_s)
+def failure(error: str, retry_after_s: int | None = None, *, own_disk: bool = False) -> TaskReport:
+    return TaskReport(Status.FAILED, error=error, retry_after_s=retry_after_s, own_disk=own_disk)
 
 
 def in_old_words(report: TaskReport) -> TaskReport:

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from cfm.model import Failure
 from cfm.wire import TaskOffer
 from cfm.worker.act.download_files import DownloadFiles
-from cfm.worker.act.shelf import DeclinedError
+from cfm.worker.act.shelf import DeclinedError, NoArrivalError
 from cfm.worker.decide.download_events import BookEvent, BytesReceived, TransferEnded
 from cfm.worker.decide.offers import BUSY, failure
 from cfm_lab.sim.environment.disks import SimTempFile, content_of
@@ -80,7 +80,7 @@ class Download:
             place.create()
             self.file = SimTempFile(self.disk, self.disk.temp_names[place.receipt.temp])
         except (DeclinedError, OSError) as error:
-            self._fail(str(error))
+            self._fail(str(error), own_disk=isinstance(error, (NoArrivalError, OSError)))
             return
         self._connect()
 
@@ -191,7 +191,7 @@ class Download:
                 raise_io_error(errno.EIO)
             self.file.grow(bytes_now)
         except OSError as error:
-            self._fail(f"the disk: {error.strerror}")
+            self._fail(f"the disk: {error.strerror}", own_disk=True)
         return bytes_now
 
     def _bytes_now(self) -> int:
@@ -262,7 +262,7 @@ class Download:
                 raise_io_error(errno.EIO)
             self.file.sync()
         except OSError as error:
-            self._fail(f"the disk: {error.strerror}")
+            self._fail(f"the disk: {error.strerror}", own_disk=True)
             return
         self._end(TransferEnded(self.offer.id, self.file.size(), verified=not self.external))
 
@@ -286,9 +286,9 @@ class Download:
     def _stopped(self) -> None:
         self.tell(TransferEnded(self.offer.id, failed=failure("stopped")))
 
-    def _fail(self, why: str, retry_after_s: int | None = None) -> None:
+    def _fail(self, why: str, retry_after_s: int | None = None, *, own_disk: bool = False) -> None:
         if not self.over:
-            self._end(TransferEnded(self.offer.id, failed=failure(why, retry_after_s)))
+            self._end(TransferEnded(self.offer.id, failed=failure(why, retry_after_s, own_disk=own_disk)))
 
     def _end(self, event: TransferEnded) -> None:
         self._let_go()

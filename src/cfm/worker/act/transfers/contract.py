@@ -27,10 +27,12 @@ class Received:
 class TransferError(CfmError):
     """The file did not come; the text says why.  The caller removes what was written."""
 
-    def __init__(self, error: str, retry_after_s: int | None = None) -> None:
+    def __init__(self, error: str, retry_after_s: int | None = None, *, own_disk: bool = False) -> None:
+        """`own_disk`: it could not be written here, whatever the source does."""
         super().__init__(error)
         self.error = error
         self.retry_after_s = retry_after_s
+        self.own_disk = own_disk
 
 
 class Landing(Protocol):

@@ -162,7 +162,7 @@ class ExternalTransfer:
         try:
             return await self._pool.run(_DISK_S, work)
         except (HungError, OSError) as error:
-            raise TransferError(f"the disk: {error.strerror or error}") from error
+            raise TransferError(f"the disk: {error.strerror or error}", own_disk=True) from error
 
 
 class _Output:

@@ -87,7 +87,7 @@ class HttpDownload:
                 self._attempts(self._verify)
                 file.sync()
         except OSError as error:
-            raise TransferError(f"the disk: {error.strerror or error}") from error
+            raise TransferError(f"the disk: {error.strerror or error}", own_disk=True) from error
         return Received(self._have, self._hash.digest())
 
     def _attempts(self, attempt: Callable[[], None]) -> None:
