@@ -7,6 +7,7 @@ process that commits without pause is ended by SIGKILL.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import resource
 import shutil
@@ -36,6 +37,7 @@ from cfm.tasks.store import (
     DropTask,
     PutArrival,
     PutCopy,
+    PutEvent,
     PutMeasure,
     PutOrder,
     PutPause,
@@ -43,6 +45,7 @@ from cfm.tasks.store import (
     Recovered,
     SupersededError,
     TaskStore,
+    event_bytes,
 )
 from cfm_lab.fakes.memory_store import MemoryStore
 from postgres_bench import empty_server, read_only
@@ -303,7 +306,7 @@ def test_a_new_state_has_no_measure(bench: Bench, store: TaskStore) -> None:
 def test_the_highest_id_survives_its_row(bench: Bench, store: TaskStore) -> None:
     store.commit([PutTask(task(7, Status.DONE, changed_s=1)), PutOrder(order(5))])
     store.commit([PutTask(task(6))])
-    store.prune(NOW_S)
+    store.prune(NOW_S, 0)
     store.commit([DropTask(task(6).id)])
     assert reopened(bench, store).last_id == task(7).id
 
@@ -323,7 +326,7 @@ def test_pruning_takes_only_what_is_over(bench: Bench, store: TaskStore) -> None
             PutArrival("new.mpg", SERVER, new),
         ]
     )
-    store.prune(NOW_S - 50)
+    store.prune(NOW_S - 50, 0)
     found = reopened(bench, store)
     assert [t.id - task(0).id for t in found.tasks] == [1, 3]
     assert [o.id - order(0).id for o in found.orders] == [4, 6]
@@ -333,30 +336,73 @@ def test_pruning_takes_only_what_is_over(bench: Bench, store: TaskStore) -> None
 def test_what_is_full_cannot_be_pruned_now_and_can_be_later(bench: Bench, store: TaskStore) -> None:
     store.commit([PutTask(task(number, Status.DONE, changed_s=1)) for number in range(200)])
     with bench.broken(), pytest.raises(StoreFullError):
-        store.prune(NOW_S)
-    store.prune(NOW_S)
+        store.prune(NOW_S, 0)
+    store.prune(NOW_S, 0)
     assert reopened(bench, store).tasks == ()
 
 
-def test_the_history_of_a_file_is_its_own_newest_last_and_cut(store: TaskStore) -> None:
-    store.commit(
-        [
-            PutTask(task(1, Status.FAILED, changed_s=1)),
-            PutOrder(order(2)),
-            PutTask(task(4)),
-            PutOrder(order(3)),
-        ]
-    )
-    store.commit([PutTask(task(5, name="b.mpg"))])
-    assert store.history("a.mpg", 10) == [
-        task(1, Status.FAILED, changed_s=1),
-        order(2),
-        order(3),
-        task(4),
-    ]
-    assert store.history("a.mpg", 2) == [order(3), task(4)]
-    assert store.history("a.mpg", 0) == []
-    assert store.history("c.mpg", 10) == []
+def event(number: int, *about: str, at_s: int = NOW_S, text: str = "because") -> PutEvent:
+    facts = {"file": "a.mpg", "because": text, "size_bytes": 2**40, "servers": ["x"], "why": None}
+    return PutEvent(number, at_s, "copied file", "info", facts, about)
+
+
+def events(store: TaskStore, about: str = "", before_id: int = 2**63 - 1, limit: int = 100) -> list[int]:
+    return [one.id for one in store.events(about, before_id, limit)]
+
+
+def test_an_event_comes_back_as_it_was(bench: Bench, store: TaskStore) -> None:
+    told = event(7, "a.mpg", SERVER, 'Ä \u2028 "x" %_.mpg')
+    store.commit([told])
+    assert store.events("a.mpg", 8, 5) == [told]
+    store.close()
+    again = bench.handle()
+    again.open()
+    assert again.events("", 8, 5) == [told]
+    again.close()
+
+
+def test_the_history_of_a_file_or_a_server_is_its_own_newest_first_and_cut(store: TaskStore) -> None:
+    store.commit([event(1, "a.mpg", SERVER), event(2, "b.mpg", SERVER), event(3, "a.mpg"), event(4)])
+    assert events(store, "a.mpg") == [3, 1]
+    assert events(store, SERVER) == [2, 1]
+    assert events(store) == [4, 3, 2, 1]
+    assert events(store, limit=2) == [4, 3]
+    assert events(store, before_id=3) == [2, 1]
+    assert events(store, "a.mpg", before_id=3) == [1]
+    assert events(store, limit=0) == events(store, "c.mpg") == events(store, "a.mp_") == []
+
+
+def test_an_event_that_is_committed_twice_happened_once(store: TaskStore) -> None:
+    for _ in range(2):
+        store.commit([event(1, "a.mpg")])
+    assert events(store, "a.mpg") == events(store) == [1]
+
+
+def test_an_events_id_is_not_used_again(bench: Bench, store: TaskStore) -> None:
+    store.commit([event(9)])
+    store.prune(NOW_S + 1, 0)
+    assert events(store) == []
+    assert reopened(bench, store).last_id == 9
+
+
+def test_old_events_are_forgotten(store: TaskStore) -> None:
+    store.commit([event(number, "a.mpg", at_s=NOW_S + number) for number in range(5)])
+    store.prune(NOW_S + 3, 10**9)
+    assert events(store) == events(store, "a.mpg") == [4, 3]
+
+
+def test_the_oldest_events_are_forgotten_where_there_are_too_many(store: TaskStore) -> None:
+    told = [event(number, "a.mpg", text="x" * (number % 100)) for number in range(8_000)]
+    sizes = [event_bytes(one, json.dumps(dict(one.facts))) for one in told]
+    store.commit(told)
+    for most_bytes in (10**9, 1_000_000, 40_000, 100):
+        store.prune(0, most_bytes)
+        kept = store.events("", 8_000, 8_000)
+        first = len(told) - len(kept)
+        assert kept == told[first:][::-1]
+        assert sum(sizes[first:]) <= most_bytes
+        assert first == 0 or most_bytes < sum(sizes[first - 1 :])
+        assert store.events("a.mpg", 8_000, 8_000) == kept
 
 
 def test_a_state_has_one_owner(bench: Bench, store: TaskStore) -> None:
@@ -378,15 +424,20 @@ def test_a_closed_store_writes_nothing(bench: Bench, store: TaskStore) -> None:
 
 def test_a_failed_commit_leaves_no_trace_and_may_succeed_later(bench: Bench, store: TaskStore) -> None:
     store.commit([PutTask(task(1))])
-    changes: list[Change] = [PutTask(task(1, Status.DONE)), *(PutTask(task(n)) for n in range(2, 200))]
+    changes: list[Change] = [
+        PutTask(task(1, Status.DONE)),
+        *(PutTask(task(n)) for n in range(2, 200)),
+        event(1),
+    ]
     with bench.broken():
         for _ in range(2):
             with pytest.raises(StoreFullError):
                 store.commit(changes)
-        assert store.history("a.mpg", 1000) == [task(1)]
+        assert events(store) == []
     store.commit(changes)
-    assert len(store.history("a.mpg", 1000)) == 199
-    assert reopened(bench, store).tasks[0].status is Status.DONE
+    found = reopened(bench, store).tasks
+    assert len(found) == 199
+    assert found[0].status is Status.DONE
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -418,6 +469,9 @@ changes = st.one_of(
     st.builds(DropArrival, names, addrs),
     st.builds(PutPause, sides, names, numbers, numbers, numbers, numbers, names),
     st.builds(DropPause, sides, names),
+    st.builds(
+        PutEvent, numbers, numbers, names, names, st.dictionaries(names, numbers | names), st.tuples(names)
+    ),
 )
 
 
@@ -433,7 +487,7 @@ def test_both_stores_recover_the_same(tmp_path: Path, commits: list[list[Change]
         for group in commits:
             store.commit(group)
         store.close()
-        found.append(dataclasses.replace(store.open(), controller_id=""))
+        found.append((dataclasses.replace(store.open(), controller_id=""), store.events("", 2**63 - 1, 99)))
         store.close()
     assert found[0] == found[1]
 
@@ -574,10 +628,10 @@ def test_peeking_needs_no_lock_and_changes_nothing(on_disk: SqliteBench) -> None
     assert not on_disk.path.exists()
     store = on_disk.handle()
     owner = store.open()
-    store.commit([PutTask(task(1))])
+    store.commit([PutTask(task(1)), event(1)])
     seen = on_disk.handle().peek()
     assert (seen.controller_id, seen.epoch, seen.tasks) == (owner.controller_id, 1, (task(1),))
-    assert on_disk.handle().history("a.mpg", 5) == [task(1)]
+    assert on_disk.handle().events("", 2, 5) == [event(1)]
     store.close()
 
 
@@ -593,11 +647,14 @@ def test_text_that_is_no_unicode_stops_no_commit(on_disk: SqliteBench) -> None:
 
 
 def test_an_operator_can_read_the_story(on_disk: SqliteBench) -> None:
-    ended(on_disk)
+    store = on_disk.handle()
+    store.open()
+    store.commit([event(1, "a.mpg", SERVER)])
     with sqlite3.connect(on_disk.path) as db:
-        rows = db.execute('SELECT what, status, file, "where" FROM story').fetchall()
+        [(told, about)] = db.execute("SELECT event, about FROM story").fetchall()
     db.close()
-    assert rows == [("copy", "ready", "a.mpg", "127.0.1.1:18888 -> 127.0.2.1:18888")]
+    store.close()
+    assert (told, about) == ("copied file", f'["a.mpg", "{SERVER}"]')
 
 
 WRITER = """

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cfm.controller.act.state_care import LARGE_LOG_BYTES, forget_old, watch_log
+from cfm.controller.act.state_care import LARGE_LOG_BYTES, Kept, forget_old, watch_log
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import SupersededError
 from cfm.threads import ThreadPool
@@ -22,9 +22,9 @@ class WatchedStore(MemoryStore):
         self.loop = asyncio.get_running_loop()
         self.grown_bytes = 0
 
-    def prune(self, before_wall_s: int) -> None:
+    def prune(self, before_wall_s: int, events_bytes: int) -> None:
         try:
-            super().prune(before_wall_s)
+            super().prune(before_wall_s, events_bytes)
         finally:
             self.loop.call_soon_threadsafe(self.pruned.set)
 
@@ -46,7 +46,9 @@ def writer_of(store: MemoryStore) -> Writer:
 async def test_a_full_disk_does_not_end_the_pruning(store: WatchedStore) -> None:
     store.trouble = "no space left"
     writer = writer_of(store)
-    pruning = asyncio.create_task(forget_old(store, ThreadPool("the state", 1), writer, lambda: 0))
+    pruning = asyncio.create_task(
+        forget_old(store, ThreadPool("the state", 1), writer, lambda: 0, Kept(1, 1))
+    )
     await asyncio.wait_for(store.pruned.wait(), 10)
     done, _ = await asyncio.wait((pruning,), timeout=0.05)
     assert not done
@@ -57,7 +59,9 @@ async def test_a_full_disk_does_not_end_the_pruning(store: WatchedStore) -> None
 async def test_a_state_that_another_cfm_has_taken_over_ends_this_one(store: WatchedStore) -> None:
     writer = writer_of(store)
     store.state.epoch += 1
-    pruning = asyncio.create_task(forget_old(store, ThreadPool("the state", 1), writer, lambda: 0))
+    pruning = asyncio.create_task(
+        forget_old(store, ThreadPool("the state", 1), writer, lambda: 0, Kept(1, 1))
+    )
     with pytest.raises(SupersededError):
         await asyncio.wait_for(writer.supervise(), 10)
     pruning.cancel()

@@ -7,7 +7,7 @@ import pytest
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.step import Outbox, Step
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Status
-from cfm.tasks.store import DropTask
+from cfm.tasks.store import DropTask, PutEvent
 from cfm.wire import TaskReport
 from controller.node import Node, files
 
@@ -31,16 +31,18 @@ DELETE, CUT = ev.SendDelete(ORDER, 9), ev.CutStream(ADDR, 1)
     ids=lambda value: type(value).__name__ if not isinstance(value, bool) else "",
 )
 def test_who_waits(effect: ev.Effect, waits_with_changes: bool, waits_without: bool) -> None:
-    with_changes = Outbox([DropTask(1)], [effect]).take()
+    with_changes = Outbox([DropTask(1)], [effect]).take(0)
     assert [effect] == list(with_changes.after_commit if waits_with_changes else with_changes.at_once)
-    without = Outbox([], [effect]).take()
+    without = Outbox([], [effect]).take(0)
     assert [effect] == list(without.after_commit if waits_without else without.at_once)
 
 
 def test_the_order_is_kept_and_the_box_is_empty_afterwards() -> None:
     box = Outbox([], [ANSWER, QUESTION, LINE, DELETE])
-    assert box.take() == Step([QUESTION, LINE], [], [ANSWER, DELETE])
-    assert box.take() == Step((), [], ())
+    assert box.take(7) == Step(
+        [QUESTION, LINE], [PutEvent(0, 7, "it happened", "info", {})], [ANSWER, DELETE]
+    )
+    assert box.take(7) == Step((), [], ())
 
 
 def test_a_lease_goes_on_while_a_done_waits_to_be_written() -> None:

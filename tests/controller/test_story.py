@@ -1,35 +1,19 @@
-"""A file's story: every deed once, in the same words from memory and from the books."""
+"""The history of a file and of a server: every event once, in the same words before and after a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cfm.cli.render import event_words
-from cfm.controller.explain.story import tell
-from cfm.model import OrderStatus, Status
+import pytest
+
+from cfm.controller.decide import events as ev
+from cfm.controller.explain.story import history, told
 from cfm.plan.view import Rules
-from controller.node import OLD, Node, files
+from controller.node import Node, files
 
 SECOND_MS = 1_000
-
-
-def said(node: Node, name: str) -> list[Mapping[str, Any]]:
-    """What the controller keeps of a file in memory."""
-    return [
-        {"at": 0, "event": one.event, "level": one.level, **one.facts}
-        for one in node.said
-        if one.facts.get("file") == name
-    ]
-
-
-def events(story: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [told["event"] for told in story]
-
-
-def ids(story: Iterable[Mapping[str, Any]], event: str) -> set[str]:
-    return {told["task"] for told in story if told["event"] == event}
+NEWEST = 2**63 - 1
 
 
 def copied_and_deleted() -> tuple[Node, str]:
@@ -43,59 +27,75 @@ def copied_and_deleted() -> tuple[Node, str]:
     return world, library[1].name
 
 
-def test_what_is_still_in_memory_is_told_once() -> None:
+def in_memory(node: Node) -> list[Mapping[str, Any]]:
+    """What the controller remembers without its store; it knows the time of each as the store does."""
+    times = {one.id: one.wall_s for one in node.store.events("", NEWEST, 1_000)}
+    return [told(one.id, times[one.id], one.event, one.level, one.facts) for one in node.said]
+
+
+def story(node: Node, about: str, lately: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
+    return history(node.store.events(about, NEWEST, 100), lately, about, NEWEST, 100)
+
+
+def test_the_story_of_a_file_is_the_same_after_a_restart() -> None:
     node, name = copied_and_deleted()
-    lately = said(node, name)
-    assert events(lately) == ["copy starts", "copied file", "deleted file"]
-    assert tell(node.store.history(name, 100), lately) == lately
+    lately = in_memory(node)
+    before = story(node, name, lately)
+    assert [one["event"] for one in before] == ["deleted file", "copied file", "copy starts"]
+    assert story(node, name) == before, "memory is empty then"
+    assert story(node, name, lately[:3]) == before
+    node.restart()
+    assert story(node, name)[-3:] == before
 
 
-def test_what_memory_has_lost_is_told_from_the_books_in_the_same_words() -> None:
+def test_what_could_not_be_written_is_told_from_memory() -> None:
     node, name = copied_and_deleted()
-    lately = said(node, name)
-    remembered = tell(node.store.history(name, 100), [])
-    assert events(remembered) == ["copy starts", "copy done", "deleted file"]
-    for now, before in zip(lately, remembered, strict=True):
-        same = {"file", "server", "reason", "rank", "size_bytes", "task", "order"} & now.keys()
-        assert {key: now[key] for key in same} == {key: before[key] for key in same}
+    lately = in_memory(node)
+    told_of = [one for one in lately if name in one.values()]
+    assert history([], lately, name, NEWEST, 100) == story(node, name) != []
+    newest = int(told_of[-1]["id"])
+    assert len(history([], lately, name, newest, 100)) == len(told_of) - 1
+    assert len(history([], lately, name, NEWEST, 1)) == 1
 
 
-def test_a_copy_whose_end_alone_was_forgotten_has_a_beginning_and_an_end() -> None:
+def test_a_server_has_a_history_as_a_source_and_as_a_destination() -> None:
     node, name = copied_and_deleted()
-    story = tell(node.store.history(name, 100), said(node, name)[:1])
-    assert sorted(events(story)) == ["copy done", "copy starts", "deleted file"]
+    copies = [one for one in story(node, name) if one["event"] == "copied file"]
+    for addr in (copies[0]["source"], copies[0]["server"]):
+        found = story(node, addr)
+        assert found[-1]["event"] == "server is up"
+        assert copies[0] in found
 
 
-def test_the_failure_that_a_list_found_out_stands_and_not_the_old_workers_word() -> None:
-    library = files(1)
-    node = Node(library, destinations=1, features=OLD)
-    node.grade()
-    node.workers[node.destinations[0]].fails.add(library[0].name)
-    node.run(200 * SECOND_MS)
-    lately, name = said(node, library[0].name), library[0].name
-    disproved = {told["task"] for told in lately if told["event"] == "copy failed"}
-    assert disproved & ids(tell(node.store.history(name, 100), []), "copy done"), "it said so"
-    assert not disproved & ids(tell(node.store.history(name, 100), lately), "copy done")
+def test_a_file_that_stops_rising_says_so() -> None:
+    node, _ = copied_and_deleted()
+    node.watch()
+    node.run(SECOND_MS)
+    found = story(node, "F003.mpg")
+    assert found[0]["event"] == "file stopped rising"
+    assert "F003.mpg stopped rising" in found[0]["text"]
 
 
-def test_every_state_of_a_task_and_of_an_order_has_its_sentence() -> None:
-    """None is told as a list of facts."""
-    node, name = copied_and_deleted()
-    task, order = sorted(node.store.history(name, 100), key=lambda entry: entry.id)
-    entries: list[Any] = [with_status(task, status) for status in Status]
-    entries += [with_status(order, status) for status in OrderStatus]
-    for entry in entries:
-        for told in tell([entry], []):
-            words = event_words(told)
-            assert name in words
-            assert "size_bytes" not in words, words
+def test_every_event_has_its_sentence() -> None:
+    """None of these is told as a list of facts."""
+    node, _ = copied_and_deleted()
+    assert [one["text"] for one in story(node, "") if one["text"].startswith(one["event"] + ": ")] == []
 
 
 def test_ids_are_text_for_programs_that_count_in_floating_point() -> None:
     node, name = copied_and_deleted()
-    for told in (*said(node, name), *tell(node.store.history(name, 100), [])):
-        assert isinstance(told.get("task") or told.get("order"), str)
+    for one in story(node, name):
+        assert isinstance(one["id"], str)
+        assert isinstance(one.get("task") or one.get("order"), str)
 
 
-def with_status(entry: Any, status: Any) -> Any:
-    return replace(entry, status=status, ended_why="a reason")
+@pytest.mark.parametrize("why", ["no space left on device"])
+def test_while_nothing_can_be_written_nothing_piles_up_for_the_disk(why: str) -> None:
+    node, _ = copied_and_deleted()
+    node.core.handle(ev.StoreTrouble(why), node.now)
+    for number in range(3):
+        step = node.core.handle(ev.Noted(f"event {number}", {}), node.now)
+        assert [type(one).__name__ for one in step.changes] == []
+        assert [one.event for one in step.at_once if isinstance(one, ev.Say)] == [f"event {number}"]
+    node.core.handle(ev.StoreRecovered(), node.now)
+    assert node.core.handle(ev.Noted("again", {}), node.now).changes

@@ -13,7 +13,7 @@ from cfm.tasks.moving import EPOCHS_APART, move
 from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import PutArrival, PutCopy, PutMeasure, PutOrder, PutPause, PutTask, StateStore
-from conformance.test_stores import NOW_S, SERVER, order, task
+from conformance.test_stores import NOW_S, SERVER, event, order, task
 from postgres_bench import empty_server
 
 
@@ -28,6 +28,7 @@ def a_full_state(path: Path) -> SqliteStore:
             PutCopy("a.mpg", SERVER, Version(5, NOW_S)),
             PutMeasure(Measure(3, 2, 1), NOW_S),
             PutPause(Side(SERVER), "", 1, NOW_S, NOW_S, NOW_S, "it fails"),
+            event(3, SERVER),
         ]
     )
     store.close()
@@ -36,12 +37,13 @@ def a_full_state(path: Path) -> SqliteStore:
 
 def went(old: StateStore, new: StateStore) -> None:
     """Move it, and see that it is all there."""
-    before = old.peek()
+    before, story = old.peek(), old.events(SERVER, 4, 1)
     done = move(old, new, "moved")
     after = new.peek()
     assert done.epoch == after.epoch > before.epoch + EPOCHS_APART - 1
     assert dataclasses.replace(after, epoch=0) == dataclasses.replace(before, epoch=0)
     assert set(done.rows.values()) == {1}
+    assert new.events(SERVER, 4, 1) == story == [event(3, SERVER)]
     assert old.peek().epoch == 0  # nothing is left under the old name
     assert new.open().epoch == after.epoch + 1
     new.close()

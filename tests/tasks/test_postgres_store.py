@@ -68,7 +68,7 @@ def test_a_lease_that_has_ended_is_taken_with_a_new_epoch(server: PostgresServer
     with pytest.raises(SupersededError):
         first.commit([PutTask(task(2))])
     with pytest.raises(SupersededError):
-        first.prune(NOW_S)
+        first.prune(NOW_S, 0)
     seen = first.hold_lease()
     assert (seen.ours, seen.epoch) == (False, 2)
     second.commit([PutTask(task(3))])

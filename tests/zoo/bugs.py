@@ -359,7 +359,7 @@ class ByWall(Core):
         self.state.failures = FailureBook(memory.sources, memory.destinations, memory.revision)
         copying.end_overdue(self.state, lambda: False, by_wall)
         self.state.failures = memory
-        return with_more(step, self.state.out.take())
+        return with_more(step, self.state.out.take(now.wall_s))
 
 
 class Hoarding(Core):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from cfm.config.fields import (
+    MOST_64_BITS,
     Address,
     BitsPerSecond,
     Count,
@@ -110,9 +111,11 @@ class ServersSettings(Section):
 
 
 class CfmStateSettings(Section):
-    """Where cfm keeps tasks, delete orders and its own id."""
+    """Where cfm keeps tasks, delete orders, its history and its own id."""
 
     url: SharedStateUrl = Field("sqlite:///cfm.db")
+    history_days: Annotated[int, whole("a number of days", 1, 3660)] = 30
+    history_bytes: Annotated[int, whole("a number of bytes", 1_000_000, MOST_64_BITS)] = 256_000_000
 
     @property
     def is_shared(self) -> bool:

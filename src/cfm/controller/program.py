@@ -18,7 +18,7 @@ from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
-from cfm.controller.act.state_care import forget_old, watch_log, watch_lost_lines
+from cfm.controller.act.state_care import Kept, forget_old, watch_log, watch_lost_lines
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
@@ -95,7 +95,8 @@ async def _run_on(
         )
         await server.start()
         try:
-            jobs = _jobs(controller, store, watch, san, follower, own.reloader)
+            kept = Kept(86_400 * settings.state.history_days, settings.state.history_bytes)
+            jobs = _jobs(controller, store, watch, san, follower, own.reloader, kept)
             await _until_told(settings, controller, server, own.reloader, jobs)
         finally:
             await server.stop()
@@ -146,6 +147,7 @@ def _jobs(
     san: SanIndex,
     follower: LogFollower | None,
     reloader: Reloader[CfmSettings],
+    kept: Kept,
 ) -> list[Job]:
     """All that runs beside serving.  Only the controller itself may not fail."""
     tell = partial(_tell, controller)
@@ -158,7 +160,7 @@ def _jobs(
         Job("settings", reloader.run),
         Job(
             "forgetting old tasks",
-            partial(forget_old, store, threads, controller.writer, lambda: clock().wall_s),
+            partial(forget_old, store, threads, controller.writer, lambda: clock().wall_s, kept),
         ),
         Job(
             "lost lines", partial(watch_lost_lines, lost_lines, partial(tell, OwnTroubleKind.LINES_LOST, ""))

@@ -131,7 +131,28 @@ _FIRST_FORM: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM,)
+_WITH_EVENTS: Final = (
+    """
+    CREATE TABLE events (
+        id bigint PRIMARY KEY,
+        happened_at bigint NOT NULL,
+        event text NOT NULL,
+        level text NOT NULL,
+        facts text NOT NULL,
+        about text NOT NULL,
+        size_bytes bigint NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE events_about (
+        subject text NOT NULL,
+        id bigint NOT NULL,
+        PRIMARY KEY (subject, id)
+    )
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_EVENTS)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)
@@ -143,6 +164,8 @@ KEYS: Final = {
     "copies": ("file", "server"),
     "metadata_in_force": ("only_row",),
     "pauses": ("file", "source", "destination"),
+    "events": ("id",),
+    "events_about": ("subject", "id"),
 }
 """What tells the rows of each table apart."""
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task, Version
+from cfm.model import Addr, Measure, OrderStatus, Version
 from cfm.tasks import postgres_schema as schema
 from cfm.tasks import rows
 from cfm.tasks.postgres_link import PATIENT_MS, SCHEMA, Connection, DatabaseLink
@@ -37,11 +37,13 @@ from cfm.tasks.store import (
     LeaseSeen,
     PutArrival,
     PutCopy,
+    PutEvent,
     PutMeasure,
     PutOrder,
     PutPause,
     PutTask,
     Recovered,
+    RowChange,
     StateDump,
     SupersededError,
     highest_id,
@@ -174,32 +176,41 @@ class PostgresStore:
             if last_id > self._last_id:
                 db.execute("UPDATE identity SET last_id = greatest(last_id, %s)", (last_id,))
             for change in changes:
-                db.execute(*_statement(change))
+                for statement in _statements(change):
+                    db.execute(*statement)
             self._require_ours(ours.fetchone())
         self._last_id = last_id
 
-    def prune(self, before_wall_s: int) -> None:
+    def prune(self, before_wall_s: int, events_bytes: int) -> None:
         self._require_open()
+        last_id = self._last_event_to_go(before_wall_s, events_bytes)
+        over = {table: (condition, before_wall_s) for table, condition in _OVER.items()}
+        over |= {table: (condition, last_id) for table, condition in _EVENTS_OVER.items()}
         link = DatabaseLink(self._url)
         try:
-            for table, condition in _OVER.items():
+            for table, (condition, least) in over.items():
                 # Each in a transaction of its own, because whoever wants to take the lease waits for these.
                 with link.transaction(statement_ms=PATIENT_MS) as db:
                     self._require_ours(self._ask_whether_ours(db).fetchone())
-                    db.execute(f"DELETE FROM {table} WHERE {condition}", (before_wall_s,))  # noqa: S608 (names are ours)
+                    db.execute(f"DELETE FROM {table} {condition}", (least,))  # noqa: S608 (names are ours)
         finally:
             link.close()
 
-    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        name = writable(file_name)
+    def _last_event_to_go(self, before_wall_s: int, events_bytes: int) -> int:
         with self._reading() as db:
-            if schema.check_form(db) == 0:
+            row = db.execute(_LAST_EVENT_TO_GO, (events_bytes, before_wall_s)).fetchone()
+        return -1 if row is None or row["id"] is None else int(row["id"])
+
+    def events(self, about: str, before_id: int, limit: int) -> list[PutEvent]:
+        narrowed = "JOIN events_about USING (id) WHERE subject = %(about)s AND" if about else "WHERE"
+        with self._reading() as db:
+            if schema.check_form(db) < schema.VERSION:
                 return []
-            tasks = _last(db, "tasks", rows.TASK_COLUMNS, name, limit)
-            orders = _last(db, "delete_orders", rows.ORDER_COLUMNS, name, limit)
-        entries: list[Task | DeleteOrder] = [*map(rows.task_of, tasks), *map(rows.order_of, orders)]
-        entries.sort(key=lambda entry: entry.id)
-        return entries[max(0, len(entries) - limit) :]
+            found = db.execute(
+                f"SELECT events.* FROM events {narrowed} id < %(before)s ORDER BY id DESC LIMIT %(limit)s",  # noqa: S608
+                {"about": writable(about), "before": before_id, "limit": max(0, limit)},
+            )
+            return [rows.event_of(row) for row in found]
 
     def peek(self) -> Recovered:
         with self._reading() as db:
@@ -359,12 +370,24 @@ _TAKE: Final = (
 )
 
 _OVER: Final = {
-    "tasks": f"changed_at < %s AND status NOT IN ({rows.UNFINISHED_TASKS_SQL})",
-    "delete_orders": f"changed_at < %s AND status NOT IN ({rows.UNFINISHED_ORDERS_SQL})",
-    "arrivals": "arrived_at < %s",
-    "pauses": "spared_until_at < %s",
+    "tasks": f"WHERE changed_at < %s AND status NOT IN ({rows.UNFINISHED_TASKS_SQL})",
+    "delete_orders": f"WHERE changed_at < %s AND status NOT IN ({rows.UNFINISHED_ORDERS_SQL})",
+    "arrivals": "WHERE arrived_at < %s",
+    "pauses": "WHERE spared_until_at < %s",
 }
 """Which rows of each table are over before a time."""
+_EVENTS_OVER: Final = {
+    "events_about": (
+        "USING events, json_array_elements_text(about::json) AS named "
+        "WHERE events.id <= %s AND events_about.id = events.id AND subject = named.value"
+    ),
+    "events": "WHERE id <= %s",
+}
+_LAST_EVENT_TO_GO: Final = """
+    SELECT max(id) AS id
+    FROM (SELECT id, happened_at, sum(size_bytes) OVER (ORDER BY id DESC) AS with_newer FROM events) AS summed
+    WHERE with_newer > %s OR happened_at < %s
+"""
 
 
 def _lease_row(db: Connection) -> Mapping[str, Any]:
@@ -387,7 +410,16 @@ def _require_durable_commits(db: Connection) -> None:
         raise StateError("synchronous_commit is off, so a crash would lose what was told: set it to on")
 
 
-def _statement(change: Change) -> _Statement:
+def _statements(change: Change) -> Iterator[_Statement]:
+    if isinstance(change, PutEvent):
+        yield _put("events", rows.event_row(change))
+        for subject in change.about:
+            yield _put("events_about", (subject, change.id))
+    else:
+        yield _statement(change)
+
+
+def _statement(change: RowChange) -> _Statement:
     match change:
         case PutTask(task):
             return _put("tasks", rows.task_row(task))
@@ -427,19 +459,11 @@ def _put_sql(table: str, columns: str) -> str:
     names, key = columns.split(", "), schema.KEYS[table]
     marks = ", ".join(["%s"] * len(names))
     new = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
-    return (
-        f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({', '.join(key)}) DO UPDATE SET {new}"  # noqa: S608
-    )
+    then = f"UPDATE SET {new}" if new else "NOTHING"
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({', '.join(key)}) DO {then}"  # noqa: S608
 
 
 _PUT: Final = {table: _put_sql(table, columns) for table, columns in rows.TABLES.items()}
-
-
-def _last(db: Connection, table: str, columns: str, file_name: str, limit: int) -> list[dict[str, Any]]:
-    return db.execute(
-        f"SELECT {columns} FROM {table} WHERE file = %s ORDER BY id DESC LIMIT %s",  # noqa: S608 (names are ours)
-        (file_name, max(0, limit)),
-    ).fetchall()
 
 
 def writable(text: str) -> str:

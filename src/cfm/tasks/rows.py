@@ -1,4 +1,4 @@
-"""How tasks, orders and pauses become rows, and come back.
+"""How tasks, orders, pauses and events become rows, and come back.
 
 Both stores on disk keep the same tables with the same columns, so that a state can be copied from one to the
 other row by row.  Columns are plain and have the units of the wire (bytes, unix seconds).  Neighbours:
@@ -7,11 +7,12 @@ other row by row.  Columns are plain and have the units of the wire (bytes, unix
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Side, Status, Task
-from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutPause
+from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutEvent, PutPause, event_bytes
 
 Value: TypeAlias = str | int | None
 
@@ -33,6 +34,8 @@ ORDER_COLUMNS: Final = (
 
 PAUSE_COLUMNS: Final = "file, source, destination, failures, until_at, spared_until_at, since_at, why"
 
+EVENT_COLUMNS: Final = "id, happened_at, event, level, facts, about, size_bytes"
+
 TABLES: Final[Mapping[str, str]] = {
     "tasks": TASK_COLUMNS,
     "delete_orders": ORDER_COLUMNS,
@@ -40,6 +43,8 @@ TABLES: Final[Mapping[str, str]] = {
     "copies": "file, server, size_bytes, san_mtime",
     "metadata_in_force": "only_row, graded_files, history_files, known_files, accepted_at",
     "pauses": PAUSE_COLUMNS,
+    "events": EVENT_COLUMNS,
+    "events_about": "subject, id",
 }
 """Every table, with its columns; all but the one that says whose the state is."""
 
@@ -143,6 +148,25 @@ def pause_of(row: Row) -> PutPause:
         spared_wall_s=row["spared_until_at"],
         since_wall_s=row["since_at"],
         why=row["why"],
+    )
+
+
+def event_row(event: PutEvent) -> tuple[Value, ...]:
+    """In the order of `EVENT_COLUMNS`.  Facts and subjects are JSON."""
+    facts = writable(json.dumps(dict(event.facts), ensure_ascii=False, default=str))
+    about = json.dumps([writable(one) for one in event.about], ensure_ascii=False)
+    size_bytes = event_bytes(event, facts)
+    return event.id, event.wall_s, writable(event.event), event.level, facts, about, size_bytes
+
+
+def event_of(row: Row) -> PutEvent:
+    return PutEvent(
+        id=row["id"],
+        wall_s=row["happened_at"],
+        event=row["event"],
+        level=row["level"],
+        facts=json.loads(row["facts"]),
+        about=tuple(json.loads(row["about"])),
     )
 
 

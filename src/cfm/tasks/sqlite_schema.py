@@ -131,7 +131,37 @@ _WITH_VERSIONS: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES, _WITH_VERSIONS)
+_WITH_EVENTS: Final = (
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        happened_at INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        level TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        about TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE events_about (
+        subject TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (subject, id)
+    ) WITHOUT ROWID
+    """,
+    "DROP INDEX tasks_by_file",
+    "DROP INDEX delete_orders_by_file",
+    "DROP VIEW story",
+    """
+    CREATE VIEW story AS
+    SELECT datetime(happened_at, 'unixepoch', 'localtime') AS at, level, event, about, facts
+    FROM events
+    ORDER BY id DESC
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES, _WITH_VERSIONS, _WITH_EVENTS)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)

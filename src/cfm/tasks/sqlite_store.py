@@ -3,7 +3,7 @@
 Write-ahead log with `synchronous=FULL`; a group of changes is one transaction with one fsync.  The file is
 locked for as long as it is open, and each commit also checks that the epoch is still ours and that the file
 is still the one at its path, so that neither a second cfm nor a tidy operator makes us write into a void.
-Reading beside a running cfm (`peek`, `history`, the `sqlite3` shell) needs no lock and holds up no writer.
+Reading beside a running cfm (`peek`, `events`, the `sqlite3` shell) needs no lock and holds up no writer.
 Neighbours: `tasks.store` says what is promised, `tasks.sqlite_schema` has the tables, `file_lock` the
 lock.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
-from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Task, Version
+from cfm.model import Addr, Measure, OrderStatus, Version
 from cfm.tasks import rows
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
@@ -36,6 +36,7 @@ from cfm.tasks.store import (
     DropTask,
     PutArrival,
     PutCopy,
+    PutEvent,
     PutMeasure,
     PutOrder,
     PutPause,
@@ -51,6 +52,9 @@ BUSY_TIMEOUT_S = 5.0
 
 LOG_KEPT_BYTES = 16_000_000
 """So much of the write-ahead log stays on the disk when it has been emptied."""
+
+_FORGOTTEN_AT_A_TIME = 5_000
+_NO_EVENT = -1
 
 _MAY_PASS = frozenset(
     {
@@ -115,7 +119,7 @@ class SqliteStore:
             for change in changes:
                 _apply(db, change)
 
-    def prune(self, before_wall_s: int) -> None:
+    def prune(self, before_wall_s: int, events_bytes: int) -> None:
         with self._writing() as db:
             self._keep_lease(db, 0)
             for table, unfinished in (
@@ -128,17 +132,48 @@ class SqliteStore:
                 )
             db.execute("DELETE FROM arrivals WHERE arrived_at < ?", (before_wall_s,))
             db.execute("DELETE FROM pauses WHERE spared_until_at < ?", (before_wall_s,))
+        last_id = self._last_event_to_go(before_wall_s, events_bytes)
+        while self._forget_events(last_id):
+            """In pieces, so that no commit waits for long."""
 
-    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        name = rows.writable(file_name)
+    def _last_event_to_go(self, before_wall_s: int, events_bytes: int) -> int:
+        """Found beside the commits, because all events are read for it."""
         with self._reading() as db:
             if db is None:
+                return _NO_EVENT
+            too_much = """
+                SELECT id FROM (SELECT id, sum(size_bytes) OVER (ORDER BY id DESC) AS with_newer FROM events)
+                WHERE with_newer > ? ORDER BY id DESC LIMIT 1
+            """
+            found = [
+                *db.execute(too_much, (events_bytes,)),
+                *db.execute("SELECT max(id) FROM events WHERE happened_at < ?", (before_wall_s,)),
+            ]
+            return max((row[0] for row in found if row[0] is not None), default=_NO_EVENT)
+
+    def _forget_events(self, last_id: int) -> bool:
+        """Forget some of the events up to an id.  False where there are none any more."""
+        oldest = "(SELECT id FROM events WHERE id <= :last ORDER BY id LIMIT :most)"
+        values = {"last": last_id, "most": _FORGOTTEN_AT_A_TIME}
+        with self._writing() as db:
+            self._keep_lease(db, 0)
+            db.execute(
+                "DELETE FROM events_about WHERE (subject, id) IN "  # noqa: S608 (names are ours)
+                f"(SELECT value, events.id FROM events, json_each(about) WHERE events.id IN {oldest})",
+                values,
+            )
+            return db.execute(f"DELETE FROM events WHERE id IN {oldest}", values).rowcount > 0  # noqa: S608
+
+    def events(self, about: str, before_id: int, limit: int) -> list[PutEvent]:
+        with self._reading() as db:
+            if db is None or schema.check_form(db) < schema.VERSION:
                 return []
-            tasks = _last(db, "tasks", rows.TASK_COLUMNS, name, limit)
-            orders = _last(db, "delete_orders", rows.ORDER_COLUMNS, name, limit)
-            entries: list[Task | DeleteOrder] = [*map(rows.task_of, tasks), *map(rows.order_of, orders)]
-        entries.sort(key=lambda entry: entry.id)
-        return entries[max(0, len(entries) - limit) :]
+            narrowed = "JOIN events_about USING (id) WHERE subject = :about AND" if about else "WHERE"
+            found = db.execute(
+                f"SELECT events.* FROM events {narrowed} id < :before ORDER BY id DESC LIMIT :limit",  # noqa: S608 (names are ours)
+                {"about": rows.writable(about), "before": before_id, "limit": max(0, limit)},
+            )
+            return [rows.event_of(row) for row in found]
 
     def peek(self) -> Recovered:
         with self._reading() as db:
@@ -338,15 +373,6 @@ def _pauses(db: sqlite3.Connection) -> list[sqlite3.Row]:
     return db.execute(f"{columns} ORDER BY file, source, destination").fetchall()
 
 
-def _apply_copy(db: sqlite3.Connection, change: PutCopy | DropCopy) -> None:
-    match change:
-        case PutCopy(file_name, server, version):
-            row = (rows.writable(file_name), server, *version)
-            _put(db, "copies", "file, server, size_bytes, san_mtime", row)
-        case DropCopy(file_name, server):
-            db.execute("DELETE FROM copies WHERE file = ? AND server = ?", (rows.writable(file_name), server))
-
-
 def _apply(db: sqlite3.Connection, change: Change) -> None:
     match change:
         case PutTask(task):
@@ -355,18 +381,12 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
             db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
         case PutOrder(order):
             _put(db, "delete_orders", rows.ORDER_COLUMNS, rows.order_row(order))
-        case PutArrival(file_name, server, wall_s):
-            _put(db, "arrivals", "file, server, arrived_at", (rows.writable(file_name), server, wall_s))
-        case PutCopy() | DropCopy():
-            _apply_copy(db, change)
+        case PutEvent():
+            _put_event(db, change)
         case PutMeasure(measure, wall_s):
             numbers = (measure.graded_files, measure.history_files, measure.known_files)
             columns = "only_row, graded_files, history_files, known_files, accepted_at"
             _put(db, "metadata_in_force", columns, (1, *numbers, wall_s))
-        case DropArrival(file_name, server):
-            db.execute(
-                "DELETE FROM arrivals WHERE file = ? AND server = ?", (rows.writable(file_name), server)
-            )
         case PutPause():
             _put(db, "pauses", rows.PAUSE_COLUMNS, rows.pause_row(change))
         case DropPause(side, file_name):
@@ -374,18 +394,33 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
                 "DELETE FROM pauses WHERE file = ? AND source = ? AND destination = ?",
                 (rows.writable(file_name), *side),
             )
+        case _:
+            _apply_to_copy(db, change)
+
+
+def _apply_to_copy(db: sqlite3.Connection, change: PutArrival | DropArrival | PutCopy | DropCopy) -> None:
+    """What is known of one file on one server."""
+    copy = rows.writable(change.file_name), change.server
+    match change:
+        case PutArrival():
+            _put(db, "arrivals", "file, server, arrived_at", (*copy, change.wall_s))
+        case PutCopy():
+            _put(db, "copies", "file, server, size_bytes, san_mtime", (*copy, *change.version))
+        case DropArrival():
+            db.execute("DELETE FROM arrivals WHERE file = ? AND server = ?", copy)
+        case DropCopy():
+            db.execute("DELETE FROM copies WHERE file = ? AND server = ?", copy)
+
+
+def _put_event(db: sqlite3.Connection, event: PutEvent) -> None:
+    _put(db, "events", rows.EVENT_COLUMNS, rows.event_row(event))
+    for subject in event.about:
+        _put(db, "events_about", rows.TABLES["events_about"], (rows.writable(subject), event.id))
 
 
 def _put(db: sqlite3.Connection, table: str, columns: str, row: Sequence[rows.Value]) -> None:
     marks = ", ".join("?" * len(row))
     db.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608 (names are ours)
-
-
-def _last(db: sqlite3.Connection, table: str, columns: str, file_name: str, limit: int) -> list[sqlite3.Row]:
-    return db.execute(
-        f"SELECT {columns} FROM {table} WHERE file = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (names are ours)
-        (file_name, max(0, limit)),
-    ).fetchall()
 
 
 def _require_intact(db: sqlite3.Connection) -> None:

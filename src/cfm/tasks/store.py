@@ -1,10 +1,11 @@
 """What a store for our state must do: the changes that it takes, and what it gives back after a restart.
 
-A store keeps tasks, delete orders, arrivals and pauses.  It also keeps the identity of the controller: its
-id, which is made once, and its epoch, which grows with every start.  By the epoch a worker knows an outdated
-order.  A store knows no rules; `tasks.lifecycle` has those.  Neighbours: `tasks.sqlite_store` keeps state
-in a file, `tasks.postgres_store` in a database for several cfm, `cfm_lab.fakes.memory_store` for tests and
-the simulator.  All pass `tests/conformance/test_stores.py`.  `tasks.queue` is the only one who commits.
+A store keeps tasks, delete orders, arrivals and pauses, and a history of bounded size.  It also keeps the
+identity of the controller: its id, which is made once, and its epoch, which grows with every start.  By the
+epoch a worker knows an outdated order.  A store knows no rules; `tasks.lifecycle` has those.  Neighbours:
+`tasks.sqlite_store` keeps state in a file, `tasks.postgres_store` in a database for several cfm,
+`cfm_lab.fakes.memory_store` for tests and the simulator.  All pass `tests/conformance/test_stores.py`.
+`tasks.queue` is the only one who commits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ CONFIRMED_ORDERS_RECOVERED_S = 2 * 24 * 60 * 60
 PACED_ORDERS_RECOVERED_S = 61
 """The pace counts the orders of the last minute, whatever became of them, and a restart is no way around
 it."""
+
+ROW_BYTES = 32
+"""What a row of a database takes beside its texts, about."""
 
 UNFINISHED_TASKS = frozenset(s for s in Status if not is_final(TASK_EDGES, s))
 UNFINISHED_ORDERS = frozenset(s for s in OrderStatus if not is_final(ORDER_EDGES, s))
@@ -117,7 +121,22 @@ class DropCopy:
     server: Addr
 
 
-Change: TypeAlias = (
+@dataclass(frozen=True, slots=True)
+class PutEvent:
+    """Something was decided, or happened to the node.  It is told later, in the words of the log."""
+
+    id: int
+    """Unique and growing, from the same count as the ids of tasks and orders."""
+    wall_s: int
+    event: str
+    level: str
+    facts: Mapping[str, object]
+    """Values that JSON has."""
+    about: tuple[str, ...] = ()
+    """The files and servers in whose history it belongs."""
+
+
+RowChange: TypeAlias = (
     PutTask
     | DropTask
     | PutOrder
@@ -129,6 +148,9 @@ Change: TypeAlias = (
     | PutCopy
     | DropCopy
 )
+"""What changes one row."""
+
+Change: TypeAlias = RowChange | PutEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +220,15 @@ class TaskStore(Protocol):
             StateError: it can never be written again (taken over, damaged, closed).
         """
 
-    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        """The last `limit` tasks and orders about a file, ended ones too, newest last."""
+    def events(self, about: str, before_id: int, limit: int) -> list[PutEvent]:
+        """The last `limit` events before an id, the newest first.
 
-    def prune(self, before_wall_s: int) -> None:
-        """Forgets what ended or arrived before a time (unix seconds), but nothing that is unfinished.
+        `about`: only those that are about this file or server; empty for all.
+        """
+
+    def prune(self, before_wall_s: int, events_bytes: int) -> None:
+        """Forgets what ended, arrived or happened before a time (unix seconds), but nothing that is
+        unfinished; and the oldest events, until the others take at most so many bytes (see `event_bytes`).
 
         It raises what `commit` raises.
         """
@@ -259,6 +285,12 @@ class StateDump:
     tables: Mapping[str, Sequence[Sequence[str | int | None]]]
 
 
+def event_bytes(event: PutEvent, facts: str) -> int:
+    """How much room an event takes, about; `facts` are its facts as JSON."""
+    texts = (event.event, facts, *event.about, *event.about)
+    return ROW_BYTES * (1 + len(event.about)) + sum(map(len, texts))
+
+
 def highest_id(changes: Sequence[Change]) -> int:
     """The highest id that the changes bring, 0 where they bring none."""
     ids = (_id_of(change) for change in changes)
@@ -271,6 +303,8 @@ def _id_of(change: Change) -> int:
             return task.id
         case PutOrder(order):
             return order.id
+        case PutEvent():
+            return change.id
         case DropTask() | PutArrival() | DropArrival() | PutMeasure():
             return 0
         case PutPause() | DropPause() | PutCopy() | DropCopy():

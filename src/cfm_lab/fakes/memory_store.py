@@ -8,9 +8,11 @@ and `tests/conformance/test_stores.py` checks them for every kind of store.
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Side, Task, Version
@@ -27,14 +29,19 @@ from cfm.tasks.store import (
     DropTask,
     PutArrival,
     PutCopy,
+    PutEvent,
     PutMeasure,
     PutOrder,
     PutPause,
     PutTask,
     Recovered,
     SupersededError,
+    event_bytes,
     highest_id,
 )
+
+EVENTS_KEPT = 10_000
+"""Nobody prunes in a simulation, and nobody reads more of one."""
 
 
 @dataclass
@@ -50,6 +57,7 @@ class CommittedState:
     copies: dict[tuple[str, Addr], Version] = field(default_factory=dict)
     measure: Measure | None = None
     pauses: dict[tuple[str, Side], PutPause] = field(default_factory=dict)
+    events: dict[int, PutEvent] = field(default_factory=dict)
     held_by: MemoryStore | None = None
 
 
@@ -81,14 +89,15 @@ class MemoryStore:
         self.state.last_id = max(self.state.last_id, highest_id(changes))
         self.commits += 1
 
-    def history(self, file_name: str, limit: int) -> list[Task | DeleteOrder]:
-        entries: list[Task | DeleteOrder] = [*self.state.tasks.values(), *self.state.orders.values()]
-        about = sorted((e for e in entries if e.file.name == file_name), key=lambda e: e.id)
-        return about[max(0, len(about) - limit) :]
+    def events(self, about: str, before_id: int, limit: int) -> list[PutEvent]:
+        newest_first = (event for _, event in sorted(self.state.events.items(), reverse=True))
+        found = (one for one in newest_first if one.id < before_id and (not about or about in one.about))
+        return list(islice(found, max(0, limit)))
 
-    def prune(self, before_wall_s: int) -> None:
+    def prune(self, before_wall_s: int, events_bytes: int) -> None:
         self._require_writable()
         state = self.state
+        state.events = dict(_newest(state.events, before_wall_s, events_bytes))
         state.tasks = {
             i: t
             for i, t in state.tasks.items()
@@ -135,24 +144,34 @@ class MemoryStore:
                 self.state.tasks.pop(task_id, None)
             case PutOrder(order):
                 self.state.orders[order.id] = order
-            case PutArrival(file_name, server, wall_s):
-                self.state.arrivals[file_name, server] = wall_s
-            case PutCopy() | DropCopy():
-                self._apply_copy(change)
+            case PutEvent():
+                self._put_event(change)
             case PutMeasure(measure, _wall_s):
                 self.state.measure = measure
-            case DropArrival(file_name, server):
-                self.state.arrivals.pop((file_name, server), None)
             case PutPause():
                 self.state.pauses[change.file_name, change.side] = change
             case DropPause(side, file_name):
                 self.state.pauses.pop((file_name, side), None)
+            case _:
+                self._apply_to_copy(change)
 
-    def _apply_copy(self, change: PutCopy | DropCopy) -> None:
-        if isinstance(change, PutCopy):
-            self.state.copies[change.file_name, change.server] = change.version
-        else:
-            self.state.copies.pop((change.file_name, change.server), None)
+    def _apply_to_copy(self, change: PutArrival | DropArrival | PutCopy | DropCopy) -> None:
+        copy = change.file_name, change.server
+        match change:
+            case PutArrival():
+                self.state.arrivals[copy] = change.wall_s
+            case PutCopy():
+                self.state.copies[copy] = change.version
+            case DropArrival():
+                self.state.arrivals.pop(copy, None)
+            case DropCopy():
+                self.state.copies.pop(copy, None)
+
+    def _put_event(self, event: PutEvent) -> None:
+        events = self.state.events
+        events[event.id] = event
+        if len(events) > EVENTS_KEPT:
+            del events[next(iter(events))]
 
     def _recovered(self) -> Recovered:
         state, now_s = self.state, self._wall_s()
@@ -175,6 +194,19 @@ class MemoryStore:
             measure=state.measure,
             pauses=tuple(pause for _, pause in sorted(state.pauses.items())),
         )
+
+
+def _newest(
+    events: Mapping[int, PutEvent], before_wall_s: int, most_bytes: int
+) -> Iterator[tuple[int, PutEvent]]:
+    """The events from that time on that are no more than so many bytes, in their order."""
+    size_bytes, first_id = 0, 0
+    for event_id, event in sorted(events.items(), reverse=True):
+        size_bytes += event_bytes(event, json.dumps(dict(event.facts), ensure_ascii=False, default=str))
+        if size_bytes > most_bytes or event.wall_s < before_wall_s:
+            first_id = event_id + 1
+            break
+    return ((event_id, event) for event_id, event in sorted(events.items()) if event_id >= first_id)
 
 
 def _recent(order: DeleteOrder, now_s: int) -> bool:

@@ -22,6 +22,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
+from cfm.controller.explain.story import told
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -143,8 +144,7 @@ class Controller:
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
-        at = clock()
-        happened = {"id": at.wall_ms, "at": at.wall_s, "event": said.event, "level": said.level, **said.facts}
+        happened = told(said.id, clock().wall_s, said.event, said.level, said.facts)
         self.recent.append(happened)
         for listener in self.listeners:
             if not listener.full():

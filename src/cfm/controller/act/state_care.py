@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -22,7 +23,6 @@ from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
-HISTORY_KEPT_S: Final = 30 * 86_400
 FORGET_EVERY_S: Final = 3_600.0
 FORGET_PATIENCE_S: Final = 600.0
 MEASURE_EVERY_S: Final = 10.0
@@ -33,13 +33,22 @@ LARGE_LOG_BYTES: Final = 256_000_000
 """A busy hour writes some dozens of megabytes, and the log is emptied every few."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much of what is over is kept."""
+
+    seconds: int
+    events_bytes: int
+
+
 async def forget_old(
-    store: TaskStore, threads: ThreadPool, writer: Writer, wall_s: Callable[[], int]
+    store: TaskStore, threads: ThreadPool, writer: Writer, wall_s: Callable[[], int], kept: Kept
 ) -> None:
     """Forget what ended long ago, every hour.  While the disk is full nothing is forgotten."""
     while True:
         try:
-            await threads.run(FORGET_PATIENCE_S, partial(store.prune, wall_s() - HISTORY_KEPT_S))
+            pruning = partial(store.prune, wall_s() - kept.seconds, kept.events_bytes)
+            await threads.run(FORGET_PATIENCE_S, pruning)
         except StoreFullError as error:
             log.warning("cannot forget old tasks and orders yet", why=str(error))
         except StateError as error:  # the state is not ours any more, or it is damaged

@@ -1,6 +1,7 @@
-"""Answers `cfm why FILE`: looks the file up, asks the core, and joins what memory and the store know.
+"""Answers `cfm why FILE` and `cfm history`: asks the core, and joins what memory and the store know.
 
-Neighbours: `explain.why` gives the reasons, `explain.story` makes one story, `serve.json_api` serves both.
+Neighbours: `explain.why` gives the reasons, `explain.story` makes one history; `serve.json_api` and
+`serve.operator_api` serve them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ import structlog
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.explain import why
-from cfm.controller.explain.sentences import event_words
-from cfm.controller.explain.story import STORY_LENGTH, tell
+from cfm.controller.explain.story import STORY_LENGTH, Happened, history
 from cfm.errors import StateError
-from cfm.model import DeleteOrder, Task
 from cfm.names import other_spellings
 from cfm.tasks.store import TaskStore
 from cfm.threads import HungError, ThreadPool
@@ -25,10 +24,11 @@ log = structlog.get_logger(__name__)
 
 HISTORY_S: Final = 5.0
 """How long the state is waited for."""
+_NEWEST: Final = 2**63 - 1
 
 
 class Teller:
-    """Answers `cfm why FILE`."""
+    """Tells of files, and of what happened."""
 
     def __init__(self, controller: Controller, store: TaskStore) -> None:
         self._controller = controller
@@ -47,17 +47,15 @@ class Teller:
             lambda core, now: why.why_json(core, name, file, rank, now, on_san)
         )
         found["looks_like"] = await self._alike(name)
-        history = await self._history(name)
-        lately = [said for said in self._controller.recent if said.get("file") == name]
-        found["story"] = tell(history, lately)
+        story = await self._history(name, _NEWEST, STORY_LENGTH)
+        found["story"] = story[::-1]
         return found
 
-    async def events(self, about: str, limit: int, before: int) -> dict[str, Any]:
+    async def events(self, about: str, limit: int, before_id: int = _NEWEST) -> dict[str, Any]:
         """What happened before an id, the newest first; with `about`, what names this file or server."""
-        found = [one for one in reversed(self._controller.recent) if one["id"] < before]
-        told = [one for one in found if not about or about in one.values()][:limit]
-        rows = [{**one, "id": str(one["id"]), "text": event_words(one)} for one in told]
-        return {"about": about or None, "events": rows, "before": rows[-1]["id"] if rows else None}
+        found = await self._history(about, before_id, limit)
+        more = len(found) == limit
+        return {"about": about or None, "events": found, "before": found[-1]["id"] if more else None}
 
     async def _alike(self, name: str) -> list[str]:
         """Other names that look the same, of files that there are."""
@@ -70,10 +68,12 @@ class Teller:
         )
         return found
 
-    async def _history(self, name: str) -> list[Task | DeleteOrder]:
-        """What the store knows about the file; nothing where it cannot be read now."""
+    async def _history(self, about: str, before_id: int, limit: int) -> list[Happened]:
+        """Where the state cannot be read now, what memory has."""
         try:
-            return await self._threads.run(HISTORY_S, partial(self._store.history, name, STORY_LENGTH))
+            reading = partial(self._store.events, about, before_id, limit)
+            kept = await self._threads.run(HISTORY_S, reading)
         except (StateError, HungError) as error:
-            log.warning("cannot read the history of a file", file=name, why=str(error))
-            return []
+            log.warning("cannot read the history", about=about, why=str(error))
+            kept = []
+        return history(kept, self._controller.recent, about, before_id, limit)

@@ -118,15 +118,18 @@ class HitBook:
     unknown: UnknownHits | None = None
     """Since when the log cannot be read, and what was watched last; None while it can."""
 
-    def change(self, hits: Hits, rising_files: tuple[File, ...]) -> list[str]:
-        """The window moved, or the same names are other files now.  Returns the names that rise anew."""
-        new = hits.rising.keys() - self.hits.rising.keys()
+    def change(self, hits: Hits, rising_files: tuple[File, ...]) -> tuple[list[str], list[str]]:
+        """The window moved, or the same names are other files now.
+
+        Returns the names that rise anew, and those that rise no more.
+        """
+        new, gone = hits.rising.keys() - self.hits.rising.keys(), self.hits.rising.keys() - hits.rising.keys()
         if hits.rising.keys() != self.hits.rising.keys():
             self.revision.plan += 1
         if hits != self.hits or rising_files != self.rising_files:
             self.revision.dispatch += 1
         self.hits, self.rising_files = hits, rising_files
-        return sorted(new)
+        return sorted(new), sorted(gone)
 
     def log_changed(self, log: LogState, now: Now) -> None:
         """While the log cannot be read, hits are unknown; what was watched last is remembered."""

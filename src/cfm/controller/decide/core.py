@@ -130,7 +130,8 @@ class Core:
         self._offering.answer(now)
         self.state.note_sources(now)
         self.state.out.changes.extend(self.state.failures.take_changes(now))
-        return self.state.out.take()
+        # While nothing can be written, only memory knows what is said: it must not pile up for the disk.
+        return self.state.out.take(now.wall_s, remember=not self.state.store_trouble)
 
     def next_wakeup_ms(self, now: Now) -> int:
         """When a `Tick` is due at the latest (monotonic)."""
@@ -290,8 +291,11 @@ class Core:
         self.state.say("metadata rejected", level="warning", because=event.facts.why, snapshot=event.facts.id)
 
     def _hits_changed(self, event: ev.HitsChanged, _now: Now) -> None:
-        for name in self.state.popular.change(event.hits, event.rising_files):
+        new, gone = self.state.popular.change(event.hits, event.rising_files)
+        for name in new:
             self.state.say("file rises", file=name, hits=event.hits.rising[name])
+        for name in gone:
+            self.state.say("file stopped rising", file=name)
 
     def _log_changed(self, event: ev.LogChanged, now: Now) -> None:
         state, log = self.state, event.state

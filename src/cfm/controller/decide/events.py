@@ -389,11 +389,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One line for the log: an event, its level, and the facts."""
+    """One line for the log and the history: an event, its level, and the facts."""
 
     event: str
     level: str = "info"
     facts: Mapping[str, object] = field(default_factory=dict)
+    id: int = 0
 
 
 Effect: TypeAlias = (

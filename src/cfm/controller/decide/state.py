@@ -188,7 +188,8 @@ class NodeState:
         self, event: str, facts: Mapping[str, object] | None = None, *, level: str = "info", **more: object
     ) -> None:
         """One line for the log, and for whoever asks later why."""
-        self.out.effects.append(Say(event, level, {**(facts or {}), **more}))
+        self.last_id += 1
+        self.out.effects.append(Say(event, level, {**(facts or {}), **more}, self.last_id))
 
     def ask_san(self, files: Sequence[File], now: Now, *, ahead: bool = False) -> None:
         """Look files up on the SAN, unless that is being done, or it is silent.

@@ -9,7 +9,7 @@ shell of the real program and the simulator obey the same `Step`.  Neighbours: t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cfm.controller.decide.events import (
@@ -24,7 +24,10 @@ from cfm.controller.decide.events import (
     SendHeartbeat,
     StartPlan,
 )
-from cfm.tasks.store import Change
+from cfm.tasks.store import Change, PutEvent
+
+_SUBJECTS = ("file", "server", "source")
+"""Facts that name what an event is about.  A list `servers` does as well."""
 
 QUESTIONS = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, SeekNames, StartPlan)
 """Effects that change nothing, wherever they go.  Every other effect waits."""
@@ -54,6 +57,17 @@ def needs_commit(effect: Effect, *, has_changes: bool) -> bool:
     return not isinstance(effect, QUESTIONS)
 
 
+def subjects(facts: Mapping[str, object]) -> tuple[str, ...]:
+    """The file and the servers that an event names: it belongs to the history of each of them."""
+    servers = facts.get("servers")
+    named = [*map(facts.get, _SUBJECTS), *(servers if isinstance(servers, list) else ())]
+    return tuple(dict.fromkeys(str(one) for one in named if one))
+
+
+def _event(said: Say, wall_s: int) -> PutEvent:
+    return PutEvent(said.id, wall_s, said.event, said.level, said.facts, subjects(said.facts))
+
+
 @dataclass(slots=True)
 class Outbox:
     """What the event that is being handled has led to so far."""
@@ -61,13 +75,18 @@ class Outbox:
     changes: list[Change] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 
-    def take(self) -> Step:
-        """All of it as a step; the box is empty then."""
+    def take(self, wall_s: int, *, remember: bool = True) -> Step:
+        """All of it as a step; the box is empty then.
+
+        What is said is written down with the changes (`remember`), at `wall_s`, and nothing waits for that.
+        """
         changes, effects = self.changes, self.effects
         self.changes, self.effects = [], []
         if not effects:
             return Step((), changes)
         has_changes = bool(changes)
+        if remember:
+            changes += [_event(effect, wall_s) for effect in effects if isinstance(effect, Say)]
         waiting = [effect for effect in effects if needs_commit(effect, has_changes=has_changes)]
         if not waiting:
             return Step(effects, changes)

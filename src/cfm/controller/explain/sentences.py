@@ -21,6 +21,7 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "delete dropped": "the delete of {file} on {server} was given up: {because}",
     "delete unclear": "the delete of {file} on {server} has an unknown outcome: {because}",
     "file rises": "{file} rises: {hits} hits in the window",
+    "file stopped rising": "{file} stopped rising: its hits in the window are below the threshold",
     "server is up": "{server} is up",
     "server is down": "{server} is down: {because}",
     "metadata accepted": "new metadata is in use: {known} of {graded} graded files are known",

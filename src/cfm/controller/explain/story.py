@@ -1,55 +1,35 @@
-"""A file's story: what cfm decided about it, when, and for which reason.
+"""The history of a file, of a server, or of the whole node: what was decided and what happened, in words.
 
-Memory has what was said lately; the store knows what happened before that.  Neighbours: `why` tells why the
-file is or is not copied now, `act.teller` joins both.
+The store keeps it, bounded by size and age.  Memory has what was said lately: also what cannot be written
+yet, or could not be.  Neighbours: `act.teller` brings both; `sentences` has the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from cfm.controller.decide import copying, deleting
-from cfm.model import DeleteOrder, OrderStatus, Status, Task
-from cfm.tasks.lifecycle import TASK_EDGES, is_final
+from cfm.controller.decide.step import subjects
+from cfm.controller.explain.sentences import event_words
+from cfm.tasks.store import PutEvent
 
 Happened: TypeAlias = Mapping[str, Any]
-"""`at` (Unix seconds), `event`, and its facts."""
+"""`id`, `at` (Unix seconds), `event`, `level`, and its facts."""
 STORY_LENGTH = 200
 
 
-def tell(history: Iterable[Task | DeleteOrder], lately: Sequence[Happened]) -> list[Happened]:
-    """One story of what was said lately and of what only the store remembers; nothing is told twice."""
-    known = {_deed(said) for said in lately}
-    remembered = [told for entry in history for told in _remembered(entry) if _deed(told) not in known]
-    return sorted([*remembered, *lately], key=lambda told: told["at"])[-STORY_LENGTH:]
+def told(event_id: int, wall_s: int, event: str, level: str, facts: Mapping[str, object]) -> dict[str, Any]:
+    """An event as it is told, by whoever remembers it."""
+    return {**facts, "id": str(event_id), "at": wall_s, "event": event, "level": level}
 
 
-def _deed(told: Happened) -> tuple[str, Any]:
-    """What an event is about: a task, or an order, has one beginning and one end."""
-    what = "end" if told["event"] in ENDS else told["event"]
-    return what, told.get("task") or told.get("order")
-
-
-ENDS = frozenset({"copied file", "copy done", "copy failed", "copy ended", "deleted file", "delete dropped"})
-ORDERS: Mapping[OrderStatus, str] = {
-    OrderStatus.ORDERED: "delete ordered",
-    OrderStatus.SENT: "delete sent",
-    OrderStatus.UNKNOWN: "delete unclear",
-    OrderStatus.CONFIRMED: "deleted file",
-    OrderStatus.DROPPED: "delete dropped",
-}
-
-
-def _remembered(entry: Task | DeleteOrder) -> Iterator[Happened]:
-    """A task or an order from the store, in the words of the log."""
-    if isinstance(entry, DeleteOrder):
-        because = {"because": entry.ended_why} if entry.ended_why else {}
-        yield {"at": entry.changed_s, "event": ORDERS[entry.status], **deleting.facts(entry), **because}
-        return
-    yield {"at": entry.created_s, "event": "copy starts", **copying.facts(entry)}
-    if entry.status is Status.DONE:  # an old worker says so after a failure too: only the log has the proof
-        yield {"at": entry.changed_s, "event": "copy done", **copying.facts(entry)}
-    elif is_final(TASK_EDGES, entry.status):
-        ended = {"ended": entry.status.value, "because": entry.ended_why}
-        yield {"at": entry.changed_s, "event": "copy ended", **copying.facts(entry), **ended}
+def history(
+    kept: Iterable[PutEvent], lately: Iterable[Happened], about: str, before_id: int, limit: int
+) -> list[Happened]:
+    """The last events before an id, the newest first; nothing is told twice."""
+    found = {one.id: told(one.id, one.wall_s, one.event, one.level, one.facts) for one in kept}
+    for said in lately:
+        if int(said["id"]) < before_id and (not about or about in subjects(said)):
+            found.setdefault(int(said["id"]), dict(said))
+    newest_first = sorted(found.items(), reverse=True)[:limit]
+    return [{**event, "text": event_words(event)} for _, event in newest_first]

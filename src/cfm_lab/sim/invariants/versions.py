@@ -148,4 +148,5 @@ class FreshCopiesStay(Invariant):
         silent = answer is not None and not isinstance(answer, OnSan) and now_ms - asked_ms < NOTICED_MS
         san_tells = self.world.san.mounted and not self.world.san.hangs and not silent
         has_index = cfm.core is not None and cfm.core.state.san.index is not None
-        return san_tells and has_index and cfm.evidence.servers[addr].usable
+        server = cfm.evidence.servers.get(addr)  # the settings of this cfm may leave it out
+        return san_tells and has_index and server is not None and server.usable
