@@ -18,6 +18,7 @@ from cfm.config import CfmSettings
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
+from cfm.controller.act.sampling import Sampling
 from cfm.controller.act.state_care import Kept, forget_old, watch_log, watch_lost_lines
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide import events as ev
@@ -158,6 +159,7 @@ def _jobs(
         Job("metadata", watch.run),
         Job("source folders", san.run),
         Job("settings", reloader.run),
+        Job("pictures", Sampling(controller, follower).run),
         Job(
             "forgetting old tasks",
             partial(forget_old, store, threads, controller.writer, lambda: clock().wall_s, kept),

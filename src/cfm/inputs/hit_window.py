@@ -91,6 +91,8 @@ class HitWindow:
         self._totals: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
         self._reached: dict[bool, set[str]] = {True: set(), False: set()}
         self._hits: Hits | None = Hits()
+        self.counted = {True: 0, False: 0}
+        """Hits since our start, at our server and at the others."""
 
     @property
     def last_s(self) -> int | None:
@@ -179,6 +181,7 @@ class HitWindow:
             self._entries += 1
         self._entries += key not in second.counts
         second.counts[key] += 1
+        self.counted[hit.ours] += 1
         self._change(hit.name, hit.ours, 1)
         return True
 

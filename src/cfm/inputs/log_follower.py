@@ -40,6 +40,9 @@ class LogStatus:
     behind_bytes: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     trouble: str | None = None
+    hits_here: int = 0
+    """Hits that counted since our start, at the server that reads from the SAN."""
+    hits_elsewhere: int = 0
 
 
 @dataclass(slots=True)
@@ -64,7 +67,15 @@ class _Account:
         lag_s = None if last_s is None else now.wall_s - last_s
         skipped = dict(self.skipped)
         return LogStatus(
-            self.watch.state, last.files, last_s, lag_s, last.behind_bytes, skipped, last.trouble
+            self.watch.state,
+            last.files,
+            last_s,
+            lag_s,
+            last.behind_bytes,
+            skipped,
+            last.trouble,
+            self.window.counted[True],
+            self.window.counted[False],
         )
 
 

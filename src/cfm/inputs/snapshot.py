@@ -84,6 +84,20 @@ class Snapshot:
                 return near or candidates
         return []
 
+    def containing(self, text: str, most: int) -> list[tuple[int, str]]:
+        """The first `most` graded files, by rank, that have this in their name, whatever its case.
+
+        It looks only as far as it must; files without a size come after the known ones.
+        """
+        found: list[tuple[int, str]] = []
+        for frame in (self.frame, self._unsized):
+            for piece in frame.select("rank", "name").iter_slices(_LOOKED_AT):
+                has_it = piece["name"].str.contains_any([text], ascii_case_insensitive=True)
+                found += piece.filter(has_it).head(most - len(found)).iter_rows()
+                if len(found) >= most:
+                    return found
+        return found
+
     def graded(self, name: str) -> int | None:
         """The rank of a name in the grade file, even if it has no size (and so is no known file)."""
         for frame in (self.frame, self._unsized):
@@ -102,6 +116,8 @@ class ByRank:
     known_bytes: int
 
 
+_LOOKED_AT = 100_000
+"""Names that are searched at a time."""
 _CANDIDATES = 2_000
 _ALIKE = 0.6
 

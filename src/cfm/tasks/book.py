@@ -54,6 +54,8 @@ class Run:
     window_bytes: int = 0
     reports: bool = False
     """Its worker is a new one, and reports its progress."""
+    projected_percent: int | None = None
+    """How full its destination was when it was chosen, with everything on its way; None after a restart."""
     polled_ms: int | None = None
     """When its worker, an old one, asked for other work while it should copy."""
 

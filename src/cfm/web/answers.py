@@ -21,8 +21,8 @@ REFUSALS_IN_OLD_FORM: Final = frozenset({"tasks", "hb", "files", "df", "dashboar
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 

@@ -23,6 +23,7 @@ from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.controller.explain.story import told
+from cfm.controller.explain.trends import Trends
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
@@ -64,6 +65,7 @@ class Controller:
         """Whoever reads the metadata, and holds what a person may accept."""
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self.listeners: set[asyncio.Queue[Mapping[str, Any]]] = set()
+        self.trends = Trends(clock())
         self.writer = Writer(
             store,
             on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),

@@ -36,8 +36,11 @@ UNPROVEN_MS = 120_000
 """How long the list of an old worker is waited for before its `done` counts as a failure."""
 
 
-def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
-    """Make a task of a wish that was granted.  The task is offered when it is durable."""
+def start_copy(state: NodeState, copy: Copy, projected_percent: int, now: Now) -> None:
+    """Make a task of a wish that was granted.  The task is offered when it is durable.
+
+    `projected_percent`: how full the destination is with everything on its way, to tell people.
+    """
     found = state.san.answers[copy.file.name].value
     assert isinstance(found, OnSan)
     task = Task(
@@ -56,6 +59,7 @@ def start_copy(state: NodeState, copy: Copy, now: Now) -> None:
     )
     reports = state.fleet.records[copy.destination].features.ours
     run = Run(_deadline_ms(state, task, now, reports=reports), now.mono_ms, now.mono_ms, reports=reports)
+    run.projected_percent = projected_percent
     state.tasks.add(task, run)
     for addr in (copy.source, copy.destination):
         state.fleet.chosen(addr, now.mono_ms)

@@ -34,7 +34,8 @@ def dispatch(state: NodeState, backlog: Shortlist, now: Now) -> Round:
         judge = Judge(state.view(now), state.kernel)
     round_ = judge.run(state.policies, backlog)
     for copy in round_.copies:
-        copying.start_copy(state, copy, now)
+        projected_percent = round_.ledger.disks[copy.destination].projected_percent
+        copying.start_copy(state, copy, projected_percent, now)
     for delete, room_for in round_.deletes_for():
         deleting.order(state, delete, room_for, now)
     state.ask_san(round_.ask_san, now)

@@ -24,9 +24,10 @@ from cfm.controller.explain.parts import (
     snapshot_json,
     verdict_json,
 )
+from cfm.controller.explain.pending import Pending, pending
 from cfm.controller.explain.verdict import verdict
 from cfm.model import Addr, Now, OrderStatus, Status, Task
-from cfm.plan.ledger import Ledger
+from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.round import Round
 from cfm.plan.view import ClusterView, Rules
 from cfm.plan.wishes import Copy, Delete
@@ -115,18 +116,20 @@ def status_json(core: Core, now: Now) -> Json:
     """A running cfm at a glance."""
     state = core.state
     view = state.view(now)
+    ledger = Ledger(view)
     round_ = core.last_round
     return {
         "at": now.wall_s,
         **verdict_json(verdict(core, round_, now)),
         "snapshot": snapshot_json(core, now),
         "event_log": log_json(core, now),
-        "servers": servers_json(core, view),
+        "servers": _servers_json(core, view, ledger),
         "transfers": [transfer_json(core, task_id, now) for task_id in sorted(state.tasks.active)],
         "backlog": {
             "wanted": unplaced_files(core),
             "surplus": core.shortlist.surplus_total,
             "next": list(islice(_still_wanted(core, view), 10)),
+            "pending": pending_json(pending(core, view, ledger)),
         },
         "rising": [
             {"file": f.name, "hits": state.hits.rising.get(f.name, 0), "rank": f.rank}
@@ -160,16 +163,41 @@ def _still_wanted(core: Core, view: ClusterView) -> Iterator[str]:
             yield file.name
 
 
+def pending_json(pending: Pending) -> Json:
+    """What is still to be copied, and how long it takes; the shape of `cfm status --json`."""
+    return {
+        "files": pending.files,
+        "bytes": pending.size_bytes,
+        "no_space_files": pending.no_space_files,
+        "rate_bps": pending.rate_bps,
+        "left_s": pending.left_s,
+    }
+
+
 def servers_json(core: Core, view: ClusterView) -> list[Json]:
-    ledger = Ledger(view)
+    return _servers_json(core, view, Ledger(view))
+
+
+def _servers_json(core: Core, view: ClusterView, ledger: Ledger) -> list[Json]:
     return [
         {
             **server_json(core, server, view.now),
+            **_disk_json(ledger.disks.get(server.addr)),
             "receiving": ledger.load(server.addr).incoming,
             "sending": ledger.load(server.addr).outgoing,
         }
         for server in view.servers.values()
     ]
+
+
+def _disk_json(disk: DiskBook | None) -> Json:
+    """What comes to a destination's disk and what leaves it; null where no copy may go there."""
+    return {
+        "arriving_bytes": disk.arriving_bytes if disk else None,
+        "leaving_bytes": disk.leaving_bytes if disk else None,
+        "projected_percent": disk.projected_percent if disk else None,
+        "room_bytes": disk.room_bytes() if disk else None,
+    }
 
 
 def transfer_json(core: Core, task_id: int, now: Now) -> Json:
@@ -190,6 +218,7 @@ def transfer_json(core: Core, task_id: int, now: Now) -> Json:
         "elapsed_s": elapsed_ms // 1000,
         "rate_bps": 8000 * run.bytes_done // told_ms if told_ms > 0 and run.reports else None,
         "reason": task.reason,
+        "projected_percent": run.projected_percent,
     }
 
 

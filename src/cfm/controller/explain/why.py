@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
+from cfm.controller.explain.places import places_json
 from cfm.controller.explain.report import transfer_json
 from cfm.controller.explain.words import other_size_words
 from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown, Version
@@ -55,6 +56,7 @@ def why_json(
         "versions": _versions(core, name, holders),
         "tasks": [transfer_json(core, task.id, now)] if task and task.id in core.state.tasks.runs else [],
         "copy": _why_copy(core, view, file, name),
+        "places": places_json(core, view, file) if file is not None else [],
         "delete": _why_delete(core, view, file, name, holders),
         "looks_like": [],
         "story": [],

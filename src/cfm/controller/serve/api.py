@@ -62,7 +62,7 @@ class ControllerApi:
         self._strangers = Strangers(controller)
         self._endpoints = (
             WorkerEndpoints(controller, identity),
-            PageEndpoints(controller, self._status),
+            PageEndpoints(controller, teller, settings, self._status),
             JsonEndpoints(controller, metrics, teller, self._status),
             OperatorEndpoints(controller, teller, settings),
         )

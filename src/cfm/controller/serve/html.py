@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from cfm.logs import escaped
 
-VOID_TAGS = frozenset({"link", "meta"})
+VOID_TAGS = frozenset({"br", "input", "link", "meta"})
 
 
 class Html(str):
@@ -22,6 +22,7 @@ class Html(str):
 
 
 Child: TypeAlias = "str | int | Iterable[Child] | None"
+Attrs: TypeAlias = Mapping[str, "str | int | None"]
 
 
 def text(value: str | int) -> Html:
@@ -40,10 +41,14 @@ def render(child: Child) -> Html:
     return Html("".join(map(render, child)))
 
 
-def tag(name: str, *children: Child, attrs: Mapping[str, str | int] | None = None, cls: str = "") -> Html:
+def tag(name: str, *children: Child, attrs: Attrs | None = None, cls: str = "") -> Html:
     """An element.  Attributes are escaped as text is."""
+    start = opening(name, attrs, cls)
+    return start if name in VOID_TAGS else Html(f"{start}{render(children)}</{name}>")
+
+
+def opening(name: str, attrs: Attrs | None = None, cls: str = "") -> Html:
+    """The tag with which an element begins.  An attribute that is None is left out."""
     given = {**({"class": cls} if cls else {}), **(attrs or {})}
-    opening = "".join(f' {key}="{text(value)}"' for key, value in given.items())
-    if name in VOID_TAGS:
-        return Html(f"<{name}{opening}>")
-    return Html(f"<{name}{opening}>{render(children)}</{name}>")
+    pairs = (f' {key}="{text(value)}"' for key, value in given.items() if value is not None)
+    return Html(f"<{name}{''.join(pairs)}>")

@@ -1,66 +1,188 @@
-"""What is around every page, and the two things that pages are made of: sections and tables."""
+"""The frame of every page: head, navigation, search, and how sections and tables are built."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
+import xxhash
+
+from cfm import __version__
 from cfm.controller.serve.html import Child, Html, tag
-from cfm.controller.serve.pages.cells import time_of_day
+from cfm.controller.serve.pages.parts import Content, Part, part
 
 Json: TypeAlias = Mapping[str, Any]
 
-STYLE: Final = files("cfm.controller").joinpath("style.css").read_text(encoding="utf-8")
-REFRESH_S: Final = 2
-PAGES: Final = (
+REFRESH_S: Final = 10
+"""How often a browser without scripts loads a page again."""
+NAVIGATION: Final = (
     ("/", "Overview"),
-    ("/dashboard", "Copies"),
-    ("/dashboard/hb", "Servers"),
-    ("/dashboard/filemetas", "Backlog"),
+    ("/servers", "Servers"),
+    ("/backlog", "Backlog"),
+    ("/deletes", "Deletes"),
+    ("/history", "History"),
+    ("/settings", "Settings"),
 )
+STATIC_TYPES: Final = {
+    "style.css": "text/css",
+    "live.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
-def page(path: str, status: Json | None, *content: Child) -> str:
-    """The whole page at `path`; `status` says when its content was true."""
-    title = dict(PAGES)[path]
-    head = tag(
+@cache
+def static(name: str) -> bytes:
+    """A file that pages load from us."""
+    return files("cfm.controller").joinpath("static", name).read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is on a page, without its frame."""
+
+    title: str
+    current: str
+    """The path in the navigation under which it is found."""
+    body: Part
+    asked: str = ""
+    """What was searched for."""
+
+
+def page(title: str, current: str, *content: Content, asked: str = "") -> Page:
+    return Page(title, current, part("main", "main", *content), asked)
+
+
+def document(shown: Page, now: str, *, live: bool = True) -> str:
+    """The whole page; `now` is the time for which it is true.  `live`: it follows what goes on."""
+    html = shown.body.html()
+    watch = {"data-live": digest(html), "data-version": __version__} if live else {}
+    body = tag("body", _header(shown, now, live=live), html, attrs=watch)
+    return "<!doctype html>\n" + tag("html", _head(shown, live=live), body, attrs={"lang": "en"}) + "\n"
+
+
+def digest(html: str) -> str:
+    """By this a browser says which state of a page it shows."""
+    return xxhash.xxh3_64_hexdigest(html.encode())
+
+
+def _head(shown: Page, *, live: bool) -> Html:
+    refresh = tag("meta", attrs={"http-equiv": "refresh", "content": REFRESH_S})
+    return tag(
         "head",
         tag("meta", attrs={"charset": "utf-8"}),
         tag("meta", attrs={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        tag("meta", attrs={"http-equiv": "refresh", "content": REFRESH_S}),
         tag("meta", attrs={"name": "color-scheme", "content": "light dark"}),
-        tag("title", f"cfm: {title}"),
+        tag("title", f"{shown.title} · cfm"),
+        tag("link", attrs={"rel": "icon", "href": "/static/icon.svg", "type": "image/svg+xml"}),
         tag("link", attrs={"rel": "stylesheet", "href": "/static/style.css"}),
+        [tag("script", attrs={"src": "/static/live.js", "defer": ""}), tag("noscript", refresh)]
+        if live
+        else None,
     )
+
+
+def _header(shown: Page, now: str, *, live: bool) -> Html:
     links = [
-        tag("a", name, attrs={"href": link, **({"aria-current": "page"} if link == path else {})})
-        for link, name in PAGES
+        tag("a", name, attrs={"href": path, "aria-current": "page" if path == shown.current else None})
+        for path, name in NAVIGATION
     ]
-    header = tag("header", tag("strong", "cfm"), tag("nav", links), _as_of(status))
-    body = tag("body", header, tag("main", content))
-    return "<!doctype html>\n" + tag("html", head, body, attrs={"lang": "en"}) + "\n"
+    box: dict[str, str | int | None] = {
+        "id": "search",
+        "type": "search",
+        "name": "q",
+        "value": shown.asked,
+        "placeholder": "File or server",
+        "aria-label": "Search for a file or a server",
+        "maxlength": 255,
+        "autocomplete": "off",
+        "spellcheck": "false",
+    }
+    search = tag(
+        "form", tag("input", attrs=box), attrs={"action": "/search", "method": "get", "role": "search"}
+    )
+    clock = tag("p", tag("span", now, attrs={"id": "now"}), attrs={"id": "live"}, cls="quiet")
+    return tag(
+        "header",
+        tag("a", "Skip to content", attrs={"href": "#main"}, cls="skip"),
+        tag("a", "cfm", attrs={"href": "/"}, cls="brand"),
+        tag("nav", links, attrs={"aria-label": "Pages"}),
+        search,
+        clock if live else None,
+        tag("p", attrs={"id": "said", "role": "status"}, cls="hidden") if live else None,
+    )
 
 
-def _as_of(status: Json | None) -> Html | None:
-    return tag("span", f"as of {time_of_day(status['at'])}", cls="quiet") if status else None
+# ── sections and tables ─────────────────────────────────────────────────────────────────────────────────
 
 
-def section(title: str, *content: Child) -> Html:
-    return tag("section", tag("h2", title), content)
+def heading(text: str, *more: Child, hidden: bool = False) -> Html:
+    """The first heading of a page."""
+    return tag("h1", text, more, cls="hidden" if hidden else "")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Child]], *, empty: str) -> Html:
-    """A table, or the text `empty` where it has no rows.  A column whose title ends in `#` holds numbers."""
-    classes = ["number" if column.endswith("#") else "" for column in columns]
+def section(id_: str, title: str, *content: Content, note: Child = None, cls: str = "") -> Part:
+    name = f"{id_}-title"
+    head = tag("h2", title, attrs={"id": name})
+    said = tag("p", note, cls="note quiet") if note is not None else None
+    return part("section", id_, head, said, *content, attrs={"aria-labelledby": name}, cls=cls)
+
+
+def columns(id_: str, *content: Content) -> Part:
+    """Sections side by side where there is room."""
+    return part("div", id_, *content, cls="columns")
+
+
+def table(
+    id_: str, titles: Sequence[str], rows: Iterable[tuple[str, Sequence[Child]]], *, empty: str
+) -> Part | Html:
+    """A table, or the text `empty` where it has no rows.
+
+    A row is its key, which tells it from the others and never comes from outside, and its cells.  A column
+    whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow.
+    """
+    classes = [_class_of(title) for title in titles]
     lines = [
-        tag("tr", [tag("td", cell, cls=cls) for cell, cls in zip(row, classes, strict=True)]) for row in rows
+        part("tr", f"{id_}-{key}", [tag("td", cell, cls=cls) for cell, cls in zip(row, classes, strict=True)])
+        for key, row in rows
     ]
     if not lines:
         return tag("p", empty, cls="quiet")
-    titles = [
-        tag("th", column.rstrip("#"), cls=cls, attrs={"scope": "col"})
-        for column, cls in zip(columns, classes, strict=True)
+    heads = [
+        tag("th", title.rstrip("#~"), cls=cls, attrs={"scope": "col"})
+        for title, cls in zip(titles, classes, strict=True)
     ]
-    shown = tag("table", tag("thead", tag("tr", titles)), tag("tbody", lines))
-    return tag("div", shown, cls="wide")
+    shown = part("tbody", f"{id_}-rows", lines)
+    inner = part("table", f"{id_}-table", tag("thead", tag("tr", heads)), shown)
+    return part("div", f"{id_}-wide", inner, cls="wide", attrs={"tabindex": 0})
+
+
+def _class_of(title: str) -> str:
+    signs = title[len(title.rstrip("#~")) :]
+    return " ".join(cls for sign, cls in (("#", "number"), ("~", "spare")) if sign in signs)
+
+
+def facts(id_: str, pairs: Iterable[tuple[str, Child]], cls: str = "facts") -> Part:
+    """Names and values."""
+    lines = [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs]
+    return part("dl", id_, lines, cls=cls)
+
+
+def pager(path: str, first: int, shown: int, total: int, size: int, more: str = "") -> Html | None:
+    """Links to the rows before and after these; `more`: what else the address asks for."""
+    if total <= size:
+        return None
+    before, after = max(0, first - size), first + size
+    words = f"{first + 1:,} to {first + shown:,} of {total:,}" if shown else f"none of {total:,} from here"
+    return tag(
+        "nav",
+        tag("a", "Before", attrs={"href": f"{path}?from={before}{more}", "rel": "prev"}) if first else None,
+        tag("span", words),
+        tag("a", "After", attrs={"href": f"{path}?from={after}{more}", "rel": "next"})
+        if after < total
+        else None,
+        attrs={"aria-label": "Rows"},
+        cls="pager",
+    )

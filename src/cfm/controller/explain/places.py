@@ -1,0 +1,111 @@
+"""Why a file may or may not be copied to each destination, with the numbers that decide.  Pure.
+
+The guards are the judge's own.  Here each destination is asked about by itself, and nothing is booked.
+Neighbours: `why` tells of the file as a whole, and puts these beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from cfm.controller.decide.core import Core
+from cfm.controller.explain.words import size_words
+from cfm.model import Addr, File, ServerView, Unknown
+from cfm.plan import refusals
+from cfm.plan.case import Case, first_refusal
+from cfm.plan.ledger import Ledger
+from cfm.plan.policies.copies import why
+from cfm.plan.refusals import Refusal, to_be_told
+from cfm.plan.view import ClusterView, can_send
+from cfm.plan.wishes import Copy
+
+Json: TypeAlias = dict[str, Any]
+
+
+def places_json(core: Core, view: ClusterView, file: File) -> list[Json]:
+    """One entry for each destination: whether a copy could begin there now, and if not, why not."""
+    ledger = Ledger(view)
+    return [_place_json(core, view, ledger, file, server) for server in view.destinations]
+
+
+def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Json:
+    disk = ledger.disks.get(server.addr)
+    holds = server.addr in view.holders.get(file.name, ())
+    refusal = refusals.ALREADY_PLACED if holds else _refusal(core, view, ledger, file, server)
+    worst = _worst(core, view, server.addr)
+    return {
+        "server": server.addr,
+        "allowed": refusal is None,
+        "reason": refusal.name if refusal else None,
+        "text": _words(view, file, server, refusal, disk.room_bytes() if disk else None, worst),
+        "room_bytes": disk.room_bytes() if disk else None,
+        "worst_rank": worst.rank if worst else None,
+    }
+
+
+def _refusal(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Refusal | None:
+    """Why no copy goes there; None where one could, from some source."""
+    guards = core.state.kernel.place_guards + core.state.kernel.turn_guards
+    told: Refusal | None = None
+    if server.addr not in ledger.disks:
+        return refusals.NO_DESTINATION
+    for source in (one for one in view.sources if can_send(one, server)):
+        copy = Copy(file, source.addr, server.addr, why(view, file))
+        refusal = first_refusal(guards, Case(view, ledger, copy))
+        if refusal is None:
+            return None
+        told = to_be_told(told, refusal)
+    return told or refusals.NO_SOURCE
+
+
+def _worst(core: Core, view: ClusterView, addr: Addr) -> File | None:
+    """The least wanted file that may go from there, by the last plan."""
+    there = core.shortlist.evictable.get(addr, ())
+    return next((file for file in there if addr in view.holders.get(file.name, ())), None)
+
+
+def _words(
+    view: ClusterView,
+    file: File,
+    server: ServerView,
+    refusal: Refusal | None,
+    room_bytes: int | None,
+    worst: File | None,
+) -> str:
+    if refusal is None:
+        return f"could be copied there now: it needs {size_words(file.size_bytes)}, {_room(room_bytes)}"
+    if refusal is refusals.ALREADY_PLACED:
+        return "it is there"
+    if refusal is refusals.NO_ROOM or (room_bytes is not None and file.size_bytes > room_bytes):
+        return "; ".join(_no_room(view, file, room_bytes, worst))
+    if refusal is refusals.NO_DESTINATION:
+        return _not_usable(server) or "it receives as many copies as it may now"
+    return "no source that can send to it is free" if refusal is refusals.NO_SOURCE else refusal.text
+
+
+def _not_usable(server: ServerView) -> str:
+    """Why nothing at all is copied to a destination; empty where something could be."""
+    if not server.up:
+        return "it does not answer"
+    for what, known in (("list", server.files), ("disk usage", server.disk)):
+        if isinstance(known, Unknown):
+            return f"its {what} is unknown: {known.why}"
+    return ""
+
+
+def _no_room(view: ClusterView, file: File, room_bytes: int | None, worst: File | None) -> Iterator[str]:
+    yield f"it needs {size_words(file.size_bytes)}, {_room(room_bytes)}"
+    if worst is None:
+        yield "and nothing there may go"
+    elif view.outranks(file, worst):
+        yield f"the worst file that may go there is rank {worst.rank:,}, clearly worse: room may be made"
+    elif worst.rank <= file.rank:
+        yield f"the worst file that may go there is rank {worst.rank:,}, better than this one"
+    else:
+        margin = f"the margin of {view.rules.room_margin_percent} %"
+        yield f"the worst file that may go there is rank {worst.rank:,}, not worse by {margin}"
+
+
+def _room(room_bytes: int | None) -> str:
+    return "its room is not known" if room_bytes is None else f"there is room for {size_words(room_bytes)}"
