@@ -16,7 +16,7 @@ from cfm.tasks import postgres_schema, rows, sqlite_schema
 from cfm.tasks.postgres_check import look_at
 from cfm.tasks.postgres_link import DatabaseLink
 from cfm.tasks.postgres_store import PostgresStore
-from cfm.tasks.store import Change, PutTask, SupersededError
+from cfm.tasks.store import Change, PutTask
 from cfm_lab.fakes.memory_store import MemoryStore
 from cfm_lab.testing.postgres import PostgresServer
 from conformance.test_stores import NOW_S, changes, task
@@ -43,73 +43,6 @@ def test_every_table_is_copied_and_has_a_key() -> None:
     made = " ".join(" ".join(form) for form in sqlite_schema.MIGRATIONS).split()
     tables = {made[at + 2] for at, word in enumerate(made) if word == "CREATE" and made[at + 1] == "TABLE"}
     assert set(rows.TABLES) == tables - {"lease"} == set(postgres_schema.KEYS)
-
-
-def test_who_asks_first_has_the_lease_and_others_are_told_who(server: PostgresServer) -> None:
-    first, second = handle(server, address="127.0.0.1:1"), handle(server, address="127.0.0.1:2")
-    first.open()
-    seen = second.hold_lease()
-    assert (seen.ours, seen.epoch, seen.address) == (False, 1, "127.0.0.1:1")
-    assert 0 < seen.left_ms <= 30_000
-    assert first.hold_lease().ours
-    with pytest.raises(StateError, match=r"127\.0\.0\.1:1"):
-        second.open()
-    first.close()
-    second.close()
-
-
-def test_a_lease_that_has_ended_is_taken_with_a_new_epoch(server: PostgresServer) -> None:
-    first, second = handle(server), handle(server)
-    first.open()
-    first.commit([PutTask(task(1))])
-    let_it_end(server)
-    found = second.open()
-    assert (found.epoch, found.tasks) == (2, (task(1),))
-    with pytest.raises(SupersededError):
-        first.commit([PutTask(task(2))])
-    with pytest.raises(SupersededError):
-        first.prune(NOW_S, 0)
-    seen = first.hold_lease()
-    assert (seen.ours, seen.epoch) == (False, 2)
-    second.commit([PutTask(task(3))])
-    first.close()  # it gives nothing up that is not its own
-    second.commit([PutTask(task(4))])
-    assert second.peek().tasks == (task(1), task(3), task(4))
-    second.close()
-
-
-def test_a_lease_that_has_ended_and_that_nobody_took_goes_on(server: PostgresServer) -> None:
-    store = handle(server)
-    assert store.open().epoch == 1
-    let_it_end(server)
-    seen = store.hold_lease()
-    assert (seen.ours, seen.epoch) == (True, 1)
-    store.commit([PutTask(task(1))])
-    store.close()
-
-
-def test_who_was_deposed_does_not_take_the_lease_again_with_what_it_knows(server: PostgresServer) -> None:
-    first, second = handle(server), handle(server)
-    first.open()
-    let_it_end(server)
-    second.open()
-    second.close()
-    assert not first.hold_lease().ours
-    with pytest.raises(SupersededError):
-        first.commit([PutTask(task(1))])
-    first.close()
-    assert first.open().epoch == 3
-    first.close()
-
-
-def test_a_lease_whose_taking_was_not_heard_of_is_ours(server: PostgresServer) -> None:
-    store = handle(server)
-    store.prepare()
-    store.hold_lease()
-    store._epoch = 0  # as if no answer had come
-    seen = store.hold_lease()
-    assert (seen.ours, seen.epoch) == (True, 1)
-    store.close()
 
 
 def test_many_who_start_at_once_make_one_state_and_one_leads(server: PostgresServer) -> None:

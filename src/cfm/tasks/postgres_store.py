@@ -81,6 +81,7 @@ class PostgresStore:
         self._me = ""
         """What the lease calls us; a new name for each time that we are open."""
         self._epoch = 0
+        """The one that `recover` read the state at; 0 until then."""
         self._last_id = 0
 
     @property
@@ -90,29 +91,15 @@ class PostgresStore:
     # ── the lease ───────────────────────────────────────────────────────────────────────────────────────
 
     def prepare(self) -> None:
-        """Make the tables, or bring them up to our form.
-
-        Raises:
-            StoreFullError: the database cannot be reached now.
-            StateError: it cannot be used.
-        """
         with self._named(), self._lease.transaction(statement_ms=PATIENT_MS) as db:
             schema.migrate(db)
             _require_durable_commits(db)
 
     def hold_lease(self) -> LeaseSeen:
-        """Renew the lease if it is ours; take it, with a new epoch, if it has ended; and tell who has it.
-
-        It may be asked again after an answer was lost: what was taken by then is ours.  Who has led once and
-        was deposed never takes it again: what it knows is of its own epoch.  It is opened anew for that.
-        """
         self._me = self._me or uuid.uuid4().hex
         with self._named(), self._lease.transaction() as db:
             row = self._renewed(db) or (None if self._epoch else self._taken(db)) or _lease_row(db)
-        seen = self._seen(row)
-        if seen.ours:
-            self._epoch = seen.epoch
-        return seen
+        return self._seen(row)
 
     def see_lease(self) -> LeaseSeen:
         """Who has the lease; nothing is changed."""
@@ -120,7 +107,6 @@ class PostgresStore:
             return self._seen(_lease_row(db))
 
     def resign(self) -> None:
-        """Give the lease up at once; whoever waits for it finds that by asking."""
         with self._lease.transaction() as db:
             db.execute(
                 "UPDATE lease SET holder = '', expires_at = '-infinity' WHERE holder = %s", (self._me,)
@@ -157,15 +143,11 @@ class PostgresStore:
             raise StateError(f"another cfm ({seen.name}{where}) has the state in {self.name}")
 
     def recover(self) -> Recovered:
-        """What is not over yet, once the lease is ours.
-
-        Raises:
-            SupersededError: the lease is somebody else's by now.
-        """
-        found = self.peek()
-        if found.epoch != self._epoch:
-            raise SupersededError(f"another cfm has taken over the state in {self.name}")
-        self._last_id = found.last_id
+        with self._reading() as db:
+            ours = db.execute("SELECT 1 FROM lease WHERE holder = %s", (self._me,)).fetchone()
+            found = self._read(db)
+        self._require_ours(ours)
+        self._epoch, self._last_id = found.epoch, found.last_id
         return found
 
     def commit(self, changes: Sequence[Change]) -> None:

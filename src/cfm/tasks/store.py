@@ -240,6 +240,43 @@ class TaskStore(Protocol):
         """Gives the state up, so that another cfm may open it.  Closing twice does no harm."""
 
 
+class LeasedStore(TaskStore, Protocol):
+    """A store that several cfm use, of which one holds the lease and may commit.
+
+    `open` takes the lease, or fails; who waits for it calls `prepare` once, `hold_lease` again and again, and
+    `recover` when it is ours.  `close` gives it up.
+    """
+
+    def prepare(self) -> None:
+        """Make the tables, or bring them up to our form; it may take long.
+
+        Raises:
+            StoreFullError: the database cannot be reached now.
+            StateError: it cannot be used.
+        """
+
+    def hold_lease(self) -> LeaseSeen:
+        """Renew the lease if it is ours; take it, with a new epoch, if it has ended; and tell who has it.
+
+        It may be asked again after an answer was lost: what was taken by then is ours.  Who has led once and
+        was deposed never takes it again: what it knows is of its own epoch.  It is opened anew for that.
+        It raises what `prepare` raises.
+        """
+
+    def recover(self) -> Recovered:
+        """What is not over yet, once the lease is ours.
+
+        Raises:
+            SupersededError: the lease is somebody else's by now.
+        """
+
+    def resign(self) -> None:
+        """Give the lease up at once; whoever waits for it finds that by asking.
+
+        It raises what `prepare` raises.
+        """
+
+
 class StateStore(TaskStore, Protocol):
     """A store outside of this process, which others may read and copy."""
 

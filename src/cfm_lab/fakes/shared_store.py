@@ -1,0 +1,108 @@
+"""A state in memory that several cfm share, with a lease as the database keeps it.
+
+`SharedState` is the database: what is committed, the lease, and a clock of its own.  A `SharedStore` is the
+handle that one cfm has on it.  Neighbours: `tasks.postgres_store` is the real one, and
+`tests/conformance/test_leases.py` holds both to the same promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from cfm.errors import StateError, StoreFullError
+from cfm.model import Addr
+from cfm.tasks.store import Change, LeaseSeen, Recovered, SupersededError
+from cfm_lab.fakes.memory_store import CommittedState, MemoryStore
+
+
+@dataclass
+class SharedState:
+    """The database.  `clock_ms` is its own clock, in milliseconds of unix time."""
+
+    clock_ms: Callable[[], int]
+    committed: CommittedState = field(default_factory=CommittedState)
+    holder: str = ""
+    address: Addr = field(default_factory=lambda: Addr(""))
+    taken_ms: int = 0
+    expires_ms: int = 0
+    _names: count[int] = field(default_factory=lambda: count(1))
+
+    def next_name(self) -> str:
+        return f"holder {next(self._names)}"
+
+
+class SharedStore(MemoryStore):
+    """The handle of one cfm."""
+
+    def __init__(
+        self, shared: SharedState, address: Addr, lease_ms: int, wall_s: Callable[[], int] = lambda: 0
+    ) -> None:
+        super().__init__(shared.committed, wall_s)
+        self.shared = shared
+        self._address = address
+        self._lease_ms = lease_ms
+        self._me = ""
+
+    def prepare(self) -> None:
+        self._require_reachable()
+
+    def hold_lease(self) -> LeaseSeen:
+        self._require_reachable()
+        shared = self.shared
+        self._me = self._me or shared.next_name()
+        now_ms = shared.clock_ms()
+        if shared.holder == self._me and self._epoch in (0, self.state.epoch):
+            shared.expires_ms = now_ms + self._lease_ms
+        elif not self._epoch and shared.expires_ms < now_ms:
+            self.state.epoch += 1
+            shared.holder, shared.address, shared.taken_ms = self._me, self._address, now_ms
+            shared.expires_ms = now_ms + self._lease_ms
+        ours = shared.holder == self._me and self._epoch in (0, self.state.epoch)
+        left_ms = max(0, shared.expires_ms - now_ms)
+        return LeaseSeen(
+            self.state.epoch, ours, shared.holder, shared.address, shared.taken_ms // 1000, left_ms
+        )
+
+    def resign(self) -> None:
+        self._require_reachable()
+        if self.shared.holder == self._me:
+            self.shared.holder, self.shared.expires_ms = "", 0
+
+    def open(self) -> Recovered:
+        self._require_reachable()
+        if not self.hold_lease().ours:
+            self._me = ""
+            raise StateError(f"another cfm ({self.shared.holder}) has the state")
+        return self.recover()
+
+    def recover(self) -> Recovered:
+        self._require_reachable()
+        if self.shared.holder != self._me:
+            raise SupersededError("another cfm has taken this state over")
+        self._epoch = self.state.epoch
+        return self._recovered()
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        self._require_reachable()
+        super().commit(changes)
+
+    def close(self) -> None:
+        if self._me and self.trouble is None:
+            self.resign()
+        self._me, self._epoch = "", 0
+
+    def crash(self) -> None:
+        """The process is gone; the lease ends by itself."""
+        self._me, self._epoch = "", 0
+
+    def _require_held(self) -> None:
+        if not self._me:
+            raise StateError("the state is not open")
+        if self.shared.holder != self._me or self.state.epoch != self._epoch:
+            raise SupersededError("another cfm has taken this state over")
+
+    def _require_reachable(self) -> None:
+        if self.trouble is not None:
+            raise StoreFullError(f"cannot reach the state: {self.trouble}")
