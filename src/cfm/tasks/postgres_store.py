@@ -171,9 +171,10 @@ class PostgresStore:
         link = DatabaseLink(self._url)
         try:
             for table, (condition, least) in over.items():
-                # Each in a transaction of its own, because whoever wants to take the lease waits for these.
+                # This may take long, and nobody who wants the lease may wait for it: so it does not hold the
+                # lease.  What is over is over for everybody.
                 with link.transaction(statement_ms=PATIENT_MS) as db:
-                    self._require_ours(self._ask_whether_ours(db).fetchone())
+                    self._require_ours(db.execute(_OURS, (self._epoch, self._me)).fetchone())
                     db.execute(f"DELETE FROM {table} {condition}", (least,))  # noqa: S608 (names are ours)
         finally:
             link.close()
@@ -261,9 +262,7 @@ class PostgresStore:
 
     def _ask_whether_ours(self, db: Connection) -> Any:
         """From here to the end of the transaction nobody can take the lease from us."""
-        return db.execute(
-            "SELECT 1 FROM lease WHERE epoch = %s AND holder = %s FOR KEY SHARE", (self._epoch, self._me)
-        )
+        return db.execute(f"{_OURS} FOR KEY SHARE", (self._epoch, self._me))
 
     def _require_ours(self, found: object) -> None:
         if found is None:
@@ -340,6 +339,7 @@ _LEASE_COLUMNS: Final = (
     "AS left_ms"
 )
 
+_OURS: Final = "SELECT 1 FROM lease WHERE epoch = %s AND holder = %s"
 _FOR_A_WHILE: Final = "clock_timestamp() + %s * interval '1 second'"
 _RENEW: Final = (
     f"UPDATE lease SET expires_at = {_FOR_A_WHILE} "  # noqa: S608 (names are ours)
