@@ -107,9 +107,23 @@ def stocks(world: World, files: Mapping[str, File], among: Collection[Addr]) -> 
 
 
 def worth(world: World) -> float:
-    """How good what is placed is, beside the plain ideal of this world."""
-    files = known_files(world)
-    wanted = placeable(world, files)
-    names = {file.name for file in wanted}
-    rooms = [room_bytes(world, addr, names) for addr in first_addresses(world, world.destinations)]
-    return placement.worth(names & holders(world).keys(), wanted, rooms)
+    """How good what is placed is, beside the best that could be there now.
+
+    What may not go takes its room in both, and what may not come back yet is missing in both.
+    """
+    core = world.main.core
+    files, held = known_files(world), holders(world)
+    left = core.state.departures.left if core is not None else {}
+    wanted = [file for file in placeable(world, files) if file.name in held or file.name not in left]
+    addrs = first_addresses(world, world.destinations)
+    staying = {name for addr in addrs for name in _staying(world, files, addr)}
+    movable = {file.name for file in wanted} - staying
+    rooms = [room_bytes(world, addr, movable) for addr in addrs]
+    return placement.worth(movable & held.keys(), [file for file in wanted if file.name in movable], rooms)
+
+
+def _staying(world: World, files: Mapping[str, File], addr: Addr) -> list[str]:
+    """What is there and may not go now.  From a disk with two addresses nothing goes for others."""
+    disk = world.disk_at(addr)
+    is_shared = world.profile.shared_disk and disk is world.disk_at(world.destinations[0])
+    return [name for name in disk.visible() if is_shared or not may_go(world, files, name, addr)]

@@ -161,5 +161,6 @@ class Pauses(Invariant):
         return failed
 
     def _counts(self, event: ev.Event, _task: Task) -> bool:
-        """Does this failure count?  A busy source and a dead server are not the fault of the copy."""
-        return isinstance(event, ev.TaskReported) and event.report.retry_after_s is None
+        """Does it count?  A busy source, a dead server and a bad disk are not the fault of the copy."""
+        told = event.report if isinstance(event, ev.TaskReported) else None
+        return told is not None and told.retry_after_s is None and not told.own_disk
