@@ -33,24 +33,21 @@ class AbsenceBook:
     absent: dict[str, Absence] = field(default_factory=dict)
 
     def heard(self, file: File, answer: SanAnswer, now_ms: int) -> None:
-        """The source folders answered for this file.  A silence tells nothing new.
-
-        A look at the version of a copy knows no size of the history.  It may only find that the SAN has the
-        size again that is known here.
-        """
-        if not file.rank:
-            known = self.absent.get(file.name)
-            if known is None or not isinstance(answer, OnSan):
-                return
-            if answer.size_bytes != known.file.size_bytes:
-                return
-            file = known.file
+        """The source folders answered for this file, which has the size of the history.  A silence tells
+        nothing new."""
         if isinstance(answer, NotOnSan):
             self._note(file, 0, now_ms)
         elif isinstance(answer, OnSan) and answer.size_bytes != file.size_bytes:
             self._note(file, answer.size_bytes, now_ms)
         elif isinstance(answer, OnSan) and self.absent.pop(file.name, None) is not None:
             self._changed()
+
+    def heard_of_version(self, name: str, answer: SanAnswer, now_ms: int) -> None:
+        """A look at the version of a copy was answered.  It knows no size of the history, so it may only find
+        that the SAN has the size again that is known here."""
+        known = self.absent.get(name)
+        if known is not None and isinstance(answer, OnSan) and answer.size_bytes == known.file.size_bytes:
+            self.heard(known.file, answer, now_ms)
 
     def _note(self, file: File, found_bytes: int, now_ms: int) -> None:
         known = self.absent.get(file.name)

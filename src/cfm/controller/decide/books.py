@@ -185,6 +185,8 @@ class SanBook:
     """The same files as they were when they were asked for, with their sizes."""
     ahead: set[str] = field(default_factory=set)
     """Those of them that nothing waits for yet."""
+    _for_versions: set[str] = field(default_factory=set)
+    """Those of them whose copies are looked at.  Their size is that of a copy, and not of the history."""
     sightings: dict[str, Sighting] = field(default_factory=dict)
     """The version of a file that was seen last, and since when: a file that is being written changes."""
     silence: SilenceBook = field(default_factory=SilenceBook)
@@ -197,11 +199,14 @@ class SanBook:
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
 
-    def ask(self, files: Iterable[File], now: Now, *, ahead: bool) -> dict[str, int]:
+    def ask(
+        self, files: Iterable[File], now: Now, *, ahead: bool, for_versions: bool = False
+    ) -> dict[str, int]:
         """The files to be asked for now, with their sizes.  Left out are those that are being asked for, and
         those for which the SAN is silent.
 
-        `ahead`: the answer is for later, and makes nothing possible yet.
+        `ahead`: the answer is for later, and makes nothing possible yet.  `for_versions`: it says only which
+        version of the file there is.
         """
         open_ = [file for file in files if file.name not in self.asked_ms]
         due = self.silence.admit(open_, now.mono_ms)
@@ -209,6 +214,8 @@ class SanBook:
             self.ahead.update(file.name for file in due)
         else:
             self.ahead.difference_update(file.name for file in files)
+        if for_versions:
+            self._for_versions.update(file.name for file in due)
         return self._note_asked(due, now)
 
     def try_again(self, now: Now) -> dict[str, int]:
@@ -232,7 +239,11 @@ class SanBook:
             self.asked_ms.pop(name, None)
             self.answers[name] = Known(answer, asked_ms)
             self._sight(name, answer, asked_ms)
-            if (file := self._asked.pop(name, None)) is not None:
+            file = self._asked.pop(name, None)
+            if name in self._for_versions:
+                self._for_versions.discard(name)
+                self.absences.heard_of_version(name, answer, asked_ms)
+            elif file is not None:
                 self.absences.heard(file, answer, asked_ms)
             if name in self.ahead:
                 self.ahead.discard(name)

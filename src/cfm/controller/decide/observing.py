@@ -269,7 +269,7 @@ def look_for_new_versions(state: NodeState, now: Now) -> None:
     if on_san is not None and state.versions.is_due(every_ms, now) and _versions_can_be_seen(state):
         records = state.fleet.records.values()
         lists = {r.addr: r.files.value for r in records if r.is_destination and isinstance(r.files, Known)}
-        state.ask_san(state.versions.take_turn(lists, on_san, every_ms, now), now, ahead=True)
+        state.look_at_versions(state.versions.take_turn(lists, on_san, every_ms, now), now)
 
 
 def next_version_look_ms(state: NodeState) -> int | None:

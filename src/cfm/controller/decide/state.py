@@ -199,6 +199,11 @@ class NodeState:
         if files and (sizes := self.san.ask(files, now, ahead=ahead)):
             self.out.effects.append(AskSan(sizes))
 
+    def look_at_versions(self, files: Sequence[File], now: Now) -> None:
+        """Look up which versions of these placed files the SAN has.  Nothing waits for the answer."""
+        if files and (sizes := self.san.ask(files, now, ahead=True, for_versions=True)):
+            self.out.effects.append(AskSan(sizes))
+
     def try_san_again(self, now: Now) -> None:
         """While the SAN is silent, ask it now and then for a few of the files that it did not answer for."""
         if sizes := self.san.try_again(now):
