@@ -189,7 +189,7 @@ def test_bytes_that_were_under_way_are_no_news() -> None:
     book = FleetBook([ONE], [TWO], now_ms=0)
     book.listed(TWO, Listing(frozenset()), 1)
     for at_ms in (2, 2 + APART_MS):
-        book.measured(TWO, DiskReport(USAGE), at_ms, UnderWay(100, 100))
+        book.measured(TWO, DiskReport(USAGE), at_ms)
     later = DiskReport(DiskUsage(1000, 540, 460), arriving_bytes=40)
 
     def news(before_bytes: int, coming_bytes: int) -> Counted:
