@@ -24,6 +24,7 @@ from cfm.model import Addr, DiskUsage, Status, Task, host_of
 
 CONTROLLER: Final = "Cfm-Controller"
 EPOCH: Final = "Cfm-Epoch"
+USER: Final = "Cfm-User"
 ORDER: Final = "Cfm-Order"
 FENCE: Final = "Cfm-Fence"
 TASK: Final = "Cfm-Task"

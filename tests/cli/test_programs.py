@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -69,41 +66,6 @@ def test_an_address_without_a_port_is_wrong_usage(tmp_path: Path, written: str, 
     ended = CliRunner().invoke(cfm, [*command, "--addr", written, "-c", str(tmp_path / "none.yml")])
     assert ended.exit_code == 2
     assert "write HOST:PORT" in ended.output
-
-
-class Refusing(BaseHTTPRequestHandler):
-    """Answers the first question, and refuses every other with 401."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:  # the name that http.server wants
-        self.asked.append(self.path)
-        self.send_response(200 if len(self.asked) == 1 else 401)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_a_view_that_is_refused_waits(tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    command = ["-m", "cfm.cli.cfm", "status", "--watch", "--addr", f"127.0.0.1:{server.server_port}"]
-    watching = subprocess.Popen(
-        [sys.executable, *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        with pytest.raises(subprocess.TimeoutExpired):
-            watching.wait(6)
-        assert 2 <= Refusing.asked.count("/api/v1/events") <= 20
-        assert 2 <= Refusing.asked.count("/api/v1/status") <= 6
-    finally:
-        watching.kill()
-        watching.wait()
-        server.shutdown()
-        server.server_close()
 
 
 NAMES = (

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Annotated
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cfm.cli import state, tokens
+from cfm.cli.asking import LocalAddr, running_cfm
 from cfm.cli.common import (
+    CFM_FILE,
     HELP_NAMES,
     AsJson,
     SettingsPath,
     Version,
-    address_from,
-    ask,
     fail,
     print_json,
     run_daemon,
@@ -27,12 +25,14 @@ from cfm.cli.common import (
 from cfm.cli.demo import demo
 from cfm.cli.encoding import use_utf8
 from cfm.cli.handover import handover
+from cfm.cli.history import history, meant, server, unique
+from cfm.cli.operating import accept, cancel, confirm, reload
+from cfm.cli.output import show
+from cfm.cli.settings import cfm_config
 from cfm.cli.simulate import PASS_ON, simulate
-from cfm.config import CfmSettings, load_cfm
+from cfm.config import load_cfm
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
-from cfm.model import Addr
-from cfm.security import NO_KEYS, Keys, person_keys
 from cfm.signals import hold_hangups
 
 app = typer.Typer(
@@ -40,12 +40,10 @@ app = typer.Typer(
 )
 app.add_typer(tokens.app, name="token")
 app.add_typer(state.app, name="state")
-DEFAULT = Path("cfm.yml")
-RELEASE = "Release the breaker, so that cfm deletes these files?"
-ACCEPT = "Use these grade and history files from now on?"
-LocalAddr = Annotated[
-    str, typer.Option("--addr", help="HOST:PORT of a running cfm; without it, the address in the settings.")
-]
+app.add_typer(cfm_config, name="config")
+
+
+VIOLATION = 3
 
 
 @app.callback(invoke_without_command=True)
@@ -59,7 +57,7 @@ def _top(context: typer.Context, _version: Version = False) -> None:
 
 
 @app.command()
-def run(config: SettingsPath = DEFAULT) -> None:
+def run(config: SettingsPath = CFM_FILE) -> None:
     """Run the controller in the foreground. It prints `listening on ADDR` when it serves.
 
     SIGTERM or SIGINT stops it cleanly. SIGHUP makes it read limits, brakes and prefixes again.
@@ -73,7 +71,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
 
 
 @app.command()
-def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
+def check(config: SettingsPath = CFM_FILE, json: AsJson = False) -> None:
     """Read the settings and tell what is wrong (exit code 2) or doubtful (exit code 0)."""
     from cfm.cli.check import check_cfm
 
@@ -82,7 +80,7 @@ def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
 
 @app.command()
 def plan(
-    config: SettingsPath = DEFAULT,
+    config: SettingsPath = CFM_FILE,
     json: AsJson = False,
     now: Annotated[
         int | None, typer.Option("--now", help="Unix time to use as the present, to replay old logs.")
@@ -90,7 +88,7 @@ def plan(
 ) -> None:
     """Look at all servers and files once, and show what cfm would do and why. Nothing is changed.
 
-    This needs no lock and works beside a running cfm.
+    This needs no lock and works beside a running cfm. The exit code is 3 where it could not look at a server.
     """
     from cfm.cli.render import plan_view
     from cfm.controller.act import once
@@ -101,133 +99,79 @@ def plan(
     if json:
         print_json(found)
     else:
-        Console().print(plan_view(found))
+        show(plan_view(found))
+    if any(map(_not_seen, found["servers"])):
+        raise typer.Exit(VIOLATION)
+
+
+def _not_seen(server: Mapping[str, Any]) -> bool:
+    """Could this server not be looked at?"""
+    is_destination = "destination" in server["role"]
+    return server["state"] != "up" or (is_destination and None in (server["files"], server["used_percent"]))
 
 
 @app.command()
 def status(
-    config: SettingsPath = DEFAULT,
+    config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
     json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update the view until Ctrl-C.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="For monitors: one line for each condition; exit code 3 where not all is well."
+        ),
+    ] = False,
 ) -> None:
-    """Show a running cfm: the verdict and its conditions, servers, copies, disks, backlog."""
-    from cfm.cli.render import status_view
-    from cfm.cli.watching import watch_status
+    """Show a running cfm: the verdict and its conditions, servers, copies, disks, backlog.
 
-    where, keys = _where(config, addr)
+    With --check, the exit code is 0 for `ok` and `busy`, and 3 for `degraded` and `critical`.
+    """
+    from cfm.cli.render import check_view, status_view
+    from cfm.cli.watching import watch_status
+    from cfm.controller.explain.verdict import Health
+
+    cfm = running_cfm(config, addr)
     try:
-        found = ask(where, "GET", "/api/v1/status", keys)
+        found = cfm.get("api", "v1", "status")
         if json:
             print_json(found)
         elif watch:
-            watch_status(where, keys)
+            watch_status(cfm)
         else:
-            Console().print(status_view(found, []))
+            show(check_view(found) if check else status_view(found, []))
     except CfmError as error:
         fail(error)
+    if check and not Health(found["health"]).is_good:
+        raise typer.Exit(VIOLATION)
 
 
 @app.command()
 def why(
     file: Annotated[str, typer.Argument(help="The file's name.")],
-    config: SettingsPath = DEFAULT,
+    config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
     json: AsJson = False,
 ) -> None:
     """Show everything about a file, and why it is or is not copied or deleted, server by server."""
     from cfm.cli.render import why_view
 
-    where, keys = _where(config, addr)
+    cfm = running_cfm(config, addr)
     try:
-        found = ask(where, "GET", f"/api/v1/files/{quote(file, safe='')}", keys)
+        found = cfm.get("api", "v1", "files", file)
     except CfmError as error:
         fail(error)
     if json:
         print_json(found)
-    else:
-        Console().print(why_view(found))
+    elif found["exists"]:
+        show(why_view(found))
+    if not found["exists"]:
+        fail(CfmError(f"no file is called {file}{meant(found['near'])}"))
 
 
-@app.command()
-def confirm(
-    server: Annotated[
-        str | None, typer.Argument(help="HOST:PORT as in cfm.yml; without it, all servers.")
-    ] = None,
-    config: SettingsPath = DEFAULT,
-    addr: LocalAddr = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
-    json: AsJson = False,
-) -> None:
-    """Release a breaker that holds deletes, once, after showing what cfm would delete."""
-    from cfm.cli.render import confirm_view
-
-    where, keys = _where(config, addr)
-    path = f"/api/v1/confirm/{server}" if server else "/api/v1/confirm"
-    try:
-        held = ask(where, "GET", path, keys)
-        if not json:
-            Console().print(confirm_view(held))
-        if not (yes or json) and not (held["held"] and typer.confirm(RELEASE)):
-            raise typer.Exit(1)
-        released = ask(where, "POST", path, keys)
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json({**released, "would_delete": held["would_delete"]})
-    else:
-        Console().print("Released. cfm deletes the files now, as fast as the pace limit allows.")
-
-
-@app.command()
-def accept(
-    config: SettingsPath = DEFAULT,
-    addr: LocalAddr = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
-    json: AsJson = False,
-) -> None:
-    """Accept grade and history files that contain much less than the last good ones, after showing both.
-
-    With --json and without --yes, it only shows.
-    """
-    from cfm.cli.render import accept_view
-
-    where, keys = _where(config, addr)
-    try:
-        found = ask(where, "GET", "/api/v1/metadata", keys)
-        if json and not yes:
-            print_json(found)
-            return
-        if not json:
-            Console().print(accept_view(found))
-        rejected = found["rejected"]
-        waits = rejected is not None and rejected["can_be_accepted"]
-        if not waits or not (yes or typer.confirm(ACCEPT)):
-            raise typer.Exit(1)
-        accepted = ask(where, "POST", f"/api/v1/metadata/{quote(rejected['id'], safe='')}", keys)
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json({**found, **accepted})
-    else:
-        Console().print("Accepted. cfm reads these files again and uses them from now on.")
-
-
-app.command()(handover)
-app.command()(demo)
+for _command in (history, server, unique, confirm, accept, cancel, reload, handover, demo):
+    app.command()(_command)
 app.command(context_settings=PASS_ON)(simulate)
-
-
-def _where(config: Path, addr: str) -> tuple[Addr, Keys]:
-    """The address of the running cfm, from the command line or the settings, and the credentials for it.
-
-    With an address on the command line, settings are needed only where they hold credentials."""
-    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_cfm)
-    try:
-        keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
-    except CfmError as error:
-        fail(error)
-    return address_from(addr) if addr else settings.listen_addr, keys
 
 
 def main() -> None:

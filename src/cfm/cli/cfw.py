@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
+from cfm.cli.asking import AskedDaemon
 from cfm.cli.common import (
+    CFW_FILE,
     HELP_NAMES,
     AsJson,
     SettingsPath,
     Version,
     fail,
+    print_json,
     run_daemon,
     settings_from,
     usual_settings,
 )
 from cfm.cli.encoding import use_utf8
+from cfm.cli.output import show
+from cfm.cli.settings import cfw_config
 from cfm.config import load_cfw
 from cfm.errors import CfmError
 from cfm.logs import setup_logging
@@ -25,7 +28,7 @@ from cfm.signals import hold_hangups
 app = typer.Typer(
     name="cfw", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
 )
-DEFAULT = Path("cfw.yml")
+app.add_typer(cfw_config, name="config")
 
 
 @app.callback(invoke_without_command=True)
@@ -39,7 +42,7 @@ def _top(context: typer.Context, _version: Version = False) -> None:
 
 
 @app.command()
-def run(config: SettingsPath = DEFAULT) -> None:
+def run(config: SettingsPath = CFW_FILE) -> None:
     """Run the worker in the foreground. It prints `listening on ADDR` when it serves.
 
     SIGTERM or SIGINT stops it cleanly. SIGHUP makes it read storage_usage_limit_percent again.
@@ -53,7 +56,7 @@ def run(config: SettingsPath = DEFAULT) -> None:
 
 
 @app.command()
-def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
+def check(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
     """Read the settings and tell what is wrong (exit code 2) or doubtful (exit code 0)."""
     from cfm.cli.check import check_cfw
 
@@ -61,7 +64,30 @@ def check(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
 
 
 @app.command()
-def release(config: SettingsPath = DEFAULT) -> None:
+def status(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
+    """Show the running worker: whom it obeys, what it copies and sends, and its disk."""
+    from cfm.cli.render.worker import worker_view
+    from cfm.security import worker_credentials
+
+    settings = settings_from(config, load_cfw)
+    try:
+        # To itself the worker shows what it shows to cfm.
+        cfw = AskedDaemon(settings.listen_addr, worker_credentials(settings).to_cfm, "cfw")
+        found = cfw.get("healthz")
+    except CfmError as error:
+        fail(error)
+    try:
+        found |= {"disk": cfw.get("df"), "disk_why": None}
+    except CfmError as error:
+        found |= {"disk": None, "disk_why": str(error)}
+    if json:
+        print_json(found)
+    else:
+        show(worker_view(found))
+
+
+@app.command()
+def release(config: SettingsPath = CFW_FILE) -> None:
     """Free this worker from its controller, so that it can belong to another one."""
     from cfm.worker.release import release as release_worker
 

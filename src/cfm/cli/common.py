@@ -1,13 +1,11 @@
-"""What the two command lines share: reading settings, ending with the right exit code, asking a daemon.
+"""What the two command lines share: reading settings, ending with the right exit code.
 
 Exit codes: 0 fine; 1 could not run; 2 wrong usage or settings; 3 a check found a violation.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -20,15 +18,11 @@ from cfm.config.fields import parse_address
 from cfm.errors import CfmError, SettingsError
 from cfm.logs import say_last, stop_logging
 from cfm.model import Addr
-from cfm.security import NO_KEYS, Keys, connect_here
 
 S = TypeVar("S")
 
-ASK_S = 30.0
-_REFUSED = {
-    401: "it needs credentials; set security.token_file in the settings file that -c names",
-    403: "these credentials do not allow this; `cfm token operator` makes a token that does",
-}
+CFM_FILE: Final = Path("cfm.yml")
+CFW_FILE: Final = Path("cfw.yml")
 SettingsPath = Annotated[Path, typer.Option("-c", "--config", help="The settings file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
 
@@ -106,37 +100,3 @@ def address_from(text: str) -> Addr:
         return parse_address(text)
     except ValueError as error:
         fail(SettingsError(f"--addr: {error}; write HOST:PORT"))
-
-
-def ask(addr: Addr, method: str, path: str, keys: Keys = NO_KEYS) -> Any:
-    """The JSON answer of a running cfm.
-
-    Raises:
-        CfmError: cfm does not run there, or it refuses. The text says what to do.
-    """
-    connection = connect_here(addr, keys, ASK_S)
-    try:
-        connection.request(method, path, headers=dict(keys.headers))
-        answer = connection.getresponse()
-        body = answer.read()
-    except http.client.HTTPException as error:
-        raise CfmError(f"{addr} does not answer as cfm does: does it use TLS?") from error
-    except ssl.SSLError as error:
-        why = error.reason or error
-        raise CfmError(
-            f"no TLS connection to {addr} ({why}): see security.tls in docs/security.md"
-        ) from error
-    except OSError as error:
-        raise CfmError(f"no cfm answers at {addr} ({error.strerror or error}): is it running?") from error
-    finally:
-        connection.close()
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = {}
-    if answer.status in (401, 403):
-        raise CfmError(f"cfm at {addr} answered {answer.status}: {_REFUSED[answer.status]}")
-    if answer.status >= 400:
-        detail = value.get("detail") if isinstance(value, dict) else ""
-        raise CfmError(f"cfm at {addr} answered {answer.status}: {detail or answer.reason}")
-    return value

@@ -17,14 +17,13 @@ from cfm.web.answers import (
     old_text,
     problem,
 )
-from cfm.web.authentication import ASKER, IDENTITY, AccessPolicy, asker_of, may_speak_for
+from cfm.web.authentication import IDENTITY, AccessPolicy, asker_of, may_speak_for
 from cfm.web.limits import Limits
 from cfm.web.middleware import ON_UNAUTHORIZED, RefusalListener, may_be_browser
 from cfm.web.paths import name_from_path
 from cfm.web.server import STOPPING, WebServer, serve
 
 __all__ = [
-    "ASKER",
     "IDENTITY",
     "ON_UNAUTHORIZED",
     "REFUSALS_IN_OLD_FORM",

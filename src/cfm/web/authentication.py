@@ -19,6 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
+from cfm import wire
 from cfm.security import Admission, Identity, Role
 from cfm.security.roster import READER
 from cfm.web.answers import READING_METHODS, RefusedError
@@ -26,8 +27,6 @@ from cfm.web.answers import READING_METHODS, RefusedError
 IDENTITY: Final = web.RequestKey("identity", Identity)
 """`request[IDENTITY]` is the sender, where credentials are configured."""
 
-ASKER: Final = "Cfm-User"
-"""The header in which our command line says who sits before it."""
 _LONGEST_NAME: Final = 64
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="cfm", Basic realm="cfm"'}
@@ -118,7 +117,7 @@ def asker_of(request: web.Request) -> str:
     The name is what the sender says of itself, and is not proven.  `operator` before it is proven by
     credentials.
     """
-    name = request.headers.get(ASKER, "")
+    name = request.headers.get(wire.USER, "")
     if not name or not name.isprintable() or len(name) > _LONGEST_NAME:
         name = "somebody"
     proven = "operator " if IDENTITY in request and Role.OPERATOR in request[IDENTITY].roles else ""

@@ -7,7 +7,7 @@ columns on.  Neighbours: the commands in `cli` print these, `cli.demo` and `cli.
 from cfm.cli.render.accept import accept_view
 from cfm.cli.render.page import said
 from cfm.cli.render.plan import confirm_view, plan_view
-from cfm.cli.render.status import status_view
+from cfm.cli.render.status import check_view, status_view
 from cfm.cli.render.why import why_view
 from cfm.cli.render.words import time_words
 from cfm.controller.explain.sentences import event_words
@@ -15,6 +15,7 @@ from cfm.controller.explain.words import size_words
 
 __all__ = [
     "accept_view",
+    "check_view",
     "confirm_view",
     "event_words",
     "plan_view",

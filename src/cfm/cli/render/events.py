@@ -29,5 +29,10 @@ def decisions(events: Sequence[Json], shown: int, width: int) -> RenderableType 
 
 
 def event_line(event: Json) -> Text:
-    style = _LEVEL_STYLES.get(str(event.get("level"))) or _EVENT_STYLES.get(str(event["event"]), "")
-    return Text.assemble((f"{clock_words(event['at'])} ", "dim"), said(event_words(event), style))
+    return Text.assemble(
+        (f"{clock_words(event['at'])} ", "dim"), said(event_words(event), event_style(event))
+    )
+
+
+def event_style(event: Json) -> str:
+    return _LEVEL_STYLES.get(str(event.get("level"))) or _EVENT_STYLES.get(str(event["event"]), "")

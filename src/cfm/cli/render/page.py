@@ -21,6 +21,8 @@ from cfm.logs import escaped
 Json: TypeAlias = Mapping[str, Any]
 View: TypeAlias = Callable[[int], RenderableType]
 
+NO_END: Final = 100_000
+"""The width of a pipe, where nothing is cut or folded."""
 WIDE: Final = 100
 """From so many columns on there is room for what is only good to know."""
 ROWS_SHOWN: Final = 40
@@ -52,7 +54,7 @@ def said(value: object, style: str = "") -> Text:
 def table(width: int, title: str = "") -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
-        width=width,
+        width=width if width < NO_END else None,
         title=Text(title, style="bold") if title else None,
         title_justify="left",
         padding=(0, 1),
@@ -92,8 +94,3 @@ def _condition(one: Json, at_s: int | None) -> Text:
         (since, "dim"),
         said(f" → {one['remedy']}" if one["remedy"] else "", "cyan"),
     )
-
-
-def notes(texts: Sequence[str]) -> RenderableType | None:
-    """What is always so, and should be known."""
-    return Group(*(Text.assemble(("note ", "cyan"), said(text)) for text in texts)) if texts else None

@@ -24,9 +24,8 @@ def status_view(
         return stack(
             page.verdict(status),
             page.conditions(status["conditions"], status["at"]),
-            page.notes(status.get("notes", ())),
             servers(status["servers"], width),
-            _transfers(status["transfers"], width),
+            transfers(status["transfers"], width),
             _backlog(status),
             decisions(recent_events, events_shown, width),
         )
@@ -34,8 +33,15 @@ def status_view(
     return Sized(view)
 
 
-def _transfers(transfers: Sequence[Json], width: int) -> RenderableType:
-    if not transfers:
+def check_view(status: Json) -> RenderableType:
+    """For monitors: the health and the verdict, and one line for each condition that needs somebody."""
+    wrong = [one for one in status["conditions"] if one["level"] != "note"]
+    first = said(f"{status['health']}: {status['verdict']}")
+    return stack(first, page.conditions(wrong, status["at"]))
+
+
+def transfers(running: Sequence[Json], width: int) -> RenderableType:
+    if not running:
         return Text("no copy is running", style="dim")
     table = page.table(width)
     table.add_column("copying", ratio=3, overflow="ellipsis", no_wrap=True)
@@ -46,7 +52,7 @@ def _transfers(transfers: Sequence[Json], width: int) -> RenderableType:
     if width >= WIDE:
         table.add_column("rate", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
-    for one in transfers[:ROWS_SHOWN]:
+    for one in running[:ROWS_SHOWN]:
         row: list[RenderableType] = [
             said(one["file"]),
             f"{one['rank']:,}",
@@ -57,7 +63,7 @@ def _transfers(transfers: Sequence[Json], width: int) -> RenderableType:
             _left(one),
         ]
         table.add_row(*row)
-    return with_rest(table, len(transfers) - ROWS_SHOWN)
+    return with_rest(table, len(running) - ROWS_SHOWN)
 
 
 def _progress(transfer: Json, width: int) -> Text:

@@ -23,6 +23,11 @@ def clock_words(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).astimezone().strftime("%H:%M:%S")
 
 
+def moment_words(unix_s: float) -> str:
+    """Local date and time."""
+    return datetime.fromtimestamp(unix_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def short_addr(addr: str) -> str:
     """The host alone, where lines are short.  The table of servers shows the ports."""
     return addr.rpartition(":")[0] or addr

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.explain import holdings
-from cfm.controller.explain.holdings import Held
+from cfm.controller.explain.holdings import ServerContent
 from cfm.inputs.snapshot import ByRank
 from cfm.model import Addr
 
@@ -26,18 +26,16 @@ class Lister:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
-    async def server(self, addr: Addr, offset: int, limit: int) -> dict[str, Any] | None:
-        """One server with its files; None where the settings do not name it."""
+    async def server(self, addr: Addr, offset: int, limit: int) -> dict[str, Any]:
+        """One server with its files."""
         return await self._listed(addr, offset, limit, unique=False)
 
-    async def unique(self, addr: Addr, offset: int, limit: int) -> dict[str, Any] | None:
-        """The files of which this server has the only copy; None where the settings do not name it."""
+    async def unique(self, addr: Addr, offset: int, limit: int) -> dict[str, Any]:
+        """The files of which this server has the only copy."""
         return await self._listed(addr, offset, limit, unique=True)
 
-    async def _listed(self, addr: Addr, offset: int, limit: int, *, unique: bool) -> dict[str, Any] | None:
-        held: Held | None = await self._controller.read(lambda core, now: holdings.held_by(core, addr, now))
-        if held is None:
-            return None
+    async def _listed(self, addr: Addr, offset: int, limit: int, *, unique: bool) -> dict[str, Any]:
+        held: ServerContent = await self._controller.read(lambda core, now: holdings.held_by(core, addr, now))
         names: Collection[str] = held.names
         if unique:
             names = await asyncio.to_thread(holdings.only_there, self._controller.core, held)

@@ -14,6 +14,7 @@ import structlog
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.explain import why
+from cfm.controller.explain.holdings import near_servers
 from cfm.controller.explain.story import STORY_LENGTH, Happened, history
 from cfm.errors import StateError
 from cfm.names import other_spellings
@@ -49,13 +50,34 @@ class Teller:
         found["looks_like"] = await self._alike(name)
         story = await self._history(name, _NEWEST, STORY_LENGTH)
         found["story"] = story[::-1]
-        return found
+        exists = bool(story or found["on"] or found["tasks"] or found["on_san"]) or rank is not None
+        return {**found, "exists": exists, "near": [] if exists else await self._near(name)}
 
     async def events(self, about: str, limit: int, before_id: int = _NEWEST) -> dict[str, Any]:
         """What happened before an id, the newest first; with `about`, what names this file or server."""
         found = await self._history(about, before_id, limit)
         more = len(found) == limit
-        return {"about": about or None, "events": found, "before": found[-1]["id"] if more else None}
+        known = bool(found) or not about or await self._is_known(about)
+        return {
+            "about": about or None,
+            "known": known,
+            "near": [] if known else await self._near(about),
+            "events": found,
+            "before": found[-1]["id"] if more else None,
+        }
+
+    async def _is_known(self, about: str) -> bool:
+        """Is there such a server, or such a file?"""
+        fleet, snapshot = self._controller.core.state.fleet, self._controller.snapshot
+        if about in fleet.records or about in fleet.holders:
+            return True
+        return snapshot is not None and await asyncio.to_thread(snapshot.graded, about) is not None
+
+    async def _near(self, about: str) -> list[str]:
+        """Servers and graded files that somebody may have meant."""
+        snapshot = self._controller.snapshot
+        files = await asyncio.to_thread(snapshot.near, about) if snapshot is not None else []
+        return [*near_servers(self._controller.core, about), *files]
 
     async def _alike(self, name: str) -> list[str]:
         """Other names that look the same, of files that there are."""

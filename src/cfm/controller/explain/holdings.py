@@ -16,7 +16,7 @@ from cfm.model import Addr, File, Known, Now
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ServerContent:
     """A server, and the names that it holds, as of one moment."""
 
     facts: Json
@@ -26,11 +26,9 @@ class Held:
     """All addresses of its disk."""
 
 
-def held_by(core: Core, addr: Addr, now: Now) -> Held | None:
-    """What this server holds; None where there is no such server."""
-    record = core.state.fleet.records.get(addr)
-    if record is None:
-        return None
+def held_by(core: Core, addr: Addr, now: Now) -> ServerContent:
+    """What this server holds, which the settings name."""
+    record = core.state.fleet.records[addr]
     known = isinstance(record.files, Known)
     names = record.files.value if isinstance(record.files, Known) else record.last_list or frozenset()
     [facts] = [one for one in servers_json(core, core.state.view(now)) if one["addr"] == addr]
@@ -38,10 +36,10 @@ def held_by(core: Core, addr: Addr, now: Now) -> Held | None:
     transfers = [transfer_json(core, task_id, now) for task_id in sorted(tasks)]
     listed = known or record.last_list is not None
     facts |= {"at": now.wall_s, "transfers": transfers, "listed": listed, "list_is_old": listed and not known}
-    return Held(facts, names, core.state.fleet.addresses(addr))
+    return ServerContent(facts, names, core.state.fleet.addresses(addr))
 
 
-def only_there(core: Core, held: Held) -> list[str]:
+def only_there(core: Core, held: ServerContent) -> list[str]:
     """The names of which no other server is known to have a copy.
 
     It may run beside the core: each look at its index of holders is one step.
@@ -50,7 +48,7 @@ def only_there(core: Core, held: Held) -> list[str]:
     return [name for name in held.names if holders.get(name, held.addresses) <= held.addresses]
 
 
-def page_json(core: Core, held: Held, rows: Sequence[File | str], offset: int, sums: Json) -> Json:
+def page_json(core: Core, held: ServerContent, rows: Sequence[File | str], offset: int, sums: Json) -> Json:
     """A server with one page of its files.  Where its list was never read, the sums are null.
 
     `rows`: known files, and the bare names of the others.
@@ -61,7 +59,7 @@ def page_json(core: Core, held: Held, rows: Sequence[File | str], offset: int, s
     return {**held.facts, "files_by_rank": {**sums, "offset": offset, "rows": shown}}
 
 
-def _row(core: Core, held: Held, file: File | str) -> Json:
+def _row(core: Core, held: ServerContent, file: File | str) -> Json:
     name = file if isinstance(file, str) else file.name
     holders = core.state.fleet.holders.get(name, held.addresses)
     row: Json = {

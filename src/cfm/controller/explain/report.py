@@ -26,6 +26,7 @@ from cfm.controller.explain.parts import (
 )
 from cfm.controller.explain.pending import Pending, pending
 from cfm.controller.explain.verdict import verdict
+from cfm.controller.explain.words import size_words
 from cfm.model import Addr, Now, OrderStatus, Status, Task
 from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.round import Round
@@ -229,7 +230,7 @@ def _brakes_json(core: Core, round_: Round | None) -> Iterable[Json]:
         yield {
             "name": "breaker_released",
             "server": addr,
-            "text": f"an operator released it for {size_bytes} bytes",
+            "text": f"an operator released it for {size_words(size_bytes)}",
             "release": "",
         }
 

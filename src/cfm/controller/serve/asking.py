@@ -15,6 +15,8 @@ from aiohttp import web
 from cfm import wire
 from cfm.controller.act.loop import Controller
 from cfm.controller.decide import events as ev
+from cfm.controller.explain.holdings import near_servers
+from cfm.model import Addr
 from cfm.web import RefusedError
 
 REPLY_S = 10.0
@@ -48,6 +50,15 @@ async def old_tasks(controller: Controller, client: str = "") -> list[dict[str, 
 
 
 # ── values from a request ───────────────────────────────────────────────────────────────────────────────
+
+
+def known_server(controller: Controller, server: str) -> Addr:
+    """A server of the settings; 404, with the nearest ones, where there is none of that name."""
+    if server not in controller.core.state.fleet.records:
+        near = near_servers(controller.core, server)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise RefusedError(404, f"the settings name no server {server}{meant}")
+    return Addr(server)
 
 
 def task_id_of(request: web.Request) -> int:

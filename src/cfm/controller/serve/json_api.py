@@ -25,7 +25,7 @@ from cfm.controller.explain.metadata import metadata_json
 from cfm.controller.explain.parts import ready_json
 from cfm.controller.explain.verdict import verdict
 from cfm.controller.serve import openapi
-from cfm.controller.serve.asking import asked
+from cfm.controller.serve.asking import asked, known_server
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.model import Addr, Now
 from cfm.web import STOPPING, RefusedError, asker_of, json_answer, name_from_path
@@ -102,17 +102,21 @@ class JsonEndpoints:
 
     async def held(self, request: web.Request) -> web.Response:
         """The breakers that hold, and what would be deleted if an operator released them."""
-        held = partial(report.held_json, server=_server_of(request))
+        held = partial(report.held_json, server=self._server_of(request))
         return json_answer(await self._controller.read(held))
 
     async def confirm(self, request: web.Request) -> web.Response:
         """Release the breakers that hold, once: of one server, or of all."""
-        question = partial(ev.BreakerReleased, server=_server_of(request), by=asker_of(request))
+        question = partial(ev.BreakerReleased, server=self._server_of(request), by=asker_of(request))
         reply = await asked(self._controller, question)
         if not isinstance(reply.body, ev.Released):
             raise RefusedError(404, "no breaker holds there")
         released = sorted(reply.body.up_to_bytes.items())
         return json_answer({"released": [{"server": addr, "up_to_bytes": size} for addr, size in released]})
+
+    def _server_of(self, request: web.Request) -> Addr | None:
+        server = request.match_info.get("server")
+        return known_server(self._controller, server) if server else None
 
     async def accept(self, request: web.Request) -> web.Response:
         """Let in a pair of metadata files that contains much less than the last good one."""
@@ -155,8 +159,3 @@ async def _next_event(queue: asyncio.Queue[Mapping[str, Any]], stopping: asyncio
 
 def _servers(core: Core, now: Now) -> list[dict[str, Any]]:
     return report.servers_json(core, core.state.view(now))
-
-
-def _server_of(request: web.Request) -> Addr | None:
-    server = request.match_info.get("server")
-    return Addr(server) if server else None

@@ -6,7 +6,7 @@ monitoring ask; `openapi` describes these endpoints.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -14,8 +14,7 @@ from cfm.controller.act.lister import MOST_ROWS, Lister
 from cfm.controller.act.loop import Controller
 from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
-from cfm.controller.explain.holdings import near_servers
-from cfm.controller.serve.asking import number_of
+from cfm.controller.serve.asking import known_server, number_of
 from cfm.errors import CfmError
 from cfm.model import Addr
 from cfm.web import RefusedError, asker_of, json_answer
@@ -49,19 +48,17 @@ class OperatorEndpoints:
         return json_answer(await self._teller.events(request.query.get("about", ""), limit, before))
 
     async def server(self, request: web.Request) -> web.Response:
-        offset, limit = _page(request)
-        return self._listing(request, await self._lister.server(_addr(request), offset, limit))
+        return json_answer(await self._lister.server(*self._page(request)))
 
     async def unique(self, request: web.Request) -> web.Response:
-        offset, limit = _page(request)
-        return self._listing(request, await self._lister.unique(_addr(request), offset, limit))
+        return json_answer(await self._lister.unique(*self._page(request)))
 
-    def _listing(self, request: web.Request, found: dict[str, Any] | None) -> web.Response:
-        if found is None:
-            near = near_servers(self._controller.core, _addr(request))
-            meant = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise RefusedError(404, f"the settings name no server {_addr(request)}{meant}")
-        return json_answer(found)
+    def _page(self, request: web.Request) -> tuple[Addr, int, int]:
+        offset, limit = (
+            number_of(request, "offset", 0, 0, MOST_OFFSET),
+            number_of(request, "limit", ROWS, 1, MOST_ROWS),
+        )
+        return known_server(self._controller, request.match_info["addr"]), offset, limit
 
     async def settings(self, _request: web.Request) -> web.Response:
         """The settings in force, and where each of them comes from."""
@@ -78,11 +75,3 @@ class OperatorEndpoints:
         if reading.refused:
             raise RefusedError(409, reading.refused)
         return json_answer(told)
-
-
-def _addr(request: web.Request) -> Addr:
-    return Addr(request.match_info["addr"])
-
-
-def _page(request: web.Request) -> tuple[int, int]:
-    return number_of(request, "offset", 0, 0, MOST_OFFSET), number_of(request, "limit", ROWS, 1, MOST_ROWS)

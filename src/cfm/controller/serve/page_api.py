@@ -22,11 +22,10 @@ from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.explain.backlog import backlog_json
-from cfm.controller.explain.holdings import near_servers
 from cfm.controller.serve import pages
-from cfm.controller.serve.asking import number_of
+from cfm.controller.serve.asking import known_server, number_of
 from cfm.controller.serve.live import LivePages, Make, TooManyError
-from cfm.model import Addr, Now
+from cfm.model import Now
 from cfm.web import STOPPING, RefusedError, html_page, name_from_path
 
 ROWS: Final = 100
@@ -122,16 +121,13 @@ class PageEndpoints:
         return make
 
     def server(self, request: web.Request) -> Make:
-        addr, first = Addr(request.match_info["addr"]), _first(request)
+        first = _first(request)
         unique = request.query.get("only") == "here"
         listed = self._lister.unique if unique else self._lister.server
 
         async def make() -> pages.Page:
+            addr = known_server(self._controller, request.match_info["addr"])
             found = await listed(addr, first, ROWS)
-            if found is None:
-                near = near_servers(self._controller.core, addr)
-                meant = f"; did you mean {' or '.join(near)}?" if near else ""
-                raise RefusedError(404, f"the settings name no server {addr}{meant}")
             status, trends = await self._read_status(), self._controller.trends
             return pages.server_page(found, status, trends, self._recent(), first, ROWS, unique=unique)
 

@@ -1,0 +1,159 @@
+"""Asking a running cfm or cfw, with the credentials of the settings, and saying who asks.
+
+Neighbours: every command that talks to a daemon uses this; `common` has what all commands share.
+"""
+
+from __future__ import annotations
+
+import getpass
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import typer
+
+from cfm import wire
+from cfm.cli.common import address_from, fail, settings_from
+from cfm.config import CfmSettings, load_cfm
+from cfm.errors import CfmError
+from cfm.model import Addr
+from cfm.security import NO_KEYS, Keys, connect_here, person_keys
+
+ASK_S: Final = 30.0
+MOST_ROWS: Final = 200
+"""So many rows a daemon sends at a time."""
+_REFUSED = {
+    401: "it needs credentials; set security.token_file in the settings file that -c names",
+    403: "these credentials do not allow this; `cfm token operator` makes a token that does",
+}
+_OWN_WORDS: Final = frozenset({404, 409})
+"""A name that is not known, and what is refused for a reason: the answer says all there is to say."""
+LocalAddr = Annotated[
+    str, typer.Option("--addr", help="HOST:PORT of a running cfm; without it, the address in the settings.")
+]
+
+
+class RefusedByDaemonError(CfmError):
+    """It answered, and refused."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDaemon:
+    """A running daemon, and what is shown to it.
+
+    Its methods raise `CfmError` where it does not run, or refuses; the text says what to do.
+    """
+
+    addr: Addr
+    keys: Keys = NO_KEYS
+    name: str = "cfm"
+
+    def get(self, *path: str, patience_s: float = ASK_S, **query: object) -> Any:
+        """The JSON answer; each part of the path is quoted."""
+        return self._ask("GET", path, query, patience_s)
+
+    def post(self, *path: str, **query: object) -> Any:
+        return self._ask("POST", path, query, ASK_S)
+
+    def delete(self, *path: str) -> Any:
+        return self._ask("DELETE", path, {}, ASK_S)
+
+    def rows(self, *path: str, rows_in: str, limit: int, offset: int = 0) -> Any:
+        """An answer with a list of rows, as many as are wanted, which comes in pages."""
+        found = None
+        for begin in range(offset, offset + limit, MOST_ROWS):
+            page = self.get(*path, offset=begin, limit=min(MOST_ROWS, offset + limit - begin))
+            found = found or page
+            if found is not page:
+                found[rows_in]["rows"] += page[rows_in]["rows"]
+            if len(page[rows_in]["rows"]) < MOST_ROWS:
+                break
+        return found
+
+    def _ask(self, method: str, path: tuple[str, ...], query: dict[str, object], patience_s: float) -> Any:
+        target = "/" + "/".join(quote(part, safe="") for part in path)
+        if query:
+            target += "?" + "&".join(f"{key}={quote(str(value), safe='')}" for key, value in query.items())
+        status, reason, body = self._sent(method, target, patience_s)
+        return self._understood(status, reason, body)
+
+    def _sent(self, method: str, target: str, patience_s: float) -> tuple[int, str, bytes]:
+        connection = connect_here(self.addr, self.keys, patience_s)
+        try:
+            connection.request(method, target, headers={**self.keys.headers, wire.USER: _who_asks()})
+            answer = connection.getresponse()
+            return answer.status, answer.reason, answer.read()
+        except http.client.HTTPException as error:
+            raise CfmError(f"{self.addr} does not answer as {self.name} does: does it use TLS?") from error
+        except ssl.SSLError as error:
+            raise CfmError(
+                f"no TLS connection to {self.addr} ({error.reason or error}): "
+                "see security.tls in docs/security.md"
+            ) from error
+        except OSError as error:
+            raise CfmError(
+                f"no {self.name} answers at {self.addr} ({error.strerror or error}): is it running?"
+            ) from error
+        finally:
+            connection.close()
+
+    def _understood(self, status: int, reason: str, body: bytes) -> Any:
+        try:
+            value = json.loads(body)
+        except ValueError:
+            value = {}
+        detail = value.get("detail") if isinstance(value, dict) else ""
+        if status < 400:
+            return value
+        words = f"{self.name} at {self.addr} answered {status}: {_REFUSED.get(status) or detail or reason}"
+        raise RefusedByDaemonError(status, detail if detail and status in _OWN_WORDS else words)
+
+
+def running_cfm(config: Path, addr: str) -> AskedDaemon:
+    """The running cfm, by the command line or the settings.  Ends the program where these are wrong.
+
+    With an address on the command line, settings are needed only where they hold credentials.
+    """
+    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_cfm)
+    try:
+        keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
+    except CfmError as error:
+        fail(error)
+    return AskedDaemon(address_from(addr) if addr else settings.listen_addr, keys)
+
+
+def history_of(cfm: AskedDaemon, about: str, limit: int) -> dict[str, Any]:
+    """The last events about a file or a server, or of all, the newest first."""
+    found: dict[str, Any] = {}
+    events: list[Any] = []
+    for page in _pages(cfm, about, limit):
+        found = found or page
+        events += page["events"]
+    return {**found, "events": events}
+
+
+def _pages(cfm: AskedDaemon, about: str, limit: int) -> Iterator[Any]:
+    before = str(2**63 - 1)
+    while limit > 0 and before is not None:
+        page = cfm.get("api", "v1", "history", about=about, before=before, limit=min(MOST_ROWS, limit))
+        yield page
+        limit -= len(page["events"])
+        before = page["before"]
+
+
+def _who_asks() -> str:
+    """The name of whoever runs this program, as the system knows it; for log and history, and no proof."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+    return name if name.isascii() and name.isprintable() else ""

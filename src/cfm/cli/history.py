@@ -1,0 +1,104 @@
+"""`cfm history`, `cfm server`, `cfm unique`: what happened, and what one server holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfm.cli.asking import LocalAddr, history_of, running_cfm
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, fail, print_json
+from cfm.cli.output import show
+from cfm.errors import CfmError
+
+Limit = Annotated[int, typer.Option("-n", "--limit", min=1, help="Show at most so many.")]
+Offset = Annotated[int, typer.Option("--offset", min=0, help="Leave out so many of the most wanted files.")]
+Server = Annotated[str, typer.Argument(help="HOST:PORT as in cfm.yml.")]
+
+
+def history(
+    about: Annotated[
+        str, typer.Argument(metavar="[FILE|SERVER]", help="A file's name, or HOST:PORT; without it, all.")
+    ] = "",
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    limit: Limit = 50,
+    json: AsJson = False,
+) -> None:
+    """Show what was decided and what happened, of a file, of a server, or of all; the newest comes last.
+
+    It tells of decisions, of conditions that began and ended, and of what operators did and who they were.
+    """
+    from cfm.cli.render.history import history_view
+
+    cfm = running_cfm(config, addr)
+    try:
+        found = history_of(cfm, about, limit)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    elif found["known"]:
+        show(history_view(found))
+    if not found["known"]:
+        fail(CfmError(f"no file or server is called {about}{meant(found['near'])}"))
+
+
+def server(
+    server: Annotated[
+        str, typer.Argument(metavar="[list|SERVER]", help="HOST:PORT as in cfm.yml, or `list` for all.")
+    ] = "list",
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    limit: Limit = 20,
+    offset: Offset = 0,
+    json: AsJson = False,
+) -> None:
+    """Show all servers, or one: its disk, its copies, and its files, the most wanted first."""
+    from cfm.cli.render.page import Sized
+    from cfm.cli.render.server import server_view
+    from cfm.cli.render.servers import servers
+
+    cfm = running_cfm(config, addr)
+    try:
+        if server == "list":
+            found = cfm.get("api", "v1", "servers")
+            view = Sized(lambda width: servers(found, width))
+        else:
+            path = ("api", "v1", "servers", server)
+            found = cfm.rows(*path, rows_in="files_by_rank", limit=limit, offset=offset)
+            view = Sized(lambda _width: server_view(found))
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        show(view)
+
+
+def unique(
+    server: Server,
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    limit: Limit = 20,
+    offset: Offset = 0,
+    json: AsJson = False,
+) -> None:
+    """Show the files of which a server has the only copy: what the node would miss without this server."""
+    from cfm.cli.render.server import unique_view
+
+    cfm = running_cfm(config, addr)
+    try:
+        path = ("api", "v1", "servers", server, "unique")
+        found = cfm.rows(*path, rows_in="files_by_rank", limit=limit, offset=offset)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        show(unique_view(found))
+
+
+def meant(near: list[str]) -> str:
+    """`; did you mean A or B?`"""
+    return f"; did you mean {' or '.join(near)}?" if near else ""

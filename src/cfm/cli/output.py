@@ -1,0 +1,29 @@
+"""What a command prints for people: made for the terminal's width, and whole lines where nobody cuts them.
+
+A pipe or a file gets every name and reason in full, without colours and without blanks at the ends of lines.
+Neighbour: `render` makes the views.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from rich.console import Console, RenderableType
+
+from cfm.cli.render.page import NO_END
+
+
+def show(view: RenderableType) -> None:
+    """Print a view."""
+    if sys.stdout.isatty():
+        Console().print(view)
+    else:
+        print(as_text(view))
+
+
+def as_text(view: RenderableType, width: int = NO_END) -> str:
+    """A view as plain text."""
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, force_terminal=False).print(view)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip("\n").split("\n"))

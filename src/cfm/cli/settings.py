@@ -1,0 +1,81 @@
+"""`cfm config` and `cfw config`: a sample to begin with, and the settings as they are in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfm.cli.asking import LocalAddr, running_cfm
+from cfm.cli.common import CFM_FILE, CFW_FILE, AsJson, SettingsPath, fail, print_json, settings_from
+from cfm.cli.output import show
+from cfm.config import CfmSettings, CfwSettings, load_cfm, load_cfw
+from cfm.config.effective import effective_json
+from cfm.config.sections import SettingsFile
+from cfm.errors import CfmError
+
+HELP = "A sample of the settings, and those in force."
+cfm_config = typer.Typer(no_args_is_help=True, help=HELP)
+cfw_config = typer.Typer(no_args_is_help=True, help=HELP)
+
+
+@cfm_config.command("show")
+def show_cfm(
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Ask the running cfm what is in force there.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Show every setting, and where it comes from: a line of the file, or the default.
+
+    Without --effective it shows what the file says now; nothing is asked.
+    """
+    if not effective:
+        _show_file(config, load_cfm, json=json)
+        return
+    cfm = running_cfm(config, addr)
+    try:
+        found = cfm.get("api", "v1", "settings")
+    except CfmError as error:
+        fail(error)
+    _show(found, json=json)
+
+
+@cfw_config.command("show")
+def show_cfw(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
+    """Show every setting, and where it comes from: a line of the file, or the default."""
+    _show_file(config, load_cfw, json=json)
+
+
+@cfm_config.command("sample")
+def sample_cfm() -> None:
+    """Print a complete settings file with comments: `cfm config sample > cfm.yml`."""
+    from cfm.config.sample import sample
+
+    print(sample(CfmSettings, "cfm.yml"), end="")
+
+
+@cfw_config.command("sample")
+def sample_cfw() -> None:
+    """Print a complete settings file with comments: `cfw config sample > cfw.yml`."""
+    from cfm.config.sample import sample
+
+    print(sample(CfwSettings, "cfw.yml"), end="")
+
+
+def _show_file(config: Path, load: Callable[[Path], SettingsFile], *, json: bool) -> None:
+    settings = settings_from(config, load)
+    _show({"file": str(settings.file), "settings": effective_json(settings)}, json=json)
+
+
+def _show(found: dict[str, object], *, json: bool) -> None:
+    from cfm.cli.render.settings import settings_view
+
+    if json:
+        print_json(found)
+    else:
+        show(settings_view(found))

@@ -1,0 +1,218 @@
+"""The commands that ask a running cfm: what they print for people and for scripts, and how they end.
+
+The cfm is the real serving half, in this process; a command runs in a thread beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cfm.cli.asking import AskedDaemon
+from cfm.cli.cfm import app
+from cfm.cli.output import as_text
+from cfm.cli.watching import AFTER_TROUBLE_S, EVERY_S, StatusWatch
+from cfm.controller.act.loop import clock
+from cfm.controller.decide import events as ev
+from cfm.model import Addr, Listing, WorkerFeatures
+from cfm_lab.testing.controller_rig import DESTINATIONS, SOURCE, ControllerRig, a_task, controller_rig
+from controller.test_operator_api import asked, graded
+
+FIRST, SECOND = DESTINATIONS
+LONG = "A" * 180 + ".mpg"
+
+
+@pytest.fixture
+async def cfm(tmp_path: Path) -> AsyncIterator[ControllerRig]:
+    async with controller_rig(tmp_path, [a_task(1, LONG)]) as rig:
+        await asked(rig, "/healthz")
+        rig.controller.on_snapshot(graded(9))
+        for addr in DESTINATIONS:
+            rig.controller.feed(ev.HeartbeatAnswer(addr, WorkerFeatures(ours=True)))
+        while any(rig.controller.core.state.fleet.records[addr].never_answered for addr in DESTINATIONS):
+            await asked(rig, "/healthz")
+        names = frozenset({"F001.mpg", "F002.mpg", "stranger.mpg"})
+        rig.controller.feed(ev.ListAnswer(FIRST, clock().mono_ms, Listing(names)))
+        yield rig
+
+
+async def run(cfm: ControllerRig, *words: str, answer: str = "") -> Result:
+    settings = ["-c", str(cfm.settings.file), "--addr", cfm.addr]
+    return await asyncio.to_thread(invoked, [*words, *settings], answer)
+
+
+def invoked(words: list[str], answer: str = "") -> Result:
+    return CliRunner().invoke(app, words, answer)
+
+
+async def value(cfm: ControllerRig, *words: str) -> Any:
+    ended = await run(cfm, *words, "--json")
+    assert ended.exit_code == 0, ended.output
+    return json.loads(ended.output)
+
+
+async def test_history_of_all_of_a_file_and_of_a_server(cfm: ControllerRig) -> None:
+    cfm.controller.feed(ev.Noted("something happened", {"file": "F001.mpg", "server": FIRST}))
+    for about in ((), ("F001.mpg",), (FIRST,)):
+        ended = await run(cfm, "history", *about)
+        assert ended.exit_code == 0
+        assert "something happened" in ended.output.splitlines()[-1], "the newest comes last"
+        found = await value(cfm, "history", *about)
+        assert found["events"][0]["event"] == "something happened"
+        assert found["about"] == (about[0] if about else None)
+
+
+async def test_a_long_history_comes_in_pages_and_each_event_once(cfm: ControllerRig) -> None:
+    for number in range(450):
+        cfm.controller.feed(ev.Noted(f"event {number}", {"file": "F001.mpg"}))
+    found = await value(cfm, "history", "F001.mpg", "--limit", "430")
+    assert [one["event"] for one in found["events"]] == [f"event {n}" for n in range(449, 19, -1)]
+
+
+async def test_a_file_without_history_is_known_all_the_same(cfm: ControllerRig) -> None:
+    ended = await run(cfm, "history", "F005.mpg")
+    assert (ended.exit_code, ended.output) == (0, "Nothing is remembered about F005.mpg.\n")
+
+
+@pytest.mark.parametrize("command", ["history", "why"])
+async def test_an_unknown_file_is_told_with_the_nearest(cfm: ControllerRig, command: str) -> None:
+    ended = await run(cfm, command, "F01.mpg")
+    assert ended.exit_code == 1
+    assert "is called F01.mpg; did you mean F001.mpg" in ended.output
+    ended = await run(cfm, command, "F01.mpg", "--json")
+    assert ended.exit_code == 1
+    assert '"near"' in ended.output
+
+
+@pytest.mark.parametrize("command", ["server", "unique", "confirm"])
+async def test_an_unknown_server_is_told_with_the_nearest(cfm: ControllerRig, command: str) -> None:
+    ended = await run(cfm, command, "127.0.2.1")
+    assert (ended.exit_code, ended.output) == (
+        1,
+        f"the settings name no server 127.0.2.1; did you mean {FIRST}?\n",
+    )
+
+
+async def test_all_servers_and_one(cfm: ControllerRig) -> None:
+    for words in (["server"], ["server", "list"]):
+        shown = (await run(cfm, *words)).output
+        assert all(addr in shown for addr in (SOURCE, FIRST, SECOND))
+    assert [one["addr"] for one in await value(cfm, "server", "list")] == [SOURCE, FIRST, SECOND]
+    shown = (await run(cfm, "server", FIRST)).output
+    assert "3 files, 3 B, 1 of them not known to the metadata" in shown
+    assert shown.index("F001.mpg") < shown.index("F002.mpg") < shown.index("stranger.mpg")
+    page = await value(cfm, "server", FIRST, "--limit", "1", "--offset", "1")
+    assert [row["file"] for row in page["files_by_rank"]["rows"]] == ["F002.mpg"]
+    assert "… and 2 more" in (await run(cfm, "server", FIRST, "-n", "1")).output
+
+
+async def test_what_one_server_has_alone(cfm: ControllerRig) -> None:
+    assert f"3 files are on {FIRST} alone, 3 B" in (await run(cfm, "unique", FIRST)).output
+    assert "was never read" in (await run(cfm, "unique", SECOND)).output
+    assert (await value(cfm, "unique", FIRST))["files_by_rank"]["total"] == 3
+
+
+async def test_a_pipe_gets_whole_names(cfm: ControllerRig) -> None:
+    for words in (["status"], ["server", FIRST], ["history", LONG]):
+        lines = (await run(cfm, *words)).output.splitlines()
+        assert [line for line in lines if "…" in line or line != line.rstrip()] == []
+    assert LONG in (await run(cfm, "status")).output
+
+
+async def test_a_copy_is_cancelled_by_its_id_or_its_file(cfm: ControllerRig) -> None:
+    ended = await run(cfm, "cancel", "nothing.mpg")
+    assert (ended.exit_code, "no copy under way" in ended.output) == (1, True)
+    ended = await run(cfm, "cancel", LONG)
+    assert (ended.exit_code, LONG in ended.output) == (0, True)
+    ended = await run(cfm, "cancel", "1")
+    assert (ended.exit_code, ended.output) == (
+        1,
+        "the task 1 is over already: there is nothing to cancel\n",
+    )
+
+
+async def test_where_nothing_is_held_nothing_is_asked(cfm: ControllerRig) -> None:
+    ended = await run(cfm, "confirm")
+    assert ended.exit_code == 1
+    assert ended.output == "No breaker holds deletes: there is nothing to confirm.\n"
+
+
+def rewrite(cfm: ControllerRig, more: str) -> None:
+    assert cfm.settings.file is not None
+    cfm.settings.file.write_text(cfm.settings.file.read_text() + more)
+
+
+async def test_a_reload_is_looked_at_and_then_done(cfm: ControllerRig) -> None:
+    assert "nothing changes" in (await run(cfm, "reload", "--check")).output
+    rewrite(cfm, "remover: {storage_usage_limit_percent: 50}\nlog_level: debug\n")
+    shown = (await run(cfm, "reload", "--check")).output
+    assert "remover.storage_usage_limit_percent: 90 → 50 (at once)" in shown
+    assert "log_level: info → debug (at the next start)" in shown
+    assert "with the new settings: copy 0 files (0 B), delete 0 files (0 B)" in shown
+    assert cfm.controller.core.state.rules.limit_percent == 90
+    assert "90 → 50 (now in force)" in (await run(cfm, "reload")).output
+    assert cfm.controller.core.state.rules.limit_percent == 50
+    shown = (await run(cfm, "config", "show", "--effective")).output
+    assert "info  (at the next start: debug)" in shown
+    in_force = {one["key"]: one for one in (await value(cfm, "config", "show", "--effective"))["settings"]}
+    assert in_force["remover.storage_usage_limit_percent"]["value"] == 50
+
+
+@pytest.mark.parametrize("words", [["reload"], ["reload", "--check"]])
+async def test_a_refused_reload_ends_with_exit_code_2(cfm: ControllerRig, words: list[str]) -> None:
+    rewrite(cfm, "watch_hit_base: 0\n")
+    # The wrong file is also what the command itself would read: it asks by the address alone.
+    ended = await asyncio.to_thread(invoked, [*words, "--addr", cfm.addr, "-c", "none.yml"])
+    assert ended.exit_code == 2
+    assert "watch_hit_base" in ended.output
+
+
+async def test_a_check_for_monitors(cfm: ControllerRig) -> None:
+    status = await asked(cfm, "/api/v1/status")
+    assert status["health"] in ("degraded", "critical")
+    ended = await run(cfm, "status", "--check")
+    assert ended.exit_code == 3
+    assert ended.output.startswith(f"{status['health']}: {status['verdict']}\n")
+    ended = await run(cfm, "status", "--check", "--json")
+    assert (ended.exit_code, json.loads(ended.output)["health"]) == (3, status["health"])
+
+
+async def test_missing_credentials_are_no_news_on_every_screen(cfm: ControllerRig) -> None:
+    assert "credentials" not in (await run(cfm, "status")).output
+
+
+async def test_a_watch_has_a_clock_and_an_age_and_goes_on_without_cfm(cfm: ControllerRig) -> None:
+    watch = StatusWatch(AskedDaemon(Addr(cfm.addr)))
+    noon = datetime(2026, 11, 28, 12, 0, 1, tzinfo=UTC)
+    await asyncio.to_thread(watch.look)
+    shown = as_text(watch.view(noon, watch.asked_s + 3))
+    assert shown.startswith("12:00:01, as of 3 s ago\n")
+    assert FIRST in shown
+    gone = StatusWatch(AskedDaemon(Addr("127.0.0.1:9")), status=watch.status, asked_s=watch.asked_s)
+    await asyncio.to_thread(gone.look)
+    shown = as_text(gone.view(noon, watch.asked_s + 61))
+    assert shown.startswith("12:00:01, as of 1 min 1 s ago: no cfm answers at 127.0.0.1:9")
+    assert FIRST in shown, "what was known last is still there"
+
+
+async def test_a_watch_that_is_refused_waits(cfm: ControllerRig) -> None:
+    watch = StatusWatch(AskedDaemon(Addr("127.0.0.1:9")))
+    assert await asyncio.to_thread(watch.look) == AFTER_TROUBLE_S > EVERY_S
+    watch = StatusWatch(AskedDaemon(Addr(cfm.addr)))
+    assert await asyncio.to_thread(watch.look) == EVERY_S
+
+
+def test_a_watch_waits_no_longer_than_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfm.cli.watching.DEADLINE_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and answers none
+        watch = StatusWatch(AskedDaemon(Addr(f"127.0.0.1:{silent.getsockname()[1]}")))
+        watch.look()
+        assert "timed out" in as_text(watch.view(datetime.now(UTC), 0.0))
