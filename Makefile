@@ -5,10 +5,11 @@
 #   make test    everything that is held against a change
 #   make check   the quick, static part of it
 #   make faults  all faults on real processes, a quarter of an hour; make kills: a thousand times kill -9
+#   make browser the pages in a real Chromium
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: simulate simulate-night zoo help setup demo test check unit e2e faults kills soak bench fuzz schemathesis audit lock clean
+.PHONY: simulate simulate-night zoo help setup demo test check unit e2e faults browser kills soak bench fuzz schemathesis audit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
@@ -50,6 +51,16 @@ e2e: $(STAMP)
 FAULTS_AT_A_TIME ?= 3
 faults: $(STAMP)
 	$(PYTEST) tests/faults -m e2e --all-faults -n $(FAULTS_AT_A_TIME) $(ARGS)
+
+# The pages in a real Chromium; axe-core looks whether everybody can use them, where npm can get it.
+browser: $(STAMP) .tools/axe.done
+	$(PYTEST) tests/browser -m e2e --browser $(ARGS)
+
+.tools/axe.done:
+	@mkdir -p .tools/axe
+	npm install --silent --no-save --ignore-scripts --prefix .tools/axe axe-core@4.14.1 \
+	    || echo 'axe-core is not to be had here'
+	@touch $@
 
 # kill -9 of everything, a thousand times under load; an hour or so.
 kills: $(STAMP)

@@ -136,7 +136,7 @@ def test_the_overview_shows_what_goes_on(world: World) -> None:
     assert status["transfers"]
     assert all(f"{one['file']}{one['rank']:,}127.0.1." in text for one in status["transfers"])
     assert all(f"127.0.2.{number}" in text for number in (1, 2))
-    assert "on no destination; it was free, and" in text
+    assert "on no destination; with it that disk is 2" in text
     assert "50 B copied 50 B freed" in text
     assert "67 % of 150" in text
     assert "40 of 40 graded files are known" in text

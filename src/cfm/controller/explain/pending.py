@@ -16,6 +16,8 @@ from cfm.plan.view import ClusterView
 
 _ENDS_SOON = (None, *WAITED_FOR)
 """What the last round said of files that are copied as soon as something is free or answers."""
+_SETTLED_MS = 2_000
+"""The speed of a copy says something after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def _left_bytes(core: Core, task: Task) -> int:
 
 
 def _rate_bps(core: Core, task: Task) -> int:
-    """The speed of one copy so far; 0 where its worker tells no bytes."""
+    """The speed of one copy so far; 0 where its worker tells no bytes, or it has only just begun."""
     run = core.state.tasks.runs[task.id]
-    if not run.reports or run.started_ms is None or run.heard_ms <= run.started_ms:
+    if not run.reports or run.started_ms is None or run.heard_ms - run.started_ms < _SETTLED_MS:
         return 0
     return 8000 * run.bytes_done // (run.heard_ms - run.started_ms)

@@ -73,11 +73,7 @@ def _figures(status: Json) -> Part:
     shown: list[tuple[str, Child, str]] = [
         ("Servers up", f"{sum(s['state'] == 'up' for s in servers)} of {len(servers)}", ""),
         ("To copy", cells.size(pending["bytes"]), _left(pending)),
-        (
-            "Wanted, no space",
-            f"{backlog['wanted'] - pending['files'] if backlog['wanted'] else 0:,}",
-            "files",
-        ),
+        ("Not placed", f"{backlog['wanted']:,}", f"{_files(pending['no_space_files'])} without space"),
         ("Rising", f"{len(status['rising']):,}", "files"),
         ("Copied", cells.size(totals.get("copied_bytes", 0)), _files(totals.get("copied_files", 0))),
         ("Deleted", cells.size(totals.get("deleted_bytes", 0)), _files(deleted)),

@@ -135,7 +135,7 @@ def transfers(all_: Sequence[Json], names: Names) -> Part | Html:
 def why_copied(transfer: Json) -> str:
     """Why this file, and why to that server."""
     full = transfer.get("projected_percent")
-    there = f"; it was free, and {full} % full with all that comes" if full is not None else ""
+    there = f"; with it that disk is {full} % full" if full is not None else ""
     return f"{transfer['reason']}{there}"
 
 
