@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote, unquote
 
 from cfm.model import Addr, DiskUsage, Status, Task, host_of
 
@@ -42,6 +43,8 @@ DOWNLOADS: Final = "Cfw-Downloads"
 WHERE: Final = "Cfw-Where"
 LINKS: Final = "Cfw-Links"
 PROBES: Final = "Cfw-Probes"
+REASON: Final = "Cfm-Reason"
+"""Why a request was refused.  It goes with each refusal, for the old ones have no body."""
 
 OLD_JSON: Final = "application/json;charset=UTF-8"
 OLD_TEXT: Final = "text/plain;charset=UTF-8"
@@ -118,6 +121,16 @@ def _finite(digits: str) -> float:
 def _printable(text: str) -> str:
     """Text from outside, made fit for one log line."""
     return "".join(char if char.isprintable() else "?" for char in text[:200])
+
+
+def reason_to_header(detail: str) -> dict[str, str]:
+    """The header that says why; nothing where nobody said it."""
+    return {REASON: quote(_printable(detail), safe=" /:;,()'=", errors="replace")} if detail else {}
+
+
+def reason_in(headers: Mapping[str, str]) -> str:
+    """Why the other side refused; empty where it did not say.  The names of headers are in lower case."""
+    return _printable(unquote(headers.get(REASON.lower(), ""))).strip()
 
 
 # --- problems ---------------------------------------------------------------------------------------

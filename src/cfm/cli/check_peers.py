@@ -68,7 +68,7 @@ async def _heartbeat(
     try:
         async with session.head(f"{scheme}://{addr}/hb", headers=shown, allow_redirects=False) as answer:
             if answer.status != 200:
-                return PeerAnswer(addr, answers.wrong_status(answer.status).detail)
+                return PeerAnswer(addr, answers.wrong_status(answer.status, answer.headers).detail)
             limit = answer.headers.get("Cfw-Limit-Percent", "")
             return PeerAnswer(
                 addr,

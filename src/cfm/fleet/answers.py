@@ -28,6 +28,7 @@ from cfm.names import is_file_name
 
 OK: Final = 200
 NOT_FOUND: Final = 404
+SERVER_ERROR: Final = 500
 _MOST_DOWNLOADS: Final = 1000
 
 _PLAIN_LIST: Final = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\n)*+")
@@ -39,14 +40,23 @@ def malformed(detail: str) -> Failure:
 
 
 WANTS_CREDENTIALS: Final = "it wants credentials"
+NO_TLS: Final = "no TLS connection"
 _MEANINGS: Final[Mapping[int, str]] = {
-    401: f": {WANTS_CREDENTIALS} that this cfm does not have",
-    403: f": {WANTS_CREDENTIALS} other than this cfm's",
+    401: f"answered 401: {WANTS_CREDENTIALS} that this cfm does not have",
+    403: f"answered 403: {WANTS_CREDENTIALS} other than this cfm's",
 }
 
 
-def wrong_status(status: int) -> Failure:
-    return Failure(Trouble.STATUS, f"answered {status}{_MEANINGS.get(status, '')}", status)
+def wrong_status(status: int, headers: Mapping[str, str], meaning: str = "") -> Failure:
+    """`meaning`: what such an answer to this question says of a worker that gives no reason."""
+    why = wire.reason_in(_folded(headers)) or meaning
+    said = f"answered {status}" + (f": {why}" if why else "")
+    return Failure(Trouble.STATUS, _MEANINGS.get(status, said), status)
+
+
+def no_list(status: int, headers: Mapping[str, str]) -> Failure:
+    """An answer to `GET /files` without a list."""
+    return wrong_status(status, headers, "it cannot read its base_dir" if status == SERVER_ERROR else "")
 
 
 def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
@@ -157,7 +167,7 @@ def copy_seen(status: int, headers: Mapping[str, str]) -> CopySeen | Failure:
     if status == NOT_FOUND:
         return CopySeen(present=False)
     if status != OK:
-        return wrong_status(status)
+        return wrong_status(status, headers)
     size_bytes = wire.decimal(said.get("content-length"))
     if size_bytes is None:
         return malformed("it did not say the size of the copy")

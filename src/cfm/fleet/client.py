@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,6 +60,8 @@ hears of it within the time-out."""
 _READS: Final = frozenset({"GET", "HEAD"})
 """Requests that may be sent twice, because they change nothing."""
 _NOT_MODIFIED: Final = 304
+_SSL_REASON: Final = re.compile(r"\[SSL: (\w{1,100})\]")
+"""How OpenSSL names a trouble."""
 _CONFLICT: Final = 409
 
 
@@ -144,7 +147,7 @@ class WorkerClient:
         if isinstance(reply, Failure):
             return reply
         if reply.status != answers.OK:
-            return answers.wrong_status(reply.status)
+            return answers.wrong_status(reply.status, reply.headers)
         return answers.features_from_headers(reply.headers)
 
     async def list_files(
@@ -169,7 +172,7 @@ class WorkerClient:
         if reply.status == _NOT_MODIFIED and known is not None:
             return answers.listed_again(known, reply.headers)
         if reply.status != answers.OK:
-            return answers.wrong_status(reply.status)
+            return answers.no_list(reply.status, reply.headers)
         return await self._new_listing(addr, reply)
 
     async def _new_listing(self, addr: Addr, reply: WorkerReply) -> Listing | Failure:
@@ -190,7 +193,7 @@ class WorkerClient:
         if isinstance(reply, Failure):
             return reply
         if reply.status != answers.OK:
-            return answers.wrong_status(reply.status)
+            return answers.wrong_status(reply.status, reply.headers)
         return answers.parse_df(reply.body, reply.headers)
 
     async def see_copy(self, addr: Addr, name: str) -> CopySeen | Failure:
@@ -244,7 +247,7 @@ class WorkerClient:
             return reply
         if reply.status in (answers.OK, _CONFLICT):
             return reply.status == answers.OK
-        return answers.wrong_status(reply.status)
+        return answers.wrong_status(reply.status, reply.headers)
 
     async def release(self, addr: Addr) -> bool | Failure:
         """Free a worker from this controller, so that it obeys an old cfm.
@@ -256,7 +259,7 @@ class WorkerClient:
             return reply
         if reply.status in (answers.OK, _CONFLICT):
             return reply.status == answers.OK
-        return answers.wrong_status(reply.status)
+        return answers.wrong_status(reply.status, reply.headers)
 
     # ── one request ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -393,6 +396,8 @@ def _failure(error: Exception) -> Failure:
     """The failure for an exception, in words that fit on one line."""
     if isinstance(error, _OddAnswerError):
         return answers.malformed(str(error))
+    if why := _tls_trouble(error):
+        return Failure(Trouble.REFUSED, f"{answers.NO_TLS}: {why}")
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return Failure(Trouble.REFUSED, os.strerror(number) if number else "cannot connect")
@@ -401,6 +406,17 @@ def _failure(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ClientError | OSError):
         return Failure(Trouble.BROKEN, ascii(str(error) or "the connection was dropped")[1:-1][:200])
     return Failure(Trouble.REFUSED, "this address or file name cannot be used in a request")
+
+
+def _tls_trouble(error: Exception) -> str:
+    """Why there is no TLS connection; empty where TLS is not the trouble.
+
+    A server that does not accept our certificate may say so only after the handshake, when we read from it.
+    """
+    match = _SSL_REASON.search(str(error))
+    if match is None and not isinstance(error, aiohttp.ClientSSLError):
+        return ""
+    return match[1].replace("_", " ").lower() if match else "the handshake failed"
 
 
 def _quoted(name: str) -> str:

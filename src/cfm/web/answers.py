@@ -45,9 +45,10 @@ def speaks_old(path: str) -> bool:
 
 def refusal(path: str, refused: RefusedError) -> web.Response:
     """The answer to a refused request."""
+    headers = {**refused.headers, **wire.reason_to_header(refused.detail)}
     if speaks_old(path):
-        return empty(refused.status, refused.headers)
-    return problem(refused.status, refused.detail, headers=refused.headers)
+        return empty(refused.status, headers)
+    return problem(refused.status, refused.detail, headers=headers)
 
 
 def empty(status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:

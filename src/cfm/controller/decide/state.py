@@ -329,5 +329,4 @@ def soonest(*moments_ms: int | None) -> int | None:
 
 def words(failure: Failure) -> str:
     """A failure as a person reads it."""
-    status = f" {failure.status}" if failure.status else ""
-    return f"{failure.trouble}{status}: {failure.detail}" if failure.detail else f"{failure.trouble}{status}"
+    return failure.detail or failure.trouble.value

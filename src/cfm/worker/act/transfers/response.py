@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cfm import wire
 from cfm.errors import CfmError
 from cfm.worker.act.transfers.contract import TransferError
 from cfm.worker.decide.offers import BUSY
@@ -82,7 +83,7 @@ def judge_content(head: Head, *, have: int, etag: str, size_bytes: int | None) -
     if head.status == 503:
         raise InterruptionError("the source is busy") if have else TransferError(BUSY, _retry_after_s(head))
     if head.status not in (200, 206):
-        raise TransferError(_refusal(head.status))
+        raise TransferError(_refusal(head))
     _no_encodings(head)
     if head.length is None:
         raise TransferError("the source does not say how many bytes it sends")
@@ -111,7 +112,7 @@ def judge_digest(head: Head, etag: str, size_bytes: int | None) -> bytes:
     if head.status in (500, 502, 503, 504):
         raise InterruptionError(f"the source gives no checksum now ({head.status})")
     if head.status != 200:
-        raise TransferError(_refusal(head.status))
+        raise TransferError(_refusal(head))
     if head.etag != etag or head.length != size_bytes:
         raise TransferError("the source's file changed during the transfer")
     match = _REPR_DIGEST.search(head.fields.get("repr-digest", ""))
@@ -131,10 +132,11 @@ def _no_encodings(head: Head) -> None:
         raise TransferError("the source does not say how many bytes it sends")
 
 
-def _refusal(status: int) -> str:
-    if status == 404:
+def _refusal(head: Head) -> str:
+    if head.status == 404:
         return "the source does not serve the file: it answered 404 (an earlier cfw serves no files)"
-    return f"the source answered {status}"
+    why = wire.reason_in(head.fields)
+    return f"the source answered {head.status}" + (f": {why}" if why else "")
 
 
 def _retry_after_s(head: Head) -> int:
