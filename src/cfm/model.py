@@ -233,6 +233,8 @@ class WorkerFeatures:
     """The id kept in `base_dir`: two addresses with the same one are one disk."""
     probe: str = ""
     """The name of the probe file in `base_dir`; empty where the worker has none, or is an old one."""
+    clock_s: int | None = field(default=None, compare=False)
+    """What its wall clock showed when it said this (unix seconds); None where it does not tell."""
 
 
 OLD_WORKER = WorkerFeatures()
@@ -384,7 +386,7 @@ class LogState:
     why: str = ""
     """One clause for people; empty for a log that is followed."""
     newest_s: int | None = None
-    """Time of the newest event that counted, by the log's own clock."""
+    """Time of the newest hit in the log, by its own clock, counted or too old to count."""
     heard_ms: int | None = None
     """When a line came last (monotonic); None before the first."""
     clock_behind_s: int = 0

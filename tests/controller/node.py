@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from cfm import __version__
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
@@ -46,7 +47,7 @@ from cfm_lab.fakes.memory_store import MemoryStore
 DAY_S = 1_700_000_000
 LATENCY_MS = 2
 SAN = "/san"
-OURS = WorkerFeatures(ours=True, version="test", transfer=Transfer.BUILTIN, serves=True, downloads=4)
+OURS = WorkerFeatures(ours=True, version=__version__, transfer=Transfer.BUILTIN, serves=True, downloads=4)
 GONE = Failure(Trouble.REFUSED, "connection refused")
 
 

@@ -215,7 +215,7 @@ def test_metadata_and_hits() -> None:
     revision = Revision()
     metadata, facts = MetadataBook(revision), SnapshotFacts("s", NOW.wall_s, 1, 1)
     assert counted(revision, lambda: metadata.accept(facts, 0, NOW)) == BOTH
-    assert counted(revision, lambda: metadata.reject(facts)) == NOTHING
+    assert counted(revision, lambda: metadata.reject(facts, NOW)) == NOTHING
     book, hits = HitBook(revision), Hits({FILE.name: 3})
     assert counted(revision, lambda: book.change(hits, ())) == BOTH
     assert counted(revision, lambda: book.change(hits, ())) == NOTHING
@@ -232,7 +232,7 @@ def test_what_the_san_said() -> None:
     assert counted(revision, lambda: book.answered({FILE.name: found}, 2)) == DISPATCH
     orders.add(ORDER, 0)
     assert counted(revision, lambda: book.answered({FILE.name: found}, 3)) == ORDERS
-    assert counted(revision, lambda: book.indexed(frozenset(), "")) == PLAN
+    assert counted(revision, lambda: book.indexed(frozenset(), "", 0)) == PLAN
     assert counted(revision, book.forget_silences) == BOTH
     assert counted(revision, lambda: book.forget_old(5)) == NOTHING
     book.answered({"G.mpg": NotOnSan(), "H.mpg": Unknown("silent", 6)}, 6)

@@ -77,14 +77,16 @@ CASES = [
         Health.DEGRADED,
         Doing.WAITING,
         ["server_down", "no_source"],
-        "Server down: 127.0.1.1 (check the host, its network and its cfw); 1 more condition.",
+        "Server 127.0.1.1 is down: connection refused (check the host, its network and its cfw); "
+        "1 more condition.",
     ),
     Case(
         worlds.no_destination,
         Health.DEGRADED,
         Doing.WAITING,
-        ["no_destination"],
-        f"3 copies wait: {refusals.NO_DESTINATION.text} (check the destinations in `cfm status`).",
+        ["disk_unknown", "no_destination"],
+        "The disk usage is unknown at 127.0.2.1: connection refused "
+        "(see the log of its cfw; nothing is copied or deleted there meanwhile); 1 more condition.",
     ),
     Case(
         worlds.san_silent,
@@ -98,7 +100,8 @@ CASES = [
         Health.DEGRADED,
         Doing.WAITING,
         ["retry_later"],
-        "F001.mpg could not be copied, and cfm tries again after a pause (the log tells why).",
+        "F001.mpg could not be copied wherever it was tried; next try in 17 s "
+        "(`cfm why FILE` and the log tell why).",
     ),
     Case(
         worlds.breaker,
@@ -188,7 +191,7 @@ def test_a_condition_has_the_keys_of_the_contract() -> None:
     assert down["servers"] == [node.sources[0]]
     assert (down["level"], down["files"], down["bytes"]) == ("degraded", None, None)
     assert node.now.wall_s - 5 <= down["since_at"] <= node.now.wall_s
-    assert down["text"] == "Server down: 127.0.1.1"
+    assert down["text"] == "Server 127.0.1.1 is down: connection refused"
     assert down["remedy"]
 
 

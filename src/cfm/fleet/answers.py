@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from cfm import wire
@@ -63,8 +64,9 @@ def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
     """What a worker says about itself in the headers of `/hb`.  A worker that says no version is an old
     one."""
     said = _folded(headers)
+    clock_s = _clock(said.get("date", ""))
     if wire.VERSION.lower() not in said:
-        return OLD_WORKER
+        return replace(OLD_WORKER, clock_s=clock_s)
     downloads = wire.decimal(said.get(wire.DOWNLOADS.lower()), _MOST_DOWNLOADS)
     builtin = said.get(wire.TRANSFER.lower()) == Transfer.BUILTIN
     return WorkerFeatures(
@@ -76,7 +78,16 @@ def features_from_headers(headers: Mapping[str, str]) -> WorkerFeatures:
         boot_id=_token(said, wire.BOOT),
         disk_id=_token(said, wire.DISK),
         probe=_token(said, wire.PROBE),
+        clock_s=clock_s,
     )
+
+
+def _clock(date: str) -> int | None:
+    """The time in a `Date` header, as unix seconds; None where there is none, or none that can be read."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp())
+    except (ValueError, OverflowError, TypeError):
+        return None
 
 
 def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:

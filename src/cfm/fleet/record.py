@@ -50,6 +50,8 @@ class Record:
     lost_ms: int
     """Since when its list is unknown.  Its grace period starts here."""
     features: WorkerFeatures = OLD_WORKER
+    clock_off_s: int = 0
+    """How far its clock is ahead of ours, by its last heartbeat; negative: behind; 0 where it did not say."""
     told_disks: dict[str, str] = field(default_factory=dict)
     """The disk ids in its last list, its last `/df` and its last answer about one copy.  They count from the
     last heartbeat that named another disk: such answers may come before the next heartbeat, and from another

@@ -34,7 +34,7 @@ class LogStatus:
     state: LogState
     files: tuple[str, ...] = ()
     last_s: int | None = None
-    """The time of the last event that counted, by the log's clock."""
+    """The time of the newest event, by the log's clock."""
     lag_s: int | None = None
     """How far this is behind our wall clock: nothing happened, the log comes late, or the clocks differ."""
     behind_bytes: int = 0
@@ -63,7 +63,7 @@ class _Account:
         self.last = batch
 
     def status(self, now: Now) -> LogStatus:
-        last_s, last = self.window.last_s, self.last
+        last_s, last = self.watch.state.newest_s, self.last
         lag_s = None if last_s is None else now.wall_s - last_s
         skipped = dict(self.skipped)
         return LogStatus(

@@ -74,6 +74,8 @@ class Reducer:
             or sum(map(len, evictable.values())) < evictable_total,
             stock=plan.stock(),
             absent=files(plan.absent),
+            known_total=plan.known_total,
+            on_san_total=plan.on_san_total,
         )
 
     def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
@@ -106,8 +108,12 @@ class _Plan:
         self.absent = other_size.filter(~ads.gather(other_size)).to_list()
         """Rows that the SAN does not have, or has with another size."""
         self._eligible = ~ads & ~self._marked(pl.concat([finder.rows(inputs.left_alone), other_size]))
+        self.known_total = int((~ads).sum())
+        self.on_san_total: int | None = None
         for names in on_san:
-            self._eligible &= self._marked(finder.rows(names))
+            there = self._marked(finder.rows(names))
+            self._eligible &= there
+            self.on_san_total = int((there & ~ads).sum())
         self._just_left = self._marked(self._still_less_wanted(finder.rows(departed))) & ~self._rising
         self._stale = self._marked(finder.rows(inputs.stale))
         self._held = _by_server(inputs.listings, inputs.listings, finder)

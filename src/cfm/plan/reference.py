@@ -49,6 +49,8 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
         stock=_stocks(no_ads, ours, inputs),
         absent=tuple(absent),
+        known_total=len(no_ads),
+        on_san_total=None if inputs.on_san is None else sum(f.name in inputs.on_san for f in no_ads),
     )
 
 

@@ -122,6 +122,10 @@ class Round:
             return self._delete_counts[refusal]
         return sum(1 for _file, given in self._copies.values() if given is refusal)
 
+    def refused_at(self, refusal: Refusal) -> set[Addr]:
+        """Servers where deletes were refused for this reason."""
+        return {r.server for r in self.refused if r.refusal is refusal and r.server is not None}
+
     @property
     def counts(self) -> dict[tuple[str, str], int]:
         """(action, reason) → how often."""

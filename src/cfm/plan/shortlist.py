@@ -82,6 +82,10 @@ class Shortlist:
     """For each listed destination: how much of it known files take up."""
     absent: tuple[File, ...] = ()
     """The known files that were left out because of `found_bytes`, best rank first."""
+    known_total: int = 0
+    """Known files without ads."""
+    on_san_total: int | None = None
+    """How many of them the index of the source folders has; None where that is unknown."""
 
 
 NOTHING_LISTED = Shortlist(

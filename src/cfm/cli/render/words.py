@@ -1,21 +1,12 @@
-"""Times and addresses in a few characters; `controller.explain.words` has sizes and counts."""
+"""Times of day and addresses in a few characters; `controller.explain.words` has sizes and counts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from cfm.controller.explain.words import time_words
 
-def time_words(seconds: int) -> str:
-    """A duration in its two largest units: `2 h 5 min`."""
-    for size_s, name, below_s, below in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if seconds >= size_s:
-            rest = seconds % size_s // below_s
-            return f"{seconds // size_s} {name}" + (f" {rest} {below}" if rest else "")
-    return f"{max(0, seconds)} s"
+__all__ = ["clock_words", "short_addr", "time_words"]
 
 
 def clock_words(unix_s: float) -> str:

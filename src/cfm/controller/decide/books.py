@@ -83,20 +83,24 @@ class MetadataBook:
     facts: SnapshotFacts | None = None
     rejected: SnapshotFacts | None = None
     """The newest reading, where it was not accepted."""
+    rejected_since_s: int | None = None
+    """Unix time since when no reading was accepted; None while the newest one is."""
     measure: Measure | None = None
     """How much the last accepted metadata contained, before a restart or since."""
     _accepted_ms: int = 0
     _age_then_ms: int = 0
 
     def accept(self, facts: SnapshotFacts, age_ms: int, now: Now) -> None:
-        self.facts, self.rejected = facts, None
+        self.facts, self.rejected, self.rejected_since_s = facts, None, None
         self._accepted_ms, self._age_then_ms = now.mono_ms, age_ms
         self.revision.dispatch += 1
         self.revision.plan += 1
 
-    def reject(self, facts: SnapshotFacts) -> None:
+    def reject(self, facts: SnapshotFacts, now: Now) -> None:
         """What was in force stays in force."""
         self.rejected = facts
+        if self.rejected_since_s is None:
+            self.rejected_since_s = now.wall_s
 
     def age_ms(self, now: Now) -> int:
         """A wall clock that jumps back makes nothing younger: since the reading, the monotonic one counts."""
@@ -198,6 +202,8 @@ class SanBook:
     """Files that may not be at rest.  It is found out when somebody asks, so that no book is searched."""
     index: frozenset[str] | None = None
     index_why: str = "not looked at yet"
+    index_since_ms: int = 0
+    """Since when the index is known, or is not."""
 
     def ask(
         self, files: Iterable[File], now: Now, *, ahead: bool, for_versions: bool = False
@@ -294,7 +300,9 @@ class SanBook:
     def sought(self, names: Iterable[str]) -> None:
         self.seeking.difference_update(names)
 
-    def indexed(self, names: frozenset[str] | None, why: str) -> None:
+    def indexed(self, names: frozenset[str] | None, why: str, now_ms: int) -> None:
+        if (names is None) != (self.index is None):
+            self.index_since_ms = now_ms
         self.index, self.index_why = names, why
         self.revision.plan += 1
 

@@ -286,8 +286,8 @@ class Core:
             skipped=dict(event.facts.skipped_lines),
         )
 
-    def _rejected(self, event: ev.SnapshotRejected, _now: Now) -> None:
-        self.state.metadata.reject(event.facts)
+    def _rejected(self, event: ev.SnapshotRejected, now: Now) -> None:
+        self.state.metadata.reject(event.facts, now)
         self.state.say("metadata rejected", level="warning", because=event.facts.why, snapshot=event.facts.id)
 
     def _hits_changed(self, event: ev.HitsChanged, _now: Now) -> None:
@@ -311,7 +311,7 @@ class Core:
         if event.names is not None and san.index is None:
             deleting.san_is_back(self.state, now)
             self.plans.san_is_back()
-        san.indexed(event.names, event.why)
+        san.indexed(event.names, event.why, now.mono_ms)
         if event.names is not None:
             self.state.absences.appeared(event.names, now)
             self.state.ask_san(self.state.absences.take_due(now), now, ahead=True)

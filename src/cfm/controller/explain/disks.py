@@ -1,16 +1,20 @@
-"""Conditions of disks whose `/df` does not show what should be there, or what should be gone.
+"""Conditions of disks: with other data, or whose `/df` does not show what should be there, or be gone.
 
 Pure.  Neighbours: `conditions` puts these among the others; `fleet.disk_account` has the accounts.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.words import size_words
-from cfm.model import Addr, Booked, Known
+from cfm.fleet.record import Record
+from cfm.model import Addr, Booked, DiskUsage, Known
+from cfm.plan import refusals
+from cfm.plan.round import Round
 
 TOLD_AFTER_MS: Final = 30_000
 """`/df` shows most deletes and copies within a second."""
@@ -18,10 +22,74 @@ DIPS_TOLD_MS: Final = 900_000
 """For so long a disk is told of whose size has changed and did not stay so."""
 
 
-def conditions(scene: Scene) -> Iterator[Condition]:
+FOREIGN_PERCENT: Final = 10
+"""From so much of a disk on, data that is no known file is told: less is ads, and what file systems need."""
+MUCH_FOREIGN_PERCENT: Final = 25
+
+
+def conditions(scene: Scene, round_: Round | None) -> Iterator[Condition]:
+    yield from _foreign_files(scene, round_)
     yield from _not_freed(scene)
     yield from _not_shown(scene)
     yield from _size_unsteady(scene)
+
+
+def _foreign_files(scene: Scene, round_: Round | None) -> Iterator[Condition]:
+    """Disks that other data takes from the library.  cfm deletes nothing that it does not know."""
+    unreachable = round_.refused_at(refusals.LIMIT_UNREACHABLE) if round_ else set[Addr]()
+    foreign = {addr: found for addr, found in _foreign(scene).items() if addr not in unreachable}
+    there = scene.in_order(foreign)
+    if there:
+        total_bytes = sum(foreign[addr].used_bytes for addr in there)
+        disk_bytes = sum(foreign[addr].total_bytes for addr in there)
+        worst = max(one.percent for one in foreign.values())
+        costs = round_ is not None and round_.times("copy", refusals.NO_ROOM) > 0
+        yield Condition(
+            name="foreign_files",
+            level=Severity.DEGRADED if costs or worst >= MUCH_FOREIGN_PERCENT else Severity.NOTE,
+            text=f"{size_words(total_bytes)} of {size_words(disk_bytes)} {scene.at(there)} are taken by what "
+            "is in no grade file or history",
+            remedy="look at what else is on that disk: cfm deletes no file that it does not know",
+            servers=there,
+            size_bytes=total_bytes,
+        )
+
+
+class _Foreign(NamedTuple):
+    """What is used of one disk, and is no known file."""
+
+    used_bytes: int
+    total_bytes: int
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.used_bytes // max(1, self.total_bytes)
+
+
+def _foreign(scene: Scene) -> dict[Addr, _Foreign]:
+    """The disks of which so much is taken that it is told."""
+    state, found = scene.state, dict[Addr, _Foreign]()
+    arriving = Counter[Addr]()
+    for task in state.tasks.active.values():
+        arriving[task.destination] += task.file.size_bytes
+    for addr, stock in state.stock.stock.items():
+        record = state.fleet.records[addr]
+        account, usage = record.account, _by_two_readings(record)
+        if usage is not None and isinstance(record.files, Known):
+            going_bytes = account.given_up_bytes + sum(one.size_bytes for one in account.gone)
+            other_bytes = usage.used_bytes - stock.known_bytes - going_bytes - arriving[addr]
+            one = _Foreign(other_bytes, usage.used_bytes + usage.avail_bytes)
+            if one.percent >= FOREIGN_PERCENT:
+                found[addr] = one
+    return found
+
+
+def _by_two_readings(record: Record) -> DiskUsage | None:
+    """How full the disk is at least."""
+    if not isinstance(record.disk, Known):
+        return None
+    bounds = record.account.bounds
+    return record.disk.value if bounds is None else bounds.emptiest
 
 
 def _not_freed(scene: Scene) -> Iterator[Condition]:

@@ -55,7 +55,7 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
 def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Deletes that wait until it is known whose disk they are on.  Usually that takes a moment."""
     if number := round_.times("delete", refusals.DISK_NOT_RULED_OUT):
-        there = scene.in_order(_refused_at(round_, refusals.DISK_NOT_RULED_OUT))
+        there = scene.in_order(round_.refused_at(refusals.DISK_NOT_RULED_OUT))
         yield Condition(
             name=refusals.DISK_NOT_RULED_OUT.name,
             level=Severity.DEGRADED,
@@ -70,7 +70,7 @@ def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
 def pace(scene: Scene, round_: Round) -> Iterator[Condition]:
     """The brake that lets go by itself."""
     if number := round_.times("delete", refusals.PACE):
-        there = scene.in_order(_refused_at(round_, refusals.PACE))
+        there = scene.in_order(round_.refused_at(refusals.PACE))
         yield Condition(
             name=refusals.PACE.name,
             level=Severity.NOTE,
@@ -83,11 +83,6 @@ def pace(scene: Scene, round_: Round) -> Iterator[Condition]:
         )
 
 
-def _refused_at(round_: Round, refusal: Refusal) -> set[Addr]:
-    """Servers where deletes were refused for this reason."""
-    return {r.server for r in round_.refused if r.refusal is refusal and r.server is not None}
-
-
 # ── disks without space ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -95,7 +90,7 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Disks over their limit where nothing is deleted, though no brake holds there."""
     braked = {server for server, _refusal in round_.brakes}
     told_already = _freeing(scene, round_) | braked
-    told_already |= _refused_at(round_, refusals.PACE) | _refused_at(round_, refusals.LIMIT_UNREACHABLE)
+    told_already |= round_.refused_at(refusals.PACE) | round_.refused_at(refusals.LIMIT_UNREACHABLE)
     disks = round_.ledger.disks.items()
     if silent := _san_is_silent_at(scene, round_) & {addr for addr, disk in disks if disk.need_bytes}:
         told_already |= silent
@@ -119,7 +114,7 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
 
 def unreachable(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Disks over their limit that no delete of known files could bring back to it."""
-    there = scene.in_order(_refused_at(round_, refusals.LIMIT_UNREACHABLE))
+    there = scene.in_order(round_.refused_at(refusals.LIMIT_UNREACHABLE))
     if there:
         used_bytes = sum(round_.ledger.disks[addr].usage.used_bytes for addr in there)
         stock = [round_.view.stock[addr] for addr in there]
@@ -144,7 +139,7 @@ def _san_is_silent_at(scene: Scene, round_: Round) -> set[Addr]:
     """Servers where files would go if only the SAN answered for them: it is asked before a delete."""
     if scene.state.san.silence.now is None:
         return set()
-    return _refused_at(round_, refusals.SAN_UNKNOWN)
+    return round_.refused_at(refusals.SAN_UNKNOWN)
 
 
 def _silent_san(scene: Scene, servers: Iterable[Addr]) -> Iterator[Condition]:
@@ -167,7 +162,7 @@ def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     number = round_.times("copy", refusals.NO_ROOM)
     is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
-    held = braked | _refused_at(round_, refusals.PACE)
+    held = braked | round_.refused_at(refusals.PACE)
     if not number or is_working or held or scene.state.san.silence.now is not None:
         return
     have = count_words(number, "file has no space", "files have no space")

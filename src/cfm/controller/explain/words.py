@@ -1,4 +1,4 @@
-"""How numbers, sizes and servers are written in a sentence, on every page and in every terminal.  Pure."""
+"""How numbers, sizes, times and servers are written in a sentence, on pages and in terminals.  Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ def size_words(size_bytes: int) -> str:
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def time_words(seconds: int) -> str:
+    """A duration in its two largest units: `2 h 5 min`."""
+    for size_s, name, below_s, below in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= size_s:
+            rest = seconds % size_s // below_s
+            return f"{seconds // size_s} {name}" + (f" {rest} {below}" if rest else "")
+    return f"{max(0, seconds)} s"
 
 
 def other_size_words(on_san_bytes: int, in_history_bytes: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cfm import __version__
 from cfm.errors import StateError
 from cfm.model import Addr, Transfer, WorkerFeatures
 from cfm.wire import TaskOffer
@@ -79,7 +80,7 @@ class SimWorker(AnsweringWorker):
         memory = at_once(self.state.recall())
         self.features = WorkerFeatures(
             ours=True,
-            version="simulated",
+            version=__version__,
             transfer=self.kind,
             serves=self.serves,
             downloads=self.downloads,
