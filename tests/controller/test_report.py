@@ -139,7 +139,7 @@ def test_a_server_says_why_something_of_it_is_unknown() -> None:
     node.run(5 * SECOND_MS)
     told = {server["addr"]: (server["state"], server["why"]) for server in status(node)["servers"]}
     assert told[node.destinations[0]] == ("up", "its list is unknown: connection refused")
-    assert told[node.destinations[1]] == ("down", "refused: connection refused")
+    assert told[node.destinations[1]] == ("down", "connection refused")
 
 
 def test_the_plan_has_the_shape_of_the_contract() -> None:

@@ -139,7 +139,7 @@ def test_nothing_raises(body: bytes, headers: dict[str, str], status: int) -> No
 
 
 def test_an_old_worker_says_nothing_of_itself() -> None:
-    assert features_from_headers({"Server": "x", "Content-Length": "0"}) is OLD_WORKER
+    assert features_from_headers({"Server": "x", "Content-Length": "0"}) == OLD_WORKER
 
 
 def test_a_worker_of_ours_says_what_it_is() -> None:

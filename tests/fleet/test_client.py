@@ -71,7 +71,7 @@ async def all_questions(client: WorkerClient, addr: Addr) -> list[object]:
 
 async def test_a_heartbeat_of_an_old_worker(client: WorkerClient) -> None:
     async with scripted(always(EMPTY_OK)) as server:
-        assert await client.heartbeat(server.addr) is OLD_WORKER
+        assert await client.heartbeat(server.addr) == OLD_WORKER
     assert server.heads[0].startswith(b"HEAD /hb HTTP/1.1\r\n")
     assert b"\r\nCfm-Controller: controller-1\r\nCfm-Epoch: 7\r\n" in server.heads[0]
 
@@ -121,7 +121,7 @@ async def test_a_heartbeat_does_not_wait_behind_a_list() -> None:
     async with scripted(slow_list) as server, WorkerClient("c", 1, TimeOuts(heartbeat_s=1)) as client:
         listing = asyncio.create_task(client.list_files(server.addr))
         await listing_begun.wait()
-        assert await client.heartbeat(server.addr) is OLD_WORKER
+        assert await client.heartbeat(server.addr) == OLD_WORKER
         assert not listing.done()
         listing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -398,7 +398,7 @@ async def test_no_proxy_is_taken_from_the_environment() -> None:
         os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = f"http://{proxy.addr}"
         try:
             async with WorkerClient("c", 1) as client:
-                assert await client.heartbeat(server.addr) is OLD_WORKER
+                assert await client.heartbeat(server.addr) == OLD_WORKER
         finally:
             del os.environ["HTTP_PROXY"], os.environ["http_proxy"]
         assert not proxy.heads

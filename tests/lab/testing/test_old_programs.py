@@ -127,7 +127,7 @@ async def test_our_client_with_an_old_worker(worker: OldWorker, base: Path) -> N
     (base / "a b.mpg").write_bytes(b"12345")
     (base / "folder").mkdir()
     async with WorkerClient("c", 1) as client:
-        assert await client.heartbeat(worker.addr) is OLD_WORKER
+        assert await client.heartbeat(worker.addr) == OLD_WORKER
         assert await client.list_files(worker.addr, fence=3) == Listing(frozenset({"a b.mpg"}))
         disk = await client.disk_usage(worker.addr)
         assert not isinstance(disk, Failure)
