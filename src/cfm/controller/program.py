@@ -15,6 +15,7 @@ import structlog
 
 from cfm import wire
 from cfm.config import CfmSettings
+from cfm.controller.act.condition_watch import watch_conditions
 from cfm.controller.act.from_settings import node_of, worker_client
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
@@ -159,6 +160,7 @@ def _jobs(
         Job("metadata", watch.run),
         Job("source folders", san.run),
         Job("settings", reloader.run),
+        Job("conditions", partial(watch_conditions, controller)),
         Job("pictures", Sampling(controller, follower).run),
         Job(
             "forgetting old tasks",

@@ -35,6 +35,9 @@ ROUNDS_AT_MOST = 8
 _LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING, LogCondition.SILENT)
 
 
+_LEVEL_IN_LOG = {"note": "info", "degraded": "warning", "critical": "error"}
+
+
 class Core:
     """One node's controller.  A `rehearsal` decides like any other, but starts and orders nothing."""
 
@@ -63,6 +66,7 @@ class Core:
             ev.StoreTrouble: self._store_trouble,
             ev.StoreRecovered: self._store_recovered,
             ev.OwnTrouble: self._own_trouble,
+            ev.ConditionsSeen: self._conditions_seen,
             ev.HeartbeatAnswer: partial(observing.heartbeat, self.state),
             ev.ListAnswer: partial(observing.listed, self.state),
             ev.DiskAnswer: self._measured,
@@ -339,6 +343,16 @@ class Core:
 
     def _own_trouble(self, event: ev.OwnTrouble, now: Now) -> None:
         self.state.own_troubles.note(event.kind, event.subject, event.why, now)
+
+    def _conditions_seen(self, event: ev.ConditionsSeen, now: Now) -> None:
+        for seen, since_s, begins in self.state.conditions.note(event.found, now):
+            if begins:
+                level = _LEVEL_IN_LOG[seen.level]
+                facts = {"condition": seen.name, "health": seen.level, "because": seen.text}
+                self.state.say("condition begins", facts, level=level)
+            else:
+                lasted_s = max(0, now.wall_s - since_s)
+                self.state.say("condition ends", {"condition": seen.name, "lasted_s": lasted_s})
 
     # ── answers and requests ────────────────────────────────────────────────────────────────────────────
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cfm.controller.decide.own_troubles import OwnTroubleKind
+from cfm.controller.decide.told_conditions import ConditionSeen
 from cfm.model import (
     Addr,
     CopySeen,
@@ -119,6 +120,13 @@ class OwnTrouble:
     kind: OwnTroubleKind
     subject: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionsSeen:
+    """The conditions at one look, where they are not those of the last one."""
+
+    found: tuple[ConditionSeen, ...]
 
 
 # ── events: answers to our questions ────────────────────────────────────────────────────────────────────
@@ -267,7 +275,8 @@ class BreakerReleased:
 
 Event: TypeAlias = (
     Tick | SnapshotAccepted | SnapshotRejected | HitsChanged | LogChanged | SanIndexed | RulesChanged
-    | Noted | StoreTrouble | StoreRecovered | OwnTrouble | HeartbeatAnswer | ListAnswer | DiskAnswer
+    | Noted | StoreTrouble | StoreRecovered | OwnTrouble | ConditionsSeen
+    | HeartbeatAnswer | ListAnswer | DiskAnswer
     | CopyAnswer | DeleteAnswer | CutAnswer | SanAnswers | NamesSought | PlanReady | PlanFailed
     | TasksAsked | NextAsked | RequestGone | CredentialsRefused | TaskReported | TaskDropped
     | BreakerReleased

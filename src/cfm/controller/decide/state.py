@@ -30,6 +30,7 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox
+from cfm.controller.decide.told_conditions import ConditionBook
 from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
@@ -105,6 +106,7 @@ class NodeState:
         self.popular = HitBook(revision)
         self.own_store = StoreBook(revision)
         self.own_troubles = OwnTroubleBook()
+        self.conditions = ConditionBook()
         self.absences = AbsenceBook(revision)
         self.san = SanBook(revision, self.orders, self.absences)
         self.copies = CopyBook(revision, self.orders)

@@ -8,6 +8,7 @@ those that come from refusals; `verdict` makes one sentence of the worst, `parts
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import disks, failing, held, inputs, servers, whose_disks
@@ -25,8 +26,13 @@ WORST_FIRST = (Severity.CRITICAL, Severity.DEGRADED, Severity.NOTE)
 
 def conditions(core: Core, round_: Round | None, activity: Activity, now: Now) -> tuple[Condition, ...]:
     """All conditions, worst first; those of one severity in the order in which they are looked for."""
-    found = _all(Scene(core, activity, now), round_)
+    found = (_with_since(core, one) for one in _all(Scene(core, activity, now), round_))
     return tuple(sorted(found, key=lambda one: WORST_FIRST.index(one.level)))
+
+
+def _with_since(core: Core, one: Condition) -> Condition:
+    """A condition that does not know since when it is so was seen at a look."""
+    return one if one.since_s is not None else replace(one, since_s=core.state.conditions.since_s(one.name))
 
 
 def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:

@@ -28,6 +28,8 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "metadata rejected": "new metadata is rejected: {because}",
     "breaker released": "the breaker at {server} was released by {by}",
     "metadata accepted by an operator": "rejected metadata was accepted by {by}",
+    "condition begins": "{condition} begins: {because}",
+    "condition ends": "{condition} ends after {lasted_s} s",
     "settings changed": "the settings were read again for {by}; changed: {keys}",
 }
 """The sentence for an event.  An event that is not here is told by its name and its facts."""
