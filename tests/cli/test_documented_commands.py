@@ -25,7 +25,7 @@ INDENTED = re.compile(r"^    (.*)", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 COMMAND = re.compile(r"^(?:\$ |sudo )?(?:\S*/)?(cfm|cfw) (?=[a-z-])(.*)")
 REST = re.compile(r"\s(?:#|>|\||&&|2>).*")
-NUMBERS = {"N": "1", "PORT": "8080", "P": "8080", "S": "1", "H": "1"}
+NUMBERS = {"N": "1", "SHELL": "bash", "PORT": "8080", "P": "8080", "S": "1", "H": "1"}
 
 
 def commands(page: str) -> Iterator[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from cfm.cli.asking import AskedDaemon
@@ -17,6 +19,7 @@ from cfm.cli.common import (
     settings_from,
     usual_settings,
 )
+from cfm.cli.completion import Shell, script
 from cfm.cli.encoding import use_utf8
 from cfm.cli.output import show
 from cfm.cli.settings import cfw_config
@@ -97,6 +100,28 @@ def release(config: SettingsPath = CFW_FILE) -> None:
         print(release_worker(settings))
     except CfmError as error:
         fail(error)
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
+) -> None:
+    """Print what a shell needs to complete commands and options.
+
+    For bash: cfw completion bash > /etc/bash_completion.d/cfw
+    """
+    from cfm.cli.shape import shapes
+
+    print(script(shell, "cfw", shapes(app)), end="")
+
+
+@app.command("man")
+def manual() -> None:
+    """Print the manual page: `cfw man > /usr/local/share/man/man1/cfw.1`."""
+    from cfm.cli.manual import page
+    from cfm.cli.shape import shapes
+
+    print(page("cfw", shapes(app)), end="")
 
 
 def main() -> None:
