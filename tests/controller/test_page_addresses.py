@@ -90,3 +90,14 @@ async def test_a_page_tells_what_changes_on_it(cfm: ControllerRig) -> None:
     assert "No copy is running" in parts["transfers"]
     assert "main" not in parts
     await hang_up(writer)
+
+
+async def test_what_pages_are_made_of_is_told_as_json(cfm: ControllerRig) -> None:
+    backlog = json.loads((await cfm.ask("GET", "/api/v1/backlog?limit=200")).body)
+    assert backlog == {"total": 0, "listed": 0, "offset": 0, "rows": []}
+    assert (await cfm.ask("GET", "/api/v1/backlog?limit=201")).status == 400
+    found = json.loads((await cfm.ask("GET", "/api/v1/search?q=127.0.2")).body)
+    assert (found["servers"], found["files"], found["more"]) == (list(DESTINATIONS), [], False)
+    trends = json.loads((await cfm.ask("GET", "/api/v1/trends")).body)
+    assert (trends["hour"]["step_s"], trends["day"]["step_s"]) == (15, 300)
+    assert len(trends["hour"]["copied_bytes"]) == len(trends["hour"]["sources_busy"]) >= 1

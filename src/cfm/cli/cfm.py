@@ -25,6 +25,7 @@ from cfm.cli.common import (
 from cfm.cli.completion import Shell, script
 from cfm.cli.demo import demo
 from cfm.cli.encoding import use_utf8
+from cfm.cli.finding import backlog, search, trends
 from cfm.cli.handover import handover
 from cfm.cli.history import history, meant, server, unique
 from cfm.cli.operating import accept, cancel, confirm, reload
@@ -170,7 +171,20 @@ def why(
         fail(CfmError(f"no file is called {file}{meant(found['near'])}"))
 
 
-for _command in (history, server, unique, confirm, accept, cancel, reload, handover, demo):
+for _command in (
+    history,
+    server,
+    unique,
+    backlog,
+    search,
+    trends,
+    confirm,
+    accept,
+    cancel,
+    reload,
+    handover,
+    demo,
+):
     app.command()(_command)
 app.command(context_settings=PASS_ON)(simulate)
 

@@ -27,6 +27,7 @@ def _number(name: str, least: int, most: int) -> Json:
 
 
 _PAGE = [_number("offset", 0, 2**31), _number("limit", 1, 200)]
+_TEXT = {"name": "q", "in": "query", "schema": {"type": "string"}}
 _HISTORY = [
     {"name": "about", "in": "query", "schema": {"type": "string"}},
     _number("before", 0, 2**63 - 1),
@@ -131,6 +132,11 @@ def _ours() -> Json:
         "/api/v1/servers/{addr}/unique": _get(
             "The files of which a server has the only copy", _LISTING, [_ADDR, *_PAGE]
         ),
+        "/api/v1/backlog": _get(
+            "Wanted files on no destination, with reasons", {"200": _json("files"), "400": _PROBLEM}, _PAGE
+        ),
+        "/api/v1/search": _get("Files and servers by a part of their name", {"200": _json("found")}, [_TEXT]),
+        "/api/v1/trends": _get("What went on over the last hour and day", {"200": _json("sums")}),
         "/api/v1/settings": _get(
             "The settings in force, and where each comes from", {"200": _json("settings")}
         ),

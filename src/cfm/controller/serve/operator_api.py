@@ -6,14 +6,18 @@ monitoring ask; `openapi` describes these endpoints.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
+from cfm.controller.act.finder import Finder
 from cfm.controller.act.lister import MOST_ROWS, Lister
-from cfm.controller.act.loop import Controller
+from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
+from cfm.controller.explain.backlog import backlog_json
+from cfm.controller.explain.trends import trends_json
 from cfm.controller.serve.asking import known_server, number_of
 from cfm.errors import CfmError
 from cfm.model import Addr
@@ -29,7 +33,7 @@ class OperatorEndpoints:
     def __init__(self, controller: Controller, teller: Teller, settings: OwnSettings) -> None:
         self._controller = controller
         self._teller = teller
-        self._lister = Lister(controller)
+        self._lister, self._finder = Lister(controller), Finder(controller)
         self._settings = settings
 
     def routes(self) -> list[web.RouteDef]:
@@ -37,6 +41,9 @@ class OperatorEndpoints:
             web.get("/api/v1/history", self.history),
             web.get("/api/v1/servers/{addr}", self.server),
             web.get("/api/v1/servers/{addr}/unique", self.unique),
+            web.get("/api/v1/backlog", self.backlog),
+            web.get("/api/v1/search", self.search),
+            web.get("/api/v1/trends", self.trends),
             web.get("/api/v1/settings", self.settings),
             web.post("/api/v1/reload", self.reload),
         ]
@@ -54,11 +61,23 @@ class OperatorEndpoints:
         return json_answer(await self._lister.unique(*self._page(request)))
 
     def _page(self, request: web.Request) -> tuple[Addr, int, int]:
-        offset, limit = (
-            number_of(request, "offset", 0, 0, MOST_OFFSET),
-            number_of(request, "limit", ROWS, 1, MOST_ROWS),
-        )
-        return known_server(self._controller, request.match_info["addr"]), offset, limit
+        return known_server(self._controller, request.match_info["addr"]), *_rows_of(request)
+
+    async def backlog(self, request: web.Request) -> web.Response:
+        """The wanted files that are on no destination, best first, with the reason of each."""
+        offset, limit = _rows_of(request)
+        make = partial(backlog_json, offset=offset, limit=limit)
+        return json_answer(await self._controller.read(make))
+
+    async def search(self, request: web.Request) -> web.Response:
+        """Files and servers with a text in their name."""
+        return json_answer(await self._finder.find(request.query.get("q", "").strip()))
+
+    async def trends(self, _request: web.Request) -> web.Response:
+        """What went on over the last hour and the last day."""
+        controller = self._controller
+        sources = len(controller.core.state.config.sources)
+        return json_answer(trends_json(controller.trends, sources, clock()))
 
     async def settings(self, _request: web.Request) -> web.Response:
         """The settings in force, and where each of them comes from."""
@@ -75,3 +94,9 @@ class OperatorEndpoints:
         if reading.refused:
             raise RefusedError(409, reading.refused)
         return json_answer(told)
+
+
+def _rows_of(request: web.Request) -> tuple[int, int]:
+    """How many rows are left out, and how many are sent."""
+    offset = number_of(request, "offset", 0, 0, MOST_OFFSET)
+    return offset, number_of(request, "limit", ROWS, 1, MOST_ROWS)

@@ -1,0 +1,70 @@
+"""`cfm backlog`, `cfm search`, `cfm trends`: what is still to come, where things are, and what went on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfm.cli.asking import MOST_ROWS, LocalAddr, running_cfm
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, fail, print_json
+from cfm.cli.history import Offset
+from cfm.cli.output import show
+from cfm.errors import CfmError
+
+Limit = Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST_ROWS, help="Show at most so many.")]
+
+
+def backlog(
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    limit: Limit = 40,
+    offset: Offset = 0,
+    json: AsJson = False,
+) -> None:
+    """Show the wanted files that are on no destination, best first, and why each is not."""
+    from cfm.cli.render.finding import backlog_view
+
+    try:
+        found = running_cfm(config, addr).get("api", "v1", "backlog", limit=limit, offset=offset)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        show(backlog_view(found))
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="A part of the name of a file or a server.")],
+    config: SettingsPath = CFM_FILE,
+    addr: LocalAddr = "",
+    json: AsJson = False,
+) -> None:
+    """Find graded files and servers by a part of their name. Where there is none, the exit code is 1."""
+    from cfm.cli.render.finding import search_view
+
+    try:
+        found = running_cfm(config, addr).get("api", "v1", "search", q=text)
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        show(search_view(found))
+    if not found["files"] and not found["servers"]:
+        raise typer.Exit(1)
+
+
+def trends(config: SettingsPath = CFM_FILE, addr: LocalAddr = "", json: AsJson = False) -> None:
+    """Show how busy the sources were, what was copied and freed, and who served the viewers, by the hour."""
+    from cfm.cli.render.finding import trends_view
+
+    try:
+        found = running_cfm(config, addr).get("api", "v1", "trends")
+    except CfmError as error:
+        fail(error)
+    if json:
+        print_json(found)
+    else:
+        show(trends_view(found))

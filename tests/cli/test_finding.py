@@ -1,0 +1,59 @@
+"""The views of `cfm backlog`, `cfm search` and `cfm trends`."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from cfm.cli.render.finding import backlog_view, search_view, trends_view
+from cfm.controller.explain.backlog import backlog_json
+from cfm.controller.explain.trends import Reading, Trends, trends_json
+from cfm.model import Now
+from controller.node import Node, files
+
+EVIL = "[red]a[/red]\x1b[31m\n\u202eb.mpg"
+
+
+def shown(view: RenderableType, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=False, highlight=False).print(view)
+    return out.getvalue()
+
+
+def test_the_backlog_says_why_each_file_is_not_placed() -> None:
+    node = Node(files(40), disk_bytes=1000)
+    node.grade()
+    node.run(60_000)
+    text = shown(backlog_view(backlog_json(node.core, node.now, 0, 5)), 120)
+    assert text.startswith("22 wanted files are on no destination")
+    assert "F019.mpg" in text
+    assert "it needs 100 B; the largest room is 0 B" in text
+    assert "… and 17 more" in text
+
+
+def test_a_search_tells_where_things_are_and_names_play_no_tricks() -> None:
+    hit = {"file": EVIL, "rank": 7, "on": ["s:1", "s:2"]}
+    other: dict[str, object] = {"file": "b.mpg", "rank": None, "on": []}
+    text = shown(search_view({"text": "b", "files": [hit, other], "servers": ["b:1"], "more": True}))
+    assert "rank 7, on s:1, s:2" in text.replace("\n", " ").replace("  ", " ")
+    assert "not graded, on no destination" in text
+    assert "only the first 2" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "Nothing has x" in shown(search_view({"text": "x", "files": [], "servers": [], "more": False}))
+
+
+@pytest.mark.parametrize("hours", [1, 3])
+def test_trends_are_told_by_the_hour_the_newest_first(hours: int) -> None:
+    trends, minute_ms = Trends(Now(0, 0)), 60_000
+    for minute in range(60 * hours):
+        reading = Reading(minute * 10**9, 0, minute * 30_000, 2 * minute, minute)
+        trends.add(reading, {}, {}, Now(minute * minute_ms, minute * minute_ms))
+    now = Now(60 * hours * minute_ms - 1, 60 * hours * minute_ms - 1)
+    lines = shown(trends_view(trends_json(trends, 1, now))).splitlines()
+    told = [line for line in lines if "GB" in line]
+    assert len(told) == hours
+    assert "67 % of 1" in told[0]
+    assert "50 %" in told[-1] or "49 %" in told[-1]
