@@ -133,6 +133,10 @@ def measure(files: int, sources: int, destinations: int, placed: int) -> dict[st
     return {name: round(statistics.median(values), 1) for name, values in figures.items()}
 
 
+MOST_OF_A_CYCLE = 0.05
+"""So much of a cycle the history may take."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -146,9 +150,11 @@ def main() -> None:
     }
     if options.json:
         print(json.dumps(results))
-        return
-    for name, figures in results.items():
-        print(f"{name:>28}: " + "  ".join(f"{key} {value:7.1f}" for key, value in figures.items()))
+    else:
+        for name, figures in results.items():
+            print(f"{name:>28}: " + "  ".join(f"{key} {value:7.1f}" for key, value in figures.items()))
+    if any(one["history_ms"] > MOST_OF_A_CYCLE * one["next_ms"] for one in results.values()):
+        raise SystemExit("the history takes more than its share")
 
 
 if __name__ == "__main__":

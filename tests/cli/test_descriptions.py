@@ -23,8 +23,10 @@ ASK = {
 }
 
 
-def run(*words: str, stdin: str = "") -> str:
-    ended = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=20, check=False)
+def run(*words: str, stdin: str = "", folder: Path = Path()) -> str:
+    ended = subprocess.run(
+        words, input=stdin, cwd=folder, capture_output=True, text=True, timeout=20, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, ""), (words, ended)
     return ended.stdout
 
@@ -48,17 +50,16 @@ def printed(program: str, *words: str) -> str:
         ("cfm why status", "--js", {"--json"}),  # a file may be called as a command is
     ],
 )
-def test_a_shell_completes(
-    shell: str, before: str, begun: str, offered: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shell_completes(shell: str, before: str, begun: str, offered: set[str], tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
-    script = tmp_path / "script"
+    script = tmp_path / "_script"  # fish offers files as well
     script.write_text(printed("cfm", "completion", shell))
     options = {"zsh": ["-f"], "fish": ["--no-config"], "bash": ["--norc"]}[shell]
     extra = ["_"] if shell != "fish" else []
-    monkeypatch.chdir(tmp_path)  # fish offers files as well
-    found = run(shell, *options, "-c", ASK[shell], *extra, str(script), before, begun).split()
+    found = run(
+        shell, *options, "-c", ASK[shell], *extra, str(script), before, begun, folder=tmp_path
+    ).split()
     assert offered <= set(found)
     assert {one for one in found if one.startswith(begun)} == offered
 
