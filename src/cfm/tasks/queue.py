@@ -11,6 +11,7 @@ Neighbours: `commits` keeps the order, `tasks.store` commits; the shell of the c
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -50,6 +51,8 @@ class Writer:
         closing_s: float = CLOSING_S,
     ) -> None:
         self._store = store
+        self.commit_s = 0.0
+        """Time that commits took, those that failed too."""
         self._on_trouble = on_trouble
         self._on_recovered = on_recovered
         self._sleep = sleep
@@ -161,6 +164,7 @@ class Writer:
 
     async def _commit(self, group: Sequence[Change]) -> None:
         """Commit once.  A disk that does not answer is told, and waited for: nobody knows what it will do."""
+        began_s = time.perf_counter()
         committing = asyncio.ensure_future(self._thread.run(None, partial(self._store.commit, group)))
         try:
             done, _ = await asyncio.wait({committing}, timeout=self._hung_s)
@@ -169,6 +173,7 @@ class Writer:
             await committing
         finally:
             committing.cancel()
+            self.commit_s += time.perf_counter() - began_s
 
     def _failed(self, why: str) -> None:
         impatient = self._queue.failed(why)

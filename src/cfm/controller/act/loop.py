@@ -39,6 +39,7 @@ from cfm.model import (
     SanAnswer,
     SnapshotFacts,
 )
+from cfm.reloading import SettingsReading
 from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import TaskStore
@@ -71,6 +72,10 @@ class Controller:
             on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
             on_recovered=lambda: self.feed(ev.StoreRecovered()),
         )
+        self.deciding_s = 0.0
+        """Time spent in deciding about events since the start."""
+        self.settings_read = SettingsReading(clock().wall_s)
+        """The last reading of the settings: at first that of the start."""
         self._world = OutsideWorld(client, san)
         self._san = san
         self._look_ups = ThreadPool("looking up files that rise", 1)
@@ -109,7 +114,9 @@ class Controller:
             if step.changes or step.after_commit:
                 self._submit(step)
             self._wake_at(self.core.next_wakeup_ms(now))
-            HOLDS.note(type(event).__name__, time.perf_counter() - began_s)
+            took_s = time.perf_counter() - began_s
+            self.deciding_s += took_s
+            HOLDS.note(type(event).__name__, took_s)
         except Exception as error:
             # Whoever brought the event, a timer or a job, would go on, with books that are in doubt.
             self._is_broken = True

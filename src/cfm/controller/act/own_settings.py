@@ -59,7 +59,8 @@ class OwnSettings:
         return self._waiting
 
     def _tell(self, read: SettingsReading) -> None:
-        """Keep what is wrong, for the status."""
+        """Keep what is wrong, for the status, and the reading itself for the metrics."""
+        self._controller.settings_read = read
         self._note(OwnTroubleKind.SETTINGS_REFUSED, self._first_problem(read.refused))
         if not read.refused:
             self._note(OwnTroubleKind.RESTART_NEEDED, ", ".join(read.need_restart))

@@ -232,6 +232,7 @@ def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
     state.failures.succeeded(name, (task.source, addr), now.mono_ms, cost_ms=cost_ms)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
+    state.count_copy(task.source, addr, "done")
     state.say("copied file", facts(task))
 
 
@@ -344,6 +345,7 @@ def _charge(
     before = set(failures.pauses)
     failures.failed(task.file.name, way, now.mono_ms, why, blame=blame, sure=sure, cost_ms=cost_ms)
     state.counts["failed_copies"] += 1
+    state.count_copy(task.source, task.destination, "failed")
     retry = failures.retries.get(task.file.name, Retry())
     again_ms = max(0, retry.not_before_ms - now.mono_ms)
     state.say("copy failed", facts(task), because=why, failures=retry.failures, again_in_s=again_ms // 1000)

@@ -81,6 +81,8 @@ class NodeState:
         self.out = Outbox()
         self.counts: Counter[str] = Counter()
         """Deeds since the start, for metrics and the verdict."""
+        self.server_counts: Counter[tuple[Addr, str, str]] = Counter()
+        """Copies that ended well or failed, by server, its role (`source` or `destination`) and outcome."""
 
         self.revision = revision
         self.fleet = FleetBook(
@@ -185,6 +187,11 @@ class NodeState:
         """Unique, growing, and the creation time in ns as far as the clock allows."""
         self.last_id = max(self.last_id + 1, now.wall_ms * 1_000_000)
         return self.last_id
+
+    def count_copy(self, source: Addr, destination: Addr, outcome: str) -> None:
+        """A copy ended, for the counters of both its servers."""
+        self.server_counts[source, "source", outcome] += 1
+        self.server_counts[destination, "destination", outcome] += 1
 
     def say(
         self, event: str, facts: Mapping[str, object] | None = None, *, level: str = "info", **more: object

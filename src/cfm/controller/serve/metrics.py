@@ -7,9 +7,8 @@ Refusals are those of the last round, as in the status and the plan.  Neighbours
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -23,7 +22,10 @@ from prometheus_client.registry import Collector
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
-from cfm.controller.explain.verdict import verdict
+from cfm.controller.explain.pending import pending
+from cfm.controller.serve.families import counted, gauge, labelled
+from cfm.controller.serve.health_metrics import health_metrics, own_metrics
+from cfm.inputs.lines import Skip
 from cfm.inputs.log_follower import LogFollower
 from cfm.loop_holds import BOUNDS_S, HOLDS, LoopHolds
 from cfm.model import Known, LogCondition, LogState, OrderStatus
@@ -50,38 +52,29 @@ class ControllerMetrics(Collector):
         yield from _backlog(core)
         yield from _servers(core)
         yield from _metadata(core)
-        yield _conditions(core)
+        yield from health_metrics(core, clock())
+        yield from own_metrics(self._controller)
         yield _loop_holds(HOLDS)
         if core.state.log is not None:
             yield from _event_log(core.state.log)
-        yield _gauge(
+        yield gauge(
             "cfm_store_waiting",
             "Changes that wait to be written to the state.",
             self._controller.writer.waiting,
         )
         if self._follower is not None:
             status = self._follower.status()
-            yield _gauge(
-                "cfm_event_log_lag_seconds", "Age of the newest event in the log.", status.lag_s or 0
-            )
-            yield _gauge(
+            if status.lag_s is not None:
+                text = "Age of the newest event in the log, by the time that it bears."
+                yield gauge("cfm_event_log_lag_seconds", text, status.lag_s)
+            yield gauge(
                 "cfm_event_log_behind_bytes",
                 "Bytes of the event log that are not read yet.",
                 status.behind_bytes,
             )
-            yield _labelled(
+            yield labelled(
                 "cfm_event_log_skipped_lines", "Event-log lines that were skipped.", "reason", status.skipped
             )
-
-
-def _conditions(core: Core) -> Metric:
-    """The same list as in the status."""
-    family = GaugeMetricFamily(
-        "cfm_condition", "1 for each condition that an operator should know about.", labels=["name", "level"]
-    )
-    for condition in verdict(core, core.last_round, clock()).conditions:
-        family.add_metric([condition.name, condition.level.value], 1)
-    return family
 
 
 def _loop_holds(holds: LoopHolds) -> Metric:
@@ -95,16 +88,16 @@ def _loop_holds(holds: LoopHolds) -> Metric:
 def _event_log(log: LogState) -> Iterable[Metric]:
     conditions = {one.value: int(one is log.condition) for one in LogCondition}
     text = "1 for the condition that the event log is in."
-    yield _labelled("cfm_event_log_condition", text, "condition", conditions)
-    yield _gauge("cfm_event_log_hits_known", "1 where the event log can be read.", int(log.hits_known))
-    yield _gauge(
+    yield labelled("cfm_event_log_condition", text, "condition", conditions)
+    yield gauge("cfm_event_log_hits_known", "1 where the event log can be read.", int(log.hits_known))
+    yield gauge(
         "cfm_event_log_clock_behind_seconds",
         "How far the clock of the event log is behind ours.",
         log.clock_behind_s,
     )
     if log.heard_ms is not None:
         quiet_s = (clock().mono_ms - log.heard_ms) / 1000
-        yield _gauge("cfm_event_log_quiet_seconds", "Time since the last line of the event log.", quiet_s)
+        yield gauge("cfm_event_log_quiet_seconds", "Time since the last line of the event log.", quiet_s)
 
 
 def _deeds(core: Core) -> Iterable[Metric]:
@@ -115,24 +108,35 @@ def _deeds(core: Core) -> Iterable[Metric]:
         "timed_out": counts["tasks_timed_out"],
         "cancelled": counts["tasks_cancelled"],
     }
-    yield _counted("cfm_transfers", "Copies that ended.", "outcome", outcomes)
+    yield counted("cfm_transfers", "Copies that ended.", "outcome", outcomes)
     yield CounterMetricFamily("cfm_transferred_bytes", "Bytes copied.", value=counts["copied_bytes"])
     deletes = {kind: counts[f"deleted_{kind}"] for kind in ("surplus", "space")}
-    yield _counted("cfm_deletes", "Files deleted.", "kind", deletes)
+    yield counted("cfm_deletes", "Files deleted.", "kind", deletes)
     yield CounterMetricFamily("cfm_deleted_bytes", "Bytes deleted.", value=counts["deleted_bytes"])
     busy = {addr: ms / 1000 for addr, ms in core.state.source_busy_ms(clock()).items()}
-    yield _counted("cfm_source_busy_seconds", "Time during which a source was sending.", "server", busy)
+    yield counted("cfm_source_busy_seconds", "Time during which a source was sending.", "server", busy)
+    by_server = CounterMetricFamily(
+        "cfm_server_transfers",
+        "Copies that ended, by server and its role in them.",
+        labels=["server", "role", "outcome"],
+    )
+    for key, number in core.state.server_counts.items():
+        by_server.add_metric([*key], number)
+    yield by_server
     yield CounterMetricFamily("cfm_plans", "Full plans made.", value=counts["plans"])
     yield CounterMetricFamily("cfm_plan_seconds", "Time spent in full plans.", value=counts["plan_ms"] / 1000)
 
 
 def _backlog(core: Core) -> Iterable[Metric]:
-    yield _gauge("cfm_backlog_files", "Wanted files that are on no destination.", unplaced_files(core))
-    yield _gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
-    yield _gauge("cfm_rising_files", "Files that viewers want now.", len(core.state.hits.rising))
-    yield _gauge("cfm_tasks", "Copies that have not ended.", len(core.state.tasks.active))
+    yield gauge("cfm_backlog_files", "Wanted files that are on no destination.", unplaced_files(core))
+    view = core.state.view(clock())
+    to_come = pending(core, view, Ledger(view))
+    yield gauge("cfm_backlog_bytes", "What is left to copy of the files that have space.", to_come.size_bytes)
+    yield gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
+    yield gauge("cfm_rising_files", "Files that viewers want now.", len(core.state.hits.rising))
+    yield gauge("cfm_tasks", "Copies that have not ended.", len(core.state.tasks.active))
     unknown = [o for o in core.state.orders.active.values() if o.status is OrderStatus.UNKNOWN]
-    yield _gauge("cfm_unknown_deletes", "Deletes with an unknown outcome.", len(unknown))
+    yield gauge("cfm_unknown_deletes", "Deletes with an unknown outcome.", len(unknown))
     yield from _failures(core)
     refusals = GaugeMetricFamily(
         "cfm_refusals", "Refusals in the last round by reason.", labels=["action", "reason"]
@@ -143,8 +147,8 @@ def _backlog(core: Core) -> Iterable[Metric]:
     copies = Counter(len(holders) for holders in core.state.fleet.holders.values())
     by_number = {str(number): files for number, files in copies.items()}
     stale = sum(map(len, core.state.versions.stale.values()))
-    yield _gauge("cfm_stale_copies", "Copies that are older than their files on the SAN.", stale)
-    yield _labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
+    yield gauge("cfm_stale_copies", "Copies that are older than their files on the SAN.", stale)
+    yield labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
 
 
 def _failures(core: Core) -> Iterable[Metric]:
@@ -158,53 +162,36 @@ def _failures(core: Core) -> Iterable[Metric]:
         in_pause.add_metric([side.source, side.destination], pause.failures)
     yield in_pause
     failing = sum(retry.failures > 1 for retry in failures.retries.values())
-    yield _gauge("cfm_failing_files", "Files whose copies failed at several places.", failing)
+    yield gauge("cfm_failing_files", "Files whose copies failed at several places.", failing)
 
 
 def _servers(core: Core) -> Iterable[Metric]:
     view = core.state.view(clock())
     up = {addr: int(server.up) for addr, server in view.servers.items()}
-    yield _labelled("cfm_server_up", "1 if the server answers.", "server", up)
+    yield labelled("cfm_server_up", "1 if the server answers.", "server", up)
     unknown = [s for s in view.destinations if not s.usable]
-    yield _gauge("cfm_unknown_servers", "Destinations whose list or disk is not known.", len(unknown))
+    yield gauge("cfm_unknown_servers", "Destinations whose list or disk is not known.", len(unknown))
     disks = {s.addr: s.disk.value for s in view.servers.values() if isinstance(s.disk, Known)}
     used = {addr: disk.used_bytes for addr, disk in disks.items()}
-    yield _labelled("cfm_disk_used_bytes", "Disk used.", "server", used)
+    yield labelled("cfm_disk_used_bytes", "Disk used.", "server", used)
     totals = {addr: disk.total_bytes for addr, disk in disks.items()}
-    yield _labelled("cfm_disk_size_bytes", "Disk size.", "server", totals)
+    yield labelled("cfm_disk_size_bytes", "Disk size.", "server", totals)
     limits = {s.addr: s.limit_percent / 100 for s in view.destinations}
-    yield _labelled("cfm_disk_limit_ratio", "The limit in force.", "server", limits)
+    yield labelled("cfm_disk_limit_ratio", "The limit in force.", "server", limits)
     ledger = Ledger(view)
     streams = {s.addr: ledger.load(s.addr).outgoing for s in view.sources}
-    yield _labelled("cfm_source_streams", "Copies that a source sends.", "server", streams)
+    yield labelled("cfm_source_streams", "Copies that a source sends.", "server", streams)
 
 
 def _metadata(core: Core) -> Iterable[Metric]:
     facts = core.state.snapshot
-    yield _gauge("cfm_metadata_accepted", "1 if cfm has valid metadata.", int(facts is not None))
+    yield gauge("cfm_metadata_accepted", "1 if cfm has valid metadata.", int(facts is not None))
     if facts is not None:
         age_s = core.state.metadata.age_ms(clock()) / 1000
-        yield _gauge("cfm_metadata_age_seconds", "Age of the metadata in use.", age_s)
-        yield _gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
-        yield _gauge("cfm_known_files", "Graded files with a size.", facts.known_files)
-        yield _labelled(
-            "cfm_skipped_lines", "Metadata lines that were skipped.", "reason", facts.skipped_lines
-        )
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
-
-
-def _labelled(name: str, text: str, label: str, values: Mapping[Any, float]) -> Metric:
-    return _fill(GaugeMetricFamily(name, text, labels=[label]), values)
-
-
-def _counted(name: str, text: str, label: str, values: Mapping[Any, float]) -> Metric:
-    return _fill(CounterMetricFamily(name, text, labels=[label]), values)
-
-
-def _fill(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Any, float]) -> Metric:
-    for label, value in values.items():
-        family.add_metric([str(label)], value)
-    return family
+        yield gauge("cfm_metadata_age_seconds", "Age of the metadata in use.", age_s)
+        yield gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
+        yield gauge("cfm_known_files", "Graded files with a size.", facts.known_files)
+    text = "Lines of the metadata in use that were skipped, by file and reason."
+    none_yet = {f"{file}_{reason}": 0 for file in ("grade", "history") for reason in Skip}
+    skipped = {**none_yet, **(facts.skipped_lines if facts is not None else {})}
+    yield labelled("cfm_skipped_lines", text, "reason", skipped)
