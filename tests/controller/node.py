@@ -62,6 +62,8 @@ class Worker:
     open_bytes: int = 0
     """Deleted, and not freed yet."""
     up: bool = True
+    failure: Failure = GONE
+    """What it answers where it is not up, does not list or does not measure."""
     lists: bool = True
     measures: bool = True
     reports: bool = True
@@ -322,17 +324,17 @@ class Node:
         match effect:
             case ev.SendHeartbeat(addr):
                 worker = self.workers[addr]
-                answer = ev.HeartbeatAnswer(addr, worker.features if worker.up else GONE)
+                answer = ev.HeartbeatAnswer(addr, worker.features if worker.up else worker.failure)
             case ev.SeekNames(names):
                 answer = ev.NamesSought(names, asked_ms, {SAN: self._seek(names)})
             case ev.AskList(addr):
                 worker = self.workers[addr]
-                listing = self._listing(worker) if worker.up and worker.lists else GONE
+                listing = self._listing(worker) if worker.up and worker.lists else worker.failure
                 answer = ev.ListAnswer(addr, asked_ms, listing)
             case ev.AskDisk(addr):
                 worker = self.workers[addr]
                 report: DiskReport | Failure = DiskReport(worker.usage(), worker.limit_percent)
-                report = report if worker.up and worker.measures else GONE
+                report = report if worker.up and worker.measures else worker.failure
                 answer = ev.DiskAnswer(addr, asked_ms, report)
             case ev.AskCopy(addr, name):
                 worker = self.workers[addr]

@@ -321,8 +321,9 @@ class Core:
             self.state.ask_san(self.state.absences.take_due(now), now, ahead=True)
         whose_disk.indexed(self.state, event.folders, now)
 
-    def _rules_changed(self, event: ev.RulesChanged, _now: Now) -> None:
+    def _rules_changed(self, event: ev.RulesChanged, now: Now) -> None:
         self.state.settings.change(event.rules)
+        observing.forget_arrivals(self.state, now)  # the minimum stay may be shorter now
         asked = {"keys": ", ".join(event.keys) or "nothing", "by": event.by} if event.by else {}
         self.state.say("settings changed", asked, limit_percent=event.rules.limit_percent)
 
