@@ -21,7 +21,7 @@ def scraped(node: Node) -> dict[str, dict[tuple[str, ...], float]]:
         deciding_s=0.5,
         settings_read=SettingsReading(node.now.wall_s),
     )
-    page = ControllerMetrics(cast("Controller", controller), None).expose().decode()
+    page = ControllerMetrics(cast("Controller", controller), None, lambda: node.now).expose().decode()
     families = list(text_string_to_metric_families(page))
     assert all(family.name.startswith("cfm_") and family.documentation for family in families)
     samples = [sample for family in families for sample in family.samples]

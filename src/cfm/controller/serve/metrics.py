@@ -7,7 +7,7 @@ Refusals are those of the last round, as in the status and the plan.  Neighbours
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -28,7 +28,7 @@ from cfm.controller.serve.health_metrics import health_metrics, own_metrics
 from cfm.inputs.lines import Skip
 from cfm.inputs.log_follower import LogFollower
 from cfm.loop_holds import BOUNDS_S, HOLDS, LoopHolds
-from cfm.model import Known, LogCondition, LogState, OrderStatus
+from cfm.model import Known, LogCondition, LogState, Now, OrderStatus
 from cfm.plan.ledger import Ledger
 
 
@@ -37,8 +37,11 @@ class ControllerMetrics(Collector):
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, controller: Controller, follower: LogFollower | None) -> None:
+    def __init__(
+        self, controller: Controller, follower: LogFollower | None, clock: Callable[[], Now] = clock
+    ) -> None:
         self._controller = controller
+        self._clock = clock
         self._follower = follower
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -47,16 +50,16 @@ class ControllerMetrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        core = self._controller.core
-        yield from _deeds(core)
-        yield from _backlog(core)
-        yield from _servers(core)
-        yield from _metadata(core)
-        yield from health_metrics(core, clock())
+        core, now = self._controller.core, self._clock()
+        yield from _deeds(core, now)
+        yield from _backlog(core, now)
+        yield from _servers(core, now)
+        yield from _metadata(core, now)
+        yield from health_metrics(core, now)
         yield from own_metrics(self._controller)
         yield _loop_holds(HOLDS)
         if core.state.log is not None:
-            yield from _event_log(core.state.log)
+            yield from _event_log(core.state.log, now)
         yield gauge(
             "cfm_store_waiting",
             "Changes that wait to be written to the state.",
@@ -85,7 +88,7 @@ def _loop_holds(holds: LoopHolds) -> Metric:
     return family
 
 
-def _event_log(log: LogState) -> Iterable[Metric]:
+def _event_log(log: LogState, now: Now) -> Iterable[Metric]:
     conditions = {one.value: int(one is log.condition) for one in LogCondition}
     text = "1 for the condition that the event log is in."
     yield labelled("cfm_event_log_condition", text, "condition", conditions)
@@ -96,11 +99,11 @@ def _event_log(log: LogState) -> Iterable[Metric]:
         log.clock_behind_s,
     )
     if log.heard_ms is not None:
-        quiet_s = (clock().mono_ms - log.heard_ms) / 1000
+        quiet_s = (now.mono_ms - log.heard_ms) / 1000
         yield gauge("cfm_event_log_quiet_seconds", "Time since the last line of the event log.", quiet_s)
 
 
-def _deeds(core: Core) -> Iterable[Metric]:
+def _deeds(core: Core, now: Now) -> Iterable[Metric]:
     counts = core.state.counts
     outcomes = {
         "done": counts["copied_files"],
@@ -113,7 +116,7 @@ def _deeds(core: Core) -> Iterable[Metric]:
     deletes = {kind: counts[f"deleted_{kind}"] for kind in ("surplus", "space")}
     yield counted("cfm_deletes", "Files deleted.", "kind", deletes)
     yield CounterMetricFamily("cfm_deleted_bytes", "Bytes deleted.", value=counts["deleted_bytes"])
-    busy = {addr: ms / 1000 for addr, ms in core.state.source_busy_ms(clock()).items()}
+    busy = {addr: ms / 1000 for addr, ms in core.state.source_busy_ms(now).items()}
     yield counted("cfm_source_busy_seconds", "Time during which a source was sending.", "server", busy)
     by_server = CounterMetricFamily(
         "cfm_server_transfers",
@@ -127,9 +130,9 @@ def _deeds(core: Core) -> Iterable[Metric]:
     yield CounterMetricFamily("cfm_plan_seconds", "Time spent in full plans.", value=counts["plan_ms"] / 1000)
 
 
-def _backlog(core: Core) -> Iterable[Metric]:
+def _backlog(core: Core, now: Now) -> Iterable[Metric]:
     yield gauge("cfm_backlog_files", "Wanted files that are on no destination.", unplaced_files(core))
-    view = core.state.view(clock())
+    view = core.state.view(now)
     to_come = pending(core, view, Ledger(view))
     yield gauge("cfm_backlog_bytes", "What is left to copy of the files that have space.", to_come.size_bytes)
     yield gauge("cfm_surplus_files", "Files with more than one copy.", core.shortlist.surplus_total)
@@ -165,8 +168,8 @@ def _failures(core: Core) -> Iterable[Metric]:
     yield gauge("cfm_failing_files", "Files whose copies failed at several places.", failing)
 
 
-def _servers(core: Core) -> Iterable[Metric]:
-    view = core.state.view(clock())
+def _servers(core: Core, now: Now) -> Iterable[Metric]:
+    view = core.state.view(now)
     up = {addr: int(server.up) for addr, server in view.servers.items()}
     yield labelled("cfm_server_up", "1 if the server answers.", "server", up)
     unknown = [s for s in view.destinations if not s.usable]
@@ -183,11 +186,11 @@ def _servers(core: Core) -> Iterable[Metric]:
     yield labelled("cfm_source_streams", "Copies that a source sends.", "server", streams)
 
 
-def _metadata(core: Core) -> Iterable[Metric]:
+def _metadata(core: Core, now: Now) -> Iterable[Metric]:
     facts = core.state.snapshot
     yield gauge("cfm_metadata_accepted", "1 if cfm has valid metadata.", int(facts is not None))
     if facts is not None:
-        age_s = core.state.metadata.age_ms(clock()) / 1000
+        age_s = core.state.metadata.age_ms(now) / 1000
         yield gauge("cfm_metadata_age_seconds", "Age of the metadata in use.", age_s)
         yield gauge("cfm_graded_files", "Files in the grade file.", facts.graded_files)
         yield gauge("cfm_known_files", "Graded files with a size.", facts.known_files)
