@@ -9,19 +9,25 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cfm.controller.act.loop import Controller
 from cfm.controller.serve.metrics import ControllerMetrics
+from cfm.inputs.log_follower import LogFollower
 from cfm.reloading import SettingsReading
 from controller.node import Node, files
 
 
-def scraped(node: Node) -> dict[str, dict[tuple[str, ...], float]]:
-    """Name → label values → value."""
+def exposed(node: Node, follower: LogFollower | None = None) -> str:
+    """What Prometheus would get."""
     controller = SimpleNamespace(
         core=node.core,
         writer=SimpleNamespace(waiting=3, commit_s=0.25),
         deciding_s=0.5,
         settings_read=SettingsReading(node.now.wall_s),
     )
-    page = ControllerMetrics(cast("Controller", controller), None, lambda: node.now).expose().decode()
+    return ControllerMetrics(cast("Controller", controller), follower, lambda: node.now).expose().decode()
+
+
+def scraped(node: Node) -> dict[str, dict[tuple[str, ...], float]]:
+    """Name → label values → value."""
+    page = exposed(node)
     families = list(text_string_to_metric_families(page))
     assert all(family.name.startswith("cfm_") and family.documentation for family in families)
     samples = [sample for family in families for sample in family.samples]
