@@ -17,19 +17,20 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from cfm.web.limits import allow_many_files
+from cfm_lab.testing.measuring import cpu_s, memory_mb, running
 
 PORT = 18_888
 SOURCES = 3
@@ -191,32 +192,12 @@ def get(port: int, path: str) -> bytes:
         connection.close()
 
 
-def memory_mb(pid: int, which: str) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"{which}:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]  # the kernel has it
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def running(command: list[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command, text=True, **how)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
     port = 18_080
     write_settings(folder, given.servers, port)
     played = [sys.executable, __file__, "--play", *map(str, (given.servers, given.each, int(given.old)))]
     daemon = [str(Path(sys.executable).with_name("cfm")), "run", "-c", str(folder / "cfm.yml")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with running(played, **pipes) as servers, (folder / "output.txt").open("w") as output:
         _line_of(servers.stdout)
         began_s = time.perf_counter()
@@ -241,8 +222,8 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
                 "cpu_to_first_task_s": cpu_to_task_s,
                 "deaf_at_start_s": deaf_s,
                 "deaf_at_rest_s": prober.take(),
-                "peak_mb": memory_mb(cfm.pid, "VmHWM"),
-                "rest_mb": memory_mb(cfm.pid, "VmRSS"),
+                "peak_mb": memory_mb(cfm.pid, peak=True),
+                "rest_mb": memory_mb(cfm.pid),
                 "core_at_rest_percent": 100 * busy,
                 "longest_hold_below_s": _longest_hold(get(port, "/metrics").decode()),
             }
@@ -291,5 +272,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends the bench ends what it started
     with suppress(KeyboardInterrupt):
         main()

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, NamedTuple, NewType, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Addr = NewType("Addr", str)
 """A server's `host:port`, spelled exactly as `cfm.yml` spells it; it goes on the wire like this."""
+Names: TypeAlias = AbstractSet[str]
+"""A set of file names that nobody changes: a `frozenset`, or, for large ones, a `NameColumn`."""
 
 
 def host_of(addr: Addr) -> str:
@@ -37,10 +41,10 @@ class Now:
         return self.wall_ms // 1000
 
 
-class Known(NamedTuple, Generic[T]):
+class Known(NamedTuple, Generic[T_co]):
     """Something that was observed, and when its observation *began* (monotonic)."""
 
-    value: T
+    value: T_co
     at_ms: int
 
 
@@ -264,7 +268,7 @@ class Failure:
 class Listing:
     """A worker's complete file list."""
 
-    names: frozenset[str]
+    names: Names
     disk_id: str = ""
     probe: str = ""
     """As in `WorkerFeatures`."""
@@ -465,6 +469,19 @@ class SanCheck(NamedTuple):
     """What it lists are originals, and count as no copies."""
 
 
+class HolderBook(Protocol):
+    """File → the destinations that hold it.  A dictionary will do where there are few."""
+
+    def __getitem__(self, name: str, /) -> frozenset[Addr]: ...
+    def __contains__(self, name: object, /) -> bool: ...
+    @overload
+    def get(self, name: str, /) -> frozenset[Addr] | None: ...
+    @overload
+    def get(self, name: str, otherwise: frozenset[Addr], /) -> frozenset[Addr]: ...
+    @overload
+    def get(self, name: str, otherwise: tuple[()], /) -> frozenset[Addr] | tuple[()]: ...
+
+
 class ServerView(NamedTuple):
     """One server as it is known now.  A tuple: every view of the node makes one of each server."""
 
@@ -473,7 +490,7 @@ class ServerView(NamedTuple):
     is_destination: bool
     up: bool
     features: WorkerFeatures
-    files: Observed[frozenset[str]]
+    files: Observed[Names]
     """Its own list of this start, while it may be trusted."""
     disk: Observed[DiskUsage]
     """The last reading."""
@@ -482,7 +499,7 @@ class ServerView(NamedTuple):
     """What the last readings prove together; None where they agree."""
     frees_late: bool = False
     """What was deleted there lately has freed nothing for a long time."""
-    last_list: frozenset[str] | None = None
+    last_list: Names | None = None
     """Its last complete list of this start; None where it was never listed."""
     last_chosen_ms: int = 0
     busy_until_ms: int = 0

@@ -13,7 +13,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
-from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble
+from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble, WorkerFeatures
 from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -80,9 +80,10 @@ class Curious:
         self.effect = effect
         self.told = asyncio.get_running_loop().create_future()
 
-    def handle(self, event: ev.Event, _now: Now) -> Step:
-        if isinstance(event, ev.Tick):
-            return Step(at_once=[self.effect])
+    def handle(self, _event: ev.Event, _now: Now) -> Step:
+        return Step() if self.told.done() else Step(at_once=[self.effect])
+
+    def hear(self, event: ev.Event, _now: Now) -> Step:
         self.told.set_result(event)
         return Step()
 
@@ -189,3 +190,52 @@ async def test_who_reads_when_the_disk_becomes_full_is_told_so_and_does_not_wait
         await asyncio.gather(running, return_exceptions=True)
         await controller.writer.close()
     assert "no space left" in told
+
+
+class Hundred:
+    """A core that asks a hundred servers, and counts what it hears and how often it decides."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self.decided = 0
+        self.all_heard = asyncio.Event()
+        self.decided_after = asyncio.Event()
+
+    def handle(self, _event: ev.Event, _now: Now) -> Step:
+        self.decided += 1
+        if self.all_heard.is_set():
+            self.decided_after.set()
+        asked = [ev.SendHeartbeat(ORDER.server)] * 100 if self.decided == 1 else []
+        return Step(at_once=asked)
+
+    def hear(self, _event: ev.Event, _now: Now) -> Step:
+        self.heard += 1
+        if self.heard == 100:
+            self.all_heard.set()
+        return Step()
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + 3_600_000
+
+
+class Living:
+    async def heartbeat(self, _addr: Addr) -> WorkerFeatures:
+        return WorkerFeatures()
+
+
+async def test_answers_that_come_together_are_decided_about_together() -> None:
+    core = Hundred()
+    controller = Controller(
+        cast("Core", core),
+        cast("TaskStore", None),
+        cast("WorkerClient", Living()),
+        cast("SanIndex", None),
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        await asyncio.wait_for(core.decided_after.wait(), 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert core.heard == 100
+    assert core.decided < 10

@@ -74,7 +74,7 @@ def test_the_others_get_the_files_whose_originals_it_lists() -> None:
     assert {to for _ms, to, _name in node.delivered} == {other}
     assert len(node.workers[other].files) == 9
     assert not node.deleted
-    assert addr not in {holder for held in node.core.state.fleet.holders.values() for holder in held}
+    assert not any(addr in node.core.state.fleet.holders.get(file.name, ()) for file in LIBRARY)
 
 
 def test_a_copy_elsewhere_is_not_surplus_beside_an_original() -> None:

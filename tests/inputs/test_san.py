@@ -10,7 +10,7 @@ import pytest
 
 from cfm.inputs.file_system import FileSystem
 from cfm.inputs.san import SanIndex
-from cfm.model import Known, NotOnSan, Now, Observed, OnSan, Unknown
+from cfm.model import Known, Names, NotOnSan, Now, Observed, OnSan, Unknown
 from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
 A, B = "/san/data2", "/san/data3"
@@ -24,7 +24,7 @@ class San:
     """Two source folders on a disk that can hang, looked at by hand, in virtual time."""
 
     def __init__(self, *folders: str, file_system: FileSystem | None = None, answer_s: float = 30.0) -> None:
-        self.file_system, self.time_s, self.heard = FakeFileSystem(), 0, list[Observed[frozenset[str]]]()
+        self.file_system, self.time_s, self.heard = FakeFileSystem(), 0, list[Observed[Names]]()
         self.answer_s = answer_s
         self.index = SanIndex(
             [Path(folder) for folder in folders or (A, B)],
@@ -198,7 +198,7 @@ async def test_real_folders(tmp_path: Path) -> None:
     (real / "a").write_bytes(b"123")
     (real / "link").symlink_to(real / "a")
     (tmp_path / "san").symlink_to(real)
-    heard: asyncio.Queue[Observed[frozenset[str]]] = asyncio.Queue()
+    heard: asyncio.Queue[Observed[Names]] = asyncio.Queue()
     index = SanIndex([tmp_path / "san"], clock=lambda: Now(7, 7), on_change=heard.put_nowait, poll_s=0.01)
     async with asyncio.timeout(10):
         running = asyncio.create_task(index.run())

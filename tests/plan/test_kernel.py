@@ -1032,7 +1032,8 @@ def test_an_order_is_not_counted_against_itself() -> None:
 def test_an_order_for_room_is_judged_by_the_file_that_it_is_for_also_when_its_reservation_is_over() -> None:
     assert at_sending(full(), SPACE, NEW) is None
     assert at_sending(full(), SPACE) is refusals.NOT_NEEDED, "the disk is not over its limit"
-    placed = full(holders={**full().holders, NEW.name: frozenset({DISK_B})})
+    there = {one: full().holders[one] for one in (HELD.name, TWICE.name)}
+    placed = full(holders={**there, NEW.name: frozenset({DISK_B})})
     assert at_sending(placed, SPACE, NEW) is refusals.NOT_NEEDED, "it has found a place elsewhere"
     coming = full(task_of={NEW.name: task(NEW)})
     assert at_sending(coming, SPACE, NEW) is refusals.NOT_NEEDED

@@ -29,6 +29,7 @@ from cfm.model import (
     KnownStock,
     Listing,
     LogCondition,
+    Names,
     Now,
     OnSan,
     SanAnswer,
@@ -430,7 +431,7 @@ class _NeverGrows(FailureBook):
 
 
 class _SeesNothingVanish(FailureBook):
-    def listed(self, _addr: Addr, _names: frozenset[str], _asked_ms: int, _now_ms: int) -> Vanished:
+    def listed(self, _addr: Addr, _names: Names, _asked_ms: int, _now_ms: int) -> Vanished:
         return Vanished()
 
 

@@ -34,7 +34,7 @@ from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import MetadataWatch
 from cfm.jobs import Job, supervise
 from cfm.logs import lost_lines
-from cfm.model import Hits, LogState, Observed, SnapshotFacts
+from cfm.model import Hits, LogState, Names, Observed, SnapshotFacts
 from cfm.reloading import Reloader
 from cfm.security import ControllerCredentials, controller_credentials, status_of, without_credentials
 from cfm.signals import obey
@@ -110,7 +110,7 @@ class _Late:
 
     controller: Controller
 
-    def on_san(self, names: Observed[frozenset[str]]) -> None:
+    def on_san(self, names: Observed[Names]) -> None:
         self.controller.on_san(names)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:

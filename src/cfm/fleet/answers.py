@@ -8,7 +8,7 @@ answer.  Neighbours: `client` brings the bytes; `wire` has the other half of the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -21,10 +21,12 @@ from cfm.model import (
     DiskUsage,
     Failure,
     Listing,
+    Names,
     Transfer,
     Trouble,
     WorkerFeatures,
 )
+from cfm.name_column import NameColumn, unusual_lines
 from cfm.names import is_file_name
 
 OK: Final = 200
@@ -32,6 +34,8 @@ NOT_FOUND: Final = 404
 SERVER_ERROR: Final = 500
 _MOST_DOWNLOADS: Final = 1000
 
+PLAIN_BYTES: Final = 16 * 1024
+"""Longer lists become columns, without an object for each name."""
 _PLAIN_LIST: Final = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\n)*+")
 """Nearly all lists look like this.  Their names need no further check, which is ten times faster."""
 
@@ -90,18 +94,42 @@ def _clock(date: str) -> int | None:
         return None
 
 
-def parse_listing(body: bytes, headers: Mapping[str, str] | None = None) -> Listing | Failure:
-    """Read the answer to `GET /files`.  A list whose last line has no end is incomplete, and not accepted."""
+def parse_listing(
+    body: bytes | bytearray, headers: Mapping[str, str] | None = None, before: Names = frozenset()
+) -> Listing | Failure:
+    """Read the answer to `GET /files`.  A list whose last line has no end is incomplete, and not accepted.
+
+    `before`: the names on the last list of this worker.
+    """
     said = _folded(headers or {})
     disk_id, probe = _token(said, wire.DISK), _token(said, wire.PROBE)
     links, probes = wire.decimal(said.get(wire.LINKS.lower())) or 0, _probes(said)
     if body and not body.endswith(b"\n"):
         return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
+    names, odd_lines = _plain(body) if len(body) <= PLAIN_BYTES else _column(body, before)
+    return Listing(names, disk_id, probe, odd_lines, links, probes)
+
+
+def _plain(body: bytes | bytearray) -> tuple[Names, int]:
+    """The names of a list, and how many lines are none."""
     if _PLAIN_LIST.fullmatch(body):
-        return Listing(frozenset(body.decode("ascii").split("\n")[:-1]), disk_id, probe, 0, links, probes)
+        return frozenset(body.decode("ascii").split("\n")[:-1]), 0
     names = [_name(line) for line in body.split(b"\n")[:-1]]
     good = [name for name in names if name is not None]
-    return Listing(frozenset(good), disk_id, probe, len(names) - len(good), links, probes)
+    return frozenset(good), len(names) - len(good)
+
+
+def _column(body: bytes | bytearray, before: Names) -> tuple[Names, int]:
+    """The same for a list of any length: only unusual lines are looked at one by one."""
+    odd = [line for line in unusual_lines(body) if _name(line) is None]
+    if odd:
+        bad = frozenset(odd)
+        body = b"".join(line for line in _lines(body) if line[:-1] not in bad)
+    return NameColumn.of_lines(body, before), len(odd)
+
+
+def _lines(body: bytes | bytearray) -> Iterator[bytes]:
+    return (line + b"\n" for line in bytes(body).split(b"\n")[:-1])
 
 
 def listed_again(listing: Listing, headers: Mapping[str, str]) -> Listing:
@@ -120,7 +148,7 @@ def listed_again(listing: Listing, headers: Mapping[str, str]) -> Listing:
     return listing if again == listing else again
 
 
-def _name(line: bytes) -> str | None:
+def _name(line: bytes | bytearray) -> str | None:
     try:
         name = line.decode("utf-8")
     except UnicodeDecodeError:

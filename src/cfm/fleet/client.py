@@ -24,15 +24,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType, SimpleNamespace
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
+import xxhash
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from cfm import wire
 from cfm.fleet import answers
+from cfm.fleet.holders import NO_NAMES
 from cfm.model import (
     Addr,
     CopySeen,
@@ -42,6 +44,7 @@ from cfm.model import (
     Trouble,
     WorkerFeatures,
 )
+from cfm.name_column import PLAIN_NAMES, NameColumn
 
 DeleteAnswer: TypeAlias = int | Failure
 """The status with which a worker answered an order, or the reason why there is no answer.  `REFUSED` means
@@ -52,7 +55,7 @@ KEEP_IDLE_S: Final = 4.0
 """Old workers close idle connections after 5 s.  Nothing may be sent on a connection that is being closed."""
 MOST_LIST_BYTES: Final = 512 * 2**20
 MOST_SMALL_BYTES: Final = 64 * 1024
-_PARSED_AT_ONCE_BYTES: Final = 256 * 1024
+_PARSED_AT_ONCE_BYTES: Final = answers.PLAIN_BYTES
 """Longer lists are parsed in a thread, so that heartbeats go on meanwhile."""
 _OF_THE_TIME_OUT: Final = 0.95
 """Requests are given up a little early.  Even when a hundred are given up in the same moment, every caller
@@ -81,7 +84,7 @@ class TimeOuts:
 class WorkerReply:
     status: int
     headers: CIMultiDictProxy[str]
-    body: bytes
+    body: bytes | bytearray
 
 
 @dataclass(slots=True)
@@ -91,6 +94,14 @@ class _Ticket:
     sent: bool = False
     kept: bool = False
     """It went over a connection that was kept from an earlier request."""
+
+
+class _KnownList(NamedTuple):
+    """The last list of a worker, and how to tell that the next one is the same."""
+
+    etag: str
+    digest: bytes
+    listing: Listing
 
 
 class _DroppedError(aiohttp.ClientError):
@@ -123,7 +134,7 @@ class WorkerClient:
         self._tls = tls
         identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
         self._headers = {**identity, "User-Agent": "cfm", "Accept-Encoding": "identity"}
-        self._lists: dict[Addr, tuple[str, Listing]] = {}
+        self._lists: dict[Addr, _KnownList] = {}
         self._open = AsyncExitStack()
         self._pulse: aiohttp.ClientSession | None = None
         self._bulk: aiohttp.ClientSession | None = None
@@ -158,8 +169,8 @@ class WorkerClient:
         With `fence`, the worker refuses orders with a lower id from now on, because this list overtook them.
         `source_folder` tells the worker which source folder its disk was found to be.
         """
-        etag, known = self._lists.get(addr, ("", None))
-        headers = {"If-None-Match": etag} if etag else {}
+        known = self._lists.get(addr)
+        headers = {"If-None-Match": known.etag} if known is not None and known.etag else {}
         if fence is not None:
             headers[wire.FENCE] = str(fence)
         if source_folder:
@@ -170,20 +181,24 @@ class WorkerClient:
         if isinstance(reply, Failure):
             return reply
         if reply.status == _NOT_MODIFIED and known is not None:
-            return answers.listed_again(known, reply.headers)
+            if len(known.listing.names) > PLAIN_NAMES:
+                await asyncio.to_thread(_pack, known.listing)
+            return answers.listed_again(known.listing, reply.headers)
         if reply.status != answers.OK:
             return answers.no_list(reply.status, reply.headers)
         return await self._new_listing(addr, reply)
 
     async def _new_listing(self, addr: Addr, reply: WorkerReply) -> Listing | Failure:
+        known = self._lists.get(addr)
         if len(reply.body) <= _PARSED_AT_ONCE_BYTES:
-            listing = answers.parse_listing(reply.body, reply.headers)
+            digest, listing = _understood(known, reply)
         else:
-            listing = await asyncio.to_thread(answers.parse_listing, reply.body, reply.headers)
+            digest, listing = await asyncio.to_thread(_understood, known, reply)
         etag = reply.headers.get("ETag", "")
         self._lists.pop(addr, None)
-        if isinstance(listing, Listing) and etag.startswith('"'):  # a weak etag does not promise equal bytes
-            self._lists[addr] = (etag, listing)
+        if isinstance(listing, Listing):
+            strong = etag.startswith('"')  # a weak etag does not promise equal bytes
+            self._lists[addr] = _KnownList(etag if strong else "", digest, listing)
         return listing
 
     async def disk_usage(self, addr: Addr) -> DiskReport | Failure:
@@ -194,7 +209,7 @@ class WorkerClient:
             return reply
         if reply.status != answers.OK:
             return answers.wrong_status(reply.status, reply.headers)
-        return answers.parse_df(reply.body, reply.headers)
+        return answers.parse_df(bytes(reply.body), reply.headers)
 
     async def see_copy(self, addr: Addr, name: str) -> CopySeen | Failure:
         """Is the file in the `base_dir` of this worker, and how large is it?  (Old workers do not know
@@ -384,7 +399,23 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> WorkerRepl
             raise _OddAnswerError(f"its answer has more than {most_bytes} bytes")
     if response.status == answers.OK and response.method == "GET" and not _says_its_end(response):
         raise _DroppedError("its answer does not say where it ends, and may be incomplete")
-    return WorkerReply(response.status, response.headers, bytes(body))
+    return WorkerReply(response.status, response.headers, body)
+
+
+def _understood(known: _KnownList | None, reply: WorkerReply) -> tuple[bytes, Listing | Failure]:
+    """The digest of a list, and what it says.  Equal bytes are the same list, and not read again."""
+    digest = xxhash.xxh3_128_digest(reply.body)
+    if known is not None and known.digest == digest:
+        _pack(known.listing)
+        return digest, answers.listed_again(known.listing, reply.headers)
+    before = known.listing.names if known is not None else NO_NAMES
+    return digest, answers.parse_listing(reply.body, reply.headers, before)
+
+
+def _pack(listing: Listing) -> None:
+    """A list that stays as it is takes less memory."""
+    if isinstance(listing.names, NameColumn):
+        listing.names.pack()
 
 
 def _says_its_end(response: aiohttp.ClientResponse) -> bool:

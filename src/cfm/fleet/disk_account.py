@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cfm.backoff import Backoff
-from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Observed
+from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Names, Observed
 
 APART_MS: Final = 5_000
 """The shortest time between two readings that prove something together."""
@@ -113,6 +113,8 @@ class DiskAccount:
     _size_for_deletes: Claim = field(default_factory=Claim)
     _used_for_copies: Claim = field(default_factory=Claim)
     _size_for_copies: Claim = field(default_factory=Claim)
+    _bounds_of: tuple[tuple[object, ...], DiskBounds | None] | None = None
+    """What `bounds` found last, and for what.  All else that it goes by changes with a new reading only."""
 
     @property
     def booked(self) -> list[Booked]:
@@ -232,7 +234,7 @@ class DiskAccount:
             self.given_up_bytes += _sum(late)
         return [one for one in gone if asked_ms - one.at_ms < pause_ms]
 
-    def not_listed(self, names: frozenset[str], asked_ms: int) -> bool:
+    def not_listed(self, names: Names, asked_ms: int) -> bool:
         """By a list of that time, only these files are there.  Returns True where another one had landed.
 
         Its bytes may still be used, as by a download that failed: they count until the next reading.
@@ -256,8 +258,11 @@ class DiskAccount:
         What is used by an unfinished download, and counts as still to come as well, proves no need.  Nor does
         a copy that the reading showed before its worker told that it arrived.
         """
-        doubled_bytes = min(self._arriving_bytes, self._untold_bytes + _sum(self.booked))
-        return self._bounds(doubled_bytes + max(0, self._ahead_bytes))
+        seen = self.usage, tuple(self.landed), tuple(self.ended), self._ahead_bytes
+        if self._bounds_of is None or self._bounds_of[0] != seen:  # each view of the node asks for all disks
+            doubled_bytes = min(self._arriving_bytes, self._untold_bytes + _sum(self.booked))
+            self._bounds_of = seen, self._bounds(doubled_bytes + max(0, self._ahead_bytes))
+        return self._bounds_of[1]
 
     def _bounds(self, doubled_bytes: int) -> DiskBounds | None:
         if not isinstance(self.usage, Known):

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from cfm.model import Known
+from cfm.model import Known, Names
+from cfm.name_column import NameColumn, common
 
 ALIKE_PERCENT = 90
 """Two lists are alike where they have so much of the longer one in common."""
@@ -20,8 +21,6 @@ SAMPLED_FROM = 4_000
 SAMPLE = 256
 SAMPLE_PERCENT = 75
 """Of long lists, a sample is compared first: nearly all pairs are far from alike."""
-
-Names = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,13 @@ def are_alike(one: Names, other: Names) -> bool:
     shorter, longer = sorted((one, other), key=len)
     if not shorter or 100 * len(shorter) < ALIKE_PERCENT * len(longer):
         return False
-    if len(shorter) > SAMPLED_FROM:
-        common = sum(name in longer for name in _sample(shorter))
-        if 100 * common < SAMPLE_PERCENT * SAMPLE:
-            return False
-    return 100 * len(shorter & longer) >= ALIKE_PERCENT * len(longer)
+    if isinstance(shorter, NameColumn):
+        may_be = shorter.may_be_like(longer, SAMPLE_PERCENT)
+    elif len(shorter) > SAMPLED_FROM:
+        may_be = 100 * sum(name in longer for name in _sample(shorter)) >= SAMPLE_PERCENT * SAMPLE
+    else:
+        may_be = True
+    return may_be and 100 * common(shorter, longer) >= ALIKE_PERCENT * len(longer)
 
 
 def _sample(names: Names) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from cfm.backoff import Backoff
 from cfm.fleet.disk_account import APART_MS, DiskAccount, UnderWay
+from cfm.fleet.holders import NO_NAMES, Holders
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Record
 from cfm.fleet.same_disk import NOBODY, DiskSharing
 from cfm.fleet.source_disks import SourceDisks
@@ -25,12 +26,14 @@ from cfm.model import (
     DiskReport,
     Known,
     Listing,
+    Names,
     ProbeSight,
     ServerView,
     Unknown,
     WorkerFeatures,
     bytes_over,
 )
+from cfm.name_column import among
 from cfm.revision import Revision
 
 HALVED = 2
@@ -54,7 +57,7 @@ class ListChange:
     """The effect of a new list: whether it was believed, and which names are new on that server."""
 
     believed: bool
-    appeared: frozenset[str] = frozenset()
+    appeared: Names = frozenset()
     why: str = ""
 
 
@@ -87,7 +90,7 @@ class FleetBook:
         }
         self.second_readings: dict[Addr, int] = {}
         """When a `/df` is asked for again, because something hangs on the last one."""
-        self.holders: dict[str, frozenset[Addr]] = {}
+        self.holders = Holders()
         self.sharing = DiskSharing(self.records)
         self.source_disks = SourceDisks(destinations, self.revision)
 
@@ -128,7 +131,11 @@ class FleetBook:
         if listing.probe:
             self.source_disks.told_probe(addr, listing.probe)
         names = _with_what_happened_since(record, listing.names, asked_ms)
-        before = None if record.last_list is None else record.last_list - record.doubted
+        if names is not record.last_list and names == record.last_list:
+            names = record.last_list  # the same object: nobody looks anything up again
+        before = record.last_list
+        if before is not None and record.doubted:
+            before = before - record.doubted
         if isinstance(record.files, Unknown) and asked_ms < record.lost_ms:
             _doubt(record, before, names)
             return ListChange(believed=False, why="it was asked before the server was lost")
@@ -142,7 +149,7 @@ class FleetBook:
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
         record.halved_ms, record.doubted, record.never_answered = None, frozenset(), False
-        if isinstance(record.files, Unknown) or names != record.last_list:
+        if isinstance(record.files, Unknown) or names is not record.last_list:
             self.revision.dispatch += 1
             self.revision.plan += 1
         record.files = Known(names, asked_ms)
@@ -155,7 +162,8 @@ class FleetBook:
             record.probe, record.probe_since_ms = listing.probe, asked_ms
         record.probes = listing.probes
         self.revision.dispatch += self.sharing.compare(record)
-        return ListChange(believed=True, appeared=names - before if before is not None else frozenset())
+        appeared = NO_NAMES if before is None or names is before else names - before
+        return ListChange(believed=True, appeared=frozenset(appeared))
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
         """Its list is not known any more.  What it held is still remembered in `last_list`."""
@@ -163,7 +171,7 @@ class FleetBook:
         self.revision.dispatch += isinstance(record.files, Known) or record.never_answered
         record.never_answered = False
         if isinstance(record.files, Known):
-            self._hold(record, frozenset())
+            self.holders.hold(addr, NO_NAMES)
             record.lost_ms = now_ms
         record.files = Unknown(why, record.lost_ms)
 
@@ -177,7 +185,7 @@ class FleetBook:
         record.removed.pop(name, None)
         if size_bytes:
             self.landed(addr, name, size_bytes, now_ms)
-        self._amend(record, add=frozenset({name}))
+        self._amend(record, name, came=True)
         self.revision.dispatch += 1
         if len(self.holders.get(name, NOBODY)) > 1:
             self.revision.plan += 1  # another copy turned up meanwhile: one of them is surplus
@@ -199,7 +207,7 @@ class FleetBook:
         record.added.pop(name, None)
         for one in self.addresses(addr):
             self.records[one].account.gone.append(Booked(now_ms, size_bytes, name))
-        self._amend(record, remove=frozenset({name}))
+        self._amend(record, name, came=False)
         record.failed_deletes = 0
         self.revision.dispatch += 1
 
@@ -222,29 +230,21 @@ class FleetBook:
             record.no_deletes_until_ms = now_ms + DELETE_PAUSE.pause_ms(record.failed_deletes)
             self.revision.dispatch += 1
 
-    def _amend(
-        self, record: Record, add: frozenset[str] = frozenset(), remove: frozenset[str] = frozenset()
-    ) -> None:
+    def _amend(self, record: Record, name: str, *, came: bool) -> None:
+        """One file came or went since the server was listed."""
+        if record.last_list is None:
+            return
+        one = frozenset({name})
+        record.last_list = record.last_list | one if came else record.last_list - one
         if isinstance(record.files, Known):
-            names = (record.files.value | add) - remove
-            self._hold(record, names)
-            record.files = Known(names, record.files.at_ms)
-        if record.last_list is not None:
-            record.last_list = (record.last_list | add) - remove
+            record.files = Known(record.last_list, record.files.at_ms)
+            if not self.source_disks.has_originals(record.addr):
+                change = self.holders.came if came else self.holders.went
+                change(record.addr, name, record.last_list)
 
-    def _hold(self, record: Record, names: frozenset[str]) -> None:
-        """Update the index of holders with a server's new list.  Originals are no copies."""
-        if self.source_disks.has_originals(record.addr):
-            names = frozenset()
-        before, record.held = record.held, names
-        for name in names - before:
-            self.holders[name] = self.holders.get(name, NOBODY) | {record.addr}
-        for name in before - names:
-            rest = self.holders[name] - {record.addr}
-            if rest:
-                self.holders[name] = rest
-            else:
-                del self.holders[name]
+    def _hold(self, record: Record, names: Names) -> None:
+        """A server's new list.  Originals are no copies."""
+        self.holders.hold(record.addr, NO_NAMES if self.source_disks.has_originals(record.addr) else names)
 
     # ── disks that are a source folder ──────────────────────────────────────────────────────────────────
 
@@ -253,7 +253,7 @@ class FleetBook:
         self.source_disks.sought(names, sights, asked_ms)
         self._count_holders_anew()
 
-    def indexed(self, folders: Mapping[str, frozenset[str]]) -> None:
+    def indexed(self, folders: Mapping[str, Names]) -> None:
         """The names in these source folders are known."""
         self.source_disks.indexed(folders)
         self._count_holders_anew()
@@ -261,7 +261,7 @@ class FleetBook:
     def _count_holders_anew(self) -> None:
         for record in self.records.values():
             if isinstance(record.files, Known):
-                counts = bool(record.held) or not record.files.value
+                counts = self.holders.counts(record.addr) or not record.files.value
                 if counts == self.source_disks.has_originals(record.addr):
                     self._hold(record, record.files.value)
 
@@ -371,16 +371,20 @@ def _restarted(features: WorkerFeatures, before: WorkerFeatures) -> WorkerFeatur
     return replace(features, boot_id=before.boot_id, disk_id=before.disk_id, probe=before.probe)
 
 
-def _doubt(record: Record, before: frozenset[str] | None, names: frozenset[str]) -> None:
+def _doubt(record: Record, before: Names | None, names: Names) -> None:
     """A list is not believed.  The files that only this list shows may be there all the same."""
     if before is not None:
         record.doubted, record.last_list = names - before, before | names
 
 
-def _with_what_happened_since(record: Record, names: frozenset[str], asked_ms: int) -> frozenset[str]:
+def _with_what_happened_since(record: Record, names: Names, asked_ms: int) -> Names:
     record.added = {name: at for name, at in record.added.items() if at >= asked_ms}
     record.removed = {name: at for name, at in record.removed.items() if at >= asked_ms}
-    return names.union(record.added).difference(record.removed)
+    added = record.added.keys() - among(record.added, names)
+    removed = among(record.removed, names)
+    if added or removed:
+        return (names | added) - removed
+    return names
 
 
 def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[int | bool, ...] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cfm.fleet.disk_account import DiskAccount
-from cfm.model import OLD_WORKER, Addr, DiskUsage, Observed, WorkerFeatures
+from cfm.model import OLD_WORKER, Addr, DiskUsage, Names, Observed, WorkerFeatures
 
 BY_LIST, BY_DF, BY_COPY = "list", "df", "copy"
 """The kinds of answers that name a disk."""
@@ -44,7 +44,7 @@ class Record:
     addr: Addr
     is_source: bool
     is_destination: bool
-    files: Observed[frozenset[str]]
+    files: Observed[Names]
     account: DiskAccount
     """Its disk: what `/df` shows, and what it does not show yet."""
     lost_ms: int
@@ -58,8 +58,6 @@ class Record:
     disk."""
     disk_ids: frozenset[str] = frozenset()
     """The ids of all disks that it may be on, by all its answers."""
-    held: frozenset[str] = frozenset()
-    """The files for which it counts as a holder."""
     probe: str = ""
     """The probe file that its last list named as its own."""
     probe_since_ms: int = 0
@@ -68,7 +66,7 @@ class Record:
     """All probe files in its last list."""
     links: int = 0
     """Links in its `base_dir`, which it does not list."""
-    last_list: frozenset[str] | None = None
+    last_list: Names | None = None
     own_limit_percent: int | None = None
     last_chosen_ms: int = 0
     busy_until_ms: int = 0
@@ -79,7 +77,7 @@ class Record:
     """Since our start no list has come, and no question for a list has failed."""
     halved_ms: int | None = None
     """Since when its list is half as long as before, and is not believed yet."""
-    doubted: frozenset[str] = frozenset()
+    doubted: Names = frozenset()
     """Names in `last_list` that were only in a list that was not believed.  The files may be there."""
     listing: Question = field(default_factory=Question)
     asking_disk: Question = field(default_factory=Question)

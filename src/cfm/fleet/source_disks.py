@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from cfm.model import Addr, Known, ProbeSight, SanCheck, Unknown
+from cfm.model import Addr, Known, Names, ProbeSight, SanCheck, Unknown
+from cfm.name_column import among, common, in_order
 from cfm.revision import Revision
 
-Names = frozenset[str]
 CLEARLY_LACKING = 3
 LACKING_PART = 10
 """A server that lacks a tenth of a folder's files, and at least three of them, is clearly not that folder."""
@@ -39,7 +39,7 @@ as copies then."""
 class _Lack:
     """Names in a source folder that a server's list lacks."""
 
-    witnesses: Names
+    witnesses: frozenset[str]
     since_ms: int
     clearly: bool
     """They are so many that no old list explains it."""
@@ -73,12 +73,13 @@ class _Lookout:
     def folder(self) -> str:
         return min(self.found or self.covers, default="")
 
-    @property
-    def names(self) -> Names:
-        """What is to be looked for in the source folders."""
+    def add_names(self, names: set[str]) -> None:
+        """Add what is to be looked for in the source folders."""
         if self.probe:
-            return frozenset({self.probe})
-        return frozenset().union(*(lack.witnesses for lack in self.lacks.values()))
+            names.add(self.probe)
+        else:
+            for lack in self.lacks.values():
+                names |= lack.witnesses
 
     @property
     def summary(self) -> tuple[str, Names]:
@@ -122,11 +123,11 @@ class SourceDisks:
         if before is not None and before.clearly and before.witnesses.isdisjoint(files.value):
             return  # the usual case
         was, there = lookout.summary, self._folders[folder]
-        number = len(there) - len(there & files.value)
+        number = len(there) - common(there, files.value)
         if number:
             clearly = number >= min(len(there), max(CLEARLY_LACKING, len(there) // LACKING_PART))
-            still = before.witnesses - files.value if before is not None else Names()
-            witnesses, since_ms = (still, before.since_ms) if before and still else (Names(), files.at_ms)
+            still = _not_in(files.value, before.witnesses) if before is not None else None
+            witnesses, since_ms = (still, before.since_ms) if before and still else (None, files.at_ms)
             lookout.lacks[folder] = _Lack(witnesses or _some(there, files.value), since_ms, clearly)
         else:
             lookout.lacks.pop(folder, None)
@@ -147,7 +148,9 @@ class SourceDisks:
     def sought(self, names: Names, sights: Mapping[str, ProbeSight], asked_ms: int) -> None:
         """The source folders were searched for these names."""
         for addr, lookout in self._lookouts.items():
-            if lookout.names.isdisjoint(names):
+            wanted = set[str]()
+            lookout.add_names(wanted)
+            if wanted.isdisjoint(names):
                 continue
             was = lookout.summary
             for folder, sight in sights.items():
@@ -176,8 +179,7 @@ class SourceDisks:
             lookout.covers.discard(folder)
             lookout.ruled_out[folder] = asked_ms
         elif lack.witnesses.isdisjoint(there):  # they have left the folder since it was listed
-            but = self._lists[addr].value | lack.witnesses
-            others = _some(self._folders[folder], but)
+            others = _some(self._folders[folder], self._lists[addr].value, lack.witnesses)
             lookout.lacks[folder] = _Lack(others, asked_ms, lack.clearly)
 
     def _tell(self, lookout: _Lookout, was: tuple[str, Names]) -> None:
@@ -191,20 +193,19 @@ class SourceDisks:
 
     # ── what is known ───────────────────────────────────────────────────────────────────────────────────
 
-    def names(self, addrs: Iterable[Addr] | None = None, *, asked_before_ms: int | None = None) -> Names:
+    def names(
+        self, addrs: Iterable[Addr] | None = None, *, asked_before_ms: int | None = None
+    ) -> frozenset[str]:
         """What is to be looked for: of these servers, or of all.
 
         `asked_before_ms`: only where the last look that ruled a source folder out was made before.
         """
         there = self._lookouts if addrs is None else [addr for addr in addrs if addr in self._lookouts]
-        lookouts = [self._lookouts[addr] for addr in there]
-        return frozenset().union(
-            *(
-                lookout.names
-                for lookout in lookouts
-                if asked_before_ms is None or min(lookout.ruled_out.values(), default=-1) < asked_before_ms
-            )
-        )
+        names = set[str]()
+        for lookout in map(self._lookouts.__getitem__, there):
+            if asked_before_ms is None or min(lookout.ruled_out.values(), default=-1) < asked_before_ms:
+                lookout.add_names(names)
+        return frozenset(names)
 
     def check(self, addr: Addr) -> SanCheck:
         """Is the disk at this address a source folder?"""
@@ -227,7 +228,11 @@ def _look_for_probe(lookout: _Lookout, folder: str, found: Mapping[str, str], as
         lookout.ruled_out.pop(folder, None)
 
 
-def _some(there: Names, but: Names) -> Names:
+def _not_in(there: Names, names: frozenset[str]) -> frozenset[str]:
+    return names - among(names, there)
+
+
+def _some(there: Names, but: Names, nor: frozenset[str] = frozenset()) -> frozenset[str]:
     """A few names.  They are the same ones each time where that costs little."""
-    names = sorted(there) if len(there) <= SORTED_UP_TO else there
-    return frozenset(islice((name for name in names if name not in but), WITNESSES))
+    names = in_order(there) if len(there) <= SORTED_UP_TO else iter(there)
+    return frozenset(islice((name for name in names if name not in but and name not in nor), WITNESSES))

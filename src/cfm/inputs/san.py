@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +24,8 @@ import structlog
 
 from cfm.inputs.file_system import FileSystem, FileVersion, RealFileSystem
 from cfm.inputs.seeking import MOST_BELOW, seek
-from cfm.model import Known, NotOnSan, Now, Observed, OnSan, ProbeSight, SanAnswer, Unknown
+from cfm.model import Known, Names, NotOnSan, Now, Observed, OnSan, ProbeSight, SanAnswer, Unknown
+from cfm.name_column import NameColumnBuilder
 from cfm.names import is_file_name
 from cfm.threads import HungError, LifeSign, ThreadPool
 
@@ -43,7 +46,6 @@ WAITING_EACH = 250
 SCAN_SHARE = 20
 """The next listing waits for this many times as long as the last one took: 5 % of the SAN's time."""
 
-Names = frozenset[str]
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -278,13 +280,12 @@ def _alive(file_system: FileSystem, folder: str) -> int:
 
 
 def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
-    def beating() -> Iterator[str]:
-        for name in file_system.plain_names(folder):
-            sign.beat()
-            if is_file_name(name):
-                yield name
-
-    return frozenset(beating())
+    names = NameColumnBuilder()
+    for name in file_system.plain_names(folder):
+        sign.beat()
+        if is_file_name(name):
+            names.add(name)
+    return names.finished()
 
 
 def _folders_in(file_system: FileSystem, folder: str, sign: LifeSign) -> tuple[str, ...]:
@@ -317,7 +318,7 @@ def _stat(
 
 async def _united(sets: Sequence[Names], thread: ThreadPool) -> Names:
     """In a thread, because ten million names take a second.  The thread is no folder's: a folder may hang."""
-    return sets[0] if len(sets) == 1 else await thread.run(None, lambda: frozenset().union(*sets))
+    return sets[0] if len(sets) == 1 else await thread.run(None, lambda: reduce(or_, sets))
 
 
 def _answer(name: str, found: Sequence[_Found], size_bytes: int | None, at_ms: int) -> SanAnswer:

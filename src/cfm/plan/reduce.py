@@ -1,37 +1,39 @@
 """From ten million rows to a few thousand files: the reductions in columns.
 
-The metadata of a snapshot stays in a Polars frame.  A full plan asks what it must decide about next, and gets
-a `Shortlist`.  `reference`, the twin in plain Python, defines what that means; this one is only fast.  Names
+The metadata of a snapshot stays in a frame.  A full plan asks what it must decide about next, and gets a
+`Shortlist`.  `reference`, the twin in plain Python, defines what that means; this one is only fast.  Names
 that come from outside (listings, the SAN's index, rising files) are turned into *rows* once: their places in
-the frame.  The rest is arithmetic on integers and bit masks.  The frame is sorted by rank, so of two rows
-the lower one is always the more wanted file.
+the frame.  The rest is arithmetic on arrays of integers and masks.  The frame is sorted by rank, so of two
+rows the lower one is always the more wanted file.
 
-Polars releases the interpreter while it works, so a plan runs in a thread beside the event loop.
+Names are found by their keys (see `name_column`).  A plan lists what may be worth a decision; whoever decides
+asks the servers by name.  numpy and Polars release the interpreter while they work, so a plan runs in a
+thread beside the event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from cfm.model import Addr, File, KnownStock
+from cfm.model import Addr, File, KnownStock, Names
+from cfm.name_column import Keys, NameColumn, keys_in, keys_of
 from cfm.plan.shortlist import SIZE_CLASSES, PlanInputs, Shortlist, real_prefixes
 
-Names: TypeAlias = frozenset[str]
-Rows: TypeAlias = pl.Series
-"""Row numbers (`UInt32`); ascending, which is by rank, unless said otherwise."""
-Mask: TypeAlias = pl.Series
+Rows: TypeAlias = npt.NDArray[np.uint32]
+"""Row numbers; ascending, which is by rank, unless said otherwise."""
+Mask: TypeAlias = npt.NDArray[np.bool_]
 """A boolean for each row of the snapshot."""
+Integers: TypeAlias = npt.NDArray[np.int64]
 
-_NAMES_AT_A_TIME = 8_192
-"""To make a column of Python's strings holds the interpreter.  In pieces, the event loop gets its turns."""
-
-_CLASS_BEGINS = pl.Series(SIZE_CLASSES, dtype=pl.Int64)
+_NAMES_AT_A_TIME = 32_768
+_CLASS_BEGINS = np.array(SIZE_CLASSES, np.int64)
 _NO_NAMES: Names = frozenset()
-_NO_ROWS: Rows = pl.Series(dtype=pl.UInt32)
+_NO_ROWS: Rows = np.zeros(0, np.uint32)
 
 
 def shortlist(frame: pl.DataFrame, inputs: PlanInputs) -> Shortlist:
@@ -50,17 +52,21 @@ class Reducer:
         if not frame["rank"].is_sorted():
             raise ValueError("the files of a snapshot are sorted by rank")
         self._frame = frame
+        self._ranks = frame["rank"].cast(pl.Int64).to_numpy()
+        self._sizes = frame["size_bytes"].to_numpy()
         self._finder = _RowFinder(frame["name"])
         self._maker = _FileMaker(frame)
-        self._ads: tuple[tuple[str, ...], Mask] = (), _mask(frame.height, _NO_ROWS)
+        self._ads: tuple[tuple[str, ...], Mask] = (), np.zeros(frame.height, np.bool_)
 
     def shortlist(self, inputs: PlanInputs) -> Shortlist:
         """What may be worth a decision; the same as `reference.shortlist` over the same files."""
-        plan = _Plan(self._frame, self._finder, self._ads_by(inputs.ad_prefixes), inputs)
+        with self._finder:
+            plan = _Plan(self._frame, self._ranks, self._sizes, self._finder, self._ads_by(inputs), inputs)
         wanted, wanted_total = plan.wanted()
         surplus, surplus_total = plan.surplus()
         evictable, evictable_total = plan.evictable(wanted)
-        self._maker.make(chain(wanted, surplus, plan.absent, *evictable.values()))
+        listed = np.unique(np.concatenate([wanted, surplus, plan.absent, *evictable.values()]))
+        self._maker.make(listed.tolist())
         files = self._maker.files
         return Shortlist(
             snapshot_id=inputs.snapshot_id,
@@ -76,15 +82,27 @@ class Reducer:
             absent=files(plan.absent),
             known_total=plan.known_total,
             on_san_total=plan.on_san_total,
+            holders=self._holders(plan, listed),
+            files_by_copies=plan.files_by_copies(),
         )
 
-    def _ads_by(self, ad_prefixes: tuple[str, ...]) -> Mask:
+    def _ads_by(self, inputs: PlanInputs) -> Mask:
         """Prefixes are settings and rarely change: the mask of the last plan is kept."""
-        if self._ads[0] != ad_prefixes:
-            starts = (pl.col("name").str.starts_with(prefix) for prefix in real_prefixes(ad_prefixes))
+        prefixes = inputs.ad_prefixes
+        if self._ads[0] != prefixes:
+            starts = (pl.col("name").str.starts_with(prefix) for prefix in real_prefixes(prefixes))
             mask = self._frame.select(pl.any_horizontal(pl.repeat(False, pl.len()), *starts))
-            self._ads = ad_prefixes, mask.to_series()
+            self._ads = prefixes, mask.to_series().to_numpy()
         return self._ads[1]
+
+    def _holders(self, plan: _Plan, listed: Rows) -> dict[str, frozenset[Addr]]:
+        """Who holds the files on the lists."""
+        there: dict[int, list[Addr]] = {row: [] for row in listed.tolist()}
+        mask = _mask(self._frame.height, listed)
+        for server, rows in plan.held.items():
+            for row in rows[mask[rows]].tolist():
+                there[row].append(server)
+        return {file.name: frozenset(there[row]) for row, file in self._maker.pairs(there)}
 
 
 class _Plan:
@@ -93,162 +111,147 @@ class _Plan:
     Each answer is the rows of a list, in its order, and how many rows there were before the cut.
     """
 
-    def __init__(self, frame: pl.DataFrame, finder: _RowFinder, ads: Mask, inputs: PlanInputs) -> None:
-        self._frame, self._inputs, self._ads = frame, inputs, ads
-        rising, found = frozenset(inputs.rising), frozenset(inputs.found_bytes)
-        on_san = () if inputs.on_san is None else (inputs.on_san,)
-        per_server = chain(inputs.listings.values(), inputs.young.values())
-        departed = frozenset(inputs.departed)
-        small = (_NO_NAMES, rising, found, departed, inputs.watched, inputs.left_alone, inputs.stale)
-        finder.find(chain(small, on_san, per_server))
-
-        self._rising = self._marked(finder.rows(rising))
-        self._protected = self._rising | self._marked(finder.rows(inputs.watched))
-        other_size = self._of_other_size(finder.rows(found))
-        self.absent = other_size.filter(~ads.gather(other_size)).to_list()
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        ranks: Integers,
+        sizes: Integers,
+        finder: _RowFinder,
+        ads: Mask,
+        inputs: PlanInputs,
+    ) -> None:
+        self._frame, self._ranks, self._sizes, self._ads, self._inputs = frame, ranks, sizes, ads, inputs
+        rows, marked = finder.rows, self._marked
+        self._rising = marked(rows(frozenset(inputs.rising)))
+        self._protected = self._rising | marked(rows(inputs.watched))
+        other_size = self._of_other_size(rows(frozenset(inputs.found_bytes)))
+        self.absent: Rows = other_size[~ads[other_size]]
         """Rows that the SAN does not have, or has with another size."""
-        self._eligible = ~ads & ~self._marked(pl.concat([finder.rows(inputs.left_alone), other_size]))
-        self.known_total = int((~ads).sum())
+        self._eligible = ~ads
+        self._eligible[rows(inputs.left_alone)] = False
+        self._eligible[other_size] = False
+        self.known_total = int(np.count_nonzero(~ads))
+        """Known files without ads."""
         self.on_san_total: int | None = None
-        for names in on_san:
-            there = self._marked(finder.rows(names))
-            self._eligible &= there
-            self.on_san_total = int((there & ~ads).sum())
-        self._just_left = self._marked(self._still_less_wanted(finder.rows(departed))) & ~self._rising
-        self._stale = self._marked(finder.rows(inputs.stale))
-        self._held = _by_server(inputs.listings, inputs.listings, finder)
-        self._goers = self._unprotected(_by_server(inputs.listings, inputs.young, finder))
-        worst = self._goers["row"].max()
-        self._worst_rank = self._rank_of(worst) if isinstance(worst, int) else 0
+        """How many of them the index of the source folders has; None where that is unknown."""
+        if inputs.on_san is not None:
+            on_san = marked(rows(inputs.on_san))
+            self.on_san_total = int(np.count_nonzero(on_san & ~ads))
+            self._eligible &= on_san
+        departed = self._still_less_wanted(rows(frozenset(inputs.departed)))
+        self._just_left = marked(departed) & ~self._rising
+        self._stale = rows(inputs.stale)
+        self.held: dict[Addr, Rows] = {server: rows(names) for server, names in inputs.listings.items()}
+        """The known files on each listed server."""
+        self._copies = np.zeros(frame.height, np.uint16)
+        for there in self.held.values():
+            self._copies[there] += 1
+        may_go = self._eligible & ~self._protected
+        self._may_go = {server: may_go[there] for server, there in self.held.items()}
+        """Which of them nothing protects, but that they are young."""
+        young = {server: rows(inputs.young.get(server, _NO_NAMES)) for server in self.held}
+        self._goers = {
+            server: np.setdiff1d(there[self._may_go[server]], young[server], assume_unique=True)
+            for server, there in self.held.items()
+        }
+        worst = max((int(there[-1]) for there in self._goers.values() if len(there)), default=None)
+        self._worst_rank = int(ranks[worst]) if worst is not None else 0
         """The rank of the least wanted row that may go anywhere; 0 where nothing may."""
+
+    def _names(self, rows: Rows) -> pl.Series:
+        return self._frame["name"].gather(rows)
 
     def _of_other_size(self, rows: Rows) -> Rows:
         """Those of these rows whose files have another size than the SAN has."""
-        names, sizes = self._frame["name"].gather(rows), self._frame["size_bytes"].gather(rows)
-        found = [self._inputs.found_bytes[name] for name in names]
-        return rows.filter(sizes != pl.Series(found, dtype=pl.Int64))
+        found = np.array([self._inputs.found_bytes[name] for name in self._names(rows)], np.int64)
+        return np.extract(self._sizes[rows] != found, rows)
 
     def _still_less_wanted(self, rows: Rows) -> Rows:
         """Those of these rows, which were deleted for room not long ago, that are no better now."""
-        names = self._frame["name"].gather(rows)
-        then = pl.Series([self._inputs.departed[name] for name in names], dtype=pl.Int64)
-        return rows.filter((100 + self._inputs.room_margin_percent) * self._ranks(rows) >= 100 * then)
+        then = np.array([self._inputs.departed[name] for name in self._names(rows)], np.int64)
+        return rows[(100 + self._inputs.room_margin_percent) * self._ranks[rows] >= 100 * then]
 
-    def _ranks(self, rows: Rows) -> pl.Series:
-        return self._frame["rank"].gather(rows).cast(pl.Int64)
-
-    def _rank_of(self, row: int) -> int:
-        return int(self._frame["rank"][row])
-
-    def wanted(self) -> tuple[list[int], int]:
+    def wanted(self) -> tuple[Rows, int]:
         """All rising rows, and enough of the others to fill all limits; then these few are cut exactly."""
-        inputs, sizes = self._inputs, self._frame["size_bytes"]
-        missing = ~self._marked(self._held["row"]) | self._stale
-        unplaced = self._eligible & missing & ~self._maybe_unlisted()
-        unplaced &= ~self._just_left
+        inputs, sizes = self._inputs, self._sizes
+        missing = self._copies == 0
+        missing[self._stale] = True
+        unplaced = self._eligible & missing & ~self._just_left
+        if inputs.unlisted_ips:
+            unplaced &= ~self._maybe_unlisted()
         if inputs.largest_disk_bytes is not None:
             unplaced &= sizes <= inputs.largest_disk_bytes
         fits = sizes <= inputs.largest_room_bytes
         by_rank = unplaced & ~self._rising
-        first_fitting = (by_rank & fits).arg_true().head(inputs.max_wanted)
-        unfitting = (by_rank & ~fits).arg_true()
-        first_unfitting = unfitting.head(inputs.max_unfitting)
-        others = pl.concat([first_fitting, first_unfitting, self._first_of_each_size(unfitting)])
-        rising = self._most_hits_first((unplaced & self._rising).arg_true())
-        rows = pl.concat([rising, others.unique().sort()])
+        first_fitting = _places(by_rank & fits)[: inputs.max_wanted]
+        unfitting = _places(by_rank & ~fits)
+        near = unfitting[self._may_make_room(unfitting)]
+        first_of_size = near[_place_among_equals(self._size_classes(near)) < inputs.max_alike]
+        others = np.unique(np.concatenate([first_fitting, unfitting[: inputs.max_unfitting], first_of_size]))
+        rows = np.concatenate([self._most_hits_first(_places(unplaced & self._rising)), others])
+        return rows[self._are_kept(rows, fits[rows])], int(np.count_nonzero(unplaced))
 
-        near = self._may_make_room(rows) | (self._rising.gather(rows) & (self._worst_rank > 0))
-        ordered = pl.DataFrame({"row": rows, "fits": fits.gather(rows), "near": near})
-        ordered = ordered.with_columns(size_class=self._size_classes(rows))
-        limit = pl.when("fits").then(inputs.max_wanted).otherwise(inputs.max_unfitting)
-        place = pl.int_range(pl.len())
-        first_of_size = place.over("fits", "size_class") < inputs.max_alike
-        kept = ordered.filter(
-            (place.over("fits") < limit) | (~pl.col("fits") & pl.col("near") & first_of_size)
-        )
-        return kept["row"].to_list(), int(unplaced.sum())
+    def _are_kept(self, rows: Rows, fits: Mask) -> Mask:
+        """Of those that fit, and of those that do not, the first few; of the latter also the first few of
+        each size, as far as something may go for them."""
+        inputs = self._inputs
+        near = self._may_make_room(rows) | (self._rising[rows] & (self._worst_rank > 0))
+        classes = self._size_classes(rows)
+        first = _place_among_equals(fits) < np.where(fits, inputs.max_wanted, inputs.max_unfitting)
+        # In a class, what fits is as large as the rest: the two are told apart.
+        first_of_size = _place_among_equals(2 * classes + fits) < inputs.max_alike
+        return np.asarray(first | (~fits & near & first_of_size))
 
-    def _first_of_each_size(self, unfitting: Rows) -> Rows:
-        """The first of these rows of each size, as far as something may go for them."""
-        near = unfitting.filter(self._may_make_room(unfitting))
-        classes = pl.DataFrame({"row": near, "size_class": self._size_classes(near)})
-        return classes.group_by("size_class").head(self._inputs.max_alike)["row"]
-
-    def _size_classes(self, rows: Rows) -> pl.Series:
-        return _CLASS_BEGINS.search_sorted(self._frame["size_bytes"].gather(rows), side="right")
+    def _size_classes(self, rows: Rows) -> Integers:
+        return np.searchsorted(_CLASS_BEGINS, self._sizes[rows], side="right")
 
     def _may_make_room(self, rows: Rows) -> Mask:
         """Which of these rows are clearly more wanted than the least wanted one that may go anywhere?"""
-        return (100 + self._inputs.room_margin_percent) * self._ranks(rows) < 100 * self._worst_rank
+        margin = 100 + self._inputs.room_margin_percent
+        return np.asarray(margin * self._ranks[rows] < 100 * self._worst_rank)
 
     def _most_hits_first(self, rising: Rows) -> Rows:
-        hits = [self._inputs.rising[name] for name in self._frame["name"].gather(rising)]
-        ordered = pl.DataFrame({"row": rising, "hits": pl.Series(hits, dtype=pl.Int64)})
-        return ordered.sort("hits", "row", descending=[True, False])["row"]
+        hits = np.array([self._inputs.rising[name] for name in self._names(rising)], np.int64)
+        return rising[np.argsort(-hits, kind="stable")]
 
     def _maybe_unlisted(self) -> Mask:
         """Which files the history saw on a server for whose list it stands."""
-        if not self._inputs.unlisted_ips:
-            return self._marked(_NO_ROWS)
         unlisted = pl.element().is_in(list(self._inputs.unlisted_ips))
         seen = pl.col("history_ips").list.eval(unlisted).list.any()
-        return self._frame.select(seen.fill_null(False)).to_series()
+        return self._frame.select(seen.fill_null(False)).to_series().to_numpy()
 
-    def surplus(self) -> tuple[list[int], int]:
+    def surplus(self) -> tuple[Rows, int]:
         """Rows that two or more servers hold."""
-        held = self._held["row"].sort()
-        again = held.filter(held == held.shift())
-        rows = again.filter(self._eligible.gather(again)).unique(maintain_order=True)
-        return rows.head(self._inputs.max_surplus).to_list(), len(rows)
+        rows = _places((self._copies > 1) & self._eligible)
+        return rows[: self._inputs.max_surplus], len(rows)
 
-    def _unprotected(self, young: pl.DataFrame) -> pl.DataFrame:
-        """The rows on each listed server that nothing protects, by server and row."""
-        may_go = self._eligible & ~self._protected
-        here = self._held.filter(may_go.gather(self._held["row"]))
-        return here.join(young, on=["server", "row"], how="anti", maintain_order="left")
+    def files_by_copies(self) -> dict[int, int]:
+        """Number of copies → how many known files have so many; those without any are left out."""
+        numbers = np.bincount(self._copies)
+        return {copies: int(files) for copies, files in enumerate(numbers) if copies and files}
 
-    def evictable(self, wanted: Sequence[int]) -> tuple[dict[Addr, list[int]], int]:
+    def evictable(self, wanted: Rows) -> tuple[dict[Addr, Rows], int]:
         """For each listed server the last of its rows that nothing protects, worst rank first: the first few,
         and more while these would not make room for the largest wanted file."""
-        inputs, sizes = self._inputs, self._frame["size_bytes"]
-        largest_bytes = max(sizes.gather(list(wanted)).to_list(), default=0)
-        few = min(inputs.max_evictable, inputs.max_evictable_ever)
-        worst = self._goers.group_by("server").agg(pl.col("row").tail(few).reverse(), number=pl.len())
-        lists: dict[Addr, list[int]] = {server: [] for server in inputs.listings}
-        servers = list(inputs.listings)
-        for place, rows, number in worst.iter_rows():
-            cut = number > len(rows) and sum(sizes.gather(rows).to_list()) < largest_bytes
-            lists[servers[place]] = self._more_evictable(place, largest_bytes) if cut else rows
-        return lists, self._goers.height
+        largest_bytes = int(self._sizes[wanted].max()) if len(wanted) else 0
+        lists = {server: self._last_of(goers, largest_bytes) for server, goers in self._goers.items()}
+        return lists, sum(map(len, self._goers.values()))
 
-    def _more_evictable(self, place: int, largest_bytes: int) -> list[int]:
-        """As many of the last rows of one server as have so many bytes together."""
-        rows = (
-            self._goers.filter(pl.col("server") == place)["row"]
-            .tail(self._inputs.max_evictable_ever)
-            .reverse()
-        )
-        made_bytes = self._frame["size_bytes"].gather(rows).cast(pl.Int64).cum_sum()
-        few = int((made_bytes < largest_bytes).sum()) + 1
-        return rows.head(max(self._inputs.max_evictable, few)).to_list()
+    def _last_of(self, goers: Rows, largest_bytes: int) -> Rows:
+        inputs = self._inputs
+        worst_first = goers[::-1][: inputs.max_evictable_ever]
+        made_bytes = np.cumsum(self._sizes[worst_first])
+        few = int(np.count_nonzero(made_bytes < largest_bytes)) + 1 if largest_bytes else 0
+        return worst_first[: max(inputs.max_evictable, few)]
 
     def stock(self) -> dict[Addr, KnownStock]:
         """For each listed server the bytes of its known files, and of those that may go."""
-        rows = self._held["row"]
-        may_go = self._eligible & ~self._protected
-        sizes = pl.DataFrame({
-            "server": self._held["server"],
-            "size": self._frame["size_bytes"].gather(rows).cast(pl.Int64),
-            "known": ~self._ads.gather(rows),
-            "may_go": may_go.gather(rows),
-        })  # fmt: skip
-        sums = sizes.group_by("server").agg(
-            pl.col("size").filter(pl.col("known")).sum().alias("known"),
-            pl.col("size").filter(pl.col("may_go")).sum().alias("may_go"),
-        )
-        by_place = {place: KnownStock(known, may_go) for place, known, may_go in sums.iter_rows()}
-        nothing, listed = KnownStock(0, 0), enumerate(self._inputs.listings)
-        return {server: by_place.get(place, nothing) for place, server in listed}
+        stock = {}
+        for server, rows in self.held.items():
+            sizes = self._sizes[rows]
+            known_bytes = int(sizes[~self._ads[rows]].sum())
+            stock[server] = KnownStock(known_bytes, int(sizes[self._may_go[server]].sum()))
+        return stock
 
     def _marked(self, rows: Rows) -> Mask:
         return _mask(self._frame.height, rows)
@@ -257,38 +260,36 @@ class _Plan:
 class _RowFinder:
     """Turns sets of names into rows.  A name that is not in the frame has none.
 
-    The sets of the last plan are remembered by identity, for to compare two large sets would hold the
-    interpreter.  So whoever observes that a list did not change hands on the same object.
+    The sets of the last plan are remembered by identity, so that what did not change costs nothing.  So
+    whoever observes that a list did not change hands on the same object.  `with` it one plan is made.
     """
 
     def __init__(self, names: pl.Series) -> None:
-        self._index = pl.DataFrame({"hash": _hash(names), "name": names}).with_row_index("row")
+        keys = _keys_of_column(names)
+        self._order = np.argsort(keys).astype(np.uint32)
+        self._keys = keys[self._order]
         self._found: dict[int, tuple[Names, Rows]] = {}
+        self._before: dict[int, tuple[Names, Rows]] = {}
 
-    def find(self, sets: Iterable[Names]) -> None:
-        """Look these sets up, so that `rows` can answer for them; forget all others."""
-        asked = {id(names): names for names in sets}
-        kept = {key: found for key, found in self._found.items() if key in asked}
-        missing = [names for key, names in asked.items() if key not in kept]
-        found = zip(missing, self._look_up(missing), strict=True)
-        self._found = kept | {id(names): (names, rows) for names, rows in found}
+    def __enter__(self) -> None:
+        self._before, self._found = self._found, {}
+
+    def __exit__(self, *_: object) -> None:
+        self._before = {}
 
     def rows(self, names: Names) -> Rows:
-        """The rows of a set that was in the last `find`."""
-        return self._found[id(names)][1]
+        """The rows of these names."""
+        found = self._found.get(id(names)) or self._before.get(id(names)) or (names, self._look_up(names))
+        self._found[id(names)] = found
+        return found[1]
 
-    def _look_up(self, sets: Sequence[Names]) -> list[Rows]:
-        """Compare all names of the snapshot once: by hash, which is fast, then by name, which is exact."""
-        names = _column(chain.from_iterable(sets))
-        asked = pl.DataFrame({"set": _numbered(sets), "name": names, "hash": _hash(names)})
-        found = (
-            asked.join(self._index, on="hash")
-            .filter(pl.col("name") == pl.col("name_right"))
-            .group_by("set")
-            .agg(pl.col("row").sort())
-        )
-        rows_of = dict(zip(found["set"], found["row"], strict=True))
-        return [rows_of.get(number, _NO_ROWS) for number in range(len(sets))]
+    def _look_up(self, names: Names) -> Rows:
+        if not names or not len(self._keys):
+            return _NO_ROWS
+        keys = names.keys if isinstance(names, NameColumn) else np.sort(keys_of(names))
+        places = np.searchsorted(self._keys, keys)
+        places[places == len(self._keys)] = 0
+        return np.sort(self._order[places[self._keys[places] == keys]])
 
 
 class _FileMaker:
@@ -298,17 +299,20 @@ class _FileMaker:
         self._columns = frame.select("name", "rank", "size_bytes", "hits", "history_ips")
         self._made: dict[int, File] = {}
 
-    def make(self, rows: Iterable[int]) -> None:
+    def make(self, rows: Sequence[int]) -> None:
         """Make these rows' files, so that `files` can answer; keep no more than as many others."""
-        asked = set(rows)
-        new = sorted(asked.difference(self._made))
+        new = [row for row in rows if row not in self._made]
         self._made.update(zip(new, self._read(new), strict=True))
-        if len(self._made) > 2 * len(asked):
-            self._made = {row: self._made[row] for row in asked}
+        if len(self._made) > 2 * len(rows):
+            self._made = {row: self._made[row] for row in rows}
 
-    def files(self, rows: Iterable[int]) -> tuple[File, ...]:
+    def files(self, rows: Rows) -> tuple[File, ...]:
         """The files of rows that were in the last `make`, in their order."""
-        return tuple(map(self._made.__getitem__, rows))
+        return tuple(map(self._made.__getitem__, rows.tolist()))
+
+    def pairs(self, rows: Iterable[int]) -> Iterator[tuple[int, File]]:
+        """The same, with their rows."""
+        return ((row, self._made[row]) for row in rows)
 
     def _read(self, rows: Sequence[int]) -> Iterator[File]:
         for name, rank, size_bytes, hits, history_ips in self._columns[rows].iter_rows():
@@ -317,40 +321,31 @@ class _FileMaker:
 
 def _mask(height: int, rows: Rows) -> Mask:
     """A mask of this height that is true for these rows."""
-    return pl.repeat(False, height, eager=True).scatter(rows, True)
+    mask = np.zeros(height, np.bool_)
+    mask[rows] = True
+    return mask
 
 
-def _by_server(listed: Iterable[Addr], sets: Mapping[Addr, Names], finder: _RowFinder) -> pl.DataFrame:
-    """What listed servers hold, by these sets: `server` (its place among them) and `row`, sorted by both."""
-    held = [finder.rows(sets.get(server, _NO_NAMES)) for server in listed]
-    return pl.DataFrame({"server": _numbered(held), "row": pl.concat([_NO_ROWS, *held])})
+def _places(mask: Mask) -> Rows:
+    """The rows for which it is true."""
+    return np.flatnonzero(mask).astype(np.uint32)
 
 
-def _numbered(parts: Sequence[Sized]) -> pl.Series:
-    """The number of its part, for each element of all parts."""
-    lengths = pl.Series(map(len, parts), dtype=pl.UInt32)
-    numbers = pl.int_range(len(parts), dtype=pl.UInt32, eager=True)
-    return numbers.repeat_by(lengths).explode(empty_as_null=False)
+def _place_among_equals(values: npt.NDArray[np.integer] | Mask) -> Integers:
+    """For each value, how many equal ones are before it."""
+    order = np.argsort(values.astype(np.uint16), kind="stable")
+    ordered, numbers = values[order], np.arange(len(values))
+    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(values) else numbers > 0
+    places = np.empty(len(values), np.int64)
+    places[order] = numbers - np.maximum.accumulate(np.where(begins, numbers, 0))
+    return places
 
 
-def _hash(names: pl.Series) -> pl.Series:
-    """Half of Polars' 64 bits.  Names are compared anyway, and ten million rows take 40 MB less."""
-    return (names.hash() & 0xFFFF_FFFF).cast(pl.UInt32)
-
-
-def _column(names: Iterable[str]) -> pl.Series:
-    """A column of Python's strings.  What is not text is null; it is in no snapshot."""
-    remaining = iter(names)
-    pieces = iter(lambda: list(islice(remaining, _NAMES_AT_A_TIME)), [])
-    return pl.concat([pl.Series(dtype=pl.String), *map(_piece, pieces)])
-
-
-def _piece(names: list[str]) -> pl.Series:
-    try:
-        return pl.Series(names, dtype=pl.String)
-    except UnicodeEncodeError:  # half of a surrogate pair, from a list that was not UTF-8
-        return pl.Series([name if _is_text(name) else None for name in names], dtype=pl.String)
-
-
-def _is_text(name: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+def _keys_of_column(names: pl.Series) -> Keys:
+    """The keys of all names.  Their column is read as text, piece by piece: no name becomes an object."""
+    begins = range(0, len(names), _NAMES_AT_A_TIME)
+    pieces = (names.slice(begin, _NAMES_AT_A_TIME).str.join("\n").item() for begin in begins)
+    keys = np.concatenate([np.zeros(0, np.uint64), *(keys_in(f"{piece}\n".encode()) for piece in pieces)])
+    return (
+        keys if len(keys) == len(names) else keys_of(names.to_list())
+    )  # a line's end in a name: no real one

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from cfm.model import Addr, File, KnownStock
+from cfm.model import Addr, File, KnownStock, Names
 from cfm.plan.shortlist import PlanInputs, Shortlist, real_prefixes, size_class
 
 
@@ -24,7 +24,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     no_ads = [file for file in files if not file.name.startswith(prefixes)]
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
     absent = sorted((file for file in no_ads if _is_absent(file, inputs)), key=lambda file: file.rank)
-    copies = _copies(inputs.listings)
+    copies, known = _copies(inputs.listings), [file.name for file in files]
 
     missing = (file for file in ours if file.name not in copies or file.name in inputs.stale)
     unplaced = [file for file in missing if _may_be_copied(file, inputs)]
@@ -51,10 +51,11 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         absent=tuple(absent),
         known_total=len(no_ads),
         on_san_total=None if inputs.on_san is None else sum(f.name in inputs.on_san for f in no_ads),
+        files_by_copies=Counter(copies[name] for name in known if name in copies),
     )
 
 
-def _copies(listings: Mapping[Addr, frozenset[str]]) -> dict[str, int]:
+def _copies(listings: Mapping[Addr, Names]) -> dict[str, int]:
     """How many destinations list a name.  A name that none lists is absent."""
     copies: dict[str, int] = {}
     for names in listings.values():

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cfm.model import Addr, File, KnownStock
+from cfm.model import Addr, File, KnownStock, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class PlanInputs:
     """The world beside the metadata, as one plan sees it.  Names here need not be known files."""
 
     snapshot_id: str
-    listings: Mapping[Addr, frozenset[str]]
+    listings: Mapping[Addr, Names]
     """Destinations whose files are known, or for which their last list stands."""
     unlisted_ips: frozenset[str]
     """Hosts of the destinations for which the history stands: what it saw there may still be there."""
@@ -31,7 +31,7 @@ class PlanInputs:
     ad_prefixes: tuple[str, ...]
     left_alone: frozenset[str]
     """Files that are left out for a while, because what was tried with them failed."""
-    on_san: frozenset[str] | None
+    on_san: Names | None
     """Complete index of what is on the SAN.  None where it is unknown: then it excludes nothing."""
     largest_room_bytes: int
     """The most that any destination could still take."""
@@ -86,6 +86,10 @@ class Shortlist:
     """Known files without ads."""
     on_san_total: int | None = None
     """How many of them the index of the source folders has; None where that is unknown."""
+    holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict, compare=False)
+    """Which of the listed servers hold the files on these lists; empty where nobody has found that out."""
+    files_by_copies: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Number of copies → how many known files have so many on the listed servers."""
 
 
 NOTHING_LISTED = Shortlist(

@@ -20,6 +20,7 @@ from cfm.model import (
     DeleteOrder,
     File,
     Hits,
+    HolderBook,
     Known,
     KnownStock,
     Now,
@@ -133,7 +134,7 @@ class ClusterView:
     """Destinations whose list was lost so lately that their files may still be there."""
     first_look: bool = False
     """Some destination has neither answered nor been found silent since our start: it may hold anything."""
-    holders: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
+    holders: HolderBook = field(default_factory=dict[str, frozenset[Addr]])
     """The destinations that hold a file, by lists that can be trusted.  A file that none holds is absent."""
     stale: Mapping[str, frozenset[Addr]] = field(default_factory=dict)
     """File → the servers whose copy is of another version than the SAN has."""

@@ -86,7 +86,7 @@ class TaskBook:
     """When the source of an uncut task is told again to stop; those not told yet are missing here."""
     revision: Revision = field(default_factory=Revision)
     moves: int = 0
-    """How often a task has begun or has changed its state."""
+    """How often a task has begun, has changed its state or has left the list."""
 
     def add(self, task: Task, run: Run) -> None:
         """Take an unfinished task in: a new one, or one from before a restart."""
@@ -98,6 +98,7 @@ class TaskBook:
     def recover_ended(self, task: Task, now_ms: int) -> None:
         """Put a task that had ended before a restart back on the list."""
         self.ended[task.id] = (task, now_ms)
+        self.moves += 1
         self._index(task, AFTER_RESTART[task.status])
 
     def get(self, task_id: int) -> Task | None:
@@ -185,6 +186,7 @@ class TaskBook:
     def take_off(self, task_id: int) -> None:
         """An ended task leaves the list."""
         del self.ended[task_id]
+        self.moves += 1
         self._forget_if_over(task_id)
 
     def forget_old(self, now_ms: int) -> None:

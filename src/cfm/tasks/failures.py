@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cfm.backoff import Backoff
-from cfm.model import Addr, Now, Pause, Retry, Side, Way, sides_of
+from cfm.model import Addr, Names, Now, Pause, Retry, Side, Way, sides_of
 from cfm.revision import Revision
 from cfm.tasks.store import DropPause, PutPause
 
@@ -167,7 +167,7 @@ class FailureBook:
         self.busy[addr] = self.busy.get(addr, 0) + 1
         return BUSY_PAUSE.pause_ms(self.busy[addr])
 
-    def listed(self, addr: Addr, names: frozenset[str], asked_ms: int, now_ms: int) -> Vanished:
+    def listed(self, addr: Addr, names: Names, asked_ms: int, now_ms: int) -> Vanished:
         """A list of a destination came that was asked for at `asked_ms`: are our copies still there?"""
         came = {name: at for (name, where), at in self._came.items() if where == addr and at[0] < asked_ms}
         gone = tuple(sorted(name for name in came if name not in names))

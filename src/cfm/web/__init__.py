@@ -14,6 +14,7 @@ from cfm.web.answers import (
     html_page,
     json_answer,
     old_json,
+    old_json_bytes,
     old_text,
     problem,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "may_speak_for",
     "name_from_path",
     "old_json",
+    "old_json_bytes",
     "old_text",
     "problem",
     "serve",

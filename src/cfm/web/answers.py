@@ -69,6 +69,11 @@ def old_json(value: object, headers: Mapping[str, str] = _NO_HEADERS) -> web.Res
     return _answer(wire.to_json(value), wire.OLD_JSON, 200, headers)
 
 
+def old_json_bytes(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    """The same, made before."""
+    return _answer(body, wire.OLD_JSON, 200, headers)
+
+
 def old_text(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
     return _answer(body, wire.OLD_TEXT, 200, headers)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from cfm.backoff import Backoff
-from cfm.model import File, NotOnSan, Now, OnSan, SanAnswer
+from cfm.model import File, Names, NotOnSan, Now, OnSan, SanAnswer
 from cfm.plan.view import Absence
 from cfm.revision import Revision
 
@@ -73,7 +73,7 @@ class AbsenceBook:
             self.absent[absence.file.name] = absence._replace(again_ms=again_ms)
         return [absence.file for absence in found]
 
-    def appeared(self, names: frozenset[str], now: Now) -> None:
+    def appeared(self, names: Names, now: Now) -> None:
         """These names are on the SAN now: what was missing and is among them is looked up at once."""
         for name, absence in self.absent.items():
             if not absence.found_bytes and name in names:

@@ -23,6 +23,7 @@ from cfm.model import (
     KnownStock,
     LogState,
     Measure,
+    Names,
     NotOnSan,
     Now,
     OnSan,
@@ -200,7 +201,7 @@ class SanBook:
     """When each of them was looked for last."""
     unsure: dict[str, None] = field(default_factory=dict)
     """Files that may not be at rest.  It is found out when somebody asks, so that no book is searched."""
-    index: frozenset[str] | None = None
+    index: Names | None = None
     index_why: str = "not looked at yet"
     index_since_ms: int = 0
     """Since when the index is known, or is not."""
@@ -300,7 +301,7 @@ class SanBook:
     def sought(self, names: Iterable[str]) -> None:
         self.seeking.difference_update(names)
 
-    def indexed(self, names: frozenset[str] | None, why: str, now_ms: int) -> None:
+    def indexed(self, names: Names | None, why: str, now_ms: int) -> None:
         if (names is None) != (self.index is None):
             self.index_since_ms = now_ms
         self.index, self.index_why = names, why

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, CopySeen, Now, OnSan, Retry, Status, Task, Transfer
+from cfm.model import Addr, CopySeen, Names, Now, OnSan, Retry, Status, Task, Transfer
 from cfm.plan.wishes import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
@@ -245,7 +245,7 @@ def found(state: NodeState, task: Task, now: Now) -> None:
     ask_disk(state, task.destination, now)
 
 
-def prove(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
+def prove(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
     """A list of an old worker came: are the copies there that it called done?"""
     for task in list(state.tasks.unproven.values()):
         if task.destination != addr or state.tasks.ended_ms(task, unknown_ms=0) > asked_ms:

@@ -127,6 +127,17 @@ class Core:
     def handle(self, event: ev.Event, now: Now) -> Step:
         """What `event` leads to: what to carry out, what to make durable, and what waits for that."""
         self._handlers[type(event)](event, now)
+        return self._settle(now)
+
+    def hear(self, event: ev.Event, now: Now) -> Step:
+        """Take note of `event`, and decide nothing yet: more is about to come.
+
+        What has become possible is decided at the next `handle`; a `Tick` will do.
+        """
+        self._handlers[type(event)](event, now)
+        return self._taken(now)
+
+    def _settle(self, now: Now) -> Step:
         self._deadlines(now)
         self._decide(now)
         if self.state.snapshot is not None and self.plans.is_due(now):
@@ -134,6 +145,9 @@ class Core:
         self._offering.answer(now)
         self.state.note_sources(now)
         self.state.out.changes.extend(self.state.failures.take_changes(now))
+        return self._taken(now)
+
+    def _taken(self, now: Now) -> Step:
         # While nothing can be written, only memory knows what is said: it must not pile up for the disk.
         return self.state.out.take(now.wall_s, remember=not self.state.store_trouble)
 
@@ -264,6 +278,8 @@ class Core:
         self.state.own_troubles.note(OwnTroubleKind.PLAN_FAILING, "", "", now)
         if self.state.snapshot is not None and event.shortlist.snapshot_id == self.state.snapshot.id:
             self.state.stock.counted(event.shortlist.stock)
+            if event.shortlist.holders:
+                self.state.fleet.holders.learn(event.shortlist.holders, self.plans.planned_lists)
             self.plans.take(event.shortlist)
             absent = {file.name: file for file in event.shortlist.absent}
             self.state.absences.planned(self.plans.knew_absent, absent)

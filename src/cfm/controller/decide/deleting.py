@@ -26,6 +26,7 @@ from cfm.model import (
     Failure,
     File,
     Known,
+    Names,
     Now,
     OnSan,
     OrderStatus,
@@ -210,7 +211,7 @@ def keeper_silent(state: NodeState, name: str, addr: Addr, failure: Failure, now
         _drop(state, waiting, OrderEvent.REVOKED, refusals.COPY_UNCONFIRMED, now, why)
 
 
-def copies_listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int) -> None:
+def copies_listed(state: NodeState, addr: Addr, names: Names, asked_ms: int) -> None:
     """A new list of an old worker says of each copy that an order waits for whether it is there.
 
     A worker of ours is also asked how large its copy is, so its list can only say that a copy is not there.
@@ -242,7 +243,7 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
     look_at(state, made.server, now)
 
 
-def settle(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
+def settle(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
     """A new list of a server settles its unknown orders."""
     for made in state.orders.settled_by(addr, asked_ms, _quiet_ms(state, addr)):
         if made.file.name in names:

@@ -23,6 +23,7 @@ from cfm.model import (
     Hits,
     Listing,
     LogState,
+    Names,
     ProbeSight,
     SanAnswer,
     SnapshotFacts,
@@ -75,9 +76,9 @@ class LogChanged:
 class SanIndexed:
     """The background index of the source folders: all names, or None where they are unknown."""
 
-    names: frozenset[str] | None
+    names: Names | None
     why: str = ""
-    folders: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    folders: Mapping[str, Names] = field(default_factory=dict)
     """The names in each folder that is known."""
 
 

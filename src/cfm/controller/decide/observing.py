@@ -26,6 +26,7 @@ from cfm.model import (
     DiskReport,
     Failure,
     Known,
+    Names,
     Now,
     OnSan,
     SanAnswer,
@@ -107,7 +108,7 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         copying.look_at(state, event.addr, now)
 
 
-def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now: Now) -> None:
+def _believed(state: NodeState, event: ListAnswer, appeared: Names, now: Now) -> None:
     assert not isinstance(event.answer, Failure)
     names = state.fleet.records[event.addr].last_list or frozenset()
     whose_disk.appeared(state, event.addr, appeared, now)
@@ -121,7 +122,7 @@ def _believed(state: NodeState, event: ListAnswer, appeared: frozenset[str], now
     old_workers.listed(state, event.addr, event.answer.names, event.asked_ms, now)
 
 
-def _vanished(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
+def _vanished(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
     """Copies that we brought there are gone, and we have ordered no delete: one line, however many."""
     gone = state.failures.listed(addr, names, asked_ms, now.mono_ms).names
     for name in gone:
@@ -291,6 +292,7 @@ def compare_versions(state: NodeState, answers: Mapping[str, SanAnswer], now: No
     the copy was made from.
     """
     versions = state.versions
+    state.fleet.holders.look_up(name for name, answer in answers.items() if isinstance(answer, OnSan))
     for name, addr, found in list(unknown_copies(versions, state.fleet.holders, answers)):
         seen = state.san.sightings.get(name)
         size_bytes = size_seen(state.copies.seen.get((name, addr)))

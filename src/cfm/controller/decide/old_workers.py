@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from cfm.controller.decide import copying
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, Now, Status, Task, host_of
+from cfm.model import Addr, Names, Now, Status, Task, host_of
 
 POLLS_APART_MS = 1_000
 """One question may have been asked by a person on that host.  A worker asks again, some seconds later."""
@@ -22,7 +22,7 @@ UNTAKEN_POLLS = 4
 """It takes the first ready task of the list at once.  Some lists may be lost on their way to it."""
 
 
-def listed(state: NodeState, addr: Addr, names: frozenset[str], asked_ms: int, now: Now) -> None:
+def listed(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
     """A list of an old worker names files whose copies are said to be under way: they are complete."""
     for task in list(_copies_at(state, addr)):
         started_ms = state.tasks.runs[task.id].started_ms

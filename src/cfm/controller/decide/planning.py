@@ -9,14 +9,14 @@ plans, `plan.reduce` makes them, `dispatch` works from the lists.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from cfm.backoff import Backoff
 from cfm.controller.decide import dispatch
 from cfm.controller.decide.books import HitBook
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, File, Hits, Known, Now, host_of
+from cfm.model import Addr, File, Hits, Known, Names, Now, host_of
 from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
 from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs, Shortlist
@@ -96,6 +96,11 @@ class Planning:
             or self._started > len(self.shortlist.wanted) // 2
             or any(number > len(evictable.get(addr, ())) // 2 for addr, number in self._evicted.items())
         )
+
+    @property
+    def planned_lists(self) -> Mapping[Addr, Names]:
+        """The lists of the servers that the last plan was made of."""
+        return self._inputs.listings if self._inputs is not None else {}
 
     @property
     def knew_absent(self) -> Iterable[str]:

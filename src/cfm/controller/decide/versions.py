@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from cfm.model import Addr, CopySeen, File, Known, Now, OnSan, SanAnswer, Version
+from cfm.model import Addr, CopySeen, File, HolderBook, Known, Names, Now, OnSan, SanAnswer, Version
+from cfm.name_column import among, in_order
 from cfm.revision import Revision
 
 LOOK_EVERY_MS = 30_000
@@ -39,7 +40,7 @@ class VersionBook:
     _looked_ms: int | None = None
     _last_server: Addr | None = None
     """The server whose files are being looked at in their turn."""
-    _turn: list[str] = field(default_factory=list)
+    _turn: Iterator[str] = field(default_factory=lambda: iter(()))
     """Those of its files that were not looked at yet."""
 
     # ── what comes and goes ─────────────────────────────────────────────────────────────────────────────
@@ -60,9 +61,10 @@ class VersionBook:
         self._compare(name)
         return known
 
-    def not_listed(self, addr: Addr, names: frozenset[str]) -> list[str]:
+    def not_listed(self, addr: Addr, names: Names) -> list[str]:
         """The copies that were known on that server, and that its list does not show."""
-        return sorted(self._at.get(addr, set()) - names)
+        known = self._at.get(addr, set())
+        return sorted(known - among(known, names))
 
     def seen(self, name: str, found: OnSan) -> frozenset[Addr]:
         """The SAN showed this version.  Returns the servers whose copy has turned stale by it."""
@@ -88,7 +90,7 @@ class VersionBook:
             else:
                 self.stale.pop(name, None)
 
-    def everywhere(self, holders: Mapping[str, frozenset[Addr]]) -> frozenset[str]:
+    def everywhere(self, holders: HolderBook) -> frozenset[str]:
         """Files of which every copy is stale."""
         return frozenset(name for name, stale in self.stale.items() if holders.get(name, stale) <= stale)
 
@@ -103,9 +105,7 @@ class VersionBook:
         """When the next placed files are to be looked at."""
         return None if self._looked_ms is None else self._looked_ms + min(LOOK_EVERY_MS, every_ms)
 
-    def take_turn(
-        self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str], every_ms: int, now: Now
-    ) -> list[File]:
+    def take_turn(self, lists: Mapping[Addr, Names], on_san: Names, every_ms: int, now: Now) -> list[File]:
         """The placed files to be looked at now, so that each of them has its turn every `every_ms`.
 
         `lists`: what the destinations hold.  What the SAN does not have is not looked at.
@@ -115,15 +115,15 @@ class VersionBook:
         names = islice(self._in_turn(lists, on_san), min(share, LOOKS_AT_A_TIME))
         return [File(name, 0, self._size_of(name)) for name in names]
 
-    def _in_turn(self, lists: Mapping[Addr, frozenset[str]], on_san: frozenset[str]) -> Iterator[str]:
+    def _in_turn(self, lists: Mapping[Addr, Names], on_san: Names) -> Iterator[str]:
         """The files of one server after the other; where one has no more, those of the next one."""
         for _server in range(len(lists) + 1):
-            while self._turn:
-                yield self._turn.pop()
+            while (name := next(self._turn, None)) is not None:
+                yield name
             later = (addr for addr in lists if self._last_server is None or addr > self._last_server)
             server = min(later, default=None) or min(lists, default=None)
             if server is not None:
-                self._turn = sorted(lists[server] & on_san, reverse=True)
+                self._turn = in_order(on_san & lists[server])
             self._last_server = server
 
     def _size_of(self, name: str) -> int:
@@ -133,7 +133,7 @@ class VersionBook:
 
 
 def unknown_copies(
-    book: VersionBook, holders: Mapping[str, frozenset[Addr]], answers: Mapping[str, SanAnswer]
+    book: VersionBook, holders: HolderBook, answers: Mapping[str, SanAnswer]
 ) -> Iterator[tuple[str, Addr, OnSan]]:
     """Copies of files that the SAN has just shown, and whose version nobody knows."""
     for name, found in answers.items():

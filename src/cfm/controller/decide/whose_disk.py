@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from cfm.controller.decide.events import NamesSought
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, Now
+from cfm.model import Addr, Names, Now
 from cfm.tasks.store import PutArrival
 
 
@@ -19,14 +19,14 @@ def seek(state: NodeState, now: Now) -> None:
     state.seek_names(state.fleet.source_disks.names(asked_before_ms=0), now)
 
 
-def indexed(state: NodeState, folders: Mapping[str, frozenset[str]], now: Now) -> None:
+def indexed(state: NodeState, folders: Mapping[str, Names], now: Now) -> None:
     """The names in the source folders are known anew."""
     state.fleet.indexed(folders)
     seek(state, now)
     tell(state, state.config.destinations)
 
 
-def appeared(state: NodeState, addr: Addr, names: frozenset[str], now: Now) -> None:
+def appeared(state: NodeState, addr: Addr, names: Names, now: Now) -> None:
     """Files appeared on a server: they are young.
 
     Originals are not: where the SAN has just been mounted there, thousands appear at once.  So what appears

@@ -13,7 +13,7 @@ from cfm.controller.decide import dispatch
 from cfm.controller.explain.activity import Doing, waiting_copies
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.words import count_words, size_words
-from cfm.model import Addr, Known
+from cfm.model import Addr, Known, Names
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Round
@@ -188,9 +188,10 @@ def _kept_at(round_: Round, servers: Iterable[Addr]) -> Counter[str]:
     reasons = Counter(r.refusal.name for r in round_.refused if r.server in there)
     for addr in there:
         files = view.servers[addr].files
-        names = files.value if isinstance(files, Known) else frozenset[str]()
+        names: Names = files.value if isinstance(files, Known) else frozenset()
+        last = view.unknown_hits.last if view.unknown_hits is not None else ()
         reasons[refusals.RISING.name] += sum(name in names for name in view.hits.rising)
-        reasons[refusals.HITS_UNKNOWN.name] += sum(view.was_watched(name) for name in names)
+        reasons[refusals.HITS_UNKNOWN.name] += sum(name in names and view.was_watched(name) for name in last)
         reasons[refusals.WATCHED.name] += sum(name in names for name in view.hits.watched)
         reasons[refusals.OTHER_SIZE.name] += sum(name in names for name in view.absent)
     young = (place in there and view.is_young(name, place) for name, place in view.arrivals)

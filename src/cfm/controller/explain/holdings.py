@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.report import servers_json, transfer_json
-from cfm.model import Addr, File, Known, Now
+from cfm.model import Addr, File, Known, Names, Now
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ServerContent:
     """A server, and the names that it holds, as of one moment."""
 
     facts: Json
-    names: frozenset[str]
+    names: Names
     """Those of its last list, where the present one is unknown."""
     addresses: frozenset[Addr]
     """All addresses of its disk."""

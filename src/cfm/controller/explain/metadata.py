@@ -42,5 +42,7 @@ def _numbers(measure: Measure) -> Json:
 
 
 def _placed(core: Core) -> int:
+    """Files on servers; a file with several copies counts once, as far as the last plan knows it."""
     lists = [r.files.value for r in core.state.fleet.records.values() if isinstance(r.files, Known)]
-    return len(frozenset[str]().union(*lists))
+    more = sum((copies - 1) * files for copies, files in core.shortlist.files_by_copies.items())
+    return max(0, sum(map(len, lists)) - more)

@@ -15,8 +15,9 @@ from aiohttp import web
 from cfm import wire
 from cfm.controller.act.loop import Controller
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.core import Core
 from cfm.controller.explain.holdings import near_servers
-from cfm.model import Addr
+from cfm.model import Addr, host_of
 from cfm.web import RefusedError
 
 REPLY_S = 10.0
@@ -42,11 +43,43 @@ def refuse_when_overloaded(controller: Controller) -> None:
         raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
 
 
-async def old_tasks(controller: Controller, client: str = "") -> list[dict[str, Any]]:
-    """All tasks, in the old form.  `client`: the host that asks, if it may be an old worker."""
-    reply = await asked(controller, partial(ev.TasksAsked, client=client))
+async def old_tasks(controller: Controller) -> list[dict[str, Any]]:
+    """All tasks, in the old form, for a page."""
+    reply = await asked(controller, ev.TasksAsked)
     assert isinstance(reply.body, ev.TaskList)
     return [wire.task_to_old_json(task) for task in reply.body.tasks]
+
+
+class OldTaskList:
+    """`GET /tasks` as bytes: they are made when tasks change, and not when they are read."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._made: tuple[int, bytes] = -1, b""
+        """How often tasks had changed, and the list then."""
+        destinations = controller.core.state.config.destinations
+        self._hosts = frozenset(host_of(addr) for addr in destinations)
+
+    async def asked_for(self, client: str) -> bytes:
+        """The list.  Where an old worker may be asking, the core is told: a poll says what it does not do."""
+        if client in self._hosts:
+            await asked(self._controller, partial(ev.TasksAsked, client=client))
+        if not self._controller.writer.waiting:  # all that has been decided is durable
+            return self._shown(self._controller.core)
+        refuse_when_overloaded(self._controller)
+        try:
+            async with asyncio.timeout(REPLY_S):
+                shown: bytes = await self._controller.read(lambda core, _now: self._shown(core))
+        except TimeoutError:
+            raise RefusedError(503, "the state is written too slowly", {"Retry-After": "5"}) from None
+        return shown
+
+    def _shown(self, core: Core) -> bytes:
+        tasks = core.state.tasks
+        if self._made[0] != tasks.moves:
+            body = wire.to_json([wire.task_to_old_json(task) for task in tasks.shown()])
+            self._made = tasks.moves, body
+        return self._made[1]
 
 
 # ── values from a request ───────────────────────────────────────────────────────────────────────────────

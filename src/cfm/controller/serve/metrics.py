@@ -6,7 +6,6 @@ Refusals are those of the last round, as in the status and the plan.  Neighbours
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 
@@ -147,11 +146,12 @@ def _backlog(core: Core, now: Now) -> Iterable[Metric]:
     for (action, reason), number in core.last_round.counts.items() if core.last_round else ():
         refusals.add_metric([action, reason], number)
     yield refusals
-    copies = Counter(len(holders) for holders in core.state.fleet.holders.values())
-    by_number = {str(number): files for number, files in copies.items()}
+    by_number = {str(number): files for number, files in core.shortlist.files_by_copies.items()}
     stale = sum(map(len, core.state.versions.stale.values()))
     yield gauge("cfm_stale_copies", "Copies that are older than their files on the SAN.", stale)
-    yield labelled("cfm_files_by_copies", "Files by their number of copies.", "copies", by_number)
+    yield labelled(
+        "cfm_files_by_copies", "Known files by their number of copies, by the last plan.", "copies", by_number
+    )
 
 
 def _failures(core: Core) -> Iterable[Metric]:

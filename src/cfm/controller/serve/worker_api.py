@@ -18,9 +18,9 @@ from cfm.config.fields import same_host
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide import events as ev
 from cfm.controller.serve.asking import (
+    OldTaskList,
     asked,
     ids_of,
-    old_tasks,
     refuse_when_overloaded,
     seconds_of,
     task_id_of,
@@ -34,7 +34,7 @@ from cfm.web import (
     json_answer,
     may_be_browser,
     may_speak_for,
-    old_json,
+    old_json_bytes,
 )
 
 WAIT_S, LONGEST_WAIT_S = 25.0, 60.0
@@ -48,6 +48,7 @@ class WorkerEndpoints:
     def __init__(self, controller: Controller, identity: Mapping[str, str]) -> None:
         """`identity`: the headers that tell a worker whose controller this is."""
         self._controller = controller
+        self._list = OldTaskList(controller)
         self._identity = identity
 
     def routes(self) -> list[web.RouteDef]:
@@ -59,7 +60,7 @@ class WorkerEndpoints:
         ]
 
     async def tasks(self, request: web.Request) -> web.Response:
-        return old_json(await old_tasks(self._controller, _host_of_worker(request)), self._identity)
+        return old_json_bytes(await self._list.asked_for(_host_of_worker(request)), self._identity)
 
     async def patch_task(self, request: web.Request) -> web.Response:
         """Checked in this order: 400 the id, 400 the body, 404, 409."""

@@ -11,6 +11,7 @@ from cfm.model import (
     DeleteOrder,
     Failure,
     Listing,
+    Names,
     Now,
     OrderStatus,
     Status,
@@ -145,7 +146,7 @@ class Pauses(Invariant):
         servers = {addr for way in self._ways.get((controller, name), {}) for addr in way}
         return all(self._failed_at.get((controller, addr), set()) <= {name} for addr in servers)
 
-    def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: frozenset[str]) -> None:
+    def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: Names) -> None:
         """What an old worker reported as done is a success as soon as its own list shows the file."""
         for key, (where, done_ms) in list(self._unproven.items()):
             controller, name = key

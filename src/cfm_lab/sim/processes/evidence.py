@@ -20,6 +20,7 @@ from cfm.model import (
     Hits,
     Listing,
     LogState,
+    Names,
     NotOnSan,
     Now,
     OnSan,
@@ -55,7 +56,7 @@ class ServerEvidence:
         self.features: WorkerFeatures | None = None
         self.up = False
         self.misses = 0
-        self.names: frozenset[str] | None = None
+        self.names: Names | None = None
         """Its last list since the start, also if that is in doubt by now."""
         self.list_asked_ms = 0
         self.list_failed_ms: int | None = None

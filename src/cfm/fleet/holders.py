@@ -1,0 +1,115 @@
+"""Who holds which file: asked for the few thousand files that matter, and remembered for these.
+
+The lists of all servers may have ten million names together.  So nobody turns them around.  A name is looked
+up in each list when somebody asks for it, and the answer is kept until a list changes.  A full plan finds out
+for all files on its lists at once, beside the loop, and teaches the book.  Pure.  Neighbours: `observed`
+says what changed; the view of the node and the books of the controller ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, overload
+
+from cfm.model import Addr, Names
+from cfm.name_column import among
+
+NO_NAMES: Final[Names] = frozenset()
+NOBODY: Final[frozenset[Addr]] = frozenset()
+MOST_KEPT: Final = 50_000
+"""Answers that are kept.  A plan lists some ten thousand files, and a few are in tasks and orders."""
+
+
+class Holders:
+    """File → the destinations that hold it, by lists that can be trusted.  A file that none holds is absent.
+
+    It reads like a mapping, but nobody can list what it knows.
+    """
+
+    def __init__(self) -> None:
+        self._lists: dict[Addr, Names] = {}
+        self._known: dict[str, frozenset[Addr]] = {}
+
+    def __getitem__(self, name: str) -> frozenset[Addr]:
+        if found := self._found(name):
+            return found
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self._found(name))
+
+    @overload
+    def get(self, name: str) -> frozenset[Addr] | None: ...
+    @overload
+    def get(self, name: str, otherwise: frozenset[Addr]) -> frozenset[Addr]: ...
+    @overload
+    def get(self, name: str, otherwise: tuple[()]) -> frozenset[Addr] | tuple[()]: ...
+    def get(self, name: str, otherwise: object = None) -> object:
+        return self._found(name) or otherwise
+
+    def _found(self, name: str) -> frozenset[Addr]:
+        found = self._known.get(name)
+        if found is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            found = frozenset(addr for addr, names in self._lists.items() if name in names)
+            self._known[name] = found
+        return found
+
+    def __bool__(self) -> bool:
+        """Does any server hold anything?"""
+        return any(self._lists.values())
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("nobody can list who holds what")
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Find out about many files at once: a fiftieth of what it takes one by one."""
+        new = [name for name in names if name not in self._known]
+        holders: dict[str, list[Addr]] = {name: [] for name in new}
+        for addr, there in self._lists.items():
+            for name in among(new, there):
+                holders[name].append(addr)
+        self._known |= {name: frozenset(addrs) for name, addrs in holders.items()}
+
+    # ── what changes ────────────────────────────────────────────────────────────────────────────────────
+
+    def counts(self, addr: Addr) -> bool:
+        """Is it a holder of anything?"""
+        return bool(self._lists.get(addr))
+
+    def hold(self, addr: Addr, names: Names) -> None:
+        """A server holds these, and nothing else."""
+        if names is not self._lists.get(addr, NO_NAMES):
+            self._lists[addr] = names
+            self._look_up_again(addr, among(self._known, names))
+
+    def _look_up_again(self, addr: Addr, there: set[str]) -> None:
+        for name in there:
+            if addr not in self._known[name]:
+                self._known[name] |= {addr}
+        for name in [name for name, found in self._known.items() if addr in found and name not in there]:
+            self._known[name] -= {addr}
+
+    def came(self, addr: Addr, name: str, names: Names) -> None:
+        """One file came to what a server holds, which is `names` now."""
+        self._lists[addr] = names
+        if name in self._known:
+            self._known[name] |= {addr}
+
+    def went(self, addr: Addr, name: str, names: Names) -> None:
+        """One file went from what a server holds."""
+        self._lists[addr] = names
+        if name in self._known:
+            self._known[name] -= {addr}
+
+    def learn(self, found: Mapping[str, frozenset[Addr]], lists: Mapping[Addr, Names]) -> None:
+        """A plan found out who holds these files by these lists.  What was known before is forgotten.
+
+        Where a list is another one by now, it counts for itself.
+        """
+        old = [addr for addr, names in lists.items() if names is not self._lists.get(addr, NO_NAMES)]
+        gone = frozenset(old)
+        self._known = {name: there - gone for name, there in found.items()} if gone else dict(found)
+        for addr in [*old, *(addr for addr in self._lists if addr not in lists)]:
+            self._look_up_again(addr, among(self._known, self._lists.get(addr, NO_NAMES)))

@@ -1,0 +1,130 @@
+"""A column of names is a frozen set of names: whatever Python's own set says, it says, for any names."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cfm.name_column import (
+    PLAIN_NAMES,
+    NameColumn,
+    NameColumnBuilder,
+    among,
+    common,
+    key_of,
+    keys_in,
+    keys_of,
+    unusual_lines,
+)
+from cfm.names import is_file_name
+
+WORDS = [
+    "a",
+    "A",
+    "a.mpg",
+    "12345678",
+    "123456789",
+    "1234567",
+    "é" * 20,
+    "x" * 255,
+    " ",
+    "a ",
+    "%41",
+    "\U0001f600",
+]
+NAMES = st.one_of(st.sampled_from(WORDS), st.text(min_size=1, max_size=30).filter(is_file_name))
+SETS = st.frozensets(NAMES, max_size=12)
+
+
+def column(names: frozenset[str], change: frozenset[str]) -> NameColumn:
+    """The names as a column to which some of them came, and from which others went."""
+    made = (NameColumn.of_names((names - change) | (change - names)) | (change & names)) - (change - names)
+    assert isinstance(made, NameColumn)
+    return made
+
+
+@given(SETS, SETS, SETS, SETS)
+def test_a_column_says_what_a_set_says(
+    one: frozenset[str], other: frozenset[str], change: frozenset[str], more: frozenset[str]
+) -> None:
+    first, second = column(one, change), column(other, more)
+    assert (len(first), set(first), bool(first)) == (len(one), set(one), bool(one))
+    assert first == one
+    assert one == first
+    assert (first == second) == (one == other)
+    assert (first != other) == (one != other)
+    for there in (second, other):
+        assert set(first | there) == one | other
+        assert set(first - there) == one - other
+        assert set(first & there) == one & other
+        assert set(first ^ there) == one ^ other
+        assert first.isdisjoint(there) == one.isdisjoint(other)
+        assert (first <= there) == (one <= other)
+        assert common(first, there) == len(one & other)
+    assert set(one | second) == one | other
+    assert set(one - second) == one - other
+    assert set(one & second) == one & other
+    assert set(one ^ second) == one ^ other
+    assert {name for name in one | other | change if name in first} == one
+    assert among(one | other | change, first) == one
+
+
+@given(SETS, SETS, SETS)
+def test_what_is_left_of_several_operations_can_be_read(
+    one: frozenset[str], other: frozenset[str], third: frozenset[str]
+) -> None:
+    first, second, last = map(NameColumn.of_names, (one, other, third))
+    assert set(((first | second) - last) | third) == ((one | other) - third) | third
+    assert set((first ^ second) & (last | second)) == (one ^ other) & (third | other)
+    assert set((first | second) - (second - last)) == (one | other) - (other - third)
+
+
+@given(SETS, SETS)
+def test_what_is_new_on_a_list_is_read_also_when_the_list_is_packed(
+    before: frozenset[str], now: frozenset[str]
+) -> None:
+    text = "".join(f"{name}\n" for name in now).encode()
+    for packed in (False, True):
+        old, new = NameColumn.of_names(before), NameColumn.of_lines(text, NameColumn.of_names(before))
+        if packed:
+            old.pack()
+            new.pack()
+        assert set(new - old) == now - before
+        assert set(new) == now
+
+
+@given(st.lists(NAMES, max_size=40))
+def test_a_text_of_lines_has_the_keys_of_its_names(names: list[str]) -> None:
+    text = "".join(f"{name}\n" for name in names).encode()
+    assert keys_in(text).tolist() == [key_of(name) for name in names] == keys_of(names).tolist()
+
+
+@given(st.lists(st.binary(max_size=300).map(lambda line: line.replace(b"\n", b"")), max_size=20))
+def test_only_unusual_lines_can_be_no_names(lines: list[bytes]) -> None:
+    unusual = set(unusual_lines(b"".join(line + b"\n" for line in lines)))
+    assert unusual <= set(lines)
+    for line in set(lines) - unusual:
+        assert is_file_name(line.decode("ascii"))
+
+
+def test_names_that_come_one_by_one_become_a_column_when_they_are_many() -> None:
+    builder = NameColumnBuilder()
+    names = [f"M{number}.mpg" for number in range(2 * PLAIN_NAMES + 7)]
+    for name in names:
+        builder.add(name)
+    many = builder.finished()
+    assert isinstance(many, NameColumn)
+    assert set(many & frozenset(names[:3])) == set(names[:3])
+    assert many == frozenset(names)
+    builder = NameColumnBuilder()
+    builder.add("one")
+    assert builder.finished() == frozenset({"one"})
+
+
+def test_two_large_sets_that_differ_much_are_told_apart_by_a_sample() -> None:
+    one, alike, other = (
+        NameColumn.of_names(f"M{number}.mpg" for number in range(start, start + 5000))
+        for start in (0, 50, 4000)
+    )
+    assert one.may_be_like(alike, 75)
+    assert not one.may_be_like(other, 75)
