@@ -66,7 +66,7 @@ def test_the_old_cfw_file_loads_unchanged() -> None:
     found = load_cfw(DATA / "cfw.yml")
     assert (found.listen_addr, found.cfm_addr, found.name) == (
         "127.0.2.1:8888",
-        "127.0.0.1:8080",
+        ("127.0.0.1:8080",),
         "127.0.2.1:8888",
     )
     assert found.base_dir == DATA / "data"
@@ -102,7 +102,12 @@ def test_obsolete_keys_are_taken_in_any_form(tmp_path: Path) -> None:
 )
 def test_a_cfm_without_a_host_is_on_this_machine(tmp_path: Path, written: str, found: str) -> None:
     text = f"listen_addr: :8888\ncfm_addr: {written}\nbase_dir: data\n"
-    assert cfw_of(tmp_path, text).cfm_addr == found
+    assert cfw_of(tmp_path, text).cfm_addr == (found,)
+
+
+def test_a_worker_may_know_several_cfm(tmp_path: Path) -> None:
+    text = "listen_addr: :8888\ncfm_addr: [10.0.0.1:8080, '10.0.0.2:8080']\nbase_dir: data\n"
+    assert cfw_of(tmp_path, text).cfm_addr == ("10.0.0.1:8080", "10.0.0.2:8080")
 
 
 def test_text_stays_what_is_written(tmp_path: Path) -> None:

@@ -154,6 +154,18 @@ def test_who_gives_it_up_writes_no_more_and_the_next_one_has_it_at_once(
     assert second.open().epoch == 2
 
 
+def test_members_hear_of_one_another_until_one_leaves(first: LeasedStore, second: LeasedStore) -> None:
+    first.open()
+    assert first.meet("pair 1", 5) == []
+    second.hold_lease()
+    (met,) = second.meet("", None)
+    assert (met.address, met.metadata, met.log_lag_s) == (HERE, "pair 1", 5)
+    assert [member.address for member in first.meet("pair 2", 5)] == [THERE]
+    assert [member.metadata for member in second.meet("", None)] == ["pair 2"]
+    second.close()
+    assert first.meet("pair 2", 5) == []
+
+
 def test_nobody_commits_who_has_not_read_the_state(first: LeasedStore) -> None:
     first.prepare()
     first.hold_lease()

@@ -25,7 +25,7 @@ def test_settings_are_accepted_and_agree(tmp_path: Path) -> None:
     assert cfm.servers.destinations == tuple(server.addr for server in stage.destinations)
     for server in stage.servers:
         cfw = load_cfw(server.folder / "cfw.yml")
-        assert (cfw.name, cfw.cfm_addr, cfw.base_dir) == (server.addr, cfm.listen_addr, server.disk)
+        assert (cfw.name, cfw.cfm_addr, cfw.base_dir) == (server.addr, (cfm.listen_addr,), server.disk)
         assert bool(cfw.source_dirs) == server.is_source
     assert {path.name for path in tmp_path.iterdir()} == set(parts(OPTIONS))
 

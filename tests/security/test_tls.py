@@ -248,7 +248,7 @@ async def test_a_source_must_be_who_the_task_says(tmp_path: Path) -> None:
 
 async def test_with_tls_alone_a_worker_obeys_who_is_named_like_its_cfm(tmp_path: Path) -> None:
     own = tls_of(tmp_path, "cfm")
-    known = WorkerCertificates(own.own_der, Addr("10.0.0.1:8888"), Addr("127.0.2.1:8080"))
+    known = WorkerCertificates(own.own_der, Addr("10.0.0.1:8888"), [Addr("127.0.2.1:8080")])
     async with worker_rig(tmp_path, admission=Admission(own, certificates=known)) as rig:
         (rig.base / "A.mpg").write_bytes(CONTENT)
         order = request("DELETE", "/files/A.mpg")

@@ -159,7 +159,7 @@ def cfw_report(path: Path) -> CheckReport:
         *_cfw_form_doubts(settings),
         *(found for found in hung_or_overlapping if found not in errors),
         *look_at_all(_cfw_looks(settings)),
-        *controller_doubts(settings.cfm_addr),
+        *(found for addr in settings.cfm_addr for found in controller_doubts(addr)),
     ]
     notes = [*settings.notes, *_security_notes(settings.security, settings.listen_addr)]
     if settings.downloader_bin is None:

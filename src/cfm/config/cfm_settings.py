@@ -114,6 +114,8 @@ class CfmStateSettings(Section):
     """Where cfm keeps tasks, delete orders, its history and its own id."""
 
     url: SharedStateUrl = Field("sqlite:///cfm.db")
+    # Of several cfm: how long the right to lead lasts.  A renewal that fails once must not cost it.
+    lease_sec: Annotated[int, whole("a number of seconds", 3, 60)] = 3
     history_days: Annotated[int, whole("a number of days", 1, 3660)] = 30
     history_bytes: Annotated[int, whole("a number of bytes", 1_000_000, MOST_64_BITS)] = 256_000_000
 
@@ -133,6 +135,7 @@ class CfmSettings(SettingsFile):
     """All of `cfm.yml`.  Every path is absolute."""
 
     listen_addr: Address = Addr("127.0.0.1:8080")
+    advertise_addr: PeerAddress | None = Field(None, examples=["10.0.0.5:8080"])
     log_dir: FilePath = Path("log")
     log_level: LogLevel = "info"
     deletes: Switch = True
@@ -152,3 +155,8 @@ class CfmSettings(SettingsFile):
     state: CfmStateSettings = Field(default_factory=CfmStateSettings)
     security: SecuritySettings = Field(default_factory=SecuritySettings)
     enable_coredump: Any = without_effect("the system decides about core dumps (ulimit -c)")
+
+    @property
+    def name(self) -> Addr:
+        """Where other cfm and people reach this one."""
+        return self.advertise_addr or self.listen_addr

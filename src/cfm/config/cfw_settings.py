@@ -11,10 +11,10 @@ from pydantic import Field
 from cfm.config.fields import (
     Address,
     Bytes,
+    CfmAddresses,
     FilePath,
     HostName,
     Interval,
-    LocalOrPeerAddress,
     LogLevel,
     Pattern,
     PeerAddress,
@@ -43,7 +43,7 @@ class CfwSettings(SettingsFile):
     """All of `cfw.yml`.  Every path is absolute."""
 
     listen_addr: Address = Field(examples=["127.0.2.1:8888"])
-    cfm_addr: LocalOrPeerAddress = Field(examples=["127.0.0.1:8080"])
+    cfm_addr: CfmAddresses = Field(examples=["127.0.0.1:8080"])
     base_dir: FilePath = Field(examples=["/data"])
     advertise_addr: PeerAddress | None = Field(None, examples=["127.0.2.1:8888"])
     hosts: tuple[HostName, ...] = Field((), examples=["vod-7"])

@@ -237,6 +237,17 @@ LocalOrPeerAddress: TypeAlias = Annotated[Address, AfterValidator(_on_this_machi
 """An address to connect to.  Without a host it is on this machine."""
 PeerAddress: TypeAlias = Annotated[Address, AfterValidator(_peer)]
 """An address at which others reach a server; so it must have a host."""
+
+
+def _one_or_more(value: object) -> object:
+    """Old files name one address; that is a list of one."""
+    if isinstance(value, (list, tuple)) and not value:
+        raise refusal("an empty list")
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+CfmAddresses: TypeAlias = Annotated[tuple[LocalOrPeerAddress, ...], BeforeValidator(_one_or_more)]
+"""Where a worker finds its cfm: one address, or those of several cfm of one node."""
 HostName: TypeAlias = Annotated[str, BeforeValidator(_host)]
 
 

@@ -100,7 +100,10 @@ def _single_values(text: SettingsText, keys: Mapping[str, FieldInfo]) -> Iterato
     for name, field in keys.items():
         loc = tuple(name.split("."))
         value = _at(text, loc)
-        if get_origin(field.annotation) is not tuple or not isinstance(value, str) or not value.strip():
+        # `cfm_addr`, which is required, may be one address as it always was.
+        if get_origin(field.annotation) is not tuple or field.is_required():
+            continue
+        if not isinstance(value, str) or not value.strip():
             continue
         items = [item.strip() for item in value.split(",")]
         line = text.lines[loc]

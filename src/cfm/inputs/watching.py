@@ -333,6 +333,11 @@ class MetadataWatch:
         facts = self._judged.rejected if self._judged is not None else None
         return facts if facts is not None and facts.shrunken else None
 
+    def take_measure(self, last_good: Measure | None) -> None:
+        """Another cfm led until now, and let in metadata of this measure last: judge by that from now on."""
+        if last_good is not None and last_good != self.last_good:
+            self.last_good, self._judged, self._told = last_good, None, ()
+
     def accept(self, pair_id: str) -> bool:
         """Let in the pair that is held, once.  False where that is another one by now.
 

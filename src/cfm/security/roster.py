@@ -117,18 +117,18 @@ class ControllerCertificates:
 class WorkerCertificates:
     """The certificates that a worker accepts.
 
-    A certificate for the host of `cfm_addr` belongs to cfm.  Every other certificate of the authority belongs
+    A certificate for a host in `cfm_addr` belongs to cfm.  Every other certificate of the authority belongs
     to a reader that may also read files.
     """
 
-    def __init__(self, own_der: bytes, own: Addr, cfm: Addr) -> None:
+    def __init__(self, own_der: bytes, own: Addr, every_cfm: Iterable[Addr]) -> None:
         self._own_der = hashlib.sha256(own_der).digest()
         self._own = own
-        self._cfm = same_host(host_of(cfm))
+        self._cfm = {same_host(host_of(cfm)) for cfm in every_cfm}
 
     def owner(self, decoded: Mapping[str, Any], der: bytes) -> Identity:
         roles = {Role.READER, Role.PEER}
-        if self._cfm in names_in(decoded):
+        if self._cfm & names_in(decoded):
             roles.add(Role.CONTROLLER)
         if hashlib.sha256(der).digest() == self._own_der:
             roles.add(Role.WORKER)

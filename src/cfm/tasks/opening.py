@@ -10,13 +10,15 @@ from typing import Final
 
 from cfm.config.fields import is_postgres, path_of_state
 from cfm.errors import StateError
+from cfm.model import Addr
 from cfm.tasks.sqlite_store import SqliteStore
-from cfm.tasks.store import StateStore
+from cfm.tasks.store import SharedStateStore, StateStore
 
+NOWHERE: Final = Addr("")
 EXTRA: Final = "pip install 'cfm[postgresql]'"
 
 
-def store_at(url: str, address: str = "") -> StateStore:
+def store_at(url: str, address: Addr = NOWHERE) -> StateStore:
     """The store at a valid `state.url`, not yet open.  `address` is where its cfm is reached.
 
     Raises:
@@ -24,8 +26,17 @@ def store_at(url: str, address: str = "") -> StateStore:
     """
     if not is_postgres(url):
         return SqliteStore(path_of_state(url))
+    return shared_store_at(url, address)
+
+
+def shared_store_at(url: str, address: Addr, lease_s: float = 3.0) -> SharedStateStore:
+    """The same for several cfm.
+
+    Raises:
+        StateError: psycopg is not installed.
+    """
     try:
         from cfm.tasks.postgres_store import PostgresStore
     except ImportError as error:
         raise StateError(f"state.url names PostgreSQL, which needs psycopg: {EXTRA} ({error})") from None
-    return PostgresStore(url, address)
+    return PostgresStore(url, address, lease_s=lease_s)

@@ -152,7 +152,20 @@ _WITH_EVENTS: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_EVENTS)
+_WITH_MEMBERS: Final = (
+    """
+    CREATE TABLE members (
+        holder text PRIMARY KEY,
+        name text NOT NULL,
+        address text NOT NULL,
+        metadata text NOT NULL,
+        log_lag_s bigint,
+        seen_at timestamptz NOT NULL
+    )
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_EVENTS, _WITH_MEMBERS)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)

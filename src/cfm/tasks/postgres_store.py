@@ -35,6 +35,7 @@ from cfm.tasks.store import (
     DropPause,
     DropTask,
     LeaseSeen,
+    Member,
     PutArrival,
     PutCopy,
     PutEvent,
@@ -50,6 +51,8 @@ from cfm.tasks.store import (
 )
 
 LEASE_S: Final = 3.0
+MEMBER_S: Final = 6.0
+"""Who told nothing of itself for so long is no member now."""
 COPYING_S: Final = 600.0
 """So long nobody else may take the lease while a whole state is copied."""
 
@@ -111,14 +114,24 @@ class PostgresStore:
             db.execute(
                 "UPDATE lease SET holder = '', expires_at = '-infinity' WHERE holder = %s", (self._me,)
             )
+            db.execute("DELETE FROM members WHERE holder = %s", (self._me,))
+
+    def meet(self, metadata: str, log_lag_s: int | None) -> list[Member]:
+        with self._named(), self._lease.transaction() as db:
+            db.execute("DELETE FROM members WHERE seen_at < clock_timestamp() - interval '1 minute'")
+            db.execute(_MEET, (self._me, _own_name(), self._address, writable(metadata), log_lag_s))
+            found = db.execute(_MET, (self._me, MEMBER_S)).fetchall()
+        return [
+            Member(row["name"], Addr(row["address"]), row["metadata"], row["log_lag_s"], int(row["seen_ms"]))
+            for row in found
+        ]
 
     def _renewed(self, db: Connection) -> Mapping[str, Any] | None:
         """The epoch stays as it is, so this waits for no commit."""
         return db.execute(_RENEW, (self._lease_s, self._me, self._epoch, self._epoch)).fetchone()
 
     def _taken(self, db: Connection) -> Mapping[str, Any] | None:
-        name = f"{socket.gethostname()} process {os.getpid()}"
-        return db.execute(_TAKE, (self._me, name, self._address, self._lease_s)).fetchone()
+        return db.execute(_TAKE, (self._me, _own_name(), self._address, self._lease_s)).fetchone()
 
     def _seen(self, row: Mapping[str, Any]) -> LeaseSeen:
         ours = row["holder"] == self._me and self._epoch in (0, row["epoch"])
@@ -339,6 +352,15 @@ _LEASE_COLUMNS: Final = (
     "AS left_ms"
 )
 
+_MEET: Final = (
+    "INSERT INTO members VALUES (%s, %s, %s, %s, %s, clock_timestamp()) ON CONFLICT (holder) DO UPDATE SET "
+    "metadata = excluded.metadata, log_lag_s = excluded.log_lag_s, seen_at = excluded.seen_at"
+)
+_MET: Final = (
+    "SELECT name, address, metadata, log_lag_s, "
+    "1000 * extract(epoch FROM clock_timestamp() - seen_at) AS seen_ms FROM members "
+    "WHERE holder <> %s AND seen_at > clock_timestamp() - %s * interval '1 second' ORDER BY name"
+)
 _OURS: Final = "SELECT 1 FROM lease WHERE epoch = %s AND holder = %s"
 _FOR_A_WHILE: Final = "clock_timestamp() + %s * interval '1 second'"
 _RENEW: Final = (
@@ -370,6 +392,10 @@ _LAST_EVENT_TO_GO: Final = """
     FROM (SELECT id, happened_at, sum(size_bytes) OVER (ORDER BY id DESC) AS with_newer FROM events) AS summed
     WHERE with_newer > %s OR happened_at < %s
 """
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()} process {os.getpid()}"
 
 
 def _lease_row(db: Connection) -> Mapping[str, Any]:

@@ -193,6 +193,21 @@ class LeaseSeen:
     """How long it still lasts, by the keeper's clock; 0 where it has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of several cfm, as it told of itself last."""
+
+    name: str
+    """Host and process."""
+    address: Addr
+    metadata: str
+    """The id of the metadata that it has in force; empty where there is none."""
+    log_lag_s: int | None
+    """How far it is behind the event log."""
+    seen_ms: int = 0
+    """How long ago it told so, by the keeper's clock."""
+
+
 class SupersededError(StateError):
     """Another cfm has taken over this state; ours may write nothing more."""
 
@@ -276,6 +291,12 @@ class LeasedStore(TaskStore, Protocol):
         It raises what `prepare` raises.
         """
 
+    def meet(self, metadata: str, log_lag_s: int | None) -> list[Member]:
+        """Tell of ourselves, and hear of all other cfm that told of themselves lately.
+
+        It raises what `prepare` raises.
+        """
+
 
 class StateStore(TaskStore, Protocol):
     """A store outside of this process, which others may read and copy."""
@@ -310,6 +331,10 @@ class StateStore(TaskStore, Protocol):
 
     def set_aside(self, suffix: str) -> str:
         """Rename the state, so that no cfm finds it, and close it.  Returns its new name, for people."""
+
+
+class SharedStateStore(LeasedStore, StateStore, Protocol):
+    """A store outside of this process that several cfm use."""
 
 
 @dataclass(frozen=True, slots=True)

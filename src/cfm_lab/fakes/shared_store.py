@@ -8,13 +8,15 @@ handle that one cfm has on it.  Neighbours: `tasks.postgres_store` is the real o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr
-from cfm.tasks.store import Change, LeaseSeen, Recovered, SupersededError
+from cfm.tasks.store import Change, LeaseSeen, Member, Recovered, SupersededError
 from cfm_lab.fakes.memory_store import CommittedState, MemoryStore
+
+MEMBER_MS = 6_000
 
 
 @dataclass
@@ -27,6 +29,7 @@ class SharedState:
     address: Addr = field(default_factory=lambda: Addr(""))
     taken_ms: int = 0
     expires_ms: int = 0
+    members: dict[str, tuple[int, Member]] = field(default_factory=dict)
     _names: count[int] = field(default_factory=lambda: count(1))
 
     def next_name(self) -> str:
@@ -69,6 +72,19 @@ class SharedStore(MemoryStore):
         self._require_reachable()
         if self.shared.holder == self._me:
             self.shared.holder, self.shared.expires_ms = "", 0
+        self.shared.members.pop(self._me, None)
+
+    def meet(self, metadata: str, log_lag_s: int | None) -> list[Member]:
+        self._require_reachable()
+        self._me = self._me or self.shared.next_name()
+        now_ms = self.shared.clock_ms()
+        me = Member(self._me, self._address, metadata, log_lag_s)
+        self.shared.members[self._me] = (now_ms, me)
+        return [
+            replace(member, seen_ms=now_ms - seen_ms)
+            for name, (seen_ms, member) in sorted(self.shared.members.items())
+            if name != self._me and now_ms - seen_ms < MEMBER_MS
+        ]
 
     def open(self) -> Recovered:
         self._require_reachable()

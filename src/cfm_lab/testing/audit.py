@@ -16,11 +16,13 @@ import hashlib
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import psycopg
 
 from cfm_lab.testing.cluster import Cluster
 from cfm_lab.testing.folder_watch import FolderWatch
@@ -99,15 +101,25 @@ class Audit:
     def deeds(self) -> list[BookEntry]:
         """cfm's books, oldest first.  cfm may be running meanwhile."""
         self.look()
-        path = self.state or self.cluster.cfm.folder / "cfm.db"
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-            tasks = db.execute("SELECT id, status, destination, file FROM tasks").fetchall()
-            orders = db.execute("SELECT id, status, server, file, kind FROM delete_orders").fetchall()
+        tasks, orders = self._books()
         copied = [BookEntry(i, "copied", status, FileOnServer(*place), "") for i, status, *place in tasks]
         deleted = [
             BookEntry(i, "deleted", status, FileOnServer(s, f), kind) for i, status, s, f, kind in orders
         ]
         return sorted([*copied, *deleted])
+
+    def _books(self) -> Sequence[list[tuple[Any, ...]]]:
+        """The tasks, and the delete orders."""
+        questions = (
+            "SELECT id, status, destination, file FROM {}tasks",
+            "SELECT id, status, server, file, kind FROM {}delete_orders",
+        )
+        if self.cluster.state_url:
+            with psycopg.connect(self.cluster.state_url) as books:
+                return [books.execute(question.format("cfm.").encode()).fetchall() for question in questions]
+        path = self.state or self.cluster.cfm.folder / "cfm.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            return [db.execute(question.format("")).fetchall() for question in questions]
 
     def counted(self) -> Counter[str]:
         """How many copies and deletes ended how, for the report of a run."""
@@ -209,7 +221,7 @@ class Audit:
             yield f"nobody was told of {missing}"
 
     def _log(self) -> list[str]:
-        return self.cluster.cfm.output().splitlines()
+        return [line for daemon in self.cluster.cfms for line in daemon.output().splitlines()]
 
 
 def _judged(place: FileOnServer, begun: bool, there: bool, rows: list[BookEntry]) -> Iterator[str]:

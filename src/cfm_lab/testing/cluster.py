@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +56,9 @@ class Cluster:
     downloader: Path | None = None
     old: frozenset[str] = frozenset()
     old_arguments: tuple[str, ...] = ("--poll", "0.2")
+    state_url: str = ""
+    """Of PostgreSQL, for several cfm."""
+    controllers: int = 1
     cfm_keys: Mapping[str, Any] = field(default_factory=dict)
     cfw_keys: Mapping[str, Any] = field(default_factory=dict)
     seen_at: Callable[[str], str] = lambda addr: addr
@@ -68,13 +72,15 @@ class Cluster:
         for name in self.ranks:
             self.put_on_san(name)
         self.write_metadata()
-        self.cfm_addr = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.cfm_addrs = [f"127.0.0.{i + 1}:{free_port(f'127.0.0.{i + 1}')}" for i in range(self.controllers)]
+        self.cfm_addr = self.cfm_addrs[0]
         self.cfm_seen_at = self.seen_at(self.cfm_addr)
         self.source_addrs = [self._worker(f"127.0.1.{i + 1}", source=True) for i in range(self.sources)]
         self.destination_addrs = [
             self._worker(f"127.0.2.{i + 1}", source=False) for i in range(self.destinations)
         ]
-        self.cfm = self._controller()
+        self.cfms = [self._controller(i) for i in range(self.controllers)]
+        self.cfm = self.cfms[0]
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +144,7 @@ class Cluster:
         settings: dict[str, Any] = {
             "listen_addr": listens_at,
             **({"advertise_addr": addr} if addr != listens_at else {}),
-            "cfm_addr": self.cfm_seen_at,
+            "cfm_addr": self.cfm_seen_at if self.controllers == 1 else self.cfm_addrs,
             "base_dir": "data",
             "storage_usage_limit_percent": self.limit_percent,
             "downloader_sleep_sec": 5,
@@ -158,12 +164,14 @@ class Cluster:
             arguments += ["--downloader", str(self.downloader)]
         return Daemon(f"old-cfw-{host}", folder, addr, "cfm_lab.testing.old_worker", arguments)
 
-    def _controller(self) -> Daemon:
-        folder = self.root / "cfm"
+    def _controller(self, number: int) -> Daemon:
+        name = f"cfm{number + 1}" if number else "cfm"
+        folder, addr = self.root / name, self.cfm_addrs[number]
         folder.mkdir()
-        daemon = Daemon("cfm", folder, self.cfm_addr, "cfm.cli.cfm", ("run", "-c", "cfm.yml"))
+        daemon = Daemon(name, folder, addr, "cfm.cli.cfm", ("run", "-c", "cfm.yml"))
         settings: dict[str, Any] = {
-            "listen_addr": self.cfm_addr,
+            "listen_addr": addr,
+            **({"state": {"url": self.state_url}} if self.state_url else {}),
             "grade_info_file": str(self.root / "grade.info"),
             "hitcount_history_file": str(self.root / "hitcount.history"),
             "watch_dir": str(self.root),
@@ -178,7 +186,7 @@ class Cluster:
 
     def change(self, daemon: Daemon, keys: Mapping[str, Any]) -> None:
         """Change keys in the settings file of a daemon.  It reads them on SIGHUP or at its next start."""
-        path = daemon.folder / ("cfm.yml" if daemon is self.cfm else "cfw.yml")
+        path = daemon.folder / ("cfm.yml" if daemon in self.cfms else "cfw.yml")
         path.write_text(yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), keys)))
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────
@@ -192,7 +200,7 @@ class Cluster:
 
     @property
     def daemons(self) -> list[Daemon]:
-        return [self.cfm, *self.workers.values()]
+        return [*self.cfms, *self.workers.values()]
 
     def start(self) -> Self:
         """Start all programs at once.  Returns when all of them serve."""
@@ -245,8 +253,18 @@ class Cluster:
         return json.loads(self.ask(path, addr)[1])
 
     def status(self) -> dict[str, Any]:
-        value: dict[str, Any] = self.get("/api/v1/status")
+        """That of cfm; of several cfm that of the one that leads, or of the first one where none does."""
+        value: dict[str, Any] = self.get("/api/v1/status", self.leader_addr or self.cfm_addr)
         return value
+
+    @property
+    def leader_addr(self) -> str:
+        """Of several cfm the one that leads; empty where none does."""
+        for addr in self.cfm_addrs if self.state_url else ():
+            with suppress(OSError, http.client.HTTPException, json.JSONDecodeError, KeyError, TypeError):
+                if self.get("/api/v1/status", addr)["leadership"]["state"] == "leading":
+                    return addr
+        return ""
 
     def server(self, addr: str) -> dict[str, Any]:
         """What cfm's status says about one server."""

@@ -113,9 +113,9 @@ class Kills:
             "by_victim": {who: len(times) for who, times in sorted(self.recovered_s.items())},
             "deeds": dict(self.audit.counted()),
             "audits_at_rest": self.rests,
-            "programs_listen_s": _spread(self.listening_s),
-            "busy_again_s": _spread(times),
-            "busy_after_listening_s": _spread(self.working_s),
+            "programs_listen_s": spread(self.listening_s),
+            "busy_again_s": spread(times),
+            "busy_after_listening_s": spread(self.working_s),
             "late": len(self.late),
             "odd_answers": len(self.odd_answers),
             "problems": self.problems,
@@ -260,7 +260,7 @@ class Kills:
         return bool(status["snapshot"]["graded_files"] == len(self.node.ranks))
 
 
-def _spread(times_s: list[float]) -> dict[str, float]:
+def spread(times_s: list[float]) -> dict[str, float]:
     ordered = sorted(times_s)
     p99 = ordered[int(0.99 * (len(ordered) - 1))]
     spread = {"median": statistics.median(ordered), "p99": p99, "max": ordered[-1]}

@@ -99,6 +99,10 @@ class Daemon:
         if self.alive:
             self._end(signal.SIGKILL)
 
+    def wait_ended(self) -> None:
+        assert self.running is not None
+        self.running.wait(PATIENCE_S)
+
     def _end(self, number: signal.Signals) -> int:
         assert self.running is not None
         self.running.send_signal(number)

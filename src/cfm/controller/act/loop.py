@@ -67,30 +67,43 @@ def clock() -> Now:
     return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
 
 
+class NotLeadingError(Exception):
+    """Another cfm leads, or nobody knows; what was decided here is not told."""
+
+
 class Controller:
     """Runs one core in real time."""
 
-    def __init__(self, core: Core, store: TaskStore, client: WorkerClient, san: SanIndex) -> None:
+    def __init__(
+        self,
+        core: Core,
+        store: TaskStore,
+        client: WorkerClient,
+        san: SanIndex,
+        acts_until_ms: Callable[[], int] = lambda: questions.FOREVER_MS,
+    ) -> None:
+        """`acts_until_ms`: until when this cfm may act if nothing else is heard (see `decide.leadership`).
+        Where that is over from the beginning, it only looks."""
         self.core = core
+        self._acts_until_ms = acts_until_ms
         self.snapshot: Snapshot | None = None
         self.metadata: MetadataWatch | None = None
         """Whoever reads the metadata, and holds what a person may accept."""
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self.listeners: set[asyncio.Queue[Mapping[str, Any]]] = set()
         self.trends = Trends(clock())
-        self.writer = Writer(
-            store,
-            on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
-            on_recovered=lambda: self.feed(ev.StoreRecovered()),
-        )
+        self.writer = self._writer_on(store)
         self.deciding_s = 0.0
         """Time spent in deciding about events since the start."""
         self.settings_read = SettingsReading(clock().wall_s)
         """The last reading of the settings: at first that of the start."""
-        self._world = OutsideWorld(client, san)
+        self._world = OutsideWorld(client, san, only_looks=not self.acts)
         self._san = san
         self._look_ups = ThreadPool("looking up files that rise", 1)
         self._hits = Hits()
+        self._log: LogState | None = None
+        self._rejected: SnapshotFacts | None = None
+        """Why the metadata was not accepted, where the last pair was not."""
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -116,6 +129,38 @@ class Controller:
                 self._timer.cancel()
             self._world.close()
             self._look_ups.close()
+
+    @property
+    def acts(self) -> bool:
+        """May this cfm do now what only a leader may do?"""
+        return clock().mono_ms < self._acts_until_ms()
+
+    async def take_over(self, core: Core, store: TaskStore, client: WorkerClient) -> None:
+        """A follower leads now, with a new core, which learns at once what the files and the SAN say."""
+        before = self.writer
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(NotLeadingError())
+        self.core, self.writer = core, self._writer_on(store)
+        self._world.act_by(client)
+        assert self._group is not None
+        self._group.create_task(self.writer.supervise())
+        self.feed(ev.Tick())
+        if self._log is not None:
+            self.on_log(self._log)
+        self.on_san(self._san.names)
+        if self._rejected is not None:
+            self.on_rejected(self._rejected)
+        if self.snapshot is not None:
+            self.on_snapshot(self.snapshot)
+        await before.close()
+
+    def _writer_on(self, store: TaskStore) -> Writer:
+        return Writer(
+            store,
+            on_trouble=lambda why: self.feed(ev.StoreTrouble(why)),
+            on_recovered=lambda: self.feed(ev.StoreRecovered()),
+        )
 
     def feed(self, event: ev.Event) -> None:
         """Let the core decide about `event`, and see to what follows."""
@@ -182,7 +227,7 @@ class Controller:
 
     def _start(self, effect: ev.Effect) -> None:
         if self._group is not None:
-            self._group.create_task(self._ask(effect))
+            self._group.create_task(self._ask(effect, self.core))
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
@@ -195,18 +240,25 @@ class Controller:
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────
 
     async def ask(self, make: Callable[[int], ev.Event]) -> ev.Reply:
-        """The core's reply to a request, once everything before it is durable."""
+        """The core's reply to a request, once everything before it is durable.
+
+        Raises:
+            NotLeadingError: this cfm may not promise anything now.
+        """
         request = next(self._requests)
         reply: asyncio.Future[ev.Reply] = asyncio.get_running_loop().create_future()
         self._waiting[request] = reply
         try:
             self.feed(make(request))
-            return await reply
+            answer = await reply
         except asyncio.CancelledError:
             self.feed(ev.RequestGone(request))
             raise
         finally:
             self._waiting.pop(request, None)
+        if not self.acts:
+            raise NotLeadingError
+        return answer
 
     async def read(self, make: Callable[[Core, Now], Any]) -> Any:
         """A value made from the state; it is shown once everything before it is durable.
@@ -226,12 +278,14 @@ class Controller:
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         now = clock()
+        self._rejected = None
         self.snapshot = self._world.snapshot = snapshot
         age_ms = max(0, now.wall_ms - 1000 * snapshot.facts.read_wall_s)
         self.feed(ev.SnapshotAccepted(snapshot.facts, age_ms))
         self.on_hits(self._hits)
 
     def on_rejected(self, facts: SnapshotFacts) -> None:
+        self._rejected = facts
         self.feed(ev.SnapshotRejected(facts))
 
     def on_hits(self, hits: Hits) -> None:
@@ -243,6 +297,7 @@ class Controller:
             self._group.create_task(self._look_up(hits, self.snapshot))
 
     def on_log(self, state: LogState) -> None:
+        self._log = state
         self.feed(ev.LogChanged(state))
 
     async def _look_up(self, hits: Hits, snapshot: Snapshot) -> None:
@@ -268,11 +323,14 @@ class Controller:
 
     # ── questions to the world ──────────────────────────────────────────────────────────────────────────
 
-    async def _ask(self, effect: ev.Effect) -> None:
-        """Bring a question or an order to whom it is for, and what comes back to the core."""
-        asked = clock()
-        event = questions.too_late(effect, asked) or await self._heard(effect, asked)
+    async def _ask(self, effect: ev.Effect, core: Core) -> None:
+        """Bring a question or an order to whom it is for, and what comes back to the core that asked."""
+        asked, acts_until_ms = clock(), self._acts_until_ms()
+        event = questions.too_late(effect, asked, acts_until_ms)
+        event = event or await self._heard(questions.in_time(effect, acts_until_ms), asked)
         for part in questions.parts(event):
+            if core is not self.core:
+                return
             self.feed(part)
             await asyncio.sleep(0)
 

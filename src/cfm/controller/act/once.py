@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from contextlib import closing
 from dataclasses import replace
 
@@ -33,11 +32,9 @@ from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
 from cfm.inputs.watching import look_once
 from cfm.model import (
-    Addr,
     Failure,
     Hits,
     Known,
-    Listing,
     LogState,
     Measure,
     Now,
@@ -64,17 +61,9 @@ async def plan(settings: CfmSettings, wall_s: int | None = None) -> Json:
 
 
 class LookWorld(OutsideWorld):
-    """Whom a look asks.  A look raises no fence, and asks the SAN for `SAN_S` from its first question on."""
+    """Whom a look asks.  It asks the SAN for `SAN_S` from its first question on."""
 
     _san_ends_s: float | None = None
-
-    def list_files(
-        self,
-        addr: Addr,
-        fence: int | None,  # noqa: ARG002 - it tells no worker anything
-        source_folder: str,  # noqa: ARG002 - the same
-    ) -> Awaitable[Listing | Failure]:
-        return super().list_files(addr, None, "")
 
     def san_patience_s(self) -> float:
         if self._san_ends_s is None:
@@ -88,7 +77,7 @@ class Look:
     def __init__(self, settings: CfmSettings, client: WorkerClient, san: SanIndex, now: Now) -> None:
         self.core = Core(_node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
         self._settings = settings
-        self._world = LookWorld(client, san)
+        self._world = LookWorld(client, san, only_looks=True)
         self._san = san
         self._now = now
         self._group: asyncio.TaskGroup | None = None

@@ -17,6 +17,7 @@ from cfm.controller.act.loop import Controller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.explain.report import rules_preview_json
+from cfm.plan.view import Rules
 from cfm.reloading import Reloader, SettingsReading
 
 
@@ -29,6 +30,11 @@ class OwnSettings:
         """Keys of `_fresh` that are taken in at the next start only."""
         self._controller = controller
         self.reloader = Reloader(started.file, load_cfm, self._take, self._tell)
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return rules_of(self._fresh)
 
     def effective(self) -> dict[str, Any]:
         """Each setting in force, and where it comes from."""

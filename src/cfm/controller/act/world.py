@@ -24,10 +24,11 @@ SAN_PATIENCE_S = 5.0
 class OutsideWorld:
     """Everything outside of cfm that the core may ask."""
 
-    def __init__(self, client: WorkerClient, san: SanIndex) -> None:
+    def __init__(self, client: WorkerClient, san: SanIndex, *, only_looks: bool = False) -> None:
+        """Who `only_looks` raises no fence, and tells no worker anything."""
         self.snapshot: Snapshot | None = None
         """The metadata that plans are made from."""
-        self._client = client
+        self._client, self._only_looks = client, only_looks
         self._san = san
         self._planner = ThreadPool("plan", 1)
         self._reducer: tuple[Snapshot, Reducer] | None = None
@@ -35,12 +36,18 @@ class OutsideWorld:
     def close(self) -> None:
         self._planner.close()
 
+    def act_by(self, client: WorkerClient) -> None:
+        """From now on workers are told things as well, by this client."""
+        self._client, self._only_looks = client, False
+
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────
 
     def heartbeat(self, addr: Addr) -> Awaitable[WorkerFeatures | Failure]:
         return self._client.heartbeat(addr)
 
     def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> Awaitable[Listing | Failure]:
+        if self._only_looks:
+            return self._client.list_files(addr)
         return self._client.list_files(addr, fence, source_folder)
 
     def disk_usage(self, addr: Addr) -> Awaitable[DiskReport | Failure]:

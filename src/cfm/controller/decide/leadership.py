@@ -131,13 +131,23 @@ class Leadership:
     def has_ended(self) -> bool:
         return self.state in ENDED
 
+    @property
+    def acts_until_ms(self) -> int:
+        """Until when we may act if nothing else is heard; in the past where we may not."""
+        return self._acts_until_ms if self.state is LeaderState.LEADING else 0
+
+    @property
+    def told_epoch(self) -> int:
+        """The epoch that the database told last."""
+        return 0 if self.seen is None else self.seen.epoch
+
     def may_act(self, now_ms: int) -> bool:
         """May something be done now that only a leader may do?  Asked right before each deed."""
-        return self.state is LeaderState.LEADING and now_ms < self._acts_until_ms
+        return now_ms < self.acts_until_ms
 
     def left_ms(self, now_ms: int) -> int:
         """For how long we may act from now on if the database does not answer any more."""
-        return max(0, self._acts_until_ms - now_ms) if self.state is LeaderState.LEADING else 0
+        return max(0, self.acts_until_ms - now_ms)
 
     def look_at_clock(self, now_ms: int) -> None:
         """Time has passed."""

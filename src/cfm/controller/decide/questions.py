@@ -8,9 +8,9 @@ Neighbours: `events` has both vocabularies; `controller.act.loop` and the simula
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, Failure, Now, Trouble, Unknown
@@ -18,6 +18,8 @@ from cfm.plan.shortlist import PlanInputs
 
 ANSWERS_AT_A_TIME = 64
 """Who holds 64 files, 300 lists say in 3 ms."""
+FOREVER_MS: Final = 2**62
+"""For a cfm that no other one can depose."""
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -156,11 +158,21 @@ def broken(effect: ev.Effect, why: str, asked: Now, ended: Now) -> ev.Event:
     return QUESTIONS[type(effect)].broken(effect, why, Span(asked.mono_ms, ended.mono_ms))
 
 
-def too_late(effect: ev.Effect, now: Now) -> ev.Event | None:
+def too_late(effect: ev.Effect, now: Now, acts_until_ms: int = FOREVER_MS) -> ev.Event | None:
     """The event of an effect that comes too late to be carried out; None where it may be.
 
     What confirmed a delete counts for a while.  Where its record became durable only later, nothing is sent.
+    Nor is anything ordered by a cfm that leads only until `acts_until_ms`.
     """
-    if isinstance(effect, ev.SendDelete) and effect.before_ms <= now.mono_ms:
+    if isinstance(effect, ev.SendDelete) and min(effect.before_ms, acts_until_ms) <= now.mono_ms:
         return ev.DeleteAnswer(effect.order.id, ev.LATE)
+    if isinstance(effect, ev.CutStream) and acts_until_ms <= now.mono_ms:
+        return ev.CutAnswer(effect.task_id, cut=False)
     return None
+
+
+def in_time(effect: ev.Effect, acts_until_ms: int) -> ev.Effect:
+    """The same effect; an order that waits for its turn is sent by then or not at all."""
+    if isinstance(effect, ev.SendDelete) and effect.before_ms > acts_until_ms:
+        return replace(effect, before_ms=acts_until_ms)
+    return effect

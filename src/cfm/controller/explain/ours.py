@@ -23,6 +23,31 @@ class TroubleWords(NamedTuple):
 
 
 OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
+    OwnTroubleKind.DATABASE_AWAY: TroubleWords(
+        Severity.CRITICAL,
+        "The database with the state does not answer: {why}",
+        "see to the database; copies that run go on, and cfm goes on by itself when it is back",
+    ),
+    OwnTroubleKind.FOLLOWS: TroubleWords(
+        Severity.NOTE,
+        "This cfm follows and gives no orders: {why}",
+        "ask the one that leads",
+    ),
+    OwnTroubleKind.LEASE_NEARLY_LOST: TroubleWords(
+        Severity.DEGRADED,
+        "The lease of this cfm was nearly lost: {why}",
+        "see to the database and the network to it, or set a longer state.lease_sec",
+    ),
+    OwnTroubleKind.DATABASE_SLOW: TroubleWords(
+        Severity.DEGRADED,
+        "The database with the state is slow: {why}",
+        "see to its load and its disk; each copy waits for some commits",
+    ),
+    OwnTroubleKind.NO_FOLLOWER: TroubleWords(
+        Severity.DEGRADED,
+        "No other cfm would go on if this one fell: {why}",
+        "start cfm on another host",
+    ),
     OwnTroubleKind.PLAN_FAILING: TroubleWords(
         Severity.DEGRADED,
         "The full plan fails, so the old lists stay in force: {why}",

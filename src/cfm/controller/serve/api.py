@@ -6,7 +6,7 @@ Neighbours: `web` is the hardened server underneath; `worker_api`, `page_api`, `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -55,9 +55,12 @@ class ControllerApi:
         settings: OwnSettings,
         identity: Mapping[str, str],
         credentials: Mapping[str, Any] | None = None,
+        leadership: Callable[[Now], Mapping[str, Any] | None] = lambda _now: None,
     ):
         """`identity`: the headers that tell a worker whose controller this is.  `credentials`: what the
-        status says about credentials (see `security.status_of`)."""
+        status says about credentials (see `security.status_of`).  `leadership`: what it says about who of
+        several cfm leads; None for the only one."""
+        self._leadership = leadership
         self._credentials = dict(credentials or {})
         self._strangers = Strangers(controller)
         self._endpoints = (
@@ -75,4 +78,5 @@ class ControllerApi:
         return app
 
     def _status(self, core: Core, now: Now) -> dict[str, Any]:
-        return {**report.status_json(core, now), **self._credentials}
+        leadership = self._leadership(now)
+        return {**report.status_json(core, now), **self._credentials, "leadership": leadership}

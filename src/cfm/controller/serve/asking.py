@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from cfm import wire
-from cfm.controller.act.loop import Controller
+from cfm.controller.act.loop import Controller, NotLeadingError
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.holdings import near_servers
@@ -32,9 +32,16 @@ async def asked(controller: Controller, question: Callable[[int], ev.Event]) -> 
     try:
         async with asyncio.timeout(REPLY_S):
             return await controller.ask(question)
+    except NotLeadingError:
+        raise not_leading() from None
     except TimeoutError:
         why = controller.core.state.store_trouble or "the state is written too slowly"
         raise RefusedError(503, why, {"Retry-After": "5"}) from None
+
+
+def not_leading() -> RefusedError:
+    """For whoever asks a cfm that must not promise anything now."""
+    return RefusedError(503, "this cfm does not lead now", {"Retry-After": "1"})
 
 
 def refuse_when_overloaded(controller: Controller) -> None:

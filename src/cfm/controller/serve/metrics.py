@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from cfm.controller.act.lease_keeper import LeaseKeeper
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
@@ -37,10 +38,16 @@ class ControllerMetrics(Collector):
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(
-        self, controller: Controller, follower: LogFollower | None, clock: Callable[[], Now] = clock
+        self,
+        controller: Controller,
+        follower: LogFollower | None,
+        clock: Callable[[], Now] = clock,
+        keeper: LeaseKeeper | None = None,
     ) -> None:
+        """`keeper`: who keeps the lease of one of several cfm."""
         self._controller = controller
         self._clock = clock
+        self._keeper = keeper
         self._follower = follower
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -57,6 +64,8 @@ class ControllerMetrics(Collector):
         yield from health_metrics(core, now)
         yield from own_metrics(self._controller)
         yield _loop_holds(HOLDS)
+        if self._keeper is not None:
+            yield from _leadership(self._keeper, now)
         if core.state.log is not None:
             yield from _event_log(core.state.log, now)
         yield gauge(
@@ -77,6 +86,17 @@ class ControllerMetrics(Collector):
             yield labelled(
                 "cfm_event_log_skipped_lines", "Event-log lines that were skipped.", "reason", status.skipped
             )
+
+
+def _leadership(keeper: LeaseKeeper, now: Now) -> Iterable[Metric]:
+    leader = keeper.leadership
+    yield gauge("cfm_leads", "1 where this one of several cfm leads.", int(leader.may_act(now.mono_ms)))
+    yield gauge("cfm_epoch", "The epoch of whoever leads.", leader.epoch or leader.told_epoch)
+    left_s = leader.left_ms(now.mono_ms) / 1000
+    yield gauge("cfm_acts_for_seconds", "For how long it leads if the database answers no more.", left_s)
+    yield gauge("cfm_others", "Other cfm of this node that were heard of lately.", len(keeper.followers))
+    took_s = keeper.answer_ms / 1000
+    yield gauge("cfm_database_seconds", "How long the database took to answer last.", took_s)
 
 
 def _loop_holds(holds: LoopHolds) -> Metric:

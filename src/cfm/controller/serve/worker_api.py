@@ -15,12 +15,13 @@ from aiohttp import web
 
 from cfm import wire
 from cfm.config.fields import same_host
-from cfm.controller.act.loop import Controller, clock
+from cfm.controller.act.loop import Controller, NotLeadingError, clock
 from cfm.controller.decide import events as ev
 from cfm.controller.serve.asking import (
     OldTaskList,
     asked,
     ids_of,
+    not_leading,
     refuse_when_overloaded,
     seconds_of,
     task_id_of,
@@ -120,6 +121,8 @@ class WorkerEndpoints:
         try:
             done, _ = await asyncio.wait((asking, stopping), return_when=asyncio.FIRST_COMPLETED)
             return asking.result() if asking in done else None
+        except NotLeadingError:
+            raise not_leading() from None
         finally:
             asking.cancel()
             stopping.cancel()
@@ -131,4 +134,5 @@ class WorkerEndpoints:
 def _host_of_worker(request: web.Request) -> str:
     """The host that asks; empty where a person does, or nobody knows."""
     is_person = request.headers.get("User-Agent", "").startswith(_TOOLS_OF_PEOPLE)
-    return "" if is_person or request.remote is None else same_host(request.remote)
+    remote = request.headers.get(wire.PASSED_ON) or request.remote
+    return "" if is_person or remote is None else same_host(remote)

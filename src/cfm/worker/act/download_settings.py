@@ -12,7 +12,8 @@ from cfm.worker.decide.offers import Neighbourhood
 
 
 def neighbourhood(settings: CfwSettings) -> Neighbourhood:
-    return Neighbourhood(settings.name, settings.cfm_addr)
+    first, *more = settings.cfm_addr
+    return Neighbourhood(settings.name, first, tuple(more))
 
 
 def transfer_settings(settings: CfwSettings, keys: Keys = NO_KEYS) -> TransferSettings:

@@ -17,6 +17,7 @@ import structlog
 
 from cfm import wire
 from cfm.errors import StateError
+from cfm.model import Addr
 from cfm.security import NO_KEYS, Keys
 from cfm.wire import TaskOffer, TaskReport, WireError
 from cfm.worker.decide.cfm_answers import EMPTY, NO_ANSWER, NOT_OURS, OK, OLD_CFM, CfmAnswer
@@ -39,6 +40,8 @@ _EXPECTED: Final = {how: (OK,) if how is Ask.LIST else (OK, EMPTY, *OLD_CFM) for
 
 
 _NO_CREDENTIALS: Final = (401, 403)
+UNAVAILABLE: Final = 503
+"""Such as from one of several cfm that does not lead, and does not know who does."""
 
 
 class Listener(Protocol):
@@ -77,11 +80,13 @@ class CfmLink:
         self._answer_s = answer_s
         self._keys = keys
         self._session: aiohttp.ClientSession | None = None
-        self._trouble: str | None = None
+        self._cfm = here.cfm
+        """The one of several cfm that is asked, until it does not answer."""
+        self._troubles: dict[Addr, str] = {}
+        """What was told of each cfm that does not answer as it should."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            f"{self._keys.scheme}://{self._here.cfm}",
             headers=self._keys.headers,
             connector=aiohttp.TCPConnector(
                 limit=CONNECTIONS, keepalive_timeout=IDLE_S, ssl=self._keys.context or True
@@ -105,22 +110,23 @@ class CfmLink:
 
     async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:
         """Ask for work once."""
+        asked = self._cfm
         try:
             reply = await (self._list() if how is Ask.LIST else self._next(how, holding))
         except aiohttp.ClientConnectionError as error:
-            self._log_trouble(str(error) or type(error).__name__)
+            self._log_trouble(asked, str(error) or type(error).__name__)
             return NO_ANSWER
         if reply is None:
             return NOT_OURS
         if reply.status in _EXPECTED[how]:
-            self._log_trouble(None)
+            self._log_trouble(asked, None)
         else:
             said = reply.body[:200].decode("utf-8", "replace")
             if reply.status in _NO_CREDENTIALS:
                 said = (
                     f"it does not accept the credentials of this worker: see `security` in cfw.yml ({said})"
                 )
-            self._log_trouble(f"it answered {reply.status}: {said}")
+            self._log_trouble(asked, f"it answered {reply.status}: {said}")
         return self._read(how, holding, reply)
 
     async def report(self, offer: TaskOffer, report: TaskReport) -> CfmAnswer:
@@ -156,7 +162,7 @@ class CfmLink:
                 offer = self._first_offer(reply, holding) if how is Ask.LIST else self._one_offer(reply)
             except WireError as error:
                 readable = False
-                log.warning("cannot read the tasks that cfm offers", cfm=self._here.cfm, error=str(error))
+                log.warning("cannot read the tasks that cfm offers", cfm=self._cfm, error=str(error))
         return CfmAnswer(reply.status, offer=offer, readable=readable, knows_epochs=reply.has_epoch)
 
     def _one_offer(self, reply: _Response) -> TaskOffer:
@@ -165,7 +171,7 @@ class CfmLink:
     def _first_offer(self, reply: _Response, holding: frozenset[int]) -> TaskOffer | None:
         tasks, unreadable = wire.parse_task_list(reply.body)
         if unreadable:
-            log.warning("cannot read some tasks on cfm's list", cfm=self._here.cfm, tasks=unreadable)
+            log.warning("cannot read some tasks on cfm's list", cfm=self._cfm, tasks=unreadable)
         return first_ready(tasks, self._here.own, holding)
 
     async def _request(
@@ -184,45 +190,65 @@ class CfmLink:
         assert self._session is not None, "used outside of its context"
         headers = {"Content-Type": "application/json"} if body is not None else {}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        asked = self._cfm
         try:
             async with self._session.request(
-                method, path, data=body, params=query, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                f"{self._keys.scheme}://{asked}{path}",
+                data=body,
+                params=query,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 received = await _bounded(response)
+                if response.status == UNAVAILABLE:
+                    self._turn_from(asked)
                 if response.status in _NO_CREDENTIALS and wire.CONTROLLER not in response.headers:
                     allowed, has_epoch = True, False  # who refuses us does not say who he is, to nobody
                 else:
-                    allowed, has_epoch = await self._hear(response.headers)
+                    allowed, has_epoch = await self._hear(asked, response.headers)
                 return _Response(response.status, received, has_epoch) if allowed else None
+        except aiohttp.ClientConnectionError:
+            self._turn_from(asked)
+            raise
         except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            self._turn_from(asked)
             why = str(error) or type(error).__name__
             raise aiohttp.ClientConnectionError(f"no complete answer came: {why}") from error
 
-    async def _hear(self, headers: Mapping[str, str]) -> tuple[bool, bool]:
+    def _turn_from(self, asked: Addr) -> None:
+        """The next question goes to the next cfm, where there are several."""
+        if asked == self._cfm:
+            every = self._here.every_cfm
+            self._cfm = every[(every.index(asked) + 1) % len(every)]
+
+    async def _hear(self, asked: Addr, headers: Mapping[str, str]) -> tuple[bool, bool]:
         """Is the answer our controller's, and does it carry an epoch at all?"""
         try:
             issuer = read_issuer(headers)
         except HeaderError as error:
-            self._log_trouble(str(error))
+            self._log_trouble(asked, str(error))
             return False, True
         try:
             ours = self._listener.binding is None if issuer is None else await self._listener.hear(issuer)
         except StateError as error:  # what cannot be remembered must not count
-            self._log_trouble(str(error))
+            self._log_trouble(asked, str(error))
             return False, True
         if not ours:
-            self._log_trouble("this worker belongs to another controller; `cfw release` frees it")
+            self._log_trouble(asked, "this worker belongs to another controller; `cfw release` frees it")
         return ours, issuer is not None
 
-    def _log_trouble(self, trouble: str | None) -> None:
+    def _log_trouble(self, cfm: Addr, trouble: str | None) -> None:
         """Log it once when it begins or changes, and once when it is over."""
-        if trouble == self._trouble:
+        if trouble == self._troubles.get(cfm):
             return
-        self._trouble = trouble
         if trouble is None:
-            log.info("cfm answers again", cfm=self._here.cfm)
+            del self._troubles[cfm]
+            log.info("cfm answers again", cfm=cfm)
         else:
-            log.warning("cannot get work from cfm", cfm=self._here.cfm, why=trouble)
+            self._troubles[cfm] = trouble
+            log.warning("cannot get work from cfm", cfm=cfm, why=trouble)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -63,15 +63,21 @@ def in_old_words(report: TaskReport) -> TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """The two addresses that a worker knows: its own, and cfm's."""
+    """The addresses that a worker knows: its own, and cfm's."""
 
     own: Addr
     cfm: Addr
+    more_cfm: tuple[Addr, ...] = ()
+    """Where there are several cfm, the others."""
+
+    @property
+    def every_cfm(self) -> tuple[Addr, ...]:
+        return (self.cfm, *self.more_cfm)
 
     @property
     def on_loopback(self) -> bool:
         """Does this node use the loopback addresses of one machine (a demo, a test)?"""
-        return any(is_loopback(host_of(addr)) for addr in (self.own, self.cfm))
+        return any(is_loopback(host_of(addr)) for addr in (self.own, *self.every_cfm))
 
 
 def is_loopback(host: str) -> bool:
@@ -99,7 +105,7 @@ def source_objection(source: str, here: Neighbourhood) -> str | None:
     port = int(match["port"])
     if not 0 < port < 2**16:
         return "no worker listens on the source's port"
-    if source == here.cfm:
+    if source in here.every_cfm:
         return "the source is the cfm"
     host = match["host"].strip("[]")
     if port < _SYSTEM_PORTS_END and is_loopback(host):
