@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--controllers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--full", action="store_true", help="full disks: each copy needs a delete before")
     arguments = parser.parse_args()
     programs = find_postgres()
     if programs is None:
@@ -35,6 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, PostgresServer(programs) as server:
         drill = Failovers(
             Path(folder), arguments.seed, server=server, controllers=arguments.controllers,
+            disks_are_full=arguments.full,
             ways=tuple(arguments.ways.split(",")), tell=lambda line: print(line, flush=True),
         )  # fmt: skip
         drill.run(arguments.blows, 60 * arguments.minutes)

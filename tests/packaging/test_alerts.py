@@ -28,7 +28,7 @@ RULES = ROOT / "packaging" / "alerts.yml"
 BOARD = ROOT / "packaging" / "grafana-board.json"
 DOC = (ROOT / "docs" / "alerts.md").read_text()
 ONLY_NOTES: Final = frozenset({
-    "breaker_released", "links_not_served", "no_room", "order_unknown", "other_size", "pace",
+    "breaker_released", "follows", "links_not_served", "no_room", "order_unknown", "other_size", "pace",
     "restart_needed", "stale_copies", "still_being_written", "versions_mixed",
 })  # fmt: skip
 """Conditions that are never worse than a note."""

@@ -18,11 +18,13 @@ import psycopg
 
 from cfm_lab.testing.audit import Audit
 from cfm_lab.testing.cluster import Cluster
-from cfm_lab.testing.kills import COPY_SPEED_BPS, FILE_BYTES, KEYS, PATIENCE_S, Kills
+from cfm_lab.testing.kills import KEYS, PATIENCE_S, Kills
 from cfm_lab.testing.postgres import PostgresServer
 from cfm_lab.testing.processes import Daemon
 
 LOOK_S: Final = 0.02
+FILE_BYTES: Final = 100_000
+COPY_SPEED_BPS: Final = 1_250_000
 
 
 @dataclass(slots=True)
@@ -31,6 +33,9 @@ class Failovers(Kills):
 
     server: PostgresServer | None = None
     controllers: int = 2
+    disks_are_full: bool = False
+    """Then a copy needs a delete before, and a new leader deletes nothing on a disk that it has not measured
+    twice, five seconds apart."""
     ways: tuple[str, ...] = ("kill", "freeze", "terminate", "database")
 
     def __post_init__(self) -> None:
@@ -42,7 +47,7 @@ class Failovers(Kills):
             destinations=3,
             files=30,
             file_bytes=FILE_BYTES,
-            quota_bytes=10 * FILE_BYTES,
+            quota_bytes=(10 if self.disks_are_full else 20_000) * FILE_BYTES,
             copy_speed_bps=COPY_SPEED_BPS,
             state_url=self.server.url(),
             controllers=self.controllers,
