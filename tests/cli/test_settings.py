@@ -116,3 +116,16 @@ def test_a_worker_that_does_not_run_is_told(tmp_path: Path) -> None:
     path.write_text("listen_addr: 127.0.0.1:9\ncfm_addr: 127.0.0.1:9\nbase_dir: base\n")
     ended = CliRunner().invoke(cfw, ["status", "-c", str(path)])
     assert (ended.exit_code, "no cfw answers at 127.0.0.1:9" in ended.output) == (1, True)
+
+
+YAML = re.compile(r"^```yaml\n(# (cf[mw])\.yml.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_settings_of_the_first_hour_are_right(tmp_path: Path) -> None:
+    shown = YAML.findall((Path(__file__).parents[2] / "docs" / "first-hour.md").read_text())
+    assert [program for _, program in shown] == ["cfw", "cfw", "cfm"]
+    for text, program in shown:
+        path = tmp_path / f"{program}.yml"
+        path.write_text(text)
+        settings = load_cfm(path) if program == "cfm" else load_cfw(path)
+        assert settings.notes == ()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cfm.controller.decide import events as ev
+from cfm.controller.explain.sentences import EVENT_SENTENCES
 from cfm.controller.explain.story import history, told
 from cfm.plan.view import Rules
 from controller.node import Node, files
@@ -76,8 +80,20 @@ def test_a_file_that_stops_rising_says_so() -> None:
     assert "F003.mpg stopped rising" in found[0]["text"]
 
 
+def said_events() -> set[str]:
+    """The first argument of each `say(…)` in the deciding code, where it is written there."""
+    found = set()
+    for path in Path(inspect.getfile(ev)).parent.glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        says = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "say"]
+        found |= {str(one.value) for call in says for one in call.args[:1] if isinstance(one, ast.Constant)}
+    return found
+
+
 def test_every_event_has_its_sentence() -> None:
-    """None of these is told as a list of facts."""
+    """None is told as a list of facts."""
+    assert len(said_events()) > 20
+    assert said_events() <= EVENT_SENTENCES.keys()
     node, _ = copied_and_deleted()
     assert [one["text"] for one in story(node, "") if one["text"].startswith(one["event"] + ": ")] == []
 

@@ -189,6 +189,10 @@ async def test_without_folders_everything_is_unknown() -> None:
     await san.look()
     assert isinstance(san.names, Unknown)
     assert await san.stat_files(["a"], 1) == {"a": Unknown("no source folder is configured", 0)}
+    following = asyncio.create_task(san.run())
+    ended, _ = await asyncio.wait((following,), timeout=0.05)
+    assert not ended, "a job that ends is told as a failure"
+    following.cancel()
 
 
 async def test_real_folders(tmp_path: Path) -> None:

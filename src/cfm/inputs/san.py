@@ -132,9 +132,9 @@ class SanIndex:
         return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
 
     async def run(self) -> None:
-        """Run until cancelled.  Each folder has its own pace."""
+        """Run until cancelled, also without folders.  Each folder has its own pace."""
         try:
-            await asyncio.gather(*map(self._follow, self._folders))
+            await asyncio.gather(asyncio.Event().wait(), *map(self._follow, self._folders))
         finally:
             for threads in (self._union_thread, *(folder.threads for folder in self._folders)):
                 threads.close()
