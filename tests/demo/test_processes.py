@@ -104,5 +104,9 @@ async def test_the_janitor_removes_what_it_was_given_and_no_more(tmp_path: Path)
     async with Janitor([tmp_path / "mine"]):
         assert (tmp_path / "mine").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["yours"]
+    (tmp_path / "found").mkdir()
+    async with Janitor([tmp_path / "found"]) as janitor:
+        await janitor.keep()
+    assert (tmp_path / "found").exists(), "a violation was found: somebody will look into it"
     async with Janitor([]):
         pass

@@ -155,6 +155,18 @@ def test_a_rising_file_deleted_for_space(truth: Truth) -> None:
     assert "while it rises" in truth.violations[0]
 
 
+def test_a_file_whose_hits_had_just_fallen_may_go(truth: Truth) -> None:
+    """The last statuses still call it rising; cfm said that it is not, before it deleted it."""
+    begin(truth, at("x", "y"))
+    truth.status(status(rising=("x", "y")))
+    truth.status(status(rising=("x", "y")))
+    truth.told({"event": "file stopped rising", "file": "x"}, 1)
+    truth.told(deleted("x", A), 1)
+    assert not truth.violations
+    truth.told(deleted("y", A), 1)
+    assert "y was deleted" in truth.violations[0]
+
+
 # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

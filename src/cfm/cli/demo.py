@@ -191,6 +191,7 @@ def summary_view(summary: Summary) -> RenderableType:
         ("over the limit", f"{summary.over_limit_servers} servers"),
         ("violations", str(len(summary.violations))),
         *(("", text) for text in summary.violations[:20]),
+        *([("folder kept", str(summary.kept_folder))] if summary.kept_folder is not None else []),
     )
     table = Table.grid(padding=(0, 2))
     for name, fact in facts:

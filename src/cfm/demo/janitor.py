@@ -1,6 +1,7 @@
 """`python -m cfm.demo.janitor FOLDER…`: removes the folders when its standard input ends.
 
-It outlives the demo on purpose.  When the demo is killed, nobody else can remove its folders.
+Where that said `keep`, it leaves them.  It outlives the demo on purpose.  When the demo is killed, nobody
+else can remove its folders.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+KEEP = b"keep"
 TRIES = 50
 PAUSE_S = 0.1
 """Programs that are killed together with the demo may still write for a moment."""
@@ -19,7 +21,8 @@ PAUSE_S = 0.1
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.stdin.buffer.read()
+    if sys.stdin.buffer.read() == KEEP:
+        return 0
     folders = [Path(folder) for folder in sys.argv[1:]]
     for _try in range(TRIES):
         for folder in folders:

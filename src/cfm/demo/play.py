@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -68,6 +68,8 @@ class Summary:
     dashboard: str
     finished: bool
     """It ran to its end, so the node should be at rest.  False where somebody stopped it early."""
+    kept_folder: Path | None = None
+    """Settings, logs, databases and disks as they were; None where they are removed."""
 
     @property
     def exit_code(self) -> int:
@@ -88,6 +90,7 @@ class Summary:
             "violation_texts": list(self.violations[:20]),
             "finished": self.finished,
             "dashboard": self.dashboard,
+            "kept_folder": None if self.kept_folder is None else str(self.kept_folder),
         }
 
 
@@ -105,14 +108,18 @@ async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: 
     stop = asyncio.Event()
     async with AsyncExitStack() as closing:
         closing.enter_context(_stopped_by_signals(stop))
-        root = await closing.enter_async_context(_folder(options))
+        root, janitor = await closing.enter_async_context(_folder(options))
         stage = staging.make_stage(options, root)
         on_stage(stage)
         await asyncio.to_thread(staging.set_up, stage, time.time())
         closing.push_async_callback(stop_all, [stage.cfm, *(server.program for server in stage.servers)])
         await _start(stage, stop)
         watcher = await closing.enter_async_context(Watcher(stage.dashboard))
-        return await Play(stage, watcher, stop, on_act, on_frame).run()
+        summary = await Play(stage, watcher, stop, on_act, on_frame).run()
+        if summary.violations:
+            await janitor.keep()
+        kept = options.keep or bool(summary.violations)
+        return replace(summary, kept_folder=root if kept else None)
     raise AssertionError("not reached")
 
 
@@ -150,12 +157,12 @@ def _stopped_by_signals(stop: asyncio.Event) -> Any:
 
 
 @asynccontextmanager
-async def _folder(options: Options) -> AsyncIterator[Path]:
-    """The folder of the demo.  It is removed at the end, unless it is kept or existed before."""
+async def _folder(options: Options) -> AsyncIterator[tuple[Path, Janitor]]:
+    """The folder of the demo, and who removes it at the end, unless it is kept or existed before."""
     root, existed = _made_folder(options.folder)
     parts = [root / part for part in staging.parts(options)] if existed else [root]
-    async with Janitor([] if options.keep else parts):
-        yield root
+    async with Janitor([] if options.keep else parts) as janitor:
+        yield root, janitor
 
 
 def _made_folder(wanted: Path | None) -> tuple[Path, bool]:

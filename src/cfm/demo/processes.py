@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from cfm.demo.janitor import KEEP
 from cfm.errors import CfmError
 
 START_S: Final = 30.0
@@ -125,6 +126,12 @@ class Janitor:
                 start_new_session=True,
             )
         return self
+
+    async def keep(self) -> None:
+        """Leave the folders: somebody will want to look into them."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(KEEP)
+            await self._process.stdin.drain()
 
     async def __aexit__(self, *_error: object) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -133,6 +133,8 @@ class Truth:
     def told(self, event: Event, at_s: float) -> None:
         """cfm reports something that it did."""
         what = event.get("event")
+        if what == "file stopped rising":  # the statuses before it are out of date
+            self._rising = [names - {event["file"]} for names in self._rising]
         if what not in ("deleted file", "copied file"):
             return
         place = CopyPlace(event["server"], event["file"])
