@@ -74,8 +74,15 @@ def _foreign(scene: Scene) -> dict[Addr, _Foreign]:
         arriving[task.destination] += task.file.size_bytes
     for addr, stock in state.stock.stock.items():
         record = state.fleet.records[addr]
+        if not isinstance(record.disk, Known) or not isinstance(record.files, Known):
+            continue
+        last = record.disk.value
+        if 100 * (last.used_bytes - stock.known_bytes) < FOREIGN_PERCENT * (
+            last.used_bytes + last.avail_bytes
+        ):
+            continue  # as on nearly every disk
         account, usage = record.account, _by_two_readings(record)
-        if usage is not None and isinstance(record.files, Known):
+        if usage is not None:
             going_bytes = account.given_up_bytes + sum(one.size_bytes for one in account.gone)
             other_bytes = usage.used_bytes - stock.known_bytes - going_bytes - arriving[addr]
             one = _Foreign(other_bytes, usage.used_bytes + usage.avail_bytes)
