@@ -64,7 +64,7 @@ SOURCES, DESTINATIONS, COPIES = 20, 280, 20
 EACH = 500
 """Files on each destination."""
 DISK_BYTES = 900_000_000_000
-PAGE_MS, SEARCH_MS, SHARE_PERCENT = 100.0, 100.0, 5.0
+PAGE_MS, SHARE_PERCENT = 100.0, 5.0
 """What is to be held."""
 
 
@@ -199,16 +199,20 @@ async def changes(controller: Controller, workers: Workers) -> None:
         await asyncio.sleep(1)
 
 
-async def took_ms(session: aiohttp.ClientSession, url: str) -> float:
-    """The best of some requests: what else the machine does is not ours."""
-    times = []
+async def took_ms(session: aiohttp.ClientSession, url: str) -> tuple[float, float]:
+    """The best of some requests, by the clock and by the work of all threads, with that of the client.
+
+    What else the machine does is not ours, and neither is what the node does meanwhile.
+    """
+    times, works = [], []
     for _again in range(12):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         async with session.get(url) as answer:
             await answer.read()
             assert answer.status == 200, url
         times.append(1000 * (time.perf_counter() - began))
-    return round(min(times), 1)
+        works.append(1000 * (time.process_time() - worked))
+    return round(min(times), 1), round(min(works), 1)
 
 
 async def share_percent(seconds: float, url: str = "", pages: int = 0) -> tuple[float, int]:
@@ -254,32 +258,47 @@ async def listen(url: str, pages: int) -> None:
     print(got)
 
 
-async def measure(files: int, pages: int, seconds: float) -> dict[str, float]:
+async def measure(files: int, pages: int, seconds: float) -> AsyncIterator[tuple[str, float]]:
     async with served(files) as (controller, server, workers), aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{server.port}"
         changing = asyncio.create_task(changes(controller, workers))
         destination = controller.core.state.config.destinations[3]
-        found: dict[str, float] = {
-            "overview_ms": await took_ms(session, f"{url}/dashboard"),
-            "servers_ms": await took_ms(session, f"{url}/servers"),
-            "server_ms": await took_ms(session, f"{url}/server/{destination}"),
-            "file_ms": await took_ms(session, f"{url}/file/MXCI0000007SGL1000051_K20180531174730.mpg"),
-            "search_rare_ms": await took_ms(session, f"{url}/search?q=ci0{files - 2}sgl"[:60]),
-            "search_none_ms": await took_ms(session, f"{url}/search?q=zzzz"),
-            "search_common_ms": await took_ms(session, f"{url}/search?q=k2018"),
-        }
+        for name, path in (
+            ("overview_ms", "/dashboard"),
+            ("servers_ms", "/servers"),
+            ("server_ms", f"/server/{destination}"),
+            ("file_ms", "/file/MXCI0000007SGL1000051_K20180531174730.mpg"),
+            ("search_last_ms", f"/search?q=ci{files - 2:07}sgl"),
+            ("search_none_ms", "/search?q=zzzz"),
+            ("search_common_ms", "/search?q=k2018"),
+        ):
+            by_clock, by_work = await took_ms(session, f"{url}{path}")
+            yield name, by_clock
+            yield f"{name}_of_work", by_work
         quiet, _ = await share_percent(seconds)
         busy, got = await share_percent(seconds, f"{url}/", pages)
-        found |= {
-            "open_pages": pages,
-            "share_without_percent": quiet,
-            "share_with_percent": busy,
-            "share_percent": round(busy - quiet, 2),
-            "bytes_per_page_and_s": round(got / pages / seconds),
-        }
         assert not changing.done(), changing.exception()
         changing.cancel()
-    return found
+    yield "share_without_percent", quiet
+    yield "share_with_percent", busy
+    yield "share_percent", round(busy - quiet, 2)
+    yield "bytes_per_page_and_s", round(got / pages / seconds)
+
+
+async def tell(files: int, pages: int, seconds: float, *, as_json: bool) -> int:
+    """Print the figures; how many of them miss their target."""
+    found: dict[str, float] = {}
+    async for name, value in measure(files, pages, seconds):
+        found[name] = value
+        if not as_json:
+            print(f"{name:24} {value:>12,}", flush=True)
+    if as_json:
+        print(json.dumps(found))
+    slow = [name for name, ms in found.items() if name.endswith("_ms") and ms > PAGE_MS]
+    dear = [name for name in ("share_percent",) if found[name] > SHARE_PERCENT]
+    if slow or dear:
+        print(f"missed: {', '.join([*slow, *dear])}", file=sys.stderr)
+    return len(slow) + len(dear)
 
 
 def main() -> None:
@@ -293,15 +312,9 @@ def main() -> None:
     if given.listen:
         asyncio.run(listen(given.listen[0], int(given.listen[1])))
         return
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    found = asyncio.run(measure(given.files, given.pages, given.seconds))
-    for name, value in () if given.json else found.items():
-        print(f"{name:24} {value:>12,}")
-    if given.json:
-        print(json.dumps(found))
-    slow = [name for name, ms in found.items() if name.endswith("_ms") and ms > PAGE_MS]
-    if slow or found["share_percent"] > SHARE_PERCENT:
-        sys.exit(f"missed: {', '.join(slow) or 'the share of a core'}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    missed = asyncio.run(tell(given.files, given.pages, given.seconds, as_json=given.json))
+    sys.exit(1 if missed else 0)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ def snapshot(unsized: list[str]) -> Snapshot:
     return Snapshot(frame, SnapshotFacts("", 0, 5, 4), others)
 
 
-def test_files_are_found_by_rank_whatever_the_case() -> None:
+def test_files_are_found_by_rank_as_they_are_written() -> None:
+    found = snapshot(["mxd.mpg"]).containing("mx", 10)
+    assert found == [(2, NAMES[1]), (5, "mxd.mpg")]
+
+
+def test_the_case_does_not_matter_where_nothing_has_it_so() -> None:
     found = snapshot(["mxd.mpg"]).containing("mX", 10)
     assert found == [(1, NAMES[0]), (2, NAMES[1]), (4, NAMES[3]), (5, "mxd.mpg")]
 
@@ -28,4 +33,4 @@ def test_what_is_asked_for_is_no_pattern() -> None:
 
 
 def test_no_more_are_found_than_are_wanted() -> None:
-    assert snapshot(["mxd.mpg"]).containing("mx", 2) == [(1, NAMES[0]), (2, NAMES[1])]
+    assert snapshot(["mxd.mpg"]).containing("mX", 2) == [(1, NAMES[0]), (2, NAMES[1])]

@@ -85,15 +85,21 @@ class Snapshot:
         return []
 
     def containing(self, text: str, most: int) -> list[tuple[int, str]]:
-        """The first `most` graded files, by rank, that have this in their name, whatever its case.
+        """The first `most` graded files, by rank, that have this in their name; files without a size last.
 
-        It looks only as far as it must; files without a size come after the known ones.
+        Where none has it as it is written, its case does not matter: that takes up to four times as long.
         """
+        found = self._with(lambda names: names.contains(text, literal=True), most)
+        return found or self._with(
+            lambda names: names.contains_any([text], ascii_case_insensitive=True), most
+        )
+
+    def _with(self, is_it: Callable[[StringNameSpace], pl.Series], most: int) -> list[tuple[int, str]]:
+        """The first `most` graded files for whose names it is so.  It looks only as far as it must."""
         found: list[tuple[int, str]] = []
         for frame in (self.frame, self._unsized):
             for piece in frame.select("rank", "name").iter_slices(_LOOKED_AT):
-                has_it = piece["name"].str.contains_any([text], ascii_case_insensitive=True)
-                found += piece.filter(has_it).head(most - len(found)).iter_rows()
+                found += piece.filter(is_it(piece["name"].str)).head(most - len(found)).iter_rows()
                 if len(found) >= most:
                     return found
         return found

@@ -94,6 +94,11 @@ class Ring:
     def series(self, name: str) -> list[float]:
         return [self._sums[name][place] for place in self._places()]
 
+    def whole_steps(self, name: str) -> list[float]:
+        """Without the step that has not ended, unless there is no other."""
+        series = self.series(name)
+        return series[:-1] if len(series) > 1 else series
+
     def states(self, addr: Addr) -> list[int]:
         """How a server was in each step; empty where it was never looked at."""
         states = self._servers.get(addr)

@@ -7,11 +7,14 @@ A file name is whatever somebody once called a file.  Here a plain `str` is alwa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from html import escape
 from typing import TypeAlias
 
 from cfm.logs import escaped
 
+TEXTS_KEPT = 8192
+"""A page that is made again has nearly the same texts as before."""
 VOID_TAGS = frozenset({"br", "input", "link", "meta"})
 
 
@@ -25,6 +28,7 @@ Child: TypeAlias = "str | int | Iterable[Child] | None"
 Attrs: TypeAlias = Mapping[str, "str | int | None"]
 
 
+@lru_cache(TEXTS_KEPT, typed=True)
 def text(value: str | int) -> Html:
     """Text as markup: escaped for HTML, and what cannot be printed written as an escape."""
     return Html(escape(escaped(str(value))))

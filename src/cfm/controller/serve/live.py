@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 1.0
 """The shortest time between two states of a page."""
-SHARE: Final = 0.03
+SHARE: Final = 0.02
 """The most of the loop's time that making pages may take."""
 PING_S: Final = 10.0
 """Where nothing changes, so often a listener hears that it is still so."""

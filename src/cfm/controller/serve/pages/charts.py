@@ -21,7 +21,7 @@ HEIGHT: Final = 100
 
 def picture(caption: str, now: Child, svg: Html, steps: int, step_s: int, top: str) -> Html:
     """A chart with its title, its present value, and both ends of its time."""
-    span_s = max(LEAST_STEPS, steps) * step_s
+    span_s = (max(LEAST_STEPS, steps) - 1) * step_s
     ends = tag("span", f"{cells.span(span_s)} ago"), tag("span", "now")
     return tag(
         "figure",

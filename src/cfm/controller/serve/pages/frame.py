@@ -141,17 +141,28 @@ def table(
     """A table, or the text `empty` where it has no rows.
 
     A row is its key, which tells it from the others and never comes from outside, and its cells.  A column
-    whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow.
+    whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow; the
+    cells of one with a `!` change often, and go out alone.
     """
     classes = [_class_of(title) for title in titles]
+    moving = [place for place, title in enumerate(titles) if "!" in _signs(title)]
     lines = [
-        part("tr", f"{id_}-{key}", [tag("td", cell, cls=cls) for cell, cls in zip(row, classes, strict=True)])
+        part(
+            "tr",
+            f"{id_}-{key}",
+            [
+                part("td", f"{id_}-{key}-{place}", cell, cls=cls)
+                if place in moving
+                else tag("td", cell, cls=cls)
+                for place, (cell, cls) in enumerate(zip(row, classes, strict=True))
+            ],
+        )
         for key, row in rows
     ]
     if not lines:
         return tag("p", empty, cls="quiet")
     heads = [
-        tag("th", title.rstrip("#~"), cls=cls, attrs={"scope": "col"})
+        tag("th", title.rstrip(_SIGNS), cls=cls, attrs={"scope": "col"})
         for title, cls in zip(titles, classes, strict=True)
     ]
     shown = part("tbody", f"{id_}-rows", lines)
@@ -160,8 +171,15 @@ def table(
 
 
 def _class_of(title: str) -> str:
-    signs = title[len(title.rstrip("#~")) :]
+    signs = _signs(title)
     return " ".join(cls for sign, cls in (("#", "number"), ("~", "spare")) if sign in signs)
+
+
+_SIGNS: Final = "#~!"
+
+
+def _signs(title: str) -> str:
+    return title[len(title.rstrip(_SIGNS)) :]
 
 
 def facts(id_: str, pairs: Iterable[tuple[str, Child]], cls: str = "facts") -> Part:

@@ -12,11 +12,12 @@ from cfm.controller.serve.html import Child, Html, tag
 from cfm.controller.serve.pages import cells, charts, tables
 from cfm.controller.serve.pages.cells import Names
 from cfm.controller.serve.pages.frame import Json, Page, columns, facts, heading, page, section
-from cfm.controller.serve.pages.parts import Part, part
+from cfm.controller.serve.pages.parts import Content, Part, part
 
 DISKS_IN_FULL: Final = 24
 """So many disks are told one by one.  Of more there is a strip, and the ones to look at."""
 WORTH_A_LOOK: Final = 12
+TRANSFERS_SHOWN: Final = 60
 LAST_DECISIONS: Final = 12
 _MOODS: Final = {"ok": "good", "busy": "good", "degraded": "held", "critical": "bad"}
 """The colour of a verdict, by its level."""
@@ -33,7 +34,7 @@ def overview(status: Json, trends: Trends, recent: Sequence[Json]) -> Page:
         conditions(status, names),
         _pictures(trends, status),
         _disks(status["servers"], names),
-        section("transfers", "Copies now", tables.transfers(status["transfers"], names)),
+        section("transfers", "Copies now", *_transfers(status["transfers"], names)),
         columns(
             "side-by-side",
             section(
@@ -152,20 +153,21 @@ def _sentence(text: str) -> str:
 def _pictures(trends: Trends, status: Json) -> Part:
     ring = trends.shown
     sources = sum("source" in server["role"] for server in status["servers"])
-    figures = _busy(ring, max(1, sources)), _moved(ring), _served(ring)
+    drawn = ("busy", _busy(ring, max(1, sources))), ("moved", _moved(ring)), ("served", _served(ring))
+    figures = [part("div", f"picture-{name}", svg) for name, svg in drawn]
     return part("section", "pictures", figures, attrs={"aria-label": "Over time"}, cls="pictures")
 
 
 def _busy(ring: Ring, sources: int) -> Html:
     whole_ms = 1000 * ring.step_s * sources
-    shares = [min(1.0, ms / whole_ms) for ms in ring.series("busy_ms")]
+    shares = [min(1.0, ms / whole_ms) for ms in ring.whole_steps("busy_ms")]
     now = f"{100 * _lately(shares):.0f} %"
     svg = charts.areas([(shares, "busy")], 1.0, f"Sources busy: {now} lately")
     return charts.picture("Sources busy", now, svg, len(shares), ring.step_s, "100 %")
 
 
 def _moved(ring: Ring) -> Html:
-    copied, freed = ring.series("copied_bytes"), ring.series("freed_bytes")
+    copied, freed = ring.whole_steps("copied_bytes"), ring.whole_steps("freed_bytes")
     top = max([1.0, *copied, *freed])
     words = f"{cells.size(int(sum(copied)))} copied", f"{cells.size(int(sum(freed)))} freed"
     svg = charts.areas([(copied, "moved"), (freed, "freed line")], top, ", ".join(words))
@@ -176,7 +178,7 @@ def _moved(ring: Ring) -> Html:
 
 def _served(ring: Ring) -> Html:
     """The share of viewers' requests that destinations served, in steps with any."""
-    disks, san = ring.series("hits_on_disks"), ring.series("hits_on_san")
+    disks, san = ring.whole_steps("hits_on_disks"), ring.whole_steps("hits_on_san")
     total = sum(disks) + sum(san)
     shares, last = [], 0.0
     for here, there in zip(disks, san, strict=True):
@@ -188,9 +190,16 @@ def _served(ring: Ring) -> Html:
 
 
 def _lately(values: Sequence[float]) -> float:
-    """The mean of the last whole steps."""
-    last = values[-5:-1] or values
+    """The mean of the last steps."""
+    last = values[-4:]
     return sum(last) / max(1, len(last))
+
+
+def _transfers(running: Sequence[Json], names: Names) -> tuple[Content, ...]:
+    """The first of them, and how many more there are."""
+    rest = len(running) - TRANSFERS_SHOWN
+    more = tag("p", f"And {rest:,} more.", cls="quiet") if rest > 0 else None
+    return tables.transfers(running[:TRANSFERS_SHOWN], names), more
 
 
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +210,10 @@ def _disks(servers: Sequence[Json], names: Names) -> Part:
     if len(destinations) <= DISKS_IN_FULL:
         return section("disks", "Disks", tables.disks(destinations, names))
     worst = sorted(destinations, key=trouble_first)[:WORTH_A_LOOK]
-    note = f"{len(destinations):,} destinations; each column is one, and the line is its limit."
+    note = (
+        f"{len(destinations):,} destinations, a column each; the line is the limit. Red is above it, "
+        "black is down, amber is unknown."
+    )
     return section(
         "disks",
         "Disks",

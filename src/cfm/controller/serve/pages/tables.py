@@ -33,7 +33,16 @@ def disks(servers: Sequence[Json], names: Names) -> Part | Html:
         )
         for place, server in enumerate(servers)
     ]
-    columns = ("Destination", "Disk", "Used#", "With what comes#~", "Limit#", "Room#", "Files#", "Receives#~")
+    columns = (
+        "Destination",
+        "Disk!",
+        "Used#!",
+        "With what comes#~!",
+        "Limit#",
+        "Room#",
+        "Files#",
+        "Receives#~",
+    )
     return table("disks", columns, rows, empty="cfm.yml names no destination.")
 
 
@@ -123,10 +132,10 @@ def transfers(all_: Sequence[Json], names: Names) -> Part | Html:
         "Rank#",
         "From",
         "To",
-        "Progress",
+        "Progress!",
         "Size#",
-        "Speed#",
-        "Left#",
+        "Speed#!",
+        "Left#!",
         "Why this file, and why there",
     )
     return table("transfers", columns, rows, empty="No copy is running.")
