@@ -46,6 +46,9 @@ from cfm_lab.fakes.memory_store import MemoryStore
 
 DAY_S = 1_700_000_000
 LATENCY_MS = 2
+ASK_AGAIN_MS = 1_000
+"""After so long a worker asks again that no settings name."""
+UNKNOWN_HERE = 400
 SAN = "/san"
 OURS = WorkerFeatures(ours=True, version=__version__, transfer=Transfer.BUILTIN, serves=True, downloads=4)
 GONE = Failure(Trouble.REFUSED, "connection refused")
@@ -383,7 +386,10 @@ class Node:
         if worker.up:
             if isinstance(reply.body, ev.Offer):
                 self._take(worker, reply.body.task)
-            self._poll(addr)
+            if reply.status == UNKNOWN_HERE:
+                self.after(ASK_AGAIN_MS, lambda: self._poll(addr))
+            elif addr not in self.polls.values():  # else it has asked anew since, and waits for that
+                self._poll(addr)
 
     def _take(self, worker: Worker, task: Task) -> None:
         request = self.request()
