@@ -57,7 +57,8 @@ class World:
 
     def why(self, name: str) -> dict[str, Any]:
         file = next((one for one in self.node.library if one.name == name), None)
-        return why_json(self.node.core, name, file, file.rank if file else None, self.node.now)
+        found = why_json(self.node.core, name, file, file.rank if file else None, self.node.now)
+        return {**found, "exists": file is not None, "near": [] if file else [name]}
 
     def server(self, addr: str) -> dict[str, Any]:
         held = held_by(self.node.core, self.node.destinations[0], self.node.now)
@@ -198,6 +199,12 @@ def test_a_file_says_server_by_server_why_it_is_not_copied() -> None:
     assert "better than this one" in text
     assert "Wanted" in text
     assert "Placed" in reading(world.all_pages(world.node.library[0].name)["file"]).text
+
+
+def test_a_name_that_nobody_knows_says_so_and_which_was_meant(world: World) -> None:
+    page = reading(world.all_pages("F03.mpg")["file"])
+    assert "UnknownNo file is called so" in page.text
+    assert "Did you meanF03.mpg" in page.text
 
 
 def test_a_long_list_is_sent_in_pages(world: World) -> None:

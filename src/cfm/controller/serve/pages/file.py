@@ -28,7 +28,8 @@ def file_page(found: Json, names: Names, now_s: int) -> Page:
         _copies(found, names, now_s),
         _places(found, names),
         section("story", "Its story", decisions(story, now_s, len(story), also_small=True)),
-        _alike(found["looks_like"]),
+        _names("alike", "Other names that look the same", found["looks_like"]),
+        _names("near", "Did you mean", found["near"]),
     )
 
 
@@ -39,6 +40,9 @@ def _answer(found: Json) -> Html:
         words = f"It is on {number} destination{'s' if number > 1 else ''}"
         words += "; viewers want it now." if found["rising"] or found["watched"] else "."
         return _verdict_line("Placed", words, "good")
+    if not found["exists"]:
+        words = "No file is called so: it is not graded, and neither a destination nor the SAN has it."
+        return _verdict_line("Unknown", words, "held")
     copy = found["copy"]
     level = "Wanted" if copy["allowed"] or found["known"] else "Not known"
     words = copy["text"][:1].upper() + copy["text"][1:]
@@ -120,8 +124,7 @@ def _places(found: Json, names: Names) -> Content:
     return section("places", title, table("places", columns, rows, empty=""))
 
 
-def _alike(spellings: Sequence[str]) -> Content:
-    if not spellings:
+def _names(id_: str, title: str, names: Sequence[str]) -> Content:
+    if not names:
         return None
-    lines = [tag("li", cells.file(name)) for name in spellings]
-    return section("alike", "Other names that look the same", tag("ul", lines))
+    return section(id_, title, tag("ul", [tag("li", cells.file(name)) for name in names]))
