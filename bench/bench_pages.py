@@ -205,7 +205,7 @@ async def took_ms(session: aiohttp.ClientSession, url: str) -> tuple[float, floa
     What else the machine does is not ours, and neither is what the node does meanwhile.
     """
     times, works = [], []
-    for _again in range(12):
+    for _again in range(6):
         began, worked = time.perf_counter(), time.process_time()
         async with session.get(url) as answer:
             await answer.read()

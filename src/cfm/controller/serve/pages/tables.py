@@ -120,7 +120,7 @@ def transfers(all_: Sequence[Json], names: Names) -> Part | Html:
                 cells.server(transfer["destination"], names),
                 cells.progress(transfer),
                 cells.size(transfer["size_bytes"]),
-                cells.rate(transfer["rate_bps"]),
+                cells.rate(transfer["rate_bps"] or None),
                 cells.left(transfer),
                 why_copied(transfer),
             ),
