@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,19 @@ async def test_nobody_writes_what_he_likes_into_the_history(cfm: ControllerRig, 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "before=x"])
 async def test_the_history_has_bounds(cfm: ControllerRig, query: str) -> None:
     assert (await cfm.ask("GET", f"/api/v1/history?{query}")).status == 400
+
+
+async def test_the_openapi_document_has_every_endpoint_that_is_no_page(cfm: ControllerRig) -> None:
+    served = {
+        (route.method.lower(), re.sub(r"\{[^}]*\}", "{}", route.resource.canonical))
+        for route in cfm.api.application().router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    for_programs = {
+        one for one in served if one[1].startswith(("/api/", "/tasks", "/healthz", "/readyz", "/metrics"))
+    }
+    document = await asked(cfm, "/api/openapi.json")
+    described = {
+        (method, re.sub(r"\{[^}]*\}", "{}", path)) for path, of in document["paths"].items() for method in of
+    }
+    assert described == for_programs

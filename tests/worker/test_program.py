@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cfm.cli.cfw import app
 from cfm.config import CfwSettings, load_cfw
 from cfm.errors import CfmError, StateError
 from cfm.model import Addr
@@ -231,19 +233,24 @@ class TestRelease:
         await self.bound(path)
         async with running(path) as worker:
             assert (await worker.ask("DELETE", "/files/a.mpg")).status == 409
-            said = await asyncio.to_thread(release, worker.settings)
-            assert said == "released from the controller controller-a (epoch 3)"
+            was = await asyncio.to_thread(release, worker.settings)
+            assert was is not None
+            assert (was.controller, was.epoch) == ("controller-a", 3)
             assert (await worker.ask("DELETE", "/files/a.mpg")).status == 404
 
     async def test_of_one_that_does_not(self, tmp_path: Path) -> None:
         path = write_settings(tmp_path)
         settings = load_cfw(path)
-        nobody = "this worker belonged to no controller"
-        assert await asyncio.to_thread(release, settings) == nobody
+        assert await asyncio.to_thread(release, settings) is None
         assert not settings.state.path.exists()
         await self.bound(path)
-        assert "controller-a" in await asyncio.to_thread(release, settings)
-        assert await asyncio.to_thread(release, settings) == nobody
+        for args, said in (
+            ([], "released from the controller controller-a (epoch 3)\n"),
+            ([], "this worker belonged to no controller\n"),
+            (["--json"], '{\n  "controller": null,\n  "epoch": null\n}\n'),
+        ):
+            ended = await asyncio.to_thread(CliRunner().invoke, app, ["release", "-c", str(path), *args])
+            assert (ended.exit_code, ended.output) == (0, said)
 
     async def test_of_something_else_is_told(self, tmp_path: Path) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -90,16 +90,22 @@ def status(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
 
 
 @app.command()
-def release(config: SettingsPath = CFW_FILE) -> None:
+def release(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
     """Free this worker from its controller, so that it can belong to another one."""
     from cfm.worker.release import release as release_worker
 
     settings = settings_from(config, load_cfw)
     setup_logging("error", None, "cfw")
     try:
-        print(release_worker(settings))
+        was = release_worker(settings)
     except CfmError as error:
         fail(error)
+    if json:
+        print_json({"controller": was and was.controller, "epoch": was and was.epoch})
+    elif was is None:
+        print("this worker belonged to no controller")
+    else:
+        print(f"released from the controller {was.controller} (epoch {was.epoch})")
 
 
 @app.command()

@@ -53,7 +53,8 @@ BUSY_TIMEOUT_S = 5.0
 LOG_KEPT_BYTES = 16_000_000
 """So much of the write-ahead log stays on the disk when it has been emptied."""
 
-_FORGOTTEN_AT_A_TIME = 5_000
+_FORGOTTEN_AT_A_TIME = 1_000
+"""Events that go in one transaction: commits wait some hundredths of a second for it."""
 _NO_EVENT = -1
 
 _MAY_PASS = frozenset(

@@ -17,22 +17,19 @@ from cfm.worker.decide.fencing import Binding
 ANSWER_S: Final = 5.0
 
 
-def release(settings: CfwSettings) -> str:
-    """Free the worker of these settings from its controller.  Returns what was done, for people.
+def release(settings: CfwSettings) -> Binding | None:
+    """Free the worker of these settings from its controller.  Returns to whom it belonged; None: to nobody.
 
     Raises:
         CfmError: the worker does not answer, or refuses.
     """
     try:
-        was = _release_running(settings)
+        return _release_running(settings)
     except ConnectionRefusedError:
         path = settings.state.path
-        was = asyncio.run(_release_stopped(path)) if path.exists() else None
+        return asyncio.run(_release_stopped(path)) if path.exists() else None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise CfmError(f"{settings.listen_addr} does not answer as a worker does: {error}") from error
-    if was is None:
-        return "this worker belonged to no controller"
-    return f"released from the controller {was.controller} (epoch {was.epoch})"
 
 
 def _release_running(settings: CfwSettings) -> Binding | None:
