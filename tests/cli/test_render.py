@@ -51,7 +51,10 @@ def test_status_shows_verdict_servers_copies_and_decisions(node: Node, width: in
     status = status_of(node)
     text = shown(render.status_view(status, events_of(node)), width)
     assert all(len(line) <= width for line in text.splitlines())
-    assert " ".join(text.split()).startswith("● " + status["verdict"])
+    words = " ".join(text.split())
+    assert words.startswith(f"● {status['health']}: ")
+    for condition in status["conditions"]:
+        assert words.count(condition["text"]) == 1, "what is so is told once"
     assert all(server["addr"] in text for server in status["servers"])
     assert all(transfer["file"][:4] in text for transfer in status["transfers"])
     assert "F003.mpg (9 hits)" in text

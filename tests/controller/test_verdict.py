@@ -108,7 +108,8 @@ CASES = [
         Health.DEGRADED,
         Doing.IDLE,
         ["breaker"],
-        f"The breaker holds deletes of 500 B at 127.0.2.1 ({refusals.BREAKER.release}).",
+        "Deletes of 500 B are held at 127.0.2.1: the limit of 50 % would delete 50 % of what is there "
+        f"({refusals.BREAKER.release}).",
     ),
     Case(
         worlds.old_metadata,

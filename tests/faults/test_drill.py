@@ -113,7 +113,7 @@ FAULTS: Final = {
         lambda node: settings(node, {"remover": {"storage_usage_limit_percent": 90}}),
         LOOK_S,
         "breaker",
-        "The breaker holds deletes of ",
+        "the limit of 9 % would delete ",
     ),
     "a reload is refused": Fault(
         lambda node: settings(node, {"remover": {"storage_usage_limit_percent": 101}}),

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cfm.cli.render.words import time_words
+from cfm.controller.explain.activity import Activity, Doing
+from cfm.controller.explain.verdict import activity_words
 from cfm.logs import escaped
 
 Json: TypeAlias = Mapping[str, Any]
@@ -75,6 +77,16 @@ def verdict(value: Json) -> Text:
     """The line on top; its colour comes from the health."""
     style = HEALTH_STYLES.get(str(value["health"]), "yellow")
     return Text.assemble(("● ", style), said(value["verdict"], "bold"))
+
+
+def headline(status: Json) -> Text:
+    """Health and what goes on.  The conditions stand below, and the verdict would say the worst one twice."""
+    style = HEALTH_STYLES.get(str(status["health"]), "yellow")
+    doing = status["activity"]
+    words = activity_words(
+        Activity(Doing(doing["doing"]), doing["copies"], doing["deletes"], doing["waiting"])
+    )
+    return Text.assemble(("● ", style), said(f"{status['health']}: {words or doing['doing']}", "bold"))
 
 
 def conditions(found: Sequence[Json], at_s: int | None = None) -> RenderableType | None:

@@ -18,11 +18,11 @@ from cfm.controller.explain.words import count_words, size_words
 def status_view(
     status: Json, recent_events: Sequence[Json] = (), *, events_shown: int = EVENTS_SHOWN
 ) -> RenderableType:
-    """The verdict and its conditions, servers, copies, the backlog, the last decisions."""
+    """Health and conditions, servers, copies, the backlog, the last decisions."""
 
     def view(width: int) -> RenderableType:
         return stack(
-            page.verdict(status),
+            page.headline(status),
             page.conditions(status["conditions"], status["at"]),
             servers(status["servers"], width),
             transfers(status["transfers"], width),

@@ -40,16 +40,26 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
         text = _BRAKE_TEXTS.get(refusal, refusal.text)
         if refusal is refusals.BREAKER:
             size_bytes = sum(dispatch.blocked_bytes(round_).values())
-            text = f"The breaker holds deletes of {size_words(size_bytes)}"
+            text = f"Deletes of {size_words(size_bytes)} are held"
         yield Condition(
             name=refusal.name,
             level=Severity.DEGRADED,
-            text=f"{text} {scene.at(there)}",
+            text=f"{text} {scene.at(there)}{_why_so_much(round_, there, size_bytes)}",
             remedy=refusal.release,
             servers=there,
             size_bytes=size_bytes,
             holds=True,
         )
+
+
+def _why_so_much(round_: Round, there: Sequence[Addr], held_bytes: int | None) -> str:
+    """How much of the disks a breaker held, and by which limit: a mistyped one shows at once."""
+    if not held_bytes:
+        return ""
+    limit_percent = min(round_.view.servers[addr].limit_percent for addr in there)
+    used_bytes = sum(round_.ledger.disks[addr].usage.used_bytes for addr in there)
+    share = 100 * held_bytes // max(1, used_bytes)
+    return f": the limit of {limit_percent} % would delete {share} % of what is there"
 
 
 def not_ruled_out(scene: Scene, round_: Round) -> Iterator[Condition]:
