@@ -291,3 +291,14 @@ def test_one_line_of_an_old_time_does_not_keep_right_ones_out() -> None:
     live(seen, "a", 2, 0)
     assert seen.hits(now(2)).rising == {"a": 2, "old": 1}
     assert seen.behind_s == 0
+
+
+def test_hits_are_counted_for_ever_each_once_here_and_elsewhere() -> None:
+    """The window forgets them; what a picture of the day shows does not."""
+    now = Now(0, 1_000_000_000)
+    window = HitWindow(60, 5, now)
+    for stream, ours in ((b"a", True), (b"b", False), (b"b", False), (b"c", False)):
+        window.add(Hit("A.mpg", 1_000_000, ours, stream), now)
+    later = Now(600_000, 1_600_000_000)
+    assert window.hits(later) == Hits()
+    assert window.counted == {True: 1, False: 2}

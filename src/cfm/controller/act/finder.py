@@ -33,6 +33,7 @@ class Finder:
         is_somewhere = text in holders or text in (core.state.san.index or ())
         if is_somewhere and all(name != text for _rank, name in found):
             found.insert(0, (None, text))
+        holders.look_up([name for _rank, name in found[:MOST_FOUND]])
         files = [
             {"file": name, "rank": rank, "on": sorted(holders.get(name, ()))}
             for rank, name in found[:MOST_FOUND]
