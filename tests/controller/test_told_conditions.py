@@ -74,11 +74,16 @@ def test_the_log_has_a_line_when_it_begins_and_one_when_it_ends() -> None:
     (said,) = node.says("condition ends")
     assert said.facts["condition"] == "server_down"
     assert len(node.says("condition begins")) == 1
+    kept = [one.event for one in node.store.events(node.sources[0], 2**63 - 1, 9)]
+    told = [event for event in kept if event.startswith("condition")]
+    assert told == ["condition ends", "condition begins"], "they are in the server's own history"
 
 
 def look(node: Node) -> None:
     """What `act.condition_watch` does once a second."""
     found = verdict(node.core, node.core.last_round, node.now).conditions
-    seen = tuple(ConditionSeen(one.name, one.level.value, one.text, one.since_s) for one in found)
+    seen = tuple(
+        ConditionSeen(one.name, one.level.value, one.text, one.since_s, one.servers) for one in found
+    )
     if node.core.state.conditions.is_news(seen):
         node.send(ev.ConditionsSeen(seen))

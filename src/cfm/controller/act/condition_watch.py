@@ -22,6 +22,8 @@ async def watch_conditions(controller: Controller) -> None:
         await asyncio.sleep(EVERY_S)
         core = controller.core
         found = verdict(core, core.last_round, clock()).conditions
-        seen = tuple(ConditionSeen(one.name, one.level.value, one.text, one.since_s) for one in found)
+        seen = tuple(
+            ConditionSeen(one.name, one.level.value, one.text, one.since_s, one.servers) for one in found
+        )
         if core.state.conditions.is_news(seen):
             controller.feed(ev.ConditionsSeen(seen))

@@ -366,10 +366,10 @@ class Core:
             if begins:
                 level = _LEVEL_IN_LOG[seen.level]
                 facts = {"condition": seen.name, "health": seen.level, "because": seen.text}
-                self.state.say("condition begins", facts, level=level)
+                self.state.say("condition begins", facts, level=level, about=seen.servers)
             else:
                 lasted_s = max(0, now.wall_s - since_s)
-                self.state.say("condition ends", {"condition": seen.name, "lasted_s": lasted_s})
+                self.state.say("condition ends", condition=seen.name, lasted_s=lasted_s, about=seen.servers)
 
     # ── answers and requests ────────────────────────────────────────────────────────────────────────────
 

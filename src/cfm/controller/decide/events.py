@@ -405,6 +405,8 @@ class Say:
     level: str = "info"
     facts: Mapping[str, object] = field(default_factory=dict)
     id: int = 0
+    about: tuple[str, ...] = ()
+    """Files and servers in whose history it belongs, beside those that the facts name."""
 
 
 Effect: TypeAlias = (

@@ -194,11 +194,17 @@ class NodeState:
         self.server_counts[destination, "destination", outcome] += 1
 
     def say(
-        self, event: str, facts: Mapping[str, object] | None = None, *, level: str = "info", **more: object
+        self,
+        event: str,
+        facts: Mapping[str, object] | None = None,
+        *,
+        level: str = "info",
+        about: tuple[str, ...] = (),
+        **more: object,
     ) -> None:
-        """One line for the log, and for whoever asks later why."""
+        """One line for the log, and for whoever asks later why (see `Say`)."""
         self.last_id += 1
-        self.out.effects.append(Say(event, level, {**(facts or {}), **more}, self.last_id))
+        self.out.effects.append(Say(event, level, {**(facts or {}), **more}, self.last_id, about))
 
     def ask_san(self, files: Sequence[File], now: Now, *, ahead: bool = False) -> None:
         """Look files up on the SAN, unless that is being done, or it is silent.

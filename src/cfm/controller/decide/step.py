@@ -65,7 +65,8 @@ def subjects(facts: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _event(said: Say, wall_s: int) -> PutEvent:
-    return PutEvent(said.id, wall_s, said.event, said.level, said.facts, subjects(said.facts))
+    about = tuple(dict.fromkeys((*subjects(said.facts), *said.about)))
+    return PutEvent(said.id, wall_s, said.event, said.level, said.facts, about)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cfm.model import Now
+from cfm.model import Addr, Now
 
 
 class ConditionSeen(NamedTuple):
@@ -23,6 +23,8 @@ class ConditionSeen(NamedTuple):
     text: str
     since_s: int | None = None
     """Unix time, where the condition knows itself."""
+    servers: tuple[Addr, ...] = ()
+    """Where it is: it belongs to the history of each of them."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cfm.controller.explain.words import size_words
+from cfm.controller.explain.words import size_words, time_words
 
 EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "copied file": "copied {file} to {server} ({reason})",
@@ -48,7 +48,7 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "breaker released": "the breaker at {server} was released by {by}, for {up_to_bytes_words}",
     "metadata accepted by an operator": "rejected metadata was accepted by {by}",
     "condition begins": "{condition} begins: {because}",
-    "condition ends": "{condition} ends after {lasted_s} s",
+    "condition ends": "{condition} ends after {lasted_words}",
     "settings changed": "the settings were read again for {by}; changed: {keys}",
 }
 """The sentence for an event.  An event that is not here is told by its name and its facts."""
@@ -74,4 +74,7 @@ def _words_of(event: Mapping[str, Any]) -> dict[str, str]:
     sizes = {key: value for key, value in event.items() if key.endswith("_bytes") and isinstance(value, int)}
     ends = ("from", event.get("source")), ("to", event.get("server"))
     from_and_to = " ".join(f"{word} {addr}" for word, addr in ends if addr)
-    return {f"{key}_words": size_words(value) for key, value in sizes.items()} | {"from_and_to": from_and_to}
+    words = {f"{key}_words": size_words(value) for key, value in sizes.items()}
+    if isinstance(lasted_s := event.get("lasted_s"), int):
+        words["lasted_words"] = time_words(lasted_s)
+    return {**words, "from_and_to": from_and_to}
