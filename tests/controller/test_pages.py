@@ -215,6 +215,13 @@ def test_a_long_list_is_sent_in_pages(world: World) -> None:
     assert "Every wanted file is on a destination" in html(pages.backlog_page(empty, {}, 100))
 
 
+def test_settings_are_told_with_the_place_that_they_come_from(world: World) -> None:
+    """A list is its values, one below the other, and nothing else."""
+    page = html(world.all_pages(text="AD_")["settings"])
+    assert "<td><code>AD_</code><br><code>AD_</code></td><td>line 3 of the file</td>" in page
+    assert "<code>on</code>" in page
+
+
 def test_a_strip_shows_three_hundred_disks_and_the_table_those_worth_a_look(world: World) -> None:
     one = next(server for server in world.status["servers"] if "destination" in server["role"])
     world.status["servers"] = [

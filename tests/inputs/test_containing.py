@@ -23,8 +23,9 @@ def test_files_are_found_by_rank_as_they_are_written() -> None:
 
 
 def test_the_case_does_not_matter_where_nothing_has_it_so() -> None:
-    found = snapshot(["mxd.mpg"]).containing("mX", 10)
-    assert found == [(1, NAMES[0]), (2, NAMES[1]), (4, NAMES[3]), (5, "mxd.mpg")]
+    assert snapshot([]).containing("mxc_k", 10) == [(4, NAMES[3])]
+    assert snapshot([]).containing("OTHER", 10) == [(3, NAMES[2])]
+    assert snapshot(["mxd.mpg"]).containing("Mxd", 10) == [(5, "mxd.mpg")]
 
 
 def test_what_is_asked_for_is_no_pattern() -> None:
@@ -33,4 +34,4 @@ def test_what_is_asked_for_is_no_pattern() -> None:
 
 
 def test_no_more_are_found_than_are_wanted() -> None:
-    assert snapshot(["mxd.mpg"]).containing("mX", 2) == [(1, NAMES[0]), (2, NAMES[1])]
+    assert snapshot(["mxd.mpg"]).containing("mx", 1) == [(2, NAMES[1])]

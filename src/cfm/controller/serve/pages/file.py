@@ -13,6 +13,7 @@ from cfm.controller.serve.pages.overview import decisions
 from cfm.controller.serve.pages.parts import Content, Part
 
 PLACES_SHOWN: Final = 200
+_NOTHING: Final = "Nothing was decided about it that cfm remembers."
 
 
 def file_page(found: Json, names: Names, now_s: int) -> Page:
@@ -27,7 +28,7 @@ def file_page(found: Json, names: Names, now_s: int) -> Page:
         section("transfers", "Being copied", tables.transfers(tasks, names)) if tasks else None,
         _copies(found, names, now_s),
         _places(found, names),
-        section("story", "Its story", decisions(story, now_s, len(story), also_small=True)),
+        section("story", "Its story", decisions(story, now_s, len(story), also_small=True, empty=_NOTHING)),
         _names("alike", "Other names that look the same", found["looks_like"]),
         _names("near", "Did you mean", found["near"]),
     )

@@ -120,7 +120,7 @@ def history_page(found: Json, about: str, now_s: float) -> Page:
     more = f"/history?about={quote(about, safe='')}&before={found['before']}"
     older = tag("nav", tag("a", "Older", attrs={"href": more, "rel": "next"}),
                 attrs={"aria-label": "Rows"}, cls="pager")  # fmt: skip
-    shown = decisions(list(reversed(events)), now_s, len(events)) if events else _NOTHING
+    shown = decisions(list(reversed(events)), now_s, len(events), empty="Nothing that cfm remembers.")
     title = f"What happened to {about}" if about else "What happened, the newest first"
     return page(
         "History",
@@ -129,9 +129,6 @@ def history_page(found: Json, about: str, now_s: float) -> Page:
         form,
         section("events", title, shown, older if events and found["before"] else None),
     )
-
-
-_NOTHING: Final = tag("p", "Nothing that cfm remembers.", cls="quiet")
 
 
 def settings_page(found: Json) -> Page:
@@ -152,7 +149,8 @@ def settings_page(found: Json) -> Page:
 
 def _value(value: object) -> Child:
     if isinstance(value, list):
-        return [[place and tag("br"), tag("code", str(one))] for place, one in enumerate(value)] or "none"
+        lines = [[tag("br") if place else None, tag("code", str(one))] for place, one in enumerate(value)]
+        return lines or "none"
     if value is None:
         return tag("span", "not set", cls="quiet")
     return tag(

@@ -235,12 +235,17 @@ def trouble_first(server: Json) -> tuple[int, int]:
 
 
 def decisions(
-    events: Sequence[Json], now_s: float, most: int = LAST_DECISIONS, *, also_small: bool = False
+    events: Sequence[Json],
+    now_s: float,
+    most: int = LAST_DECISIONS,
+    *,
+    also_small: bool = False,
+    empty: str = "Nothing was decided since cfm started.",
 ) -> Html:
     """The newest first.  `also_small`: with those that are only for finding faults."""
     told = [event for event in events if also_small or event.get("level") != "debug"][: -most - 1 : -1]
     if not told:
-        return tag("p", "Nothing was decided since cfm started.", cls="quiet")
+        return tag("p", empty, cls="quiet")
     return tag("ol", [_decision(event, now_s) for event in told], cls="story")
 
 
