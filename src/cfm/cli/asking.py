@@ -10,7 +10,8 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -34,7 +35,12 @@ _REFUSED = {
 _OWN_WORDS: Final = frozenset({404, 409})
 """A name that is not known, and what is refused for a reason: the answer says all there is to say."""
 LocalAddr = Annotated[
-    str, typer.Option("--addr", help="HOST:PORT of a running cfm; without it, the address in the settings.")
+    str,
+    typer.Option(
+        "--addr",
+        help="HOST:PORT of a running cfm, or those of several with commas, of which the first that answers is"
+        " asked; without it, the address in the settings.",
+    ),
 ]
 
 
@@ -44,6 +50,10 @@ class RefusedByDaemonError(CfmError):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+class SilentDaemonError(CfmError):
+    """Nobody listens there, so nothing was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class AskedDaemon:
     addr: Addr
     keys: Keys = NO_KEYS
     name: str = "cfm"
+    others: tuple[Addr, ...] = ()
+    """Of several cfm the others, which are asked where the first one does not answer."""
 
     def get(self, *path: str, patience_s: float = ASK_S, **query: object) -> Any:
         """The JSON answer; each part of the path is quoted."""
@@ -87,6 +99,14 @@ class AskedDaemon:
         return self._understood(status, reason, body)
 
     def _sent(self, method: str, target: str, patience_s: float) -> tuple[int, str, bytes]:
+        *first, last = (self.addr, *self.others)
+        for addr in first:
+            with suppress(SilentDaemonError):
+                return replace(self, addr=addr, others=()).sent_once(method, target, patience_s)
+        return replace(self, addr=last, others=()).sent_once(method, target, patience_s)
+
+    def sent_once(self, method: str, target: str, patience_s: float) -> tuple[int, str, bytes]:
+        """Status, reason and body of one exchange."""
         connection = connect_here(self.addr, self.keys, patience_s)
         try:
             connection.request(method, target, headers={**self.keys.headers, wire.USER: _who_asks()})
@@ -98,6 +118,10 @@ class AskedDaemon:
             raise CfmError(
                 f"no TLS connection to {self.addr} ({error.reason or error}): "
                 "see security.tls in docs/security.md"
+            ) from error
+        except ConnectionRefusedError as error:
+            raise SilentDaemonError(
+                f"no {self.name} answers at {self.addr} ({error.strerror}): is it running?"
             ) from error
         except OSError as error:
             raise CfmError(
@@ -128,7 +152,10 @@ def running_cfm(config: Path, addr: str) -> AskedDaemon:
         keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
     except CfmError as error:
         fail(error)
-    return AskedDaemon(address_from(addr) if addr else settings.listen_addr, keys)
+    if not addr:
+        return AskedDaemon(settings.listen_addr, keys)
+    first, *others = [address_from(one) for one in addr.split(",")]
+    return AskedDaemon(first, keys, others=tuple(others))
 
 
 def history_of(cfm: AskedDaemon, about: str, limit: int) -> dict[str, Any]:

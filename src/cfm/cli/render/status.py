@@ -24,6 +24,7 @@ def status_view(
         return stack(
             page.headline(status),
             page.conditions(status["conditions"], status["at"]),
+            _leadership(status),
             servers(status["servers"], width),
             transfers(status["transfers"], width),
             _backlog(status),
@@ -31,6 +32,19 @@ def status_view(
         )
 
     return Sized(view)
+
+
+def _leadership(status: Json) -> RenderableType:
+    """Of several cfm: who leads, and which others there are."""
+    found = status.get("leadership")
+    if found is None:
+        return Text()
+    leader = found["leader"]
+    who = f"{leader['addr']} leads" if leader else "nobody leads"
+    others = ", ".join(one["addr"] for one in found["others"]) or "none"
+    return said(
+        f"{who} in epoch {found['epoch']}; this cfm is {found['state']}; others here: {others}", "dim"
+    )
 
 
 def check_view(status: Json) -> RenderableType:

@@ -31,7 +31,7 @@ MOST_BYTES: Final = 64 << 20
 HELD_S: Final = 8.0
 AGAIN_S: Final = 0.1
 UNAVAILABLE: Final = 503
-_ASKED: Final = ("Authorization", "Content-Type", "User-Agent")
+_ASKED: Final = ("Authorization", "Content-Type", "User-Agent", wire.USER)
 _ANSWERED: Final = ("Content-Type", "Retry-After", wire.CONTROLLER, wire.EPOCH)
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

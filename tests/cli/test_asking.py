@@ -1,0 +1,46 @@
+"""Several cfm on the command line: the first that listens is asked; a status tells who leads."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from cfm.cli.asking import SilentDaemonError, running_cfm
+from cfm.cli.render.status import _leadership
+from cfm_lab.testing.processes import free_port
+
+
+class Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"fine": true}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_first_cfm_that_listens_is_asked(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port('127.0.0.1')}"
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            asked = running_cfm(tmp_path / "none.yml", f"{nobody},127.0.0.1:{server.server_port}")
+            assert asked.get("api", "v1", "status") == {"fine": True}
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(SilentDaemonError, match=nobody):
+        running_cfm(tmp_path / "none.yml", nobody).get("api", "v1", "status")
+
+
+def test_a_status_tells_who_leads() -> None:
+    told = {"state": "following", "epoch": 7, "leader": {"addr": "10.0.0.1:8080"},
+            "others": [{"addr": "10.0.0.1:8080"}]}  # fmt: skip
+    line = "10.0.0.1:8080 leads in epoch 7; this cfm is following; others here: 10.0.0.1:8080"
+    assert str(_leadership({"leadership": told})) == line
+    assert str(_leadership({"leadership": None})) == ""
