@@ -47,6 +47,8 @@ class SharedStore(MemoryStore):
         self._address = address
         self._lease_ms = lease_ms
         self._me = ""
+        self.after_commit: Callable[[int], None] = lambda _epoch: None
+        """Called with our epoch when a commit is durable, before anybody hears of it."""
 
     def prepare(self) -> None:
         self._require_reachable()
@@ -103,6 +105,7 @@ class SharedStore(MemoryStore):
     def commit(self, changes: Sequence[Change]) -> None:
         self._require_reachable()
         super().commit(changes)
+        self.after_commit(self._epoch)
 
     def close(self) -> None:
         if self._me and self.trouble is None:

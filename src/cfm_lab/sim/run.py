@@ -11,6 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -25,6 +26,7 @@ from cfm_lab.sim.environment.sickness import sicknesses_of
 from cfm_lab.sim.fault_events import days
 from cfm_lab.sim.goodput import play_pair
 from cfm_lab.sim.results import SimulationReport, WorldRun, story_of, told_error
+from cfm_lab.sim.several import NOT_HERE, Several
 from cfm_lab.sim.world import World
 
 AUDIT_MS: Final = 7 * MINUTE_MS
@@ -38,18 +40,22 @@ def run_seed(
     only: frozenset[str] | None = None,
     plan: Profile | None = None,
     stop_early: bool = False,
+    controllers: int = 1,
 ) -> WorldRun:
-    """One world, from its beginning until it rests.
+    """One world, from its beginning until it rests; with `controllers`, several cfm share its state.
 
     `only` replaces the faults that the seed would draw, `plan` replaces the whole profile.  With
     `stop_early`, the first violation ends the run.
     """
     began_ns = time.process_time_ns()
     plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
+    if controllers > 1:
+        plan = replace(plan, faults=plan.faults - NOT_HERE)
     world, checker = build(seed, plan, parts)
+    several = Several(world, controllers) if controllers > 1 else None
     worth = None
     try:
-        worth = _live(world, checker, hours * HOUR_MS, stop_early=stop_early)
+        worth = _live(world, checker, hours * HOUR_MS, several, stop_early=stop_early)
     except Exception as error:  # noqa: BLE001 - an error that the product raises here is a finding, reported with its seed
         world.violations.add("crash", told_error(error))
     return WorldRun(
@@ -67,7 +73,9 @@ def run_seed(
     )
 
 
-def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -> float | None:
+def _live(
+    world: World, checker: Checker, faulty_ms: int, several: Several | None, *, stop_early: bool
+) -> float | None:
     """Play a world.  Returns how good what is placed is at the end, where it rests."""
     days.set_going(world)
     while world.schedule.now_ms < faulty_ms:
@@ -76,6 +84,8 @@ def _live(world: World, checker: Checker, faulty_ms: int, *, stop_early: bool) -
         if stop_early and world.violations.found:
             return None
     world.make_calm()
+    if several is not None:
+        several.make_calm()
     days.calm_down(world)
     why = rest.come_to_rest(world)
     checker.rested(why)

@@ -34,6 +34,9 @@ CONNECTIONS: Final = 2
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 10.0
 WAIT_S: Final = 25
+SEVERAL_WAIT_S: Final = 5
+SEVERAL_ANSWER_S: Final = 3.0
+"""Where another cfm may lead by now, one that does not answer is not waited for as long."""
 MOST_BYTES: Final = 16 << 20
 _EXPECTED: Final = {how: (OK,) if how is Ask.LIST else (OK, EMPTY, *OLD_CFM) for how in Ask}
 """Answers to a question for work that are no trouble."""
@@ -76,8 +79,9 @@ class CfmLink:
     ) -> None:
         self._here = here
         self._listener = listener
-        self._wait_s = wait_s
-        self._answer_s = answer_s
+        several = bool(here.more_cfm)
+        self._wait_s = min(wait_s, SEVERAL_WAIT_S) if several else wait_s
+        self._answer_s = min(answer_s, SEVERAL_ANSWER_S) if several else answer_s
         self._keys = keys
         self._session: aiohttp.ClientSession | None = None
         self._cfm = here.cfm

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.leadership import Leadership
 from cfm.controller.decide.state import NodeConfig
 from cfm.fleet import answers
 from cfm.inputs.event_log import parse_line
@@ -22,6 +23,7 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.downloads import DownloadBook
 from cfm.worker.serve.streams import Streams
 from cfm_lab.fakes.memory_store import MemoryStore
+from cfm_lab.fakes.shared_store import SharedStore
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.event_log import ParseLine
 
@@ -32,6 +34,8 @@ class Parts:
 
     core: Callable[[NodeConfig, Recovered, Now], Core] = Core
     store: type[MemoryStore] = MemoryStore
+    leadership: type[Leadership] = Leadership
+    shared_store: type[SharedStore] = SharedStore
     book: type[DownloadBook] = DownloadBook
     authority: type[Authority] = Authority
     shelf: type[Shelf] = Shelf

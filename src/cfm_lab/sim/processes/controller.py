@@ -8,6 +8,7 @@ Neighbours: the network carries requests to and from the workers; `metadata_watc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from cfm import wire
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.leadership import Leadership
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.errors import StateError, StoreFullError
@@ -36,7 +38,8 @@ from cfm.tasks.commits import CommitQueue
 from cfm.tasks.store import Change, Recovered, SupersededError
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Issuer
-from cfm_lab.fakes.memory_store import CommittedState
+from cfm_lab.fakes.memory_store import CommittedState, MemoryStore
+from cfm_lab.fakes.shared_store import SharedStore
 from cfm_lab.sim.environment.network import Process, Reply
 from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.environment.services import CfmService, WorkerService
@@ -70,6 +73,14 @@ class CfmWitness(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The lease of one of several cfm, and its handle on the state."""
+
+    store: SharedStore
+    leadership: Leadership
+
+
 class SimCfm(CfmService):
     """One cfm, over all its restarts on one state."""
 
@@ -85,6 +96,10 @@ class SimCfm(CfmService):
         self.config = config
         self.rng = env.rng.fork(name)
         self.store_full = False
+        self.leased: Leased | None = None
+        """Where this is one of several cfm: what it has of the state that they share."""
+        self.is_managed = False
+        """Hosts start it when they lead, and nobody else does."""
         self.no_descriptors = False
         self.core: Core | None = None
         self.evidence = Evidence()
@@ -103,10 +118,16 @@ class SimCfm(CfmService):
 
     def start(self) -> bool:
         """Open the state and begin.  False where another cfm holds the state."""
+        if self.is_managed and self.leased is None:
+            return False
         env = self.env
-        store = env.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
+        leased = self.leased
         try:
-            recovered = store.open()
+            if leased is None:
+                store: MemoryStore = env.parts.store(self.state, wall_s=lambda: self.clock.wall_ms() // 1000)
+                recovered = store.open()
+            else:
+                store, recovered = leased.store, leased.store.recover()
         except StateError as error:
             env.note("cfm does not start", self.process.name, error)
             return False
@@ -140,6 +161,11 @@ class SimCfm(CfmService):
         self.on_log(env.log)
         self.on_san_index(env.san.index())
         return True
+
+    @property
+    def acts_until_ms(self) -> int:
+        """Until when it may act, by its own clock."""
+        return questions.FOREVER_MS if self.leased is None else self.leased.leadership.acts_until_ms
 
     @property
     def incarnation(self) -> int:
@@ -209,7 +235,8 @@ class SimCfm(CfmService):
             self.later(delay_ms, lambda: self._commit(group))
 
     def _commit(self, group: Sequence[Change]) -> None:
-        self.store.trouble = "no space left" if self.store_full else None
+        if self.leased is None:
+            self.store.trouble = "no space left" if self.store_full else None
         try:
             if group:
                 self.store.commit(group)
@@ -232,7 +259,7 @@ class SimCfm(CfmService):
         for effect in effects:
             if isinstance(effect, ev.Reply):
                 waiting = self._waiting.pop(effect.request, None)
-                if waiting is not None:
+                if waiting is not None and self.clock.mono_ms() < self.acts_until_ms:
                     waiting(effect)
             elif isinstance(effect, ev.Say):
                 self._say(effect)
@@ -248,10 +275,11 @@ class SimCfm(CfmService):
 
     def _start(self, effect: ev.Effect) -> None:
         asked = self.clock.now()
-        event = questions.too_late(effect, asked)
+        event = questions.too_late(effect, asked, self.acts_until_ms)
         if event is not None:
             self.later(0, partial(self.feed, event))
             return
+        effect = questions.in_time(effect, self.acts_until_ms)
         if isinstance(effect, ev.SendDelete):
             self.witness.order_sent(self, effect.order)
         questions.ask(SimAnswerer(self), effect, asked)(
