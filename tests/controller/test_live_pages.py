@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.controller.serve.html import Html, tag
-from cfm.controller.serve.live import SHARE, LivePages, TooManyError
+from cfm.controller.serve.live import SHARE, LivePages, Measured, TooManyError
 from cfm.controller.serve.pages.frame import Page, digest, page, table
 from cfm.controller.serve.pages.parts import Part, part
 
@@ -125,6 +125,45 @@ async def test_a_page_that_is_dear_to_make_is_made_rarely() -> None:
     await listener.next()
     assert pages.rests_s() == pytest.approx(1 / SHARE, abs=2)
     listener.close()
+
+
+async def test_a_page_that_waits_for_a_disk_holds_up_no_other(pages: LivePages) -> None:
+    """And what others do meanwhile is not charged to it."""
+    hanging, source = Source(), Source()
+    never = asyncio.Event()
+
+    async def hang() -> Page:
+        if hanging.made:
+            await never.wait()
+        return await hanging.make()
+
+    slow = await pages.listen("/slow", "", hang)
+    await slow.next()
+    listener = await pages.listen("/", "", source.make)
+    await listener.next()
+    for text in ("a", "b", "c"):
+        source.text = text
+        assert message(await listener.next())["parts"] == {"text": f'<p id="text">{text}</p>'}
+    slow.close()
+    listener.close()
+
+
+async def test_only_the_work_of_its_own_steps_is_counted() -> None:
+    work_s = iter(range(1_000))
+
+    async def two_steps() -> None:
+        await asyncio.sleep(0)
+
+    measured = Measured(two_steps(), lambda: float(next(work_s)))
+    await measured
+    assert measured.work_s == 2
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("not now")
+
+    with pytest.raises(RuntimeError, match="not now"):
+        await Measured(fails(), lambda: 0.0)
 
 
 async def test_more_than_so_many_listeners_are_refused() -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -53,6 +53,7 @@ class _Live:
     """What leads from the state before to this one."""
     whole: bytes = b""
     """The whole state, once somebody needs it."""
+    every_s: float = EVERY_S
     listeners: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set, and replaced by another, when there is a new state."""
@@ -117,8 +118,10 @@ class LivePages:
             return live.page
         return await make()
 
-    async def listen(self, key: str, seen: str, make: Make) -> Listener:
+    async def listen(self, key: str, seen: str, make: Make, every_s: float = 0.0) -> Listener:
         """A listener to the page at `key`, which must be closed.  `seen`: the digest of what it shows.
+
+        `every_s`: the shortest time between two states of it, where that is longer than for others.
 
         Raises:
             TooManyError: so many pages are open that no more are kept up to date.
@@ -129,6 +132,7 @@ class LivePages:
         if live is None:
             page = await make()
             live = self._pages.setdefault(key, _Live(make, page, digest(page.body.html()), _now_s()))
+            live.every_s = max(every_s, self._every_s)
         live.listeners += 1
         if key not in self._keepers:
             self._keepers[key] = asyncio.create_task(self._keep(live))
@@ -147,28 +151,59 @@ class LivePages:
     async def _keep(self, live: _Live) -> None:
         """Make the page anew again and again.  An error of ours ends neither this nor the page."""
         while True:
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(live.every_s)
             try:
                 await self._renew(live)
             except Exception:
                 log.exception("a page cannot be made", page=live.page.title)
 
     async def _renew(self, live: _Live) -> None:
+        """Make it anew when there is time for it.  One that waits for a disk or the SAN holds up no other."""
         async with self._turn:
             await asyncio.sleep(self.rests_s())
-            begun_s = self._work_s()
-            page = await live.make()
-            changes = page.body.changes(live.page.body)
-            if changes:
-                now = digest(page.body.html())
-                live.previous, live.digest = live.digest, now
-                live.told = _message({"at": time_of_day(time.time()), "parts": changes}, now)
-                live.whole = b""
-            live.page, live.made_s = page, _now_s()
-            self._not_before_s = _now_s() + (self._work_s() - begun_s) / SHARE
-        if changes:
-            changed, live.changed = live.changed, asyncio.Event()
-            changed.set()
+        making = Measured(_made_anew(live), self._work_s)
+        try:
+            await making
+        finally:
+            self._not_before_s = max(_now_s(), self._not_before_s) + making.work_s / SHARE
+
+
+async def _made_anew(live: _Live) -> None:
+    """The next state of a page, and what leads to it."""
+    page = await live.make()
+    changes = page.body.changes(live.page.body)
+    live.page, live.made_s = page, _now_s()
+    if not changes:
+        return
+    live.previous, live.digest = live.digest, digest(page.body.html())
+    live.told = _message({"at": time_of_day(time.time()), "parts": changes}, live.digest)
+    live.whole = b""
+    changed, live.changed = live.changed, asyncio.Event()
+    changed.set()
+
+
+class Measured:
+    """Runs a coroutine and counts the work of its own steps, not what others do while it waits."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], clock: Callable[[], float]) -> None:
+        self._coroutine, self._clock = coroutine, clock
+        self.work_s = 0.0
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        value: Any = None
+        while True:
+            begun_s = self._clock()
+            try:
+                waits_for = step(value)
+            except StopIteration:
+                return
+            finally:
+                self.work_s += self._clock() - begun_s
+            try:
+                value, step = (yield waits_for), self._coroutine.send
+            except BaseException as error:  # noqa: BLE001  it goes on into the coroutine
+                value, step = error, self._coroutine.throw
 
 
 def _whole(live: _Live) -> bytes:

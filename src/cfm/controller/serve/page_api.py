@@ -31,6 +31,8 @@ from cfm.web import STOPPING, RefusedError, html_page, name_from_path
 ROWS: Final = 100
 """Rows of a long list that are sent at a time; nobody is sent more than `MOST_ROWS`."""
 MOST_OFFSET: Final = 2**31
+FILE_EVERY_S: Final = 5.0
+"""The page of a file asks the SAN and the state on disk."""
 DECISIONS_READ: Final = 1_000
 """How far back the pages look for what was decided lately; the history goes further."""
 
@@ -60,7 +62,7 @@ class PageEndpoints:
             web.get("/", self._page(self.overview)),
             web.get("/servers", self._page(self.servers)),
             web.get("/server/{addr}", self._page(self.server)),
-            web.get("/file/{tail:(?s:.*)}", self._page(self.file)),
+            web.get("/file/{tail:(?s:.*)}", self._page(self.file, FILE_EVERY_S)),
             web.get("/backlog", self._page(self.backlog)),
             web.get("/deletes", self._page(self.deletes)),
             web.get("/history", self._page(self.history)),
@@ -74,12 +76,14 @@ class PageEndpoints:
 
     # ── pages that follow what goes on ──────────────────────────────────────────────────────────────────
 
-    def _page(self, asked: Answer) -> Handler:
+    def _page(self, asked: Answer, every_s: float = 0.0) -> Handler:
+        """`every_s`: how often the page is made at most, where that is less often than others."""
+
         async def answer(request: web.Request) -> web.StreamResponse:
             query = {name: value for name, value in request.query.items() if name != "live"}
             key = str(request.rel_url.with_query(query))
             if "live" in request.query:
-                return await self._follow(request, key, asked(request))
+                return await self._follow(request, key, asked(request), every_s)
             try:
                 page = await self._live.page(key, asked(request))
             except RefusedError as refused:
@@ -88,11 +92,11 @@ class PageEndpoints:
 
         return answer
 
-    async def _follow(self, request: web.Request, key: str, make: Make) -> web.StreamResponse:
+    async def _follow(self, request: web.Request, key: str, make: Make, every_s: float) -> web.StreamResponse:
         """What changes on a page, until the browser or we leave."""
         seen = request.headers.get("Last-Event-ID") or request.query["live"]
         try:
-            listener = await self._live.listen(key, seen, make)
+            listener = await self._live.listen(key, seen, make, every_s)
         except TooManyError:
             raise RefusedError(503, "too many pages are open", {"Retry-After": "30"}) from None
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
