@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm import wire
-from cfm.fleet.answers import copy_seen, features_from_headers, parse_df, parse_listing
+from cfm.fleet.answers import (
+    copy_seen,
+    features_from_headers,
+    no_list,
+    parse_df,
+    parse_listing,
+    wrong_status,
+)
 from cfm.model import (
     OLD_WORKER,
     CopySeen,
@@ -140,6 +147,22 @@ def test_nothing_raises(body: bytes, headers: dict[str, str], status: int) -> No
 
 def test_an_old_worker_says_nothing_of_itself() -> None:
     assert features_from_headers({"Server": "x", "Content-Length": "0"}) == OLD_WORKER
+
+
+def test_a_refusal_has_the_workers_own_reason_on_one_line() -> None:
+    told = wire.reason_to_header("cannot list base_dir: /data\u2028 is not there\n(ENOENT)")
+    assert no_list(500, told).detail == "answered 500: cannot list base_dir: /data? is not there?(ENOENT)"
+    assert no_list(500, {}).detail == "answered 500: it cannot read its base_dir"
+    assert wrong_status(500, {wire.REASON: "%0a%ff"}).detail == "answered 500: ?\ufffd"
+    assert wrong_status(401, {}).detail == "answered 401: it wants credentials that this cfm does not have"
+
+
+@pytest.mark.parametrize(
+    ("date", "clock_s"),
+    [("Sat, 02 Jun 2018 15:00:00 GMT", 1_527_951_600), ("", None), ("yesterday", None), ("0", None)],
+)
+def test_a_worker_says_what_its_clock_shows(date: str, clock_s: int | None) -> None:
+    assert features_from_headers({"Date": date}).clock_s == clock_s
 
 
 def test_a_worker_of_ours_says_what_it_is() -> None:

@@ -166,6 +166,22 @@ async def test_a_log_that_is_silent_is_told_and_its_hits_are_known() -> None:
     assert await one.look(1) is LogCondition.FOLLOWING
 
 
+async def test_a_log_that_was_dead_at_the_start_is_silent_at_once_and_as_old_as_its_last_event() -> None:
+    """A restart makes a dead log no younger."""
+    one = Following()
+    one.files.put(f"/logs/{LOG}", lines("a", at_s=T0 - 7_200) + lines("b", at_s=T0 - 7_100))
+    assert await one.look() is LogCondition.SILENT
+    status = one.follower.status()
+    assert (status.lag_s, status.state.newest_s) == (7_100, T0 - 7_100)
+    assert await one.look(60) is LogCondition.SILENT
+    assert one.follower.status().lag_s == 7_160
+    one.files.put(
+        f"/logs/{LOG}", lines("a", at_s=T0 - 7_200) + lines("b", at_s=T0 - 7_100) + lines("c", at_s=T0 + 60)
+    )
+    assert await one.look() is LogCondition.FOLLOWING
+    assert one.follower.status().lag_s == 0
+
+
 async def test_a_log_that_is_read_more_slowly_than_it_grows_is_behind() -> None:
     one = Following()
     text = line("a")

@@ -166,7 +166,9 @@ async def test_refusals_are_problems_on_new_endpoints_and_empty_on_old_ones(serv
     new = await say(server.addr, request("GET", "/api/v1/files/x"))
     assert b"Content-Type: application/problem+json\r\n" in new
     assert new.endswith(b'{"type":"about:blank","title":"Not Found","status":404,"detail":"no such file"}')
+    assert b"\r\nCfm-Reason: no such file\r\n" in new
     old = await say(server.addr, request("PUT", "/tasks"))
+    assert b"\r\nCfm-Reason: Method Not Allowed\r\n" in old
     assert b"\r\nAllow: GET\r\n" in old
     assert old.endswith(b"\r\n\r\n")
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
+from cfm import wire
 from cfm.model import Addr
 from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
@@ -281,6 +282,15 @@ def test_lengths_are_plain_digits() -> None:
     for text in ("", "-1", "+5", "٣", "1e3", "5, 5", "9" * 19):
         assert head(200, content_length=text).length is None
     assert Head.read(["HTTP/1.1 200 OK", "Content-Length: 5", "Content-Length: 5"]).length is None
+
+
+def test_a_source_says_why_it_cannot_send() -> None:
+    """So that cfm asks: is the SAN mounted?"""
+    reason = wire.reason_to_header("the source folder /san is empty: is the SAN mounted?")[wire.REASON]
+    with pytest.raises(
+        TransferError, match=r"^the source answered 500: .*/san is empty: is the SAN mounted\?$"
+    ):
+        judge_content(head(500, cfm_reason=reason), have=0, etag="", size_bytes=9)
 
 
 def test_the_digest_is_read_as_rfc_9530_writes_it() -> None:
