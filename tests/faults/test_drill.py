@@ -134,7 +134,7 @@ FAULTS: Final = {
         lambda node: restarted(node, node.destination_addrs[0], {"cfm_addr": node.cfm_addr}),
         ASKS_S,
         "not_asking",
-        "No questions for work come at 127.0.2.1",
+        "No cfw asks for work at 127.0.2.1",
     ),
 }
 

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -35,6 +36,7 @@ ONLY_NOTES: Final = frozenset({
 OF_PROMETHEUS: Final = frozenset({"up"})
 
 
+@cache
 def alerts() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(RULES.read_text())["groups"]
     return list(group["rules"])

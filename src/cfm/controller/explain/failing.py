@@ -88,7 +88,7 @@ def not_asking(scene: Scene) -> Iterator[Condition]:
         yield Condition(
             name="not_asking",
             level=Severity.DEGRADED,
-            text=f"No questions for work come {scene.at(there)}, so nothing is copied there",
+            text=f"No cfw asks for work {scene.at(there)}, so nothing is copied there",
             remedy="check `cfm_addr` in its cfw.yml, and the log of its cfw",
             servers=there,
         )
