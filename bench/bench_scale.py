@@ -31,6 +31,7 @@ from typing import IO, Any
 
 from cfm.web.limits import allow_many_files
 from cfm_lab.testing.measuring import cpu_s, memory_mb, running
+from cfm_lab.testing.processes import free_port
 
 PORT = 18_888
 SOURCES = 3
@@ -193,7 +194,7 @@ def get(port: int, path: str) -> bytes:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
-    port = 18_080
+    port = free_port("127.0.0.1")
     write_settings(folder, given.servers, port)
     played = [sys.executable, __file__, "--play", *map(str, (given.servers, given.each, int(given.old)))]
     daemon = [str(Path(sys.executable).with_name("cfm")), "run", "-c", str(folder / "cfm.yml")]

@@ -28,8 +28,9 @@ from cfm.model import Addr, File, Status, Task
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import PutTask
 from cfm_lab.testing.measuring import cpu_s, running
+from cfm_lab.testing.processes import free_port
 
-PORT, BARE_PORT = 18_081, 18_082
+PORT, BARE_PORT = free_port("127.0.0.1"), 18_082
 DESTINATIONS = [Addr(f"127.9.0.{number}:18888") for number in range(1, 11)]
 SOURCES = [Addr(f"127.9.0.{number}:18888") for number in range(11, 14)]
 PLAYED = [str(Path(__file__).with_name("bench_scale.py")), "--play", str(len(DESTINATIONS)), "0", "0"]

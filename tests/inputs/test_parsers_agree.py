@@ -116,3 +116,57 @@ def test_hit_history(data: bytes, at: list[int]) -> None:
     expected = {name: (entry.size_bytes, entry.hits, entry.ips) for name, entry in plain.history.items()}
     assert rows == expected
     assert (fast.has_header, fast.torn, fast.skipped) == (plain.has_header, plain.torn, plain.skipped)
+
+
+# Most blocks have no unusual byte, and are read in a faster way.  What is odd in these lines is not a byte.
+nearly_plain_names = st.sampled_from(
+    [
+        b"a.mpg",
+        b"b.mpg",
+        b"c d.mpg",
+        b".hidden",
+        b"n" * 255,
+        b"n" * 256,
+        b'"q',
+        b" ",
+        b"  ",
+        b"-",
+        b"t\tt",
+        b"s/s",
+        b"",
+    ]
+)
+plain_numbers = st.sampled_from([b"0", b"1", b"42", b"+1", b"-1", b"x", b"", b" 7", str(MAX).encode()])
+nearly_plain_history = st.builds(
+    lambda name, size, ip, hits, more: b"%s,1,2,%s,%s,2,0,0,1=%s%s\n" % (name, size, ip, hits, more),
+    nearly_plain_names,
+    plain_numbers,
+    st.sampled_from([b"", b"1.1.1.1", b"1.1.1.1 2.2.2.2", b"1.1.1.1  1.1.1.1 ", b" "]),
+    st.sampled_from([b"1 2 3", b"", b"7", b"x 1"]),
+    st.sampled_from([b"", b",more"]),
+)
+nearly_plain_grade = st.builds(
+    lambda name, rest: name + rest + b"\n", nearly_plain_names, st.sampled_from([b"\t1\t2", b"", b"\t"])
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(nearly_plain_history, max_size=6))
+@example([b"a.mpg,1,2,3,,2,0,0\n", b"b.mpg,1,2,3,,2,0,0,1=1\n"])
+@example([b"a.mpg,1,2,3,,2,0,0,1=1\n", b"b.mpg,1,2,3,,2,0,0,1=1" + b" " * 70_000 + b"\n"])
+def test_a_history_without_unusual_bytes(lines: list[bytes]) -> None:
+    data = b"historyheader:1\n" + b"".join(lines)
+    fast, plain = read_hit_history([data]), reference.read_hit_history(data)
+    assert fast.skipped == plain.skipped
+    rows = {name: (size, hits, tuple(ips)) for name, size, hits, ips in fast.frame.rows()}
+    assert rows == {name: (entry.size_bytes, entry.hits, entry.ips) for name, entry in plain.history.items()}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(nearly_plain_grade, max_size=6))
+@example([b"a.mpg\t1\n", b"b.mpg" + b"\t" * 70_000 + b"\n", b"c.mpg\n"])
+def test_a_grade_file_without_unusual_bytes(lines: list[bytes]) -> None:
+    data = b"filename\tweightcount\n" + b"".join(lines)
+    fast, plain = read_grade_file([data]), reference.read_grade_file(data)
+    assert fast.skipped == plain.skipped
+    assert fast.frame.rows() == [(row.rank, row.name) for row in plain.graded]

@@ -14,7 +14,16 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from cfm.inputs.columns import Reading, count_reasons, is_name, is_text, is_too_long, table
+from cfm.inputs.columns import (
+    Reading,
+    count_reasons,
+    is_name,
+    is_plain_name,
+    is_text,
+    is_too_long,
+    plain_table,
+    table,
+)
 from cfm.inputs.lines import LineBlocks, Skip, split_header
 
 SCHEMA = pl.Schema({"rank": pl.Int64, "name": pl.String})
@@ -47,6 +56,11 @@ def read_grade_file(pieces: Iterable[bytes]) -> Reading:
 
 
 def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
+    rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + lines_before
+    plain = plain_table(block, "\t", ("name",), ("name",))
+    if plain is not None:
+        bad = pl.when(~is_plain_name("name")).then(pl.lit(Skip.BAD_NAME.value))
+        return plain.select(rank.alias("rank"), "name", bad.alias("skip"))
     skip = (
         pl.when(is_too_long())
         .then(pl.lit(Skip.TOO_LONG.value))
@@ -55,7 +69,6 @@ def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
         .when(~is_name("name"))
         .then(pl.lit(Skip.BAD_NAME.value))
     )
-    rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + lines_before
     return table(block, "\t", ("name",), ("name",)).select(rank.alias("rank"), "name", skip.alias("skip"))
 
 

@@ -10,12 +10,21 @@ grade file.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
 from cfm.inputs import reference
-from cfm.inputs.columns import Reading, count_reasons, is_name, is_text, is_too_long, table
+from cfm.inputs.columns import (
+    Reading,
+    count_reasons,
+    is_name,
+    is_plain_name,
+    is_text,
+    is_too_long,
+    plain_table,
+    table,
+)
 from cfm.inputs.lines import LineBlocks, Skip, split_header
 
 SCHEMA = pl.Schema(
@@ -27,6 +36,7 @@ SCHEMA = pl.Schema(
     )
 )
 COLUMNS = ("name", "registered", "bitrate", "size", "ips", "base", "shared", "virtual", "hits")
+WANTED = ("name", "size", "ips", "hits")
 LEAST_COLUMNS = 5
 ENOUGH_COLUMNS = f"^(?:[^,]*,){{{LEAST_COLUMNS - 1}}}"
 SLICE_ROWS = 16_384
@@ -62,13 +72,15 @@ def read_hit_history(pieces: Iterable[bytes]) -> Reading:
 
 def _rows(block: bytes) -> pl.DataFrame:
     """One row for each line: its values, and the reason where it is to be skipped."""
-    lines = table(block, ",", COLUMNS, ("name", "size", "ips", "hits"))
+    plain = plain_table(block, ",", COLUMNS, WANTED)
+    lines = table(block, ",", COLUMNS, WANTED) if plain is None else plain
+    skip = _skip if plain is None else _skip_plain
     slices = list(lines.iter_slices(SLICE_ROWS)) or [lines]
     # This uses all processors, because splitting the hit lists takes the longest.
-    return pl.concat(pl.collect_all([part.lazy().select(*_values()) for part in slices]))
+    return pl.concat(pl.collect_all([part.lazy().select(*_values(skip)) for part in slices]))
 
 
-def _values() -> tuple[pl.Expr, ...]:
+def _values(skip: Callable[[pl.Expr], pl.Expr]) -> tuple[pl.Expr, ...]:
     size = pl.col("size").cast(pl.Int64, strict=False).fill_null(0)
     ordinary = pl.col("hits").str.contains(ORDINARY_HITS)
     hits = pl.col("hits").str.split_exact("=", 1).struct.field("field_1")
@@ -79,7 +91,7 @@ def _values() -> tuple[pl.Expr, ...]:
         hits.str.split(" ").cast(pl.List(pl.Int64), strict=False).list.sum().alias("hits"),
         _split(ips).alias("history_ips"),
         pl.when(~ordinary).then(pl.col("hits")).alias("odd_hits"),
-        _skip(size).alias("skip"),
+        skip(size).alias("skip"),
     )
 
 
@@ -92,6 +104,16 @@ def _skip(size: pl.Expr) -> pl.Expr:
         .when(~pl.col("line").str.contains(ENOUGH_COLUMNS))
         .then(pl.lit(Skip.TOO_FEW_COLUMNS.value))
         .when(~is_name("name"))
+        .then(pl.lit(Skip.BAD_NAME.value))
+        .when((size <= 0) | pl.col("size").str.starts_with("+"))
+        .then(pl.lit(Skip.BAD_SIZE.value))
+    )
+
+
+def _skip_plain(size: pl.Expr) -> pl.Expr:
+    """The same for lines of a block that `plain_table` has read: they have all columns, and no odd byte."""
+    return (
+        pl.when(~is_plain_name("name"))
         .then(pl.lit(Skip.BAD_NAME.value))
         .when((size <= 0) | pl.col("size").str.starts_with("+"))
         .then(pl.lit(Skip.BAD_SIZE.value))
