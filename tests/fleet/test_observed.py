@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cfm.fleet.observed import FORGOTTEN_MS, HALVED_AGAIN_MS, FleetBook
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Question
 from cfm.model import Addr, DiskReport, DiskUsage, Known, Listing, Unknown, WorkerFeatures
+from cfm.name_column import NameColumn
 
 SOURCE, ONE, TWO = Addr("127.0.1.1:8888"), Addr("127.0.2.1:8888"), Addr("127.0.2.2:8888")
 
@@ -411,3 +413,21 @@ def test_a_silent_address_does_not_gather_what_goes_on_through_another() -> None
     book.measured(ONE, df(440), 20 + FORGOTTEN_MS)
     assert not book.records[TWO].account.gone
     assert not book.records[TWO].account.landed
+
+
+class Unreadable(NameColumn):
+    """A list that is too long to be read name by name."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("somebody reads all names")
+
+
+def test_a_list_that_comes_again_is_not_read_name_by_name() -> None:
+    book = FleetBook([], [ONE, TWO], now_ms=0)
+    book.indexed({"/san": frozenset(f"S{number}.mpg" for number in range(200))})
+    for at_ms in (1, 2):
+        for addr, letter in ((ONE, "A"), (TWO, "B")):
+            text = "".join(f"{letter}{number}.mpg\n" for number in range(3000)).encode()
+            names = Unreadable.of_lines(text)
+            assert book.listed(addr, Listing(names), at_ms).believed
+            assert book.listed(addr, Listing(names), at_ms).believed

@@ -23,6 +23,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Final, NamedTuple, Self, TypeAlias
 from urllib.parse import quote
@@ -45,6 +46,7 @@ from cfm.model import (
     WorkerFeatures,
 )
 from cfm.name_column import PLAIN_NAMES, NameColumn
+from cfm.threads import ThreadPool
 
 DeleteAnswer: TypeAlias = int | Failure
 """The status with which a worker answered an order, or the reason why there is no answer.  `REFUSED` means
@@ -57,6 +59,10 @@ MOST_LIST_BYTES: Final = 512 * 2**20
 MOST_SMALL_BYTES: Final = 64 * 1024
 _PARSED_AT_ONCE_BYTES: Final = answers.PLAIN_BYTES
 """Longer lists are parsed in a thread, so that heartbeats go on meanwhile."""
+LISTS_AT_ONCE: Final = 2
+"""Threads that read lists.  Whenever the event loop wants the interpreter back after a call of the kernel, it
+may have to wait for each of them."""
+MOST_WAITING_LISTS: Final = 100_000
 _OF_THE_TIME_OUT: Final = 0.95
 """Requests are given up a little early.  Even when a hundred are given up in the same moment, every caller
 hears of it within the time-out."""
@@ -135,6 +141,7 @@ class WorkerClient:
         identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
         self._headers = {**identity, "User-Agent": "cfm", "Accept-Encoding": "identity"}
         self._lists: dict[Addr, _KnownList] = {}
+        self._readers = ThreadPool("reading lists", LISTS_AT_ONCE, waiting_each=MOST_WAITING_LISTS)
         self._open = AsyncExitStack()
         self._pulse: aiohttp.ClientSession | None = None
         self._bulk: aiohttp.ClientSession | None = None
@@ -149,6 +156,7 @@ class WorkerClient:
 
     async def close(self) -> None:
         await self._open.aclose()
+        self._readers.close()
 
     # ── questions ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -182,7 +190,7 @@ class WorkerClient:
             return reply
         if reply.status == _NOT_MODIFIED and known is not None:
             if len(known.listing.names) > PLAIN_NAMES:
-                await asyncio.to_thread(_pack, known.listing)
+                await self._readers.run(None, partial(_pack, known.listing))
             return answers.listed_again(known.listing, reply.headers)
         if reply.status != answers.OK:
             return answers.no_list(reply.status, reply.headers)
@@ -193,7 +201,7 @@ class WorkerClient:
         if len(reply.body) <= _PARSED_AT_ONCE_BYTES:
             digest, listing = _understood(known, reply)
         else:
-            digest, listing = await asyncio.to_thread(_understood, known, reply)
+            digest, listing = await self._readers.run(None, partial(_understood, known, reply))
         etag = reply.headers.get("ETag", "")
         self._lists.pop(addr, None)
         if isinstance(listing, Listing):

@@ -97,6 +97,8 @@ class SourceDisks:
         self._lists: dict[Addr, Known[Names]] = {}
         """The last list of each worker that has no probe file."""
         self._lookouts = {addr: _Lookout() for addr in destinations}
+        self._unsettled: frozenset[str] | None = None
+        """What is to be looked for where nothing was ruled out yet; None where that may have changed."""
 
     # ── what workers tell ───────────────────────────────────────────────────────────────────────────────
 
@@ -105,6 +107,7 @@ class SourceDisks:
         lookout = self._lookouts.get(addr)
         if lookout is not None and lookout.probe != probe:
             self._lookouts[addr] = _Lookout(probe)
+            self._unsettled = None
             self._lists.pop(addr, None)
             self._revision.dispatch += 1
 
@@ -120,8 +123,9 @@ class SourceDisks:
     def _compare(self, lookout: _Lookout, folder: str, files: Known[Names]) -> None:
         """Which names of a source folder does this list lack?"""
         before = lookout.lacks.get(folder)
-        if before is not None and before.clearly and before.witnesses.isdisjoint(files.value):
+        if before is not None and before.clearly and files.value.isdisjoint(before.witnesses):
             return  # the usual case
+        self._unsettled = None
         was, there = lookout.summary, self._folders[folder]
         number = len(there) - common(there, files.value)
         if number:
@@ -147,6 +151,7 @@ class SourceDisks:
 
     def sought(self, names: Names, sights: Mapping[str, ProbeSight], asked_ms: int) -> None:
         """The source folders were searched for these names."""
+        self._unsettled = None
         for addr, lookout in self._lookouts.items():
             wanted = set[str]()
             lookout.add_names(wanted)
@@ -200,11 +205,15 @@ class SourceDisks:
 
         `asked_before_ms`: only where the last look that ruled a source folder out was made before.
         """
+        if addrs is None and asked_before_ms == 0 and self._unsettled is not None:
+            return self._unsettled  # every heartbeat asks, and there is nothing to look for
         there = self._lookouts if addrs is None else [addr for addr in addrs if addr in self._lookouts]
         names = set[str]()
         for lookout in map(self._lookouts.__getitem__, there):
             if asked_before_ms is None or min(lookout.ruled_out.values(), default=-1) < asked_before_ms:
                 lookout.add_names(names)
+        if addrs is None and asked_before_ms == 0:
+            self._unsettled = frozenset(names)
         return frozenset(names)
 
     def check(self, addr: Addr) -> SanCheck:
