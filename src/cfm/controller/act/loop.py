@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from cfm.controller.act.in_turns import InTurns
 from cfm.controller.act.world import SAN_PATIENCE_S, OutsideWorld
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
@@ -61,6 +62,11 @@ _HEARD_TOGETHER = (
 A decision looks at all servers.  To decide at each answer of 300 servers held the loop for 58 s at the start,
 because all of them were ready in one turn of the loop.
 """
+
+_ASKED_OF_ALL = (ev.SendHeartbeat, ev.AskList, ev.AskDisk)
+"""Questions to all servers at the same time.  They begin one after the other, and are answered like that."""
+_HEARS_FOR_MS = 10
+"""At least so long answers are only heard between two decisions about them."""
 
 
 def clock() -> Now:
@@ -107,6 +113,9 @@ class Controller:
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._answers: InTurns[ev.Event] = InTurns(self._take)
+        self._questions: InTurns[ev.Effect] = InTurns(self._ask_now, turn_s=0)
+        """One in a turn: to send it takes longer than to begin."""
         self._decides_soon = False
         """The timer is set for what was only heard."""
         self._decide_not_before_ms = 0
@@ -164,6 +173,12 @@ class Controller:
 
     def feed(self, event: ev.Event) -> None:
         """Let the core decide about `event`, and see to what follows."""
+        if isinstance(event, _HEARD_TOGETHER):
+            self._answers.put(event)
+        else:
+            self._take(event)
+
+    def _take(self, event: ev.Event) -> None:
         if self._group is None or self._is_broken:
             return
         try:
@@ -186,7 +201,8 @@ class Controller:
         self._follow(self.core.handle(event, now))
         self._decides_soon = False
         ended_ms = clock().mono_ms
-        self._decide_not_before_ms = ended_ms + (ended_ms - now.mono_ms)  # half of the time is for others
+        # At least half of the time is for others.
+        self._decide_not_before_ms = ended_ms + max(_HEARS_FOR_MS, ended_ms - now.mono_ms)
         self._wake_at(self.core.next_wakeup_ms(now))
 
     def _hear(self, event: ev.Event) -> None:
@@ -226,6 +242,12 @@ class Controller:
                 self._start(effect)
 
     def _start(self, effect: ev.Effect) -> None:
+        if isinstance(effect, _ASKED_OF_ALL):
+            self._questions.put(effect)
+        else:
+            self._ask_now(effect)
+
+    def _ask_now(self, effect: ev.Effect) -> None:
         if self._group is not None:
             self._group.create_task(self._ask(effect, self.core))
 
