@@ -8,7 +8,7 @@ from what a machine is given:
            │                      └─ order:  cfm's token at that worker
            ├─ node key ───────────┬─ content: a worker's token at another, to read files
            │                      └─ reader: may read everything and change nothing
-           └─ operator: may cancel tasks, confirm brakes and accept metadata
+           └─ operator: may cancel tasks, confirm brakes, accept metadata, reload settings
 
 A worker's *pass* contains its own key and the node key.  Neighbours: `files` reads secrets and passes from
 disk, and `roster` knows who owns a token.
