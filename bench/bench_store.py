@@ -1,6 +1,8 @@
 """How fast the state is made durable: one change at a time, in groups, and through the one writer.
 
-    .venv/bin/python bench/bench_store.py [--folder DIR] [--seconds S]
+    .venv/bin/python bench/bench_store.py [--folder DIR] [--seconds S] [--postgres]
+
+With --postgres, the same on a PostgreSQL server of its own, with its data in the same folder.
 
 The folder decides the figures: name one on the disk that will hold `cfm.db`, not one in memory.
 """
@@ -13,13 +15,15 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cfm.model import Addr, File, Status, Task
+from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.queue import Writer
 from cfm.tasks.sqlite_store import SqliteStore
-from cfm.tasks.store import Change, PutTask
+from cfm.tasks.store import Change, PutTask, TaskStore
+from cfm_lab.testing.postgres import PostgresServer, find_postgres
 
 GROUPS = (1, 10, 100, 1000)
 SUBMITTERS = 64
@@ -46,8 +50,7 @@ def groups_of(size: int) -> Iterator[Sequence[Change]]:
         yield list(itertools.islice(stream, size))
 
 
-def bench_commits(folder: Path, size: int, seconds: float) -> str:
-    store = SqliteStore(folder / f"bench-{size}.db")
+def bench_commits(store: TaskStore, size: int, seconds: float) -> str:
     store.open()
     took_ms: list[float] = []
     end = time.perf_counter() + seconds
@@ -61,9 +64,8 @@ def bench_commits(folder: Path, size: int, seconds: float) -> str:
     return line(f"groups of {size}", len(took_ms) / seconds, size * len(took_ms) / seconds, took_ms)
 
 
-async def bench_writer(folder: Path, seconds: float) -> str:
+async def bench_writer(store: TaskStore, seconds: float) -> str:
     """Many that each wait for their own change, as the tasks of a node do."""
-    store = SqliteStore(folder / "bench-writer.db")
     store.open()
     writer = Writer(store, on_trouble=print, on_recovered=lambda: None)
     stream = changes()
@@ -94,12 +96,22 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path())
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--postgres", action="store_true")
     args = parser.parse_args()
     print(f"{'':<22}{'commits/s':>12}{'changes/s':>12}{'p50 ms':>10}{'p99 ms':>10}")
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=args.folder) as folder:
-        for size in GROUPS:
-            print(bench_commits(Path(folder), size, args.seconds))
-        print(asyncio.run(bench_writer(Path(folder), args.seconds)))
+        run(lambda name: SqliteStore(Path(folder) / f"{name}.db"), args.seconds)
+    programs = find_postgres() if args.postgres else None
+    if programs is not None:
+        print("PostgreSQL")
+        with PostgresServer(programs, durable=True, folder=args.folder) as server:
+            run(lambda _name: PostgresStore(server.url(), lease_s=600), args.seconds)
+
+
+def run(store: Callable[[str], TaskStore], seconds: float) -> None:
+    for size in GROUPS:
+        print(bench_commits(store(f"bench-{size}"), size, seconds))
+    print(asyncio.run(bench_writer(store("bench-writer"), seconds)))
 
 
 if __name__ == "__main__":

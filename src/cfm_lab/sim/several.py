@@ -19,6 +19,7 @@ from cfm.model import Addr
 from cfm.tasks.store import LeaseSeen
 from cfm_lab.fakes.shared_store import SharedState
 from cfm_lab.sim.environment.network import Process
+from cfm_lab.sim.environment.schedule import Clock
 from cfm_lab.sim.processes.controller import Leased, SimCfm
 from cfm_lab.sim.world import World
 
@@ -35,7 +36,12 @@ class Host:
     def __init__(self, several: Several, number: int) -> None:
         self.several, self.world = several, several.world
         self.name = f"host-{number}"
-        self.clock = self.world.clock()
+        # Monotonic clocks are everybody's own; wall clocks agree, as those of hosts with NTP.
+        self.clock = Clock(
+            self.world.schedule,
+            self.world.rng.between(1_000_000, 900_000_000),
+            1000 * self.world.profile.start_wall_s,
+        )
         self.process = Process(self.name, self.world.schedule)
         self.rng = several.rng.fork(self.name)
         self.cut_off = False
@@ -171,7 +177,7 @@ class Host:
     def _end_cfm(self) -> None:
         if self.cfm is not None:
             self.cfm.kill()
-            if self.cfm is not self.world.main:
+            if self.cfm is not self.world.main and self.cfm in self.world.cfms:
                 self.world.cfms.remove(self.cfm)
             self.cfm = None
 

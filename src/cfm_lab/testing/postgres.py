@@ -38,12 +38,12 @@ def find_postgres() -> Path | None:
 class PostgresServer:
     """A server with an empty database `cfm`, which belongs to the user `cfm`.  `with` starts and ends it."""
 
-    def __init__(self, programs: Path, *, durable: bool = False) -> None:
+    def __init__(self, programs: Path, *, durable: bool = False, folder: Path | None = None) -> None:
         """Without `durable` it does not wait for its disk, so that only `kill -9` of itself is survived."""
         self._programs = programs
         self._durable = durable
         self._user = _user()
-        self.folder = Path(tempfile.mkdtemp(prefix="cfm-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="cfm-postgres-", dir=folder))
         if self._user is not None:
             os.chown(self.folder, pwd.getpwnam(self._user).pw_uid, -1)
         self._data = self.folder / "data"
