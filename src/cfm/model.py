@@ -447,10 +447,15 @@ class KnownStock(NamedTuple):
     """Without ads."""
     may_go_bytes: int
     """Those that may go for room, now or when they have stayed their minimum time."""
+    unknown_files: int = 0
+    """Files that the server lists, and that are in no grade file or history, ads among them."""
 
     def changed_by(self, size_bytes: int) -> KnownStock:
         """The stock when a file has come, or, with a negative size, when one has gone."""
-        return KnownStock(max(0, self.known_bytes + size_bytes), max(0, self.may_go_bytes + size_bytes))
+        return self._replace(
+            known_bytes=max(0, self.known_bytes + size_bytes),
+            may_go_bytes=max(0, self.may_go_bytes + size_bytes),
+        )
 
 
 class SanCheck(NamedTuple):

@@ -250,7 +250,9 @@ class _Plan:
         for server, rows in self.held.items():
             sizes = self._sizes[rows]
             known_bytes = int(sizes[~self._ads[rows]].sum())
-            stock[server] = KnownStock(known_bytes, int(sizes[self._may_go[server]].sum()))
+            may_go_bytes = int(sizes[self._may_go[server]].sum())
+            unknown_files = len(self._inputs.listings[server]) - len(rows)
+            stock[server] = KnownStock(known_bytes, may_go_bytes, unknown_files)
         return stock
 
     def _marked(self, rows: Rows) -> Mask:

@@ -21,6 +21,8 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     The names of `files` are unique, and so are their ranks; they come in any order.
     """
     prefixes = real_prefixes(inputs.ad_prefixes)
+    files = list(files)
+    all_known = {file.name for file in files}
     no_ads = [file for file in files if not file.name.startswith(prefixes)]
     ours = sorted((file for file in no_ads if _may_be_chosen(file, inputs)), key=lambda file: file.rank)
     absent = sorted((file for file in no_ads if _is_absent(file, inputs)), key=lambda file: file.rank)
@@ -47,7 +49,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         cut=len(kept_wanted) < len(wanted)
         or len(kept_surplus) < len(surplus)
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
-        stock=_stocks(no_ads, ours, inputs),
+        stock=_stocks(all_known, no_ads, ours, inputs),
         absent=tuple(absent),
         known_total=len(no_ads),
         on_san_total=None if inputs.on_san is None else sum(f.name in inputs.on_san for f in no_ads),
@@ -89,7 +91,9 @@ def _just_left(file: File, inputs: PlanInputs) -> bool:
     return (100 + inputs.room_margin_percent) * file.rank >= 100 * rank_then
 
 
-def _stocks(no_ads: Iterable[File], ours: Iterable[File], inputs: PlanInputs) -> dict[Addr, KnownStock]:
+def _stocks(
+    all_known: set[str], no_ads: Iterable[File], ours: Iterable[File], inputs: PlanInputs
+) -> dict[Addr, KnownStock]:
     """How much of each server known files take up, and how much of that may go, though not yet, maybe."""
     known = {file.name: file.size_bytes for file in no_ads}
     may_go = {file.name: file.size_bytes for file in ours}
@@ -98,6 +102,7 @@ def _stocks(no_ads: Iterable[File], ours: Iterable[File], inputs: PlanInputs) ->
         server: KnownStock(
             known_bytes=sum(known.get(name, 0) for name in names),
             may_go_bytes=sum(may_go.get(name, 0) for name in names - protected),
+            unknown_files=sum(name not in all_known for name in names),
         )
         for server, names in inputs.listings.items()
     }

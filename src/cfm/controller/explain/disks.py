@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from cfm.controller.explain.condition import Condition, Scene, Severity
-from cfm.controller.explain.words import size_words
+from cfm.controller.explain.words import count_words, size_words
 from cfm.fleet.record import Record
 from cfm.model import Addr, Booked, DiskUsage, Known
 from cfm.plan import refusals
@@ -35,22 +35,32 @@ def conditions(scene: Scene, round_: Round | None) -> Iterator[Condition]:
 
 
 def _foreign_files(scene: Scene, round_: Round | None) -> Iterator[Condition]:
-    """Disks that other data takes from the library.  cfm deletes nothing that it does not know."""
+    """Disks that other data takes from the library.  cfm deletes nothing that it does not know.
+
+    Data beside `base_dir`, as on a disk that is shared, is told only where it costs something.
+    """
     unreachable = round_.refused_at(refusals.LIMIT_UNREACHABLE) if round_ else set[Addr]()
-    foreign = {addr: found for addr, found in _foreign(scene).items() if addr not in unreachable}
+    fits = round_ is None or not round_.times("copy", refusals.NO_ROOM)
+    foreign = {
+        addr: found
+        for addr, found in _foreign(scene).items()
+        if addr not in unreachable and (scene.state.stock.stock[addr].unknown_files or not fits)
+    }
     there = scene.in_order(foreign)
     if there:
         total_bytes = sum(foreign[addr].used_bytes for addr in there)
         disk_bytes = sum(foreign[addr].total_bytes for addr in there)
         worst = max(one.percent for one in foreign.values())
-        costs = round_ is not None and round_.times("copy", refusals.NO_ROOM) > 0
+        number = sum(scene.state.stock.stock[addr].unknown_files for addr in there)
+        listed = f" ({count_words(number, 'unknown file', 'unknown files')} in base_dir)" if number else ""
         yield Condition(
             name="foreign_files",
-            level=Severity.DEGRADED if costs or worst >= MUCH_FOREIGN_PERCENT else Severity.NOTE,
+            level=Severity.DEGRADED if not fits or worst >= MUCH_FOREIGN_PERCENT else Severity.NOTE,
             text=f"{size_words(total_bytes)} of {size_words(disk_bytes)} {scene.at(there)} are taken by what "
-            "is in no grade file or history",
+            f"is in no grade file or history{listed}",
             remedy="look at what else is on that disk: cfm deletes no file that it does not know",
             servers=there,
+            files=number or None,
             size_bytes=total_bytes,
         )
 
