@@ -411,7 +411,9 @@ def test_a_library_without_files() -> None:
     answer = both(
         [], replace(QUIET, listings={A: frozenset({"a.mpg"})}, rising={"a.mpg": 1}, ad_prefixes=("AD",))
     )
-    assert answer == Shortlist("snapshot", (), 0, (), 0, {A: ()}, cut=False, stock={A: KnownStock(0, 0)})
+    assert answer == Shortlist(
+        "snapshot", (), 0, (), 0, {A: ()}, cut=False, stock={A: KnownStock(0, 0, unknown_files=1)}
+    )
 
 
 def test_a_file_without_a_history_of_servers_has_none() -> None:
