@@ -110,7 +110,7 @@ BRAKES = (
         0,
         "breaker",
         (AT,),
-        ("`cfm plan`", "`cfm confirm SERVER`"),
+        ("correct the limit", "`cfm confirm SERVER`"),
         _confirmed,
         5,
     ),

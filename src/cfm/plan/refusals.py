@@ -128,7 +128,7 @@ NOT_WORTH_IT = Refusal(
 BREAKER = Refusal(
     "breaker",
     "cfm would delete more there at once than the breaker allows",
-    "correct the limit, or look at `cfm plan` and run `cfm confirm SERVER`",
+    "correct the limit, or run `cfm confirm SERVER`",
 )
 PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
 DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
