@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from cfm.cli.render.finding import backlog_view, search_view, trends_view
 from cfm.controller.explain.backlog import backlog_json
-from cfm.controller.explain.trends import Reading, Trends, trends_json
+from cfm.controller.explain.trends import Counters, Trends, trends_json
 from cfm.model import Now
 from controller.node import Node, files
 
@@ -49,7 +49,7 @@ def test_a_search_tells_where_things_are_and_names_play_no_tricks() -> None:
 def test_trends_are_told_by_the_hour_the_newest_first(hours: int) -> None:
     trends, minute_ms = Trends(Now(0, 0)), 60_000
     for minute in range(60 * hours):
-        reading = Reading(minute * 10**9, 0, minute * 30_000, 2 * minute, minute)
+        reading = Counters(minute * 10**9, 0, minute * 30_000, 2 * minute, minute)
         trends.add(reading, {}, {}, Now(minute * minute_ms, minute * minute_ms))
     now = Now(60 * hours * minute_ms - 1, 60 * hours * minute_ms - 1)
     lines = shown(trends_view(trends_json(trends, 1, now))).splitlines()

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.holdings import held_by, page_json
 from cfm.controller.explain.report import plan_json, status_json
-from cfm.controller.explain.trends import Reading as Counters
-from cfm.controller.explain.trends import Trends, server_states
+from cfm.controller.explain.trends import Counters, Trends, server_states
 from cfm.controller.explain.why import why_json
 from cfm.controller.serve import pages
 from cfm.controller.serve.html import tag

@@ -10,7 +10,7 @@ from cfm.controller.explain.trends import (
     DOWN,
     HOUR,
     NOT_SEEN,
-    Reading,
+    Counters,
     Ring,
     Trends,
     server_states,
@@ -28,7 +28,7 @@ def at(second: int) -> Now:
 
 
 def copied(trends: Trends, total_bytes: int, second: int, state: int = 50) -> None:
-    trends.add(Reading(copied_bytes=total_bytes), {SERVER: state}, {}, at(second))
+    trends.add(Counters(copied_bytes=total_bytes), {SERVER: state}, {}, at(second))
 
 
 def test_what_counters_grew_by_is_summed_up_in_steps() -> None:
@@ -84,11 +84,11 @@ def test_the_worst_state_of_a_step_counts() -> None:
 def test_files_that_rise_have_a_curve_while_they_do() -> None:
     trends = Trends(at(0))
     for second, rising in ((0, {"a": 3}), (1, {"a": 4}), (STEP_S, {"a": 9, "b": 1}), (2 * STEP_S, {"b": 2})):
-        trends.add(Reading(), {}, rising, at(second))
+        trends.add(Counters(), {}, rising, at(second))
         if second == STEP_S:
             assert list(trends.curves["a"]) == [4, 9]
     assert {name: list(curve) for name, curve in trends.curves.items()} == {"b": [1, 2]}
-    trends.add(Reading(), {}, {f"f{n}": 1 for n in range(1_000)}, at(3 * STEP_S))
+    trends.add(Counters(), {}, {f"f{n}": 1 for n in range(1_000)}, at(3 * STEP_S))
     assert len(trends.curves) == CURVES_KEPT
 
 
@@ -107,8 +107,8 @@ def test_how_servers_are_is_read_from_the_core() -> None:
 
 def test_a_share_of_the_sources_time_is_told_in_json() -> None:
     trends = Trends(at(0))
-    trends.add(Reading(), {}, {}, at(0))
-    trends.add(Reading(busy_ms=15_000), {}, {}, at(1))
+    trends.add(Counters(), {}, {}, at(0))
+    trends.add(Counters(busy_ms=15_000), {}, {}, at(1))
     told = trends_json(trends, 2, at(1))
     assert told["hour"]["sources_busy"] == [0.5]
     assert told["hour"]["step_s"] == STEP_S

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.worker.decide.ranges import Part, part_wanted
+from cfm.worker.decide.ranges import FilePart, part_wanted
 
 ETAG = '"1-2-3"'
 
@@ -14,17 +14,17 @@ ETAG = '"1-2-3"'
 @pytest.mark.parametrize(
     ("header", "part"),
     [
-        (None, Part(0, 100, partial=False)),
-        ("bytes=0-", Part(0, 100)),
-        ("bytes=0-0", Part(0, 1)),
-        ("bytes=10-19", Part(10, 20)),
-        ("bytes=99-", Part(99, 100)),
-        ("bytes=90-1000", Part(90, 100)),
-        ("bytes=90-" + "9" * 30, Part(90, 100)),
-        ("bytes=-1", Part(99, 100)),
-        ("bytes=-1000", Part(0, 100)),
-        ("Bytes= 5-6 ", Part(5, 7)),
-        ("lines=1-2", Part(0, 100, partial=False)),
+        (None, FilePart(0, 100, partial=False)),
+        ("bytes=0-", FilePart(0, 100)),
+        ("bytes=0-0", FilePart(0, 1)),
+        ("bytes=10-19", FilePart(10, 20)),
+        ("bytes=99-", FilePart(99, 100)),
+        ("bytes=90-1000", FilePart(90, 100)),
+        ("bytes=90-" + "9" * 30, FilePart(90, 100)),
+        ("bytes=-1", FilePart(99, 100)),
+        ("bytes=-1000", FilePart(0, 100)),
+        ("Bytes= 5-6 ", FilePart(5, 7)),
+        ("lines=1-2", FilePart(0, 100, partial=False)),
         ("bytes=100-", None),
         ("bytes=-0", None),
         ("bytes=-", None),
@@ -42,14 +42,14 @@ ETAG = '"1-2-3"'
         ("", None),
     ],
 )
-def test_of_a_file_of_a_hundred_bytes(header: str | None, part: Part | None) -> None:
+def test_of_a_file_of_a_hundred_bytes(header: str | None, part: FilePart | None) -> None:
     assert part_wanted(header, None, ETAG, 100) == part
 
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=0-0", "bytes=-1"])
 def test_an_empty_file_has_no_range(header: str) -> None:
     assert part_wanted(header, None, ETAG, 0) is None
-    assert part_wanted(None, None, ETAG, 0) == Part(0, 0, partial=False)
+    assert part_wanted(None, None, ETAG, 0) == FilePart(0, 0, partial=False)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_empty_file_has_no_range(header: str) -> None:
 )
 def test_a_range_of_another_version_is_the_whole(condition: str, partial: bool) -> None:
     part = part_wanted("bytes=10-19", condition, ETAG, 100)
-    assert part == (Part(10, 20) if partial else Part(0, 100, partial=False))
+    assert part == (FilePart(10, 20) if partial else FilePart(0, 100, partial=False))
 
 
 @given(st.text(max_size=60), st.integers(0, 10**12))
@@ -72,6 +72,6 @@ def test_no_text_leads_out_of_the_file(text: str, size: int) -> None:
 def test_a_good_range_is_what_it_says(first: int, last: int, size: int) -> None:
     part = part_wanted(f"bytes={first}-{last}", None, ETAG, size)
     if first <= last and first < size:
-        assert part == Part(first, min(last + 1, size))
+        assert part == FilePart(first, min(last + 1, size))
     else:
         assert part is None

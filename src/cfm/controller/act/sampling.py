@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from cfm.controller.act.loop import Controller, clock
-from cfm.controller.explain.trends import Reading, server_states
+from cfm.controller.explain.trends import Counters, server_states
 from cfm.inputs.log_follower import LogFollower
 from cfm.model import LogCondition, Now
 
@@ -36,7 +36,7 @@ class Sampling:
         core = self._controller.core
         counts = core.state.counts
         on_disks, on_san = self._hits()
-        reading = Reading(
+        reading = Counters(
             copied_bytes=counts["copied_bytes"],
             freed_bytes=counts["deleted_bytes"],
             busy_ms=sum(core.state.source_busy_ms(now).values()),

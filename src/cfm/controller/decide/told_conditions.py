@@ -39,7 +39,7 @@ class _Lasting:
     """It was not there at the last look."""
 
 
-class Change(NamedTuple):
+class ConditionChange(NamedTuple):
     """What is to be told."""
 
     seen: ConditionSeen
@@ -64,7 +64,7 @@ class ConditionBook:
         told = {name: one.told_level for name, one in self._lasting.items() if not one.is_missing}
         return len(told) < len(self._lasting) or told != {one.name: one.level for one in found}
 
-    def note(self, found: Sequence[ConditionSeen], now: Now) -> list[Change]:
+    def note(self, found: Sequence[ConditionSeen], now: Now) -> list[ConditionChange]:
         """A look saw these.  Returns what began and what ended, or changed its level, by two looks."""
         changes = [change for one in found if (change := self._there(one, now))]
         names = {one.name for one in found}
@@ -73,11 +73,11 @@ class ConditionBook:
             if one.is_missing or not one.told_level:
                 del self._lasting[name]
                 if one.told_level:
-                    changes.append(Change(one.seen, one.since_s, begins=False))
+                    changes.append(ConditionChange(one.seen, one.since_s, begins=False))
             one.is_missing = True
         return changes
 
-    def _there(self, seen: ConditionSeen, now: Now) -> Change | None:
+    def _there(self, seen: ConditionSeen, now: Now) -> ConditionChange | None:
         one = self._lasting.get(seen.name)
         if one is None:
             since_s = now.wall_s if seen.since_s is None else seen.since_s
@@ -88,4 +88,4 @@ class ConditionBook:
         if not same_level or one.told_level == seen.level:
             return None
         one.told_level = seen.level
-        return Change(seen, one.since_s, begins=True)
+        return ConditionChange(seen, one.since_s, begins=True)

@@ -32,7 +32,7 @@ one step counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Counters:
     """Counters at one moment.  All of them only grow."""
 
     copied_bytes: int = 0
@@ -43,13 +43,13 @@ class Reading:
     """Requests of viewers that were served from a destination's disks."""
     hits_on_san: int = 0
 
-    def since(self, before: Reading) -> list[int]:
+    def since(self, before: Counters) -> list[int]:
         """How much each counter has grown; one that was set back begins anew."""
         grown = ((getattr(self, name), getattr(before, name)) for name in SERIES)
         return [now - then if now >= then else now for now, then in grown]
 
 
-SERIES: Final = tuple(field.name for field in fields(Reading))
+SERIES: Final = tuple(field.name for field in fields(Counters))
 
 
 class Ring:
@@ -114,7 +114,7 @@ class Trends:
         """Hits in the window of each rising file, a number for each step of the fine ring."""
         self._started_ms = now.mono_ms
         self._lasted_ms = 0
-        self._before: Reading | None = None
+        self._before: Counters | None = None
         self._curve_step = -1
 
     @property
@@ -123,7 +123,9 @@ class Trends:
         full_ms = 1000 * self.hour.step_s * self.hour.steps
         return self.hour if self._lasted_ms < full_ms else self.day
 
-    def add(self, reading: Reading, servers: Mapping[Addr, int], rising: Mapping[str, int], now: Now) -> None:
+    def add(
+        self, reading: Counters, servers: Mapping[Addr, int], rising: Mapping[str, int], now: Now
+    ) -> None:
         """The first reading only says where the counters stand."""
         amounts = reading.since(self._before) if self._before is not None else [0] * len(SERIES)
         self._before, self._lasted_ms = reading, now.mono_ms - self._started_ms

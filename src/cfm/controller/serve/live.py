@@ -59,7 +59,7 @@ class _Live:
     """Set, and replaced by another, when there is a new state."""
 
 
-class Listener:
+class PageListener:
     """One browser that follows one page."""
 
     def __init__(self, live: _Live, seen: str, ping_s: float, on_close: Callable[[], None]) -> None:
@@ -118,7 +118,7 @@ class LivePages:
             return live.page
         return await make()
 
-    async def listen(self, key: str, seen: str, make: Make, every_s: float = 0.0) -> Listener:
+    async def listen(self, key: str, seen: str, make: Make, every_s: float = 0.0) -> PageListener:
         """A listener to the page at `key`, which must be closed.  `seen`: the digest of what it shows.
 
         `every_s`: the shortest time between two states of it, where that is longer than for others.
@@ -136,7 +136,7 @@ class LivePages:
         live.listeners += 1
         if key not in self._keepers:
             self._keepers[key] = asyncio.create_task(self._keep(live))
-        return Listener(live, seen, self._ping_s, partial(self._left, key, live))
+        return PageListener(live, seen, self._ping_s, partial(self._left, key, live))
 
     def _left(self, key: str, live: _Live) -> None:
         live.listeners -= 1

@@ -14,7 +14,7 @@ _OTHER_UNIT = re.compile(r"(?!bytes=)[!#$%&'*+.^_`|~0-9A-Za-z-]+=.*", re.ASCII |
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """The bytes from `start` to before `stop`."""
 
     start: int
@@ -27,9 +27,11 @@ class Part:
         return self.stop - self.start
 
 
-def part_wanted(range_header: str | None, if_range: str | None, etag: str, size_bytes: int) -> Part | None:
+def part_wanted(
+    range_header: str | None, if_range: str | None, etag: str, size_bytes: int
+) -> FilePart | None:
     """What to send; None means 416.  If the range is meant for another version, the whole file is sent."""
-    whole = Part(0, size_bytes, partial=False)
+    whole = FilePart(0, size_bytes, partial=False)
     if range_header is None or _OTHER_UNIT.fullmatch(range_header):
         return whole
     if if_range is not None and if_range.strip() != etag:
@@ -38,9 +40,9 @@ def part_wanted(range_header: str | None, if_range: str | None, etag: str, size_
     return None if match is None else _part(match[1], match[2], size_bytes)
 
 
-def _part(first: str, last: str, size_bytes: int) -> Part | None:
+def _part(first: str, last: str, size_bytes: int) -> FilePart | None:
     if not first:
         count = int(last or 0)
-        return Part(max(0, size_bytes - count), size_bytes) if count and size_bytes else None
+        return FilePart(max(0, size_bytes - count), size_bytes) if count and size_bytes else None
     start, stop = int(first), min(int(last) + 1, size_bytes) if last else size_bytes
-    return Part(start, stop) if start < stop else None
+    return FilePart(start, stop) if start < stop else None

@@ -23,7 +23,7 @@ from cfm import wire
 from cfm.web import RefusedError, name_from_path
 from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
 from cfm.worker.act.library import ChangedError, ContentLibrary, Found, Where
-from cfm.worker.decide.ranges import Part, part_wanted
+from cfm.worker.decide.ranges import FilePart, part_wanted
 from cfm.worker.serve.sending import MOST_CHUNK_BYTES, Source, send
 from cfm.worker.serve.streams import BusyError, EndedError, Stream, Streams
 
@@ -150,7 +150,7 @@ class Content:
         request: web.Request,
         response: web.StreamResponse,
         found: Found,
-        part: Part,
+        part: FilePart,
         stream: Stream,
         digest: Digest,
     ) -> None:
@@ -204,7 +204,7 @@ def _only_base(request: web.Request) -> bool:
     raise RefusedError(400, "the only query allowed is in=base")
 
 
-def _response(found: Found, part: Part | None = None) -> web.StreamResponse:
+def _response(found: Found, part: FilePart | None = None) -> web.StreamResponse:
     """The head of an answer.  `part` is given if a body follows."""
     entry = found.reader.entry
     headers = {

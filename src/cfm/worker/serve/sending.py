@@ -20,7 +20,7 @@ from aiohttp import web
 from cfm.threads import ThreadPool
 from cfm.worker.act.digests import Digest
 from cfm.worker.act.library import ChangedError, Reader
-from cfm.worker.decide.ranges import Part
+from cfm.worker.decide.ranges import FilePart
 
 MOST_CHUNK_BYTES: Final = 4 * 1024 * 1024
 _FIRST_CHUNK_BYTES: Final = 1024 * 1024
@@ -56,7 +56,7 @@ async def send(
     transport: asyncio.Transport,
     response: web.StreamResponse,
     source: Source,
-    part: Part,
+    part: FilePart,
     progress: Callable[[int], None],
 ) -> None:
     """Send the body of a prepared response.  Returns when the kernel has all of it.
@@ -68,7 +68,7 @@ async def send(
     """
     tail = max(part.start, part.stop - _TAIL_BYTES)
     send_chunk = _by_sendfile(transport) if _is_plain(transport) else _by_writing(response)
-    await _send_chunks(send_chunk, source, Part(part.start, tail), progress)
+    await _send_chunks(send_chunk, source, FilePart(part.start, tail), progress)
     last = await source.read(tail, part.stop)
     progress(0)
     with _unbuffered(transport):
@@ -78,7 +78,7 @@ async def send(
 
 
 async def _send_chunks(
-    send_chunk: SendChunk, source: Source, part: Part, progress: Callable[[int], None]
+    send_chunk: SendChunk, source: Source, part: FilePart, progress: Callable[[int], None]
 ) -> None:
     """Send all but the tail, in chunks that take a reader about a second."""
     loop = asyncio.get_running_loop()

@@ -33,7 +33,7 @@ from cfm.plan.view import Rules
 READINGS_KEPT = 200
 
 
-class Reading(NamedTuple):
+class DiskReading(NamedTuple):
     """What a `/df` showed."""
 
     asked_ms: int
@@ -64,7 +64,7 @@ class ServerEvidence:
         self.lists = 0
         self.disk: DiskReport | None = None
         self.disk_asked_ms = 0
-        self.readings: deque[Reading] = deque(maxlen=READINGS_KEPT)
+        self.readings: deque[DiskReading] = deque(maxlen=READINGS_KEPT)
         """Its last readings of this disk."""
         self.own_limit_percent: int | None = None
         """Its limit as it last told it, also if its disk is unknown by now."""
@@ -103,7 +103,7 @@ class ServerEvidence:
         last = self.readings[-1] if self.readings else None
         still = last is not None and last.settled_bytes == settled_bytes
         since_ms = last.still_since_ms if last is not None and still else asked_ms
-        self.readings.append(Reading(asked_ms, report.usage, settled_bytes, since_ms))
+        self.readings.append(DiskReading(asked_ms, report.usage, settled_bytes, since_ms))
         self.disk, self.disk_asked_ms = report, asked_ms
 
     @property
