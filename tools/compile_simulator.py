@@ -21,13 +21,14 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGES = ("cfm", "cfm_lab")
 PLAIN = frozenset((
     "cfm.inputs.snapshot",
+    "cfm.name_column",
     "cfm_lab.sim.results",
     "cfm_lab.sim.run",
     "cfm_lab.sim.violations",
     "cfm_lab.sim.environment.parts",
     "cfm_lab.sim.environment.profile",
 ))  # fmt: skip
-"""The simulator has no frame to put into a snapshot.  The values of the others are sent to other processes,
+"""The simulator has no frame to put into a snapshot, and no column of names.  The values of the others are sent to other processes,
 which values of compiled classes cannot be."""
 IMPORTED = """
 import sys
