@@ -28,7 +28,7 @@ PLAIN = frozenset((
     "cfm_lab.sim.environment.parts",
     "cfm_lab.sim.environment.profile",
 ))  # fmt: skip
-"""The simulator has no frame to put into a snapshot, and no column of names.  The values of the others are sent
+"""The simulator has no frame to put into a snapshot, and no column of names.  Values of the others are sent
 to other processes, which values of compiled classes cannot be."""
 IMPORTED = """
 import sys
