@@ -6,7 +6,9 @@ import dataclasses
 import threading
 import time
 from contextlib import ExitStack, closing
+from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,6 +81,33 @@ def test_who_stops_in_the_middle_of_a_commit_holds_nobody_up_for_long(server: Po
         with pytest.raises(StateError):
             stack.close()  # it goes on, and writes nothing any more
     first.close()
+    second.close()
+
+
+def test_a_commit_is_two_messages_so_that_no_half_of_one_holds_the_lease(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a pipeline, the server would begin with the first part, and wait for the rest without any bound."""
+    store, second = handle(server), handle(server)
+    store.open()
+    sent: list[Any] = []
+    plain = psycopg.Connection.execute
+
+    def note(db: psycopg.Connection, query: Any, *more: Any) -> Any:
+        sent.append(query)
+        return plain(db, query, *more)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", note)
+    store.commit([PutTask(task(1)), PutTask(task(2))])
+    monkeypatch.undo()
+    assert len(sent) == 2
+    assert sent[1] == "COMMIT"
+    let_it_end(server)
+    with store._commits._one_at_a_time:  # as a program does that was stopped between the two
+        db = store._commits._connected()
+        db.execute(sent[0])
+        assert second.open().epoch == 2
+    store.close()
     second.close()
 
 

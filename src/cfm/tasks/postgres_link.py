@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
@@ -23,6 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from cfm.errors import StateError, StoreFullError
 
 Connection: TypeAlias = psycopg.Connection[DictRow]
+Statement: TypeAlias = tuple[LiteralString, Sequence[str | int | None]]
 
 SCHEMA: Final = "cfm"
 """The part of the database that holds our tables."""
@@ -41,6 +42,10 @@ _LINK: Final[dict[str, Any]] = {
 }
 _MAY_PASS: Final = (psycopg.OperationalError, psycopg.InterfaceError, pg.ReadOnlySqlTransaction)
 """The server is away, overloaded, full, or a replica now: the next attempt may succeed."""
+_BOUNDS: Final = (
+    "SELECT set_config('search_path', %s, true), set_config('statement_timeout', %s, true),"
+    " set_config('idle_in_transaction_session_timeout', %s, true)"
+)
 _IDLE_TOO_LONG: Final = "25P03"
 
 
@@ -57,13 +62,10 @@ class DatabaseLink:
         self._db: Connection | None = None
 
     @contextmanager
-    def transaction(
-        self, *, statement_ms: int = STATEMENT_MS, reads: bool = False, piped: bool = False
-    ) -> Iterator[Connection]:
+    def transaction(self, *, statement_ms: int = STATEMENT_MS, reads: bool = False) -> Iterator[Connection]:
         """A transaction, committed at the end of the block.
 
-        `reads`: one unchanging picture, and no writing.  `piped`: statements are sent without waiting for
-        the answers of those before; `fetchone()` waits.
+        `reads`: one unchanging picture, and no writing.
 
         Raises:
             StoreFullError: the database cannot be reached or cannot write now.
@@ -72,13 +74,33 @@ class DatabaseLink:
         with self._one_at_a_time, self._said_as_state_error():
             db = self._connected()
             try:
-                if piped:
-                    with db.pipeline():
-                        _begin(db, statement_ms, reads)
-                        yield db
-                else:
-                    _begin(db, statement_ms, reads)
-                    yield db
+                _begin(db, statement_ms, reads)
+                yield db
+                db.execute("COMMIT")
+            except BaseException as error:
+                self._undo(db, error)
+                raise
+
+    def commit(self, guard: Statement, statements: Iterable[Statement], refused: StateError) -> None:
+        """One transaction in two messages: all statements, and the end.
+
+        The first message is one for the server too: it begins only when all has come.  (Of a pipeline it
+        would begin at once, and then a program that stops in the middle would hold its locks for ever,
+        because the bounds do not count there.)
+
+        Raises:
+            StateError: `refused`, where `guard`, the first statement, finds no row; or as `transaction`.
+        """
+        with self._one_at_a_time, self._said_as_state_error():
+            db = self._connected()
+            try:
+                texts = psycopg.ClientCursor(db)
+                bounds = (_BOUNDS, (SCHEMA, str(STATEMENT_MS), str(STATEMENT_MS)))
+                every = [texts.mogrify(*one) for one in (bounds, guard, *statements)]
+                found = db.execute(f"BEGIN; {'; '.join(every)}".encode())
+                found.nextset(), found.nextset()
+                if found.fetchone() is None:
+                    raise refused  # noqa: TRY301 - it ends the transaction, too
                 db.execute("COMMIT")
             except BaseException as error:
                 self._undo(db, error)
@@ -122,11 +144,7 @@ class DatabaseLink:
 
 def _begin(db: Connection, statement_ms: int, reads: bool) -> None:
     db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if reads else "BEGIN")
-    db.execute(
-        "SELECT set_config('search_path', %s, true), set_config('statement_timeout', %s, true),"
-        " set_config('idle_in_transaction_session_timeout', %s, true)",
-        (SCHEMA, str(statement_ms), str(statement_ms)),
-    )
+    db.execute(_BOUNDS, (SCHEMA, str(statement_ms), str(statement_ms)))
 
 
 def _was_ended(db: Connection) -> bool:

@@ -166,14 +166,12 @@ class PostgresStore:
     def commit(self, changes: Sequence[Change]) -> None:
         self._require_open()
         last_id = max(self._last_id, highest_id(changes))
-        with self._commits.transaction(piped=True) as db:
-            ours = self._ask_whether_ours(db)
-            if last_id > self._last_id:
-                db.execute("UPDATE identity SET last_id = greatest(last_id, %s)", (last_id,))
-            for change in changes:
-                for statement in _statements(change):
-                    db.execute(*statement)
-            self._require_ours(ours.fetchone())
+        statements = [statement for change in changes for statement in _statements(change)]
+        if last_id > self._last_id:
+            statements.append(("UPDATE identity SET last_id = greatest(last_id, %s)", (last_id,)))
+        # Once the guard has found the row, nobody can take the lease from us until the transaction ends.
+        guard = (f"{_OURS} FOR KEY SHARE", (self._epoch, self._me))
+        self._commits.commit(guard, statements, self._superseded())
         self._last_id = last_id
 
     def prune(self, before_wall_s: int, events_bytes: int) -> None:
@@ -236,7 +234,7 @@ class PostgresStore:
     def fill(self, dump: StateDump) -> None:
         try:
             self.prepare()
-            with self._named(), self._lease.transaction(statement_ms=PATIENT_MS, piped=True) as db:
+            with self._named(), self._lease.transaction(statement_ms=PATIENT_MS) as db:
                 self._fill(db, dump)
         finally:
             self.close()
@@ -279,7 +277,10 @@ class PostgresStore:
 
     def _require_ours(self, found: object) -> None:
         if found is None:
-            raise SupersededError(f"another cfm has taken over the state in {self.name}")
+            raise self._superseded()
+
+    def _superseded(self) -> SupersededError:
+        return SupersededError(f"another cfm has taken over the state in {self.name}")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -107,6 +107,11 @@ class Core:
     # ── what others read ────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def is_rehearsal(self) -> bool:
+        """It starts and orders nothing, so no worker asks it for work either."""
+        return self._rehearsal
+
+    @property
     def shortlist(self) -> Shortlist:
         """The lists of the last full plan."""
         return self.plans.shortlist

@@ -72,6 +72,8 @@ _SILENT_MS = 60_000
 
 def not_asking(scene: Scene) -> Iterator[Condition]:
     """Destinations of ours that are up and have not asked for work for long: they take no tasks."""
+    if scene.core.is_rehearsal:
+        return
     state, now_ms = scene.state, scene.now.mono_ms
     there = scene.in_order(
         addr
