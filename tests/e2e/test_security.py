@@ -88,6 +88,6 @@ def readers_only_look(cluster: Cluster) -> None:
     held = PersonPass("reader", SECRET.reader).text
     (cluster.cfm.folder / "token").write_text(held)
     assert cluster.run("cfm", "status").returncode == 0
-    refused = cluster.run("cfm", "confirm", "--yes")
+    refused = cluster.run("cfm", "reload")
     assert refused.returncode == 1
     assert "do not allow this" in refused.stderr
