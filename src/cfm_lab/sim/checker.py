@@ -18,6 +18,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropTask,
     PutArrival,
+    PutEvent,
     PutMeasure,
     PutOrder,
     PutTask,
@@ -170,7 +171,7 @@ class Checker:
             rule.order_sent(cfm, order)
 
     def committed(self, cfm: SimCfm, changes: Sequence[Change]) -> None:
-        self.facts.counts.rows_written += len(changes)
+        self.facts.counts.rows_written += sum(not isinstance(change, PutEvent) for change in changes)
         state = self.facts.state(cfm.issuer.controller)
         for change in changes:
             match change:
