@@ -13,7 +13,7 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SILENT = Unknown("/san does not answer", 0)
 
 
-def wanted_node(number: int = 2_000) -> Node:
+def wanted_node(number: int = 1_000) -> Node:
     return Node(files(number, 1), sources=2, destinations=2, disk_bytes=4_000, transfer_ms=1_000)
 
 

@@ -126,7 +126,7 @@ class Counts:
     dropped_orders: int = 0
     log_lines: int = 0
     rows_written: int = 0
-    """Rows of cfm's state that were committed, without those of the history: log lines are counted already."""
+    """Rows of cfm's state that were committed, without the history: log lines are counted already."""
     watched_deleted: int = 0
     """Files that went for room or for the limit while viewers watched them."""
 

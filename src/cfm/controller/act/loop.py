@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
@@ -248,8 +248,17 @@ class Controller:
             self._ask_now(effect)
 
     def _ask_now(self, effect: ev.Effect) -> None:
-        if self._group is not None:
-            self._group.create_task(self._ask(effect, self.core))
+        self._do_beside(self._ask(effect, self.core))
+
+    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin something that the loop does not wait for.  Nothing is begun while cfm is ending."""
+        try:
+            if self._group is not None:
+                self._group.create_task(work)
+                return
+        except RuntimeError:  # the group is ending
+            pass
+        work.close()
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
@@ -315,8 +324,8 @@ class Controller:
         self._hits = hits
         if not hits.rising or self.snapshot is None:
             self.feed(ev.HitsChanged(hits))
-        elif self._group is not None:
-            self._group.create_task(self._look_up(hits, self.snapshot))
+        else:
+            self._do_beside(self._look_up(hits, self.snapshot))
 
     def on_log(self, state: LogState) -> None:
         self._log = state
