@@ -1,6 +1,6 @@
 """Several cfm with a real PostgreSQL: whatever happens to the leader, another goes on, and nothing is lost.
 
-Skipped where PostgreSQL is missing, as in CI.  `bench/failover.py` does the same some hundred times.
+Skipped where PostgreSQL is missing.  `bench/failover.py` does the same some hundred times.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def test_another_cfm_goes_on_whatever_happens_to_the_leader(tmp_path: Path) -> N
         said = node.get("/api/v1/status", follower.addr)
         assert said["leadership"]["leader"]["addr"] == node.leader_addr
         assert "follows" in {one["name"] for one in said["conditions"]}
-        assert node.get("/tasks", follower.addr) == node.get("/tasks", node.leader_addr)
+        node.wait_for(
+            lambda: node.get("/tasks", follower.addr) == node.get("/tasks", node.leader_addr),
+            "the follower to pass on what the leader lists",
+        )
 
         fallen = leader_of(node)
         fallen.kill()
