@@ -281,6 +281,9 @@ STORY = st.lists(st.tuples(st.sampled_from(HAPPENINGS), SERVER, FILE, st.integer
 @example((1, 1, OURS, False, 3), [(_graded, 0, 2, 3), (_rules, 1, 1, 2)])  # it lets more go after an eviction
 @example((1, 1, OURS, False, 9), [(_time, 0, 0, 0), (_graded, 0, 3, 3)])  # an eviction makes a bundle smaller
 @example((3, 1, OLD, True, 13), [(_time, 4, 0, 0)])  # a new list shows that two servers have two disks
+@example(
+    (3, 1, OLD, True, 9), [(_disk, 4, 23, 0), *5 * [(_time, 0, 0, 0)], (_time, 5, 0, 0)]
+)  # so may a `/df`
 @settings(
     max_examples=60,
     deadline=None,

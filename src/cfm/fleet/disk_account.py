@@ -25,6 +25,8 @@ FREED_LATE: Final = Backoff(first_ms=600_000, longest_ms=6 * 3_600_000)
 LANDED_LATE_MS: Final = 1_800_000
 """For so long at least a copy that no reading shows counts as about to show.  It counts on where `/df` stands
 still."""
+SIZE_SETTLED_MS: Final = 60_000
+"""A disk has another size when readings so far apart show it: a total may dip for a moment."""
 _TOLERANCE: Final = 8
 """Of what a file should take up or free, this part may be missing: file systems round, and some compress."""
 _NOISE: Final = 64
@@ -107,6 +109,8 @@ class DiskAccount:
     """So much of it is probably counted as still to come, too: no worker has told how far its copies are."""
     _totals: tuple[int, int] = (0, 0)
     """The size of the disk before it changed last, and since then."""
+    _resized_ms: int = 0
+    """When the first reading with the last size was asked for."""
     _moves_ms: tuple[int, int] = (0, 0)
     """When the last two readings came that differed from those before them."""
     _used_for_deletes: Claim = field(default_factory=Claim)
@@ -167,9 +171,16 @@ class DiskAccount:
         before_bytes, last_bytes = self._totals
         if last_bytes and not _differ(total_bytes, last_bytes):
             return
-        self._totals = last_bytes, total_bytes
+        self._totals, self._resized_ms = (last_bytes, total_bytes), asked_ms
         if before_bytes and not _differ(total_bytes, before_bytes):
             self.dips_ms = self.dips_ms[0] if self.dips_ms else asked_ms, asked_ms
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """The sizes that the disk may have: the last one, and that before it until it is surely another."""
+        before_bytes, last_bytes = self._totals
+        is_settled = self._asked_ms - self._resized_ms >= SIZE_SETTLED_MS
+        return frozenset({last_bytes} if is_settled else {before_bytes, last_bytes}) - {0}
 
     def _begin_anew(self) -> None:
         """It is another disk: what was known of the last one says nothing."""

@@ -387,7 +387,7 @@ def _with_what_happened_since(record: Record, names: Names, asked_ms: int) -> Na
     return names
 
 
-def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[int | bool, ...] | None:
+def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tuple[object, ...] | None:
     """What decides about a disk: where it is as before, there is nothing new to decide.
 
     Bytes that were under way and are there now change nothing: they were counted already.  It only matters
@@ -409,5 +409,6 @@ def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tupl
         bounds.doubted_bytes(limit_percent),
         len(account.gone),
         account.frees_late,
+        account.sizes,
         coming_bytes > 0,
     )

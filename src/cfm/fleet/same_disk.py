@@ -25,7 +25,7 @@ class DiskSharing:
         """Server → all other servers on the same disk, by its disk id."""
         self._likenesses: dict[tuple[Addr, Addr], Likeness] = {}
         """Pairs of servers whose lists were alike once, on disks of equal size."""
-        self._compared: dict[Addr, tuple[Names, frozenset[str], int | None]] = {}
+        self._compared: dict[Addr, tuple[Names, frozenset[str], frozenset[int]]] = {}
         """What each server's list was, and its disk, when it was compared with all others last."""
 
     def look_at_ids(self, record: Record) -> bool:
@@ -69,8 +69,9 @@ class DiskSharing:
         """Are they surely two disks, because their ids or their sizes differ?"""
         records = self._records[one], self._records[other]
         ids, others = (record.disk_ids for record in records)
-        sizes = {record.disk.value.total_bytes for record in records if isinstance(record.disk, Known)}
-        return len(sizes) > 1 or bool(ids and others and ids.isdisjoint(others))
+        known = all(isinstance(record.disk, Known) for record in records)
+        sizes, other_sizes = (record.account.sizes for record in records)
+        return (known and sizes.isdisjoint(other_sizes)) or bool(ids and others and ids.isdisjoint(others))
 
     def compare(self, record: Record) -> bool:
         """Compare a new list with the lists of all other servers: is it the same disk at another address?
@@ -79,7 +80,7 @@ class DiskSharing:
         """
         assert isinstance(record.files, Known)
         changed = False
-        seen = record.files.value, record.disk_ids, _total_bytes(record)
+        seen = record.files.value, record.disk_ids, record.account.sizes
         before = self._compared.get(record.addr)
         # By identity: what is no other list is the same object, and 300 servers have 45,000 pairs.
         unchanged = before is not None and seen[0] is before[0] and seen[1:] == before[1:]
@@ -101,10 +102,6 @@ class DiskSharing:
             else:
                 self._likenesses.pop(pair, None)
         return changed
-
-
-def _total_bytes(record: Record) -> int | None:
-    return record.disk.value.total_bytes if isinstance(record.disk, Known) else None
 
 
 def _is_suspicion(known: Likeness | None) -> bool:
