@@ -32,6 +32,8 @@ def _pause_ms(failed: list[int]) -> int:
 
 
 NO_SUCH_FILE = 404
+BEFORE = ""
+"""Stands for the files that failed before the restart."""
 REFUSED_MS = 10_000
 
 
@@ -90,12 +92,15 @@ class Pauses(Invariant):
         self._failed_at: dict[tuple[str, Addr], set[str]] = {}
         """(controller, server) → the files that failed there in this run."""
 
-    def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
+    def recovered(self, cfm: SimCfm, found: Recovered) -> None:
         mine = cfm.issuer.controller
         self._refused = {key: until_ms for key, until_ms in self._refused.items() if key[0] != mine}
         self._unproven = {key: done for key, done in self._unproven.items() if key[0] != mine}
         self._ways = {key: ways for key, ways in self._ways.items() if key[0] != mine}
         self._failed_at = {key: names for key, names in self._failed_at.items() if key[0] != mine}
+        for pause in found.pauses:  # somebody failed there before
+            for addr in pause.side:
+                self._failed_at.setdefault((mine, addr), set()).add(BEFORE)
 
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], now: Now) -> None:
         if isinstance(event, ev.ListAnswer) and isinstance(event.answer, Listing):
