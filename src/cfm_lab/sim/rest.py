@@ -198,6 +198,7 @@ def _unplaced(
                 addr
                 for addr in world.destinations
                 if inventory.takes(world, addr, file.size_bytes + _unshown_bytes(cfm.core, addr))
+                and _may_arrive(world, addr, name)
             ),
             None,
         )
@@ -213,3 +214,10 @@ def _unshown_bytes(core: Core, addr: Addr) -> int:
     still, and nobody can tell that from a `/df` that is broken.
     """
     return sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)
+
+
+def _may_arrive(world: World, addr: Addr, name: str) -> bool:
+    """A file of that name is replaced only by a worker of ours with the built-in transfer."""
+    worker = world.worker_at(addr)
+    is_able = worker is not None and worker.kind == "builtin"
+    return is_able or name not in world.disk_at(addr).names
