@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -89,8 +90,9 @@ def test_a_worker_that_somebody_kills_is_started_again(tmp_path: Path) -> None:
 def pid_of(settings: Path) -> int:
     """The process that was started with this settings file."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        if path.read_bytes().rstrip(b"\0").endswith(os.fsencode(settings)):
-            return int(path.parent.name)
+        with contextlib.suppress(OSError):  # other processes end meanwhile
+            if path.read_bytes().rstrip(b"\0").endswith(os.fsencode(settings)):
+                return int(path.parent.name)
     raise AssertionError(f"nobody runs with {settings}")
 
 

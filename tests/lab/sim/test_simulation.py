@@ -16,7 +16,7 @@ from cfm_lab.sim.fault_events.table import FAULTS
 from cfm_lab.sim.run import run_seed, run_seeds
 
 SOURCE = Path(__file__).parents[3] / "src"
-CPU_S = int(os.environ.get("SIMULATE_CPU_S", "12"))
+CPU_S = int(os.environ.get("SIMULATE_CPU_S", "8"))
 FIRST_SEED = int(os.environ["SIMULATE_SEED"])
 """New worlds in each run; the header of the run says which, and the variable repeats them."""
 ONCE_FAILED = (

@@ -35,7 +35,8 @@ def test_a_file_is_copied_when_it_is_whole_and_again_when_it_is_written_anew(tmp
             assert cluster.run_json("why", name)["copy"]["reason"] == "still_being_written"
             out.seek(0)
             out.write(whole)
-        cluster.wait_for(lambda: cluster.holders(name) != [], "it to be copied")
+        # The longer somebody writes, the longer cfm waits before it looks again.
+        cluster.wait_for(lambda: cluster.holders(name) != [], "it to be copied", within_s=60)
         (holder,) = cluster.holders(name)
         assert (cluster.shelf(holder) / name).read_bytes() == whole
 
