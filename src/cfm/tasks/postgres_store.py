@@ -104,11 +104,6 @@ class PostgresStore:
             row = self._renewed(db) or (None if self._epoch else self._taken(db)) or _lease_row(db)
         return self._seen(row)
 
-    def see_lease(self) -> LeaseSeen:
-        """Who has the lease; nothing is changed."""
-        with self._reading() as db:
-            return self._seen(_lease_row(db))
-
     def resign(self) -> None:
         with self._lease.transaction() as db:
             db.execute(

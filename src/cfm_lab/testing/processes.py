@@ -21,7 +21,6 @@ from pathlib import Path
 
 PATIENCE_S = 20.0
 _POLL_S = 0.02
-_ENDING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _DEED = re.compile(r" (?P<event>copied|deleted) file file=(?P<file>\S+) server=(?P<server>\S+)")
 
 

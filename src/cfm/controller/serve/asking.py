@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
@@ -48,13 +47,6 @@ def refuse_when_overloaded(controller: Controller) -> None:
     """503 where so much waits to be written that no more requests are taken."""
     if controller.writer.waiting > MOST_WAITING:
         raise RefusedError(503, "too many changes wait to be written", {"Retry-After": "5"})
-
-
-async def old_tasks(controller: Controller) -> list[dict[str, Any]]:
-    """All tasks, in the old form, for a page."""
-    reply = await asked(controller, ev.TasksAsked)
-    assert isinstance(reply.body, ev.TaskList)
-    return [wire.task_to_old_json(task) for task in reply.body.tasks]
 
 
 class OldTaskList:

@@ -72,15 +72,6 @@ class SimDisk(MemoryBaseDir):
             and node.data[:4] == content_of(name)[:4]
         )
 
-    def holds_durably(self, name: str, size_bytes: int) -> bool:
-        """Would a complete, good copy be left after a power cut now?"""
-        node = self._synced[0].get(name)
-        return (
-            node is not None
-            and node.synced_bytes == size_bytes
-            and bytes(node.synced_data[:4]) == content_of(name)[:4]
-        )
-
     @property
     def used_bytes(self) -> int:
         nodes = (*self.names.values(), *self.temp_names.values())
