@@ -16,6 +16,7 @@ from cfm.cli.common import (
     AsJson,
     SettingsPath,
     Version,
+    ended_by_errors,
     fail,
     print_json,
     run_daemon,
@@ -29,7 +30,7 @@ from cfm.cli.finding import backlog, search, trends
 from cfm.cli.handover import handover
 from cfm.cli.history import history, meant, server, unique
 from cfm.cli.operating import accept, cancel, confirm, reload
-from cfm.cli.output import show
+from cfm.cli.output import show, tell
 from cfm.cli.settings import cfm_config
 from cfm.cli.simulate import PASS_ON, simulate
 from cfm.config import load_cfm
@@ -98,10 +99,7 @@ def plan(
     settings = settings_from(config, load_cfm)
     setup_logging("error", None, "cfm")
     found = asyncio.run(once.plan(settings, now))
-    if json:
-        print_json(found)
-    else:
-        show(plan_view(found))
+    tell(found, plan_view, json=json)
     if any(map(_not_seen, found["servers"])):
         raise typer.Exit(VIOLATION)
 
@@ -134,7 +132,7 @@ def status(
     from cfm.controller.explain.verdict import Health
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = cfm.get("api", "v1", "status")
         if json:
             print_json(found)
@@ -142,8 +140,6 @@ def status(
             watch_status(cfm)
         else:
             show(check_view(found) if check else status_view(found, []))
-    except CfmError as error:
-        fail(error)
     if check and not Health(found["health"]).is_good:
         raise typer.Exit(VIOLATION)
 
@@ -159,10 +155,8 @@ def why(
     from cfm.cli.render import why_view
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = cfm.get("api", "v1", "files", file)
-    except CfmError as error:
-        fail(error)
     if json:
         print_json(found)
     elif found["exists"]:

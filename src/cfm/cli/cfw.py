@@ -13,7 +13,7 @@ from cfm.cli.common import (
     AsJson,
     SettingsPath,
     Version,
-    fail,
+    ended_by_errors,
     print_json,
     run_daemon,
     settings_from,
@@ -21,7 +21,7 @@ from cfm.cli.common import (
 )
 from cfm.cli.completion import Shell, script
 from cfm.cli.encoding import use_utf8
-from cfm.cli.output import show
+from cfm.cli.output import tell
 from cfm.cli.settings import cfw_config
 from cfm.config import load_cfw
 from cfm.errors import CfmError
@@ -73,20 +73,15 @@ def status(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
     from cfm.security import worker_credentials
 
     settings = settings_from(config, load_cfw)
-    try:
+    with ended_by_errors():
         # To itself the worker shows what it shows to cfm.
         cfw = AskedDaemon(settings.listen_addr, worker_credentials(settings).to_cfm, "cfw")
         found = cfw.get("healthz")
-    except CfmError as error:
-        fail(error)
     try:
         found |= {"disk": cfw.get("df"), "disk_why": None}
     except CfmError as error:
         found |= {"disk": None, "disk_why": str(error)}
-    if json:
-        print_json(found)
-    else:
-        show(worker_view(found))
+    tell(found, worker_view, json=json)
 
 
 @app.command()
@@ -96,10 +91,8 @@ def release(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
 
     settings = settings_from(config, load_cfw)
     setup_logging("error", None, "cfw")
-    try:
+    with ended_by_errors():
         was = release_worker(settings)
-    except CfmError as error:
-        fail(error)
     if json:
         print_json({"controller": was and was.controller, "epoch": was and was.epoch})
     elif was is None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -31,6 +32,15 @@ def settings_from(path: Path, load: Callable[[Path], S]) -> S:
     """The settings, or the reasons on stderr and exit 2."""
     try:
         return load(path)
+    except CfmError as error:
+        fail(error)
+
+
+@contextmanager
+def ended_by_errors() -> Iterator[None]:
+    """An error of ours within ends the command, as `fail` does."""
+    try:
+        yield
     except CfmError as error:
         fail(error)
 

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from cfm.cli.asking import MOST_ROWS, LocalAddr, running_cfm
-from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, fail, print_json
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors
 from cfm.cli.history import Offset
-from cfm.cli.output import show
-from cfm.errors import CfmError
+from cfm.cli.output import tell
 
 Limit = Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST_ROWS, help="Show at most so many.")]
 
@@ -25,14 +24,9 @@ def backlog(
     """Show the wanted files that are on no destination, best first, and why each is not."""
     from cfm.cli.render.finding import backlog_view
 
-    try:
+    with ended_by_errors():
         found = running_cfm(config, addr).get("api", "v1", "backlog", limit=limit, offset=offset)
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json(found)
-    else:
-        show(backlog_view(found))
+    tell(found, backlog_view, json=json)
 
 
 def search(
@@ -44,14 +38,9 @@ def search(
     """Find graded files and servers by a part of their name. Where there is none, the exit code is 1."""
     from cfm.cli.render.finding import search_view
 
-    try:
+    with ended_by_errors():
         found = running_cfm(config, addr).get("api", "v1", "search", q=text)
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json(found)
-    else:
-        show(search_view(found))
+    tell(found, search_view, json=json)
     if not found["files"] and not found["servers"]:
         raise typer.Exit(1)
 
@@ -60,11 +49,6 @@ def trends(config: SettingsPath = CFM_FILE, addr: LocalAddr = "", json: AsJson =
     """Show how busy the sources were, what was copied and freed, and who served the viewers, by the hour."""
     from cfm.cli.render.finding import trends_view
 
-    try:
+    with ended_by_errors():
         found = running_cfm(config, addr).get("api", "v1", "trends")
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json(found)
-    else:
-        show(trends_view(found))
+    tell(found, trends_view, json=json)

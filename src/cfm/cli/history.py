@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cfm.cli.asking import LocalAddr, history_of, running_cfm
-from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, fail, print_json
-from cfm.cli.output import show
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors, fail, print_json
+from cfm.cli.output import show, tell
 from cfm.errors import CfmError
 
 Limit = Annotated[int, typer.Option("-n", "--limit", min=1, help="Show at most so many.")]
@@ -32,10 +32,8 @@ def history(
     from cfm.cli.render.history import history_view
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = history_of(cfm, about, limit)
-    except CfmError as error:
-        fail(error)
     if json:
         print_json(found)
     elif found["known"]:
@@ -60,20 +58,16 @@ def server(
     from cfm.cli.render.servers import servers
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         if server == "list":
             found = cfm.get("api", "v1", "servers")
-            view = Sized(lambda width: servers(found, width))
         else:
             path = ("api", "v1", "servers", server)
             found = cfm.rows(*path, rows_in="files_by_rank", limit=limit, offset=offset)
-            view = Sized(lambda _width: server_view(found))
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json(found)
+    if server == "list":
+        tell(found, lambda all_: Sized(lambda width: servers(all_, width)), json=json)
     else:
-        show(view)
+        tell(found, server_view, json=json)
 
 
 def unique(
@@ -88,15 +82,10 @@ def unique(
     from cfm.cli.render.server import unique_view
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         path = ("api", "v1", "servers", server, "unique")
         found = cfm.rows(*path, rows_in="files_by_rank", limit=limit, offset=offset)
-    except CfmError as error:
-        fail(error)
-    if json:
-        print_json(found)
-    else:
-        show(unique_view(found))
+    tell(found, unique_view, json=json)
 
 
 def meant(near: list[str]) -> str:

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from cfm.cli.asking import LocalAddr, RefusedByDaemonError, running_cfm
-from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, fail, print_json
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors, fail, print_json
 from cfm.cli.history import meant
-from cfm.cli.output import show
+from cfm.cli.output import show, tell
 from cfm.controller.explain.words import at_servers, size_words
 from cfm.errors import CfmError, SettingsError
 
@@ -39,15 +39,13 @@ def confirm(
 
     cfm = running_cfm(config, addr)
     path = ("api", "v1", "confirm", *([server] if server else []))
-    try:
+    with ended_by_errors():
         held = cfm.get(*path)
         if not json:
             show(confirm_view(held))
         if not json and not (held["held"] and (yes or typer.confirm(_release(held["held"])))):
             raise typer.Exit(1)
         released = cfm.post(*path)
-    except CfmError as error:
-        fail(error)
     if json:
         print_json({**released, "would_delete": held["would_delete"]})
         return
@@ -71,7 +69,7 @@ def accept(
     from cfm.cli.render import accept_view
 
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = cfm.get("api", "v1", "metadata")
         if json and not yes:
             print_json(found)
@@ -83,8 +81,6 @@ def accept(
         if not waits or not (yes or typer.confirm(ACCEPT)):
             raise typer.Exit(1)
         accepted = cfm.post("api", "v1", "metadata", rejected["id"])
-    except CfmError as error:
-        fail(error)
     if json:
         print_json({**found, **accepted})
     else:
@@ -101,11 +97,9 @@ def cancel(
 ) -> None:
     """End a copy. cfm tries the file again later, as after a failure."""
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = _under_way(task, cfm.get("api", "v1", "tasks"))
         cfm.delete("tasks", found["task"])
-    except CfmError as error:
-        fail(error)
     if json:
         print_json({"cancelled": found})
     else:
@@ -144,7 +138,4 @@ def reload(
         fail(SettingsError(str(error)) if error.status == REFUSED_SETTINGS else error)
     except CfmError as error:
         fail(error)
-    if json:
-        print_json(told)
-    else:
-        show(reload_view(told))
+    tell(told, reload_view, json=json)

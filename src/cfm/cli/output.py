@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console, RenderableType
 
+from cfm.cli.common import print_json
 from cfm.cli.render.page import NO_END
+
+
+def tell(found: Any, view: Callable[[Any], RenderableType], *, json: bool) -> None:
+    """Print what was found: as JSON for scripts, or as a view for people."""
+    if json:
+        print_json(found)
+    else:
+        show(view(found))
 
 
 def show(view: RenderableType) -> None:

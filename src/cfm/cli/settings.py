@@ -9,12 +9,18 @@ from typing import Annotated
 import typer
 
 from cfm.cli.asking import LocalAddr, running_cfm
-from cfm.cli.common import CFM_FILE, CFW_FILE, AsJson, SettingsPath, fail, print_json, settings_from
-from cfm.cli.output import show
+from cfm.cli.common import (
+    CFM_FILE,
+    CFW_FILE,
+    AsJson,
+    SettingsPath,
+    ended_by_errors,
+    settings_from,
+)
+from cfm.cli.output import tell
 from cfm.config import CfmSettings, CfwSettings, load_cfm, load_cfw
 from cfm.config.effective import effective_json
 from cfm.config.sections import SettingsFile
-from cfm.errors import CfmError
 
 HELP = "A sample of the settings, and those in force."
 cfm_config = typer.Typer(no_args_is_help=True, help=HELP)
@@ -38,10 +44,8 @@ def show_cfm(
         _show_file(config, load_cfm, json=json)
         return
     cfm = running_cfm(config, addr)
-    try:
+    with ended_by_errors():
         found = cfm.get("api", "v1", "settings")
-    except CfmError as error:
-        fail(error)
     _show(found, json=json)
 
 
@@ -75,7 +79,4 @@ def _show_file(config: Path, load: Callable[[Path], SettingsFile], *, json: bool
 def _show(found: dict[str, object], *, json: bool) -> None:
     from cfm.cli.render.settings import settings_view
 
-    if json:
-        print_json(found)
-    else:
-        show(settings_view(found))
+    tell(found, settings_view, json=json)
