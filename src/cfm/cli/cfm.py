@@ -23,8 +23,8 @@ from cfm.cli.common import (
     settings_from,
     usual_settings,
 )
-from cfm.cli.completion import Shell, script
 from cfm.cli.demo import demo
+from cfm.cli.describing import add_descriptions
 from cfm.cli.encoding import use_utf8
 from cfm.cli.finding import backlog, search, trends
 from cfm.cli.handover import handover
@@ -183,26 +183,7 @@ for _command in (
 app.command(context_settings=PASS_ON)(simulate)
 
 
-@app.command()
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
-) -> None:
-    """Print what a shell needs to complete commands and options.
-
-    For bash: cfm completion bash > /etc/bash_completion.d/cfm
-    """
-    from cfm.cli.shape import shapes
-
-    print(script(shell, "cfm", shapes(app)), end="")
-
-
-@app.command("man")
-def manual() -> None:
-    """Print the manual page: `cfm man > /usr/local/share/man/man1/cfm.1`."""
-    from cfm.cli.manual import page
-    from cfm.cli.shape import shapes
-
-    print(page("cfm", shapes(app)), end="")
+add_descriptions(app, "cfm")
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from cfm.cli.asking import AskedDaemon
@@ -19,7 +17,7 @@ from cfm.cli.common import (
     settings_from,
     usual_settings,
 )
-from cfm.cli.completion import Shell, script
+from cfm.cli.describing import add_descriptions
 from cfm.cli.encoding import use_utf8
 from cfm.cli.output import tell
 from cfm.cli.settings import cfw_config
@@ -101,26 +99,7 @@ def release(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
         print(f"released from the controller {was.controller} (epoch {was.epoch})")
 
 
-@app.command()
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
-) -> None:
-    """Print what a shell needs to complete commands and options.
-
-    For bash: cfw completion bash > /etc/bash_completion.d/cfw
-    """
-    from cfm.cli.shape import shapes
-
-    print(script(shell, "cfw", shapes(app)), end="")
-
-
-@app.command("man")
-def manual() -> None:
-    """Print the manual page: `cfw man > /usr/local/share/man/man1/cfw.1`."""
-    from cfm.cli.manual import page
-    from cfm.cli.shape import shapes
-
-    print(page("cfw", shapes(app)), end="")
+add_descriptions(app, "cfw")
 
 
 def main() -> None:

@@ -1,0 +1,36 @@
+"""The commands that describe the others: `completion` and `man`, for both programs.
+
+Neighbours: `shape` reads the commands, `completion` and `manual` make the texts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfm.cli.completion import Shell, script
+
+
+def add_descriptions(app: typer.Typer, program: str) -> None:
+    """Add both commands to a program."""
+
+    @app.command(
+        help="Print what a shell needs to complete commands and options.\n\n"
+        f"For bash: {program} completion bash > /etc/bash_completion.d/{program}"
+    )
+    def completion(
+        shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
+    ) -> None:
+        from cfm.cli.shape import shapes
+
+        print(script(shell, program, shapes(app)), end="")
+
+    @app.command(
+        "man", help=f"Print the manual page: `{program} man > /usr/local/share/man/man1/{program}.1`."
+    )
+    def manual() -> None:
+        from cfm.cli.manual import page
+        from cfm.cli.shape import shapes
+
+        print(page(program, shapes(app)), end="")
