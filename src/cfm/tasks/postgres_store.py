@@ -16,19 +16,16 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from cfm.errors import StateError
-from cfm.model import Addr, Measure, OrderStatus, Version
+from cfm.model import Addr
 from cfm.tasks import postgres_schema as schema
 from cfm.tasks import rows
 from cfm.tasks.postgres_link import PATIENT_MS, SCHEMA, Connection, DatabaseLink
 from cfm.tasks.store import (
-    CONFIRMED_ORDERS_RECOVERED_S,
-    ENDED_TASKS_RECOVERED_S,
-    PACED_ORDERS_RECOVERED_S,
     Change,
     DropArrival,
     DropCopy,
@@ -300,45 +297,10 @@ class PostgresStore:
             raise StateError(f"cannot use the state in {self.name}: {error}") from error
 
     def _read(self, db: Connection) -> Recovered:
-        now_s = self._wall_s()
-        identity = _identity(db)
-        tasks = db.execute(
-            f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({rows.UNFINISHED_TASKS_SQL}) OR changed_at >= %s ORDER BY id",
-            (now_s - ENDED_TASKS_RECOVERED_S,),
-        )
-        orders = db.execute(
-            f"SELECT {rows.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({rows.UNFINISHED_ORDERS_SQL}) OR (status = %s AND changed_at >= %s) "
-            "OR created_at >= %s ORDER BY id",
-            (
-                OrderStatus.CONFIRMED.value,
-                now_s - CONFIRMED_ORDERS_RECOVERED_S,
-                now_s - PACED_ORDERS_RECOVERED_S,
-            ),
-        )
-        measure = db.execute("SELECT graded_files, history_files, known_files FROM metadata_in_force")
-        copies = db.execute(f'SELECT {rows.TABLES["copies"]} FROM copies ORDER BY file COLLATE "C", server')  # noqa: S608
-        arrivals = db.execute(
-            f'SELECT {rows.TABLES["arrivals"]} FROM arrivals ORDER BY file COLLATE "C", server'  # noqa: S608
-        )
-        pauses = db.execute(
-            f'SELECT {rows.PAUSE_COLUMNS} FROM pauses ORDER BY file COLLATE "C", source, destination'  # noqa: S608
-        )
-        return Recovered(
-            identity["controller_id"],
-            identity["epoch"],
-            identity["last_id"],
-            tasks=tuple(map(rows.task_of, tasks)),
-            orders=tuple(map(rows.order_of, orders)),
-            arrivals=tuple(PutArrival(r["file"], Addr(r["server"]), r["arrived_at"]) for r in arrivals),
-            copies=tuple(
-                PutCopy(r["file"], Addr(r["server"]), Version(r["size_bytes"], r["san_mtime"]))
-                for r in copies
-            ),
-            measure=next((Measure(*row.values()) for row in measure), None),
-            pauses=tuple(map(rows.pause_of, pauses)),
-        )
+        def ask(query: str, values: Sequence[rows.Value]) -> Iterable[rows.Row]:
+            return db.execute(query.replace("?", "%s"), values)
+
+        return rows.recovered(ask, _identity(db), self._wall_s(), by_file='file COLLATE "C"')
 
 
 _LEASE_COLUMNS: Final = (

@@ -8,11 +8,23 @@ other row by row.  Columns are plain and have the units of the wire (bytes, unix
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from cfm.model import Addr, DeleteKind, DeleteOrder, File, OrderStatus, Side, Status, Task
-from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutEvent, PutPause, event_bytes
+from cfm.model import Addr, DeleteKind, DeleteOrder, File, Measure, OrderStatus, Side, Status, Task, Version
+from cfm.tasks.store import (
+    CONFIRMED_ORDERS_RECOVERED_S,
+    ENDED_TASKS_RECOVERED_S,
+    PACED_ORDERS_RECOVERED_S,
+    UNFINISHED_ORDERS,
+    UNFINISHED_TASKS,
+    PutArrival,
+    PutCopy,
+    PutEvent,
+    PutPause,
+    Recovered,
+    event_bytes,
+)
 
 Value: TypeAlias = str | int | None
 
@@ -184,3 +196,50 @@ def _file_of(row: Row) -> File:
 def writable(text: str) -> str:
     r"""Text that a database can hold: half a surrogate pair (`\ud800` in a worker's JSON) is spelled out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+Ask: TypeAlias = Callable[[str, Sequence[Value]], Iterable[Row]]
+"""Run a query, in which `?` stands for each value."""
+
+
+def recovered(
+    ask: Ask, identity: Row, now_s: int, *, by_file: str = "file", has_pauses: bool = True
+) -> Recovered:
+    """What a cfm that starts takes over.
+
+    `identity` has `controller_id`, `epoch` and `last_id`; `by_file` sorts names by their bytes.
+    """
+
+    def all_of(table: str, order: str) -> Iterable[Row]:
+        return ask(f"SELECT {TABLES[table]} FROM {table} ORDER BY {by_file}, {order}", ())  # noqa: S608
+
+    tasks = ask(
+        f"SELECT {TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
+        f"WHERE status IN ({UNFINISHED_TASKS_SQL}) OR changed_at >= ? ORDER BY id",
+        (now_s - ENDED_TASKS_RECOVERED_S,),
+    )
+    orders = ask(
+        f"SELECT {ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
+        f"WHERE status IN ({UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) "
+        "OR created_at >= ? ORDER BY id",
+        (OrderStatus.CONFIRMED.value, now_s - CONFIRMED_ORDERS_RECOVERED_S, now_s - PACED_ORDERS_RECOVERED_S),
+    )
+    measures = ask("SELECT graded_files, history_files, known_files FROM metadata_in_force", ())
+    return Recovered(
+        identity["controller_id"],
+        identity["epoch"],
+        identity["last_id"],
+        tasks=tuple(map(task_of, tasks)),
+        orders=tuple(map(order_of, orders)),
+        arrivals=tuple(
+            PutArrival(r["file"], Addr(r["server"]), r["arrived_at"]) for r in all_of("arrivals", "server")
+        ),
+        copies=tuple(
+            PutCopy(r["file"], Addr(r["server"]), Version(r["size_bytes"], r["san_mtime"]))
+            for r in all_of("copies", "server")
+        ),
+        measure=next(
+            (Measure(r["graded_files"], r["history_files"], r["known_files"]) for r in measures), None
+        ),
+        pauses=tuple(map(pause_of, all_of("pauses", "source, destination") if has_pauses else ())),
+    )

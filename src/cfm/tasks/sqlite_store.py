@@ -22,13 +22,9 @@ from pathlib import Path
 
 from cfm.errors import StateError, StoreFullError
 from cfm.file_lock import FileLock
-from cfm.model import Addr, Measure, OrderStatus, Version
 from cfm.tasks import rows
 from cfm.tasks import sqlite_schema as schema
 from cfm.tasks.store import (
-    CONFIRMED_ORDERS_RECOVERED_S,
-    ENDED_TASKS_RECOVERED_S,
-    PACED_ORDERS_RECOVERED_S,
     Change,
     DropArrival,
     DropCopy,
@@ -321,37 +317,8 @@ class SqliteStore:
             raise SupersededError(f"another cfm has taken over the state in {self.path}")
 
     def _read(self, db: sqlite3.Connection) -> Recovered:
-        now_s = self._wall_s()
         lease = db.execute("SELECT controller_id, epoch, last_id FROM lease").fetchone()
-        tasks = db.execute(
-            f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({rows.UNFINISHED_TASKS_SQL}) OR changed_at >= ? ORDER BY id",
-            (now_s - ENDED_TASKS_RECOVERED_S,),
-        )
-        orders = db.execute(
-            f"SELECT {rows.ORDER_COLUMNS} FROM delete_orders "  # noqa: S608 (names are ours)
-            f"WHERE status IN ({rows.UNFINISHED_ORDERS_SQL}) OR (status = ? AND changed_at >= ?) "
-            "OR created_at >= ? ORDER BY id",
-            (
-                OrderStatus.CONFIRMED.value,
-                now_s - CONFIRMED_ORDERS_RECOVERED_S,
-                now_s - PACED_ORDERS_RECOVERED_S,
-            ),
-        )
-        measure = db.execute("SELECT graded_files, history_files, known_files FROM metadata_in_force")
-        copies = db.execute("SELECT file, server, size_bytes, san_mtime FROM copies ORDER BY file, server")
-        arrivals = db.execute("SELECT file, server, arrived_at FROM arrivals ORDER BY file, server")
-        return Recovered(
-            lease["controller_id"],
-            lease["epoch"],
-            lease["last_id"],
-            tasks=tuple(map(rows.task_of, tasks)),
-            orders=tuple(map(rows.order_of, orders)),
-            arrivals=tuple(PutArrival(*row) for row in arrivals),
-            copies=tuple(PutCopy(name, Addr(addr), Version(*version)) for name, addr, *version in copies),
-            measure=next((Measure(*row) for row in measure), None),
-            pauses=tuple(map(rows.pause_of, _pauses(db))),
-        )
+        return rows.recovered(db.execute, lease, self._wall_s(), has_pauses=_has_pauses(db))
 
 
 @contextmanager
@@ -366,12 +333,9 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _pauses(db: sqlite3.Connection) -> list[sqlite3.Row]:
-    """None where the form is that of an earlier cfm, which has not been brought up to ours yet."""
-    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pauses'").fetchone():
-        return []
-    columns = f"SELECT {rows.PAUSE_COLUMNS} FROM pauses"  # noqa: S608 (names are ours)
-    return db.execute(f"{columns} ORDER BY file, source, destination").fetchall()
+def _has_pauses(db: sqlite3.Connection) -> bool:
+    """Not where the form is that of an earlier cfm, which has not been brought up to ours yet."""
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pauses'").fetchone() is not None
 
 
 def _apply(db: sqlite3.Connection, change: Change) -> None:
