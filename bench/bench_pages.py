@@ -26,6 +26,7 @@ import aiohttp
 import polars as pl
 import structlog
 
+from bench_cycle import library
 from cfm.config import load_cfm
 from cfm.controller.act.from_settings import node_of
 from cfm.controller.act.loop import Controller, clock
@@ -97,19 +98,6 @@ class Workers:
 
     async def see_copy(self, _addr: Addr, _name: str) -> Failure:
         return Failure(Trouble.REFUSED, "a bench")
-
-
-def library(files: int) -> pl.DataFrame:
-    """Made-up metadata, as `inputs.snapshot` hands it on."""
-    columns = {
-        "rank": range(1, files + 1),
-        "name": [f"MXCI{i:07}SGL1000051_K20180531174730.mpg" for i in range(files)],
-        "size_bytes": [1_000_000_000 + 7919 * (i % 1000) for i in range(files)],
-        "hits": [files - i for i in range(files)],
-        "history_ips": [[]] * files,
-    }
-    kinds = {"rank": pl.UInt32, "name": pl.String, "size_bytes": pl.Int64, "hits": pl.Int64}
-    return pl.DataFrame(columns, schema={**kinds, "history_ips": pl.List(pl.String)})
 
 
 def settings_file(folder: Path) -> Path:
