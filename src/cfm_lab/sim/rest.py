@@ -193,31 +193,21 @@ def _unplaced(
             continue
         if not world.san.holds(name, file.size_bytes):
             continue
-        room = next(
-            (
-                addr
-                for addr in world.destinations
-                if inventory.takes(world, addr, file.size_bytes + _unshown_bytes(cfm.core, addr))
-                and _may_arrive(world, addr, name)
-            ),
-            None,
-        )
+        room = next((addr for addr in world.destinations if _takes(world, cfm.core, addr, file)), None)
         if room is not None:
             where = "stale" if name in holders else "nowhere"
             yield f"{name} is {where}, and would fit on {room}"
 
 
-def _unshown_bytes(core: Core, addr: Addr) -> int:
-    """Bytes of copies that landed there and that its `/df` has not shown: their room stays booked.
+def _takes(world: World, core: Core, addr: Addr, file: File) -> bool:
+    """May a copy of the file arrive there, and would the disk keep within its limit?
 
-    A copy may have taken the place of a file of that name that other software brought.  Then `/df` stands
-    still, and nobody can tell that from a `/df` that is broken.
+    A file of that name is replaced only by a worker of ours with the built-in transfer.  Copies that landed
+    and that its `/df` has not shown keep their room: one may have taken the place of a file that other
+    software brought.  Then `/df` stands still, and nobody can tell that from a `/df` that is broken.
     """
-    return sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)
-
-
-def _may_arrive(world: World, addr: Addr, name: str) -> bool:
-    """A file of that name is replaced only by a worker of ours with the built-in transfer."""
     worker = world.worker_at(addr)
     is_able = worker is not None and worker.kind == "builtin"
-    return is_able or name not in world.disk_at(addr).names
+    unshown_bytes = sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)
+    room = inventory.takes(world, addr, file.size_bytes + unshown_bytes)
+    return room and (is_able or file.name not in world.disk_at(addr).names)
