@@ -12,6 +12,11 @@ class CfmError(Exception):
 
     exit_code = 1
 
+    @property
+    def brief(self) -> str:
+        """The text as one line, for where there is little room."""
+        return str(self)
+
 
 class SettingsError(CfmError):
     """A settings file is wrong in its form.  The text names file, line, key and remedy."""

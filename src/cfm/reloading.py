@@ -35,6 +35,8 @@ class SettingsReading:
     """Unix time."""
     refused: str = ""
     """Why nothing was taken; empty where the settings are in force."""
+    refused_in_brief: str = ""
+    """The same as one line."""
     need_restart: tuple[str, ...] = ()
     """Keys that were changed, and are taken in at the next start only."""
 
@@ -92,7 +94,7 @@ class Reloader(Generic[S]):
             fresh = await self.fresh()
         except CfmError as error:
             log.error("cannot read the settings again; the old ones stay in force", why=str(error))  # noqa: TRY400 - the text says it all
-            return SettingsReading(at_s, refused=str(error))
+            return SettingsReading(at_s, refused=str(error), refused_in_brief=error.brief)
         need_restart = self._take(fresh, by)
         if need_restart:
             log.warning("these settings are taken in at the next start only", keys=", ".join(need_restart))

@@ -45,6 +45,12 @@ class SettingsFileError(SettingsError):
             lines.append(f"{escaped(str(file))}: and {left_out} more problems")
         super().__init__("\n".join(lines))
 
+    @property
+    def brief(self) -> str:
+        """The first problem, without the folder of the file, which would hide the key in a long line."""
+        first, more = self.problems[0].told_of(Path(self.file.name)), len(self.problems) - 1
+        return f"{first} (and {more} more)" if more else first
+
 
 def shown(text: str, most: int = 60) -> str:
     """A text from the file as messages quote it: short, and harmless on a terminal."""

@@ -67,15 +67,9 @@ class OwnSettings:
     def _tell(self, read: SettingsReading) -> None:
         """Keep what is wrong, for the status, and the reading itself for the metrics."""
         self._controller.settings_read = read
-        self._note(OwnTroubleKind.SETTINGS_REFUSED, self._first_problem(read.refused))
+        self._note(OwnTroubleKind.SETTINGS_REFUSED, read.refused_in_brief)
         if not read.refused:
             self._note(OwnTroubleKind.RESTART_NEEDED, ", ".join(read.need_restart))
-
-    def _first_problem(self, refused: str) -> str:
-        """One line, without the folder of the file, which would hide the key in a long line."""
-        file, lines = self._started.file, refused.splitlines() or [""]
-        first = lines[0] if file is None else lines[0].replace(str(file), file.name)
-        return first if len(lines) == 1 else f"{first} (and {len(lines) - 1} more)"
 
     def _note(self, kind: OwnTroubleKind, why: str) -> None:
         self._controller.feed(ev.OwnTrouble(kind, "", why))
