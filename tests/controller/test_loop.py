@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterable
 from typing import cast
 
 import pytest
@@ -13,7 +15,20 @@ from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
-from cfm.model import Addr, DeleteKind, DeleteOrder, Failure, File, Now, OrderStatus, Trouble, WorkerFeatures
+from cfm.inputs.snapshot import Snapshot
+from cfm.model import (
+    Addr,
+    DeleteKind,
+    DeleteOrder,
+    Failure,
+    File,
+    Hits,
+    Now,
+    OrderStatus,
+    SnapshotFacts,
+    Trouble,
+    WorkerFeatures,
+)
 from cfm.tasks.store import DropTask, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
@@ -239,3 +254,51 @@ async def test_answers_that_come_together_are_decided_about_together() -> None:
         await asyncio.gather(running, return_exceptions=True)
     assert core.heard == 100
     assert core.decided < 10
+
+
+class HearsOfHits:
+    """A core that waits for a file that rises."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.get_running_loop().create_future()
+
+    def handle(self, event: ev.Event, _now: Now) -> Step:
+        if isinstance(event, ev.HitsChanged) and event.rising_files and not self.told.done():
+            self.told.set_result(event.rising_files)
+        return Step()
+
+    def next_wakeup_ms(self, now: Now) -> int:
+        return now.mono_ms + 3_600_000
+
+
+class SlowMetadata:
+    """It answers once, when it is let, and hangs from then on."""
+
+    facts = SnapshotFacts("1", 0, 0, 0)
+
+    def __init__(self) -> None:
+        self.let = threading.Semaphore(0)
+
+    def files(self, names: Iterable[str]) -> dict[str, File]:
+        assert self.let.acquire(timeout=30)
+        return {name: File(name, 1, 100) for name in names}
+
+
+async def test_a_look_up_of_rising_files_is_not_given_up_for_newer_hits() -> None:
+    core, metadata = HearsOfHits(), SlowMetadata()
+    controller = Controller(
+        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", None), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        await asyncio.sleep(0)
+        controller.on_snapshot(cast("Snapshot", metadata))
+        for hits in (5, 6, 7):
+            controller.on_hits(Hits({"F.mpg": hits}))
+            await asyncio.sleep(0)
+        metadata.let.release()
+        assert await asyncio.wait_for(core.told, 5) == (File("F.mpg", 1, 100),)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        metadata.let.release(10)

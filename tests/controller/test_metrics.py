@@ -19,6 +19,7 @@ def exposed(node: Node, follower: LogFollower | None = None) -> str:
     controller = SimpleNamespace(
         core=node.core,
         writer=SimpleNamespace(waiting=3, commit_s=0.25),
+        rising=SimpleNamespace(behind_s=1.5),
         deciding_s=0.5,
         settings_read=SettingsReading(node.now.wall_s),
     )

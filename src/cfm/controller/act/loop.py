@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
 from itertools import count
 from typing import Any
 
 import structlog
 
 from cfm.controller.act.in_turns import InTurns
+from cfm.controller.act.rising import RisingFiles
 from cfm.controller.act.world import SAN_PATIENCE_S, OutsideWorld
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
@@ -45,7 +45,6 @@ from cfm.reloading import SettingsReading
 from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
 from cfm.tasks.store import TaskStore
-from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -105,8 +104,7 @@ class Controller:
         """The last reading of the settings: at first that of the start."""
         self._world = OutsideWorld(client, san, only_looks=not self.acts)
         self._san = san
-        self._look_ups = ThreadPool("looking up files that rise", 1)
-        self._hits = Hits()
+        self.rising = RisingFiles(lambda hits, files: self.feed(ev.HitsChanged(hits, files)), self._do_beside)
         self._log: LogState | None = None
         self._rejected: SnapshotFacts | None = None
         """Why the metadata was not accepted, where the last pair was not."""
@@ -137,7 +135,7 @@ class Controller:
             if self._timer is not None:
                 self._timer.cancel()
             self._world.close()
-            self._look_ups.close()
+            self.rising.close()
 
     @property
     def acts(self) -> bool:
@@ -250,15 +248,16 @@ class Controller:
     def _ask_now(self, effect: ev.Effect) -> None:
         self._do_beside(self._ask(effect, self.core))
 
-    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do_beside(self, work: Coroutine[Any, Any, None]) -> bool:
         """Begin something that the loop does not wait for.  Nothing is begun while cfm is ending."""
         try:
             if self._group is not None:
                 self._group.create_task(work)
-                return
+                return True
         except RuntimeError:  # the group is ending
             pass
         work.close()
+        return False
 
     def _say(self, said: ev.Say) -> None:
         getattr(log, said.level)(said.event, **said.facts)
@@ -313,32 +312,19 @@ class Controller:
         self.snapshot = self._world.snapshot = snapshot
         age_ms = max(0, now.wall_ms - 1000 * snapshot.facts.read_wall_s)
         self.feed(ev.SnapshotAccepted(snapshot.facts, age_ms))
-        self.on_hits(self._hits)
+        self.rising.metadata_changed(snapshot)
 
     def on_rejected(self, facts: SnapshotFacts) -> None:
         self._rejected = facts
         self.feed(ev.SnapshotRejected(facts))
 
     def on_hits(self, hits: Hits) -> None:
-        """The window moved: look the rising files up beside the loop, then decide."""
-        self._hits = hits
-        if not hits.rising or self.snapshot is None:
-            self.feed(ev.HitsChanged(hits))
-        else:
-            self._do_beside(self._look_up(hits, self.snapshot))
+        """The window moved."""
+        self.rising.hits_changed(hits)
 
     def on_log(self, state: LogState) -> None:
         self._log = state
         self.feed(ev.LogChanged(state))
-
-    async def _look_up(self, hits: Hits, snapshot: Snapshot) -> None:
-        try:
-            files = await self._look_ups.run(None, partial(snapshot.files, hits.rising))
-        except Exception:
-            log.exception("cannot look up the files that rise", files=len(hits.rising))
-            files = {}
-        if hits is self._hits:
-            self.feed(ev.HitsChanged(hits, tuple(files.values())))
 
     def on_san(self, names: Observed[Names]) -> None:
         if isinstance(names, Known):

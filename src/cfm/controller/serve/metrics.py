@@ -73,6 +73,11 @@ class ControllerMetrics(Collector):
             "Changes that wait to be written to the state.",
             self._controller.writer.waiting,
         )
+        yield gauge(
+            "cfm_rising_lookup_lag_seconds",
+            "For how long names that rise have not been looked up in the metadata.",
+            self._controller.rising.behind_s,
+        )
         if self._follower is not None:
             status = self._follower.status()
             if status.lag_s is not None:
