@@ -99,6 +99,12 @@ def test_a_text_of_lines_has_the_keys_of_its_names(names: list[str]) -> None:
     assert keys_in(text).tolist() == [key_of(name) for name in names] == keys_of(names).tolist()
 
 
+@given(st.lists(st.text(max_size=300), max_size=5))
+def test_many_names_have_the_keys_of_each(odd: list[str]) -> None:
+    names = [*map(str, range(100)), *odd]
+    assert keys_of(names).tolist() == [key_of(name) for name in names]
+
+
 @given(st.lists(st.binary(max_size=300).map(lambda line: line.replace(b"\n", b"")), max_size=20))
 def test_only_unusual_lines_can_be_no_names(lines: list[bytes]) -> None:
     unusual = set(unusual_lines(b"".join(line + b"\n" for line in lines)))

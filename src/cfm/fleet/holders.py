@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, overload
 
 from cfm.model import Addr, Names
-from cfm.name_column import among
+from cfm.name_column import Sought, among
 
 NO_NAMES: Final[Names] = frozenset()
 NOBODY: Final[frozenset[Addr]] = frozenset()
@@ -29,6 +29,8 @@ class Holders:
     def __init__(self) -> None:
         self._lists: dict[Addr, Names] = {}
         self._known: dict[str, frozenset[Addr]] = {}
+        self._names: Sought | None = None
+        """The names that are known; None where others have come since."""
 
     def __getitem__(self, name: str) -> frozenset[Addr]:
         if found := self._found(name):
@@ -53,7 +55,7 @@ class Holders:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
             found = frozenset(addr for addr, names in self._lists.items() if name in names)
-            self._known[name] = found
+            self._known[name], self._names = found, None
         return found
 
     def __bool__(self) -> bool:
@@ -70,7 +72,9 @@ class Holders:
         for addr, there in self._lists.items():
             for name in among(new, there):
                 holders[name].append(addr)
-        self._known |= {name: frozenset(addrs) for name, addrs in holders.items()}
+        if new:
+            self._known |= {name: frozenset(addrs) for name, addrs in holders.items()}
+            self._names = None
 
     # ── what changes ────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,14 +86,20 @@ class Holders:
         """A server holds these, and nothing else."""
         if names is not self._lists.get(addr, NO_NAMES):
             self._lists[addr] = names
-            self._look_up_again(addr, among(self._known, names))
+            there = set(self._known_names().among(names))
+            self._found_there(addr, there)
+            for name in [name for name, found in self._known.items() if addr in found and name not in there]:
+                self._known[name] -= {addr}
 
-    def _look_up_again(self, addr: Addr, there: set[str]) -> None:
-        for name in there:
+    def _known_names(self) -> Sought:
+        if self._names is None:
+            self._names = Sought(self._known)
+        return self._names
+
+    def _found_there(self, addr: Addr, names: Iterable[str]) -> None:
+        for name in names:
             if addr not in self._known[name]:
                 self._known[name] |= {addr}
-        for name in [name for name, found in self._known.items() if addr in found and name not in there]:
-            self._known[name] -= {addr}
 
     def came(self, addr: Addr, name: str, names: Names) -> None:
         """One file came to what a server holds, which is `names` now."""
@@ -108,8 +118,8 @@ class Holders:
 
         Where a list is another one by now, it counts for itself.
         """
-        old = [addr for addr, names in lists.items() if names is not self._lists.get(addr, NO_NAMES)]
-        gone = frozenset(old)
-        self._known = {name: there - gone for name, there in found.items()} if gone else dict(found)
+        old = {addr for addr, names in lists.items() if names is not self._lists.get(addr, NO_NAMES)}
+        self._known = {name: there - old for name, there in found.items()} if old else dict(found)
+        self._names = None
         for addr in [*old, *(addr for addr in self._lists if addr not in lists)]:
-            self._look_up_again(addr, among(self._known, self._lists.get(addr, NO_NAMES)))
+            self._found_there(addr, self._known_names().among(self._lists.get(addr, NO_NAMES)))

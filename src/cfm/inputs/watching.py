@@ -244,6 +244,9 @@ class MetadataWatch:
             self._reject("; ".join(found for found in seen if isinstance(found, str)))
         elif min(tracker.rested_ms(now) for tracker in self._at_rest) >= REST_MS:
             await self._at_rest_now((grade, history))
+        elif self._judged is None and min(tracker.settled_ms(now) for tracker in self._at_rest) >= REST_MS:
+            # At a start, the reading begins while it is seen whether the files are at rest.
+            self._judged = await self._read((grade, history))
         elif max(tracker.restless_ms(now) for tracker in self._at_rest) >= RESTLESS_MS:
             self._reject("still changing")
 

@@ -66,6 +66,9 @@ _ASKED_OF_ALL = (ev.SendHeartbeat, ev.AskList, ev.AskDisk)
 """Questions to all servers at the same time.  They begin one after the other, and are answered like that."""
 _HEARS_FOR_MS = 10
 """At least so long answers are only heard between two decisions about them."""
+_HEARS_AT_FIRST_MS = 250
+"""The same while a destination was never looked at: until then nothing may be copied, and a start goes faster
+where it decides less."""
 
 
 def clock() -> Now:
@@ -200,8 +203,12 @@ class Controller:
         self._decides_soon = False
         ended_ms = clock().mono_ms
         # At least half of the time is for others.
-        self._decide_not_before_ms = ended_ms + max(_HEARS_FOR_MS, ended_ms - now.mono_ms)
+        self._decide_not_before_ms = ended_ms + max(self._hears_for_ms(), ended_ms - now.mono_ms)
         self._wake_at(self.core.next_wakeup_ms(now))
+
+    def _hears_for_ms(self) -> int:
+        last = self.core.last_round
+        return _HEARS_AT_FIRST_MS if last is not None and last.view.first_look else _HEARS_FOR_MS
 
     def _hear(self, event: ev.Event) -> None:
         self._follow(self.core.hear(event, clock()))
