@@ -45,6 +45,9 @@ def simulate(
             "May be repeated.",
         ),
     ] = None,
+    controllers: Annotated[
+        int, typer.Option("--controllers", min=1, max=3, help="How many cfm share the state of each world.")
+    ] = 1,
     json: AsJson = False,
 ) -> None:
     """Simulate nodes with faults, and check every safety rule.  Exits with 3 if a rule was broken.
@@ -56,6 +59,9 @@ def simulate(
     if unknown or (kinds and not sick) or (shrink and sick):
         known = f"the sicknesses are: {', '.join(SICKNESSES)}"
         raise typer.BadParameter(f"--kind goes with --sick, --shrink goes without; {known}")
+
+    if sick and controllers > 1:
+        raise typer.BadParameter("--sick worlds have one cfm: leave --controllers out")
 
     def each(run: WorldRun) -> None:
         if not json:
@@ -70,6 +76,7 @@ def simulate(
         each=each,
         cpu_s=cpu_seconds,
         jobs=min(seeds, jobs or processors),
+        controllers=controllers,
     )
     failed = report.first_failed
     if json:
@@ -79,7 +86,7 @@ def simulate(
     if failed is None:
         return
     if shrink:
-        failed, hours = runs.shrink(failed.seed, hours)
+        failed, hours = runs.shrink(failed.seed, hours, controllers=controllers)
         typer.echo(f"seed {failed.seed}, {hours} h, with: {', '.join(sorted(failed.happened))}", err=True)
     for violation in failed.violations:
         typer.echo(f"{violation.invariant}: {violation.text}", err=True)

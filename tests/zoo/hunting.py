@@ -14,10 +14,11 @@ from cfm_lab.sim.goodput import play_pair
 from cfm_lab.sim.run import run_seed
 from cfm_lab.sim.violations import Violation
 from zoo.bugs import FURTHER_ONES, OLD_ONES
+from zoo.leases import OF_SEVERAL
 from zoo.making import illegal_edges, without_guards
 
 MECHANICAL: Mapping[str, Parts] = {**dict(without_guards()), **dict(illegal_edges())}
-ZOO: Mapping[str, Parts] = {**OLD_ONES, **FURTHER_ONES, **MECHANICAL}
+ZOO: Mapping[str, Parts] = {**OLD_ONES, **FURTHER_ONES, **OF_SEVERAL, **MECHANICAL}
 
 IN_SICK_WORLDS: Mapping[str, str] = {
     "failures blame files alone": "no_mount",
@@ -42,7 +43,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "2": ("an ip counts twice", "without keeper_confirmed", "without another_copy_stays"),
     "3": ("without one_order_per_file",),
     "4": ("404 is a success", "silence is a success"),
-    "5": ("orders are not written down",),
+    "5": ("orders are not written down", "orders go out before the commit"),
     "6": ("no epoch is checked", "no fence is kept"),
     "7": ("any metadata is accepted", "without metadata_fresh", "a restart forgets the measure"),
     "8": (
@@ -102,8 +103,16 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "25": tuple(name for name in IN_SICK_WORLDS if not name.startswith(("without", "the SAN"))),
     "same plan": ("a plan that wavers",),
+    "one leader": (
+        "a lease by the wall clock",
+        "a lease counts from the answer",
+        "a leader acts until it is told",
+        "a commit asks for no epoch",
+    ),
 }
 """Rule → bugs that break it first of all.  What is not named here may be noticed by any rule."""
+
+CFM_OF_SEVERAL = 2
 
 RULE_OF: Mapping[str, str] = {bug: rule for rule, bugs in NOTICED_BY.items() for bug in bugs}
 
@@ -159,6 +168,8 @@ def hunt(name: str, budget_s: int, first_seed: int, hours: int = 2) -> Catch | N
 def _violations(name: str, seed: int, hours: int, rule: str | None) -> list[Violation]:
     """What a world breaks with this bug.  In a sick world it need not be the first that is broken: goodput is
     known only at its end."""
+    if name in OF_SEVERAL:
+        return run_seed(seed, hours, ZOO[name], stop_early=True, controllers=CFM_OF_SEVERAL).violations
     if name not in IN_SICK_WORLDS:
         return run_seed(seed, hours, ZOO[name], stop_early=True).violations
     found = play_pair(seed, hours, (IN_SICK_WORLDS[name],), ZOO[name]).violations

@@ -8,7 +8,7 @@ handle that one cfm has on it.  Neighbours: `tasks.postgres_store` is the real o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 
 from cfm.errors import StateError, StoreFullError
@@ -35,6 +35,20 @@ class SharedState:
     def next_name(self) -> str:
         return f"holder {next(self._names)}"
 
+    def backup(self) -> CommittedState:
+        """What a backup of now would bring back."""
+        state = self.committed
+        return replace(
+            state, tasks=dict(state.tasks), orders=dict(state.orders), arrivals=dict(state.arrivals),
+            copies=dict(state.copies), pauses=dict(state.pauses), events=dict(state.events),
+        )  # fmt: skip
+
+    def restore(self, backup: CommittedState) -> None:
+        """All is as it was then, the epoch too.  Whoever led then does not run any more."""
+        for one in fields(CommittedState):
+            setattr(self.committed, one.name, getattr(backup, one.name))
+        self.holder, self.expires_ms = "", 0
+
 
 class SharedStore(MemoryStore):
     """The handle of one cfm."""
@@ -47,8 +61,8 @@ class SharedStore(MemoryStore):
         self._address = address
         self._lease_ms = lease_ms
         self._me = ""
-        self.after_commit: Callable[[int], None] = lambda _epoch: None
-        """Called with our epoch when a commit is durable, before anybody hears of it."""
+        self.after_commit: Callable[[int, Sequence[Change]], None] = lambda _epoch, _changes: None
+        """Called with our epoch when changes are durable, before anybody hears of it."""
 
     def prepare(self) -> None:
         self._require_reachable()
@@ -97,7 +111,7 @@ class SharedStore(MemoryStore):
 
     def recover(self) -> Recovered:
         self._require_reachable()
-        if self.shared.holder != self._me:
+        if not self._me or self.shared.holder != self._me:
             raise SupersededError("another cfm has taken this state over")
         self._epoch = self.state.epoch
         return self._recovered()
@@ -105,7 +119,7 @@ class SharedStore(MemoryStore):
     def commit(self, changes: Sequence[Change]) -> None:
         self._require_reachable()
         super().commit(changes)
-        self.after_commit(self._epoch)
+        self.after_commit(self._epoch, changes)
 
     def close(self) -> None:
         if self._me and self.trouble is None:

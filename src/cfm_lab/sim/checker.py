@@ -27,6 +27,7 @@ from cfm.tasks.store import (
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.decide.fencing import Issuer
 from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import WorkerService
 from cfm_lab.sim.facts import OrderFacts, TaskFacts
@@ -189,6 +190,14 @@ class Checker:
                     state.committed_arrivals.pop((name, server), None)
         for rule in self._committed:
             rule.committed(cfm, changes)
+
+    def restored(self, found: CommittedState) -> None:
+        """Somebody has put an old backup of the state back: what was committed since is gone, and may be."""
+        state = self.facts.state(found.controller_id)
+        state.committed_tasks, state.committed_orders = dict(found.tasks), dict(found.orders)
+        state.committed_arrivals = {key: PutArrival(*key, at_s) for key, at_s in found.arrivals.items()}
+        state.committed_measure = found.measure
+        state.forget_uncommitted()
 
     def said(self, _cfm: SimCfm) -> None:
         self.facts.counts.log_lines += 1

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from cfm_lab.sim import inventory, rest
+from cfm_lab.sim import several as several_cfm
 from cfm_lab.sim.building import build
 from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment import profile
@@ -26,7 +27,7 @@ from cfm_lab.sim.environment.sickness import sicknesses_of
 from cfm_lab.sim.fault_events import days
 from cfm_lab.sim.goodput import play_pair
 from cfm_lab.sim.results import SimulationReport, WorldRun, story_of, told_error
-from cfm_lab.sim.several import NOT_HERE, Several
+from cfm_lab.sim.several import Several
 from cfm_lab.sim.world import World
 
 AUDIT_MS: Final = 7 * MINUTE_MS
@@ -49,10 +50,12 @@ def run_seed(
     """
     began_ns = time.process_time_ns()
     plan = plan or profile.draw(Rng(seed).fork("profile"), only=only)
+    kinds: frozenset[str] = frozenset()
     if controllers > 1:
-        plan = replace(plan, faults=plan.faults - NOT_HERE)
+        kinds = several_cfm.draw(Rng(seed).fork("hosts")) if only is None else only & several_cfm.KINDS
+        plan = replace(plan, faults=plan.faults - several_cfm.NOT_HERE - kinds)
     world, checker = build(seed, plan, parts)
-    several = Several(world, controllers) if controllers > 1 else None
+    several = Several(world, controllers, kinds) if controllers > 1 else None
     worth = None
     try:
         worth = _live(world, checker, hours * HOUR_MS, several, stop_early=stop_early)
@@ -67,7 +70,7 @@ def run_seed(
         checks=checker.counts(),
         violations=world.violations.found,
         story=story_of(world),
-        happened=plan.faults,
+        happened=plan.faults | kinds,
         worth=worth,
         cpu_ns=time.process_time_ns() - began_ns,
     )
@@ -113,14 +116,16 @@ def run_seeds(
     cpu_s: int | None = None,
     stop_at_first: bool = False,
     jobs: int = 1,
+    controllers: int = 1,
 ) -> SimulationReport:
     """Run `seeds` worlds, from `seed` on.  After `cpu_s` seconds of CPU no further world counts.
 
     With `sick`, they are sick worlds: of these sicknesses, or of all where there are none in it.
-    `jobs` processes share the work.  The report is the same for any number of them.
+    With more than one of `controllers`, each world has so many cfm.  `jobs` processes share the work.  The
+    report is the same for any number of them.
     """
     report = SimulationReport(seed, hours)
-    one = partial(run_seed, hours=hours, parts=parts)
+    one = partial(run_seed, hours=hours, parts=parts, controllers=controllers)
     if sick is not None:
         one = partial(run_sick_seed, hours=hours, parts=parts, kinds=sick)
     with contextlib.closing(_runs(one, range(seed, seed + seeds), jobs)) as runs:
@@ -147,16 +152,18 @@ def _runs(one: Callable[[int], WorldRun], numbers: range, jobs: int) -> Generato
             pool.shutdown(cancel_futures=True)
 
 
-def shrink(seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120) -> tuple[WorldRun, int]:
+def shrink(
+    seed: int, hours: int, parts: Parts = PARTS, budget_s: int = 120, *, controllers: int = 1
+) -> tuple[WorldRun, int]:
     """The run with the fewest kinds of faults and hours that still breaks the same rule; and its hours."""
     began_ns = time.process_time_ns()
-    best = run_seed(seed, hours, parts)
+    best = run_seed(seed, hours, parts, controllers=controllers)
     rule = best.violations[0].invariant if best.violations else ""
 
     def still(only: frozenset[str], tried_hours: int) -> WorldRun | None:
         if not rule or time.process_time_ns() - began_ns > budget_s * 10**9:
             return None
-        run = run_seed(seed, tried_hours, parts, only=only)
+        run = run_seed(seed, tried_hours, parts, only=only, controllers=controllers)
         return run if any(v.invariant == rule for v in run.violations) else None
 
     while hours > 1 and (shorter := still(best.happened, max(1, hours // 2))) is not None:

@@ -1,202 +1,98 @@
 """Several cfm in one simulated node: hosts that share a state by a lease, and what may come between them.
 
-A host asks the database for the lease as the product does, by `decide.leadership`.  While it leads, cfm runs
-on it.  Questions are lost, late, or carried out after their asker was stopped; commits are carried out and
-their answer is lost; hosts are killed, stopped and cut off from the database, all of them at once too.  Then
-the rules of all simulated nodes hold, and one more: at most one cfm acts at a time.  Neighbours: `run` plays
-the world, `processes.controller` is the cfm.
+Hosts are killed, stopped for longer than the lease (also in the middle of a commit), cut off from the
+database, from each other and from the workers; the database is away, its clock jumps, and an old backup of
+it is put back.  Then the rules of all simulated nodes hold, and one more: at most one cfm acts at a time, and
+who was deposed writes nothing.  Neighbours: `hosts` has a single host, `run` plays the world.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from cfm.controller.decide import events as ev
-from cfm.controller.decide.leadership import LeaderState, LeaseTerms
-from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr
-from cfm.tasks.store import LeaseSeen
 from cfm_lab.fakes.shared_store import SharedState
-from cfm_lab.sim.environment.network import Process
-from cfm_lab.sim.environment.schedule import Clock
-from cfm_lab.sim.processes.controller import Leased, SimCfm
+from cfm_lab.sim.environment.rng import Rng
+from cfm_lab.sim.environment.services import CfmService, WorkerService
+from cfm_lab.sim.hosts import TERMS, Host
 from cfm_lab.sim.world import World
 
-TERMS: Final = LeaseTerms()
 MINUTE_MS: Final = 60_000
 BLOW_EVERY_MS: Final = (5_000, 2 * MINUTE_MS)
+LOOK_MS: Final = 97
+BACKUP_MS: Final = 20 * MINUTE_MS
 NOT_HERE: Final = frozenset({"cfm_killed", "cfm_stopped", "cfm_second", "cfm_superseded", "cfm_rival"})
 """Faults of the only cfm of a node; hosts have their own."""
 
-
-class Host:
-    """One host with a cfm, which follows or leads."""
-
-    def __init__(self, several: Several, number: int) -> None:
-        self.several, self.world = several, several.world
-        self.name = f"host-{number}"
-        # Monotonic clocks are everybody's own; wall clocks agree, as those of hosts with NTP.
-        self.clock = Clock(
-            self.world.schedule,
-            self.world.rng.between(1_000_000, 900_000_000),
-            1000 * self.world.profile.start_wall_s,
-        )
-        self.process = Process(self.name, self.world.schedule)
-        self.rng = several.rng.fork(self.name)
-        self.cut_off = False
-        self.cfm: SimCfm | None = None
-        self.begin()
-
-    def begin(self) -> None:
-        """As a follower that knows nothing."""
-        parts = self.world.parts
-        self.leadership = parts.leadership(TERMS, self.clock.mono_ms())
-        self.store = parts.shared_store(
-            self.several.shared, Addr(self.name), TERMS.lease_ms, lambda: self.clock.wall_ms() // 1000
-        )
-        self.store.after_commit = self._committed
-        self._tell_store()
-        self._round = object()
-        self._due(self._round)
-
-    def acts(self) -> bool:
-        return self.leadership.may_act(self.clock.mono_ms())
-
-    # ── what happens to it ──────────────────────────────────────────────────────────────────────────────
-
-    def kill(self) -> None:
-        self._end_cfm()
-        self.process.end()
-        self._round = object()
-
-    def restart(self) -> None:
-        if not self.process.up:
-            self.process.up = True
-            self.begin()
-
-    def stop(self) -> None:
-        """SIGSTOP; what its questions do in the database goes on."""
-        self.process.stop()
-        if self.cfm is not None:
-            self.cfm.process.stop()
-
-    def go_on(self) -> None:
-        if self.cfm is not None:
-            self.cfm.process.go_on()
-        self.process.go_on()
-
-    def cut(self, is_cut: bool) -> None:
-        self.cut_off = is_cut
-        self._tell_store()
-
-    def _tell_store(self) -> None:
-        self.store.trouble = "no route to the database" if self.cut_off else None
-
-    def _committed(self, epoch: int) -> None:
-        """Now and then nobody hears of it."""
-        if epoch != self.several.shared.committed.epoch:
-            self.world.violations.add("one leader", f"{self.name} wrote in epoch {epoch}, and was deposed")
-        if self.rng.below(200) == 0:
-            raise StoreFullError("the answer to the commit was lost")
-
-    # ── the lease ───────────────────────────────────────────────────────────────────────────────────────
-
-    def _due(self, round_: object) -> None:
-        if round_ is not self._round:
-            return
-        now_ms = self.clock.mono_ms()
-        self.leadership.look_at_clock(now_ms)
-        self._obey()
-        if round_ is not self._round:
-            return
-        if now_ms >= self.leadership.next_ms:
-            self._ask(round_)
-        else:
-            wait_ms = max(1, self.leadership.next_look_ms() - now_ms)
-            self.process.later(wait_ms, lambda: self._due(round_))
-
-    def _ask(self, round_: object) -> None:
-        """The question travels, is carried out or not, and its answer travels; the asker waits a second."""
-        asked_ms = self.clock.mono_ms()
-        self.leadership.asked(asked_ms)
-        store, heard = self.store, [False]
-        way_ms, back_ms = self._travel_ms(), self._travel_ms()
-
-        def hear(seen: LeaseSeen | str) -> None:
-            if heard[0] or round_ is not self._round:
-                return
-            heard[0] = True
-            self.leadership.answered(asked_ms, seen, self.clock.mono_ms())
-            self._due(round_)
-
-        def carry_out() -> None:
-            try:
-                seen: LeaseSeen | str = store.hold_lease()
-            except StateError as error:
-                seen = str(error)
-            if self.rng.below(50):
-                self.process.later(back_ms, partial(hear, seen))
-
-        if self.rng.below(50):
-            self.world.schedule.after(way_ms, carry_out)
-        self.process.later(TERMS.answer_ms, lambda: hear("no answer in time"))
-
-    def _travel_ms(self) -> int:
-        return self.rng.between(100, 1_100) if self.rng.below(6) == 0 else self.rng.between(1, 5)
-
-    def _obey(self) -> None:
-        state = self.leadership.state
-        if state is LeaderState.LEADING and self.cfm is None:
-            self._lead()
-        elif state is LeaderState.LEADING and self._is_paused():
-            self._feed(ev.StoreRecovered())
-        elif state is LeaderState.LAPSED and self.cfm is not None and not self._is_paused():
-            self._feed(ev.StoreTrouble("the lease may have ended"))
-        if self.leadership.has_ended or (self.cfm is not None and not self.cfm.running):
-            self._end_cfm()
-            self.begin()
-
-    def _is_paused(self) -> bool:
-        return self.cfm is not None and self.cfm.core is not None and bool(self.cfm.core.state.store_trouble)
-
-    def _feed(self, event: ev.Event) -> None:
-        if self.cfm is not None and self.cfm.running:
-            self.cfm.feed(event)
-
-    def _lead(self) -> None:
-        world = self.world
-        cfm = world.another_cfm(self.several.shared.committed)
-        cfm.clock = self.clock
-        cfm.leased = Leased(self.store, self.leadership)
-        if cfm.start():
-            self.cfm = world.main = cfm
-        else:
-            world.cfms.remove(cfm)
-
-    def _end_cfm(self) -> None:
-        if self.cfm is not None:
-            self.cfm.kill()
-            if self.cfm is not self.world.main and self.cfm in self.world.cfms:
-                self.world.cfms.remove(self.cfm)
-            self.cfm = None
+CHANCES: Final = frozenset(
+    {"lease_not_asked", "lease_unheard", "lease_late", "commit_unheard", "stopped_in_commit"}
+)
+"""Faults that strike a question to the database: it is lost, late, or carried out and nobody hears of it."""
 
 
 class Several:
     """All hosts of a node, and their blows."""
 
-    def __init__(self, world: World, hosts: int) -> None:
+    def __init__(self, world: World, hosts: int, kinds: frozenset[str]) -> None:
+        """`kinds` are those of `KINDS` that happen here."""
         self.world = world
         self.rng = world.rng.fork("several")
-        clock = world.clock()
-        self.shared = SharedState(clock.wall_ms, world.main.state)
+        self._clock = world.clock()
+        self.shared = SharedState(self._clock.wall_ms, world.main.state)
+        self._backup = self.shared.backup()
         world.main.is_managed = True
+        world.several = self
         self.calm = False
-        self.failovers = 0
-        self._epoch = 0
-        self.hosts = [Host(self, number) for number in range(1, hosts + 1)]
-        self._blow_later()
-        self._check()
+        self._kinds = kinds
+        self._blows = [name for name, often in OFTEN.items() if name in kinds for _ in range(often)]
+        self._chances: dict[str, Rng] = {name: self.rng.fork(name) for name in sorted(CHANCES & kinds)}
+        self._asked: dict[Addr, int] = {}
+        """Machine of a worker → the host that it asks."""
+        self._one_may_lead_twice_ms = 0
+        self.hosts = [
+            Host(world, number, self.shared, self, self.rng.fork(f"host-{number}"))
+            for number in range(1, hosts + 1)
+        ]
+        if self._blows:
+            self._blow_later()
+        self._back_up()
+        self._look()
+
+    # ── who is where ────────────────────────────────────────────────────────────────────────────────────
+
+    def host_at(self, addr: Addr) -> Host | None:
+        return next((host for host in self.hosts if host.name == addr), None)
+
+    def cfm_for(self, worker: WorkerService) -> CfmService:
+        """The host that the worker asks now.  One of ours turns to the next when it hears nothing; an old one
+        knows only the first."""
+        number = self._asked.get(worker.machine, 0)
+        host = self.hosts[number]
+        silent = not host.process.up or host.process.stopped or self.world.net.is_cut(host.name, worker.addr)
+        if worker.ours and silent:
+            self._asked[worker.machine] = (number + 1) % len(self.hosts)
+        return host
+
+    # ── faults ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def strikes(self, kind: str, one_in: int) -> bool:
+        rng = self._chances.get(kind)
+        if rng is None or self.calm or rng.below(one_in):
+            return False
+        self.world.swarm.counts[kind] += 1
+        return True
+
+    def stop_for_long(self, host: Host) -> None:
+        """SIGSTOP for longer than the lease."""
+        host.stop()
+        self._heal(self.rng.between(TERMS.lease_ms + 1_000, 20_000), host.go_on)
+
+    def _heal(self, delay_ms: int, mend: Callable[[], None]) -> None:
+        self.world.heal_after(delay_ms, mend)
+
+    def _for_ms(self) -> int:
+        return self.rng.between(500, 2 * MINUTE_MS)
 
     def _blow_later(self) -> None:
         self.world.schedule.after(self.rng.between(*BLOW_EVERY_MS), self._blow)
@@ -204,35 +100,110 @@ class Several:
     def _blow(self) -> None:
         if self.calm:
             return
-        host = self.rng.pick(self.hosts)
-        for_ms = self.rng.between(500, 2 * MINUTE_MS)
-        match self.rng.below(4):
-            case 0:
-                host.kill()
-                self.world.schedule.after(for_ms, host.restart)
-            case 1:
-                host.stop()
-                self.world.schedule.after(self.rng.between(500, 20_000), host.go_on)
-            case 2:
-                host.cut(True)
-                self.world.schedule.after(for_ms, host.cut, False)
-            case _:
-                for one in self.hosts:  # the database itself is away
-                    one.cut(True)
-                    self.world.schedule.after(for_ms, one.cut, False)
+        kind = self.rng.pick(self._blows)
+        self.world.swarm.counts[kind] += 1
+        self.world.note("fault", kind)
+        BLOWS[kind](self, self.rng.pick(self.hosts))
         self._blow_later()
 
-    def make_calm(self) -> None:
-        self.calm = True
+    def host_killed(self, host: Host) -> None:
+        host.kill()
+        self._heal(self._for_ms(), host.restart)
+
+    def host_stopped(self, host: Host) -> None:
+        host.stop()
+        self._heal(self.rng.between(500, 20_000), host.go_on)
+
+    def database_cut(self, host: Host) -> None:
+        host.cut_off(is_cut=True)
+        self._heal(self._for_ms(), lambda: host.cut_off(is_cut=False))
+
+    def database_away(self, _host: Host) -> None:
+        for one in self.hosts:
+            self.database_cut(one)
+
+    def database_clock_jumps(self, _host: Host) -> None:
+        """Forward, a lease ends early: for the length of one, two cfm may believe that they lead."""
+        jump_ms = self.rng.between(-10_000, 10_000)
+        self._clock.wall_shift_ms += jump_ms
+        if jump_ms > 0:
+            self._one_may_lead_twice_ms = self.world.schedule.now_ms + 2 * TERMS.lease_ms
+
+    def hosts_cut(self, host: Host) -> None:
+        other = self.rng.pick([one for one in self.hosts if one is not host])
+        self._cut(host.name, other.name)
+
+    def workers_cut(self, host: Host) -> None:
+        for addr in self.world.servers:
+            self._cut(host.name, addr)
+
+    def _cut(self, one: str, other: str) -> None:
+        net = self.world.net
+        net.cut(one, other)
+        net.cut(other, one)
+
+        def mend() -> None:
+            net.mend(one, other)
+            net.mend(other, one)
+
+        self._heal(self._for_ms(), mend)
+
+    def backup_restored(self, _host: Host) -> None:
+        """Somebody stops all cfm and puts the last backup back, and starts them.  Workers have heard higher
+        epochs and refuse, until he sees it and raises the epoch."""
+        self._stopped_all(self._restore)
+        self._heal(self.rng.between(20_000, 5 * MINUTE_MS), lambda: self._stopped_all(self._raise_epoch))
+
+    def _stopped_all(self, change: Callable[[], None]) -> None:
+        for host in self.hosts:
+            host.kill()
+        change()
         for host in self.hosts:
             host.restart()
-            host.go_on()
-            host.cut(False)
 
-    def _check(self) -> None:
+    def _restore(self) -> None:
+        self.shared.restore(self._backup)
+        self._backup = self.shared.backup()
+        self.world.witness.restored(self.shared.committed)
+
+    def _raise_epoch(self) -> None:
+        committed = self.shared.committed
+        told = [epoch for name, epoch in self.world.facts.epochs.values() if name == committed.controller_id]
+        committed.epoch = max([committed.epoch, *told])
+        self.shared.holder = ""
+
+    def _back_up(self) -> None:
+        self._backup = self.shared.backup()
+        self.world.schedule.after(self.rng.between(BACKUP_MS // 2, 2 * BACKUP_MS), self._back_up)
+
+    def make_calm(self) -> None:
+        """No more faults; what they broke is mended already by the world."""
+        self.calm = True
+
+    # ── the rule ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
         acting = [host.name for host in self.hosts if host.acts()]
-        if len(acting) > 1:
+        if len(acting) > 1 and self.world.schedule.now_ms >= self._one_may_lead_twice_ms:
             self.world.violations.add("one leader", f"{' and '.join(acting)} act at the same time")
-        if self.shared.committed.epoch != self._epoch:
-            self._epoch, self.failovers = self.shared.committed.epoch, self.failovers + 1
-        self.world.schedule.after(97, self._check)
+        self.world.schedule.after(LOOK_MS, self._look)
+
+
+BLOWS: Final[Mapping[str, Callable[[Several, Host], None]]] = {
+    "host_killed": Several.host_killed,
+    "host_stopped": Several.host_stopped,
+    "database_cut": Several.database_cut,
+    "database_away": Several.database_away,
+    "database_clock_jumps": Several.database_clock_jumps,
+    "hosts_cut": Several.hosts_cut,
+    "workers_cut": Several.workers_cut,
+    "backup_restored": Several.backup_restored,
+}
+OFTEN: Final[Mapping[str, int]] = {name: 1 if name == "backup_restored" else 6 for name in BLOWS}
+"""How often each has its turn, beside the others."""
+KINDS: Final = CHANCES | BLOWS.keys()
+
+
+def draw(rng: Rng) -> frozenset[str]:
+    """The faults of one world: most of them."""
+    return frozenset(name for name in sorted(KINDS) if rng.below(4))

@@ -25,7 +25,7 @@ from cfm_lab.sim.environment.profile import Profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.schedule import Clock
-from cfm_lab.sim.environment.services import WorkerService
+from cfm_lab.sim.environment.services import CfmService, WorkerService
 from cfm_lab.sim.environment.shared import Environment
 from cfm_lab.sim.environment.sickness import CFM
 from cfm_lab.sim.facts import NodeFacts
@@ -42,13 +42,23 @@ class Witness(CfmWitness, WorkerWitness, DiskWitness, Protocol):
     def second_started(self, first: SimCfm, second: SimCfm, *, started: bool) -> None:
         """Somebody tried to start a second cfm on a state in use."""
 
+    def restored(self, found: CommittedState) -> None:
+        """Somebody has put an old backup of a state back."""
+
+
+class SeveralCfm(Protocol):
+    """The hosts of several cfm."""
+
+    def cfm_for(self, worker: WorkerService) -> CfmService: ...
+
 
 class World(Environment):
     """The whole node.  A new world has no servers and no cfm yet."""
 
     witness: Witness
     main: SimCfm
-    """The cfm that listens at `cfm_addr`."""
+    """The cfm that listens at `cfm_addr`; of several, the one that led last."""
+    several: SeveralCfm | None = None
 
     def __init__(self, seed: int, profile: Profile, parts: Parts) -> None:
         root = Rng(seed)
@@ -141,9 +151,9 @@ class World(Environment):
         found = self.servers.get(addr)
         return found if isinstance(found, SimWorker) else None
 
-    def cfm_for(self, _worker: WorkerService) -> SimCfm:
-        """Who listens at `cfm_addr`."""
-        return self.main
+    def cfm_for(self, worker: WorkerService) -> CfmService:
+        """Who listens at `cfm_addr`, or at the one of several that the worker asks."""
+        return self.main if self.several is None else self.several.cfm_for(worker)
 
     def disk_at(self, addr: Addr) -> SimDisk:
         return self.servers[addr].disk

@@ -26,6 +26,7 @@ from cfm_lab.fakes.memory_store import MemoryStore
 from cfm_lab.fakes.shared_store import SharedStore
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.event_log import ParseLine
+from cfm_lab.sim.environment.schedule import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Parts:
     store: type[MemoryStore] = MemoryStore
     leadership: type[Leadership] = Leadership
     shared_store: type[SharedStore] = SharedStore
+    lease_clock: Callable[[Clock], int] = Clock.mono_ms
+    """The clock by which one of several cfm counts its lease."""
     book: type[DownloadBook] = DownloadBook
     authority: type[Authority] = Authority
     shelf: type[Shelf] = Shelf

@@ -79,6 +79,13 @@ class Leased:
 
     store: SharedStore
     leadership: Leadership
+    now_ms: Callable[[], int]
+    """The time by which the leadership counts."""
+
+    @property
+    def left_ms(self) -> int:
+        """For how long it may act."""
+        return self.leadership.left_ms(self.now_ms())
 
 
 class SimCfm(CfmService):
@@ -165,7 +172,7 @@ class SimCfm(CfmService):
     @property
     def acts_until_ms(self) -> int:
         """Until when it may act, by its own clock."""
-        return questions.FOREVER_MS if self.leased is None else self.leased.leadership.acts_until_ms
+        return questions.FOREVER_MS if self.leased is None else self.clock.mono_ms() + self.leased.left_ms
 
     @property
     def incarnation(self) -> int:
@@ -248,7 +255,12 @@ class SimCfm(CfmService):
         except SupersededError:
             self.kill()
             return
-        self.witness.committed(self, group)
+        if self.leased is None:  # else its host tells, even where this process never hears of it
+            self.witness.committed(self, group)
+        self.process.do(self._durable)
+
+    def _durable(self) -> None:
+        """The group is committed."""
         if self._queue.committed():
             self.feed(ev.StoreRecovered())
         for effects in self._queue.released():
