@@ -62,6 +62,12 @@ def test_status_shows_verdict_servers_copies_and_decisions(node: Node, width: in
     assert "copy starts" not in text
 
 
+def test_status_shows_how_far_long_work_is(node: Node) -> None:
+    under_way = [{"text": "12 of 300 servers listed"}, {"text": "planning for 5 files"}]
+    text = shown(render.status_view({**status_of(node), "progress": under_way}))
+    assert text.splitlines()[1] == "12 of 300 servers listed; planning for 5 files"
+
+
 def condition(node: Node, **more: Any) -> dict[str, Any]:
     made = {
         "name": "breaker",

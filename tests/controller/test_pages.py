@@ -40,7 +40,7 @@ class World:
 
     def __post_init__(self) -> None:
         node = self.node
-        self.status = {**status_json(node.core, node.now), "notes": ["a note"]}
+        self.status = {**status_json(node.core, node.now), "notes": ["a note"], "progress": []}
         self.recent = [
             {"id": place, "at": node.now.wall_s, "event": one.event, "level": one.level, **one.facts}
             for place, one in enumerate(node.said)
@@ -160,6 +160,11 @@ def test_the_health_gives_the_verdict_its_colour(world: World, health: str, mood
     """Whatever its line says."""
     world.status.update(health=health, verdict="Paused at trouble")
     assert f"verdict {mood}" in reading(world.all_pages()["overview"]).values("class")
+
+
+def test_the_health_line_says_how_far_long_work_is(world: World) -> None:
+    world.status.update(verdict="Idle", progress=[{"text": "12 of 300 servers listed"}])
+    assert "Idle; 12 of 300 servers listed" in reading(world.all_pages()["overview"]).text
 
 
 def test_a_server_that_is_down_says_why_and_comes_first(world: World) -> None:

@@ -241,3 +241,18 @@ async def test_two_folders_that_hang_end_nothing_and_are_used_when_they_are_back
     assert await san.names() == {"a", "b"}
     following.cancel()
     await asyncio.wait((following,))
+
+
+async def test_a_listing_says_how_far_it_is() -> None:
+    san = San(A)
+    san.file_system.hang(f"{A}/.")  # all names were seen, and the folders in it are looked for
+    assert list(san.index.listing) == []
+    looking = asyncio.create_task(san.names())
+    found = list(san.index.listing)
+    while not found or not found[0][1]:
+        await asyncio.sleep(0)
+        found = list(san.index.listing)
+    assert found == [(A, 1, None)]
+    san.file_system.heal()
+    assert await looking == {"a"}
+    assert list(san.index.listing) == []

@@ -354,3 +354,19 @@ async def test_a_rewrite_that_leaves_size_and_mtime_is_seen_within_the_set_time(
     await watching.look_for(3 * Watching.REREAD_S * 1000)
     assert len(watching.snapshots) == 2, "what did not change is not told again"
     assert not watching.rejected
+
+
+async def test_a_reading_says_how_far_it_is(watching: Watching) -> None:
+    watching.mono_ms = LONG_AGO_MS
+    grade, history = files(10)
+    watching.put(grade, history)
+    watching.file_system.hang(watching.HISTORY, after=2)  # it is opened, and then it hangs
+    look = asyncio.create_task(watching.watch.look())
+    read = watching.watch.reading
+    while read is None or read.done < len(grade):
+        await asyncio.sleep(0)
+        read = watching.watch.reading
+    assert (read.done, read.total) == (len(grade), len(grade) + len(history))
+    watching.file_system.heal()
+    await look
+    assert watching.watch.reading is None

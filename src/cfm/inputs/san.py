@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -62,6 +62,8 @@ class _Folder:
     scanned_ms: int = 0
     scan_not_before_ms: int = 0
     paused_until_ms: int = 0
+    listing: LifeSign | None = None
+    """It is being listed, and gives a sign with each name."""
 
     def lose(self, why: str, at_ms: int) -> bool:
         """Nothing is known any more.  Returns True where this or its reason is new."""
@@ -128,6 +130,14 @@ class SanIndex:
         """The names in each folder that is known."""
         return {one.path: one.names.value for one in self._folders if isinstance(one.names, Known)}
 
+    @property
+    def listing(self) -> Iterator[tuple[str, int, int | None]]:
+        """The folders that are being listed, how many names were seen so far, and how many there were last;
+        None at the first time."""
+        for one in self._folders:
+            if (sign := one.listing) is not None:
+                yield one.path, sign.beats, len(one.names.value) if isinstance(one.names, Known) else None
+
     def _known(self) -> list[Known[Names]]:
         return [folder.names for folder in self._folders if isinstance(folder.names, Known)]
 
@@ -188,12 +198,15 @@ class SanIndex:
         return True
 
     async def _scan(self, folder: _Folder, mtime_ns: int, at_ms: int) -> None:
-        names = await folder.threads.run_while_alive(
-            self._answer_s, lambda sign: _names_in(self._file_system, folder.path, sign)
-        )
-        folder.below = await folder.threads.run_while_alive(
-            self._answer_s, lambda sign: _folders_in(self._file_system, folder.path, sign)
-        )
+        try:
+            names = await folder.threads.run_while_alive(
+                self._answer_s, lambda sign: _names_in(self._file_system, folder, sign)
+            )
+            folder.below = await folder.threads.run_while_alive(
+                self._answer_s, lambda sign: _folders_in(self._file_system, folder.path, sign)
+            )
+        finally:
+            folder.listing = None
         took_ms = self._clock().mono_ms - at_ms
         folder.names, folder.mtime_ns, folder.scanned_ms = Known(names, at_ms), mtime_ns, at_ms
         folder.scan_not_before_ms = at_ms + took_ms * SCAN_SHARE
@@ -279,9 +292,10 @@ def _alive(file_system: FileSystem, folder: str) -> int:
     return mtime_ns
 
 
-def _names_in(file_system: FileSystem, folder: str, sign: LifeSign) -> Names:
+def _names_in(file_system: FileSystem, folder: _Folder, sign: LifeSign) -> Names:
     names = NameColumnBuilder()
-    for name in file_system.plain_names(folder):
+    folder.listing = sign
+    for name in file_system.plain_names(folder.path):
         sign.beat()
         if is_file_name(name):
             names.add(name)

@@ -87,8 +87,18 @@ def _age_ms(version: FileVersion, now: Now) -> int:
     return now.wall_ms - version.mtime_ns // 1_000_000
 
 
-def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -> tuple[Candidate, Versions]:
-    """Read and join both files.
+class BytesRead:
+    """How far the reading of a pair is.  The reading thread writes it, everybody may look."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.total = 0
+
+
+def read_pair(
+    paths: tuple[str, str], file_system: FileSystem, sign: LifeSign, read: BytesRead | None = None
+) -> tuple[Candidate, Versions]:
+    """Read and join both files; `read` tells meanwhile how far that is.
 
     Raises:
         OSError: a file cannot be read.
@@ -96,7 +106,8 @@ def read_pair(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign) -
     """
     grade_path, history_path = paths
     with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
-        files = _Reading(grade_path, grade_file, sign), _Reading(history_path, history_file, sign)
+        read = read or BytesRead()
+        files = _Reading(grade_path, grade_file, sign, read), _Reading(history_path, history_file, sign, read)
         grade = read_grade_file(files[0].pieces())
         history = read_hit_history(files[1].pieces())
         candidate = build(grade, history, (files[0].source(), files[1].source()))
@@ -107,7 +118,8 @@ def read_pair_id(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign
     """Read both files without understanding them: which content have they?  It raises as `read_pair` does."""
     grade_path, history_path = paths
     with file_system.open(grade_path) as grade_file, file_system.open(history_path) as history_file:
-        files = _Reading(grade_path, grade_file, sign), _Reading(history_path, history_file, sign)
+        read = BytesRead()
+        files = _Reading(grade_path, grade_file, sign, read), _Reading(history_path, history_file, sign, read)
         for file in files:
             for _piece in file.pieces():
                 pass
@@ -117,15 +129,17 @@ def read_pair_id(paths: tuple[str, str], file_system: FileSystem, sign: LifeSign
 class _Reading:
     """One open file while it is read.  Its version before and after must be the same."""
 
-    def __init__(self, path: str, file: OpenFile, sign: LifeSign) -> None:
+    def __init__(self, path: str, file: OpenFile, sign: LifeSign, read: BytesRead) -> None:
         self.version = file.version()
-        self._path, self._file, self._sign = path, file, sign
+        self._path, self._file, self._sign, self._read = path, file, sign, read
+        read.total += self.version.size_bytes
         self._digest = xxhash.xxh3_64()
 
     def pieces(self) -> Iterator[bytes]:
         for piece in pieces_of(self._file):
             self._digest.update(piece)
             yield piece
+            self._read.done += len(piece)
             self._sign.beat()
 
     def source(self) -> SourceFile:
@@ -222,6 +236,8 @@ class MetadataWatch:
         """The measure of the pair in use, or of the one before a restart."""
         self._let_in = ""
         """The id of the pair that a person accepts, however little it contains."""
+        self.reading: BytesRead | None = None
+        """How far the reading of a pair is; None while none is read."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -287,9 +303,10 @@ class MetadataWatch:
 
     async def _read(self, versions: Versions) -> _Judged | None:
         self._read_at_ms = self._clock().mono_ms
+        self.reading = far = BytesRead()
         try:
             candidate, read = await self._reader.run_while_alive(
-                self._read_patience_s, lambda sign: read_pair(self._paths, self._file_system, sign)
+                self._read_patience_s, lambda sign: read_pair(self._paths, self._file_system, sign, far)
             )
         except (HungError, TimeoutError):
             self._reject("reading the metadata files takes too long: the disk does not answer")
@@ -301,6 +318,8 @@ class MetadataWatch:
             log.debug("metadata changed while it was read")
         else:
             return _Judged(versions, candidate) if read == versions else None
+        finally:
+            self.reading = None
         return None
 
     def _judge(self, judged: _Judged) -> None:

@@ -23,6 +23,7 @@ def status_view(
     def view(width: int) -> RenderableType:
         return stack(
             page.headline(status),
+            _under_way(status),
             page.conditions(status["conditions"], status["at"]),
             _leadership(status),
             servers(status["servers"], width),
@@ -32,6 +33,12 @@ def status_view(
         )
 
     return Sized(view)
+
+
+def _under_way(status: Json) -> RenderableType | None:
+    """How far long work is.  A cfm of before says nothing of it."""
+    found = status.get("progress", ())
+    return said("; ".join(one["text"] for one in found), "cyan") if found else None
 
 
 def _leadership(status: Json) -> RenderableType:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -23,6 +23,8 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
+from cfm.controller.explain import progress
+from cfm.controller.explain.progress import Progress
 from cfm.controller.explain.story import told
 from cfm.controller.explain.trends import Trends
 from cfm.fleet.client import WorkerClient
@@ -51,6 +53,8 @@ log = structlog.get_logger(__name__)
 EVENTS_KEPT = 5_000
 """Decisions that are remembered in memory, for those who ask what happened lately."""
 LISTENER_BACKLOG = 1_000
+LOOK_UP_TOLD_S = 1.0
+"""A look-up of rising files that takes longer is told as work under way."""
 
 
 _HEARD_TOGETHER = (
@@ -344,6 +348,16 @@ class Controller:
         sizes = {name: file.size_bytes} if file else {}
         answers = await self._san.stat_files([name], SAN_PATIENCE_S, sizes)
         return answers[name]
+
+    def progress(self) -> Iterator[Progress]:
+        """The long work that is under way, and how far it is."""
+        if self.metadata is not None and (read := self.metadata.reading) is not None:
+            yield progress.reading_metadata(read.done, read.total)
+        for folder, done, before in self._san.listing:
+            yield progress.listing_source_folder(folder, done, before)
+        yield from progress.in_core(self.core)
+        if self.rising.behind_s >= LOOK_UP_TOLD_S:
+            yield progress.looking_up_rising(len(self.rising.missing), self.rising.behind_s)
 
     # ── questions to the world ──────────────────────────────────────────────────────────────────────────
 

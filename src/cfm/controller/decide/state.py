@@ -9,7 +9,7 @@ of a node count in one `Revision` what must be decided anew.  Neighbour: `books`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cfm.controller.decide.absences import AbsenceBook
@@ -35,7 +35,6 @@ from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.fleet.record import Record
 from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
@@ -243,7 +242,7 @@ class NodeState:
             metadata_age_ms=self.metadata.age_ms(now),
             servers=servers,
             doubtful=tuple(servers[addr] for addr in doubtful),
-            first_look=any(self._never_looked_at(r) for r in self.fleet.records.values() if r.is_destination),
+            first_look=any(True for _addr in self.unseen()),
             holders=self.fleet.holders,
             stale=self.versions.stale,
             hits=self.hits,
@@ -321,9 +320,12 @@ class NodeState:
                     due_ms = soonest(due_ms, until_ms)
         return due_ms
 
-    def _never_looked_at(self, record: Record) -> bool:
-        """Neither found down, nor listed or asked in vain for its list."""
-        return record.never_answered and self.health.pulse(record.addr).up is not False
+    def unseen(self) -> Iterator[Addr]:
+        """Destinations that were neither found down, nor listed or asked in vain for their list."""
+        for record in self.fleet.records.values():
+            never_listed = record.is_destination and record.never_answered
+            if never_listed and self.health.pulse(record.addr).up is not False:
+                yield record.addr
 
     def forget_old(self, now: Now) -> None:
         """Keep every book small: what is too old to decide anything goes."""

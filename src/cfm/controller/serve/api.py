@@ -60,6 +60,7 @@ class ControllerApi:
         """`identity`: the headers that tell a worker whose controller this is.  `credentials`: what the
         status says about credentials (see `security.status_of`).  `leadership`: what it says about who of
         several cfm leads; None for the only one."""
+        self._controller = controller
         self._leadership = leadership
         self._credentials = dict(credentials or {})
         self._strangers = Strangers(controller)
@@ -78,5 +79,9 @@ class ControllerApi:
         return app
 
     def _status(self, core: Core, now: Now) -> dict[str, Any]:
-        leadership = self._leadership(now)
-        return {**report.status_json(core, now), **self._credentials, "leadership": leadership}
+        return {
+            **report.status_json(core, now),
+            "progress": [one.as_json() for one in self._controller.progress()],
+            **self._credentials,
+            "leadership": self._leadership(now),
+        }

@@ -54,14 +54,16 @@ def overview(status: Json, trends: Trends, recent: Sequence[Json]) -> Page:
 
 
 def health(status: Json) -> Part:
-    """The verdict in one word and one sentence, and the figures that one looks for first."""
+    """The verdict in one word and one sentence with how far long work is, and the figures that one looks for
+    first."""
     level = str(status["health"])
     mood = _MOODS.get(level, "held")
+    under_way = (one["text"] for one in status.get("progress", ()))
     line = part(
         "p",
         "verdict",
         tag("span", level, cls="level"),
-        tag("span", status["verdict"], cls="line"),
+        tag("span", "; ".join([status["verdict"], *under_way]), cls="line"),
         cls=f"verdict {mood}",
     )
     return part("section", "health", line, _figures(status), attrs={"aria-label": "Health"})
