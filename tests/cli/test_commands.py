@@ -169,10 +169,10 @@ async def test_a_reload_is_looked_at_and_then_done(cfm: ControllerRig) -> None:
 @pytest.mark.parametrize("words", [["reload"], ["reload", "--check"]])
 async def test_a_refused_reload_ends_with_exit_code_2(cfm: ControllerRig, words: list[str]) -> None:
     rewrite(cfm, "watch_hit_base: 0\n")
-    # The wrong file is also what the command itself would read: it asks by the address alone.
-    ended = await asyncio.to_thread(invoked, [*words, "--addr", cfm.addr, "-c", "none.yml"])
+    ended = await run(cfm, *words)
     assert ended.exit_code == 2
     assert "watch_hit_base" in ended.output
+    assert (await run(cfm, "status")).exit_code == 0, "a mistyped setting hides no cfm that runs"
 
 
 async def test_a_check_for_monitors(cfm: ControllerRig) -> None:
@@ -180,7 +180,11 @@ async def test_a_check_for_monitors(cfm: ControllerRig) -> None:
     assert status["health"] in ("degraded", "critical")
     ended = await run(cfm, "status", "--check")
     assert ended.exit_code == 3
-    assert ended.output.startswith(f"{status['health']}: {status['verdict']}\n")
+    first, *others = ended.output.splitlines()
+    assert first == f"{status['health']}: {status['verdict']}"
+    wrong = [one for one in status["conditions"] if one["level"] != "note"]
+    assert wrong[0]["text"] in first
+    assert len(others) == len(wrong) - 1, "the verdict is the worst condition, which is told once"
     ended = await run(cfm, "status", "--check", "--json")
     assert (ended.exit_code, json.loads(ended.output)["health"]) == (3, status["health"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,6 +63,22 @@ def test_a_shell_completes(shell: str, before: str, begun: str, offered: set[str
     ).split()
     assert offered <= set(found)
     assert {one for one in found if one.startswith(begun)} == offered
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_command_takes_json_but_those_that_run(program: str) -> None:
+    """And so do the commands that print a text, for whoever makes something else of it."""
+    described = json.loads(printed(program, "man", "--json"))
+    flags = {" ".join(one["path"]): str(one["options"]) for one in described["commands"] if not one["below"]}
+    assert {path for path, options in flags.items() if "--json" not in options} <= {"run", "simulate"}
+    assert json.loads(printed(program, "completion", "zsh", "--json")) == {
+        "shell": "zsh",
+        "script": printed(program, "completion", "zsh"),
+    }
+    assert json.loads(printed(program, "config", "sample", "--json")) == {
+        "file": f"{program}.yml",
+        "text": printed(program, "config", "sample"),
+    }
 
 
 def test_all_commands_are_in_the_shape() -> None:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from cfm.cli.render.finding import backlog_view, search_view, trends_view
+from cfm.cli.render.words import clock_words
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.trends import Counters, Trends, trends_json
 from cfm.model import Now
@@ -57,3 +58,17 @@ def test_trends_are_told_by_the_hour_the_newest_first(hours: int) -> None:
     assert len(told) == hours
     assert "67 % of 1" in told[0]
     assert "50 %" in told[-1] or "49 %" in told[-1]
+
+
+def test_a_cfm_that_has_just_started_tells_from_when_and_of_no_time_before() -> None:
+    """It was 100 s in a step of 300 s, and its one source was busy for 90 s of them."""
+    start = Now(250_000, 1_000_000_250_000)
+    trends = Trends(start)
+    trends.add(Counters(), {}, {}, start)
+    now = Now(350_000, 1_000_000_350_000)
+    trends.add(Counters(busy_ms=90_000), {}, {}, now)
+    told = trends_json(trends, 1, now)
+    assert told["day"]["lasted_s"] == [50, 50]
+    row = shown(trends_view(told)).splitlines()[-2]
+    assert clock_words(start.wall_s) in row
+    assert "50 %" in row, "all of it fell into the second step, which cannot be more than busy"

@@ -25,6 +25,15 @@ def test_the_version_says_the_name(program: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_a_command_that_only_asks_starts_without_what_decides(program: str) -> None:
+    """Importing all of it takes longer than an answer."""
+    heavy = {"numpy", "polars", "aiohttp", "sqlite3", "cfm.plan", "cfm.controller.decide"}
+    call = f"import sys, cfm.cli.{program}, cfm.cli.render.status; print(*{heavy} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"]])
 def test_help(program: str, words: list[str]) -> None:
     ended = CliRunner().invoke(PROGRAMS[program], words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,13 @@ def write(path: Path, text: str, mode: int = 0o600) -> str:
 def config(tmp_path: Path) -> str:
     write(tmp_path / "token", printed("new"))
     return write(tmp_path / "cfm.yml", CFM)
+
+
+def test_tokens_for_scripts(config: str) -> None:
+    made = json.loads(printed("new", "--json"))
+    assert [len(line) for line in made["lines"]] == [64]
+    words = ("worker", WORKER, "-c", config)
+    assert json.loads(printed(*words, "--json")) == {"lines": printed(*words).splitlines()}
 
 
 def test_no_secret_is_made_twice() -> None:

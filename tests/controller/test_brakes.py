@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.controller.explain.verdict import Health, verdict
+from cfm.controller.explain.health import Health
+from cfm.controller.explain.verdict import verdict
 from cfm.plan.view import Rules
 from controller.node import Node, files
 
@@ -140,7 +141,7 @@ BRAKES = (
         0,
         "over_limit",
         (AT,),
-        ("young 9", "`remover.minimum_stay_sec`"),
+        ("9 files arrived lately", "`remover.minimum_stay_sec`"),
         lambda node: node.run(HOUR_MS),
         1,
     ),

@@ -19,9 +19,10 @@ import pytest
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.decide.told_conditions import ConditionSeen
+from cfm.controller.explain.health import Health
 from cfm.controller.explain.parts import ready_json
 from cfm.controller.explain.report import status_json
-from cfm.controller.explain.verdict import LINE_LENGTH, Health, verdict
+from cfm.controller.explain.verdict import LINE_LENGTH, verdict
 from cfm.fleet.answers import NO_TLS
 from cfm.model import Failure, File, LogCondition, LogState, SnapshotFacts, Trouble
 from cfm.plan.view import Rules

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cfm.controller.decide import events as ev
-from cfm.controller.explain.verdict import Health, verdict
+from cfm.controller.explain.health import Health
+from cfm.controller.explain.verdict import verdict
 from cfm.model import File, Hits, LogCondition, LogState
 from cfm.plan.view import Rules
 from controller import worlds

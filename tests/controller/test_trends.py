@@ -108,7 +108,7 @@ def test_how_servers_are_is_read_from_the_core() -> None:
 def test_a_share_of_the_sources_time_is_told_in_json() -> None:
     trends = Trends(at(0))
     trends.add(Counters(), {}, {}, at(0))
-    trends.add(Counters(busy_ms=15_000), {}, {}, at(1))
-    told = trends_json(trends, 2, at(1))
+    trends.add(Counters(busy_ms=1000 * (STEP_S - 1)), {}, {}, at(STEP_S - 1))
+    told = trends_json(trends, 2, at(STEP_S - 1))
     assert told["hour"]["sources_busy"] == [0.5]
     assert told["hour"]["step_s"] == STEP_S

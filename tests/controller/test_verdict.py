@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cfm.controller.decide import events as ev
 from cfm.controller.explain import report
-from cfm.controller.explain.activity import Activity, Doing
 from cfm.controller.explain.condition import Condition, Severity
 from cfm.controller.explain.conditions import WORST_FIRST
-from cfm.controller.explain.verdict import LINE_LENGTH, Health, Verdict, line_of, verdict
+from cfm.controller.explain.health import Activity, Doing, Health
+from cfm.controller.explain.verdict import LINE_LENGTH, Verdict, line_of, verdict
 from cfm.controller.explain.words import at_servers, short_names
 from cfm.model import Addr, SnapshotFacts
 from cfm.plan import refusals
@@ -93,14 +93,15 @@ CASES = [
         Health.DEGRADED,
         Doing.WAITING,
         ["san_unknown"],
-        f"3 copies wait: {refusals.SAN_UNKNOWN.text} (check the source folders).",
+        "3 copies wait: the source folders have not answered yet whether they have the files "
+        "(check the source folders).",
     ),
     Case(
         worlds.failing,
         Health.DEGRADED,
         Doing.WAITING,
         ["retry_later"],
-        "F001.mpg could not be copied wherever it was tried; next try in 17 s "
+        "Copies of F001.mpg failed wherever they were tried; next try in 17 s "
         "(`cfm why FILE` and the log tell why).",
     ),
     Case(
@@ -138,7 +139,7 @@ CASES = [
         Health.DEGRADED,
         Doing.IDLE,
         ["over_limit"],
-        "Disk over its limit at 127.0.2.1, and nothing there may be deleted: rising 10 "
+        "Disk over its limit at 127.0.2.1, and nothing may be deleted: 10 files are rising "
         "(raise the limit, or delete files by hand; `cfm why FILE` tells about each file).",
     ),
     Case(

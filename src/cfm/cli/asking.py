@@ -20,7 +20,7 @@ import typer
 
 from cfm import wire
 from cfm.cli.common import address_from, fail, settings_from
-from cfm.config import CfmSettings, load_cfm
+from cfm.config import CfmSettings, load_to_ask_cfm
 from cfm.errors import CfmError
 from cfm.model import Addr
 from cfm.security import NO_KEYS, Keys, connect_here, person_keys
@@ -145,9 +145,10 @@ class AskedDaemon:
 def running_cfm(config: Path, addr: str) -> AskedDaemon:
     """The running cfm, by the command line or the settings.  Ends the program where these are wrong.
 
-    With an address on the command line, settings are needed only where they hold credentials.
+    With an address on the command line, settings are needed only where they hold credentials.  What is wrong
+    elsewhere in the file does not matter: the running cfm has other settings, and says what it refuses.
     """
-    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_cfm)
+    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_to_ask_cfm)
     try:
         keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
     except CfmError as error:

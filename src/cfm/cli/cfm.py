@@ -17,7 +17,6 @@ from cfm.cli.common import (
     SettingsPath,
     Version,
     ended_by_errors,
-    fail,
     print_json,
     run_daemon,
     settings_from,
@@ -28,13 +27,12 @@ from cfm.cli.describing import add_descriptions
 from cfm.cli.encoding import use_utf8
 from cfm.cli.finding import backlog, search, trends
 from cfm.cli.handover import handover
-from cfm.cli.history import history, meant, server, unique
+from cfm.cli.history import history, server, unique
 from cfm.cli.operating import accept, cancel, confirm, reload
-from cfm.cli.output import show, tell
+from cfm.cli.output import show, tell, tell_of
 from cfm.cli.settings import cfm_config
 from cfm.cli.simulate import PASS_ON, simulate
 from cfm.config import load_cfm
-from cfm.errors import CfmError
 from cfm.logs import setup_logging
 from cfm.signals import hold_hangups
 
@@ -129,7 +127,7 @@ def status(
     """
     from cfm.cli.render import check_view, status_view
     from cfm.cli.watching import watch_status
-    from cfm.controller.explain.verdict import Health
+    from cfm.controller.explain.health import Health
 
     cfm = running_cfm(config, addr)
     with ended_by_errors():
@@ -157,12 +155,7 @@ def why(
     cfm = running_cfm(config, addr)
     with ended_by_errors():
         found = cfm.get("api", "v1", "files", file)
-    if json:
-        print_json(found)
-    elif found["exists"]:
-        show(why_view(found))
-    if not found["exists"]:
-        fail(CfmError(f"no file is called {file}{meant(found['near'])}"))
+    tell_of(file, "file", found, why_view, exists=found["exists"], json=json)
 
 
 for _command in (

@@ -5,10 +5,12 @@ Neighbours: `shape` reads the commands, `completion` and `manual` make the texts
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from cfm.cli.common import AsJson, print_json
 from cfm.cli.completion import Shell, script
 
 
@@ -21,16 +23,24 @@ def add_descriptions(app: typer.Typer, program: str) -> None:
     )
     def completion(
         shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
+        json: AsJson = False,
     ) -> None:
         from cfm.cli.shape import shapes
 
-        print(script(shell, program, shapes(app)), end="")
+        text = script(shell, program, shapes(app))
+        if json:
+            print_json({"shell": shell, "script": text})
+        else:
+            print(text, end="")
 
     @app.command(
         "man", help=f"Print the manual page: `{program} man > /usr/local/share/man/man1/{program}.1`."
     )
-    def manual() -> None:
+    def manual(json: AsJson = False) -> None:
         from cfm.cli.manual import page
         from cfm.cli.shape import shapes
 
-        print(page(program, shapes(app)), end="")
+        if json:
+            print_json({"program": program, "commands": [asdict(one) for one in shapes(app)]})
+        else:
+            print(page(program, shapes(app)), end="")

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from cfm.cli.asking import LocalAddr, history_of, running_cfm
-from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors, fail, print_json
-from cfm.cli.output import show, tell
-from cfm.errors import CfmError
+from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors
+from cfm.cli.output import tell, tell_of
 
 Limit = Annotated[int, typer.Option("-n", "--limit", min=1, help="Show at most so many.")]
 Offset = Annotated[int, typer.Option("--offset", min=0, help="Leave out so many of the most wanted files.")]
@@ -34,12 +33,7 @@ def history(
     cfm = running_cfm(config, addr)
     with ended_by_errors():
         found = history_of(cfm, about, limit)
-    if json:
-        print_json(found)
-    elif found["known"]:
-        show(history_view(found))
-    if not found["known"]:
-        fail(CfmError(f"no file or server is called {about}{meant(found['near'])}"))
+    tell_of(about, "file or server", found, history_view, exists=found["known"], json=json)
 
 
 def server(
@@ -86,8 +80,3 @@ def unique(
         path = ("api", "v1", "servers", server, "unique")
         found = cfm.rows(*path, rows_in="files_by_rank", limit=limit, offset=offset)
     tell(found, unique_view, json=json)
-
-
-def meant(near: list[str]) -> str:
-    """`; did you mean A or B?`"""
-    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -12,8 +12,7 @@ import typer
 
 from cfm.cli.asking import LocalAddr, RefusedByDaemonError, running_cfm
 from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors, fail, print_json
-from cfm.cli.history import meant
-from cfm.cli.output import show, tell
+from cfm.cli.output import meant, show, tell
 from cfm.controller.explain.words import at_servers, size_words
 from cfm.errors import CfmError, SettingsError
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
 
-from cfm.cli.common import print_json
+from cfm.cli.common import fail, print_json
 from cfm.cli.render.page import NO_END
+from cfm.errors import CfmError
 
 
 def tell(found: Any, view: Callable[[Any], RenderableType], *, json: bool) -> None:
@@ -23,6 +24,30 @@ def tell(found: Any, view: Callable[[Any], RenderableType], *, json: bool) -> No
         print_json(found)
     else:
         show(view(found))
+
+
+def tell_of(
+    name: str,
+    kind: str,
+    found: Any,
+    view: Callable[[Any], RenderableType],
+    *,
+    exists: bool,
+    json: bool,
+) -> None:
+    """Print what was found about a name.  Where there is nothing of that kind, exit 1 with the nearest names.
+
+    `found` has these names as `near`.
+    """
+    if json or exists:
+        tell(found, view, json=json)
+    if not exists:
+        fail(CfmError(f"no {kind} is called {name}{meant(found['near'])}"))
+
+
+def meant(near: Sequence[str]) -> str:
+    """`; did you mean A or B?`"""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def show(view: RenderableType) -> None:

@@ -15,6 +15,7 @@ from cfm.cli.common import (
     AsJson,
     SettingsPath,
     ended_by_errors,
+    print_json,
     settings_from,
 )
 from cfm.cli.output import tell
@@ -56,19 +57,24 @@ def show_cfw(config: SettingsPath = CFW_FILE, json: AsJson = False) -> None:
 
 
 @cfm_config.command("sample")
-def sample_cfm() -> None:
+def sample_cfm(json: AsJson = False) -> None:
     """Print a complete settings file with comments: `cfm config sample > cfm.yml`."""
-    from cfm.config.sample import sample
-
-    print(sample(CfmSettings, "cfm.yml"), end="")
+    _sample(CfmSettings, "cfm.yml", json=json)
 
 
 @cfw_config.command("sample")
-def sample_cfw() -> None:
+def sample_cfw(json: AsJson = False) -> None:
     """Print a complete settings file with comments: `cfw config sample > cfw.yml`."""
+    _sample(CfwSettings, "cfw.yml", json=json)
+
+
+def _sample(model: type[SettingsFile], name: str, *, json: bool) -> None:
     from cfm.config.sample import sample
 
-    print(sample(CfwSettings, "cfw.yml"), end="")
+    if json:
+        print_json({"file": name, "text": sample(model, name)})
+    else:
+        print(sample(model, name), end="")
 
 
 def _show_file(config: Path, load: Callable[[Path], SettingsFile], *, json: bool) -> None:

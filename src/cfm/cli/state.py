@@ -11,8 +11,6 @@ import typer
 from cfm.cli.common import AsJson, SettingsPath, fail, print_json, settings_from
 from cfm.config import load_cfm, parse_state_url
 from cfm.errors import CfmError, SettingsError
-from cfm.tasks.moving import move
-from cfm.tasks.opening import store_at
 
 app = typer.Typer(no_args_is_help=True, help="Copy the whole state of cfm, while it does not run.")
 DEFAULT = Path("cfm.yml")
@@ -25,6 +23,9 @@ def copy(to: Target, config: SettingsPath = DEFAULT, json: AsJson = False) -> No
 
     No cfm may run meanwhile.  The new place must be empty.
     """
+    from cfm.tasks.moving import move
+    from cfm.tasks.opening import store_at
+
     settings = settings_from(config, load_cfm)
     try:
         url = parse_state_url(to, settings.folder)

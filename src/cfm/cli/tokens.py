@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cfm.cli.common import SettingsPath, fail, settings_from
+from cfm.cli.common import AsJson, SettingsPath, fail, print_json, settings_from
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError, SettingsError
 from cfm.model import Addr
@@ -24,34 +24,36 @@ DEFAULT = Path("cfm.yml")
 
 
 @app.command()
-def new() -> None:
+def new(json: AsJson = False) -> None:
     """Print a new secret, for the token file of cfm."""
-    print(secrets.token_hex(32))
+    _print([secrets.token_hex(32)], json=json)
 
 
 @app.command()
 def worker(
-    server: Annotated[str, typer.Argument(help="HOST:PORT as in cfm.yml.")], config: SettingsPath = DEFAULT
+    server: Annotated[str, typer.Argument(help="HOST:PORT as in cfm.yml.")],
+    config: SettingsPath = DEFAULT,
+    json: AsJson = False,
 ) -> None:
     """Print the pass of one worker, for the token file of its cfw."""
     settings = settings_from(config, load_cfm)
     if server not in settings.servers.addresses:
         fail(SettingsError(f"{config} names no server {server}, so cfm would refuse its reports"))
-    _print([one.worker(Addr(server)).text for one in _secrets(settings)])
+    _print([one.worker(Addr(server)).text for one in _secrets(settings)], json=json)
 
 
 @app.command()
-def operator(config: SettingsPath = DEFAULT) -> None:
+def operator(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
     """Print the pass of an operator, who may read everything, cancel tasks and release breakers."""
     held = _secrets(settings_from(config, load_cfm))
-    _print([PersonPass("operator", one.operator).text for one in held])
+    _print([PersonPass("operator", one.operator).text for one in held], json=json)
 
 
 @app.command()
-def reader(config: SettingsPath = DEFAULT) -> None:
+def reader(config: SettingsPath = DEFAULT, json: AsJson = False) -> None:
     """Print the pass of a reader, who may read everything and change nothing, such as Prometheus."""
     held = _secrets(settings_from(config, load_cfm))
-    _print([PersonPass("reader", one.reader).text for one in held])
+    _print([PersonPass("reader", one.reader).text for one in held], json=json)
 
 
 def _secrets(settings: CfmSettings) -> list[Secret]:
@@ -65,5 +67,8 @@ def _secrets(settings: CfmSettings) -> list[Secret]:
     return found
 
 
-def _print(lines: list[str]) -> None:
-    print("\n".join(lines))
+def _print(lines: list[str], *, json: bool) -> None:
+    if json:
+        print_json({"lines": lines})
+    else:
+        print("\n".join(lines))

@@ -9,7 +9,7 @@ together.
 from cfm.config.cfm_settings import CfmSettings
 from cfm.config.cfw_settings import CfwSettings
 from cfm.config.fields import parse_state_url, split_address
-from cfm.config.load import load_cfm, load_cfw
+from cfm.config.load import load_cfm, load_cfw, load_to_ask_cfm
 from cfm.config.problems import SettingsFileError, SettingsProblem
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SettingsProblem",
     "load_cfm",
     "load_cfw",
+    "load_to_ask_cfm",
     "parse_state_url",
     "split_address",
 ]

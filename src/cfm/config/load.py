@@ -8,9 +8,10 @@ collects what both refuse, and adds a line and a remedy to each refusal of the m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -44,12 +45,36 @@ def load_cfw(path: Path) -> CfwSettings:
     return _load(path, CfwSettings)
 
 
+ASKED_WITH: Final = ("listen_addr", "security")
+
+
+def load_to_ask_cfm(path: Path) -> CfmSettings:
+    """What is needed to ask a running cfm: its address and the credentials; all else is as by default.
+
+    Other keys may be wrong: who has just mistyped one wants to look at the cfm that still runs.  Raises
+    `SettingsFileError` where the file cannot be read, or one of these is wrong.
+    """
+    text, problems = read_yaml(_bytes_of(path))
+    if text is None:
+        raise SettingsFileError(path, problems)
+    read_as_before(text, CfmSettings)
+    needed = {key: value for key, value in text.values.items() if key in ASKED_WITH}
+    return _validated(path, replace(text, values=needed), CfmSettings, [], ())
+
+
 def _load(path: Path, model: type[S]) -> S:
     text, problems = read_yaml(_bytes_of(path))
     if text is None:
         raise SettingsFileError(path, problems)
     notes = sorted([*read_as_before(text, model), *_obsolete(text, model)])
     problems += _servers_listed_twice(text)
+    return _validated(path, text, model, problems, notes)
+
+
+def _validated(
+    path: Path, text: SettingsText, model: type[S], problems: list[SettingsProblem], notes: Sequence[Note]
+) -> S:
+    """The model of these texts; raises all problems, those found before and its own."""
     told = tuple(f"{path}:{line}: {note}" for line, note in notes)
     lines = {dotted(loc): line for loc, line in text.lines.items() if _is_set(text, loc)}
     origin = Origin(path.absolute(), told, lines)

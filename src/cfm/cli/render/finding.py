@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -69,13 +70,14 @@ def trends_view(found: Json) -> RenderableType:
 def _hours(day: Json, at_s: int) -> Iterator[tuple[str, ...]]:
     """The steps of each hour together, the last hour first."""
     steps, each = len(day["copied_bytes"]), _HOUR_S // day["step_s"]
-    begun_s = at_s - at_s % day["step_s"] + day["step_s"]
     for end in range(steps, 0, -each):
         first = max(0, end - each)
         sums = {name: sum(day[name][first:end]) for name in day if isinstance(day[name], list)}
+        lasted_s = day["lasted_s"][first:end]
+        busy_s = sum(map(operator.mul, day["sources_busy"][first:end], lasted_s))
         yield (
-            clock_words(begun_s - (steps - first) * day["step_s"]),
-            f"{100 * sums['sources_busy'] / (end - first):.0f} %",
+            clock_words(at_s - sum(day["lasted_s"][first:])),
+            f"{100 * busy_s / (sum(lasted_s) or 1):.0f} %",
             size_words(int(sums["copied_bytes"])),
             size_words(int(sums["freed_bytes"])),
             _share(sums["hits_on_disks"], sums["hits_on_san"]),

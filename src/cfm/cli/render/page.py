@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfm.cli.render.words import time_words
-from cfm.controller.explain.activity import Activity, Doing
-from cfm.controller.explain.verdict import activity_words
+from cfm.controller.explain.health import Activity, Doing, activity_words
 from cfm.logs import escaped
 
 Json: TypeAlias = Mapping[str, Any]

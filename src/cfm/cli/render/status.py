@@ -55,8 +55,13 @@ def _leadership(status: Json) -> RenderableType:
 
 
 def check_view(status: Json) -> RenderableType:
-    """For monitors: the health and the verdict, and one line for each condition that needs somebody."""
+    """For monitors: the health and the verdict, and one line for each other condition that needs somebody.
+
+    The verdict is the worst condition.  Where it was cut, that condition has its line as well.
+    """
     wrong = [one for one in status["conditions"] if one["level"] != "note"]
+    if wrong and wrong[0]["text"] in status["verdict"]:
+        del wrong[0]
     first = said(f"{status['health']}: {status['verdict']}")
     return stack(first, page.conditions(wrong, status["at"]))
 

@@ -6,40 +6,12 @@ Pure: made from the core's state and its last round.  Neighbours: `conditions` s
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-
 from cfm.controller.decide.core import Core
+from cfm.controller.explain.health import Activity, Doing
 from cfm.model import Now
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Round
-
-
-class Doing(enum.StrEnum):
-    """In one word, what goes on."""
-
-    WORKING = "working"
-    STARTING = "starting"
-    """Something was chosen and nothing is under way yet, as in every `cfm plan` that finds work."""
-    WAITING = "waiting"
-    """Nothing is under way, and something could be if what it waits for came."""
-    PLANNING = "planning"
-    IDLE = "idle"
-    STOPPED = "stopped"
-    """cfm may give no orders at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What goes on, in numbers."""
-
-    doing: Doing
-    copies: int
-    """Copies under way, or about to start."""
-    deletes: int
-    waiting: int
-    """Wanted files that are neither on a destination nor on their way to one."""
 
 
 def activity(core: Core, round_: Round | None, now: Now) -> Activity:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeState
-from cfm.controller.explain.activity import Activity
+from cfm.controller.explain.health import Activity
 from cfm.controller.explain.words import at_servers, short_names
 from cfm.model import Addr, Now
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import disks, failing, held, inputs, servers, whose_disks
-from cfm.controller.explain.activity import Activity
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.content import being_written, stale_copies
+from cfm.controller.explain.health import Activity
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Now, OrderStatus

@@ -60,6 +60,7 @@ class Ring:
         self._sums = {name: array("d", bytes(8 * steps)) for name in SERIES}
         self._servers: dict[Addr, bytearray] = {}
         self._first = self._last = self._step(now_ms)
+        self._begun_ms = self._read_ms = now_ms
 
     def _step(self, now_ms: int) -> int:
         return now_ms // (1000 * self.step_s)
@@ -78,7 +79,7 @@ class Ring:
 
     def add(self, amounts: Iterable[float], servers: Mapping[Addr, int], now_ms: int) -> None:
         """`amounts`: one for each of `SERIES`; `servers`: how full each disk is, or one of the codes."""
-        place = self._advance(now_ms)
+        place, self._read_ms = self._advance(now_ms), now_ms
         for sums, amount in zip(self._sums.values(), amounts, strict=True):
             sums[place] += amount
         for addr, state in servers.items():
@@ -86,23 +87,44 @@ class Ring:
             before = states[place]
             states[place] = state if before <= DISK_UNKNOWN else max(before, state)
 
-    def _places(self) -> list[int]:
+    def _shown(self) -> range:
         """The steps that there are, oldest first."""
-        number = min(self.steps, self._last - self._first + 1)
-        return [step % self.steps for step in range(self._last - number + 1, self._last + 1)]
+        return range(max(self._first, self._last - self.steps + 1), self._last + 1)
+
+    def _places(self) -> list[int]:
+        return [step % self.steps for step in self._shown()]
+
+    def lasted_ms(self) -> list[int]:
+        """How long each step lasted until the last reading: the first began late, the last has not ended."""
+        step_ms = 1000 * self.step_s
+        return [
+            max(0, min(self._read_ms, (step + 1) * step_ms) - max(self._begun_ms, step * step_ms))
+            for step in self._shown()
+        ]
+
+    def busy_shares(self, sources: int) -> list[float]:
+        """The share of the sources' time in which they were sending, in each step, from 0 to 1."""
+        return [
+            min(1.0, busy_ms / (lasted_ms * max(1, sources))) if lasted_ms else 0.0
+            for busy_ms, lasted_ms in zip(self.series("busy_ms"), self.lasted_ms(), strict=True)
+        ]
 
     def series(self, name: str) -> list[float]:
         return [self._sums[name][place] for place in self._places()]
 
     def whole_steps(self, name: str) -> list[float]:
         """Without the step that has not ended, unless there is no other."""
-        series = self.series(name)
-        return series[:-1] if len(series) > 1 else series
+        return ended(self.series(name))
 
     def states(self, addr: Addr) -> list[int]:
         """How a server was in each step; empty where it was never looked at."""
         states = self._servers.get(addr)
         return [] if states is None else [states[place] for place in self._places()]
+
+
+def ended(series: list[float]) -> list[float]:
+    """Without the last step, which has not ended, unless there is no other."""
+    return series[:-1] if len(series) > 1 else series
 
 
 class Trends:
@@ -172,11 +194,9 @@ def trends_json(trends: Trends, sources: int, now: Now) -> Json:
 
 
 def _ring_json(ring: Ring, sources: int) -> Json:
-    whole_ms = 1000 * ring.step_s * max(1, sources)
-    found: Json = {name: [int(value) for value in ring.series(name)] for name in SERIES}
-    busy = found.pop("busy_ms")
     return {
         "step_s": ring.step_s,
-        **found,
-        "sources_busy": [min(1.0, round(ms / whole_ms, 3)) for ms in busy],
+        "lasted_s": [lasted_ms / 1000 for lasted_ms in ring.lasted_ms()],
+        **{name: [int(value) for value in ring.series(name)] for name in SERIES if name != "busy_ms"},
+        "sources_busy": [round(share, 3) for share in ring.busy_shares(sources)],
     }

@@ -7,37 +7,20 @@ puts the verdict on top of everything that it tells.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain.activity import Activity, Doing, activity
+from cfm.controller.explain.activity import activity
 from cfm.controller.explain.condition import Condition, Severity
 from cfm.controller.explain.conditions import conditions
+from cfm.controller.explain.health import Activity, Doing, Health, activity_words
 from cfm.controller.explain.words import count_words
 from cfm.model import Now
 from cfm.plan.round import Round
 
 LINE_LENGTH = 200
 """The most characters of a verdict's line."""
-
-
-class Health(enum.StrEnum):
-    """How the node is, in one word."""
-
-    OK = "ok"
-    """All that is wanted is done."""
-    BUSY = "busy"
-    """Something is being done, or is about to be, and nothing is wrong."""
-    DEGRADED = "degraded"
-    """Something that should be done is not: it is broken, or a brake holds it."""
-    CRITICAL = "critical"
-    """cfm can do nothing."""
-
-    @property
-    def is_good(self) -> bool:
-        return self in (Health.OK, Health.BUSY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +96,3 @@ def _plain(text: str) -> str:
 
 def _cut(text: str) -> str:
     return text[: LINE_LENGTH - 1] + "…"
-
-
-def activity_words(doing: Activity) -> str:
-    """What goes on, as a clause; empty where a condition says why nothing does."""
-    match doing.doing:
-        case Doing.WORKING:
-            return f"{_counted(doing)} running{_still_wanted(doing)}"
-        case Doing.STARTING:
-            return f"{_counted(doing)} to start{_still_wanted(doing)}"
-        case Doing.PLANNING:
-            return "Planning"
-        case Doing.IDLE:
-            return "Idle"
-        case Doing.WAITING | Doing.STOPPED:
-            return ""
-
-
-def _counted(doing: Activity) -> str:
-    """`2 copies and 1 delete`."""
-    copies = [count_words(doing.copies, "copy", "copies")] if doing.copies else []
-    deletes = [count_words(doing.deletes, "delete", "deletes")] if doing.deletes else []
-    return " and ".join([*copies, *deletes])
-
-
-def _still_wanted(doing: Activity) -> str:
-    more = "more wanted" if doing.copies else "wanted"
-    files = count_words(doing.waiting, f"{more} file is", f"{more} files are")
-    return f"; {files} not placed" if doing.waiting else ""

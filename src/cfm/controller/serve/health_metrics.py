@@ -16,7 +16,8 @@ from cfm.controller.act.loop import Controller
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.catalogue import CONDITION_NAMES
 from cfm.controller.explain.condition import Severity
-from cfm.controller.explain.verdict import Health, verdict
+from cfm.controller.explain.health import Health
+from cfm.controller.explain.verdict import verdict
 from cfm.controller.serve.families import gauge, labelled
 from cfm.model import Now
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cfm.controller.explain.sentences import event_words
-from cfm.controller.explain.trends import Ring, Trends
+from cfm.controller.explain.trends import Ring, Trends, ended
 from cfm.controller.explain.words import count_words
 from cfm.controller.serve.html import Child, Html, tag
 from cfm.controller.serve.pages import cells, charts, tables
@@ -161,8 +161,7 @@ def _pictures(trends: Trends, status: Json) -> Part:
 
 
 def _busy(ring: Ring, sources: int) -> Html:
-    whole_ms = 1000 * ring.step_s * sources
-    shares = [min(1.0, ms / whole_ms) for ms in ring.whole_steps("busy_ms")]
+    shares = ended(ring.busy_shares(sources))
     now = f"{100 * _lately(shares):.0f} %"
     svg = charts.areas([(shares, "busy")], 1.0, f"Sources busy: {now} lately")
     return charts.picture("Sources busy", now, svg, len(shares), ring.step_s, "100 %")
