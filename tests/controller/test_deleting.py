@@ -492,7 +492,7 @@ def test_each_delete_is_logged_once_with_its_facts() -> None:
         "rank": 9,
         "size_bytes": 100,
         "hits": 991,
-        "reason": "space: the disk is 100 bytes over its limit of 80 %, rank 9 is the least wanted there",
+        "reason": "space: the disk is 100 B over its limit of 80 %, rank 9 is the least wanted there",
         "order": said.facts["order"],
     }
     assert File("F009.mpg", 9, 100).name == said.facts["file"]

@@ -102,8 +102,8 @@ def test_where_other_data_fills_a_disk_nothing_goes_and_it_is_told() -> None:
     node.run(6 * HOUR_MS)
     assert not node.deleted
     assert told(node) == {
-        "limit_unreachable": "Disk over its limit at 127.0.2.1: of 1.9 kB used, 1.9 kB are other data, "
-        "so nothing goes of the 20 B that may"
+        "limit_unreachable": "Disk over its limit at 127.0.2.1: of 1.9 kB used, 1.9 kB are other data; "
+        "the 20 B that may go are not enough, so nothing is deleted"
     }
     status = report.status_json(node.core, node.now)
     assert status["health"] == "degraded" if "health" in status else True

@@ -87,7 +87,7 @@ def test_with_nothing_else_to_go_the_verdict_says_why_the_disk_stays_over_its_li
     node.run(MINUTE_MS)
     (over, _sizes) = told(node).conditions
     assert over.name == "over_limit"
-    assert "other_size 95" in over.text
+    assert "95 files have another size on the SAN" in over.text
 
 
 def test_a_history_with_the_new_sizes_counts_at_once() -> None:

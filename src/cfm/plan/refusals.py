@@ -32,11 +32,12 @@ PAUSED = Refusal(
 )
 NOT_KNOWN = Refusal("not_known", "the file is not graded, or has no size in the hit history")
 STILL_BEING_WRITTEN = Refusal(
-    "still_being_written", "its file on the SAN is still being written, or has not rested for long enough"
+    "still_being_written",
+    "the file on the SAN is still being written, or was not seen unchanged for long enough",
 )
 NOT_ON_SAN = Refusal("not_on_san", "no source folder holds a plain file of this name")
 OTHER_SIZE = Refusal("other_size", "the file on the SAN has another size than the history says")
-SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not just answered for this file")
+SAN_UNKNOWN = Refusal("san_unknown", "the source folders have not answered yet whether they have this file")
 AD = Refusal("ad", "the name begins with an advertisement's prefix: the file belongs to other software")
 IN_TASK = Refusal("in_task", "the file is being copied")
 ORDER_UNKNOWN = Refusal(
@@ -54,13 +55,13 @@ SOURCE_DISK = Refusal(
     "stop that cfw, and name a base_dir outside of every source folder in its cfw.yml",
 )
 DISK_NOT_RULED_OUT = Refusal(
-    "disk_not_ruled_out", "it is not ruled out yet that the server's disk is a source folder"
+    "disk_not_ruled_out", "the server's disk may be a source folder: cfm has not ruled that out yet"
 )
 
 # copies
-ALREADY_PLACED = Refusal("already_placed", "a destination holds it")
-HOLDER_UNKNOWN = Refusal("holder_unknown", "a destination whose list is not known may hold it")
-NO_ROOM = Refusal("no_room", "no destination can take it and stay within its limit")
+ALREADY_PLACED = Refusal("already_placed", "it is already on a destination")
+HOLDER_UNKNOWN = Refusal("holder_unknown", "it may be on a destination whose file list is not known")
+NO_ROOM = Refusal("no_room", "no destination has space for it within its limit")
 NEXT_TO_GO = Refusal(
     "next_to_go", "room is being made there for a better file, and this file would be the next to be deleted"
 )
@@ -80,8 +81,12 @@ PAIR_IN_PAUSE = Refusal(
     "pair_in_pause", "copying from that source to that destination failed; it is tried again after a pause"
 )
 VANISHED = Refusal("vanished", "its copy vanished from the destination without an order of cfm")
-NO_SOURCE = Refusal("no_source", "no source that can send to its destination is up and free")
-NO_DESTINATION = Refusal("no_destination", "no destination is up, known and free to receive a copy")
+NO_SOURCE = Refusal(
+    "no_source", "it waits for a source: none that can send to its destination is up and free"
+)
+NO_DESTINATION = Refusal(
+    "no_destination", "it waits for a destination: none is up, known and free to receive a copy"
+)
 
 # deletes
 HITS_UNKNOWN = Refusal(
@@ -89,13 +94,13 @@ HITS_UNKNOWN = Refusal(
 )
 RISING = Refusal("rising", "viewers want it now")
 WATCHED = Refusal("watched", "it is being watched at other servers now")
-YOUNG = Refusal("young", "it arrived less than the minimum stay ago")
+YOUNG = Refusal("young", "it arrived lately, and stays for the minimum time")
 LAST_COPY = Refusal("last_copy", "no other copy is known for certain")
 KEEPER_STALE = Refusal(
-    "keeper_stale", "the copy that would stay is of another version than the SAN has, and this one is not"
+    "keeper_stale", "the copy that would stay is not the version on the SAN, and this one is"
 )
 COPY_UNCONFIRMED = Refusal(
-    "copy_unconfirmed", "the server whose copy would stay has not just confirmed that copy"
+    "copy_unconfirmed", "the server whose copy would stay has not confirmed it within the last seconds"
 )
 NOT_LISTED_SINCE_START = Refusal(
     "not_listed_since_start", "a server that may hold it has not been listed since cfm started"
@@ -111,7 +116,8 @@ NEED_UNPROVEN = Refusal(
     "need_unproven", "only one reading of its disk shows the need; a second one is asked for"
 )
 FREES_LATE = Refusal(
-    "frees_late", "what was deleted there has not freed its bytes; one file at a time goes after long pauses"
+    "frees_late",
+    "deletes there have not freed their bytes yet; more files are deleted one at a time, after long pauses",
 )
 METADATA_OLD = Refusal(
     "metadata_old",
@@ -119,11 +125,12 @@ METADATA_OLD = Refusal(
     "bring the grade and history files up to date",
 )
 LIMIT_UNREACHABLE = Refusal(
-    "limit_unreachable", "all that may go there could not bring the disk to its limit, so nothing goes"
+    "limit_unreachable",
+    "deleting all that may be deleted there would not bring the disk to its limit, so nothing is deleted",
 )
-SURPLUS_FIRST = Refusal("surplus_first", "surplus copies on that disk make the room, and go first")
+SURPLUS_FIRST = Refusal("surplus_first", "surplus copies on that disk are deleted first, and make the room")
 NOT_WORTH_IT = Refusal(
-    "not_worth_it", "all that would have to go there is not worth clearly less than the wanted file"
+    "not_worth_it", "what would have to be deleted there is worth nearly as much as the wanted file"
 )
 BREAKER = Refusal(
     "breaker",

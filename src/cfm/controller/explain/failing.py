@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cfm.controller.explain.condition import Condition, Scene, Severity
-from cfm.controller.explain.words import count_words, some_of, time_words
+from cfm.controller.explain.words import some_of, time_words
 from cfm.model import Side
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
@@ -42,12 +42,13 @@ def _condition(scene: Scene, refusal: Refusal, sides: list[Side]) -> Condition:
     pauses = scene.state.failures.pauses
     first = pauses[sides[0]]
     told = [" ".join(_words(scene, side)) for side in sides]
-    failures = count_words(sum(pauses[side].failures for side in sides), "time", "times")
+    number = sum(pauses[side].failures for side in sides)
+    times = f" {number:,} times in a row" if number > 1 else ""
     why = f": {first.why}" if first.why else ""
     return Condition(
         name=refusal.name,
         level=Severity.DEGRADED,
-        text=f"Copies {some_of(told)} failed {failures} in a row{why}; next try "
+        text=f"Copies {some_of(told)} failed{times}{why}; next try "
         f"{_in_words(min(pauses[side].ends_ms for side in sides) - scene.now.mono_ms)}",
         remedy=_REMEDIES[refusal],
         servers=scene.in_order(addr for side in sides for addr in side if addr),
@@ -101,12 +102,12 @@ def files(scene: Scene) -> Iterator[Condition]:
     retries, placed = scene.state.failures.retries, scene.state.fleet.holders
     failed = (name for name, retry in retries.items() if retry.failures >= _CHARGED and name not in placed)
     if names := sorted(failed):
-        what = names[0] if len(names) == 1 else f"{len(names):,} files, such as {names[0]},"
+        what = names[0] if len(names) == 1 else f"{len(names):,} files (such as {names[0]})"
         due_ms = min(retries[name].not_before_ms for name in names) - scene.now.mono_ms
         yield Condition(
             name=refusals.RETRY_LATER.name,
             level=Severity.DEGRADED,
-            text=f"{what} could not be copied wherever it was tried; next try {_in_words(due_ms)}",
+            text=f"Copies of {what} failed wherever they were tried; next try {_in_words(due_ms)}",
             remedy="`cfm why FILE` and the log tell why",
             files=len(names),
             holds=True,

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cfm.controller.decide import dispatch
-from cfm.controller.explain.activity import Doing, waiting_copies
+from cfm.controller.explain.activity import waiting_copies
 from cfm.controller.explain.condition import Condition, Scene, Severity
+from cfm.controller.explain.health import Doing
 from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Addr, Known, Names
 from cfm.plan import refusals
@@ -109,12 +110,12 @@ def over_limit(scene: Scene, round_: Round) -> Iterator[Condition]:
     if need:
         there = scene.in_order(need)
         kept = _kept_at(round_, there)
-        why = _most_common(kept) or "no known file"
+        why = _most_common(kept) or "no file there is known"
         yield Condition(
             name="over_limit",
             level=Severity.DEGRADED,
-            text=f"{_over(there)} {scene.at(there)}, and nothing there may be deleted: {why}",
-            remedy="nothing to do: young files may go after `remover.minimum_stay_sec`"
+            text=f"{_over(there)} {scene.at(there)}, and nothing may be deleted: {why}",
+            remedy="wait: new files may go after `remover.minimum_stay_sec`"
             if kept[refusals.YOUNG.name]
             else "raise the limit, or delete files by hand; `cfm why FILE` tells about each file",
             servers=there,
@@ -134,7 +135,8 @@ def unreachable(scene: Scene, round_: Round) -> Iterator[Condition]:
         yield Condition(
             name=refusals.LIMIT_UNREACHABLE.name,
             level=Severity.DEGRADED,
-            text=f"{_over(there)} {scene.at(there)}: {filled}, so nothing goes of the {may_go} that may",
+            text=f"{_over(there)} {scene.at(there)}: {filled}; the {may_go} that may go are not enough, "
+            "so nothing is deleted",
             remedy="remove other data there, or raise the limit",
             servers=there,
             size_bytes=other_bytes,
@@ -209,8 +211,32 @@ def _kept_at(round_: Round, servers: Iterable[Addr]) -> Counter[str]:
     return reasons
 
 
+_KEPT: Mapping[str, tuple[str, str]] = {
+    refusals.AD.name: ("is an ad", "are ads"),
+    refusals.COPY_UNCONFIRMED.name: ("waits for a confirmation", "wait for a confirmation"),
+    refusals.HITS_UNKNOWN.name: ("may be watched now", "may be watched now"),
+    refusals.LAST_COPY.name: ("is a last copy", "are last copies"),
+    refusals.NOT_ON_SAN.name: ("is not on the SAN", "are not on the SAN"),
+    refusals.OTHER_SIZE.name: ("has another size on the SAN", "have another size on the SAN"),
+    refusals.RISING.name: ("is rising", "are rising"),
+    refusals.SAN_UNKNOWN.name: ("may not be on the SAN", "may not be on the SAN"),
+    refusals.WATCHED.name: ("is being watched", "are being watched"),
+    refusals.YOUNG.name: ("arrived lately", "arrived lately"),
+}
+"""Why one file stays, and why several do.  Other reasons are told by their names."""
+
+
 def _most_common(reasons: Counter[str]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in reasons.most_common(3) if number)
+    """`6 files are rising, 2 are ads`: one file may stay for several reasons."""
+    found = [(name, number) for name, number in reasons.most_common(3) if number]
+    words = (_kept_words(name, number, first=place == 0) for place, (name, number) in enumerate(found))
+    return ", ".join(words)
+
+
+def _kept_words(name: str, number: int, *, first: bool) -> str:
+    one, many = _KEPT.get(name, (f"stays ({name})", f"stay ({name})"))
+    number_words = count_words(number, "file", "files") if first else f"{number:,}"
+    return f"{number_words} {one if number == 1 else many}"
 
 
 # ── copies that wait ────────────────────────────────────────────────────────────────────────────────────
@@ -223,6 +249,14 @@ _WAIT_REMEDIES: Mapping[Refusal, str] = {
     refusals.STILL_BEING_WRITTEN: "nothing to do: cfm looks again",
 }
 """The other reasons are told as what fails: see `failing`."""
+_WAIT_TEXTS: Mapping[Refusal, str] = {
+    refusals.HOLDER_UNKNOWN: "what is wanted may be on a destination whose file list is not known",
+    refusals.NO_SOURCE: "no source that can send to the destinations is up and free",
+    refusals.NO_DESTINATION: "no destination is up, known and free to receive",
+    refusals.SAN_UNKNOWN: "the source folders have not answered yet whether they have the files",
+    refusals.STILL_BEING_WRITTEN: "files on the SAN are still being written, or were not seen unchanged for "
+    "long enough",
+}
 
 
 def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
@@ -235,7 +269,7 @@ def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
         return  # it is told by their names
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
-    text = f"{count_words(number, 'copy waits', 'copies wait')}: {reason.text}"
+    text = f"{count_words(number, 'copy waits', 'copies wait')}: {_WAIT_TEXTS[reason]}"
     yield Condition(
         name=reason.name,
         level=Severity.NOTE if ends_soon else Severity.DEGRADED,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from cfm.model import Addr, host_of
+from cfm.sizes import size_words
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-
-
-def size_words(size_bytes: int) -> str:
-    """Bytes in powers of ten, as disks are sold: `1.5 MB`."""
-    value, unit = float(size_bytes), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+__all__ = [
+    "at_servers",
+    "count_words",
+    "other_size_words",
+    "short_names",
+    "size_words",
+    "some_of",
+    "time_words",
+]
 
 
 def time_words(seconds: int) -> str:

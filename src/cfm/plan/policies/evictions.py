@@ -11,6 +11,7 @@ from cfm.plan.outlook import Outlook
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Delete, Wishes
+from cfm.sizes import size_words
 
 FOR_ALL_THERE = (
     refusals.SAN_UNKNOWN,
@@ -52,6 +53,10 @@ def is_looked_up(view: ClusterView, file: File, refusal: Refusal) -> bool:
 def eviction(outlook: Outlook, file: File, server: Addr) -> Delete:
     """The wish that a file goes because its disk is over its limit."""
     disk = outlook.disks.get(server)
-    over = f"{disk.need_bytes} bytes over its limit of {disk.limit_percent} %" if disk else "over its limit"
+    over = (
+        f"{size_words(disk.need_bytes)} over its limit of {disk.limit_percent} %"
+        if disk
+        else "over its limit"
+    )
     reason = f"space: the disk is {over}, rank {file.rank} is the least wanted there"
     return Delete(file, server, DeleteKind.SPACE, reason)
