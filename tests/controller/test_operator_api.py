@@ -193,3 +193,9 @@ async def test_the_openapi_document_has_every_endpoint_that_is_no_page(cfm: Cont
         (method, re.sub(r"\{[^}]*\}", "{}", path)) for path, of in document["paths"].items() for method in of
     }
     assert described == for_programs
+
+
+async def test_the_only_cfm_of_a_node_has_no_one_to_hand_over_to(cfm: ControllerRig) -> None:
+    answer = await cfm.ask("POST", "/api/v1/handover")
+    assert answer.status == 409
+    assert "no one to hand over to" in json.loads(answer.body)["detail"]

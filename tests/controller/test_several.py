@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from cfm import wire
-from cfm.controller.act.lease_keeper import ALONE_MS, LeaseKeeper
+from cfm.controller.act.lease_keeper import ALONE_MS, KeptError, LeaseKeeper
 from cfm.controller.act.loop import clock
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
@@ -18,6 +18,7 @@ from cfm.controller.decide.leadership import Leadership, LeaderState, LeaseTerms
 from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.serve.pass_on import PassOn, is_for_the_leader
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
+from cfm.tasks.store import Member
 from cfm.web.server import serve
 from cfm_lab.fakes.shared_store import SharedState, SharedStore
 
@@ -87,6 +88,28 @@ async def test_one_leads_and_the_next_one_does_when_it_resigns() -> None:
     await becomes(second, LeaderState.LEADING)
     assert second.leadership.epoch == 2
     await end(leads, follows)
+
+
+async def test_the_lead_is_handed_over_only_by_who_has_it_and_only_where_somebody_follows() -> None:
+    bench = Bench()
+    first, second = bench.keeper(HERE), bench.keeper(THERE)
+    leads = asyncio.create_task(first.run())
+    await becomes(first, LeaderState.LEADING)
+    with pytest.raises(KeptError, match="no one to hand over to"):
+        first.hand_over("alice")
+    with pytest.raises(KeptError, match="does not lead"):
+        second.hand_over("alice")
+    assert first.leadership.may_act(clock().mono_ms)
+
+    first.followers = [Member("other", THERE, "", None, seen_ms=0)]
+    assert first.hand_over("alice") == {"from": HERE, "epoch": 1, "others": [THERE]}
+    assert first.leadership.state is LeaderState.RESIGNED
+    await end(leads)
+
+
+def test_who_handed_the_lead_over_leaves_the_lease_to_others_for_a_while() -> None:
+    assert Leadership(TERMS, 1_000).next_ms == 1_000
+    assert Leadership(TERMS, 1_000, rests_ms=500).next_ms == 1_500
 
 
 async def test_a_database_that_goes_away_is_told_and_the_lease_goes_on_when_it_is_back() -> None:

@@ -1,4 +1,7 @@
-"""`cfm handover`: prepares the change from the earlier cfm to ours, or back, and says what comes next."""
+"""`cfm handover`: lets another cfm lead, or prepares the change from the earlier cfm to ours, or back.
+
+Neighbours: `hand_lead_over` does the first, `controller.act.handover` the others.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cfm.cli.asking import LocalAddr, running_cfm
 from cfm.cli.common import AsJson, SettingsPath, fail, print_json, settings_from
+from cfm.cli.hand_lead_over import hand_lead_over
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError, SettingsError
 from cfm.logs import escaped, setup_logging
@@ -25,16 +30,24 @@ FromOld = Annotated[
 
 
 def handover(
-    config: SettingsPath = DEFAULT, to_old_: ToOld = False, from_old_: FromOld = False, json: AsJson = False
+    config: SettingsPath = DEFAULT,
+    addr: LocalAddr = "",
+    to_old_: ToOld = False,
+    from_old_: FromOld = False,
+    json: AsJson = False,
 ) -> None:
-    """Prepare the change between the earlier cfm and this one.
+    """Let another of several cfm lead; or, with an option, change between the earlier cfm and this one.
 
-    Each way may be run again. Exit code 1: a worker could not be freed, or a copy could not be taken over.
+    Each way may be run again. Exit code 1: there is no one to hand over to; or a worker could not be freed,
+    or a copy could not be taken over.
     """
+    if not (to_old_ or from_old_):
+        hand_lead_over(running_cfm(config, addr), json=json)
+        return
     from cfm.controller.act.handover import from_old, to_old
 
-    if to_old_ == from_old_:
-        fail(SettingsError("say which way: --to-old or --from-old"))
+    if to_old_ and from_old_:
+        fail(SettingsError("say one way: --to-old or --from-old"))
     settings = settings_from(config, load_cfm)
     setup_logging("error", None, "cfm")
     try:

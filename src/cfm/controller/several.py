@@ -51,6 +51,8 @@ RETRY_S: Final = 0.5
 LOOKS_RARER: Final = 2
 """A follower asks the servers so many times less often than a leader does."""
 CLOSING_S: Final = 1.0
+RESTS_MS: Final = 1_000
+"""So long a cfm that handed the lead over leaves it to the others, who ask three times a second."""
 
 
 async def run(settings: CfmSettings) -> None:
@@ -65,23 +67,35 @@ async def run(settings: CfmSettings) -> None:
         raise SettingsError(text)
     credentials = await asyncio.to_thread(controller_credentials, settings)
     ended = asyncio.Event()
+    rests_ms = 0
     while not ended.is_set():
         try:
-            await _Life(settings, credentials, ended).run()
+            await _Life(settings, credentials, ended, rests_ms).run()
+        except* _HandedOverError:
+            rests_ms = RESTS_MS
         except* SupersededError as deposed:
+            rests_ms = 0
             log.warning("another cfm leads; this one begins anew and follows", why=_first_words(deposed))
+
+
+class _HandedOverError(Exception):
+    """A person wanted another cfm to lead."""
 
 
 class _Life:
     """From the start as a follower to the end, or to the moment when another cfm has taken over."""
 
     def __init__(
-        self, settings: CfmSettings, credentials: ControllerCredentials, ended: asyncio.Event
+        self,
+        settings: CfmSettings,
+        credentials: ControllerCredentials,
+        ended: asyncio.Event,
+        rests_ms: int,
     ) -> None:
         self._settings, self._credentials, self._ended = settings, credentials, ended
         self._store = shared_store_at(settings.state.url, settings.name, settings.state.lease_sec)
         self._threads = ThreadPool("the state", 2)
-        self._leadership = Leadership(_terms(settings), clock().mono_ms)
+        self._leadership = Leadership(_terms(settings), clock().mono_ms, rests_ms=rests_ms)
         self._leads = asyncio.Event()
         self._identity: dict[str, str] = {}
         """The headers that tell a worker whose controller this is; none while we follow."""
@@ -113,7 +127,14 @@ class _Life:
         metrics = ControllerMetrics(controller, inputs.follower, keeper=keeper)
         said = status_of(settings.security, settings.listen_addr)
         api = ControllerApi(
-            controller, metrics, Teller(controller, self._store), own, self._identity, said, keeper.told_json
+            controller,
+            metrics,
+            Teller(controller, self._store),
+            own,
+            self._identity,
+            said,
+            keeper.told_json,
+            keeper.hand_over,
         )
         passing = PassOn(
             self._leads.is_set, self._leader, credentials.tls.client if credentials.tls else None
@@ -172,6 +193,8 @@ class _Life:
                 case LeaderState.LAPSED if self._leads.is_set():
                     why = self._leadership.trouble or "it was not renewed in time"
                     controller.feed(ev.StoreTrouble(f"the lease may have ended: {why}"))
+                case LeaderState.RESIGNED:
+                    raise _HandedOverError
                 case LeaderState.DEPOSED:
                     raise SupersededError(f"another cfm has taken over the state in {self._store.name}")
 

@@ -15,7 +15,7 @@ import structlog
 
 from cfm.controller.decide.leadership import Leadership, LeaderState
 from cfm.controller.decide.own_troubles import OwnTroubleKind
-from cfm.errors import StateError, StoreFullError
+from cfm.errors import CfmError, StateError, StoreFullError
 from cfm.model import Now
 from cfm.tasks.store import LeasedStore, LeaseSeen, Member
 from cfm.threads import HungError, ThreadPool
@@ -29,6 +29,10 @@ SLOW_MS: Final = 300
 NEARLY_LOST_TOLD_MS: Final = 60_000
 PREPARE_S: Final = 600.0
 RESIGN_S: Final = 1.0
+
+
+class KeptError(CfmError):
+    """The lead cannot be handed over."""
 
 
 class LeaseKeeper:
@@ -81,6 +85,25 @@ class LeaseKeeper:
         """Do nothing any more from now on."""
         self.leadership.give_up(self._clock().mono_ms)
         self.changed.set()
+
+    def hand_over(self, asker: str) -> dict[str, Any]:
+        """Stop acting, because a person wants another cfm to lead.  Returns who led, and who may follow.
+
+        Raises:
+            KeptError: this one does not lead, or no other one was heard of lately.
+        """
+        leader = self.leadership
+        if leader.state is not LeaderState.LEADING:
+            raise KeptError("this cfm does not lead at this moment: ask again")
+        if not self.followers:
+            raise KeptError("no other cfm was heard of: there is no one to hand over to")
+        log.warning("the lead is handed over", epoch=leader.epoch, by=asker)
+        self.stop_acting()
+        return {
+            "from": None if leader.seen is None else leader.seen.address,
+            "epoch": leader.epoch,
+            "others": [one.address for one in self.followers],
+        }
 
     async def resign(self) -> None:
         """Let another cfm have the lease at once, after `stop_acting` and the last commit."""

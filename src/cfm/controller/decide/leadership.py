@@ -109,8 +109,8 @@ class Leadership:
     """What one cfm knows of the lease.  Each question about it is begun with `asked` and ended with
     `answered`."""
 
-    def __init__(self, terms: LeaseTerms, now_ms: int) -> None:
-        """`now_ms` is monotonic, as all times here are."""
+    def __init__(self, terms: LeaseTerms, now_ms: int, *, rests_ms: int = 0) -> None:
+        """`now_ms` is monotonic, as all times here are.  The lease is not asked for during `rests_ms`."""
         self.terms = terms
         self.state = LeaderState.FOLLOWING
         self.epoch = 0
@@ -123,7 +123,7 @@ class Leadership:
         """Why it does not answer; None where it does."""
         self.since_ms = now_ms
         """When the state began."""
-        self.next_ms = now_ms
+        self.next_ms = now_ms + rests_ms
         """When the database is asked next."""
         self._acts_until_ms = now_ms
 

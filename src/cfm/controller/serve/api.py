@@ -18,7 +18,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.controller.serve.json_api import JsonEndpoints
 from cfm.controller.serve.metrics import ControllerMetrics
-from cfm.controller.serve.operator_api import OperatorEndpoints
+from cfm.controller.serve.operator_api import HandOver, OperatorEndpoints, nobody_else
 from cfm.controller.serve.page_api import PageEndpoints
 from cfm.controller.serve.strangers import Strangers
 from cfm.controller.serve.worker_api import WorkerEndpoints
@@ -38,6 +38,7 @@ ACCESS_POLICY = AccessPolicy(
         ("POST", "/api/v1/confirm/{server}"): _OPERATOR,
         ("POST", "/api/v1/metadata/{id}"): _OPERATOR,
         ("POST", "/api/v1/reload"): _OPERATOR,
+        ("POST", "/api/v1/handover"): _OPERATOR,
     },
     programs=frozenset({("GET", "/tasks"), ("GET", "/tasks/next"), ("PATCH", "/tasks/{id}")}),
 )
@@ -56,10 +57,11 @@ class ControllerApi:
         identity: Mapping[str, str],
         credentials: Mapping[str, Any] | None = None,
         leadership: Callable[[Now], Mapping[str, Any] | None] = lambda _now: None,
+        hand_over: HandOver = nobody_else,
     ):
         """`identity`: the headers that tell a worker whose controller this is.  `credentials`: what the
         status says about credentials (see `security.status_of`).  `leadership`: what it says about who of
-        several cfm leads; None for the only one."""
+        several cfm leads; None for the only one.  `hand_over`: lets another one lead."""
         self._controller = controller
         self._leadership = leadership
         self._credentials = dict(credentials or {})
@@ -68,7 +70,7 @@ class ControllerApi:
             WorkerEndpoints(controller, identity),
             PageEndpoints(controller, teller, settings, self._status),
             JsonEndpoints(controller, metrics, teller, self._status),
-            OperatorEndpoints(controller, teller, settings),
+            OperatorEndpoints(controller, teller, settings, hand_over),
         )
 
     def application(self) -> web.Application:

@@ -147,6 +147,12 @@ def _ours() -> Json:
                 "responses": {"200": _json("what changes"), "409": _PROBLEM},
             },
         },
+        "/api/v1/handover": {
+            "post": {
+                "summary": "Of several cfm, let another one lead",
+                "responses": {"200": _json("who led, and who may lead now"), "409": _PROBLEM},
+            },
+        },
         "/api/v1/metadata": _get("The metadata in force, and what was rejected", {"200": _json("metadata")}),
         "/api/v1/metadata/{id}": {
             "post": {

@@ -6,8 +6,9 @@ monitoring ask; `openapi` describes these endpoints.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
@@ -25,13 +26,23 @@ from cfm.web import RefusedError, asker_of, json_answer
 
 ROWS: Final = 50
 MOST_OFFSET: Final = 2**31
+HandOver: TypeAlias = Callable[[str], Mapping[str, Any]]
+"""Lets another cfm lead, because of whoever asks; raises `CfmError` where none can."""
+
+
+def nobody_else(_asker: str) -> Mapping[str, Any]:
+    """What the only cfm of a node says when it is to let another one lead."""
+    raise CfmError("this is the only cfm of the node: there is no one to hand over to")
 
 
 class OperatorEndpoints:
     """What an operator asks for, and may change."""
 
-    def __init__(self, controller: Controller, teller: Teller, settings: OwnSettings) -> None:
+    def __init__(
+        self, controller: Controller, teller: Teller, settings: OwnSettings, hand_over: HandOver = nobody_else
+    ) -> None:
         self._controller = controller
+        self._hand_over = hand_over
         self._teller = teller
         self._lister, self._finder = Lister(controller), Finder(controller)
         self._settings = settings
@@ -46,6 +57,7 @@ class OperatorEndpoints:
             web.get("/api/v1/trends", self.trends),
             web.get("/api/v1/settings", self.settings),
             web.post("/api/v1/reload", self.reload),
+            web.post("/api/v1/handover", self.handover),
         ]
 
     async def history(self, request: web.Request) -> web.Response:
@@ -94,6 +106,13 @@ class OperatorEndpoints:
         if reading.refused:
             raise RefusedError(409, reading.refused)
         return json_answer(told)
+
+    async def handover(self, request: web.Request) -> web.Response:
+        """Let another cfm lead; this one begins anew as a follower when the answer is on its way."""
+        try:
+            return json_answer(self._hand_over(asker_of(request)))
+        except CfmError as error:
+            raise RefusedError(409, str(error)) from None
 
 
 def _rows_of(request: web.Request) -> tuple[int, int]:
