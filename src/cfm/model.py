@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, overload
+from typing import Final, Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -474,17 +474,15 @@ class SanCheck(NamedTuple):
     """What it lists are originals, and count as no copies."""
 
 
+NOBODY: Final[frozenset[Addr]] = frozenset()
+
+
 class HolderBook(Protocol):
     """File → the destinations that hold it.  A dictionary will do where there are few."""
 
     def __getitem__(self, name: str, /) -> frozenset[Addr]: ...
     def __contains__(self, name: object, /) -> bool: ...
-    @overload
-    def get(self, name: str, /) -> frozenset[Addr] | None: ...
-    @overload
     def get(self, name: str, otherwise: frozenset[Addr], /) -> frozenset[Addr]: ...
-    @overload
-    def get(self, name: str, otherwise: tuple[()], /) -> frozenset[Addr] | tuple[()]: ...
 
 
 class ServerView(NamedTuple):

@@ -18,6 +18,7 @@ from cfm_lab.sim.environment.sickness import SICKNESSES
 from cfm_lab.sim.results import SimulationReport, WorldRun, kind_to_json, spread
 
 FOUND_A_VIOLATION = 3
+TOLD_SEEDS = 10
 
 
 def simulate(
@@ -115,6 +116,8 @@ def _tell(report: SimulationReport) -> None:
     if report.sick:
         typer.echo(f"goodput: {_shares([one.goodput for one in report.sick])}")
         _tell_sick(report)
+    if report.poor:
+        typer.echo(f"{len(report.poor)} worlds placed too little: seeds {_seeds(report.poor)}")
     for name, number in sorted(report.faults.items(), key=lambda item: -item[1]):
         typer.echo(f"  {number:9}  {name}")
 
@@ -134,6 +137,11 @@ def _tell_sick(report: SimulationReport) -> None:
         typer.echo(
             f"{kind:20}{len(figures):6}  {told['named']:5}  {goodput:16}  {worth:16}  {rates or 'nothing'}"
         )
+
+
+def _seeds(runs: Sequence[WorldRun]) -> str:
+    told = ", ".join(str(run.seed) for run in runs[:TOLD_SEEDS])
+    return told if len(runs) <= TOLD_SEEDS else f"{told}, and {len(runs) - TOLD_SEEDS} more"
 
 
 def _shares(values: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide.san_silence import TRIALS
 from cfm.controller.explain import report
 from cfm.controller.explain.why import why_json
-from cfm.model import OLD_WORKER, Addr, Known
+from cfm.model import NOBODY, OLD_WORKER, Addr, Known
 from cfm.plan.view import Rules
 from controller.node import OURS, SAN, Node, files
 
@@ -74,7 +74,7 @@ def test_the_others_get_the_files_whose_originals_it_lists() -> None:
     assert {to for _ms, to, _name in node.delivered} == {other}
     assert len(node.workers[other].files) == 9
     assert not node.deleted
-    assert not any(addr in node.core.state.fleet.holders.get(file.name, ()) for file in LIBRARY)
+    assert not any(addr in node.core.state.fleet.holders.get(file.name, NOBODY) for file in LIBRARY)
 
 
 def test_a_copy_elsewhere_is_not_surplus_beside_an_original() -> None:

@@ -366,7 +366,7 @@ class FleetMachine(RuleBasedStateMachine):
         for addr, record in self.book.records.items():
             for name in record.files.value if isinstance(record.files, Known) else ():
                 expected.setdefault(name, set()).add(addr)
-        found = {name: there for name in "ABCDEF" if (there := self.book.holders.get(name))}
+        found = {name: there for name in "ABCDEF" if (there := self.book.holders.get(name, frozenset()))}
         assert found == expected
 
     @invariant()

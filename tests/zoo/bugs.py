@@ -22,6 +22,7 @@ from cfm.fleet.source_disks import SourceDisks
 from cfm.inputs.event_log import Hit, parse_line
 from cfm.inputs.reference import PlainReading, read_hit_history
 from cfm.model import (
+    NOBODY,
     Addr,
     DeleteKind,
     Failure,
@@ -510,7 +511,7 @@ def counts_ips_twice(outlook: Outlook) -> Wishes:
     files = {file.name: file for held in outlook.lists.evictable.values() for file in held}
     for file in files.values():
         if len(file.history_ips) > len(set(file.history_ips)):
-            for addr in sorted(outlook.view.holders.get(file.name, ())):
+            for addr in sorted(outlook.view.holders.get(file.name, NOBODY)):
                 answer = yield Delete(file, addr, DeleteKind.SURPLUS, "two copies", keeper=addr)
                 if answer is None:
                     break

@@ -9,13 +9,12 @@ says what changed; the view of the node and the books of the controller ask.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, overload
+from typing import Final
 
 from cfm.model import Addr, Names
 from cfm.name_column import Sought, among
 
 NO_NAMES: Final[Names] = frozenset()
-NOBODY: Final[frozenset[Addr]] = frozenset()
 MOST_KEPT: Final = 50_000
 """Answers that are kept.  A plan lists some ten thousand files, and a few are in tasks and orders."""
 
@@ -40,13 +39,7 @@ class Holders:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and bool(self._found(name))
 
-    @overload
-    def get(self, name: str) -> frozenset[Addr] | None: ...
-    @overload
-    def get(self, name: str, otherwise: frozenset[Addr]) -> frozenset[Addr]: ...
-    @overload
-    def get(self, name: str, otherwise: tuple[()]) -> frozenset[Addr] | tuple[()]: ...
-    def get(self, name: str, otherwise: object = None) -> object:
+    def get(self, name: str, otherwise: frozenset[Addr]) -> frozenset[Addr]:
         return self._found(name) or otherwise
 
     def _found(self, name: str) -> frozenset[Addr]:

@@ -17,9 +17,10 @@ from cfm.backoff import Backoff
 from cfm.fleet.disk_account import APART_MS, DiskAccount, UnderWay
 from cfm.fleet.holders import NO_NAMES, Holders
 from cfm.fleet.record import BY_COPY, BY_DF, BY_LIST, Record
-from cfm.fleet.same_disk import NOBODY, DiskSharing
+from cfm.fleet.same_disk import DiskSharing
 from cfm.fleet.source_disks import SourceDisks
 from cfm.model import (
+    NOBODY,
     Addr,
     Booked,
     DiskBounds,

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cfm.fleet.likeness import Likeness, likeness, surely_unlike
 from cfm.fleet.record import Record
-from cfm.model import Addr, Known, Names
-
-NOBODY: frozenset[Addr] = frozenset()
+from cfm.model import NOBODY, Addr, Known, Names
 
 
 class DiskSharing:

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from cfm.model import Addr, File, ServerView
+from cfm.model import NOBODY, Addr, File, ServerView
 from cfm.plan.ledger import Ledger
 from cfm.plan.pauses import destination_rests, pair_rests, source_rests
 from cfm.plan.shortlist import Shortlist
@@ -99,7 +99,7 @@ class Outlook:
     def may_go(self, addr: Addr) -> Iterator[File]:
         """What may go from `addr`, the least wanted first: not what has gone since the plan was made."""
         holders = self.view.holders
-        return (file for file in self.lists.evictable.get(addr, ()) if addr in holders.get(file.name, ()))
+        return (file for file in self.lists.evictable.get(addr, ()) if addr in holders.get(file.name, NOBODY))
 
     def surplus_at(self, addr: Addr) -> list[File]:
         """The surplus copies that may go from there, and are not about to."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cfm.model import Addr, File
+from cfm.model import NOBODY, Addr, File
 from cfm.plan.view import ClusterView
 
 NEXT_TRY_MS = 30_000
@@ -34,7 +34,7 @@ class Surplus:
 
     def _may_go(self, file: File, addr: Addr) -> bool:
         view = self._view
-        holders = view.holders.get(file.name, ())
+        holders = view.holders.get(file.name, NOBODY)
         if len(holders) < 2 or addr not in holders:
             return False
         if view.now.mono_ms + NEXT_TRY_MS < view.delete_pauses.get(file.name, (0, None))[0]:

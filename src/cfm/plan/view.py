@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cfm.backoff import Backoff
 from cfm.model import (
+    NOBODY,
     Addr,
     Booked,
     CopySeen,
@@ -259,8 +260,7 @@ class ClusterView:
 
     def is_placed(self, name: str) -> bool:
         """Does a destination hold it that is not known to hold another version of it?"""
-        holders = self.holders.get(name)
-        return holders is not None and not holders <= self.stale.get(name, frozenset())
+        return not self.holders.get(name, NOBODY) <= self.stale.get(name, NOBODY)
 
     def is_unrested(self, name: str) -> bool:
         """May the file on the SAN still be being written?  False where it was not looked at."""

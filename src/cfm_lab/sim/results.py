@@ -18,6 +18,8 @@ from cfm_lab.sim.world import World
 
 STORY_LINES: Final = 40
 IN_TWOS: Final = "two together"
+GOOD_GOODPUT: Final = 0.95
+GOOD_WORTH: Final = 0.99
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -68,6 +70,16 @@ class WorldRun:
     def failed(self) -> bool:
         return bool(self.violations)
 
+    @property
+    def poor(self) -> bool:
+        """Was less placed than should be?  Such a world broke no rule, but it is worth a look."""
+        goodput = self.sick.goodput if self.sick is not None else None
+        return _is_below(goodput, GOOD_GOODPUT) or _is_below(self.worth, GOOD_WORTH)
+
+
+def _is_below(share: float | None, wanted: float) -> bool:
+    return share is not None and share < wanted
+
 
 @dataclass(slots=True)
 class SimulationReport:
@@ -86,6 +98,7 @@ class SimulationReport:
     first_failed: WorldRun | None = None
     worths: list[float] = field(default_factory=list)
     sick: list[SickFigures] = field(default_factory=list)
+    poor: list[WorldRun] = field(default_factory=list)
 
     def add(self, run: WorldRun) -> None:
         self.seeds += 1
@@ -97,6 +110,7 @@ class SimulationReport:
         self.violations += run.violations
         self.worths += [run.worth] if run.worth is not None else []
         self.sick += [run.sick] if run.sick is not None else []
+        self.poor += [run] if run.poor else []
         self.digest = (self.digest * 1_099_511_628_211 + run.digest) & MASK
         if run.failed and self.first_failed is None:
             self.first_failed = run
@@ -118,6 +132,7 @@ class SimulationReport:
             "checks": dict(sorted(self.checks.items())),
             "goodput": spread([one.goodput for one in self.sick]),
             "worth": spread(self.worths),
+            "poor_worlds": [_poor_to_json(run) for run in self.poor],
             "violations": [
                 {"seed": v.seed, "step": v.step, "invariant": v.invariant, "text": v.text}
                 for v in self.violations
@@ -133,6 +148,13 @@ class SimulationReport:
         for one in sorted(self.sick, key=lambda one: len(one.kinds)):
             found.setdefault(one.kinds[0] if len(one.kinds) == 1 else IN_TWOS, []).append(one)
         return found
+
+
+def _poor_to_json(run: WorldRun) -> dict[str, Any]:
+    told: dict[str, Any] = {"seed": run.seed, "worth": run.worth and round(run.worth, 4)}
+    if run.sick is not None:
+        told |= {"goodput": round(run.sick.goodput, 4), "kinds": list(run.sick.kinds)}
+    return told
 
 
 def kind_to_json(figures: Sequence[SickFigures]) -> dict[str, Any]:

@@ -228,3 +228,11 @@ def test_a_pair_is_the_same_twice_and_is_told_as_json() -> None:
     told = json.loads(json.dumps(report.to_json()))
     assert set(told["goodput"]) == set(told["worth"]) == {"median", "least"}
     assert told["sick"]["deaf"]["worlds"] == 1
+
+
+def test_a_world_that_placed_too_little_is_told_with_its_seed() -> None:
+    report, run = SimulationReport(SEED, 1), replace(play_pair(SEED, 1, ()), worth=1.0)
+    report.add(run)
+    report.add(replace(run, seed=SEED + 1, worth=0.5))
+    poor = {"seed": SEED + 1, "worth": 0.5, "goodput": 1.0, "kinds": []}
+    assert report.to_json()["poor_worlds"] == [poor]

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Final
 
 from cfm.controller.act.loop import Controller
+from cfm.model import NOBODY
 
 MOST_FOUND: Final = 100
 
@@ -35,7 +36,7 @@ class Finder:
             found.insert(0, (None, text))
         holders.look_up([name for _rank, name in found[:MOST_FOUND]])
         files = [
-            {"file": name, "rank": rank, "on": sorted(holders.get(name, ()))}
+            {"file": name, "rank": rank, "on": sorted(holders.get(name, NOBODY))}
             for rank, name in found[:MOST_FOUND]
         ]
         return {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
 from cfm.controller.decide.state import NodeState
-from cfm.model import Addr, CopySeen, Names, Now, OnSan, Retry, Status, Task, Transfer
+from cfm.model import NOBODY, Addr, CopySeen, Names, Now, OnSan, Retry, Status, Task, Transfer
 from cfm.plan.wishes import Copy
 from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
@@ -217,7 +217,7 @@ def _replaced_bytes(state: NodeState, task: Task) -> int:
     """What the stale copy took up there that a new one has taken the place of."""
     name, addr = task.file.name, task.destination
     replaced = state.versions.copies.get(name, {}).get(addr)
-    there = addr in state.fleet.holders.get(name, ())
+    there = addr in state.fleet.holders.get(name, NOBODY)
     return replaced.size_bytes if there and replaced is not None else 0
 
 

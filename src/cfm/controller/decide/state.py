@@ -35,7 +35,7 @@ from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
+from cfm.model import NOBODY, Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
@@ -298,8 +298,7 @@ class NodeState:
 
     def is_placed(self, name: str) -> bool:
         """Does a destination hold it that is not known to hold another version of it?"""
-        holders = self.fleet.holders.get(name)
-        return holders is not None and not holders <= self.versions.stale.get(name, frozenset())
+        return not self.fleet.holders.get(name, NOBODY) <= self.versions.stale.get(name, NOBODY)
 
     def next_file_due_ms(self, now: Now) -> int | None:
         """When the next file may be tried again that failed, or was being written."""

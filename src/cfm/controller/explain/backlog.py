@@ -11,7 +11,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.words import size_words
-from cfm.model import File, Now
+from cfm.model import NOBODY, File, Now
 from cfm.plan import refusals
 
 
@@ -33,7 +33,7 @@ def _row(core: Core, file: File) -> Json:
         "file": file.name,
         "size_bytes": file.size_bytes,
         "hits": core.state.hits.rising.get(file.name, file.hits),
-        "on": sorted(core.state.fleet.holders.get(file.name, ())),
+        "on": sorted(core.state.fleet.holders.get(file.name, NOBODY)),
         "reason": reason,
         "why": text,
     }

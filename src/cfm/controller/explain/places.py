@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.words import size_words
-from cfm.model import Addr, File, ServerView, Unknown
+from cfm.model import NOBODY, Addr, File, ServerView, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case, first_refusal
 from cfm.plan.ledger import Ledger
@@ -31,7 +31,7 @@ def places_json(core: Core, view: ClusterView, file: File) -> list[Json]:
 
 def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Json:
     disk = ledger.disks.get(server.addr)
-    holds = server.addr in view.holders.get(file.name, ())
+    holds = server.addr in view.holders.get(file.name, NOBODY)
     refusal = refusals.ALREADY_PLACED if holds else _refusal(core, view, ledger, file, server)
     worst = _worst(core, view, server.addr)
     return {
@@ -62,7 +62,7 @@ def _refusal(core: Core, view: ClusterView, ledger: Ledger, file: File, server: 
 def _worst(core: Core, view: ClusterView, addr: Addr) -> File | None:
     """The least wanted file that may go from there, by the last plan."""
     there = core.shortlist.evictable.get(addr, ())
-    return next((file for file in there if addr in view.holders.get(file.name, ())), None)
+    return next((file for file in there if addr in view.holders.get(file.name, NOBODY)), None)
 
 
 def _words(

@@ -15,7 +15,7 @@ from cfm.controller.explain.parts import Json
 from cfm.controller.explain.places import places_json
 from cfm.controller.explain.report import transfer_json
 from cfm.controller.explain.words import other_size_words
-from cfm.model import Addr, File, Known, Now, OnSan, SanAnswer, Unknown, Version
+from cfm.model import NOBODY, Addr, File, Known, Now, OnSan, SanAnswer, Unknown, Version
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.outlook import Outlook
@@ -42,7 +42,7 @@ def why_json(
         view = replace(view, san={**view.san, name: Known(on_san, now.mono_ms)}, absent=absent)
     answer = view.san.get(name)
     task = view.task_of.get(name)
-    holders = sorted(view.holders.get(name, ()))
+    holders = sorted(view.holders.get(name, NOBODY))
     return {
         "file": name,
         "known": file is not None,

@@ -6,7 +6,7 @@ be copied.  Neighbours: `kernel` has the table of these guards; `deletes` has th
 
 from __future__ import annotations
 
-from cfm.model import File, OnSan, SanAnswer, ServerView, Side, Transfer, Unknown
+from cfm.model import NOBODY, File, OnSan, SanAnswer, ServerView, Side, Transfer, Unknown
 from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.refusals import Refusal
@@ -96,7 +96,7 @@ def through_one_address(case: Case[Copy]) -> Refusal | None:
 def replaced_where_it_can_be(case: Case[Copy]) -> Refusal | None:
     """Where an older version lies, a verified copy takes its place in one step.  Nobody else can do that."""
     destination = case.view.servers[case.wish.destination]
-    if destination.addr not in case.view.holders.get(case.file.name, ()):
+    if destination.addr not in case.view.holders.get(case.file.name, NOBODY):
         return None
     features = destination.features
     able = features.ours and features.transfer is Transfer.BUILTIN

@@ -6,7 +6,7 @@ The same guards judge a wish and, later, the order that came of it, right before
 
 from __future__ import annotations
 
-from cfm.model import DeleteKind, Known, Side, Unknown
+from cfm.model import NOBODY, DeleteKind, Known, Side, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case
 from cfm.plan.guards.copies import on_san, ruled_out_ms
@@ -114,7 +114,7 @@ def another_copy_stays(case: Case[Delete]) -> Refusal | None:
     keeper = view.servers.get(wish.keeper) if wish.keeper else None
     if keeper is None or keeper.addr == wish.server or not keeper.usable:
         return refusals.LAST_COPY
-    return None if keeper.addr in view.holders.get(case.file.name, ()) else refusals.LAST_COPY
+    return None if keeper.addr in view.holders.get(case.file.name, NOBODY) else refusals.LAST_COPY
 
 
 def on_another_disk(case: Case[Delete]) -> Refusal | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from cfm.model import File, ServerView, Side, Way, sides_of
+from cfm.model import NOBODY, File, ServerView, Side, Way, sides_of
 from cfm.plan import refusals
 from cfm.plan.outlook import Outlook
 from cfm.plan.view import ClusterView, can_send
@@ -127,7 +127,7 @@ def _doubts(view: ClusterView, avoid: AbstractSet[Way], way: Way) -> tuple[bool,
 
 def why(view: ClusterView, file: File) -> str:
     """The reason of a copy, for people."""
-    where = "stale on each destination" if view.holders.get(file.name) else "on no destination"
+    where = "stale on each destination" if view.holders.get(file.name, NOBODY) else "on no destination"
     if (hits := view.hits.rising.get(file.name)) is not None:
         return f"rising: {hits} hits in the window, rank {file.rank}, {where}"
     return f"wanted: rank {file.rank}, {where}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cfm.model import Addr, DeleteKind, File
+from cfm.model import NOBODY, Addr, DeleteKind, File
 from cfm.plan import refusals
 from cfm.plan.outlook import Disk, Outlook
 from cfm.plan.surplus import is_bad, may_keep
@@ -41,8 +41,8 @@ def trims(outlook: Outlook) -> Wishes:
     refused = waiting = 0
     closed = set[Addr]()
     for file in outlook.lists.surplus:
-        holders = outlook.view.holders.get(file.name)
-        if holders is None or len(holders) < 2 or file.name in outlook.busy_files or holders <= closed:
+        holders = outlook.view.holders.get(file.name, NOBODY)
+        if len(holders) < 2 or file.name in outlook.busy_files or holders <= closed:
             continue
         if outlook.view.delete_is_paused(file.name):
             continue  # it was tried a moment ago, in vain
