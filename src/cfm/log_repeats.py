@@ -44,6 +44,8 @@ class Repeats(Generic[T]):
         self._most_kinds = most_kinds
         self._kinds: OrderedDict[Hashable, _Kind[T]] = OrderedDict()
         """The kind that was used last stands last."""
+        self._due_ms: int | None = None
+        """Nothing that was left out may be told before.  Each line asks, and looks at all kinds then."""
 
     def admit(self, key: Hashable, line: T, now_ms: int) -> int | None:
         """How many lines of its kind were left out before this one; None where it is left out itself."""
@@ -55,6 +57,8 @@ class Repeats(Generic[T]):
         if now_ms < kind.not_before_ms:
             kind.left_out += 1
             kind.last = line
+            if self._due_ms is None or kind.not_before_ms < self._due_ms:
+                self._due_ms = kind.not_before_ms
             return None
         kind.written += 1
         if kind.written >= FIRST_FEW:
@@ -67,12 +71,18 @@ class Repeats(Generic[T]):
 
         It also forgets the oldest kinds where there are too many.
         """
-        over = [kind for kind in self._kinds.values() if kind.left_out and now_ms >= kind.not_before_ms]
+        over = self._over(now_ms) if self._due_ms is not None and now_ms >= self._due_ms else []
         while len(self._kinds) > self._most_kinds:
             _key, kind = self._kinds.popitem(last=False)
             if kind.left_out and kind not in over:
                 over.append(kind)
         return self._told(over)
+
+    def _over(self, now_ms: int) -> list[_Kind[T]]:
+        left_out = [kind for kind in self._kinds.values() if kind.left_out]
+        later_ms = (kind.not_before_ms for kind in left_out if now_ms < kind.not_before_ms)
+        self._due_ms = min(later_ms, default=None)
+        return [kind for kind in left_out if now_ms >= kind.not_before_ms]
 
     def rest(self) -> list[tuple[T, int]]:
         """The same of all kinds, at the end of the program."""

@@ -58,12 +58,14 @@ LOOK_UP_TOLD_S = 1.0
 
 
 _HEARD_TOGETHER = (
-    ev.HeartbeatAnswer, ev.ListAnswer, ev.DiskAnswer, ev.CopyAnswer, ev.SanAnswers, ev.NamesSought
+    ev.HeartbeatAnswer, ev.ListAnswer, ev.DiskAnswer, ev.CopyAnswer, ev.SanAnswers, ev.NamesSought,
+    ev.TaskReported,
 )  # fmt: skip
-"""Answers that come by the hundred.  What is ready together is heard first, and decided about once.
+"""What comes by the hundred.  What is ready together is heard first, and decided about once.
 
-A decision looks at all servers.  To decide at each answer of 300 servers held the loop for 58 s at the start,
-because all of them were ready in one turn of the loop.
+A decision looks at all servers and tasks.  To decide at each answer of 300 servers held the loop for 58 s at
+the start, because all of them were ready in one turn of the loop.  A report is answered when it is heard and
+durable; what it makes possible is decided within some milliseconds.
 """
 
 _ASKED_OF_ALL = (ev.SendHeartbeat, ev.AskList, ev.AskDisk)

@@ -149,10 +149,10 @@ class Core:
             self._plan(now)
         self._offering.answer(now)
         self.state.note_sources(now)
-        self.state.out.changes.extend(self.state.failures.take_changes(now))
         return self._taken(now)
 
     def _taken(self, now: Now) -> Step:
+        self.state.out.changes.extend(self.state.failures.take_changes(now))
         # While nothing can be written, only memory knows what is said: it must not pile up for the disk.
         return self.state.out.take(now.wall_s, remember=not self.state.store_trouble)
 
