@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from cfm.model import Addr, CopySeen, File, HolderBook, Known, Names, Now, OnSan, SanAnswer, Version
+from cfm.model import NOBODY, Addr, CopySeen, File, HolderBook, Known, Names, Now, OnSan, SanAnswer, Version
 from cfm.name_column import among, in_order
 from cfm.revision import Revision
 
@@ -139,7 +139,7 @@ def unknown_copies(
     for name, found in answers.items():
         if isinstance(found, OnSan):
             known = book.copies.get(name, {})
-            for addr in sorted(holders.get(name, frozenset()) - known.keys()):
+            for addr in sorted(addr for addr in holders.get(name, NOBODY) if addr not in known):
                 yield name, addr, found
 
 
