@@ -43,4 +43,4 @@ def test_a_status_tells_who_leads() -> None:
             "others": [{"addr": "10.0.0.1:8080"}]}  # fmt: skip
     line = "10.0.0.1:8080 leads in epoch 7; this cfm is following; others here: 10.0.0.1:8080"
     assert str(_leadership({"leadership": told})) == line
-    assert str(_leadership({"leadership": None})) == ""
+    assert _leadership({"leadership": None}) is None

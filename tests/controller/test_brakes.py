@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.controller.explain.health import Health
+from cfm.controller.explain.report import rules_preview_json
 from cfm.controller.explain.verdict import verdict
 from cfm.plan.view import Rules
 from controller.node import Node, files
@@ -175,3 +176,17 @@ def test_it_bites_says_how_and_lets_go(brake: Brake) -> None:
     found = verdict(node.core, node.core.last_round, node.now)
     assert found.health is Health.OK
     assert brake.condition not in [one.name for one in found.conditions]
+
+
+def test_a_mistyped_limit_is_told_before_it_is_in_force() -> None:
+    """No file was listed as one that may go, because the disks are within the present limit."""
+    node = Node(files(9), destinations=1, disk_bytes=1000, rules=Rules(minimum_stay_ms=0))
+    node.grade()
+    node.run(60_000)
+    (only,) = node.destinations
+    found = rules_preview_json(node.core, node.now, replace(node.core.state.rules, limit_percent=9))
+    assert found["now"]["held"] == []
+    assert found["then"]["over_limit"] == [only]
+    assert found["then"]["held"] == [{"server": only, "would_free_bytes": 810}]
+    mild = replace(node.core.state.rules, limit_percent=85)
+    assert rules_preview_json(node.core, node.now, mild)["then"]["held"] == []

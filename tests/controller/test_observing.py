@@ -187,6 +187,15 @@ def test_the_lower_of_two_limits_holds_and_both_are_told() -> None:
     )
 
 
+def test_the_limit_of_a_server_that_is_only_a_source_is_nobody_s_business() -> None:
+    node = Node(files(3), destinations=1)
+    for addr in node.sources:
+        node.workers[addr].limit_percent = 50
+    node.grade()
+    node.run(SECOND_MS)
+    assert node.says("disk limits differ, the lower one holds") == []
+
+
 # ── clocks ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

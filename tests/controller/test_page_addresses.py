@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cfm.controller.decide import events as ev
 from cfm_lab.testing.controller_rig import DESTINATIONS, ControllerRig, a_task, controller_rig
 from cfm_lab.testing.raw_http import connect, hang_up, request
 from controller.page_reading import Reading
@@ -49,6 +50,25 @@ async def test_links_of_the_navigation_lead_to_pages(cfm: ControllerRig) -> None
     for link in (await page(cfm, "/")).values("href"):
         if not link.startswith("#"):
             assert (await cfm.ask("GET", link)).status == 200, link
+
+
+async def test_an_address_that_leads_nowhere_is_a_page_for_browsers_alone(cfm: ControllerRig) -> None:
+    answer = await cfm.ask("GET", "/servers/x", Accept="text/html,*/*")
+    assert (answer.status, "Not found" in Reading(answer.body.decode()).text) == (404, True)
+    answer = await cfm.ask("GET", "/servers/x")
+    assert (answer.status, json.loads(answer.body)["status"]) == (404, 404)
+
+
+async def test_deletes_are_told_page_by_page(cfm: ControllerRig) -> None:
+    for number in range(120):
+        cfm.controller.feed(ev.Noted("deleted file", {"file": f"D{number:03}.mpg", "server": "s:1"}))
+    cfm.controller.feed(ev.Noted("copied file", {"file": "D000.mpg", "server": "s:1"}))
+    shown = await page(cfm, "/deletes")
+    assert ("D119.mpg" in shown.text, "D019.mpg" in shown.text) == (True, False)
+    assert "copied" not in shown.text
+    (older,) = [link for link in shown.values("href") if "before=" in link]
+    shown = await page(cfm, older)
+    assert ("D019.mpg" in shown.text, "D020.mpg" in shown.text) == (True, False)
 
 
 async def test_a_search_that_finds_one_thing_leads_there(cfm: ControllerRig) -> None:

@@ -81,12 +81,10 @@ class World:
         return {
             "overview": pages.overview(status, self.trends, self.recent),
             "servers": pages.servers_page(status, 0, 2),
-            "server": pages.server_page(
-                self.server(server), status, self.trends, self.recent, 0, 5, unique=False
-            ),
+            "server": pages.server_page(self.server(server), status, self.trends, events, 0, 5, unique=False),
             "file": pages.file_page({**self.why(name), "looks_like": [name]}, names, now.wall_s),
             "backlog": pages.backlog_page(backlog, names, 3),
-            "deletes": pages.deletes_page(status, plan_json(core, now), self.recent),
+            "deletes": pages.deletes_page(status, plan_json(core, now), events),
             "history": pages.history_page(events, text, now.wall_s),
             "settings": pages.settings_page({"file": text, "settings": settings}),
             "search": pages.search_page(text, found, names),
@@ -146,11 +144,21 @@ def test_a_condition_tells_what_is_so_where_for_how_long_and_what_to_do(world: W
     servers = [f"10.0.0.{number}:8888" for number in range(9)]
     world.status["conditions"] = [condition(servers=servers, since_at=world.status["at"] - 180)]
     text = reading(world.all_pages()["overview"]).text
-    assert (
-        "degraded breakerToo much at s:1.What to do: Cfm confirm.for 3 minutes · 5 B · 10.0.0.0:8888, "
-        in text
-    )
-    assert "and 1 more" in text
+    assert "degraded breakerfor 3 minutes · 5 B · 10.0.0.0:8888, " in text
+    assert "and 1 moreToo much at s:1.What to do: Cfm confirm." in text
+    world.status["conditions"] = [condition(remedy="run `cfm confirm` or `x")]
+    page = reading(world.all_pages()["overview"])
+    assert "Run `cfm confirm` or `x." in page.text, "where they do not pair they are what they are"
+
+
+def test_commands_in_a_text_are_code_and_columns_without_anything_are_left_out(world: World) -> None:
+    world.status["conditions"] = [condition(remedy="run `cfm confirm`")]
+    page = world.all_pages()["overview"].body.html()
+    assert "Run <code>cfm confirm</code>." in page
+    assert "Receives" in page
+    for server in world.status["servers"]:
+        server["receiving"] = 0
+    assert "Receives" not in world.all_pages()["overview"].body.html()
 
 
 @pytest.mark.parametrize(

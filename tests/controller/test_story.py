@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.step import DELETES
 from cfm.controller.explain.sentences import EVENT_SENTENCES
 from cfm.controller.explain.story import history, told
 from cfm.plan.view import Rules
@@ -50,6 +51,13 @@ def test_the_story_of_a_file_is_the_same_after_a_restart() -> None:
     assert story(node, name, lately[:3]) == before
     node.restart()
     assert story(node, name)[-3:] == before
+
+
+def test_deletes_have_a_history_of_their_own() -> None:
+    node, name = copied_and_deleted()
+    lately = in_memory(node)
+    for found in (story(node, DELETES), history([], lately, DELETES, NEWEST, 100)):
+        assert [(one["event"], one["file"]) for one in found] == [("deleted file", name)]
 
 
 def test_what_could_not_be_written_is_told_from_memory() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
-from rich.text import Text
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
 
 from cfm.cli.render.events import event_style
 from cfm.cli.render.page import Json, said
 from cfm.cli.render.words import moment_words
+from cfm.controller.explain.sentences import event_words
 
 
 def history_view(found: Json) -> RenderableType:
@@ -15,8 +18,14 @@ def history_view(found: Json) -> RenderableType:
     if not events:
         about = f" about {found['about']}" if found["about"] else ""
         return said(f"Nothing is remembered{about}.", "dim")
-    return Group(*(_line(event) for event in reversed(events)))
+    return dated(events[::-1])
 
 
-def _line(event: Json) -> Text:
-    return Text.assemble((f"{moment_words(event['at'])}  ", "dim"), said(event["text"], event_style(event)))
+def dated(events: Sequence[Json]) -> Table:
+    """Each event with its date and time; where it is folded, its lines stand below each other."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for event in events:
+        grid.add_row(moment_words(event["at"]), said(event_words(event), event_style(event)))
+    return grid

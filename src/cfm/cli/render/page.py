@@ -93,15 +93,19 @@ def conditions(found: Sequence[Json], at_s: int | None = None) -> RenderableType
     return Group(*(_condition(one, at_s) for one in found)) if found else None
 
 
-def _condition(one: Json, at_s: int | None) -> Text:
+def _condition(one: Json, at_s: int | None) -> Table:
+    """Where it is folded, its lines stand below each other."""
     style = CONDITION_STYLES.get(str(one["level"]), "yellow")
     is_timed = at_s is not None and one["since_at"] is not None
     since = f" (for {time_words(at_s - one['since_at'])})" if at_s is not None and is_timed else ""
-    return Text.assemble(
-        said(one["level"], style),
-        " ",
+    words = Text.assemble(
         said(one["name"], f"bold {style}"),
         said(f": {one['text']}"),
         (since, "dim"),
         said(f" → {one['remedy']}" if one["remedy"] else "", "cyan"),
     )
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(said(one["level"], style), words)
+    return grid

@@ -30,13 +30,15 @@ def unique_view(found: Json) -> RenderableType:
             return _never_listed(found)
         words = count_words(files["total"], "file is", "files are")
         title = f"{words} on {found['addr']} alone, {size_words(files['known_bytes'])}{_old(found)}"
-        return stack(said(title, "bold"), _table(found, width) if files["rows"] else None)
+        return stack(said(title, "bold"), _table(found, width, alone=True) if files["rows"] else None)
 
     return Sized(view)
 
 
-def _files(found: Json, width: int) -> RenderableType:
+def _files(found: Json, width: int) -> RenderableType | None:
     files = found["files_by_rank"]
+    if "destination" not in found["role"]:
+        return None  # cfm does not ask a source what it holds
     if not found["listed"]:
         return _never_listed(found)
     unknown = files["total"] - files["known"]
@@ -54,7 +56,8 @@ def _old(found: Json) -> str:
     return ", by its last list: the present one is unknown" if found["list_is_old"] else ""
 
 
-def _table(found: Json, width: int) -> RenderableType:
+def _table(found: Json, width: int, *, alone: bool = False) -> RenderableType:
+    """`alone`: all of them are on no other server, and that is told already."""
     table = page.table(width)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("file", ratio=2, overflow="fold", min_width=16)
@@ -69,7 +72,7 @@ def _table(found: Json, width: int) -> RenderableType:
             said(row["file"]),
             "" if row["hits"] is None else f"{row['hits']:,}",
             "?" if row["size_bytes"] is None else size_words(row["size_bytes"]),
-            _remarks(row, others),
+            _remarks({**row, "unique": row["unique"] and not alone}, others),
         )
     return with_rest(table, files["total"] - files["offset"] - len(files["rows"]))
 

@@ -41,11 +41,11 @@ def _under_way(status: Json) -> RenderableType | None:
     return said("; ".join(one["text"] for one in found), "cyan") if found else None
 
 
-def _leadership(status: Json) -> RenderableType:
+def _leadership(status: Json) -> Text | None:
     """Of several cfm: who leads, and which others there are."""
     found = status.get("leadership")
     if found is None:
-        return Text()
+        return None
     leader = found["leader"]
     who = f"{leader['addr']} leads" if leader else "nobody leads"
     others = ", ".join(one["addr"] for one in found["others"]) or "none"
@@ -119,8 +119,10 @@ def _backlog(status: Json) -> RenderableType:
     lines = [
         Text.assemble(
             ("backlog ", "bold"),
-            f"{count_words(backlog['wanted'], 'wanted file', 'wanted files')} not placed, ",
-            f"{count_words(backlog['surplus'], 'file', 'files')} with surplus copies",
+            f"{count_words(backlog['wanted'], 'wanted file', 'wanted files')} not placed",
+            f", {count_words(backlog['surplus'], 'file', 'files')} with surplus copies"
+            if backlog["surplus"]
+            else "",
             said(f"; next: {', '.join(backlog['next'][:4])}" if backlog["next"] else "", "dim"),
         ),
         Text.assemble(

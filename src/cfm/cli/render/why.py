@@ -9,11 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cfm.cli.render.events import event_line
+from cfm.cli.render.history import dated
 from cfm.cli.render.page import Json, Sized, said, stack
 from cfm.controller.explain.words import size_words
 
 STORY_SHOWN: Final = 20
+PLACES_SHOWN: Final = 10
 
 
 def why_view(why: Json) -> RenderableType:
@@ -57,6 +58,11 @@ def _holder(why: Json, addr: str) -> str:
 
 def _reasons(why: Json) -> Iterator[Text]:
     yield _reason("copied", "", why["copy"])
+    if not why["on"] and not why["tasks"]:
+        places = why.get("places", ())
+        yield from (_place(one) for one in places[:PLACES_SHOWN])
+        if len(places) > PLACES_SHOWN:
+            yield Text(f"  … and {len(places) - PLACES_SHOWN:,} more destinations", style="dim")
     for delete in why["delete"]:
         yield _reason("deleted", f" on {delete['server']}", delete)
 
@@ -69,8 +75,11 @@ def _reason(done: str, where: str, answer: Json) -> Text:
     )
 
 
+def _place(one: Json) -> Text:
+    return Text.assemble("  ", said(one["server"]), said(f": {one['text']}", "dim"))
+
+
 def _story(story: Sequence[Json]) -> RenderableType | None:
     if not story:
         return Text("no story: cfm has not decided anything about this file yet", style="dim")
-    lines = [Text("story", style="bold"), *(event_line(event) for event in list(story)[-STORY_SHOWN:])]
-    return Group(*lines)
+    return Group(Text("story", style="bold"), dated(story[-STORY_SHOWN:]))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from cfm.controller.act.loop import Controller
+from cfm.controller.decide.step import DELETES
 from cfm.controller.explain import why
 from cfm.controller.explain.holdings import near_servers
 from cfm.controller.explain.story import STORY_LENGTH, Happened, history
@@ -67,9 +68,9 @@ class Teller:
         }
 
     async def _is_known(self, about: str) -> bool:
-        """Is there such a server, or such a file?"""
+        """Is there such a server, such a file, or such a kind of events?"""
         fleet, snapshot = self._controller.core.state.fleet, self._controller.snapshot
-        if about in fleet.records or about in fleet.holders:
+        if about in fleet.records or about in fleet.holders or about == DELETES:
             return True
         return snapshot is not None and await asyncio.to_thread(snapshot.graded, about) is not None
 

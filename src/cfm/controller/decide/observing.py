@@ -189,7 +189,8 @@ def next_reading_ms(state: NodeState, now: Now) -> int | None:
 
 
 def _compare_limits(state: NodeState, addr: Addr) -> None:
-    own = state.fleet.records[addr].own_limit_percent
+    record = state.fleet.records[addr]
+    own = record.own_limit_percent if record.is_destination else None
     if own is not None and own != state.rules.limit_percent:
         lower = min(own, state.rules.limit_percent)
         state.say(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cfm.controller.decide.events import (
     AskCopy,
@@ -28,6 +29,10 @@ from cfm.tasks.store import Change, PutEvent
 
 _SUBJECTS = ("file", "server", "source")
 """Facts that name what an event is about.  A list `servers` does as well."""
+
+DELETES: Final = "/deletes"
+"""The subject of every event about a delete.  No file and no server can be called so."""
+_OF_DELETES = frozenset({"deleted file", "delete dropped", "delete unclear"})
 
 QUESTIONS = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, SeekNames, StartPlan)
 """Effects that change nothing, wherever they go.  Every other effect waits."""
@@ -57,15 +62,16 @@ def needs_commit(effect: Effect, *, has_changes: bool) -> bool:
     return not isinstance(effect, QUESTIONS)
 
 
-def subjects(facts: Mapping[str, object]) -> tuple[str, ...]:
-    """The file and the servers that an event names: it belongs to the history of each of them."""
+def subjects(event: str, facts: Mapping[str, object]) -> tuple[str, ...]:
+    """The file and the servers that an event names, and its kind: it belongs to the history of each."""
     servers = facts.get("servers")
     named = [*map(facts.get, _SUBJECTS), *(servers if isinstance(servers, list) else ())]
+    named += [DELETES] if event in _OF_DELETES else []
     return tuple(dict.fromkeys(str(one) for one in named if one))
 
 
 def _event(said: Say, wall_s: int) -> PutEvent:
-    about = tuple(dict.fromkeys((*subjects(said.facts), *said.about)))
+    about = tuple(dict.fromkeys((*subjects(said.event, said.facts), *said.about)))
     return PutEvent(said.id, wall_s, said.event, said.level, said.facts, about)
 
 

@@ -74,7 +74,7 @@ def _words(
     worst: File | None,
 ) -> str:
     if refusal is None:
-        return f"could be copied there now: it needs {size_words(file.size_bytes)}, {_room(room_bytes)}"
+        return f"could be copied there now: {_needs(file, room_bytes)}"
     if refusal is refusals.ALREADY_PLACED:
         return "it is there"
     if refusal is refusals.NO_ROOM or (room_bytes is not None and file.size_bytes > room_bytes):
@@ -95,17 +95,24 @@ def _not_usable(server: ServerView) -> str:
 
 
 def _no_room(view: ClusterView, file: File, room_bytes: int | None, worst: File | None) -> Iterator[str]:
-    yield f"it needs {size_words(file.size_bytes)}, {_room(room_bytes)}"
+    yield _needs(file, room_bytes)
     if worst is None:
-        yield "and nothing there may go"
+        yield "no file there may be deleted for it"
     elif view.outranks(file, worst):
         yield f"the worst file that may go there is rank {worst.rank:,}, clearly worse: room may be made"
     elif worst.rank <= file.rank:
         yield f"the worst file that may go there is rank {worst.rank:,}, better than this one"
     else:
-        margin = f"the margin of {view.rules.room_margin_percent} %"
-        yield f"the worst file that may go there is rank {worst.rank:,}, not worse by {margin}"
+        margin = f"the margin is {view.rules.room_margin_percent} %"
+        yield f"the worst file that may go there is rank {worst.rank:,}, not clearly worse ({margin})"
 
 
-def _room(room_bytes: int | None) -> str:
-    return "its room is not known" if room_bytes is None else f"there is room for {size_words(room_bytes)}"
+def _needs(file: File, room_bytes: int | None) -> str:
+    """In bytes where the two sizes would read alike."""
+    need = size_words(file.size_bytes)
+    if room_bytes is None:
+        return f"it needs {need}, and it is not known how much room there is"
+    room = size_words(room_bytes)
+    if need == room and file.size_bytes != room_bytes:
+        need, room = f"{file.size_bytes:,} B", f"{room_bytes:,} B"
+    return f"it needs {need}, there is room for {room}"

@@ -29,7 +29,7 @@ def history(
     """The last events before an id, the newest first; nothing is told twice."""
     found = {one.id: told(one.id, one.wall_s, one.event, one.level, one.facts) for one in kept}
     for said in lately:
-        if int(said["id"]) < before_id and (not about or about in subjects(said)):
+        if int(said["id"]) < before_id and (not about or about in subjects(str(said["event"]), said)):
             found.setdefault(int(said["id"]), dict(said))
     newest_first = sorted(found.items(), reverse=True)[:limit]
     return [{**event, "text": event_words(event)} for _, event in newest_first]

@@ -19,7 +19,7 @@ from cfm.controller.explain import report
 from cfm.controller.serve.json_api import JsonEndpoints
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.controller.serve.operator_api import HandOver, OperatorEndpoints, nobody_else
-from cfm.controller.serve.page_api import PageEndpoints
+from cfm.controller.serve.page_api import PageEndpoints, refusals_as_pages
 from cfm.controller.serve.strangers import Strangers
 from cfm.controller.serve.worker_api import WorkerEndpoints
 from cfm.model import Now
@@ -74,7 +74,7 @@ class ControllerApi:
         )
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=Limits().body_bytes)
+        app = web.Application(client_max_size=Limits().body_bytes, middlewares=[refusals_as_pages])
         app[ON_UNAUTHORIZED] = self._strangers
         for endpoints in self._endpoints:
             app.add_routes(endpoints.routes())

@@ -20,6 +20,7 @@ from cfm.controller.act.loop import Controller
 from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.step import DELETES
 from cfm.controller.explain import report
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.serve import pages
@@ -34,7 +35,7 @@ MOST_OFFSET: Final = 2**31
 FILE_EVERY_S: Final = 5.0
 """The page of a file asks the SAN and the state on disk."""
 DECISIONS_READ: Final = 1_000
-"""How far back the pages look for what was decided lately; the history goes further."""
+"""How far back the overview looks for what was decided lately; the history goes further."""
 
 Answer: TypeAlias = Callable[[web.Request], Make]
 """What is asked for, as something that makes the page each time that it is wanted."""
@@ -133,7 +134,8 @@ class PageEndpoints:
             addr = known_server(self._controller, request.match_info["addr"])
             found = await listed(addr, first, ROWS)
             status, trends = await self._read_status(), self._controller.trends
-            return pages.server_page(found, status, trends, self._recent(), first, ROWS, unique=unique)
+            happened = await self._teller.events(addr, pages.EVENTS_SHOWN)
+            return pages.server_page(found, status, trends, happened, first, ROWS, unique=unique)
 
         return make
 
@@ -155,17 +157,20 @@ class PageEndpoints:
 
         return make
 
-    def deletes(self, _request: web.Request) -> Make:
+    def deletes(self, request: web.Request) -> Make:
+        before = _before_id(request)
+
         async def make() -> pages.Page:
             status = await self._read_status()
             plan = await self._controller.read(report.plan_json)
-            return pages.deletes_page(status, plan, self._recent())
+            done = await self._teller.events(DELETES, ROWS, before)
+            return pages.deletes_page(status, plan, done)
 
         return make
 
     def history(self, request: web.Request) -> Make:
         about = request.query.get("about", "").strip()
-        before = number_of(request, "before", 2**63 - 1, 0, 2**63 - 1)
+        before = _before_id(request)
 
         async def make() -> pages.Page:
             found = await self._teller.events(about, ROWS, before)
@@ -213,8 +218,24 @@ class PageEndpoints:
         return pages.names_of({"addr": addr} for addr in self._controller.core.state.fleet.records)
 
 
+@web.middleware
+async def refusals_as_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An address that leads nowhere is told as a page to whoever asks for one: to a browser."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
+            return html_page(_refusal(RefusedError(404, "no page of cfm has this address")), status=404)
+        raise
+
+
 def _first(request: web.Request) -> int:
     return number_of(request, "from", 0, 0, MOST_OFFSET)
+
+
+def _before_id(request: web.Request) -> int:
+    """Events before this one are asked for; without it, the newest."""
+    return number_of(request, "before", 2**63 - 1, 0, 2**63 - 1)
 
 
 def _refusal(refused: RefusedError) -> str:

@@ -6,11 +6,12 @@ The same guards judge a wish and, later, the order that came of it, right before
 
 from __future__ import annotations
 
-from cfm.model import NOBODY, DeleteKind, Known, Side, Unknown
+from cfm.model import NOBODY, Addr, DeleteKind, File, Known, Side, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case
 from cfm.plan.guards.copies import on_san, ruled_out_ms
 from cfm.plan.refusals import Refusal
+from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Delete, MakeRoom
 from cfm.plan.worth import pays
 
@@ -229,15 +230,19 @@ def breaker_closed(case: Case[Delete]) -> Refusal | None:
 
     For a wanted file as many bytes may go as come.
     """
-    server, view = case.wish.server, case.view
-    disk, stock = case.ledger.disks[server], view.stock.get(server)
-    share_bytes = view.rules.breaker_percent * disk.usage.used_bytes // 100
+    disk = case.ledger.disks[case.wish.server]
+    allowed_bytes = let_through_bytes(case.view, case.wish.server, disk.usage.used_bytes, case.room_for)
+    return refusals.BREAKER if disk.plan_bytes(case.room_for) > allowed_bytes else None
+
+
+def let_through_bytes(view: ClusterView, server: Addr, used_bytes: int, room_for: File | None = None) -> int:
+    """What the breaker of a server lets one plan free: a share, or what an operator released."""
+    stock = view.stock.get(server)
+    share_bytes = view.rules.breaker_percent * used_bytes // 100
     if stock is not None:
         known_bytes = view.rules.breaker_percent * stock.known_bytes // 100
-        coming_bytes = case.room_for.size_bytes if case.room_for is not None else 0
-        share_bytes = min(share_bytes, max(known_bytes, coming_bytes))
-    allowed_bytes = max(share_bytes, view.approved_bytes.get(server, 0))
-    return refusals.BREAKER if disk.plan_bytes(case.room_for) > allowed_bytes else None
+        share_bytes = min(share_bytes, max(known_bytes, room_for.size_bytes if room_for is not None else 0))
+    return max(share_bytes, view.approved_bytes.get(server, 0))
 
 
 # ── a bundle that makes room: asked when its deletes are booked ─────────────────────────────────────────

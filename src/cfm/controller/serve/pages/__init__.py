@@ -18,9 +18,10 @@ from cfm.controller.serve.pages.lists import (
     settings_page,
 )
 from cfm.controller.serve.pages.overview import overview
-from cfm.controller.serve.pages.server import server_page, servers_page
+from cfm.controller.serve.pages.server import EVENTS_SHOWN, server_page, servers_page
 
 __all__ = [
+    "EVENTS_SHOWN",
     "STATIC_TYPES",
     "Page",
     "backlog_page",

@@ -53,6 +53,23 @@ def server_path(addr: str) -> str:
     return "/server/" + quote(addr, safe=":", errors="surrogateescape")
 
 
+def sentence(text: str) -> list[Child]:
+    """A text of ours with a capital, a full stop, and what stands between backticks as code.
+
+    Texts of conditions have neither of the first two, for they also stand within lines.
+    """
+    text = text[:1].upper() + text[1:]
+    return marked(text if text.endswith((".", "?", "!")) else f"{text}.")
+
+
+def marked(text: str) -> list[Child]:
+    """A text with what stands between backticks as code; one backtick alone is itself."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return [text]
+    return [tag("code", piece) if place % 2 else piece for place, piece in enumerate(pieces) if piece]
+
+
 # ── states and bars ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -62,17 +62,16 @@ def _facts(found: Json, now_s: int) -> Part:
     pairs: list[tuple[str, Child]] = [
         ("Rank", cells.number(found["rank"]) or "not graded"),
         ("Hits", cells.number(found["hits"]) or "0"),
-        ("Wanted now", " and ".join(wanted) or "no"),
+        ("Rising or watched", " and ".join(wanted) or "no"),
         ("Size", cells.size(found["size_bytes"]) or "unknown"),
         ("On the SAN", on_san),
-        ("Version on the SAN", _version(found["versions"]["san"], now_s)),
     ]
+    if (version := found["versions"]["san"]) is not None:
+        pairs.append(("Version on the SAN", _version(version, now_s)))
     return facts("facts", pairs)
 
 
-def _version(version: Mapping[str, Any] | None, now_s: int) -> str:
-    if version is None:
-        return "not looked at yet"
+def _version(version: Mapping[str, Any], now_s: int) -> str:
     size, mtime_s = cells.size(version["size_bytes"]), version["mtime_at"]
     return f"{size}, written {cells.moment(mtime_s, now_s)}" if mtime_s is not None else size
 
@@ -93,7 +92,7 @@ def _copies(found: Json, names: Names, now_s: int) -> Content:
         )
         for place, copy in enumerate(found["versions"]["copies"])
     ]
-    columns = ("Server", "Copy", "Version", "May it be deleted?")
+    columns = ("Server", "Copy", "Version~", "May it be deleted?")
     return section("copies", "Where it is", table("copies", columns, rows, empty=""))
 
 
@@ -120,7 +119,7 @@ def _places(found: Json, names: Names) -> Content:
         )
         for number, one in enumerate(best[:PLACES_SHOWN])
     ]
-    columns = ("Destination", "May it be copied there now?", "Room#", "Worst rank that may go#")
+    columns = ("Destination", "May it be copied there now?", "Room#~", "Worst rank that may go#~?")
     title = "Server by server"
     return section("places", title, table("places", columns, rows, empty=""))
 

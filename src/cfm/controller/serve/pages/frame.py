@@ -141,9 +141,17 @@ def table(
     """A table, or the text `empty` where it has no rows.
 
     A row is its key, which tells it from the others and never comes from outside, and its cells.  A column
-    whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow; the
-    cells of one with a `!` change often, and go out alone.
+    whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow, one
+    with a `?` where no row has anything in it; the cells of one with a `!` change often, and go out alone.
     """
+    rows = list(rows)
+    kept = [
+        place
+        for place, title in enumerate(titles)
+        if "?" not in _signs(title) or not all(_is_empty(row[place]) for _key, row in rows)
+    ]
+    titles = [titles[place] for place in kept]
+    rows = [(key, [row[place] for place in kept]) for key, row in rows]
     classes = [_class_of(title) for title in titles]
     moving = [place for place, title in enumerate(titles) if "!" in _signs(title)]
     lines = [
@@ -170,12 +178,18 @@ def table(
     return part("div", f"{id_}-wide", inner, cls="wide", attrs={"tabindex": 0})
 
 
+def _is_empty(cell: Child) -> bool:
+    if cell is None or isinstance(cell, str):
+        return not cell
+    return isinstance(cell, (list, tuple)) and all(map(_is_empty, cell))
+
+
 def _class_of(title: str) -> str:
     signs = _signs(title)
     return " ".join(cls for sign, cls in (("#", "number"), ("~", "spare")) if sign in signs)
 
 
-_SIGNS: Final = "#~!"
+_SIGNS: Final = "#~!?"
 
 
 def _signs(title: str) -> str:

@@ -16,7 +16,6 @@ from cfm.controller.serve.pages.parts import Part
 from cfm.plan.refusals import COPY_REFUSALS, DELETE_REFUSALS
 
 DONE_SHOWN: Final = 50
-_DELETES: Final = ("deleted file", "delete dropped", "delete unclear")
 _TEXTS: Final = {one.name: one for one in (*COPY_REFUSALS, *DELETE_REFUSALS)}
 
 
@@ -38,10 +37,9 @@ def backlog_page(found: Json, names: Names, rows: int) -> Page:
     )
 
 
-def deletes_page(status: Json, plan: Json, recent: Sequence[Json]) -> Page:
-    """Deletes that run, those that were done, and those that are refused, by reason."""
+def deletes_page(status: Json, plan: Json, done: Json) -> Page:
+    """Deletes that run, those that are refused, by reason, and the history of the others (`done`)."""
     names = cells.names_of(status["servers"])
-    done = [event for event in recent if event["event"] in _DELETES]
     totals = status["totals"]
     deleted = totals.get("deleted_surplus", 0) + totals.get("deleted_space", 0)
     note = (
@@ -58,11 +56,19 @@ def deletes_page(status: Json, plan: Json, recent: Sequence[Json]) -> Page:
         section("would", "What would go if deletes were on", _would(plan["would_delete"], names))
         if plan["would_delete"]
         else None,
-        section("done", "Done lately", decisions(done, status["at"], DONE_SHOWN), note=note),
+        _happened(
+            "done",
+            "What was deleted, the newest first",
+            done,
+            "/deletes?",
+            status["at"],
+            empty="Nothing was deleted, as far as the history goes back.",
+            note=note,
+        ),
     )
 
 
-_REFUSED_NOTE: Final = "A refused delete is a wish of a policy that a safety rule did not let through."
+_REFUSED_NOTE: Final = "What would be deleted if a safety rule did not forbid it."
 
 
 def _refused(plan: Json) -> Part | Html:
@@ -79,7 +85,7 @@ def _refused(plan: Json) -> Part | Html:
                 tag("code", reason),
                 f"{number:,}",
                 _TEXTS[reason].text,
-                _TEXTS[reason].release or "nothing: it ends by itself",
+                cells.marked(_TEXTS[reason].release or "nothing: it ends by itself"),
                 _example(examples.get(reason)),
             ),
         )
@@ -116,19 +122,28 @@ def history_page(found: Json, about: str, now_s: float) -> Page:
         "maxlength": 255,
     }
     form = tag("form", tag("input", attrs=value), attrs={"action": "/history", "method": "get"}, cls="filter")
-    events = found["events"]
-    more = f"/history?about={quote(about, safe='')}&before={found['before']}"
-    older = tag("nav", tag("a", "Older", attrs={"href": more, "rel": "next"}),
-                attrs={"aria-label": "Rows"}, cls="pager")  # fmt: skip
-    shown = decisions(list(reversed(events)), now_s, len(events), empty="Nothing that cfm remembers.")
     title = f"What happened to {about}" if about else "What happened, the newest first"
+    path = f"/history?about={quote(about, safe='')}&"
     return page(
         "History",
         "/history",
         heading("History"),
         form,
-        section("events", title, shown, older if events and found["before"] else None),
+        _happened("events", title, found, path, now_s, empty="Nothing that cfm remembers."),
     )
+
+
+def _happened(
+    id_: str, title: str, found: Json, path: str, now_s: float, *, empty: str, note: Child = None
+) -> Part:
+    """A page of the history, the newest first, with a link to what is older."""
+    events = found["events"]
+    more = tag("a", "Older", attrs={"href": f"{path}before={found['before']}", "rel": "next"})
+    older = (
+        tag("nav", more, attrs={"aria-label": "Rows"}, cls="pager") if events and found["before"] else None
+    )
+    shown = decisions(list(reversed(events)), now_s, len(events), empty=empty)
+    return section(id_, title, shown, older, note=note)
 
 
 def settings_page(found: Json) -> Page:
@@ -138,7 +153,7 @@ def settings_page(found: Json) -> Page:
         for place, one in enumerate(found["settings"])
     ]
     note = f"Read from {found['file']}." if found["file"] else "No settings file was read."
-    columns = ("Setting", "In force", "Where it comes from", "At the next start")
+    columns = ("Setting", "In force", "Where it comes from", "At the next start?")
     return page(
         "Settings",
         "/settings",
@@ -150,7 +165,7 @@ def settings_page(found: Json) -> Page:
 def _value(value: object) -> Child:
     if isinstance(value, list):
         lines = [[tag("br") if place else None, tag("code", str(one))] for place, one in enumerate(value)]
-        return lines or "none"
+        return lines or tag("span", "none", cls="quiet")
     if value is None:
         return tag("span", "not set", cls="quiet")
     return tag(
@@ -175,7 +190,14 @@ def search_page(asked: str, found: Mapping[str, Any], names: Names) -> Page:
     ]
     more = " These are the first of them." if found["more"] else ""
     listed = tag("ul", [tag("li", cells.server(addr)) for addr in servers]) if servers else None
-    shown = table("files", ("File", "Rank#", "On"), rows, empty="No graded file has that in its name.")
+    shown = table(
+        "files",
+        ("File", "Rank#", "On"),
+        rows,
+        empty="No graded file has that in its name."
+        if servers
+        else "No graded file and no server has that in its name.",
+    )
     return page(
         f"Search: {asked}" if asked else "Search",
         "",
@@ -189,4 +211,4 @@ def search_page(asked: str, found: Mapping[str, Any], names: Names) -> Page:
 def refusal_page(status: int, why: str) -> Page:
     """What is said of an address that leads nowhere."""
     title = "Not found" if status == 404 else "Not possible"
-    return page(title, "", heading(title), tag("p", why[:1].upper() + why[1:]))
+    return page(title, "", heading(title), tag("p", cells.sentence(why)))

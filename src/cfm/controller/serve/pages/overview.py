@@ -36,16 +36,20 @@ def overview(status: Json, trends: Trends, recent: Sequence[Json]) -> Page:
         _disks(status["servers"], names),
         section("transfers", "Copies now", *_transfers(status["transfers"], names)),
         columns(
-            "side-by-side",
-            section(
-                "ways", "From where to where", tables.matrix(status["transfers"], status["servers"], names)
-            ),
-            section("rising", "Rising files", tables.rising(status["rising"], trends.curves)),
-        ),
-        columns(
             "below",
+            part(
+                "div",
+                "beside",
+                section(
+                    "ways",
+                    "From where to where",
+                    tables.matrix(status["transfers"], status["servers"], names),
+                ),
+                section("rising", "Rising files", tables.rising(status["rising"], trends.curves)),
+                section("metadata", "What cfm reads", *_metadata(status)),
+                cls="stack",
+            ),
             section("decisions", "Last decisions", decisions(recent, status["at"])),
-            section("metadata", "What cfm reads", *_metadata(status)),
         ),
     )
 
@@ -102,7 +106,7 @@ def _left(pending: Json) -> str:
 def conditions(status: Json, names: Names) -> Part:
     """What should be known, worst first; an empty place where nothing is."""
     found = [_condition(place, one, status["at"], names) for place, one in enumerate(status["conditions"])]
-    notes = [tag("li", _sentence(note), cls="note") for note in status.get("notes", ())]
+    notes = [tag("li", cells.sentence(note), cls="note") for note in status.get("notes", ())]
     if not found and not notes:
         return part("div", "conditions")
     title = tag("h2", "Conditions", attrs={"id": "conditions-title"})
@@ -127,26 +131,26 @@ def _condition(place: int, one: Json, at_s: int, names: Names) -> Part:
     details: list[Child] = [word for word in (since, cost) if word]
     if servers:
         details.append(cells.servers(servers, names))
-    remedy = tag("p", tag("strong", "What to do: "), _sentence(one["remedy"]), cls="remedy")
+    remedy = tag("p", tag("strong", "What to do: "), cells.sentence(one["remedy"]), cls="remedy")
     return part(
         "li",
         f"condition-{place}",
-        tag("p", tag("span", one["level"], cls="level"), " ", tag("code", one["name"]), cls="what"),
-        tag("p", _sentence(one["text"])),
+        tag(
+            "p",
+            tag("span", one["level"], cls="level"),
+            " ",
+            tag("code", one["name"]),
+            tag("span", _joined(details), cls="quiet") if details else None,
+            cls="what",
+        ),
+        tag("p", cells.sentence(one["text"])),
         remedy if one["remedy"] else None,
-        tag("p", _joined(details), cls="quiet") if details else None,
         cls=str(one["level"]),
     )
 
 
 def _joined(words: Sequence[Child]) -> list[Child]:
     return [piece for place, word in enumerate(words) for piece in ((" · ", word) if place else (word,))]
-
-
-def _sentence(text: str) -> str:
-    """Texts of conditions have no full stop, for they also stand within lines."""
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 # ── pictures ────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +177,7 @@ def _moved(ring: Ring) -> Html:
     words = f"{cells.size(int(sum(copied)))} copied", f"{cells.size(int(sum(freed)))} freed"
     svg = charts.areas([(copied, "moved"), (freed, "freed line")], top, ", ".join(words))
     label = [tag("span", words[0], cls="key moved"), " ", tag("span", words[1], cls="key freed")]
-    told = f"{cells.size(int(top))} in {cells.span(ring.step_s)}"
+    told = f"{cells.size(int(top))} in {cells.span(ring.step_s)}" if top > 1 else ""
     return charts.picture("Bytes moved", label, svg, len(copied), ring.step_s, told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 from cfm.controller.explain.trends import DISK_UNKNOWN, DOWN, NOT_SEEN, Trends
 from cfm.controller.serve.html import Child, Html, tag
@@ -45,11 +46,13 @@ def servers_page(status: Json, first: int, rows: int) -> Page:
 
 
 def server_page(
-    found: Json, status: Json, trends: Trends, recent: Sequence[Json], first: int, rows: int, *, unique: bool
+    found: Json, status: Json, trends: Trends, happened: Json, first: int, rows: int, *, unique: bool
 ) -> Page:
-    """Everything about one server.  `found`: its facts and a page of its files; `unique`: of its alone."""
+    """Everything about one server.  `found`: its facts and a page of its files; `unique`: of its alone.
+
+    `happened`: the newest of its history.
+    """
     addr, names = str(found["addr"]), cells.names_of(status["servers"])
-    mine = [event for event in recent if addr in event.values()]
     concerned = [one for one in status["conditions"] if addr in one["servers"]]
     return page(
         addr,
@@ -60,16 +63,33 @@ def server_page(
         _over_time(trends, addr),
         section("transfers", "Copies now", tables.transfers(found["transfers"], names)),
         section("pauses", "Failures", _pauses(found["pauses"], names, found["at"])),
-        section("events", "What arrived, what went, and why", decisions(mine, found["at"], EVENTS_SHOWN)),
-        _files(found, names, first, rows, unique=unique),
+        section("events", "What arrived, what went, and why", *_history(happened, addr, found["at"])),
+        _files(found, names, first, rows, unique=unique) if "destination" in found["role"] else None,
     )
+
+
+def _history(happened: Json, addr: str, now_s: int) -> tuple[Child, Child]:
+    events = happened["events"]
+    shown = decisions(events[::-1], now_s, len(events), empty="Nothing that cfm remembers.")
+    path = f"/history?about={quote(addr, safe='')}"
+    return shown, tag("p", tag("a", "All of its history", attrs={"href": path}), cls="pager")
 
 
 def _conditions(found: Sequence[Json]) -> Content:
     if not found:
         return None
-    lines = [tag("li", tag("strong", one["name"]), f": {one['text']}. ", one["remedy"], cls=one["level"])
-             for one in found]  # fmt: skip
+    lines = [
+        tag(
+            "li",
+            tag("strong", one["name"]),
+            ": ",
+            cells.sentence(one["text"]),
+            " ",
+            cells.marked(one["remedy"]),
+            cls=one["level"],
+        )
+        for one in found
+    ]
     return section("conditions", "Conditions here", tag("ul", lines), cls="conditions")
 
 
@@ -94,7 +114,7 @@ def _facts(found: Json) -> Part:
             *sends,
             ("Program", program if found["state"] == "up" else "unknown"),
             ("Transfer", found["transfer"]),
-            ("Files", cells.count(found["files"])),
+            *([("Files", cells.count(found["files"]))] if disk else []),
         ],
     )
 

@@ -41,7 +41,7 @@ def disks(servers: Sequence[Json], names: Names) -> Part | Html:
         "Limit#",
         "Room#",
         "Files#",
-        "Receives#~",
+        "Receives#~?",
     )
     return table("disks", columns, rows, empty="cfm.yml names no destination.")
 
@@ -98,8 +98,8 @@ def servers(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for place, server in enumerate(all_)
     ]
-    columns = ("Server", "Role", "State", "Disk", "Files#", "Program~", "Transfer~", "Sends#", "Receives#",
-               "Failures")  # fmt: skip
+    columns = ("Server", "Role", "State", "Disk", "Files#", "Program~", "Transfer~", "Sends#?",
+               "Receives#?", "Failures?")  # fmt: skip
     return table("servers", columns, rows, empty="cfm.yml names no server.")
 
 
@@ -129,14 +129,14 @@ def transfers(all_: Sequence[Json], names: Names) -> Part | Html:
     ]
     columns = (
         "File",
-        "Rank#",
-        "From",
+        "Rank#~",
+        "From~",
         "To",
         "Progress!",
-        "Size#",
-        "Speed#!",
+        "Size#~",
+        "Speed#!~",
         "Left#!",
-        "Why this file, and why there",
+        "Why this file, and why there~",
     )
     return table("transfers", columns, rows, empty="No copy is running.")
 
@@ -247,7 +247,7 @@ def backlog(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for file in all_
     ]
-    columns = ("Rank#", "File", "Size#", "Hits#", "Why it is not placed", "An old copy is on")
+    columns = ("Rank#", "File", "Size#", "Hits#", "Why it is not placed", "An old copy is on?")
     return table("backlog", columns, rows, empty="Every wanted file is on a destination.")
 
 
@@ -261,11 +261,11 @@ def files(all_: Sequence[Json], names: Names) -> Part | Html:
                 cells.file(file["file"]),
                 cells.size(file["size_bytes"]),
                 cells.number(file["hits"]),
-                tag("span", "only here", cls="bad") if file["unique"] else cells.servers(file["on"], names),
+                tag("span", "only here", cls="quiet") if file["unique"] else cells.servers(file["on"], names),
                 tag("span", "stale", cls="bad") if file["stale"] else "",
             ),
         )
         for place, file in enumerate(all_)
     ]
-    columns = ("Rank#", "File", "Size#", "Hits#", "On", "")
+    columns = ("Rank#", "File", "Size#", "Hits#", "On", "Version?")
     return table("files", columns, rows, empty="There are none.")
