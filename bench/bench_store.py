@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from cfm.demo.postgres import PostgresServer, find_postgres
 from cfm.model import Addr, File, Status, Task
 from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.queue import Writer
 from cfm.tasks.sqlite_store import SqliteStore
 from cfm.tasks.store import Change, PutTask, TaskStore
-from cfm_lab.testing.postgres import PostgresServer, find_postgres
 
 GROUPS = (1, 10, 100, 1000)
 SUBMITTERS = 64

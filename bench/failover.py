@@ -15,9 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cfm.demo.postgres import PostgresServer, find_postgres
 from cfm_lab.testing.failovers import Failovers
 from cfm_lab.testing.kills import spread
-from cfm_lab.testing.postgres import PostgresServer, find_postgres
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
+from cfm.demo.postgres import PostgresServer, find_postgres
 from cfm.tasks.postgres_link import SCHEMA
-from cfm_lab.testing.postgres import PostgresServer, find_postgres
 
 _open = ExitStack()
 

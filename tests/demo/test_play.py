@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from cfm.demo import play
+from cfm.demo.stage import Options
+from cfm.errors import CfmError
+
 COMMAND = (sys.executable, "-m", "cfm.cli.cfm", "demo", "--headless", "--files", "40")
 SMALL = (*COMMAND, "--sources", "1", "--destinations", "2", "--seconds", "600")
 PATIENCE_S = 120
@@ -94,6 +98,20 @@ def pid_of(settings: Path) -> int:
             if path.read_bytes().rstrip(b"\0").endswith(os.fsencode(settings)):
                 return int(path.parent.name)
     raise AssertionError(f"nobody runs with {settings}")
+
+
+def unheard(_told: object) -> None:
+    """Nobody watches."""
+
+
+async def test_several_cfm_without_postgresql_are_refused_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(play, "find_postgres", lambda: None)
+    options = Options(files=8, sources=1, destinations=1, controllers=2, folder=tmp_path)
+    with pytest.raises(CfmError, match="apt install postgresql"):
+        await play.play(options, on_stage=unheard, on_act=unheard, on_frame=unheard)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

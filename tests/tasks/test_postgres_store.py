@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cfm.demo.postgres import PostgresServer
 from cfm.errors import StateError, StoreFullError
 from cfm.tasks import postgres_schema, rows, sqlite_schema
 from cfm.tasks.postgres_check import look_at
@@ -20,7 +21,6 @@ from cfm.tasks.postgres_link import DatabaseLink
 from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.store import Change, PutTask
 from cfm_lab.fakes.memory_store import MemoryStore
-from cfm_lab.testing.postgres import PostgresServer
 from conformance.test_stores import NOW_S, changes, task
 from postgres_bench import admin, empty_server, read_only
 

@@ -36,6 +36,9 @@ def demo(
     files: Annotated[int, typer.Option(min=8, max=20_000, help="How many files the library has.")] = 120,
     sources: Annotated[int, typer.Option(min=1, max=100, help="How many sources there are.")] = 3,
     destinations: Annotated[int, typer.Option(min=1, max=100, help="How many destinations there are.")] = 3,
+    controllers: Annotated[
+        int, typer.Option(min=1, max=3, help="How many cfm there are; several need PostgreSQL.")
+    ] = 1,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of cfm and its dashboard; 0 takes a free one.")
     ] = 0,
@@ -67,6 +70,7 @@ def demo(
         files=files,
         sources=sources,
         destinations=destinations,
+        controllers=controllers,
         port=port,
         folder=folder,
         keep=keep,
@@ -139,12 +143,13 @@ class Show:
 def introduction(stage: Stage) -> list[str]:
     """Addresses and folders."""
     from cfm.cli.render import size_words
-    from cfm.demo.stage import needed_bytes
+    from cfm.demo.stage import dashboard_of, needed_bytes
 
     options = stage.options
     kept = "kept" if options.keep else "removed at the end"
     return [
         f"dashboard    {stage.dashboard}",
+        *(f"cfm          {dashboard_of(center)}" for center in stage.centers[1:]),
         f"sources      {', '.join(server.addr for server in stage.sources)}",
         f"destinations {', '.join(server.addr for server in stage.destinations)}",
         f"folder       {stage.root} ({kept}; at most {size_words(needed_bytes(stage))})",

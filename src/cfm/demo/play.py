@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import signal
 import tempfile
@@ -24,9 +25,10 @@ import aiohttp
 from cfm.demo import stage as staging
 from cfm.demo import truth as truths
 from cfm.demo.metadata import EventLog, View
+from cfm.demo.postgres import PostgresServer, find_postgres
 from cfm.demo.processes import Janitor, stop_all
 from cfm.demo.scenario import Act, ActKind, timetable
-from cfm.demo.stage import Options, Server, Stage
+from cfm.demo.stage import Center, Options, Server, Stage
 from cfm.demo.truth import Truth
 from cfm.demo.watching import Busy, Watcher
 from cfm.errors import CfmError, SettingsError
@@ -39,6 +41,8 @@ NEW_TITLES: Final = 8
 REST_PATIENCE_S: Final = 20.0
 """How long the demo waits at its end for the node to come to rest."""
 AT_REST_S: Final = 1.5
+FAILS_OVER_S: Final = 15.0
+"""So long after the end of a leader nobody need report what it did last."""
 DECISIONS_KEPT: Final = 50
 
 
@@ -111,10 +115,12 @@ async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: 
         root, janitor = await closing.enter_async_context(_folder(options))
         stage = staging.make_stage(options, root)
         on_stage(stage)
+        if options.controllers > 1:
+            stage.state_url = closing.enter_context(_database(root)).url()
         await asyncio.to_thread(staging.set_up, stage, time.time())
-        closing.push_async_callback(stop_all, [stage.cfm, *(server.program for server in stage.servers)])
+        closing.push_async_callback(stop_all, stage.programs)
         await _start(stage, stop)
-        watcher = await closing.enter_async_context(Watcher(stage.dashboard))
+        watcher = await closing.enter_async_context(Watcher(*(center.addr for center in stage.centers)))
         summary = await Play(stage, watcher, stop, on_act, on_frame).run()
         if summary.violations:
             await janitor.keep()
@@ -123,14 +129,34 @@ async def play(options: Options, *, on_stage: OnStage, on_act: OnAct, on_frame: 
     raise AssertionError("not reached")
 
 
+def _database(root: Path) -> PostgresServer:
+    """Where several cfm have their state.  It is started by this thread, which lasts as long as the demo.
+
+    Raises:
+        CfmError: PostgreSQL is not installed here.
+    """
+    programs = find_postgres()
+    if programs is None or importlib.util.find_spec("psycopg") is None:
+        what = (
+            "psycopg (pip install 'cfm[postgresql]')"
+            if programs
+            else "PostgreSQL (on Debian: apt install postgresql)"
+        )
+        raise CfmError(f"several cfm need {what}")
+    folder = root / staging.DATABASE
+    folder.mkdir()
+    for one in (root, folder):  # where this is root, the database runs as another user
+        one.chmod(0o711)
+    return PostgresServer(programs, folder=folder)
+
+
 class StoppedError(CfmError):
     """Somebody stopped the demo before it began."""
 
 
 async def _start(stage: Stage, stop: asyncio.Event) -> None:
     """Start all programs at the same time.  Give up where somebody stops the demo meanwhile."""
-    programs = (stage.cfm, *(server.program for server in stage.servers))
-    starting = asyncio.gather(*(program.start() for program in programs))
+    starting = asyncio.gather(*(program.start() for program in stage.programs))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +226,7 @@ class Play:
     crowd: deque[str] = field(default_factory=deque)
     """Views of a discovered file that are still to come."""
     dead: Server | None = None
+    dead_center: Center | None = None
     _reading: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -307,8 +334,11 @@ class Play:
         while True:
             await self._keep_alive()
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                sent_s, at_s = await self.watcher.source_busy_s(), time.monotonic()
+                asked = self.watcher.leader
                 self.status = await self.watcher.status()
+                if self.watcher.leader != asked:
+                    self.busy.begin_anew()
+                sent_s, at_s = await self.watcher.source_busy_s(), time.monotonic()
                 self.truth.status(self.status)
                 self.busy.sample(self.status, self.truth.sizes, sent_s, at_s)
                 self.on_frame(self._frame())
@@ -323,8 +353,9 @@ class Play:
         A program that ends by itself ends the demo.  So does a killed cfm, for the decisions of that time
         are lost to the truth.
         """
-        if not self.stage.cfm.running and not self.stop.is_set():
-            raise CfmError(f"cfm ended, and the demo with it: {self.stage.cfm.last_words()}")
+        for center in self.stage.centers:
+            if not center.program.running and center is not self.dead_center and not self.stop.is_set():
+                await self._center_ended(center)
         for server in self.stage.servers:
             program = server.program
             if server is self.dead or program.running or self.stop.is_set():
@@ -333,6 +364,15 @@ class Play:
                 raise CfmError(f"{program.name} ended: {program.last_words()}")
             self.on_act(f"{program.name} was killed by somebody: it is started again")
             await self._start_again(server)
+
+    async def _center_ended(self, center: Center) -> None:
+        """One of several that somebody killed is started again; it follows then."""
+        program = center.program
+        if len(self.stage.centers) == 1 or not program.killed:
+            raise CfmError(f"{program.name} ended, and the demo with it: {program.last_words()}")
+        self.truth.leader_died(self.elapsed_s + FAILS_OVER_S)
+        self.on_act(f"{center.addr} was killed by somebody: it is started again, and follows")
+        await program.start()
 
     async def _start_again(self, server: Server) -> None:
         """Its files may count as lost meanwhile, and be copied to others."""
@@ -378,11 +418,14 @@ class Play:
             ActKind.OPEN: self._open,
             ActKind.DISCOVER: self._discover,
             ActKind.NEW_TASTE: self._new_taste,
+            ActKind.FAIL_OVER: self._fail_over,
             ActKind.KILL: self._kill,
             ActKind.REVIVE: self._revive,
             ActKind.REST: self._rest,
         }
         for act in timetable(self.stage.options.seconds):
+            if act.kind is ActKind.FAIL_OVER and len(self.stage.centers) == 1:
+                continue
             await asyncio.sleep(max(0.0, act.at_s - self.elapsed_s))
             self.act = await acts[act.kind](act)
             self.on_act(self.act)
@@ -418,6 +461,25 @@ class Play:
         return (
             f"act 3: taste changes. {len(new)} files from the lower half are in demand now, such as {new[0]}"
         )
+
+    async def _fail_over(self, _act: Act) -> str:
+        """Kill whoever leads, wait until another one does, and bring the first one back."""
+        center = next(one for one in self.stage.centers if one.addr == self.watcher.leader)
+        self.dead_center = center
+        self.truth.leader_died(self.elapsed_s + FAILS_OVER_S)
+        await center.program.kill()
+        died_s = self.elapsed_s
+        self.act = f"a cfm falls: {center.addr}, which leads, dies (kill -9). Copies that run go on"
+        self.on_act(self.act)
+        while self.watcher.leader == center.addr and self.elapsed_s - died_s < FAILS_OVER_S:
+            if await self._stopped_within(LOOK_EVERY_S):
+                break
+        took_s = self.elapsed_s - died_s
+        await center.program.start()
+        self.dead_center = None
+        if self.watcher.leader == center.addr:
+            return f"nobody else led within {FAILS_OVER_S:g} s"
+        return f"{self.watcher.leader} leads now, after {took_s:.1f} s. {center.addr} is back, and follows"
 
     async def _kill(self, act: Act) -> str:
         """Kill a destination, if possible while it receives a file."""

@@ -19,6 +19,8 @@ class ActKind(enum.StrEnum):
     OPEN = "open"
     DISCOVER = "discover"
     NEW_TASTE = "new taste"
+    FAIL_OVER = "fail over"
+    """Only where there are several cfm."""
     KILL = "kill"
     REVIVE = "revive"
     REST = "rest"
@@ -39,8 +41,9 @@ _ROUND: Final = (
     (0.0, ActKind.OPEN),
     (14.0, ActKind.DISCOVER),
     (22.0, ActKind.NEW_TASTE),
-    (32.0, ActKind.KILL),
-    (41.0, ActKind.REVIVE),
+    (27.0, ActKind.FAIL_OVER),
+    (34.0, ActKind.KILL),
+    (42.0, ActKind.REVIVE),
     (50.0, ActKind.REST),
 )
 SHORTEST_ROUND_S: Final = 20.0

@@ -33,6 +33,7 @@ SAN_IP: Final = "127.0.0.9"
 """The address of the server that serves from the SAN, in the event log."""
 COPY_SPEED_BPS: Final = 7_000_000
 PORT_TRIES: Final = 50
+DATABASE: Final = "database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,17 @@ class Options:
     """None: a new temporary folder."""
     keep: bool = False
     seed: int = 1
+    controllers: int = 1
+    """With more than one, they share a state in PostgreSQL."""
+
+
+@dataclass(slots=True)
+class Center:
+    """One cfm: its address, its folder and its program."""
+
+    addr: Addr
+    folder: Path
+    program: Program
 
 
 @dataclass(slots=True)
@@ -79,10 +91,11 @@ class Stage:
     root: Path
     library: Library
     taste: Taste
-    controller: Addr
-    cfm: Program
+    centers: tuple[Center, ...]
     servers: tuple[Server, ...]
     digests: dict[str, str] = field(default_factory=dict)
+    state_url: str = ""
+    """Of PostgreSQL, once it runs."""
 
     @property
     def sources(self) -> list[Server]:
@@ -102,11 +115,16 @@ class Stage:
 
     @property
     def center(self) -> Path:
+        """The folder with the metadata."""
         return self.root / "cfm"
 
     @property
     def dashboard(self) -> str:
-        return f"http://{self.controller}/"
+        return dashboard_of(self.centers[0])
+
+    @property
+    def programs(self) -> list[Program]:
+        return [*(one.program for one in self.centers), *(one.program for one in self.servers)]
 
     def write_metadata(self, holders: Mapping[str, list[str]], at_s: float) -> None:
         """Write the metadata files, as the node's other software does after looking at what viewers want."""
@@ -115,10 +133,22 @@ class Stage:
         metadata.replace(self.center / ".grade.info", metadata.grade_text(self.library, self.taste))
 
 
+def dashboard_of(center: Center) -> str:
+    return f"http://{center.addr}/"
+
+
 def parts(options: Options) -> list[str]:
     """The folders of the demo."""
     numbered = (("source", options.sources), ("destination", options.destinations))
-    return ["cfm", "lb", "san", *(f"{kind}-{i + 1}" for kind, n in numbered for i in range(n))]
+    several = [DATABASE, *(_center_name(i) for i in range(1, options.controllers))]
+    return [
+        *("cfm", "lb", "san", *(several if options.controllers > 1 else ())),
+        *(f"{kind}-{i + 1}" for kind, n in numbered for i in range(n)),
+    ]
+
+
+def _center_name(index: int) -> str:
+    return f"cfm-{index + 1}" if index else "cfm"
 
 
 # ── building ────────────────────────────────────────────────────────────────────────────────────────────
@@ -134,10 +164,15 @@ def make_stage(options: Options, root: Path) -> Stage:
         *((Addr(f"127.0.2.{i + 1}:{port}"), False) for i in range(options.destinations)),
     ]
     servers = tuple(_server(root, addr, is_source, quota_bytes) for addr, is_source in addresses)
-    center = root / "cfm"
-    cfm = Program("cfm", ("-m", "cfm.cli.cfm", "run", "-c", str(center / "cfm.yml")), center / "output")
-    controller = Addr(f"127.0.0.1:{options.port or _any_free_port('127.0.0.1')}")
-    return Stage(options, root, library, Taste(library), controller, cfm, servers)
+    centers = tuple(_center(root, options, i) for i in range(options.controllers))
+    return Stage(options, root, library, Taste(library), centers, servers)
+
+
+def _center(root: Path, options: Options, index: int) -> Center:
+    name, host = _center_name(index), f"127.0.0.{index + 1}"
+    folder = root / name
+    program = Program(name, ("-m", "cfm.cli.cfm", "run", "-c", str(folder / "cfm.yml")), folder / "output")
+    return Center(Addr(f"{host}:{options.port or _any_free_port(host)}"), folder, program)
 
 
 def _server(root: Path, addr: Addr, is_source: bool, quota_bytes: int) -> Server:
@@ -197,10 +232,12 @@ def set_up(stage: Stage, at_s: float) -> None:
             f"{stage.root} has {free_bytes // 10**6} MB free, and the demo needs "
             f"{needed_bytes(stage) // 10**6} MB: choose another folder with --dir, or fewer files"
         )
-    for folder in (stage.san, stage.lb, stage.center, *(server.disk for server in stage.servers)):
+    centers = (center.folder for center in stage.centers)
+    for folder in (stage.san, stage.lb, *centers, *(server.disk for server in stage.servers)):
         folder.mkdir(parents=True)
     metadata.EventLog(stage.lb, stage.options.seed).begin(at_s)
-    (stage.center / "cfm.yml").write_text(_cfm_yml(stage), encoding="utf-8")
+    for center in stage.centers:
+        (center.folder / "cfm.yml").write_text(_cfm_yml(stage, center), encoding="utf-8")
     for server in stage.servers:
         (server.folder / "cfw.yml").write_text(_cfw_yml(stage, server), encoding="utf-8")
     placed = _placement(stage)
@@ -251,14 +288,16 @@ def _start_bytes(server: Server, index: int) -> int:
 # ── settings ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _cfm_yml(stage: Stage) -> str:
+def _cfm_yml(stage: Stage, center: Center) -> str:
     """As an operator would write it, but with short times: what takes hours in service takes seconds here."""
     sources = "".join(f"\n    - {server.addr}" for server in stage.sources)
     destinations = "".join(f"\n    - {server.addr}" for server in stage.destinations)
+    beside = "" if center.folder == stage.center else f"{stage.center}/"
+    state = f"state:\n  url: {stage.state_url}\n" if stage.state_url else ""
     return f"""\
-listen_addr: {stage.controller}
-grade_info_file: .grade.info
-hitcount_history_file: .hitcount.history
+listen_addr: {center.addr}
+{state}grade_info_file: {beside}.grade.info
+hitcount_history_file: {beside}.hitcount.history
 watch_dir: {stage.lb}
 watch_ip_string: {SAN_IP}
 watch_hit_base: 8
@@ -292,9 +331,11 @@ servers:
 
 def _cfw_yml(stage: Stage, server: Server) -> str:
     source = f"source_dirs:\n  - {stage.san}\n" if server.is_source else ""
+    several = "".join(f"\n  - {center.addr}" for center in stage.centers)
+    addresses = several if len(stage.centers) > 1 else stage.centers[0].addr
     return f"""\
 listen_addr: {server.addr}
-cfm_addr: {stage.controller}
+cfm_addr: {addresses}
 base_dir: disk
 quota_bytes: {server.quota_bytes}
 storage_usage_limit_percent: {LIMIT_PERCENT}

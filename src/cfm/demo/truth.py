@@ -105,6 +105,7 @@ class Truth:
     _arrived: dict[CopyPlace, float] = field(default_factory=dict)
     _up_since: dict[Addr, float] = field(default_factory=dict)
     _rising: list[frozenset[str]] = field(default_factory=list)
+    _untold_until_s: float = -math.inf
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────────────
 
@@ -157,6 +158,10 @@ class Truth:
 
     def came_back(self, server: Addr, at_s: float) -> None:
         self._up_since[server] = at_s
+
+    def leader_died(self, until_s: float) -> None:
+        """What the last leader did in its last moment may never be reported, or late."""
+        self._untold_until_s = until_s
 
     # ── what is promised ────────────────────────────────────────────────────────────────────────────────
 
@@ -213,9 +218,10 @@ class Truth:
         for place, since_s in list(self._unexplained.items()):
             if at_s - since_s > TOLD_WITHIN_S:
                 del self._unexplained[place]
-                self.violations.append(
-                    f"{place.name} vanished from {place.server}, and cfm reported no delete"
-                )
+                if since_s > self._untold_until_s:
+                    self.violations.append(
+                        f"{place.name} vanished from {place.server}, and cfm reported no delete"
+                    )
         for place, since_s in list(self._unseen.items()):
             if at_s - since_s > TOLD_WITHIN_S:
                 del self._unseen[place]

@@ -16,10 +16,10 @@ from typing import Final
 
 import psycopg
 
+from cfm.demo.postgres import PostgresServer
 from cfm_lab.testing.audit import Audit
 from cfm_lab.testing.cluster import Cluster
 from cfm_lab.testing.kills import KEYS, PATIENCE_S, Kills
-from cfm_lab.testing.postgres import PostgresServer
 from cfm_lab.testing.processes import Daemon
 
 LOOK_S: Final = 0.02

@@ -1,8 +1,8 @@
-"""A PostgreSQL server of a test's own: in a folder of its own, on loopback, on a free port.
+"""A PostgreSQL server of one's own, for the demo and for tests: in a folder of its own, on loopback.
 
 It does not run as root: as root it is started as the user `postgres` or `nobody`.  It is ended by its process
-id, gently or by SIGKILL, and can be started again on the same data.  Neighbour: `tests/postgres_bench.py`
-skips tests where PostgreSQL is missing.
+id, gently or by SIGKILL, and can be started again on the same data.  It ends with whoever started it.
+Neighbours: `play` has one where there are several cfm; `tests/postgres_bench.py` has one for tests.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from cfm_lab.testing.processes import PATIENCE_S, free_port
+from cfm.errors import CfmError
 
 HOST: Final = "127.0.0.1"
 _PLACES: Final = "/usr/lib/postgresql"
 _PAUSE_S: Final = 0.02
+PATIENCE_S: Final = 30.0
 
 
 def find_postgres() -> Path | None:
@@ -47,7 +49,7 @@ class PostgresServer:
         if self._user is not None:
             os.chown(self.folder, pwd.getpwnam(self._user).pw_uid, -1)
         self._data = self.folder / "data"
-        self.port = free_port(HOST)
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "cfm", port: int | None = None) -> str:
@@ -90,22 +92,21 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    str(self._programs / "postgres"),
+                    *(sys.executable, "-m", "cfm.demo.die_with_parent", "--signal", str(int(signal.SIGQUIT))),
+                    *(("--user", self._user) if self._user is not None else ()),
+                    *(str(os.getpid()), str(self._programs / "postgres")),
                     *("-D", str(self._data)),
                     *(f"--{key}={value}" for key, value in options.items()),
                 ],
                 stdout=log,
                 stderr=log,
-                user=self._user,
                 cwd=self.folder,
                 start_new_session=True,
             )
         ends_s = time.monotonic() + PATIENCE_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > ends_s:
-                raise AssertionError(
-                    f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}"
-                )
+                raise CfmError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(_PAUSE_S)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
@@ -127,14 +128,24 @@ class PostgresServer:
         return subprocess.run(ready, check=False).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
+        ended = subprocess.run(
             [str(self._programs / program), *arguments],
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
             user=self._user,
             cwd=self.folder,
             timeout=10 * PATIENCE_S,
+            start_new_session=True,
         )
+        if ended.returncode:
+            raise CfmError(f"{program} of PostgreSQL failed: {ended.stderr.strip()[-500:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _user() -> str | None:
