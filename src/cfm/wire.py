@@ -45,6 +45,13 @@ DOWNLOADS: Final = "Cfw-Downloads"
 WHERE: Final = "Cfw-Where"
 LINKS: Final = "Cfw-Links"
 PROBES: Final = "Cfw-Probes"
+FILES: Final = "Cfw-Files"
+ACCEPTS_MANIPULATION: Final = "A-IM"
+MANIPULATION: Final = "IM"
+DELTA_BASE: Final = "Delta-Base"
+NAMES_CHANGED: Final = "cfm-names"
+"""The list as a difference, in the form of RFC 3229: the asker names it in `A-IM`, beside `If-None-Match`."""
+IM_USED: Final = 226
 REASON: Final = "Cfm-Reason"
 """Why a request was refused.  It goes with each refusal, for the old ones have no body."""
 
@@ -133,6 +140,55 @@ def reason_to_header(detail: str) -> dict[str, str]:
 def reason_in(headers: Mapping[str, str]) -> str:
     """Why the other side refused; empty where it did not say.  The names of headers are in lower case."""
     return _printable(unquote(headers.get(REASON.lower(), ""))).strip()
+
+
+# --- differences of file lists ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one list has that an earlier one had not, and the other way round.  Names are bytes, as sent."""
+
+    added: frozenset[bytes] = frozenset()
+    removed: frozenset[bytes] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.removed)
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is when it is sent."""
+        return sum(map(len, self.added)) + sum(map(len, self.removed)) + 2 * len(self)
+
+    def then(self, next_: Difference) -> Difference:
+        """Both, one after the other, as one.  What came and went again is in neither half."""
+        return Difference(
+            (self.added - next_.removed) | (next_.added - self.removed),
+            (self.removed - next_.added) | (next_.removed - self.added),
+        )
+
+
+def difference_to_text(changed: Difference) -> bytes:
+    """One line for each name: `+` or `-`, the name, and the line's end."""
+    lines = [b"-" + name for name in sorted(changed.removed)] + [
+        b"+" + name for name in sorted(changed.added)
+    ]
+    return b"".join(line + b"\n" for line in lines)
+
+
+def parse_difference(text: bytes) -> Difference:
+    """Read it back.  A line without its end, or a name that both came and went, is refused."""
+    if text and not text.endswith(b"\n"):
+        raise WireError("the difference ends in the middle of a line")
+    halves: dict[bytes, set[bytes]] = {b"+": set(), b"-": set()}
+    for line in text.split(b"\n")[:-1]:
+        if line[:1] not in halves:
+            raise WireError("a line of the difference begins with neither + nor -")
+        halves[line[:1]].add(line[1:])
+    added, removed = halves[b"+"], halves[b"-"]
+    if not added.isdisjoint(removed):
+        raise WireError("the difference says of one name that it came and that it went")
+    return Difference(frozenset(added), frozenset(removed))
 
 
 # --- problems ---------------------------------------------------------------------------------------

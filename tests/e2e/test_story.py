@@ -99,7 +99,9 @@ def test_full_disks_make_room_for_a_file_that_becomes_popular(tmp_path: Path) ->
         took_s = cluster.wait_for(lambda: bool(cluster.holders(popular)), "the popular file")
         assert took_s < 10
         cluster.wait_for(lambda: len(cluster.cfm.deeds("copied")) == 1, "the deed to be logged")
-        assert [deed.file for deed in cluster.cfm.deeds("deleted")] == cluster.ranks[17:18], "the worst went"
+        (went,) = (deed.file for deed in cluster.cfm.deeds("deleted"))
+        # The worst of its disk.  Which disk it is depends on whose need two readings of `/df` show first.
+        assert went in cluster.ranks[16:18]
         assert cluster.problems() == []
         _a_worker_lowers_its_own_limit(cluster, cluster.holders(popular)[0])
         assert cluster.holders(popular), "what is wanted now stays"

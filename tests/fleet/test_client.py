@@ -144,6 +144,38 @@ async def test_a_list_is_read_once_while_its_etag_holds(client: WorkerClient) ->
     assert b"\r\nCfm-Fence: 12\r\n" in server.heads[1]
 
 
+@pytest.mark.parametrize("wrong", ["", "Cfw-Files: 3", 'Delta-Base: "e0"', "-x.mpg"])
+async def test_a_list_by_difference(client: WorkerClient, wrong: str) -> None:
+    """One that does not fit is not used: the whole list is asked for at once."""
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        if b"\r\nA-IM: cfm-names\r\n" not in head:
+            writer.write(ok(b"".join(name + b"\n" for name in disk), f'ETag: "e{len(disk)}"', "Cfw-Disk: d1"))
+            return True
+        assert b'\r\nIf-None-Match: "e2"\r\n' in head
+        body = b"-x.mpg\n" if wrong == "-x.mpg" else b"+c.mpg\n"
+        fields = {"ETag": '"e3"', "IM": "cfm-names", "Delta-Base": '"e2"', "Cfw-Files": "3", "Cfw-Disk": "d2"}
+        if wrong:
+            name, _, value = wrong.partition(": ")
+            fields[name] = "9" if name == "Cfw-Files" else value
+        said = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
+        writer.write(f"HTTP/1.1 226 IM Used\r\n{said}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return True
+
+    disk = [b"a.mpg", b"b.mpg"]
+    async with scripted(script) as server:
+        await client.list_files(server.addr)
+        disk.append(b"c.mpg")
+        found = await client.list_files(server.addr)
+    assert found == Listing(frozenset({"a.mpg", "b.mpg", "c.mpg"}), "d1" if wrong else "d2")
+    assert len(server.heads) == (3 if wrong else 2)
+
+
+async def test_a_difference_that_nobody_asked_for_is_no_list(client: WorkerClient) -> None:
+    async with scripted(always(b"HTTP/1.1 226 IM Used\r\nContent-Length: 0\r\n\r\n")) as server:
+        assert trouble_of(await client.list_files(server.addr)) is Trouble.STATUS
+
+
 async def test_a_304_that_nobody_asked_for_is_no_list(client: WorkerClient) -> None:
     async with scripted(always(b"HTTP/1.1 304 Not Modified\r\n\r\n")) as server:
         assert trouble_of(await client.list_files(server.addr)) is Trouble.STATUS

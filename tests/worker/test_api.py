@@ -124,6 +124,35 @@ class TestFiles:
         put(rig, "b.mpg")
         assert (await rig.ask("GET", "/files", If_None_Match=etag)).body == b"a.mpg\nb.mpg\n"
 
+    async def test_who_has_an_earlier_list_gets_the_difference(self, rig: WorkerRig) -> None:
+        put(rig, "a.mpg", "b.mpg", "d.mpg")
+        first = (await rig.ask("GET", "/files")).headers["etag"]
+        put(rig, "c.mpg")
+        second = (await rig.ask("GET", "/files")).headers["etag"]
+        (rig.base / "a.mpg").unlink()
+        wants = {"A_IM": "gzip, cfm-names;q=1", "If_None_Match": first}
+        answer = await rig.ask("GET", "/files", **wants)
+        assert (answer.status, answer.body) == (226, b"-a.mpg\n+c.mpg\n")
+        assert answer.headers["im"] == "cfm-names"
+        assert answer.headers["delta-base"] == first
+        assert answer.headers["cfw-files"] == "3"
+        assert answer.headers["etag"] not in (first, second)
+
+    async def test_otherwise_the_list_is_whole(self, rig: WorkerRig) -> None:
+        put(rig, "a.mpg", "b.mpg")
+        first = (await rig.ask("GET", "/files")).headers["etag"]
+        put(rig, "c.mpg")
+        for wants in (
+            {"If_None_Match": first},
+            {"If_None_Match": '"unknown"', "A_IM": "cfm-names"},
+            {"If_None_Match": f'"x", {first}', "A_IM": "cfm-names"},
+            {"If_None_Match": first, "A_IM": "gzip"},
+            {"A_IM": "cfm-names"},
+        ):
+            answer = await rig.ask("GET", "/files", **wants)
+            assert (answer.status, answer.body) == (200, b"a.mpg\nb.mpg\nc.mpg\n")
+            assert "im" not in answer.headers
+
     async def test_an_unmounted_disk_is_no_empty_list(self, rig: WorkerRig) -> None:
         put(rig, "a.mpg")
         rig.base.rename(rig.base.parent / "away")

@@ -26,7 +26,7 @@ from cfm.model import (
     Trouble,
     WorkerFeatures,
 )
-from cfm.name_column import NameColumn, unusual_lines
+from cfm.name_column import NameColumn, among, unusual_lines
 from cfm.names import is_file_name
 
 OK: Final = 200
@@ -101,13 +101,47 @@ def parse_listing(
 
     `before`: the names on the last list of this worker.
     """
-    said = _folded(headers or {})
-    disk_id, probe = _token(said, wire.DISK), _token(said, wire.PROBE)
-    links, probes = wire.decimal(said.get(wire.LINKS.lower())) or 0, _probes(said)
     if body and not body.endswith(b"\n"):
         return Failure(Trouble.BROKEN, "the list ends in the middle of a line")
     names, odd_lines = _plain(body) if len(body) <= PLAIN_BYTES else _column(body, before)
-    return Listing(names, disk_id, probe, odd_lines, links, probes)
+    return _listing(names, odd_lines, _folded(headers or {}))
+
+
+def _listing(names: Names, odd_lines: int, said: Mapping[str, str]) -> Listing:
+    links = wire.decimal(said.get(wire.LINKS.lower())) or 0
+    return Listing(names, _token(said, wire.DISK), _token(said, wire.PROBE), odd_lines, links, _probes(said))
+
+
+def changed_listing(
+    before: Listing, etag: str, body: bytes | bytearray, headers: Mapping[str, str]
+) -> tuple[Listing, int] | str:
+    """Read a difference to the list with this ETag: the new list, and in how many names it differs.
+
+    Or why it is not used: it has to fit this list in every name, and to lead to as many files as the worker
+    says that it has.  Then the whole list is asked for.
+    """
+    said = _folded(headers)
+    if said.get(wire.DELTA_BASE.lower()) != etag or said.get(wire.MANIPULATION.lower()) != wire.NAMES_CHANGED:
+        return "it is a difference to another list"
+    try:
+        changed = wire.parse_difference(bytes(body))
+    except wire.WireError as error:
+        return str(error)
+    added, removed = _names(changed.added), _names(changed.removed)
+    if added is None or removed is None:
+        return "it has lines that cannot be file names"
+    if among(added, before.names) or len(among(removed, before.names)) < len(removed):
+        return "it does not fit the list before"
+    names = (before.names - removed) | added
+    if len(names) != wire.decimal(said.get(wire.FILES.lower())):
+        return "it does not lead to as many files as the worker has"
+    return _listing(names, 0, said), len(changed)
+
+
+def _names(lines: frozenset[bytes]) -> frozenset[str] | None:
+    """The names on some lines; None where one cannot be a file name."""
+    names = frozenset(name for line in lines if (name := _name(line)) is not None)
+    return names if len(names) == len(lines) else None
 
 
 def _plain(body: bytes | bytearray) -> tuple[Names, int]:

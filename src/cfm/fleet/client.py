@@ -29,6 +29,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
+import structlog
 import xxhash
 from multidict import CIMultiDictProxy
 from yarl import URL
@@ -48,6 +49,8 @@ from cfm.model import (
 from cfm.name_column import PLAIN_NAMES, NameColumn
 from cfm.threads import ThreadPool
 
+log = structlog.get_logger(__name__)
+
 DeleteAnswer: TypeAlias = int | Failure
 """The status with which a worker answered an order, or the reason why there is no answer.  `REFUSED` means
 that nothing of the order was sent.  After any other trouble the order may have been carried out."""
@@ -63,6 +66,9 @@ LISTS_AT_ONCE: Final = 2
 """Threads that read lists.  Whenever the event loop wants the interpreter back after a call of the kernel, it
 may have to wait for each of them."""
 MOST_WAITING_LISTS: Final = 100_000
+MOST_CHANGED: Final = 2_000
+WHOLE_EVERY_S: Final = 3_600.0
+"""A list is asked for whole after so many changes, or after this time, whatever the differences said."""
 _OF_THE_TIME_OUT: Final = 0.95
 """Requests are given up a little early.  Even when a hundred are given up in the same moment, every caller
 hears of it within the time-out."""
@@ -106,8 +112,19 @@ class _KnownList(NamedTuple):
     """The last list of a worker, and how to tell that the next one is the same."""
 
     etag: str
+    """Strong; empty where the worker has none."""
     digest: bytes
+    """Of its text; empty where it was put together from differences."""
     listing: Listing
+    changed: int = 0
+    """In how many names it differs from the last whole list.  They are kept beside that list."""
+    whole_s: float = 0.0
+    """When that came, by the loop's clock."""
+
+    def takes_difference(self, now_s: float) -> bool:
+        """May the next one be a difference to it?"""
+        is_fresh = self.changed < MOST_CHANGED and now_s - self.whole_s < WHOLE_EVERY_S
+        return bool(self.etag) and is_fresh and not self.listing.odd_lines
 
 
 class _DroppedError(aiohttp.ClientError):
@@ -179,6 +196,8 @@ class WorkerClient:
         """
         known = self._lists.get(addr)
         headers = {"If-None-Match": known.etag} if known is not None and known.etag else {}
+        if known is not None and known.takes_difference(asyncio.get_running_loop().time()):
+            headers[wire.ACCEPTS_MANIPULATION] = wire.NAMES_CHANGED
         if fence is not None:
             headers[wire.FENCE] = str(fence)
         if source_folder:
@@ -188,6 +207,9 @@ class WorkerClient:
         )
         if isinstance(reply, Failure):
             return reply
+        if reply.status == wire.IM_USED and wire.ACCEPTS_MANIPULATION in headers and known is not None:
+            listing = await self._changed_listing(addr, known, reply)
+            return listing or await self.list_files(addr, fence, source_folder)
         if reply.status == _NOT_MODIFIED and known is not None:
             if len(known.listing.names) > PLAIN_NAMES:
                 await self._readers.run(None, partial(_pack, known.listing))
@@ -202,11 +224,25 @@ class WorkerClient:
             digest, listing = _understood(known, reply)
         else:
             digest, listing = await self._readers.run(None, partial(_understood, known, reply))
-        etag = reply.headers.get("ETag", "")
         self._lists.pop(addr, None)
         if isinstance(listing, Listing):
-            strong = etag.startswith('"')  # a weak etag does not promise equal bytes
-            self._lists[addr] = _KnownList(etag if strong else "", digest, listing)
+            now_s = asyncio.get_running_loop().time()
+            self._lists[addr] = _KnownList(_strong_etag(reply), digest, listing, whole_s=now_s)
+        return listing
+
+    async def _changed_listing(self, addr: Addr, known: _KnownList, reply: WorkerReply) -> Listing | None:
+        """The known list with a difference; None, and nothing is known any more, where it cannot be used."""
+        read = partial(answers.changed_listing, known.listing, known.etag, reply.body, reply.headers)
+        small = len(reply.body) <= _PARSED_AT_ONCE_BYTES
+        found = read() if small else await self._readers.run(None, read)
+        self._lists.pop(addr, None)
+        if isinstance(found, str):
+            log.warning("a difference of a file list is not used", server=addr, because=found)
+            return None
+        listing, names = found
+        self._lists[addr] = known._replace(
+            etag=_strong_etag(reply), digest=b"", listing=listing, changed=known.changed + names
+        )
         return listing
 
     async def disk_usage(self, addr: Addr) -> DiskReport | Failure:
@@ -405,7 +441,11 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> WorkerRepl
         body += chunk
         if len(body) > most_bytes:
             raise _OddAnswerError(f"its answer has more than {most_bytes} bytes")
-    if response.status == answers.OK and response.method == "GET" and not _says_its_end(response):
+    if (
+        response.status in (answers.OK, wire.IM_USED)
+        and response.method == "GET"
+        and not _says_its_end(response)
+    ):
         raise _DroppedError("its answer does not say where it ends, and may be incomplete")
     return WorkerReply(response.status, response.headers, body)
 
@@ -418,6 +458,12 @@ def _understood(known: _KnownList | None, reply: WorkerReply) -> tuple[bytes, Li
         return digest, answers.listed_again(known.listing, reply.headers)
     before = known.listing.names if known is not None else NO_NAMES
     return digest, answers.parse_listing(reply.body, reply.headers, before)
+
+
+def _strong_etag(reply: WorkerReply) -> str:
+    """A weak one does not promise equal bytes."""
+    etag = reply.headers.get("ETag", "")
+    return etag if etag.startswith('"') else ""
 
 
 def _pack(listing: Listing) -> None:

@@ -74,8 +74,8 @@ def old_json_bytes(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> web
     return _answer(body, wire.OLD_JSON, 200, headers)
 
 
-def old_text(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
-    return _answer(body, wire.OLD_TEXT, 200, headers)
+def old_text(body: bytes, headers: Mapping[str, str] = _NO_HEADERS, *, status: int = 200) -> web.Response:
+    return _answer(body, wire.OLD_TEXT, status, headers)
 
 
 def json_answer(

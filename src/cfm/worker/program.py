@@ -35,6 +35,7 @@ from cfm.worker.act.download_settings import make_book, neighbourhood, transfer_
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
 from cfm.worker.act.link import CfmLink
+from cfm.worker.act.lists import Lists
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import DeclinedError, SharedError, Shelf
 from cfm.worker.act.source_watch import SourceWatch
@@ -105,6 +106,7 @@ async def _run_on(
         api = WorkerApi(
             facts=_facts(settings, boot_id),
             shelf=shelf,
+            lists=Lists(shelf),
             disk=library.disk,
             authority=authority,
             streams=streams,

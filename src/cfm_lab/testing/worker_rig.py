@@ -17,6 +17,7 @@ from cfm.web import Limits, serve
 from cfm.worker.act.base_dir import BaseDir
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.library import ContentLibrary
+from cfm.worker.act.lists import Lists
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.serve.api import ACCESS_POLICY, WorkerApi, WorkerFacts
@@ -90,6 +91,7 @@ async def worker_rig(
     api = WorkerApi(
         facts=WorkerFacts(Addr("10.0.0.1:8888"), BOOT_ID, Transfer.BUILTIN, with_source, streams, 1),
         shelf=shelf,
+        lists=Lists(shelf),
         disk=disk,
         authority=Authority(state, None),
         streams=book,

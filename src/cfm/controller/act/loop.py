@@ -120,6 +120,7 @@ class Controller:
         self._requests = count(1)
         self._waiting: dict[int, asyncio.Future[ev.Reply]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at_ms = 0
         self._answers: InTurns[ev.Event] = InTurns(self._take)
         self._questions: InTurns[ev.Effect] = InTurns(self._ask_now, turn_s=0)
         """One in a turn: to send it takes longer than to begin."""
@@ -220,7 +221,7 @@ class Controller:
         self._follow(self.core.hear(event, clock()))
         if not self._decides_soon:
             self._decides_soon = True
-            self._wake_at(self._decide_not_before_ms)
+            self._wake_at(min(self._decide_not_before_ms, self._wakes_at_ms))
 
     def _follow(self, step: Step) -> None:
         self._carry_out(step.at_once)
@@ -237,6 +238,7 @@ class Controller:
     def _wake_at(self, mono_ms: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._wakes_at_ms = mono_ms
         wait_ms = mono_ms - clock().mono_ms
         delay_s = (wait_ms + 1) / 1000 if wait_ms > 0 else 0.0
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.feed, ev.Tick())

@@ -25,13 +25,20 @@ from cfm.security import Role
 from cfm.threads import ThreadPool
 from cfm.web import AccessPolicy, Limits, RefusedError, empty, json_answer, name_from_path, old_json, old_text
 from cfm.worker.act.fencing import Authority
+from cfm.worker.act.lists import Lists
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.fencing import Refuse
-from cfm.worker.decide.shelf_rules import DELETION_STATUS, DeletionOutcome, Inventory
+from cfm.worker.decide.shelf_rules import DELETION_STATUS, DeletionOutcome
 from cfm.worker.serve.content import Content
 from cfm.worker.serve.metrics import CONTENT_TYPE, WorkerMetrics
 from cfm.worker.serve.openapi import DOCUMENT
-from cfm.worker.serve.requests import is_from_this_machine, issuer_of, names_etag, number_of
+from cfm.worker.serve.requests import (
+    is_from_this_machine,
+    issuer_of,
+    names_etag,
+    number_of,
+    since_etag,
+)
 from cfm.worker.serve.streams import Streams
 
 log = structlog.get_logger(__name__)
@@ -95,6 +102,7 @@ class WorkerApi:
 
     facts: WorkerFacts
     shelf: Shelf
+    lists: Lists
     disk: ThreadPool
     authority: Authority
     streams: Streams
@@ -127,17 +135,23 @@ class WorkerApi:
     async def files(self, request: web.Request) -> web.Response:
         await self._raise_fence(request)
         self._hear_source_folder(request)
-        inventory, text, etag = await self._on_disk("cannot list the files", partial(_listing, self.shelf))
+        since = since_etag(request.headers)
+        listed = await self._on_disk("cannot list the files", partial(self.lists.look, since))
+        inventory = listed.inventory
         self.metrics.odd_names.set(inventory.odd)
         headers = {
             **self._identity(inventory.disk_id),
-            "ETag": etag,
+            "ETag": listed.etag,
+            wire.FILES: str(len(inventory.names)),
             wire.LINKS: str(inventory.links),
             wire.PROBES: ",".join(inventory.probes[:MOST_PROBES]),
         }
-        if names_etag(request.headers.get("If-None-Match", ""), etag):
+        if names_etag(request.headers.get("If-None-Match", ""), listed.etag):
             return empty(304, headers)
-        return old_text(text, headers)
+        if listed.since is not None:
+            headers |= {wire.MANIPULATION: wire.NAMES_CHANGED, wire.DELTA_BASE: since}
+            return old_text(wire.difference_to_text(listed.since), headers, status=wire.IM_USED)
+        return old_text(listed.text, headers)
 
     async def df(self, _: web.Request) -> web.Response:
         usage = await self._on_disk("cannot ask the disk", self.shelf.usage)
@@ -298,12 +312,6 @@ class WorkerApi:
 
 async def _add_version(_: web.Request, response: web.StreamResponse) -> None:
     response.headers[wire.VERSION] = __version__
-
-
-def _listing(shelf: Shelf) -> tuple[Inventory, bytes, str]:
-    inventory = shelf.inventory()
-    text = inventory.text
-    return inventory, text, Inventory.etag(text)
 
 
 async def _remembered(change: Awaitable[R]) -> R:

@@ -17,6 +17,7 @@ _PROBLEM: Final = {
 _TEXTS: Final = {
     200: "Done.",
     206: "The range that was asked for.",
+    wire.IM_USED: "What came and went since the list that the asker has.",
     304: "The list has not changed.",
     400: "This is not a file name, or the request has a query that is not allowed.",
     404: "There is no such file.",
@@ -68,10 +69,12 @@ DOCUMENT: Final[dict[str, Any]] = {
         "/hb": {"get": _operation("The worker lives. The headers say what it can do.", 200)},
         "/files": {
             "get": _operation(
-                "The names of all plain files, one on each line, in byte order.",
-                *(200, 304, 409, 500),
+                "The names of all plain files, one on each line, in byte order; or the difference (226).",
+                *(200, wire.IM_USED, 304, 409, 500),
                 parameters=(
                     *_CLAIM,
+                    _parameter("If-None-Match", "header", "The list that the asker has."),
+                    _parameter(wire.ACCEPTS_MANIPULATION, "header", "`cfm-names`: the difference to it."),
                     _parameter(wire.FENCE, "header", "Refuse deletes below this order."),
                     _parameter(wire.SOURCE_FOLDER, "header", "The worker's disk is this source folder."),
                 ),

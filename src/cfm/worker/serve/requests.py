@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
+from cfm import wire
 from cfm.web import RefusedError
 from cfm.worker.decide.fencing import HeaderError, Issuer, read_issuer, read_number
+
+_ONE_ETAG: Final = re.compile(r'"[!#-~]{1,128}"')
 
 
 def issuer_of(request: web.Request) -> Issuer | None:
@@ -30,6 +36,13 @@ def names_etag(if_none_match: str, etag: str) -> bool:
     """Does `If-None-Match` name this ETag?"""
     named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
     return etag in named or "*" in named
+
+
+def since_etag(headers: Mapping[str, str]) -> str:
+    """The ETag of the list to which the asker wants the difference; empty where it wants whole lists."""
+    wants = {one.partition(";")[0].strip() for one in headers.get(wire.ACCEPTS_MANIPULATION, "").split(",")}
+    named = headers.get("If-None-Match", "").strip()
+    return named if wire.NAMES_CHANGED in wants and _ONE_ETAG.fullmatch(named) else ""
 
 
 def is_from_this_machine(request: web.Request) -> bool:
