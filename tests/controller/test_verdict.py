@@ -17,7 +17,8 @@ from cfm.controller.explain.conditions import WORST_FIRST
 from cfm.controller.explain.health import Activity, Doing, Health
 from cfm.controller.explain.verdict import LINE_LENGTH, Verdict, line_of, verdict
 from cfm.controller.explain.words import at_servers, short_names
-from cfm.model import Addr, SnapshotFacts
+from cfm.fleet.answers import NO_TLS
+from cfm.model import Addr, Failure, SnapshotFacts, Trouble
 from cfm.plan import refusals
 from cfm.plan.view import Rules
 from controller import worlds
@@ -340,3 +341,34 @@ def _the_health_is_true(found: Verdict, told: dict[str, Any]) -> None:
         assert not busy
     if found.health is Health.BUSY:
         assert all(condition.level is Severity.NOTE for condition in found.conditions)
+
+
+def told_of_credentials(node: Node) -> Condition:
+    (found,) = [one for one in verdict_of(node).conditions if one.name == "no_credentials"]
+    return found
+
+
+def test_where_no_tls_connection_comes_about_nothing_is_said_of_tokens() -> None:
+    """As where TLS alone is configured, and a worker has no certificate, or one of another authority."""
+    node = Node(files(3), destinations=2)
+    node.grade()
+    node.run(SECOND_MS)
+    for addr, why in zip(node.destinations, ("certificate required", "unknown ca"), strict=True):
+        node.workers[addr].failure = Failure(Trouble.REFUSED, f"{NO_TLS}: {why}")
+        node.workers[addr].up = False
+    node.run(40 * SECOND_MS)
+    found = told_of_credentials(node)
+    assert found.servers == tuple(node.destinations)
+    assert "no TLS connection: certificate required" in found.text
+    assert "`security.tls`" in found.remedy
+    assert "token" not in found.text + found.remedy
+
+
+def test_who_connects_and_is_not_let_in_may_lack_a_token_or_a_certificate() -> None:
+    node = Node(files(3), destinations=2)
+    node.grade()
+    node.run(SECOND_MS)
+    node.send(ev.CredentialsRefused(node.destinations[0]))
+    found = told_of_credentials(node)
+    assert found.text.endswith("its requests have no valid credentials")
+    assert "where tokens are used" in found.remedy

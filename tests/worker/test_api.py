@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -383,6 +384,7 @@ class TestForPeopleAndMachines:
         assert names == set(re.findall(r"^# HELP (\S+) \S", page, re.MULTILINE))
         assert names
         assert all(name.startswith("cfw_") for name in names)
+        assert f'cfw_build_info{{python="{platform.python_version()}",version="{__version__}"}} 1.0' in page
         assert 'cfw_deletes_total{outcome="deleted"} 1.0' in page
 
     async def test_the_document_names_every_route(self, rig: WorkerRig) -> None:

@@ -61,7 +61,7 @@ OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
     OwnTroubleKind.LINES_LOST: TroubleWords(
         Severity.DEGRADED,
         "Lines of cfm's log are lost, because nobody takes them: {why}",
-        "read its standard error, or mend the disk of `log_dir`",
+        "read its standard error, or repair the disk of `log_dir`",
     ),
     OwnTroubleKind.SETTINGS_REFUSED: TroubleWords(
         Severity.DEGRADED,

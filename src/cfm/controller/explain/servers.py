@@ -64,15 +64,23 @@ def _without_credentials(scene: Scene) -> dict[Addr, int]:
     return since_ms
 
 
+_NOT_VALID: Final = "its requests have no valid credentials"
+_COMPARE: Final = (
+    "compare `security` in cfm.yml and cfw.yml; where tokens are used, "
+    "`cfm token worker SERVER` makes its token"
+)
+
+
 def _told_without_credentials(scene: Scene, since_ms: Mapping[Addr, int]) -> Iterator[Condition]:
     if since_ms:
         there = scene.in_order(since_ms)
-        causes = (scene.state.health.pulse(addr).why or "its requests have no valid token" for addr in there)
+        causes = [scene.state.health.pulse(addr).why or _NOT_VALID for addr in there]
+        only_tls = all(NO_TLS in cause for cause in causes)
         yield Condition(
             name="no_credentials",
             level=Severity.DEGRADED,
-            text=f"cfm and cfw do not accept each other's credentials {scene.at(there)}: {_cause(causes)}",
-            remedy="compare `security` in cfm.yml and cfw.yml; `cfm token worker SERVER` makes its token",
+            text=f"cfm and cfw refuse each other {scene.at(there)}: {_cause(causes)}",
+            remedy="compare `security.tls` in cfm.yml and cfw.yml" if only_tls else _COMPARE,
             servers=there,
             since_s=scene.wall_s(min(since_ms.values())),
         )
@@ -88,7 +96,7 @@ def _unknown_lists(scene: Scene) -> Iterator[Condition]:
         {addr: record.files for addr, record in _used(scene).items() if _refuses_its_list(record)},
         "list_unknown",
         "The file list is unknown",
-        "mend the disk or `base_dir` there; nothing is copied or deleted there meanwhile",
+        "repair the disk or `base_dir` there; nothing is copied or deleted there meanwhile",
     )
 
 

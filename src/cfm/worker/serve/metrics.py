@@ -6,12 +6,15 @@ looks at the disk regularly, and sets the disk's figures.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from cfm import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,6 +46,8 @@ class _FetchedCollector(Collector):
 class WorkerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        build = self._gauge("cfw_build_info", "The program.", "version", "python")
+        build.labels(__version__, platform.python_version()).set(1)
         self._content_bytes = self._counter("cfw_content_bytes", "Bytes of files sent to others.")
         self._streams_ended = self._counter(
             "cfw_streams_ended", "Streams that ended, by outcome (busy: refused).", "outcome"
