@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.controller.explain.verdict import verdict
 from cfm.controller.explain.why import why_json
 from cfm.model import Addr, Side, Status, host_of
+from cfm.plan.view import Rules
 from cfm.wire import TaskReport
-from controller.node import OLD, Node, files
+from controller.node import OLD, Node, Worker, files
 
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
 ENOUGH_BYTES = 1_000_000
@@ -144,6 +147,38 @@ def test_a_task_that_nobody_can_have_heard_of_blames_no_worker() -> None:
     node.send(ev.StoreTrouble("the disk is full"))
     node.run(10 * MINUTE_MS)
     assert not node.core.state.failures.pauses
+
+
+def full_node_that_fails(*, hangs: bool) -> tuple[Node, Worker]:
+    """One disk, full again since a copy of the best file failed there; another server is down."""
+    node = Node(files(20), sources=1, destinations=2, rules=Rules(minimum_stay_ms=MINUTE_MS))
+    worker = node.workers[node.destinations[0]]
+    node.kill(node.destinations[1])
+    node.grade()
+    node.run(5 * MINUTE_MS)
+    worker.hangs = True
+    best = replace(node.library[-1], rank=1, hits=10_000)
+    node.grade([best, *(replace(file, rank=file.rank + 1) for file in node.library[:-1])])
+    node.run(HOUR_MS)
+    while node.core.state.tasks.active:
+        node.run(10 * SECOND_MS)
+    assert Side(destination=node.destinations[0]) in node.core.state.failures.pauses
+    worker.files["foreign"] = best.size_bytes
+    worker.hangs = hangs
+    node.deleted.clear()
+    node.run(HOUR_MS)
+    return node, worker
+
+
+def test_a_full_disk_is_tried_again_after_its_pause() -> None:
+    node, worker = full_node_that_fails(hangs=False)
+    assert "F020.mpg" in worker.files
+    assert "destination_in_pause" not in conditions(node)
+
+
+def test_a_full_disk_on_which_all_copies_fail_loses_the_room_for_one_file_alone() -> None:
+    node, _worker = full_node_that_fails(hangs=True)
+    assert len(node.deleted) == 1
 
 
 # ── a second hand on the disk ───────────────────────────────────────────────────────────────────────────

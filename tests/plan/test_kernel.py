@@ -107,10 +107,13 @@ def doubtful(*names: str, listed: bool = True) -> ClusterView:
     return replace(world([lost]), doubtful=(lost,))
 
 
-def in_pause(side: Side, until_ms: int, spared_ms: int = 0, **more: Any) -> ClusterView:
+def paused(side: Side, until_ms: int, spared_ms: int = 0) -> dict[Side, Pause]:
     """This server or pair has a pause, which ends so long after now."""
-    pause = Pause(1, NOW.mono_ms + until_ms, NOW.mono_ms + spared_ms, NOW.mono_ms, "it fails")
-    return world([server(DISK_C)], pauses={side: pause}, **more)
+    return {side: Pause(1, NOW.mono_ms + until_ms, NOW.mono_ms + spared_ms, NOW.mono_ms, "it fails")}
+
+
+def in_pause(side: Side, until_ms: int, spared_ms: int = 0, **more: Any) -> ClusterView:
+    return world([server(DISK_C)], pauses=paused(side, until_ms, spared_ms), **more)
 
 
 def full(**more: Any) -> ClusterView:
@@ -717,8 +720,15 @@ OTHER = File("OTHER.mpg", 1, 50)
 ROOM_CASES = [
     Case(
         d.destination_takes_copies,
-        "copies to that place fail",
-        full(pauses={Side(destination=DISK_A): Pause(1, 0, 0, 0, "it fails")}),
+        "copies to that place fail, and its pause runs",
+        full(pauses=paused(Side(destination=DISK_A), until_ms=1)),
+        refusals.DESTINATION_IN_PAUSE,
+        ROOM,
+    ),
+    Case(
+        d.destination_takes_copies,
+        "copies to that place fail and cost much time, and there is another disk",
+        full(pauses=paused(Side(destination=DISK_A), until_ms=0, spared_ms=1)),
         refusals.DESTINATION_IN_PAUSE,
         ROOM,
     ),

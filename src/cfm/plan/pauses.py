@@ -65,5 +65,13 @@ def another_destination(view: ClusterView, ledger: Ledger, but: Addr, source: Ad
     )
 
 
+def another_makes_room(view: ClusterView, ledger: Ledger, but: Addr) -> bool:
+    """Is there a disk without a pause on which room could be made instead?"""
+    return any(
+        addr != but and ledger.is_used(addr) and Side(destination=addr) not in view.pauses
+        for addr in ledger.disks
+    )
+
+
 def _is_to_blame(view: ClusterView, source: Addr, destination: Addr) -> bool:
     return any(side in view.pauses for side in sides_of((source, destination)))

@@ -109,7 +109,7 @@ def stocks(world: World, files: Mapping[str, File], among: Collection[Addr]) -> 
 def worth(world: World) -> float:
     """How good what is placed is, beside the best that could be there now.
 
-    What may not go takes its room in both, and what may not come back yet is missing in both.
+    What may not go is placed in both, and what may not come back yet is missing in both.
     """
     core = world.main.core
     files, held = known_files(world), holders(world)
@@ -119,7 +119,12 @@ def worth(world: World) -> float:
     staying = {name for addr in addrs for name in _staying(world, files, addr)}
     movable = {file.name for file in wanted} - staying
     rooms = [room_bytes(world, addr, movable) for addr in addrs]
-    return placement.worth(movable & held.keys(), [file for file in wanted if file.name in movable], rooms)
+    return placement.worth(
+        movable & held.keys(),
+        [file for file in wanted if file.name in movable],
+        rooms,
+        staying_hits=placement.hits_of(file for file in wanted if file.name in staying),
+    )
 
 
 def _staying(world: World, files: Mapping[str, File], addr: Addr) -> list[str]:

@@ -65,13 +65,17 @@ def _can_hold(files: Sequence[File], rooms: tuple[int, ...]) -> bool:
     return False
 
 
-def worth(placed: AbstractSet[str], files: Sequence[File], rooms: Sequence[int]) -> float:
+def worth(
+    placed: AbstractSet[str], files: Sequence[File], rooms: Sequence[int], *, staying_hits: int = 0
+) -> float:
     """The hits of what is placed, as a share of those of the ideal; at most 1.
+
+    `staying_hits`: those of files that are not among `files`, and are placed in both.
 
     The greedy ideal goes by rank, so small files of worse ranks may together have more hits.
     """
-    best = hits_of(ideal(files, rooms))
-    held = hits_of(file for file in files if file.name in placed)
+    best = staying_hits + hits_of(ideal(files, rooms))
+    held = staying_hits + hits_of(file for file in files if file.name in placed)
     return min(1.0, held / best) if best else 1.0
 
 

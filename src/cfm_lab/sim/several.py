@@ -201,7 +201,7 @@ BLOWS: Final[Mapping[str, Callable[[Several, Host], None]]] = {
 }
 OFTEN: Final[Mapping[str, int]] = {name: 1 if name == "backup_restored" else 6 for name in BLOWS}
 """How often each has its turn, beside the others."""
-KINDS: Final = CHANCES | BLOWS.keys()
+KINDS: Final = frozenset((*CHANCES, *BLOWS))
 
 
 def draw(rng: Rng) -> frozenset[str]:

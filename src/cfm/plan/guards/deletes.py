@@ -7,7 +7,7 @@ The same guards judge a wish and, later, the order that came of it, right before
 from __future__ import annotations
 
 from cfm.model import NOBODY, Addr, DeleteKind, File, Known, Side, Unknown
-from cfm.plan import refusals
+from cfm.plan import pauses, refusals
 from cfm.plan.case import Case
 from cfm.plan.guards.copies import on_san, ruled_out_ms
 from cfm.plan.refusals import Refusal
@@ -255,9 +255,18 @@ def all_for_this_room(case: Case[MakeRoom]) -> Refusal | None:
 
 
 def destination_takes_copies(case: Case[MakeRoom]) -> Refusal | None:
-    """Nothing is deleted for a file where copies fail."""
-    in_pause = Side(destination=case.wish.server) in case.view.pauses
-    return refusals.DESTINATION_IN_PAUSE if in_pause else None
+    """Where copies fail, nothing is deleted for one, but for the trial that follows a pause.
+
+    A full disk could not be tried otherwise: its pause would go on long after its trouble has ended.  Where
+    the trial fails as well, its room is still there for the next one.
+    """
+    view, server = case.view, case.wish.server
+    if Side(destination=server) not in view.pauses:
+        return None
+    rests = pauses.destination_rests(view, case.ledger, server)
+    if not rests and pauses.is_spared(view, Side(destination=server)):
+        rests = pauses.another_makes_room(view, case.ledger, server)
+    return refusals.DESTINATION_IN_PAUSE if rests else None
 
 
 def it_does_not_fail(case: Case[MakeRoom]) -> Refusal | None:

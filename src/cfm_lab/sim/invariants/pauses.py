@@ -11,7 +11,7 @@ from cfm_lab.sim.processes.controller import SimCfm
 class LeftAlone(Invariant):
     """While a source, a destination or a pair is in pause, no copy begins there; after it one alone.  No file
     is copied to a place from which its copy vanished, unless viewers want it.  No room is made at a
-    destination where copies fail, nor for a file that fails.
+    destination in its pause, after it for one file at a time, and none for a file that fails.
 
     Scope: who is in pause is taken from cfm's own book, as cfm decides by it.  That the pauses are right and
     grow, rules 7 and 25 say.
@@ -45,12 +45,17 @@ class LeftAlone(Invariant):
         self.hold(now.mono_ms >= gone_ms or wanted, "copied again to where it vanished:", task)
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None or order.room_for is None or cfm.core is None:
             return
         failures = cfm.core.state.failures
-        self.hold(Side(destination=order.server) not in failures.pauses, "room where copies fail:", order)
+        pause = failures.pauses.get(Side(destination=order.server))
+        if pause is not None:
+            self.hold(now.mono_ms >= pause.until_ms, "room where copies fail:", order)
+            there = (one for one in cfm.core.state.orders.active.values() if one.server == order.server)
+            files = {one.room_for for one in there if one.room_for is not None}
+            self.hold(files == {order.room_for}, "room for two files where copies fail:", order)
         retry = failures.retries.get(order.room_for)
         failed = retry is not None and retry.failures > (order.room_for in cfm.evidence.hits.rising)
         self.hold(not failed, "room for a file that fails:", order)
