@@ -44,3 +44,11 @@ def test_a_key_without_effect_is_documented_as_such(file: str) -> None:
         said = rows[key]["meaning"].strip().replace("`", "").replace("servers.", "")
         assert said.startswith("without effect") == (why is not None), key
         assert why is None or why.replace("`", "") in said, key
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.parent.glob("*.md")), ids=lambda page: page.name)
+def test_a_default_in_parentheses_is_the_default(page: Path) -> None:
+    """As in `remover.breaker_percent` (25)."""
+    defaults = {key: example_of(field) for key, field in every_key(CfmSettings)}
+    for key, value in re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)` \(([0-9]+)\)", page.read_text("utf-8")):
+        assert defaults[key] == value, key
