@@ -24,6 +24,7 @@ from cfm.controller.act.loop import clock
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, Listing, WorkerFeatures
 from cfm_lab.testing.controller_rig import DESTINATIONS, SOURCE, ControllerRig, a_task, controller_rig
+from cli.test_documented_commands import PAGES, commands
 from controller.test_operator_api import asked, graded
 
 FIRST, SECOND = DESTINATIONS
@@ -220,3 +221,44 @@ def test_a_watch_waits_no_longer_than_its_deadline(monkeypatch: pytest.MonkeyPat
         watch = StatusWatch(AskedDaemon(Addr(f"127.0.0.1:{silent.getsockname()[1]}")))
         watch.look()
         assert "timed out" in as_text(watch.view(datetime.now(UTC), 0.0))
+
+
+NAMES = {"SERVER": FIRST, "FILE": "F001.mpg", "NAME.mpg": "F001.mpg", "film-1.mpg": "F001.mpg", "TEXT": "F00",
+         "TASK": LONG, "HOST:PORT": FIRST, "10.0.2.2:8888": FIRST}  # fmt: skip
+NOT_HERE = frozenset({"run", "demo", "simulate", "check", "plan", "handover", "token", "state"})
+"""They do not ask a running cfm, or do not end; each has tests of its own."""
+ENDLESS = "--watch"
+
+
+def documented() -> list[tuple[str, ...]]:
+    """Every command line of the documentation that asks a running cfm, and is whole."""
+    lines = {tuple(words[1:]) for page in PAGES for words in commands(page.read_text()) if words[0] == "cfm"}
+    kept = (line for line in lines if line[0] not in NOT_HERE and ENDLESS not in line)
+    return sorted({_without_settings([NAMES.get(word, word) for word in line]) for line in kept})
+
+
+async def test_every_documented_command_that_asks_runs(cfm: ControllerRig) -> None:
+    """With whatever there is to be told of this node; none of them ends by an error of its own."""
+    ran = set()
+    for line in documented():
+        offline = (
+            line[0] in ("completion", "man") or line[0].startswith("-") or line[:2] == ("config", "sample")
+        )
+        ended = await asyncio.to_thread(invoked, list(line)) if offline else await run(cfm, *line)
+        if "Missing" in ended.output:
+            continue  # it is named, not shown
+        assert ended.exception is None or isinstance(ended.exception, SystemExit), (line, ended.exception)
+        assert ended.exit_code in (0, 1, 3), (line, ended.output)
+        assert ended.output.strip(), line
+        ran.add(line[0])
+    assert {"status", "why", "history", "server", "unique", "backlog", "search", "trends", "config"} <= ran
+    assert {"reload", "confirm", "accept", "cancel", "completion", "man"} <= ran
+
+
+def _without_settings(words: list[str]) -> tuple[str, ...]:
+    """The rig has settings and an address of its own."""
+    for option in ("-c", "--addr"):
+        while option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    return tuple(words)
