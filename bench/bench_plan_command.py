@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cfm_lab.testing.measuring import running
+from cfm_lab.testing.measuring import as_installed, running
 
 SCALE = Path(__file__).with_name("bench_scale.py")
 DESTINATIONS = 10
@@ -54,7 +54,9 @@ print(json.dumps(wanted[:10]))
 def timed(command: list[str]) -> tuple[float, float]:
     """Seconds by the clock, and of the processors."""
     before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=as_installed()
+    )
     took_s, after = time.perf_counter() - began_s, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

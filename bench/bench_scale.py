@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cfm.web.limits import allow_many_files
-from cfm_lab.testing.measuring import cpu_s, memory_mb, running
+from cfm_lab.testing.measuring import as_installed, cpu_s, memory_mb, running
 from cfm_lab.testing.processes import free_port
 
 PORT = 18_888
@@ -202,7 +202,8 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
     with running(played, **pipes) as servers, (folder / "output.txt").open("w") as output:
         _line_of(servers.stdout)
         began_s = time.perf_counter()
-        with running(daemon, stdout=subprocess.PIPE, stderr=output, cwd=folder) as cfm:
+        pipes = {"stdout": subprocess.PIPE, "stderr": output, "env": as_installed()}
+        with running(daemon, **pipes, cwd=folder) as cfm:
             _line_of(cfm.stdout)
             listening_s = time.perf_counter() - began_s
             prober = Prober(port)

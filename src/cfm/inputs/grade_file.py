@@ -16,6 +16,7 @@ import polars as pl
 
 from cfm.inputs.columns import (
     Reading,
+    all_differ,
     count_reasons,
     is_name,
     is_plain_name,
@@ -73,7 +74,7 @@ def _rows(block: bytes, lines_before: int) -> pl.DataFrame:
 
 
 def _first_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
-    if frame["name"].n_unique() == frame.height:
+    if all_differ(frame["name"]):
         return frame.rechunk()
     first = frame.filter(pl.col("name").is_first_distinct())
     skipped[Skip.DUPLICATE_NAME] += frame.height - first.height

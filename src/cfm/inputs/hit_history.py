@@ -17,6 +17,7 @@ import polars as pl
 from cfm.inputs import reference
 from cfm.inputs.columns import (
     Reading,
+    all_differ,
     count_reasons,
     is_name,
     is_plain_name,
@@ -137,7 +138,7 @@ def _without_odd(values: pl.DataFrame) -> pl.DataFrame:
 
 def _one_of_each(frame: pl.DataFrame, skipped: Counter[str]) -> pl.DataFrame:
     """Merge the lines of a name that occurs again with the same size: all servers, and the most hits."""
-    if frame["name"].n_unique() == frame.height:
+    if all_differ(frame["name"]):
         return frame.rechunk()
     again = frame["name"].is_duplicated()
     repeated = frame.filter(again)

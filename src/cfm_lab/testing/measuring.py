@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import subprocess
@@ -10,7 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cfm
+
 _MEGA = 1024
+
+
+def as_installed() -> dict[str, str]:
+    """The environment for a program that is measured: it finds its bytecode, as an installed one does.
+
+    A machine of developers may keep none, and then each start compiles the program anew.
+    """
+    compileall.compile_dir(Path(cfm.__file__).parent, quiet=1)
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager
