@@ -17,6 +17,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain import report
 from cfm.plan.view import Rules
 from cfm.tasks.store import Recovered
+from cfm_lab.fakes.fake_file_system import FakeFileSystem
 from cfm_lab.testing.worker_rig import worker_rig
 from controller.node import Node, files
 
@@ -100,6 +101,21 @@ async def test_a_look_tells_of_a_server_that_is_down_and_of_a_san_that_is_gone(t
     assert (plan["copies"], plan["deletes"]) == ([], [])
     assert [server["state"] for server in plan["servers"]] == ["up", "down"]
     assert plan["refusal_counts"]["copy"]
+
+
+async def test_a_look_at_metadata_on_a_disk_that_hangs_ends_and_says_so(tmp_path: Path) -> None:
+    disk = FakeFileSystem()
+    disk.hang(str(tmp_path))
+    (tmp_path / "made").mkdir()
+    async with worker_rig(tmp_path / "made", quota_bytes=10_000) as one:
+        settings = load_cfm(settings_file(tmp_path, a_san(tmp_path), one.addr, [one.addr]))
+        try:
+            plan = await once.plan(settings, reading=once.Reading(disk, patience_s=0.05))
+        finally:
+            disk.heal()
+    assert (plan["copies"], plan["deletes"]) == ([], [])
+    assert plan["snapshot"]["accepted"] is False
+    assert plan["snapshot"]["why"].startswith("the disk of the metadata did not answer within")
 
 
 # ── a rehearsal ─────────────────────────────────────────────────────────────────────────────────────────

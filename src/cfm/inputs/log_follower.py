@@ -19,7 +19,7 @@ from cfm.inputs.hit_window import HitWindow
 from cfm.inputs.log_reader import LogReader
 from cfm.inputs.log_watch import LogWatch
 from cfm.model import Hits, LogState, Now
-from cfm.threads import ThreadPool
+from cfm.threads import LifeSign, ThreadPool
 
 POLL_S = 0.25
 PATIENCE_S = 5.0
@@ -180,10 +180,17 @@ class LogFollower:
 
 
 def replay(
-    folder: Path, our_ip: str, *, term_s: int, base: int, now: Now, file_system: FileSystem | None = None
+    folder: Path,
+    our_ip: str,
+    *,
+    term_s: int,
+    base: int,
+    now: Now,
+    file_system: FileSystem | None = None,
+    sign: LifeSign | None = None,
 ) -> tuple[Hits, LogStatus]:
     """What the window says at `now`, from the logs as they are.  This is for a single look, without
-    following."""
+    following.  `sign` is given after each piece of a log."""
     reader = LogReader(str(folder), our_ip, file_system or RealFileSystem(), settle_ms=0)
     account = _Account(HitWindow(term_s, base, now), LogWatch(str(folder), 1000 * term_s, now))
     try:
@@ -192,6 +199,8 @@ def replay(
             batch = reader.read_some(account.window.oldest_s(now), now)
             account.add(batch, now)
             more = batch.more
+            if sign is not None:
+                sign.beat()
     except OSError as error:
         account.add(Batch(trouble=f"{folder} cannot be read: {error.strerror or error}"), now)
     finally:

@@ -157,6 +157,7 @@ def look_once(
     now: Now,
     file_system: FileSystem | None = None,
     last_good: Measure | None = None,
+    sign: LifeSign | None = None,
 ) -> Snapshot | SnapshotFacts:
     """Look once, without waiting, for `cfm plan`: the pair as it is, or why it is rejected.
 
@@ -165,7 +166,7 @@ def look_once(
     """
     paths = str(grade_path), str(history_path)
     try:
-        candidate, versions = read_pair(paths, file_system or RealFileSystem(), LifeSign())
+        candidate, versions = read_pair(paths, file_system or RealFileSystem(), sign or LifeSign())
     except OSError as error:
         return rejected(f"{error.filename or 'metadata'} cannot be read: {error.strerror}")
     except ChangedWhileReadError as error:

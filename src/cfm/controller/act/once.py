@@ -12,6 +12,8 @@ import asyncio
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -27,14 +29,16 @@ from cfm.controller.explain import report
 from cfm.controller.explain.parts import Json
 from cfm.errors import StateError
 from cfm.fleet.client import WorkerClient
+from cfm.inputs.file_system import FileSystem, RealFileSystem
 from cfm.inputs.log_follower import replay
 from cfm.inputs.san import SanIndex
 from cfm.inputs.snapshot import Snapshot
-from cfm.inputs.watching import look_once
+from cfm.inputs.watching import READ_PATIENCE_S, look_once, rejected
 from cfm.model import (
     Failure,
     Hits,
     Known,
+    LogCondition,
     LogState,
     Measure,
     Now,
@@ -43,6 +47,7 @@ from cfm.model import (
 from cfm.security import controller_credentials
 from cfm.tasks.opening import store_at
 from cfm.tasks.store import Recovered
+from cfm.threads import HungError, LifeSign, ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -50,14 +55,22 @@ SAN_S = 20.0
 """How long a look asks the SAN for single files, all questions together."""
 
 
-async def plan(settings: CfmSettings, wall_s: int | None = None) -> Json:
+async def plan(settings: CfmSettings, wall_s: int | None = None, reading: Reading | None = None) -> Json:
     """The contract's plan object, as of now or of another wall clock."""
     now = Now(time.monotonic_ns() // 1_000_000, wall_s * 1000 if wall_s else time.time_ns() // 1_000_000)
     san = SanIndex(settings.source_dirs, clock=lambda: now, on_change=lambda _names: None)
     async with worker_client(settings, controller_credentials(settings), "", 0) as client:
-        look = Look(settings, client, san, now)
+        look = Look(settings, client, san, now, reading or Reading())
         await look.run()
         return report.plan_json(look.core, now)
+
+
+class Reading(NamedTuple):
+    """How a look reads the metadata and the event log."""
+
+    file_system: FileSystem = RealFileSystem()
+    patience_s: float = READ_PATIENCE_S
+    """For so long a disk may say nothing."""
 
 
 class LookWorld(OutsideWorld):
@@ -74,12 +87,20 @@ class LookWorld(OutsideWorld):
 class Look:
     """One look: a core, and the shell that asks its questions.  Time stands still meanwhile."""
 
-    def __init__(self, settings: CfmSettings, client: WorkerClient, san: SanIndex, now: Now) -> None:
+    def __init__(
+        self,
+        settings: CfmSettings,
+        client: WorkerClient,
+        san: SanIndex,
+        now: Now,
+        reading: Reading,
+    ) -> None:
         self.core = Core(_node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
         self._settings = settings
         self._world = LookWorld(client, san, only_looks=True)
         self._san = san
         self._now = now
+        self._reading = reading
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -92,13 +113,29 @@ class Look:
 
     async def _ask_all(self, settings: CfmSettings, now: Now) -> None:
         async with asyncio.TaskGroup() as self._group:
-            metadata = self._group.create_task(asyncio.to_thread(_metadata, settings, now))
-            log = self._group.create_task(asyncio.to_thread(_event_log, settings, now))
+            metadata = self._group.create_task(self._read_metadata(settings, now))
+            log = self._group.create_task(self._read_log(settings, now))
             self._group.create_task(self._san.look())
             self._feed(ev.Tick())
         async with asyncio.TaskGroup() as self._group:
             self._feed(_san_event(self._san))
             self._tell_metadata(metadata.result(), self._tell_log(log.result()))
+
+    async def _read_metadata(self, settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
+        with closing(ThreadPool("the disk of the metadata", 1)) as threads:
+            try:
+                read = partial(_metadata, settings, now, self._reading.file_system)
+                return await threads.run_while_alive(self._reading.patience_s, read)
+            except HungError as error:
+                return rejected(str(error))
+
+    async def _read_log(self, settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:
+        with closing(ThreadPool("the disk of the event log", 1)) as threads:
+            try:
+                read = partial(_event_log, settings, now, self._reading.file_system)
+                return await threads.run_while_alive(self._reading.patience_s, read)
+            except HungError as error:
+                return Hits(), LogState(LogCondition.UNREADABLE, now.mono_ms, str(error))
 
     def _tell_log(self, found: tuple[Hits, LogState] | None) -> Hits:
         """The hits in the event log, once the core knows what state it is in."""
@@ -156,10 +193,12 @@ def _san_event(san: SanIndex) -> ev.SanIndexed:
     return ev.SanIndexed(None, names.why, san.folders)
 
 
-def _metadata(settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
+def _metadata(
+    settings: CfmSettings, now: Now, file_system: FileSystem, sign: LifeSign
+) -> Snapshot | SnapshotFacts:
     """The metadata, or the facts about why they are rejected."""
     paths = settings.grade_info_file, settings.hitcount_history_file
-    return look_once(*paths, now, last_good=_last_good(settings))
+    return look_once(*paths, now, file_system, last_good=_last_good(settings), sign=sign)
 
 
 def _last_good(settings: CfmSettings) -> Measure | None:
@@ -172,10 +211,15 @@ def _last_good(settings: CfmSettings) -> Measure | None:
         return None
 
 
-def _event_log(settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:
+def _event_log(
+    settings: CfmSettings, now: Now, file_system: FileSystem, sign: LifeSign
+) -> tuple[Hits, LogState] | None:
     """The hits, and the state of the log that they are from; None where no log is configured."""
     if settings.watch_dir is None or settings.watch_ip_string is None:
         return None
     term_s, base = 60 * settings.watch_term_min, settings.watch_hit_base
-    hits, status = replay(settings.watch_dir, settings.watch_ip_string, term_s=term_s, base=base, now=now)
+    folder, our_ip = settings.watch_dir, settings.watch_ip_string
+    hits, status = replay(
+        folder, our_ip, term_s=term_s, base=base, now=now, file_system=file_system, sign=sign
+    )
     return hits, status.state
