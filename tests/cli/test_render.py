@@ -125,7 +125,7 @@ def test_progress_rate_and_time_left() -> None:
         "size_bytes": 2_000_000,
         "bytes_done": 500_000,
         "received": False,
-        "elapsed_s": 1,
+        "elapsed_s": 5,
         "rate_bps": 4_000_000,
         "reason": "",
     }
@@ -136,6 +136,9 @@ def test_progress_rate_and_time_left() -> None:
     assert "━" * 5 + "╌" * 15 in line
     assert "4.0 Mbit/s" in line
     assert line.rstrip().endswith("3 s")
+    early = {**status, "transfers": [{**transfer, "elapsed_s": 1}]}
+    line = next(text for text in shown(render.status_view(early)).splitlines() if "a.mpg" in text)
+    assert line.rstrip().endswith("4.0 Mbit/s"), "the first reports tell little"
 
 
 # ── plan, why, confirm ──────────────────────────────────────────────────────────────────────────────────

@@ -145,7 +145,7 @@ def test_deletes_of_open_files_are_told_and_not_made_up_for() -> None:
     node.grade()
     node.run(2 * MINUTE_MS)
     assert len(node.deleted) == 5
-    assert told(node)["not_freed"] == "100 B deleted and not freed yet at 127.0.2.1: open files?"
+    assert told(node)["not_freed"] == "100 B were deleted and are not freed yet at 127.0.2.1: are files open?"
     node.run(2 * HOUR_MS)
     assert len(node.deleted) <= 5 + 4
     node.workers[only].open_bytes, node.frees = 0, True

@@ -106,7 +106,7 @@ FAULTS: Final = {
         lambda node: (node.shelf(node.destination_addrs[0]) / "HOLIDAY.iso").unlink(),
         LOOK_S + SOON_S,
         "foreign_files",
-        "300 kB of 1.0 MB at 127.0.2.1 are taken by what is in no grade file or history (1 unknown file",
+        "300 kB of 1.0 MB at 127.0.2.1 are taken by data that is not in the grade and history files",
     ),
     "the limit is mistyped": Fault(
         lambda node: settings(node, {"remover": {"storage_usage_limit_percent": 9}}),

@@ -103,7 +103,7 @@ def _cfm_form_doubts(settings: CfmSettings) -> Iterator[SettingsProblem]:
         )
     if settings.watch_dir is None or settings.watch_ip_string is None:
         key = "watch_dir" if settings.watch_dir is None else "watch_ip_string"
-        yield doubt(key, "not set", "no file rises without it")
+        yield doubt(key, "not set", "without it cfm does not see which files become popular")
     if not settings.deletes:
         yield doubt("deletes", "off: nothing is deleted, only shown", "write `on` after the migration")
     hosts = Counter(host_of(addr) for addr in servers.destinations)

@@ -128,8 +128,8 @@ def _transfer_doubts(settings: CfmSettings, heard: Sequence[PeerAnswer]) -> Iter
             why, remedy = "serves no source folder", "name source_dirs in its cfw.yml"
         else:
             why, remedy = "runs an old cfw", "install the new cfw there"
-        text = f"{one.addr} {why}: from it one can copy only by the external downloader,"
-        text += f" which {len(builtin)} destinations ({builtin[0]} …) do not use"
+        text = f"{one.addr} {why}, so copies from it need an external downloader,"
+        text += f" and {len(builtin)} destinations ({builtin[0]} …) have none"
         yield doubt("servers.sources", text, f"{remedy}, or set downloader_bin on the destinations")
 
 

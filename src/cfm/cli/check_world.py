@@ -45,7 +45,13 @@ class PathCheck:
             self.found = list(self.doubts_about(self.key, self.path))
         except OSError as error:
             why = error.strerror or type(error).__name__
-            self.found = [doubt(self.key, f"{self.path} cannot be looked at ({why})", "see to it")]
+            self.found = [
+                doubt(
+                    self.key,
+                    f"{self.path} cannot be looked at ({why})",
+                    "check its disk, and the rights of this user",
+                )
+            ]
 
 
 def look_at_all(looks: list[PathCheck], patience_s: float = PATIENCE_S) -> list[SettingsProblem]:

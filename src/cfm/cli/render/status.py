@@ -12,7 +12,7 @@ from cfm.cli.render.events import EVENTS_SHOWN, decisions
 from cfm.cli.render.page import ROWS_SHOWN, WIDE, Json, Sized, said, stack, with_rest
 from cfm.cli.render.servers import cells, servers
 from cfm.cli.render.words import short_addr, time_words
-from cfm.controller.explain.words import count_words, size_words
+from cfm.controller.explain.words import count_words, left_s, size_words
 
 
 def status_view(
@@ -106,11 +106,8 @@ def _rate(rate_bps: int | None) -> str:
 
 
 def _left(transfer: Json) -> str:
-    """How much longer it takes at the rate so far."""
-    rate_bps, done = transfer["rate_bps"], transfer["bytes_done"]
-    if transfer["received"] or not rate_bps or done is None:
-        return ""
-    return time_words(-(-8 * (transfer["size_bytes"] - done) // rate_bps))
+    seconds = left_s(transfer)
+    return "" if seconds is None else time_words(seconds)
 
 
 def _backlog(status: Json) -> RenderableType:

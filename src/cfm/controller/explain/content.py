@@ -23,7 +23,7 @@ def being_written(scene: Scene) -> Iterator[Condition]:
             name=refusals.STILL_BEING_WRITTEN.name,
             level=Severity.NOTE,
             text=f"{what} still being written to the SAN: {some_of(written)}",
-            remedy="nothing to do: cfm copies them when they have rested",
+            remedy="nothing to do: cfm copies them when they no longer change",
             files=len(written),
         )
 

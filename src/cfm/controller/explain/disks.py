@@ -52,12 +52,14 @@ def _foreign_files(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         disk_bytes = sum(foreign[addr].total_bytes for addr in there)
         worst = max(one.percent for one in foreign.values())
         number = sum(scene.state.stock.stock[addr].unknown_files for addr in there)
-        listed = f" ({count_words(number, 'unknown file', 'unknown files')} in base_dir)" if number else ""
+        listed = (
+            f", with {count_words(number, 'unknown file', 'unknown files')} in base_dir" if number else ""
+        )
         yield Condition(
             name="foreign_files",
             level=Severity.DEGRADED if not fits or worst >= MUCH_FOREIGN_PERCENT else Severity.NOTE,
-            text=f"{size_words(total_bytes)} of {size_words(disk_bytes)} {scene.at(there)} are taken by what "
-            f"is in no grade file or history{listed}",
+            text=f"{size_words(total_bytes)} of {size_words(disk_bytes)} {scene.at(there)} are taken by data "
+            f"that is not in the grade and history files{listed}",
             remedy="look at what else is on that disk: cfm deletes no file that it does not know",
             servers=there,
             files=number or None,
@@ -123,7 +125,8 @@ def _not_freed(scene: Scene) -> Iterator[Condition]:
         yield Condition(
             name="not_freed",
             level=Severity.DEGRADED,
-            text=f"{size_words(total_bytes)} deleted and not freed yet {scene.at(there)}: open files?",
+            text=f"{size_words(total_bytes)} were deleted and are not freed yet {scene.at(there)}: "
+            "are files open?",
             remedy="players may have the files open: `lsof +L1` there tells which",
             servers=there,
             size_bytes=total_bytes,

@@ -44,7 +44,7 @@ def copied_markers(scene: Scene) -> Iterator[Condition]:
         yield Condition(
             name="marker_copied",
             level=Severity.DEGRADED,
-            text=f"A disk was copied with its marker: {names} have two disks of one id, so one is used",
+            text=f"A disk was copied with its marker: {names} are two disks with one id, so one is used",
             remedy="stop the cfw of the copy, remove `.cfw-id` in its base_dir and its `cfw.db`; start it",
             servers=there,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from cfm.model import Addr, host_of
 from cfm.sizes import size_words
@@ -11,6 +12,7 @@ from cfm.sizes import size_words
 __all__ = [
     "at_servers",
     "count_words",
+    "left_s",
     "other_size_words",
     "short_names",
     "size_words",
@@ -38,6 +40,18 @@ def other_size_words(on_san_bytes: int, in_history_bytes: int) -> str:
     if there == here:
         there, here = f"{on_san_bytes:,} B", f"{in_history_bytes:,} B"
     return f"the SAN has {there}, the history says {here}"
+
+
+SETTLED_S: Final = 3
+"""A copy's first reports tell little of its speed."""
+
+
+def left_s(transfer: Mapping[str, Any]) -> int | None:
+    """How much longer a copy takes at its speed so far; None where nobody can say, or not yet."""
+    rate_bps, done = transfer["rate_bps"], transfer["bytes_done"]
+    if transfer["received"] or not rate_bps or done is None or transfer["elapsed_s"] < SETTLED_S:
+        return None
+    return int(-(-8 * (transfer["size_bytes"] - done) // rate_bps))
 
 
 def count_words(number: int, one: str, many: str) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
-from cfm.controller.explain.words import short_names, size_words
+from cfm.controller.explain.words import left_s, short_names, size_words
 from cfm.controller.serve.html import Child, Html, tag
 from cfm.model import Addr
 
@@ -165,10 +165,9 @@ def span(seconds: int) -> str:
 
 
 def left(transfer: Mapping[str, Any]) -> str:
-    """How long a copy still takes at its speed."""
-    if not transfer.get("rate_bps") or transfer.get("bytes_done") is None:
-        return ""
-    return span(8 * (int(transfer["size_bytes"]) - int(transfer["bytes_done"])) // int(transfer["rate_bps"]))
+    """How long a copy still takes."""
+    seconds = left_s(transfer)
+    return "" if seconds is None else span(seconds)
 
 
 def time_of_day(unix_s: float) -> str:

@@ -13,7 +13,7 @@ from cfm.controller.serve.pages.overview import decisions
 from cfm.controller.serve.pages.parts import Content, Part
 
 PLACES_SHOWN: Final = 200
-_NOTHING: Final = "Nothing was decided about it that cfm remembers."
+_NOTHING: Final = "Nothing about it is in the history."
 
 
 def file_page(found: Json, names: Names, now_s: int) -> Page:

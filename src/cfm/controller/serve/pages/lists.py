@@ -129,7 +129,7 @@ def history_page(found: Json, about: str, now_s: float) -> Page:
         "/history",
         heading("History"),
         form,
-        _happened("events", title, found, path, now_s, empty="Nothing that cfm remembers."),
+        _happened("events", title, found, path, now_s, empty="Nothing is in the history."),
     )
 
 

@@ -295,7 +295,7 @@ def _metadata(status: Json) -> tuple[Child, ...]:
 
 def _log_words(log: Json | None) -> str:
     if log is None:
-        return "No event log is configured, so nothing rises."
+        return "No event log is configured, so cfm does not see which files become popular."
     newest = f"its newest event is {cells.span(max(0, log['age_s']))} old" if log["age_s"] is not None else ""
     known = "hits are known" if log["hits_known"] else "hits are unknown"
     return f"Event log: {log['condition']}; " + "; ".join(word for word in (newest, known) if word) + "."

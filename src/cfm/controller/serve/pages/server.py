@@ -70,7 +70,7 @@ def server_page(
 
 def _history(happened: Json, addr: str, now_s: int) -> tuple[Child, Child]:
     events = happened["events"]
-    shown = decisions(events[::-1], now_s, len(events), empty="Nothing that cfm remembers.")
+    shown = decisions(events[::-1], now_s, len(events), empty="Nothing is in the history.")
     path = f"/history?about={quote(addr, safe='')}"
     return shown, tag("p", tag("a", "All of its history", attrs={"href": path}), cls="pager")
 
