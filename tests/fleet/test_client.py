@@ -81,6 +81,15 @@ async def test_a_heartbeat_of_one_of_ours(client: WorkerClient) -> None:
         assert await client.heartbeat(server.addr) == WorkerFeatures(ours=True, version="1", boot_id="b")
 
 
+async def test_a_worker_may_have_heard_a_higher_epoch(client: WorkerClient) -> None:
+    async with scripted(always(ok(b"", "Cfm-Epoch: nine"))) as server:
+        await client.heartbeat(server.addr)
+    assert client.higher_epoch == 0
+    async with scripted(always(ok(b"", "Cfm-Epoch: 9"))) as server:
+        await client.heartbeat(server.addr)
+    assert client.higher_epoch == 9
+
+
 @pytest.mark.parametrize("status", [204, 301, 404, 500, 503])
 async def test_other_statuses_are_failures(client: WorkerClient, status: int) -> None:
     answer = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nLocation: /hb\r\n\r\n" % status

@@ -313,6 +313,16 @@ class TestFencing:
             assert (await rig.ask("GET", path, **headers)).status == 200
             assert (await rig.state.recall()).binding == Binding(OURS, 7)
 
+    async def test_our_controller_is_told_that_its_epoch_is_over_and_nobody_else(
+        self, rig: WorkerRig
+    ) -> None:
+        await rig.api.authority.hear(Issuer(OURS, 7))
+        for controller, epoch, told in ((OURS, 6, "7"), (OURS, 7, None), (OURS, 8, None), (OTHER, 6, None)):
+            headers = {"Cfm_Controller": controller, "Cfm_Epoch": str(epoch)}
+            assert (await rig.ask("HEAD", "/hb", **headers)).headers.get("cfm-epoch") == told
+        refused = await rig.ask("DELETE", "/files/a.mpg", **order(1, epoch=6))
+        assert (refused.status, refused.headers["cfm-epoch"]) == (409, "7")
+
     async def test_nobody_is_obeyed_for_a_request_that_only_reads(self, rig: WorkerRig) -> None:
         assert (await rig.ask("GET", "/df", Cfm_Controller=OURS, Cfm_Epoch="7")).status == 200
         assert rig.api.authority.binding is None

@@ -31,11 +31,13 @@ from cfm.controller.composing import Inputs, care_of, inputs_of, jobs_of, server
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.leadership import Leadership, LeaderState, LeaseTerms
+from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.decide.state import NodeConfig
 from cfm.controller.serve.api import ControllerApi
 from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.controller.serve.pass_on import PassOn
 from cfm.errors import SettingsError, StoreFullError
+from cfm.fleet.client import WorkerClient
 from cfm.jobs import Job, supervise
 from cfm.model import Addr, Failure, Measure, Trouble
 from cfm.security import ControllerCredentials, controller_credentials, status_of
@@ -48,6 +50,7 @@ log = structlog.get_logger(__name__)
 FIRST_LOOK_S: Final = 2.0
 RECOVER_S: Final = 60.0
 RETRY_S: Final = 0.5
+EPOCHS_S: Final = 2.0
 LOOKS_RARER: Final = 2
 """A follower asks the servers so many times less often than a leader does."""
 CLOSING_S: Final = 1.0
@@ -97,6 +100,8 @@ class _Life:
         self._threads = ThreadPool("the state", 2)
         self._leadership = Leadership(_terms(settings), clock().mono_ms, rests_ms=rests_ms)
         self._leads = asyncio.Event()
+        self._client: WorkerClient | None = None
+        """The one that gives orders; None while we follow."""
         self._identity: dict[str, str] = {}
         """The headers that tell a worker whose controller this is; none while we follow."""
 
@@ -150,6 +155,7 @@ class _Life:
                 "leadership", partial(self._obey_lease, controller, inputs, keeper, own, stack), is_core=True
             ),
             Job("care of the state", partial(self._care, controller)),
+            Job("epochs", partial(self._compare_epochs, controller)),
         ]
         try:
             await until_told(self._ended, settings, controller, server, own.reloader, jobs)
@@ -212,6 +218,7 @@ class _Life:
         ]
         inputs.watch.take_measure(recovered.measure)
         await controller.take_over(core, self._store, client)
+        self._client = client
         for addr in silent:
             _expect_silence(controller, addr)
         self._identity.update({wire.CONTROLLER: recovered.controller_id, wire.EPOCH: str(recovered.epoch)})
@@ -231,6 +238,26 @@ class _Life:
     async def _care(self, controller: Controller) -> None:
         await self._leads.wait()
         await supervise(care_of(self._settings, controller, self._store), asyncio.Event())
+
+    async def _compare_epochs(self, controller: Controller) -> None:
+        """Have workers heard a higher epoch than there ever was, by the database?"""
+        await self._leads.wait()
+        told = 0
+        while True:
+            known, heard = self._leadership.told_epoch, self._client.higher_epoch if self._client else 0
+            behind = heard if heard > known else 0
+            if told not in (0, behind):
+                _tell_of_epochs(controller, told, "")
+            if behind:
+                _tell_of_epochs(
+                    controller, behind, f"it leads in epoch {known}, and they know epoch {behind}"
+                )
+            told = behind
+            await asyncio.sleep(EPOCHS_S)
+
+
+def _tell_of_epochs(controller: Controller, epoch: int, why: str) -> None:
+    tell(controller, OwnTroubleKind.EPOCH_BEHIND, str(epoch), why)
 
 
 class _Nowhere:

@@ -157,6 +157,8 @@ class WorkerClient:
         self._tls = tls
         identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
         self._headers = {**identity, "User-Agent": "cfm", "Accept-Encoding": "identity"}
+        self.higher_epoch = 0
+        """The highest epoch that a worker has heard of our controller, where it is above ours; else 0."""
         self._lists: dict[Addr, _KnownList] = {}
         self._readers = ThreadPool("reading lists", LISTS_AT_ONCE, waiting_each=MOST_WAITING_LISTS)
         self._open = AsyncExitStack()
@@ -345,17 +347,19 @@ class WorkerClient:
             timeout = aiohttp.ClientTimeout(total=None, connect=turn_s)  # the total is limited below
             async with asyncio.timeout(time_out_s * _OF_THE_TIME_OUT):
                 try:
-                    return await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
+                    reply = await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
                 except _SilentError:
                     if method not in _READS or not ticket.kept:
                         raise
-                return await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
+                    reply = await _exchange(lane, method, url, shown, timeout, ticket, most_bytes)
         except aiohttp.ConnectionTimeoutError:
             return Failure(Trouble.TIMEOUT, f"no connection was free within {turn_s:g} s")
         except TimeoutError:
             return Failure(Trouble.TIMEOUT, f"no answer within {time_out_s:g} s")
         except (aiohttp.ClientError, _OddAnswerError, OSError, ValueError) as error:
             return _failure(error)
+        self.higher_epoch = max(self.higher_epoch, wire.decimal(reply.headers.get(wire.EPOCH)) or 0)
+        return reply
 
 
 async def _exchange(

@@ -194,6 +194,7 @@ class Checker:
     def restored(self, found: CommittedState) -> None:
         """Somebody has put an old backup of the state back: what was committed since is gone, and may be."""
         state = self.facts.state(found.controller_id)
+        state.forgotten = state.orders  # some of them may still be under way
         state.committed_tasks, state.committed_orders = dict(found.tasks), dict(found.orders)
         state.committed_arrivals = {key: PutArrival(*key, at_s) for key, at_s in found.arrivals.items()}
         state.committed_measure = found.measure
@@ -257,7 +258,7 @@ class Checker:
             self.world.violations.add("1", f"{name} was removed from {disk.label} without an order")
             return
         self.facts.unlinks += 1
-        known = self.facts.state(by.issuer.controller).orders.get(by.order_id)
+        known = self.facts.state(by.issuer.controller).order_of(by.order_id)
         order = known.order if known is not None else None
         self.world.note("unlinked", name, by.server.addr, order.kind if order else "?")
         for rule in self._unlinked:

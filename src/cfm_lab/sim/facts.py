@@ -66,6 +66,13 @@ class StateFacts:
     drops: dict[str, int] = field(default_factory=dict)
     """File → when its last order was dropped (mono, of this process)."""
 
+    forgotten: dict[int, OrderFacts] = field(default_factory=dict)
+    """Orders of before the last restored backup, which the state does not know any more."""
+
+    def order_of(self, order_id: int) -> OrderFacts | None:
+        """An order that was ever written down."""
+        return self.orders.get(order_id) or self.forgotten.get(order_id)
+
     def forget_uncommitted(self) -> None:
         """Keep only what was committed, because the process that knew the rest is gone."""
         self.orders = {

@@ -34,6 +34,8 @@ class OwnTroubleKind(enum.StrEnum):
     """The lease was renewed late, or not at all; then another cfm leads soon."""
     DATABASE_SLOW = "database_slow"
     """The database with the state answers slowly."""
+    EPOCH_BEHIND = "epoch_behind"
+    """Workers have heard a higher epoch than the database tells: somebody has put an old one back."""
     NO_FOLLOWER = "no_follower"
     """No other cfm would go on if this one fell."""
     PLAN_FAILING = "plan_failing"

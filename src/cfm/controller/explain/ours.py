@@ -20,6 +20,7 @@ class TroubleWords(NamedTuple):
     text: str
     """`{subject}` and `{why}` are those of the oldest trouble of this kind."""
     remedy: str
+    """`{subject}` as in the text."""
 
 
 OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
@@ -42,6 +43,11 @@ OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
         Severity.DEGRADED,
         "The database with the state is slow: {why}",
         "see to its load and its disk; each copy waits for some commits",
+    ),
+    OwnTroubleKind.EPOCH_BEHIND: TroubleWords(
+        Severity.CRITICAL,
+        "Workers refuse the orders of this cfm, as the database was put back to an older state: {why}",
+        "stop all cfm, raise the epoch with `UPDATE cfm.lease SET epoch = {subject}`, and start them",
     ),
     OwnTroubleKind.NO_FOLLOWER: TroubleWords(
         Severity.DEGRADED,
@@ -91,7 +97,7 @@ def own_troubles(scene: Scene) -> Iterator[Condition]:
                 name=kind.value,
                 level=words.level,
                 text=f"{text} (and {more} more)" if more else text,
-                remedy=words.remedy,
+                remedy=words.remedy.format(subject=first.subject),
                 since_s=first.since_s,
             )
 

@@ -114,6 +114,7 @@ class WorkerApi:
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._middleware()], client_max_size=Limits().body_bytes)
         app.on_response_prepare.append(_add_version)
+        app.on_response_prepare.append(self._tell_epoch)
         app.router.add_get("/hb", self.hb)
         app.router.add_get("/files", self.files)
         app.router.add_get("/df", self.df)
@@ -258,6 +259,15 @@ class WorkerApi:
             return await handler(request)
 
         return hear_epoch
+
+    async def _tell_epoch(self, request: web.Request, response: web.StreamResponse) -> None:
+        """To our controller, where it comes with a lower epoch than we have heard: it may not know why it is
+        refused."""
+        binding, told = self.authority.binding, request.headers.get(wire.EPOCH)
+        if binding is None or request.headers.get(wire.CONTROLLER) != binding.controller:
+            return
+        if (number := wire.decimal(told)) is not None and number < binding.epoch:
+            response.headers[wire.EPOCH] = str(binding.epoch)
 
     async def _hear_epoch(self, request: web.Request) -> None:
         """Obey a higher epoch of our controller from the first request on that carries it.

@@ -28,11 +28,11 @@ class LastCopy(Invariant):
         self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, order: DeleteOrder | None
     ) -> None:
         server, issuer, order_id = by
-        if order is None:
+        known = self.facts.state(issuer.controller).order_of(order_id)
+        if order is None or known is None:
             self.hold(False, f"{name} deleted on {server.addr} by an order {order_id} that nobody wrote down")
             return
         self.hold(order.file.name == name, f"order {order_id} is for {order.file.name}, not for {name}")
-        known = self.facts.state(issuer.controller).orders[order_id]
         sent_ms = known.sent_ms if known.sent_ms is not None else known.ordered_ms
         since_ms = sent_ms - self.world.profile.rules.confirmation_max_age_ms - 2_000
         if order.kind is DeleteKind.SPACE:

@@ -34,6 +34,8 @@ def _pause_ms(failed: list[int]) -> int:
 NO_SUCH_FILE = 404
 BEFORE = ""
 """Stands for the files that failed before the restart."""
+NOT_TAKEN = " "
+"""Stands for tasks that were not taken."""
 REFUSED_MS = 10_000
 
 
@@ -145,6 +147,8 @@ class Pauses(Invariant):
         if before is not None and task.status in (Status.FAILED, Status.TIMED_OUT):
             for addr in way:
                 self._failed_at.setdefault((controller, addr), set()).add(name)
+            if before.status is Status.READY:  # a worker that does not take a task is to blame for itself
+                self._failed_at[controller, task.destination].add(NOT_TAKEN)
 
     def _is_to_blame(self, controller: str, name: str) -> bool:
         """Did no other file fail at the servers where this one did?"""
