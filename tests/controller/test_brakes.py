@@ -11,6 +11,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.explain.health import Health
 from cfm.controller.explain.report import rules_preview_json
 from cfm.controller.explain.verdict import verdict
+from cfm.model import File
 from cfm.plan.view import Rules
 from controller.node import Node, files
 
@@ -190,3 +191,20 @@ def test_a_mistyped_limit_is_told_before_it_is_in_force() -> None:
     assert found["then"]["held"] == [{"server": only, "would_free_bytes": 810}]
     mild = replace(node.core.state.rules, limit_percent=85)
     assert rules_preview_json(node.core, node.now, mild)["then"]["held"] == []
+
+
+def test_a_breaker_that_holds_room_for_other_files_does_not_speak_of_the_limit() -> None:
+    """A large file is wanted, and the only disk is full of a few others."""
+    library = files(9)
+    node = Node(library, destinations=1, disk_bytes=1000, rules=Rules(minimum_stay_ms=0, breaker_percent=5))
+    node.grade()
+    node.run(60_000)
+    wanted = File("NEW.mpg", 1, 400)
+    node.san[wanted.name] = wanted.size_bytes
+    node.index()
+    node.grade([wanted, *(replace(file, rank=file.rank + 100) for file in library)])
+    node.run(60_000)
+    (found,) = [one for one in verdict(node.core, node.core.last_round, node.now).conditions
+                if one.name == "breaker"]  # fmt: skip
+    assert "limit" not in found.text + found.remedy
+    assert "room for better-ranked files would take" in found.text

@@ -30,14 +30,19 @@ _BRAKE_TEXTS: Mapping[Refusal, str] = {
 """A brake in a few words, before the servers.  A brake that is not here has its refusal's text."""
 
 
+_LOOK_FIRST = "run `cfm confirm SERVER`: it shows what would go, and asks"
+
+
 def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
     """The brakes at single servers that only an operator can release."""
     servers: dict[Refusal, set[Addr]] = {}
+    disks = round_.ledger.disks
     for server, refusal in round_.brakes:
         if server is not None and refusal not in _TOLD_ELSEWHERE:
             servers.setdefault(refusal, set()).add(server)
     for refusal in sorted(servers, key=lambda refusal: refusal.name):
         there, size_bytes = scene.in_order(servers[refusal]), None
+        is_over = any(addr in disks and disks[addr].over_bytes for addr in there)
         text = _BRAKE_TEXTS.get(refusal, refusal.text)
         if refusal is refusals.BREAKER:
             size_bytes = sum(dispatch.blocked_bytes(round_).values())
@@ -46,7 +51,7 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
             name=refusal.name,
             level=Severity.DEGRADED,
             text=f"{text} {scene.at(there)}{_why_so_much(round_, there, size_bytes)}",
-            remedy=refusal.release,
+            remedy=refusal.release if is_over or not size_bytes else _LOOK_FIRST,
             servers=there,
             size_bytes=size_bytes,
             holds=True,
@@ -54,12 +59,14 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
 
 
 def _why_so_much(round_: Round, there: Sequence[Addr], held_bytes: int | None) -> str:
-    """How much of the disks a breaker held, and by which limit: a mistyped one shows at once."""
+    """How much of the disks a breaker held, and what for: a mistyped limit shows at once."""
     if not held_bytes:
         return ""
+    disks = [round_.ledger.disks[addr] for addr in there]
+    share = 100 * held_bytes // max(1, sum(disk.usage.used_bytes for disk in disks))
+    if not any(disk.over_bytes for disk in disks):
+        return f": room for better-ranked files would take {share} % of what is there"
     limit_percent = min(round_.view.servers[addr].limit_percent for addr in there)
-    used_bytes = sum(round_.ledger.disks[addr].usage.used_bytes for addr in there)
-    share = 100 * held_bytes // max(1, used_bytes)
     return f": the limit of {limit_percent} % would delete {share} % of what is there"
 
 
@@ -169,6 +176,10 @@ def _silent_san(scene: Scene, servers: Iterable[Addr]) -> Iterator[Condition]:
     )
 
 
+_BEING_ASKED = (refusals.SAN_UNKNOWN, refusals.STILL_BEING_WRITTEN, refusals.COPY_UNCONFIRMED)
+"""Refusals that end in a moment, when the SAN or a server has answered."""
+
+
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
     number = round_.times("copy", refusals.NO_ROOM)
@@ -179,6 +190,8 @@ def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
         return
     have = count_words(number, "file has no space", "files have no space")
     kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)
+    if any(reason.name in kept for reason in _BEING_ASKED):
+        return  # room is about to be made
     text = f"{have}, and nothing may be deleted for {'it' if number == 1 else 'them'}: {_most_common(kept)}"
     yield Condition(
         name=refusals.NO_ROOM.name,

@@ -161,7 +161,7 @@ def span(seconds: int) -> str:
     for size_s, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size_s:
             return f"{seconds // size_s} {unit}"
-    return f"{seconds} seconds"
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
 
 
 def left(transfer: Mapping[str, Any]) -> str:

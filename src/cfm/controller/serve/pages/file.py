@@ -119,7 +119,7 @@ def _places(found: Json, names: Names) -> Content:
         )
         for number, one in enumerate(best[:PLACES_SHOWN])
     ]
-    columns = ("Destination", "May it be copied there now?", "Room#~", "Worst rank that may go#~?")
+    columns = ("Destination", "May it be copied there now?", "Room#~", "Worst rank that may go#~*")
     title = "Server by server"
     return section("places", title, table("places", columns, rows, empty=""))
 

@@ -142,13 +142,13 @@ def table(
 
     A row is its key, which tells it from the others and never comes from outside, and its cells.  A column
     whose title has a `#` at its end holds numbers; one with a `~` is left out where the page is narrow, one
-    with a `?` where no row has anything in it; the cells of one with a `!` change often, and go out alone.
+    with a `*` where no row has anything in it; the cells of one with a `!` change often, and go out alone.
     """
     rows = list(rows)
     kept = [
         place
         for place, title in enumerate(titles)
-        if "?" not in _signs(title) or not all(_is_empty(row[place]) for _key, row in rows)
+        if "*" not in _signs(title) or not all(_is_empty(row[place]) for _key, row in rows)
     ]
     titles = [titles[place] for place in kept]
     rows = [(key, [row[place] for place in kept]) for key, row in rows]
@@ -189,7 +189,7 @@ def _class_of(title: str) -> str:
     return " ".join(cls for sign, cls in (("#", "number"), ("~", "spare")) if sign in signs)
 
 
-_SIGNS: Final = "#~!?"
+_SIGNS: Final = "#~!*"
 
 
 def _signs(title: str) -> str:

@@ -153,7 +153,7 @@ def settings_page(found: Json) -> Page:
         for place, one in enumerate(found["settings"])
     ]
     note = f"Read from {found['file']}." if found["file"] else "No settings file was read."
-    columns = ("Setting", "In force", "Where it comes from", "At the next start?")
+    columns = ("Setting", "In force", "Where it comes from", "At the next start*")
     return page(
         "Settings",
         "/settings",

@@ -67,7 +67,7 @@ def health(status: Json) -> Part:
         "p",
         "verdict",
         tag("span", level, cls="level"),
-        tag("span", "; ".join([status["verdict"], *under_way]), cls="line"),
+        tag("span", cells.marked("; ".join([status["verdict"], *under_way])), cls="line"),
         cls=f"verdict {mood}",
     )
     return part("section", "health", line, _figures(status), attrs={"aria-label": "Health"})

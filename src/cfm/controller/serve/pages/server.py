@@ -85,7 +85,7 @@ def _conditions(found: Sequence[Json]) -> Content:
             ": ",
             cells.sentence(one["text"]),
             " ",
-            cells.marked(one["remedy"]),
+            cells.sentence(one["remedy"]) if one["remedy"] else "",
             cls=one["level"],
         )
         for one in found
@@ -113,7 +113,7 @@ def _facts(found: Json) -> Part:
             *disk,
             *sends,
             ("Program", program if found["state"] == "up" else "unknown"),
-            ("Transfer", found["transfer"]),
+            ("Transfer", found["transfer"] if found["state"] == "up" else "unknown"),
             *([("Files", cells.count(found["files"]))] if disk else []),
         ],
     )

@@ -41,7 +41,7 @@ def disks(servers: Sequence[Json], names: Names) -> Part | Html:
         "Limit#",
         "Room#",
         "Files#",
-        "Receives#~?",
+        "Receives#~*",
     )
     return table("disks", columns, rows, empty="cfm.yml names no destination.")
 
@@ -98,8 +98,8 @@ def servers(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for place, server in enumerate(all_)
     ]
-    columns = ("Server", "Role", "State", "Disk", "Files#", "Program~", "Transfer~", "Sends#?",
-               "Receives#?", "Failures?")  # fmt: skip
+    columns = ("Server", "Role", "State", "Disk", "Files#", "Program~", "Transfer~", "Sends#*",
+               "Receives#*", "Failures*")  # fmt: skip
     return table("servers", columns, rows, empty="cfm.yml names no server.")
 
 
@@ -247,7 +247,7 @@ def backlog(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for file in all_
     ]
-    columns = ("Rank#", "File", "Size#", "Hits#", "Why it is not placed", "An old copy is on?")
+    columns = ("Rank#", "File", "Size#", "Hits#", "Why it is not placed", "An old copy is on*")
     return table("backlog", columns, rows, empty="Every wanted file is on a destination.")
 
 
@@ -267,5 +267,5 @@ def files(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for place, file in enumerate(all_)
     ]
-    columns = ("Rank#", "File", "Size#", "Hits#", "On", "Version?")
+    columns = ("Rank#", "File", "Size#", "Hits#", "On", "Version*")
     return table("files", columns, rows, empty="There are none.")
