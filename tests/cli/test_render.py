@@ -284,3 +284,21 @@ def test_sizes(size_bytes: int, words: str) -> None:
 )
 def test_durations(seconds: int, words: str) -> None:
     assert render.time_words(seconds) == words
+
+
+def test_why_tells_server_by_server_why_a_file_is_not_copied_there() -> None:
+    node = Node(files(40), disk_bytes=1000)
+    node.grade()
+    node.run(60_000)
+    file = node.library[-1]
+    text = shown(render.why_view(why_json(node.core, file.name, file, file.rank, node.now)), 200)
+    for addr in node.destinations:
+        assert f"{addr}  it needs 100 B, there is room for 0 B" in text
+
+
+def test_a_condition_that_is_folded_stands_below_itself(node: Node) -> None:
+    status = {**status_of(node), "conditions": [condition(node, text="word " * 30)]}
+    lines = [line for line in shown(render.status_view(status), 80).splitlines() if "word" in line]
+    assert len(lines) > 1
+    assert all(line.startswith("degraded breaker" if not place else " " * 9 + "word")
+               for place, line in enumerate(lines))  # fmt: skip

@@ -56,11 +56,12 @@ def _holder(why: Json, addr: str) -> str:
     return f"{addr} (stale)" if any(one["stale"] and one["server"] == addr for one in copies) else addr
 
 
-def _reasons(why: Json) -> Iterator[Text]:
+def _reasons(why: Json) -> Iterator[RenderableType]:
     yield _reason("copied", "", why["copy"])
     if not why["on"] and not why["tasks"]:
         places = why.get("places", ())
-        yield from (_place(one) for one in places[:PLACES_SHOWN])
+        if places:
+            yield _places(places[:PLACES_SHOWN])
         if len(places) > PLACES_SHOWN:
             yield Text(f"  … and {len(places) - PLACES_SHOWN:,} more destinations", style="dim")
     for delete in why["delete"]:
@@ -75,8 +76,13 @@ def _reason(done: str, where: str, answer: Json) -> Text:
     )
 
 
-def _place(one: Json) -> Text:
-    return Text.assemble("  ", said(one["server"]), said(f": {one['text']}", "dim"))
+def _places(places: Sequence[Json]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold", style="dim")
+    for one in places:
+        grid.add_row(Text.assemble("  ", said(one["server"])), said(one["text"]))
+    return grid
 
 
 def _story(story: Sequence[Json]) -> RenderableType | None:
