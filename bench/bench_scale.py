@@ -1,12 +1,12 @@
 """A real cfm with a large library and many destinations: how soon it works, what it takes, when it is deaf.
 
-    .venv/bin/python bench/bench_scale.py [--files N] [--servers N] [--each N] [--old] [--rest S] [--json]
+    .venv/bin/python bench/bench_scale.py [--files N] [--servers N] [--each N] [--old] [--rest S] [--idle S]
 
 One helper process plays all servers, on addresses of 127.0.0.0/8: each lists `--each` files (old workers do
 so without an ETag), and takes no task.  Measured from the start of the process: until the first task is on
 the list; the longest time for which `/healthz` gave no answer, at the start and in `--rest` seconds at rest;
-memory at its peak and at rest; the share of a core at rest.  The library is made in a temporary folder, or
-kept in `--folder` for the next run.
+memory at its peak and at rest; the share of a core while nobody asks, in `--idle` seconds, with a full look
+at all servers among them.  The library is made in a temporary folder, or kept in `--folder` for the next run.
 """
 
 from __future__ import annotations
@@ -215,22 +215,26 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
             first_task_s = time.perf_counter() - began_s
             cpu_to_task_s = cpu_s(cfm.pid)
             time.sleep(given.settle)
-            deaf_s, cpu_before_s, before_s = prober.take(), cpu_s(cfm.pid), time.perf_counter()
+            deaf_at_start_s = prober.take()
             time.sleep(given.rest)
+            deaf_at_rest_s = prober.take()
+            prober.over = True
+            prober.join()
+            peak_mb, rest_mb = memory_mb(cfm.pid, peak=True), memory_mb(cfm.pid)
+            cpu_before_s, before_s = cpu_s(cfm.pid), time.perf_counter()
+            time.sleep(given.idle)
             busy = (cpu_s(cfm.pid) - cpu_before_s) / (time.perf_counter() - before_s)
             figures = {
                 "listening_s": listening_s,
                 "first_task_s": first_task_s,
                 "cpu_to_first_task_s": cpu_to_task_s,
-                "deaf_at_start_s": deaf_s,
-                "deaf_at_rest_s": prober.take(),
-                "peak_mb": memory_mb(cfm.pid, peak=True),
-                "rest_mb": memory_mb(cfm.pid),
+                "deaf_at_start_s": deaf_at_start_s,
+                "deaf_at_rest_s": deaf_at_rest_s,
+                "peak_mb": peak_mb,
+                "rest_mb": rest_mb,
                 "core_at_rest_percent": 100 * busy,
                 "longest_hold_below_s": _longest_hold(get(port, "/metrics").decode()),
             }
-            prober.over = True
-            prober.join()
     return {name: round(value, 3) for name, value in figures.items()}
 
 
@@ -253,6 +257,7 @@ def main() -> None:
     parser.add_argument("--old", action="store_true", help="the servers have old workers")
     parser.add_argument("--settle", type=float, default=15.0, help="seconds that still count as the start")
     parser.add_argument("--rest", type=float, default=75.0, help="seconds at rest")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds at rest while nobody asks")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--play", type=int, nargs=3, help=argparse.SUPPRESS)

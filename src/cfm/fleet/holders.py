@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from cfm.model import Addr, Names
-from cfm.name_column import Sought, among
+from cfm.name_column import Sought
 
 NO_NAMES: Final[Names] = frozenset()
 MOST_KEPT: Final = 50_000
@@ -61,9 +61,10 @@ class Holders:
     def look_up(self, names: Iterable[str]) -> None:
         """Find out about many files at once: a fiftieth of what it takes one by one."""
         new = [name for name in names if name not in self._known]
+        sought = Sought(new)
         holders: dict[str, list[Addr]] = {name: [] for name in new}
-        for addr, there in self._lists.items():
-            for name in among(new, there):
+        for addr, there in self._lists.items() if new else ():
+            for name in sought.among(there):
                 holders[name].append(addr)
         if new:
             self._known |= {name: frozenset(addrs) for name, addrs in holders.items()}
