@@ -1,11 +1,14 @@
 """How soon a source that becomes free sends the next file: real processes, old settings, the old downloader.
 
-    .venv/bin/python bench/bench_dispatch.py [--seconds S] [--folder DIR] [--json]
+    .venv/bin/python bench/bench_dispatch.py [--seconds S] [--folder DIR] [--postgres] [--json]
 
 Three sources, three destinations, transfers of two seconds by an external downloader, and settings files as
 they are found in service, with their intervals of 5 s and 60 s.  The figures come from the downloader's own
 log: when a transfer began and ended, told by the program that made it.  The targets are stated
 below; exit 3 where one is missed.  Four of the steps in between are synced to the disk that `--folder` is on.
+
+With --postgres, a second node runs beside it, with its state in a PostgreSQL of its own on that disk.  Its
+median pause may be half as long again.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from cfm.demo.postgres import PostgresServer, find_postgres
 from cfm_lab.testing.cluster import SAN_IP, Cluster
 from cfm_lab.testing.processes import Daemon
 
@@ -36,6 +41,7 @@ cp "$3" "$2" && sleep {seconds} && echo Successfully >&2
 echo "ended $EPOCHREALTIME $1 $2" >> {log}
 """
 MEDIAN_MS, P99_MS, BUSY_FRACTION = 50.0, 100.0, 0.97
+MOST_TIMES_SQLITE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ def old_settings(cluster: Cluster, downloader: Path) -> None:
             "destinations": cluster.destination_addrs,
         },
     }
+    if cluster.state_url:
+        settings["state"] = {"url": cluster.state_url}
     (cluster.cfm.folder / "cfm.yml").write_text(yaml.safe_dump(settings))
     for worker in cluster.workers.values():
         (worker.folder / "cfw.yml").write_text(yaml.safe_dump(_old_worker(cluster, worker, downloader)))
@@ -102,12 +110,12 @@ def _old_worker(cluster: Cluster, worker: Daemon, downloader: Path) -> dict[str,
     }
 
 
-def measure(seconds: float, where: Path | None) -> Figures:
+def measure(seconds: float, where: Path | None, state_url: str = "") -> Figures:
     """Run a node for so long from its first transfer on, and read the log."""
     files = int(2 * SERVERS * seconds / TRANSFER_S) + 50
     with (
         tempfile.TemporaryDirectory(prefix="bench-dispatch-", dir=where) as folder,
-        Cluster(Path(folder), SERVERS, SERVERS, files, file_bytes=50_000) as cluster,
+        Cluster(Path(folder), SERVERS, SERVERS, files, file_bytes=50_000, state_url=state_url) as cluster,
     ):
         log, downloader = cluster.root / "transfers.log", cluster.root / "downloader.sh"
         log.touch()
@@ -120,6 +128,17 @@ def measure(seconds: float, where: Path | None) -> Figures:
         for daemon in cluster.daemons:
             daemon.terminate()
         return figures(read(log.read_text()), seconds)
+
+
+def measure_both(seconds: float, where: Path | None) -> tuple[Figures, Figures]:
+    """A node with SQLite and one with PostgreSQL, side by side, so that both are disturbed alike."""
+    programs = find_postgres()
+    if programs is None:
+        sys.exit("needs PostgreSQL (on Debian: apt install postgresql)")
+    with PostgresServer(programs, durable=True, folder=where) as server, ThreadPoolExecutor(2) as threads:
+        urls = ("", server.url())
+        first, second = [threads.submit(measure, seconds, where, url) for url in urls]
+        return first.result(), second.result()
 
 
 def read(log: str) -> list[Transfer]:
@@ -164,6 +183,13 @@ def shown(found: Figures) -> str:
     )
 
 
+def compare(sqlite: Figures, postgres: Figures) -> int:
+    times = postgres.gap_median_ms / sqlite.gap_median_ms
+    print(f"SQLite:     {shown(sqlite)}\nPostgreSQL: {shown(postgres)}")
+    print(f"median with PostgreSQL {times:.2f} times that with SQLite (target {MOST_TIMES_SQLITE:g})")
+    return 0 if times <= MOST_TIMES_SQLITE else 3
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -171,7 +197,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--folder", type=Path, help="where the node's files are; else the temporary folder")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--postgres", action="store_true", help="compare with PostgreSQL")
     args = parser.parse_args()
+    if args.postgres:
+        return compare(*measure_both(args.seconds, args.folder))
     found = measure(args.seconds, args.folder)
     values = {name: getattr(found, name) for name in Figures.__slots__}
     print(json.dumps({**values, "good": found.good}) if args.json else shown(found))

@@ -6,10 +6,14 @@ Skipped where PostgreSQL is missing.  `bench/failover.py` does the same some hun
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +26,7 @@ from cfm.tasks.postgres_store import PostgresStore
 from cfm_lab.testing.audit import Audit
 from cfm_lab.testing.cluster import Cluster
 from cfm_lab.testing.fault_proxy import Effect, FaultProxy, ProxyFault, Way
-from cfm_lab.testing.processes import Daemon, wait_for
+from cfm_lab.testing.processes import Daemon, free_port, wait_for
 from postgres_bench import admin, empty_server
 
 pytestmark = pytest.mark.e2e
@@ -183,6 +187,56 @@ def test_a_rolling_restart_leaves_no_source_idle(tmp_path: Path) -> None:
         assert PostgresStore(server.url()).peek().epoch > 1
         assert longest_idle_s(node, copy_s=2.0) < 1.0
         node.wait_at_rest(within_s=120)
+        assert audit.problems() == []
+
+
+@contextmanager
+def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[str]:
+    """The URL of the state through a PgBouncer in transaction mode, which hands its connections from one cfm
+    to the other all the time."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("needs PgBouncer (on Debian: apt install pgbouncer)")
+    port = free_port("127.0.0.1")
+    folder.mkdir()
+    (folder / "users").write_text('"cfm" ""\n')
+    (folder / "ini").write_text(
+        f"[databases]\ncfm = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {folder}/users\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    as_user = ("--user", "nobody") if os.geteuid() == 0 else ()
+    for path in (folder, *folder.parents[:3]) if as_user else ():
+        path.chmod(0o755)
+    die_with_parent = [sys.executable, "-m", "cfm.demo.die_with_parent", *as_user, str(os.getpid())]
+    with subprocess.Popen([*die_with_parent, program, "-q", str(folder / "ini")]) as running:
+        try:
+            yield server.url(port=port)
+        finally:
+            running.terminate()
+
+
+def test_the_state_is_reached_through_pgbouncer_in_transaction_mode(tmp_path: Path) -> None:
+    server = empty_server()
+    with (
+        pgbouncer(server, tmp_path / "pgbouncer") as url,
+        Cluster(
+            tmp_path / "node", sources=2, destinations=2, files=6, state_url=url, controllers=2,
+            cfm_keys=KEYS,
+        ) as node,
+    ):  # fmt: skip
+        audit = Audit(node, killed=True)
+        node.start()
+        arrives(node, "FIRST_K2026.mpg")
+        fallen = leader_of(node)
+        fallen.kill()
+        arrives(node, "AFTER_KILL_K2026.mpg")
+        node.restart(fallen)
+        node.wait_for(lambda: bool(others(node)), "the other one to follow")
+        assert node.run("cfm", "handover", "--addr", node.leader_addr).returncode == 0
+        arrives(node, "AFTER_HANDOVER_K2026.mpg")
+        assert node.leader_addr == fallen.addr
+        node.wait_for(node.at_rest, "the node to come to rest")
         assert audit.problems() == []
 
 

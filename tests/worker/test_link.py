@@ -180,15 +180,24 @@ async def test_the_first_epoch_that_is_heard_binds(cfm: WaitingCfm) -> None:
         assert authority.binding == Binding("controller-1", 2)
 
 
-@pytest.mark.parametrize(("controller", "epoch"), [("other", 9), ("controller-1", 4), (None, 0)])
+@pytest.mark.parametrize(
+    ("controller", "epoch", "why"),
+    [
+        ("other", 9, "belongs to another controller"),
+        ("controller-1", 4, "its epoch 4 is over: this worker has heard epoch 5"),
+        (None, 0, "does not lead now"),
+    ],
+)
 async def test_what_another_or_an_older_controller_says_is_no_answer(
-    cfm: WaitingCfm, controller: str | None, epoch: int
+    cfm: WaitingCfm, controller: str | None, epoch: int, why: str
 ) -> None:
     cfm.controller, cfm.epoch = controller, epoch
     authority = Authority(MemoryState(), Binding("controller-1", 5))
     await cfm.offer(id="9", src_addr="127.0.1.1:8888", dst_addr=OWN)
     async with link_to(cfm.addr, authority) as link:
-        assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        with structlog.testing.capture_logs() as lines:
+            assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.REFUSED)
+        assert why in lines[0]["why"]
         cfm.answers[7] = 409
         assert await link.report(OFFER, TaskReport(Status.WORKING, done_bytes=1)) is None
 

@@ -240,7 +240,7 @@ class CfmLink:
             self._log_trouble(asked, str(error))
             return False, True
         if not ours:
-            self._log_trouble(asked, "this worker belongs to another controller; `cfw release` frees it")
+            self._log_trouble(asked, _whose(issuer, self._listener.binding))
         return ours, issuer is not None
 
     def _log_trouble(self, cfm: Addr, trouble: str | None) -> None:
@@ -253,6 +253,18 @@ class CfmLink:
         else:
             self._troubles[cfm] = trouble
             log.warning("cannot get work from cfm", cfm=cfm, why=trouble)
+
+
+def _whose(issuer: Issuer | None, binding: Binding | None) -> str:
+    """Why an answer does not count for a worker with this binding."""
+    if issuer is None:
+        return (
+            "it does not say whose controller it is: it does not lead now, or it is an earlier cfm, which "
+            "this worker obeys after `cfw release`"
+        )
+    if binding is not None and issuer.controller == binding.controller:
+        return f"its epoch {issuer.epoch} is over: this worker has heard epoch {binding.epoch}"
+    return "this worker belongs to another controller; `cfw release` frees it"
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
