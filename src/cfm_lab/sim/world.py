@@ -58,7 +58,6 @@ class World(Environment):
     witness: Witness
     main: SimCfm
     """The cfm that listens at `cfm_addr`; of several, the one that led last."""
-    several: SeveralCfm | None = None
 
     def __init__(self, seed: int, profile: Profile, parts: Parts) -> None:
         root = Rng(seed)
@@ -83,6 +82,7 @@ class World(Environment):
         self.sources: tuple[Addr, ...] = ()
         self.destinations: tuple[Addr, ...] = ()
         self.cfms: list[SimCfm] = []
+        self.several: SeveralCfm | None = None
 
     # ── machines ────────────────────────────────────────────────────────────────────────────────────────
 
