@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cfm.controller.decide import events as ev
-from cfm.controller.decide.copying import SILENCE_MS
+from cfm.controller.decide.overdue import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
 from cfm.model import Failure, File, OrderStatus, Trouble
 from controller.node import GONE, OLD, Node, files

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from cfm.controller.decide import copying
 from cfm.controller.decide import events as ev
+from cfm.controller.decide import overdue
 from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.san_silence import SilenceBook
@@ -359,7 +359,7 @@ class ByWall(Core):
         by_wall = Now(now.mono_ms + wall_ms - self.ahead_ms, now.wall_ms)
         memory = self.state.failures  # its pauses are not measured with the wall clock
         self.state.failures = FailureBook(memory.sources, memory.destinations, memory.revision)
-        copying.end_overdue(self.state, lambda: False, by_wall)
+        overdue.end_overdue(self.state, lambda: False, by_wall)
         self.state.failures = memory
         return with_more(step, self.state.out.take(now.wall_s))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers, whose_disk
+from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers, overdue, whose_disk
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
@@ -162,7 +162,7 @@ class Core:
         soonest_ms = min(now.mono_ms + IDLE_MS, self._moments.next_ms())
         for moment_ms in (
             state.health.next_due_ms(),
-            copying.next_deadline_ms(state, now),
+            overdue.next_deadline_ms(state, now),
             state.san.silence.next_trial_ms(),
             deleting.next_relist_ms(state, now),
             observing.next_reading_ms(state, now),
@@ -180,8 +180,8 @@ class Core:
         observing.relist_unclear(state, now)
         observing.measure_again(state, now)
         observing.look_for_new_versions(state, now)
-        copying.end_overdue(state, self._others_wait, now)
-        copying.hurry_silent(state, now)
+        overdue.end_overdue(state, self._others_wait, now)
+        overdue.hurry_silent(state, now)
         copying.cut_streams(state, now)
         state.try_san_again(now)
         self._moments.come(now.mono_ms)

@@ -4,14 +4,14 @@ An old worker says `done` once, without a retry, and one that was restarted forg
 what it does.  It renames a file into its place only when the copy is complete, so its file list shows a copy
 whose `done` was lost.  And it asks for the task list only while it copies nothing.  Without this the task
 would keep its source and its destination until its time limit.  Neighbours: `observing` hands the lists over,
-`core` the questions for the task list; `copying` ends the tasks.
+`core` the questions for the task list; `copying` and `overdue` end the tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cfm.controller.decide import copying
+from cfm.controller.decide import copying, overdue
 from cfm.controller.decide.state import NodeState
 from cfm.model import Addr, Names, Now, Status, Task, host_of
 
@@ -49,7 +49,7 @@ def asked_for_tasks(state: NodeState, client: str, now: Now) -> None:
         if run.polled_ms is None or now.mono_ms - run.polled_ms >= POLLS_APART_MS:
             run.polled_ms, run.polls = now.mono_ms, run.polls + 1
         if run.polls >= UNTAKEN_POLLS:
-            copying.end_untaken(state, task, now)
+            overdue.end_untaken(state, task, now)
 
 
 def _copies_at(state: NodeState, addr: Addr) -> Iterator[Task]:
