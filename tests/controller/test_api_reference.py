@@ -120,7 +120,7 @@ def test_the_page_is_what_is_served() -> None:
     text = made()
     if os.environ.get("CFM_WRITE_STORIES"):
         PAGE.write_text(text)
-    assert PAGE.read_text() == text
+    assert PAGE.read_text() == text, "CFM_WRITE_STORIES=1 writes the page anew"
 
 
 async def test_what_the_page_says_beside_the_state_is_what_the_endpoint_adds(tmp_path: Path) -> None:
