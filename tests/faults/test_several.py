@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -191,14 +192,14 @@ def test_a_rolling_restart_leaves_no_source_idle(tmp_path: Path) -> None:
 
 
 @contextmanager
-def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[str]:
+def pgbouncer(server: PostgresServer) -> Iterator[str]:
     """The URL of the state through a PgBouncer in transaction mode, which hands its connections from one cfm
     to the other all the time."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("needs PgBouncer (on Debian: apt install pgbouncer)")
     port = free_port("127.0.0.1")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="cfm-pgbouncer-"))  # other users can reach it
     (folder / "users").write_text('"cfm" ""\n')
     (folder / "ini").write_text(
         f"[databases]\ncfm = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
@@ -206,20 +207,20 @@ def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[str]:
         "pool_mode = transaction\ndefault_pool_size = 2\n"
     )
     as_user = ("--user", "nobody") if os.geteuid() == 0 else ()
-    for path in (folder, *folder.parents[:3]) if as_user else ():
-        path.chmod(0o755)
+    folder.chmod(0o755)
     die_with_parent = [sys.executable, "-m", "cfm.demo.die_with_parent", *as_user, str(os.getpid())]
     with subprocess.Popen([*die_with_parent, program, "-q", str(folder / "ini")]) as running:
         try:
             yield server.url(port=port)
         finally:
             running.terminate()
+            shutil.rmtree(folder)
 
 
 def test_the_state_is_reached_through_pgbouncer_in_transaction_mode(tmp_path: Path) -> None:
     server = empty_server()
     with (
-        pgbouncer(server, tmp_path / "pgbouncer") as url,
+        pgbouncer(server) as url,
         Cluster(
             tmp_path / "node", sources=2, destinations=2, files=6, state_url=url, controllers=2,
             cfm_keys=KEYS,
@@ -277,14 +278,12 @@ def test_the_database_ends_with_the_test_that_started_it(tmp_path: Path) -> None
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the database to end", ())
 
 
-def test_the_demo_shows_a_fail_over(tmp_path: Path) -> None:
+def test_the_demo_shows_a_fail_over() -> None:
     empty_server()
     ended = subprocess.run(
-        [sys.executable, "-m", "cfm.cli.cfm", "demo", "--controllers", "2", "--json", "--seconds", "60",
-         "--dir", str(tmp_path / "demo")],
+        [sys.executable, "-m", "cfm.cli.cfm", "demo", "--controllers", "2", "--json", "--seconds", "60"],
         capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "leads now, after" in ended.stderr
     assert json.loads(ended.stdout)["violations"] == 0
-    assert not (tmp_path / "demo").exists()
