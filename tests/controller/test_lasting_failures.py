@@ -18,14 +18,16 @@ SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
 ENOUGH_BYTES = 1_000_000
 
 
-def sick_node(*, sources: int = 1, destinations: int = 3, library: int = 400) -> Node:
-    """A node with room for everything, whose copies take a minute each."""
+def sick_node(
+    *, sources: int = 1, destinations: int = 3, library: int = 400, copy_ms: int = MINUTE_MS
+) -> Node:
+    """A node with room for everything."""
     return Node(
         files(library),
         sources=sources,
         destinations=destinations,
         disk_bytes=ENOUGH_BYTES,
-        transfer_ms=60_000,
+        transfer_ms=copy_ms,
     )
 
 
@@ -67,6 +69,17 @@ def test_a_source_that_is_mended_sends_again_after_its_pause() -> None:
     node.run(30 * MINUTE_MS)
     assert "source_in_pause" not in conditions(node)
     assert {source for _, source, _ in node.started[-4:]} == set(node.sources)
+
+
+def test_bad_files_of_the_best_ranks_do_not_hold_the_only_source_in_pause() -> None:
+    node, healthy = (sick_node(sources=1, library=500, copy_ms=10_000) for _ in range(2))
+    bad = {file.name for file in node.library[:12]}
+    for addr in node.destinations:
+        node.workers[addr].fails |= bad
+    assert share_of_healthy(node, healthy, HOUR_MS) >= 0.6, (
+        "each bad file is tried some times, for as long as a copy takes"
+    )
+    assert not bad & {name for _, _, name in node.delivered}
 
 
 # ── a destination ───────────────────────────────────────────────────────────────────────────────────────

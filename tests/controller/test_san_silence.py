@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.san_silence import FILES_EACH, MOST_FILES, SilenceBook
 from cfm.model import File, NotOnSan, OnSan, SanAnswer, Unknown
+from cfm.plan.view import Rules
 from controller.node import Node, files
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -54,6 +57,17 @@ def test_one_silent_folder_does_not_hold_up_what_lies_in_another() -> None:
     node.san_silent = frozenset()
     node.run(HOUR_MS)
     assert len({name for _at, _addr, name in node.delivered}) == 400
+
+
+def test_many_silent_files_do_not_hide_those_for_which_room_can_be_made() -> None:
+    library = [replace(file, hits=max(0, 150 - file.rank)) for file in files(200)]
+    node = Node(library, destinations=1, disk_bytes=2_000, rules=Rules(minimum_stay_ms=0))
+    node.put(node.destinations[0], *node.library[180:198])
+    node.san_silent = frozenset(file.name for file in node.library[:100])
+    node.grade()
+    node.run(2 * HOUR_MS)
+    there = node.workers[node.destinations[0]].files
+    assert sorted(there) == [f"F{rank}.mpg" for rank in range(101, 119)]
 
 
 def test_orders_are_not_made_and_dropped_while_the_san_is_silent() -> None:

@@ -21,7 +21,7 @@ from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment.parts import PARTS, Parts
 from cfm_lab.sim.environment.profile import MINUTE_MS, draw_sick
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.environment.sickness import SICKNESSES, SickPlace
+from cfm_lab.sim.environment.sickness import NO_HITS, SICKNESSES, SickPlace
 from cfm_lab.sim.fault_events import quiet_days
 from cfm_lab.sim.results import SickFigures, WorldRun, story_of, told_error
 from cfm_lab.sim.sick_building import build_sick, build_twin
@@ -31,7 +31,7 @@ SAMPLE_MIN: Final = 15
 AUDIT_MIN: Final = 7
 LEAST_GOODPUT: Final = 0.95
 LEAST_WORTH: Final = 0.99
-MOST_AN_HOUR: Final = 36
+MOST_AN_HOUR: Final = 48
 """So often anything may happen in vain in an hour, for each sick thing."""
 LOOKS_EACH: Final = 4
 """One question to the SAN looks for so many files."""
@@ -83,7 +83,7 @@ def play_pair(seed: int, hours: int, kinds: tuple[str, ...], parts: Parts = PART
         violations=[*world.violations.found, *other.world.violations.found],
         story=story_of(world) or story_of(other.world),
         happened=plan.faults,
-        worth=figures.worth if figures and figures.twin_rests else None,
+        worth=figures.worth if figures and figures.twin_rests and not _room_is_withheld(kinds) else None,
         sick=figures,
         cpu_ns=time.process_time_ns() - began_ns,
     )
@@ -207,7 +207,10 @@ def _requests_above(world: World) -> int:
 
 
 def _judge(one: Played, figures: SickFigures) -> None:
-    """Rules 25 and 26.  The second is held only where the twin is at rest, and misses nothing either."""
+    """Rules 25 and 26.  The second is held only where the twin is at rest, and misses nothing either.
+
+    While hits are unknown nothing may go for room, so that the twin has better files on full disks.
+    """
     what = " and ".join(figures.kinds)
     broken = one.world.violations.add
     if figures.goodput < LEAST_GOODPUT:
@@ -217,10 +220,15 @@ def _judge(one: Played, figures: SickFigures) -> None:
             broken("25", f"{what}: {rate:.0f} {name} an hour and sick thing")
     if not figures.twin_rests:
         return
-    if figures.worth < LEAST_WORTH * figures.twin_worth:
+    withheld = _room_is_withheld(figures.kinds)
+    if figures.worth < LEAST_WORTH * figures.twin_worth and not withheld:
         broken("26", f"{what}: worth {figures.worth:.1%}, without the sick part {figures.twin_worth:.1%}")
-    for text in _missing(one)[:1]:
+    for text in _missing(one, may_go=not withheld)[:1]:
         broken("26", f"{what}: {text}")
+
+
+def _room_is_withheld(kinds: tuple[str, ...]) -> bool:
+    return not NO_HITS.isdisjoint(kinds)
 
 
 def _copies(played: Played) -> bool:
@@ -228,8 +236,8 @@ def _copies(played: Played) -> bool:
     return core is not None and bool(core.state.tasks.active)
 
 
-def _missing(played: Played) -> list[str]:
-    """What is clearly not as good as it could be at the end."""
+def _missing(played: Played, *, may_go: bool = True) -> list[str]:
+    """What is clearly not as good as it could be at the end; `may_go`: may files be deleted for room?"""
     world = played.world
     files = {file.name: file for file in played.wanted}
     core = world.main.core
@@ -240,7 +248,10 @@ def _missing(played: Played) -> list[str]:
     absent = [file for file in played.wanted if file.name not in placed and file.name not in gone]
     better = placement.exchanges(
         absent,
-        tuple(inventory.stocks(world, files, played.healthy)),
+        tuple(
+            stock if may_go else stock._replace(goers=())
+            for stock in inventory.stocks(world, files, played.healthy)
+        ),
         margin_percent=world.profile.rules.room_margin_percent,
         worth_percent=CLEARLY_WORSE_PERCENT,
     )

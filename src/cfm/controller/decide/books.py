@@ -239,9 +239,12 @@ class SanBook:
 
     def answered(self, answers: Mapping[str, SanAnswer], asked_ms: int) -> None:
         still_silent = {name for name in answers if self.silence.is_silent(name)}
+        left_alone = len(self.silence.names)
         if self.silence.heard(answers, self._asked, asked_ms):
             self.forget_silences()
             still_silent.clear()
+        elif len(self.silence.names) > left_alone:
+            self.revision.plan += 1  # they must not hide what other folders have
         for name, answer in answers.items():
             self.asked_ms.pop(name, None)
             self.answers[name] = Known(answer, asked_ms)

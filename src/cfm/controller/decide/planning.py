@@ -207,7 +207,9 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
         young={addr: frozenset(names) for addr, names in young.items()},
         ad_prefixes=state.rules.ad_prefixes,
         # Not the files in tasks and orders: one that comes to nothing must be in its place at once.
-        left_alone=frozenset([*state.left_alone_after_failures(now), *state.being_written(now)]),
+        left_alone=frozenset(
+            [*state.left_alone_after_failures(now), *state.being_written(now), *state.san.silence.names]
+        ),
         on_san=state.san.index,
         found_bytes=state.absences.found_bytes,
         departed={name: departure.rank for name, departure in state.departures.left.items()},

@@ -10,7 +10,7 @@ Neighbours: `books.SanBook` keeps this book; the policies see its `Silence`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -52,6 +52,11 @@ class SilenceBook:
             return None
         nobody = not self._somebody_answers
         return Silence(self._silent.keys(), self._look_ms if nobody else 0, nobody)
+
+    @property
+    def names(self) -> Collection[str]:
+        """What was not answered for."""
+        return self._silent.keys()
 
     def admit(self, files: Iterable[File], now_ms: int) -> list[File]:
         """The files that may be asked for now."""

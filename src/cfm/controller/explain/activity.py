@@ -60,7 +60,10 @@ def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal,
     times = {reason: round_.times("copy", reason) for reason in WAITED_FOR} if round_ else {}
     if any(times.values()):
         return max(times.items(), key=lambda one: one[1])
-    failed = len(core.state.left_alone_after_failures(now))  # the plan leaves them out: no round refuses them
+    # The plan leaves these out, so that no round refuses them.
+    if silent := sum(not core.state.is_placed(name) for name in core.state.san.silence.names):
+        return refusals.SAN_UNKNOWN, silent
+    failed = len(core.state.left_alone_after_failures(now))
     return (refusals.RETRY_LATER, failed) if failed else None
 
 

@@ -23,6 +23,8 @@ UNRESTED_SEEN = 256
 list, see `NodeState.left_alone`.)"""
 PLACES_TRIED = 16
 """Where copies have failed lately, so many destinations are tried for a file."""
+DEEPEST = 6
+"""A trial passes over 4,095 files at most: the list has hardly more."""
 WAITING_WISHED_FOR = 8
 """Of the files that could start if only a source or a destination were free, so many are wished for."""
 
@@ -35,7 +37,7 @@ def copies(outlook: Outlook) -> Wishes:
         refusals.STILL_BEING_WRITTEN: UNRESTED_SEEN,
     }
     busy, view = outlook.busy_files, outlook.view
-    for file in outlook.lists.wanted:
+    for file in _in_turn(outlook.lists.wanted, places):
         if file.name in busy or view.is_placed(file.name):
             continue  # it is on its way, or there, since the plan was made
         if file.size_bytes > places.largest_open_bytes:
@@ -55,6 +57,25 @@ def copies(outlook: Outlook) -> Wishes:
             looks[answer.refusal] -= 1
             if not looks[answer.refusal]:
                 return  # enough are being looked up; the answer starts a new round
+
+
+def _in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
+    """The files in the order in which they are tried.
+
+    Where copies fail, a file that has failed there comes after all others, and each further trial begins
+    deeper in the list.  Otherwise bad files of the best ranks would be all trials of a good server.
+    """
+    depth = places.trial_depth()
+    passed_over, failed = list[File](), list[File]()
+    for file in files:
+        if places.only_where_it_failed(file):
+            failed.append(file)
+        elif len(passed_over) < depth:
+            passed_over.append(file)
+        else:
+            yield file
+    yield from passed_over
+    yield from failed
 
 
 class Places:
@@ -83,6 +104,25 @@ class Places:
         yield from sorted(
             _all_ways(sources, islice(found, PLACES_TRIED)), key=lambda way: _doubts(view, avoid, way)
         )
+
+    def only_where_it_failed(self, file: File) -> bool:
+        """Does each way lead over a server or a pair that is to blame, and where the file failed as well?"""
+        view, retry = self._view, self._view.retries.get(file.name)
+        if retry is None or not retry.avoid or not view.pauses:
+            return False
+        tried = {side for way in retry.avoid for side in sides_of(way) if side in view.pauses}
+        return bool(tried) and all(not tried.isdisjoint(sides_of(way)) for way in self.ways(file))
+
+    def trial_depth(self) -> int:
+        """So many files are passed over: none, three, fifteen, …; none where more than a trial may begin."""
+        sources = [Side(source=one.addr) for one in self._openings.sources]
+        destinations = [Side(destination=one.addr) for one in self._openings.destinations]
+        trials = max(min(map(self._failures, ends), default=0) for ends in (sources, destinations))
+        return 4 ** min(trials - 1, DEEPEST) - 1 if trials else 0
+
+    def _failures(self, side: Side) -> int:
+        pause = self._view.pauses.get(side)
+        return pause.failures if pause is not None else 0
 
     def _by_choice(self) -> tuple[list[tuple[ServerView, int]], list[ServerView]]:
         """Open destinations and their room: those where nothing failed first, of them those that ask for
