@@ -55,8 +55,8 @@ class SilenceBook:
 
     @property
     def names(self) -> Collection[str]:
-        """What was not answered for."""
-        return self._silent.keys()
+        """What one silent folder of several may have; empty where no folder answers, as then it is all."""
+        return self._silent.keys() if self._somebody_answers else ()
 
     def admit(self, files: Iterable[File], now_ms: int) -> list[File]:
         """The files that may be asked for now."""
