@@ -354,7 +354,20 @@ def test_copies_that_were_under_way_before_the_first_reading_are_not_booked_twic
     one = Disk()
     one.shows(140, 1, way=UnderWay(40, 40))
     one.fleet.landed(HERE, "a", 40, 10)
-    one.shows(140, 20)
+    one.shows(141, 20)
+    assert one.landed == []
+
+
+def test_what_the_first_reading_may_show_counts_for_copies_until_another_one_differs() -> None:
+    """A `/df` may have stood still since before the copy began: a further copy would pass the limit."""
+    one = Disk()
+    one.shows(140, 1, way=UnderWay(40, 40))
+    one.fleet.landed(HERE, "a", 40, 10)
+    for at_ms in (20, 10_000, 3_600_000):
+        one.shows(140, at_ms)
+        assert one.fullest().used_bytes == 180
+        assert one.over(70) <= 0
+    one.shows(100, 3_700_000)
     assert one.landed == []
 
 

@@ -719,6 +719,21 @@ SPACE_CASES = [
 OTHER = File("OTHER.mpg", 1, 50)
 ROOM_CASES = [
     Case(
+        c.not_vanished_there,
+        "a copy of the file vanished from that place",
+        full(retries={NEW.name: Retry(vanished={DISK_A: NOW.mono_ms + 1})}),
+        refusals.VANISHED,
+        ROOM,
+    ),
+    Case(
+        c.not_to_a_source_folder,
+        "that place may be a source folder",
+        with_server(full(), DISK_A, san=SanCheck("probe")),
+        refusals.DISK_NOT_RULED_OUT,
+        ROOM,
+        alone=False,
+    ),
+    Case(
         d.destination_takes_copies,
         "copies to that place fail, and its pause runs",
         full(pauses=paused(Side(destination=DISK_A), until_ms=1)),

@@ -102,6 +102,8 @@ class DiskAccount:
     _ahead_bytes: int = 0
     """So much more is used by it than that."""
     _used_bytes: int | None = None
+    _first_bytes: int | None = None
+    """What was used by the first reading, until another one differs."""
     _asked_ms: int = -1
     _disk_id: str = ""
     _arriving_bytes: int = 0
@@ -184,7 +186,7 @@ class DiskAccount:
 
     def _begin_anew(self) -> None:
         """It is another disk: what was known of the last one says nothing."""
-        self._base_bytes = self._used_bytes = self.dips_ms = None
+        self._base_bytes = self._used_bytes = self._first_bytes = self.dips_ms = None
         self._totals = 0, 0
         self._late = self.given_up_bytes = self._ahead_bytes = 0
         self._used_for_deletes, self._size_for_deletes = Claim(), Claim()
@@ -205,12 +207,17 @@ class DiskAccount:
         base_bytes = self._base_bytes
         if base_bytes is None:  # what is coming may be there already, and its report still to come
             base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
+            self._first_bytes = used_bytes
+        elif used_bytes != self._first_bytes:
+            self._first_bytes = None
         missing_bytes = base_bytes + change_bytes - used_bytes
         stands_still = used_bytes == self._used_bytes and missing_bytes != 0
         unshown = _not_shown(landed, missing_bytes) if missing_bytes > 0 else []
         unfreed = _not_freed(gone, -missing_bytes) if missing_bytes < 0 else []
         if stands_still and landed and gone:
             unshown, unfreed = landed, gone
+        if used_bytes == self._first_bytes and not gone:
+            unshown = landed  # the first reading may have stood still, too
         if missing_bytes >= 0:
             odd_bytes = max(0, missing_bytes - _sum(unshown))
             self._base_bytes = used_bytes + min(odd_bytes, under_way.going_bytes + _sum(more_gone))

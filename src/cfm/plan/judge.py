@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from cfm.model import DeleteKind, File
+from cfm.model import Addr, DeleteKind, File
 from cfm.plan import refusals
 from cfm.plan.case import Case, first_refusal
 from cfm.plan.kernel import Kernel
@@ -40,7 +40,7 @@ class Judge:
     def __init__(self, view: ClusterView, kernel: Kernel, *, preview: bool = False) -> None:
         """`preview`: nothing is carried out, so a delete does not wait for the SAN."""
         self._view, self._kernel, self._preview = view, kernel, preview
-        self._way_guards = kernel.place_guards + kernel.turn_guards
+        self._way_guards = kernel.place_guards + kernel.fit_guards + kernel.turn_guards
         self._ledger = Ledger(view)
         self.round = Round(view, self._ledger)
 
@@ -211,9 +211,11 @@ class Judge:
         return None
 
     def _refuse_room(self, wish: MakeRoom) -> Refusal | None:
-        """What speaks against the whole: the room, and then the file that it is for."""
+        """What speaks against the whole: the room, its place, and then the file that it is for."""
         kernel, case = self._kernel, Case(self._view, self._ledger, wish)
-        if (refusal := first_refusal(kernel.room_guards, case)) is not None:
+        copy = Case(self._view, self._ledger, Copy(wish.file, Addr(""), wish.server, ""))
+        refusal = first_refusal(kernel.room_guards, case) or first_refusal(kernel.place_guards, copy)
+        if refusal is not None:
             for delete in wish.deletes[:1]:
                 self.round.refuse_delete(delete, wish.file, refusal)
             return refusal

@@ -97,11 +97,14 @@ class Kernel:
         through_one_address,
         not_vanished_there,
         replaced_where_it_can_be,
+    )
+    """A copy: may this destination get this file?  A bundle: may the one on which it makes room?"""
+    fit_guards: tuple[CopyGuard, ...] = (
         not_next_to_go,
         room_is_made,
         within_limit,
     )
-    """A copy: may this destination get this file?"""
+    """A copy: is there room for it?"""
     turn_guards: tuple[CopyGuard, ...] = (
         source_not_in_pause,
         destination_not_in_pause,

@@ -214,6 +214,13 @@ class ClusterView:
         retry = self.retries.get(name)
         return retry is not None and retry.failures > (name in self.hits.rising)
 
+    def vanished_from(self, name: str, addr: Addr) -> bool:
+        """Did a copy of the file vanish from there lately?  That is no matter while viewers want the file."""
+        retry = self.retries.get(name)
+        if retry is None or name in self.hits.rising:
+            return False
+        return self.now.mono_ms < retry.vanished.get(addr, 0)
+
     def asks(self, addr: Addr) -> bool:
         """Has this destination asked for work lately?  One that does not is chosen last."""
         asked_ms = self.asked_ms.get(addr)

@@ -46,7 +46,8 @@ def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, serve
 
 def _refusal(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Refusal | None:
     """Why no copy goes there; None where one could, from some source."""
-    guards = core.state.kernel.place_guards + core.state.kernel.turn_guards
+    kernel = core.state.kernel
+    guards = kernel.place_guards + kernel.fit_guards + kernel.turn_guards
     told: Refusal | None = None
     if server.addr not in ledger.disks:
         return refusals.NO_DESTINATION

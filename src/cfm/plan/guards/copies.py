@@ -186,12 +186,7 @@ def pair_not_in_pause(case: Case[Copy]) -> Refusal | None:
 
 def not_vanished_there(case: Case[Copy]) -> Refusal | None:
     """A file does not go again to a place from which its copy vanished, unless viewers want it now."""
-    view, file = case.view, case.file
-    retry = view.retries.get(file.name)
-    if retry is None or file.name in view.hits.rising:
-        return None
-    until_ms = retry.vanished.get(case.wish.destination)
-    return refusals.VANISHED if until_ms is not None and view.now.mono_ms < until_ms else None
+    return refusals.VANISHED if case.view.vanished_from(case.file.name, case.wish.destination) else None
 
 
 # ── the SAN ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -37,8 +37,13 @@ OF_THE_DISK = OF_THE_SERVER | {
     refusals.SURPLUS_FIRST,
 }
 """Refusals of one file after which no other file there is tried for the same wanted file."""
-OF_THE_BUNDLE = (refusals.NOT_NEEDED, refusals.NOT_WORTH_IT, refusals.DESTINATION_IN_PAUSE)
-"""Refusals of a bundle as a whole.  All others are about the wanted file, and hold for every bundle."""
+OF_THE_BUNDLE = (
+    refusals.NOT_NEEDED, refusals.NOT_WORTH_IT, refusals.DESTINATION_IN_PAUSE,
+    refusals.SOURCE_DISK, refusals.DISK_NOT_RULED_OUT, refusals.NO_DESTINATION, refusals.SAME_DISK_SUSPECTED,
+    refusals.VANISHED, refusals.STALE_THERE,
+)  # fmt: skip
+"""Refusals of a bundle as a whole, or of its place.  All others are about the wanted file, and hold for every
+bundle."""
 
 
 def room(outlook: Outlook) -> Wishes:
@@ -155,6 +160,8 @@ class Disks:
         if missing_bytes > self._listed_bytes[addr] or wanted.size_bytes > disk.ceiling_bytes:
             return False
         if addr in self._closed or not self._may_be_kept(addr, wanted):
+            return False
+        if self.view.vanished_from(wanted.name, addr):
             return False
         return missing_bytes <= 0 or missing_bytes <= self.may_go(addr).most_bytes(self.view, wanted)
 

@@ -50,6 +50,10 @@ class LeftAlone(Invariant):
         if before is not None or order.room_for is None or cfm.core is None:
             return
         failures = cfm.core.state.failures
+        retry = failures.retries.get(order.room_for)
+        gone_ms = retry.vanished.get(order.server, 0) if retry is not None else 0
+        wanted = order.room_for in cfm.evidence.hits.rising
+        self.hold(now.mono_ms >= gone_ms or wanted, "room where a copy vanished:", order)
         pause = failures.pauses.get(Side(destination=order.server))
         if pause is not None:
             self.hold(now.mono_ms >= pause.until_ms, "room where copies fail:", order)
