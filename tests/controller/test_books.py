@@ -260,7 +260,11 @@ def test_what_servers_said_of_copies() -> None:
     assert book.ask(FILE.name, TWO, 3)
     assert not book.ask(FILE.name, TWO, 4), "it is under way"
     assert counted(revision, lambda: book.came_back(FILE.name, TWO)) == NOTHING
-    assert counted(revision, lambda: book.drop(FILE.name, TWO)) == NOTHING
+    assert counted(revision, lambda: book.drop(FILE.name, TWO, 10)) == NOTHING
+    book.put(FILE.name, TWO, seen, 9)
+    assert not book.seen, "it was asked before the copy was deleted"
+    book.put(FILE.name, TWO, seen, 11)
+    assert book.seen
 
 
 def test_what_holds_back_a_file_counts_when_it_goes() -> None:

@@ -338,6 +338,8 @@ class CopyBook:
     seen: dict[tuple[str, Addr], Known[CopySeen]] = field(default_factory=dict)
     asked_ms: dict[tuple[str, Addr], int] = field(default_factory=dict)
     """Copies that their servers are being asked for, and since when."""
+    gone_ms: dict[tuple[str, Addr], int] = field(default_factory=dict)
+    """When a copy was deleted: what was asked before says nothing any more."""
 
     def ask(self, name: str, addr: Addr, now_ms: int) -> bool:
         """Ask now?  False where that question is under way."""
@@ -351,17 +353,21 @@ class CopyBook:
         self.asked_ms.pop((name, addr), None)
 
     def put(self, name: str, addr: Addr, seen: CopySeen, at_ms: int) -> None:
+        if at_ms <= self.gone_ms.get((name, addr), at_ms - 1):
+            return
         self.seen[name, addr] = Known(seen, at_ms)
         if not self.orders.heard_of(name):
             self.revision.dispatch += 1
 
-    def drop(self, name: str, addr: Addr) -> None:
+    def drop(self, name: str, addr: Addr, now_ms: int) -> None:
         """The copy was deleted.  What its server said of it allows nothing."""
+        self.gone_ms[name, addr] = now_ms
         self.seen.pop((name, addr), None)
 
     def forget_old(self, before_ms: int) -> None:
         self.seen = {key: known for key, known in self.seen.items() if known.at_ms > before_ms}
         self.asked_ms = {key: at_ms for key, at_ms in self.asked_ms.items() if at_ms > before_ms}
+        self.gone_ms = {key: at_ms for key, at_ms in self.gone_ms.items() if at_ms > before_ms}
 
 
 # ── what holds back a file ──────────────────────────────────────────────────────────────────────────────

@@ -277,7 +277,8 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
     state.stock.changed(addr, -made.file.size_bytes)
     if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
-    state.copies.drop(name, addr)
+    for one in state.fleet.addresses(addr):
+        state.copies.drop(name, one, now.mono_ms)
     state.failures.deleted(name, addr)
     if state.versions.lost(name, addr):
         state.out.changes.append(DropCopy(name, addr))
