@@ -14,7 +14,7 @@ from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.holdings import held_by, page_json
 from cfm.controller.explain.metadata import metadata_json
 from cfm.controller.explain.parts import ready_json
-from cfm.controller.explain.progress import Progress, Work
+from cfm.controller.explain.progress import Work, WorkProgress
 from cfm.controller.explain.story import history
 from cfm.controller.explain.trends import Counters, Trends, trends_json
 from cfm.controller.explain.verdict import verdict
@@ -32,7 +32,7 @@ from controller.test_operator_api import asked
 PAGE = Path(__file__).parents[2] / "docs" / "http-reference.md"
 SECOND_MS, NEWEST = 1_000, 2**63 - 1
 BESIDE: dict[str, Any] = {
-    "progress": [Progress(Work.PLANNING, "", 1, total).as_json() for total in (1, None)],
+    "progress": [WorkProgress(Work.PLANNING, "", 1, total).as_json() for total in (1, None)],
     **status_of(SecuritySettings(), Addr("127.0.0.1:8080")),
     "leadership": None,
 }

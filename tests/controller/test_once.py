@@ -110,7 +110,7 @@ async def test_a_look_at_metadata_on_a_disk_that_hangs_ends_and_says_so(tmp_path
     async with worker_rig(tmp_path / "made", quota_bytes=10_000) as one:
         settings = load_cfm(settings_file(tmp_path, a_san(tmp_path), one.addr, [one.addr]))
         try:
-            plan = await once.plan(settings, reading=once.Reading(disk, patience_s=0.05))
+            plan = await once.plan(settings, disk=once.InputDisk(disk, patience_s=0.05))
         finally:
             disk.heal()
     assert (plan["copies"], plan["deletes"]) == ([], [])

@@ -46,6 +46,6 @@ def test_the_first_plan_of_new_metadata_is_told() -> None:
         (progress.looking_up_rising(2, 4.5), "looking up 2 files that rise, for 4 s"),
     ],
 )
-def test_what_is_read_is_told_with_its_counts(one: progress.Progress, text: str) -> None:
+def test_what_is_read_is_told_with_its_counts(one: progress.WorkProgress, text: str) -> None:
     assert text in one.text
     assert one.as_json()["text"] == one.text

@@ -7,7 +7,7 @@ from dataclasses import replace
 from cfm.controller.decide import events as ev
 from cfm.controller.explain.report import status_json
 from cfm.controller.explain.why import why_json
-from cfm.model import File
+from cfm.model import CopySeen, File
 from cfm.plan import refusals
 from cfm.plan.view import Rules
 from controller.node import OLD, Node, files
@@ -38,6 +38,16 @@ def test_a_disk_under_two_addresses_is_brought_back_to_its_limit_once() -> None:
     node = shared(held=10, number=10)
     node.run(10 * MINUTE_MS)
     assert node.deleted == [(node.destinations[0], "F010.mpg")]
+
+
+def test_a_delete_through_one_address_voids_what_the_other_one_said() -> None:
+    """Its word let the last copy elsewhere go as a surplus one."""
+    node = shared(held=10, number=10)
+    said = "F010.mpg", node.destinations[1]
+    node.core.state.copies.put(*said, CopySeen(present=True, size_bytes=100), node.now.mono_ms)
+    node.run(MINUTE_MS)
+    assert node.deleted == [(node.destinations[0], "F010.mpg")]
+    assert said not in node.core.state.copies.seen
 
 
 def test_a_disk_under_two_addresses_is_filled_once_and_then_at_rest() -> None:

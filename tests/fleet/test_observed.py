@@ -149,19 +149,6 @@ def measured(book: FleetBook, one: DiskReport, two: DiskReport, at_ms: int = 1) 
     book.measured(TWO, two, at_ms)
 
 
-def test_what_is_deleted_through_one_address_is_gone_at_the_other() -> None:
-    """It counted as a copy there, for which the last one elsewhere could go as a surplus one."""
-    book = fleet()
-    for addr in (ONE, TWO):
-        ours(book, addr, "id-1")
-        book.listed(addr, names("A", "B"), 10)
-    book.deleted(ONE, "A", 100, 20)
-    assert not book.holders.get("A", frozenset())
-    book.listed(TWO, names("A", "B"), 15)
-    assert not book.holders.get("A", frozenset()), "that list was asked for before"
-    assert book.holders.get("B", frozenset()) == {ONE, TWO}
-
-
 def test_the_same_id_is_the_same_disk_whatever_it_lists() -> None:
     book = fleet()
     ours(book, ONE, "id")

@@ -202,14 +202,14 @@ class FleetBook:
             self.records[one].account.ended.append(Booked(now_ms, size_bytes, name))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
-        """The server carried out a delete of ours.  At no other address of its disk is that file any more."""
+        """The server carried out a delete of ours."""
+        record = self.records[addr]
+        record.removed[name] = now_ms
+        record.added.pop(name, None)
         for one in self.addresses(addr):
-            record = self.records[one]
-            record.removed[name] = now_ms
-            record.added.pop(name, None)
-            record.account.gone.append(Booked(now_ms, size_bytes, name))
-            self._amend(record, name, came=False)
-        self.records[addr].failed_deletes = 0
+            self.records[one].account.gone.append(Booked(now_ms, size_bytes, name))
+        self._amend(record, name, came=False)
+        record.failed_deletes = 0
         self.revision.dispatch += 1
 
     # ── what a server can do now ────────────────────────────────────────────────────────────────────────

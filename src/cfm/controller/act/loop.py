@@ -24,7 +24,7 @@ from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.step import Step
 from cfm.controller.explain import progress
-from cfm.controller.explain.progress import Progress
+from cfm.controller.explain.progress import WorkProgress
 from cfm.controller.explain.story import told
 from cfm.controller.explain.trends import Trends
 from cfm.fleet.client import WorkerClient
@@ -353,7 +353,7 @@ class Controller:
         answers = await self._san.stat_files([name], SAN_PATIENCE_S, sizes)
         return answers[name]
 
-    def progress(self) -> Iterator[Progress]:
+    def progress(self) -> Iterator[WorkProgress]:
         """The long work that is under way, and how far it is."""
         if self.metadata is not None and (read := self.metadata.reading) is not None:
             yield progress.reading_metadata(read.done, read.total)

@@ -55,18 +55,18 @@ SAN_S = 20.0
 """How long a look asks the SAN for single files, all questions together."""
 
 
-async def plan(settings: CfmSettings, wall_s: int | None = None, reading: Reading | None = None) -> Json:
+async def plan(settings: CfmSettings, wall_s: int | None = None, disk: InputDisk | None = None) -> Json:
     """The contract's plan object, as of now or of another wall clock."""
     now = Now(time.monotonic_ns() // 1_000_000, wall_s * 1000 if wall_s else time.time_ns() // 1_000_000)
     san = SanIndex(settings.source_dirs, clock=lambda: now, on_change=lambda _names: None)
     async with worker_client(settings, controller_credentials(settings), "", 0) as client:
-        look = Look(settings, client, san, now, reading or Reading())
+        look = Look(settings, client, san, now, disk or InputDisk())
         await look.run()
         return report.plan_json(look.core, now)
 
 
-class Reading(NamedTuple):
-    """How a look reads the metadata and the event log."""
+class InputDisk(NamedTuple):
+    """Where a look reads the metadata and the event log."""
 
     file_system: FileSystem = RealFileSystem()
     patience_s: float = READ_PATIENCE_S
@@ -93,14 +93,14 @@ class Look:
         client: WorkerClient,
         san: SanIndex,
         now: Now,
-        reading: Reading,
+        disk: InputDisk,
     ) -> None:
         self.core = Core(_node_of(settings), Recovered("", 0, 0), now, rehearsal=True)
         self._settings = settings
         self._world = LookWorld(client, san, only_looks=True)
         self._san = san
         self._now = now
-        self._reading = reading
+        self._disk = disk
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -124,16 +124,16 @@ class Look:
     async def _read_metadata(self, settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
         with closing(ThreadPool("the disk of the metadata", 1)) as threads:
             try:
-                read = partial(_metadata, settings, now, self._reading.file_system)
-                return await threads.run_while_alive(self._reading.patience_s, read)
+                read = partial(_metadata, settings, now, self._disk.file_system)
+                return await threads.run_while_alive(self._disk.patience_s, read)
             except HungError as error:
                 return rejected(str(error))
 
     async def _read_log(self, settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:
         with closing(ThreadPool("the disk of the event log", 1)) as threads:
             try:
-                read = partial(_event_log, settings, now, self._reading.file_system)
-                return await threads.run_while_alive(self._reading.patience_s, read)
+                read = partial(_event_log, settings, now, self._disk.file_system)
+                return await threads.run_while_alive(self._disk.patience_s, read)
             except HungError as error:
                 return Hits(), LogState(LogCondition.UNREADABLE, now.mono_ms, str(error))
 

@@ -277,6 +277,8 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
     state.stock.changed(addr, -made.file.size_bytes)
     if state.arrivals.drop(name, addr):
         state.out.changes.append(DropArrival(name, addr))
+    # At another address of this disk the copy is gone, too, where it is one disk: somebody may have copied
+    # its id.  So the other address keeps what it lists, and its copy must be confirmed anew.
     for one in state.fleet.addresses(addr):
         state.copies.drop(name, one, now.mono_ms)
     state.failures.deleted(name, addr)
