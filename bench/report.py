@@ -55,7 +55,8 @@ LIMITS = """
   minute; a full collection takes 30 ms, and came once.
 - **`GET /tasks`.** The bytes are made when tasks change. What is left is the hardening of the
   server: the check of the host, the deadlines of each connection, and the common headers.
-- **`PATCH`.** Each report is decided about by itself. The commits are made in groups.
+- **`PATCH`.** Reports that come together are decided about once, and committed in groups. Most of
+  what is left is the web server's share.
 - **`cfm plan`.** A quarter of its processor time is the start of Python with its libraries, and half is
   reading the metadata.
 """
