@@ -78,6 +78,8 @@ class NodeState:
         self.policies: tuple[Policy, ...] = POLICIES
         self.last_id = last_id
         self.out = Outbox()
+        self._silent_files: tuple[tuple[int, int], int] = (-1, -1), 0
+        """After which changes they were counted last, and how many there were."""
         self.counts: Counter[str] = Counter()
         """Deeds since the start, for metrics and the verdict."""
         self.server_counts: Counter[tuple[Addr, str, str]] = Counter()
@@ -295,6 +297,16 @@ class NodeState:
         failed = ((name, retry) for name, retry in retries if retry.failures > 1)
         waiting = (name for name, retry in failed if retry.not_before_ms > now.mono_ms)
         return [name for name in waiting if not self.is_placed(name)]
+
+    def silent_files(self) -> int:
+        """How many files on no destination wait for a source folder that does not answer.
+
+        There may be tens of thousands, and each verdict asks: they are counted when something has changed.
+        """
+        changes = self.revision.dispatch, self.revision.plan
+        if self._silent_files[0] != changes:
+            self._silent_files = changes, sum(not self.is_placed(name) for name in self.san.silence.names)
+        return self._silent_files[1]
 
     def is_placed(self, name: str) -> bool:
         """Does a destination hold it that is not known to hold another version of it?"""

@@ -61,7 +61,7 @@ def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal,
     if any(times.values()):
         return max(times.items(), key=lambda one: one[1])
     # The plan leaves these out, so that no round refuses them.
-    if silent := sum(not core.state.is_placed(name) for name in core.state.san.silence.names):
+    if silent := core.state.silent_files():
         return refusals.SAN_UNKNOWN, silent
     failed = len(core.state.left_alone_after_failures(now))
     return (refusals.RETRY_LATER, failed) if failed else None
