@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -50,6 +51,8 @@ from cfm.tasks.store import Recovered
 from cfm.threads import HungError, LifeSign, ThreadPool
 
 log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
 
 SAN_S = 20.0
 """How long a look asks the SAN for single files, all questions together."""
@@ -122,20 +125,23 @@ class Look:
             self._tell_metadata(metadata.result(), self._tell_log(log.result()))
 
     async def _read_metadata(self, settings: CfmSettings, now: Now) -> Snapshot | SnapshotFacts:
-        with closing(ThreadPool("the disk of the metadata", 1)) as threads:
-            try:
-                read = partial(_metadata, settings, now, self._disk.file_system)
-                return await threads.run_while_alive(self._disk.patience_s, read)
-            except HungError as error:
-                return rejected(str(error))
+        try:
+            return await self._read("the metadata", partial(_metadata, settings, now, self._disk.file_system))
+        except HungError as error:
+            return rejected(str(error))
 
     async def _read_log(self, settings: CfmSettings, now: Now) -> tuple[Hits, LogState] | None:
-        with closing(ThreadPool("the disk of the event log", 1)) as threads:
-            try:
-                read = partial(_event_log, settings, now, self._disk.file_system)
-                return await threads.run_while_alive(self._disk.patience_s, read)
-            except HungError as error:
-                return Hits(), LogState(LogCondition.UNREADABLE, now.mono_ms, str(error))
+        try:
+            return await self._read(
+                "the event log", partial(_event_log, settings, now, self._disk.file_system)
+            )
+        except HungError as error:
+            return Hits(), LogState(LogCondition.UNREADABLE, now.mono_ms, str(error))
+
+    async def _read(self, what: str, read: Callable[[LifeSign], R]) -> R:
+        """From a thread of its own, for which the program does not wait at its end."""
+        with closing(ThreadPool(f"the disk of {what}", 1)) as threads:
+            return await threads.run_while_alive(self._disk.patience_s, read)
 
     def _tell_log(self, found: tuple[Hits, LogState] | None) -> Hits:
         """The hits in the event log, once the core knows what state it is in."""

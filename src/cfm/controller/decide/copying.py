@@ -90,8 +90,12 @@ def _deadline_ms(state: NodeState, task: Task, now: Now, *, reports: bool) -> in
     """A worker that reports has a lease.  An old worker shows nothing, so its time depends on the size."""
     if reports:
         return now.mono_ms + state.rules.lease_ms + LEASE_MARGIN_MS
-    needed_ms = 12_000 * task.file.size_bytes // max(1, task.copy_speed_bps)
-    return now.mono_ms + max(state.rules.task_timeout_ms, needed_ms)
+    return now.mono_ms + max(state.rules.task_timeout_ms, needed_ms(task))
+
+
+def needed_ms(task: Task) -> int:
+    """How long a copy may take at its speed, with half as much again."""
+    return 12_000 * task.file.size_bytes // max(1, task.copy_speed_bps)
 
 
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────────────

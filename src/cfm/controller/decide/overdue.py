@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cfm.controller.decide.copying import end
+from cfm.controller.decide.copying import end, needed_ms
 from cfm.controller.decide.state import NodeState
 from cfm.model import Now, Task, Transfer
 from cfm.tasks.book import Run
@@ -80,7 +80,7 @@ def _window_ends_ms(state: NodeState, task: Task, run: Run) -> int:
     as an old worker would have, and a window more."""
     external = state.fleet.records[task.destination].features.transfer is not Transfer.BUILTIN
     if external and not run.told_bytes and run.started_ms is not None:
-        return run.started_ms + 12_000 * task.file.size_bytes // max(1, task.copy_speed_bps) + WINDOW_MS
+        return run.started_ms + needed_ms(task) + WINDOW_MS
     return run.window_ms + WINDOW_MS
 
 
