@@ -380,6 +380,34 @@ async def test_a_worker_that_ends_while_it_writes_a_task_down_ends_soon(tmp_path
     assert agent.book.quiet
 
 
+class SlowEnd(WatchedState):
+    """How a task ended is durable when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writing = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def conclude(self, offer: TaskOffer, final: TaskReport) -> None:
+        self.writing.set()
+        await self.go_on.wait()
+        await super().conclude(offer, final)
+
+
+async def test_a_worker_that_ends_while_it_writes_down_an_end_tells_of_it_first(
+    cfm: WaitingCfm, source: FaultySource, tmp_path: Path
+) -> None:
+    state = SlowEnd()
+    worker = Worker(tmp_path, cfm.addr, state)
+    async with asyncio.timeout(LAST_WORDS_S), worker.running() as agent:
+        await cfm.offer(**task(source))
+        await state.writing.wait()
+        asyncio.get_running_loop().call_soon(state.go_on.set)
+    assert agent.book.quiet
+    assert cfm.reports[-1][1].status is Status.DONE
+    assert (await state.recall()).held == ()
+
+
 async def test_the_end_of_the_worker_is_told(cfm: WaitingCfm, source: FaultySource, tmp_path: Path) -> None:
     source.fault = SourceFault.STALL
     worker = Worker(tmp_path, cfm.addr)

@@ -95,16 +95,6 @@ def test_what_was_written_down_without_an_event_lets_the_next_instruction_go() -
     assert queue.next(0) == SendReport(OFFER, DONE)
 
 
-def test_an_interrupted_worker_goes_on_with_the_next_event() -> None:
-    queue = InstructionQueue(ScriptedBook([[Hold(OFFER), Forget(1)], [Forget(2)]]))
-    queue.put(TaskOffered(OFFER))
-    assert queue.next(0) == Hold(OFFER)
-    queue.drop()
-    assert queue.next(0) is None
-    queue.put(DownloadTick())
-    assert queue.next(0) == Forget(2)
-
-
 INSTRUCTIONS = st.integers(1, 99).flatmap(
     lambda number: st.sampled_from(
         (

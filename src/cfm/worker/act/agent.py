@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -33,6 +34,17 @@ log = structlog.get_logger(__name__)
 
 LAST_WORDS_S: Final = 3.0
 """How long the end of the program waits for transfers to stop, and for cfm to hear of it."""
+LAST_WRITE_S: Final = 1.0
+"""How much of that a write gets that was under way when the end came.  The state's disk may hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """An instruction that has to be durable, and is not yet."""
+
+    instruction: Instruction
+    began_ms: int
+    outcome: asyncio.Future[BookEvent | None]
 
 
 def monotonic_ms() -> int:
@@ -56,6 +68,8 @@ class DownloadAgent:
         self._events: asyncio.Queue[BookEvent] = asyncio.Queue()
         self._executor = RealExecutor(link, transfer, files, state, self._events.put_nowait)
         self._beside: dict[asyncio.Future[Any], Instruction] = {}
+        self._writing: _Write | None = None
+        """What has to be durable before anything else happens."""
 
     @property
     def book(self) -> DownloadBook:
@@ -101,9 +115,26 @@ class DownloadAgent:
             work = execution.execute(self._executor, instruction)
             if queue.waits:
                 assert work is not None, "what has to be durable takes its time"
-                queue.written(await self._outcome(work, instruction, began_ms))
+                outcome = asyncio.ensure_future(self._outcome(work, instruction, began_ms))
+                self._writing = _Write(instruction, began_ms, outcome)
+                await self._written()
             elif work is not None:
                 self._run_beside(work, instruction, began_ms)
+
+    async def _written(self, within_s: float | None = None) -> None:
+        """Wait for the write that is under way.  It goes on where the waiting is cancelled.
+
+        After `within_s` nobody knows what became of it.
+        """
+        if (writing := self._writing) is None:
+            return
+        done, _ = await asyncio.wait((writing.outcome,), timeout=within_s)
+        self._writing = None
+        if done:
+            self._queue.written(writing.outcome.result())
+        else:
+            writing.outcome.cancel()
+            self._queue.written(execution.broken(writing.instruction, "it hangs", writing.began_ms))
 
     def _run_beside(self, work: Awaitable[Any], instruction: Instruction, began_ms: int) -> None:
         running = asyncio.ensure_future(self._outcome(work, instruction, began_ms))
@@ -127,10 +158,14 @@ class DownloadAgent:
             self._events.put_nowait(event)
 
     async def _wind_down(self) -> None:
-        """Stop the transfers, remove what they received, and tell cfm if it answers."""
-        self._queue.drop()
+        """Stop the transfers, remove what they received, and tell cfm if it answers.
+
+        The end may come at any moment.  What the book has ordered by then is carried out all the same: it
+        counts a report that it ordered as sent, and would wait in vain for the answer.
+        """
         try:
             async with asyncio.timeout(LAST_WORDS_S):
+                await self._written(LAST_WRITE_S)
                 await self._act(Stopping())
                 while not self._book.quiet:
                     await self._act(await self._next_event())

@@ -57,9 +57,3 @@ class InstructionQueue:
         self.waits = False
         if outcome is not None:
             self._events.appendleft(outcome)
-
-    def drop(self) -> None:
-        """The worker is interrupted: what it was told to do and has not begun is not done any more."""
-        self.waits = False
-        self._events.clear()
-        self._instructions.clear()
