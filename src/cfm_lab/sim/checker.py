@@ -30,7 +30,7 @@ from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import WorkerService
-from cfm_lab.sim.facts import OrderFacts, TaskFacts
+from cfm_lab.sim.facts import Growth, OrderFacts, TaskFacts
 from cfm_lab.sim.invariants import ALL, SICK_ONLY
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
@@ -134,9 +134,25 @@ class Checker:
         state.open_tasks.pop(task.id, None)
         known.ended_mono_ms = now.mono_ms
         state.ended_on[task.id] = cfm.evidence.addresses(task.destination)
+        state.growth[task.id] = self._growth(known, now)
         state.done.append((now.mono_ms, task))
         while state.done and state.done[0][0] < now.mono_ms - RECENT_MS:
-            state.ended_on.pop(state.done.popleft()[1].id, None)
+            old = state.done.popleft()[1]
+            state.ended_on.pop(old.id, None)
+            state.growth.pop(old.id, None)
+
+    def _growth(self, known: TaskFacts, now: Now) -> Growth:
+        """What a task that ends now has added to its disk, by this process's clock.
+
+        A worker may tell of it long after the disk has shown it.
+        """
+        task = known.task
+        ended = Growth(now.mono_ms, task.file.size_bytes)
+        arrived = self.facts.arrived.get((task.file.name, self.world.disk_at(task.destination)))
+        if task.status is not Status.DONE or arrived is None:
+            return ended
+        came_ms = now.mono_ms - (self.world.schedule.now_ms - arrived.came_ms)
+        return ended if came_ms < known.started_mono_ms else Growth(came_ms, arrived.size_bytes)
 
     def _order_changed(self, cfm: SimCfm, order: DeleteOrder, event: ev.Event, now: Now) -> None:
         state = self.facts.state(cfm.issuer.controller)
@@ -272,7 +288,8 @@ class Checker:
 
     def published(self, disk: SimDisk, name: str, node: Inode, replaced: Inode | None) -> None:
         """A worker has made a file visible."""
-        self.facts.arrived[name, disk] = self.world.schedule.now_ms
+        grown_bytes = node.size_bytes - (replaced.size_bytes if replaced is not None else 0)
+        self.facts.arrived[name, disk] = Growth(self.world.schedule.now_ms, max(0, grown_bytes))
         self.world.note("published", name, disk.label)
         for rule in self._published:
             rule.published(disk, name, node, replaced)

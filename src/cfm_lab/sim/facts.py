@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cfm.model import Addr, DeleteOrder, Measure, Status, Task
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
@@ -43,6 +44,15 @@ class TaskFacts:
     taken_mono_ms: int = 0
 
 
+class Growth(NamedTuple):
+    """What a copy added to its disk."""
+
+    came_ms: int
+    """When it was there; where nobody knows, when its task ended."""
+    size_bytes: int
+    """Without what it took the place of."""
+
+
 @dataclass(slots=True)
 class StateFacts:
     """What is true of the state of one controller, whichever process runs on it."""
@@ -61,6 +71,8 @@ class StateFacts:
     """(mono, task) of the tasks that ended; only of the process that runs now."""
     ended_on: dict[int, list[Addr]] = field(default_factory=dict)
     """Task or order that ended → all addresses of its disk at that time, as far as cfm was told."""
+    growth: dict[int, Growth] = field(default_factory=dict)
+    """Task that ended → what it added to its disk (mono, of this process)."""
     failures: dict[str, list[int]] = field(default_factory=dict)
     """File → when its copies failed since the last success (mono, of this process)."""
     drops: dict[str, int] = field(default_factory=dict)
@@ -85,6 +97,7 @@ class StateFacts:
         self.recent_orders.clear()
         self.done.clear()
         self.ended_on.clear()
+        self.growth.clear()
         self.failures.clear()
         self.drops.clear()
 
@@ -94,31 +107,47 @@ class StateFacts:
         return addr in self.ended_on.get(entry.id, (of,))
 
     def arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
-        """Bytes under way to the disk at `addr`, and those that landed since its `/df` of `since_ms`.
+        """Bytes under way to the disk at `addr`, and those of copies that ended since a `/df` of `since_ms`.
 
+        This is what cfm was told: a worker may tell of a copy long after its disk has shown it.
         `there`: all addresses that the disk has now.
         """
-        coming = [known.task for known in self.open_tasks.values() if known.task.destination in there]
-        landed = [task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr)]
-        return sum(one.file.size_bytes for one in (*coming, *landed))
+        landed = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
+        return self._coming_bytes(there) + sum(task.file.size_bytes for task in landed)
+
+    def unshown_bytes(
+        self,
+        addr: Addr,
+        there: Sequence[Addr],
+        *,
+        still_since_ms: int,
+        asked_ms: int,
+        may_hold: Callable[[str, int], bool],
+    ) -> int:
+        """Bytes under way to the disk at `addr`, and those that came and no `/df` can have shown.
+
+        Its last `/df` was asked for at `asked_ms`, and shows as much as all since `still_since_ms`.
+        `may_hold` says whether a file that came at that time may be there still.
+        """
+        landed = (
+            came.size_bytes
+            for task, came in ((task, self.growth[task.id]) for _ms, task in self.done)
+            if came.came_ms > still_since_ms
+            and self.ended_there(task, addr)
+            and (
+                came.came_ms > asked_ms
+                or (task.status is Status.DONE and may_hold(task.file.name, came.came_ms))
+            )
+        )
+        return self._coming_bytes(there) + sum(landed)
+
+    def _coming_bytes(self, there: Sequence[Addr]) -> int:
+        coming = (known.task for known in self.open_tasks.values() if known.task.destination in there)
+        return sum(task.file.size_bytes for task in coming)
 
     def _ordered(self, order_id: int) -> int:
         known = self.orders.get(order_id)
         return known.ordered_ms if known is not None else 0
-
-    def landed_bytes(
-        self, addr: Addr, after_ms: int, until_ms: int, is_there: Callable[[str, int], bool]
-    ) -> int:
-        """Bytes that arrived in this time on the disk at `addr`, and are there for all that anybody knows.
-
-        `is_there` is asked for each file by its name and the time at which it arrived.
-        """
-        landed = (
-            task
-            for ms, task in self.done
-            if after_ms < ms <= until_ms and self.ended_there(task, addr) and is_there(task.file.name, ms)
-        )
-        return sum(task.file.size_bytes for task in landed if task.status is Status.DONE)
 
     def _sent(self, order_id: int) -> int | None:
         known = self.orders.get(order_id)
@@ -147,8 +176,8 @@ class NodeFacts:
     """By controller id."""
     lost: dict[str, int] = field(default_factory=dict)
     """File → when a complete copy of it last vanished without an order of ours."""
-    arrived: dict[tuple[str, SimDisk], int] = field(default_factory=dict)
-    """(file, disk) → when a worker last made the file visible there."""
+    arrived: dict[tuple[str, SimDisk], Growth] = field(default_factory=dict)
+    """(file, disk) → when a worker last made the file visible there (true time), and what that added."""
     epochs: dict[Addr, tuple[str, int]] = field(default_factory=dict)
     """Machine → the controller of its worker, and the highest epoch that this controller told it."""
     fences: dict[Addr, int] = field(default_factory=dict)

@@ -73,8 +73,8 @@ class DoneIsDurable(Invariant):
         node = worker.disk._synced[0].get(name)  # noqa: SLF001 - what a power cut would leave
         lost = self.facts.lost.get(name, -1) >= self.world.schedule.now_ms - 200_000
         fine = node is not None and node.synced_bytes == size_bytes
-        came_ms = self.facts.arrived.get((name, worker.disk), -1)
-        came = came_ms >= self._begun.get(offer.id, 0)
+        arrived = self.facts.arrived.get((name, worker.disk))
+        came = arrived is not None and arrived.came_ms >= self._begun.get(offer.id, 0)
         gone = name not in worker.disk.names
         self.hold(came, "done, and never made visible:", name, worker.addr)
         self.hold(fine or lost or gone, "done, and not durable:", name, worker.addr)

@@ -20,10 +20,10 @@ from cfm_lab.sim.processes.controller import SimCfm
 
 class WithinLimit(Invariant):
     """No copy starts that would bring its destination over its limit.  What counts is the use by the last
-    `/df`, what is still to arrive, and what has landed since, or since that `/df` stands still.  Deletes give
-    no credit.  A disk whose figures are not known gets no copy, and nothing is deleted from it.  A disk with
-    several addresses is one disk: what arrives at any of them counts, and copies go only to its lowest usable
-    address.
+    `/df`, what is still to arrive, and by how much copies have grown the disk since, or since that `/df`
+    stands still.  Deletes give no credit.  A disk whose figures are not known gets no copy, and nothing is
+    deleted from it.  A disk with several addresses is one disk: what arrives at any of them counts, and
+    copies go only to its lowest usable address.
 
     Scope: the server's own `/df` counts; other software may fill the disk a moment later.  Bytes of a task
     that are on the disk already need not be counted again until the task is reported as done.
@@ -43,11 +43,13 @@ class WithinLimit(Invariant):
         self.hold(task.destination == through, f"to a disk that is used through {through}:", task)
         usage, limit = heard.disk.usage, cfm.evidence.limit_percent(task.destination)
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(task.destination)
-        arriving_bytes = state.arriving_bytes(task.destination, there, heard.disk_asked_ms)
-        unshown_bytes = state.landed_bytes(
-            task.destination, heard.unmoved_since_ms, heard.disk_asked_ms, heard.may_hold
+        more_bytes = task.file.size_bytes + state.unshown_bytes(
+            task.destination,
+            there,
+            still_since_ms=heard.unmoved_since_ms,
+            asked_ms=heard.disk_asked_ms,
+            may_hold=heard.may_hold,
         )
-        more_bytes = task.file.size_bytes + arriving_bytes + unshown_bytes
         more_bytes -= min(more_bytes, heard.disk.arriving_bytes)  # `used` contains these already
         held = fits(usage.used_bytes, usage.avail_bytes, more_bytes, limit) or self._really_fits(
             cfm, task, limit

@@ -9,8 +9,10 @@ from cfm_lab.sim.processes.controller import SimCfm
 
 APART_MS = 5_000
 """The shortest time between two readings that prove a need."""
-HELD_MS = 130_000
-"""How long deleted bytes stay booked that `/df` does not show yet.  A viewer may have the file open."""
+UNFREED_MS = 630_000
+"""How long deleted bytes stay booked that `/df` does not show yet.
+
+A viewer may have the file open, or other software may fill the disk meanwhile: nobody can tell which."""
 
 
 class PaceAndNeed(Invariant):
@@ -91,8 +93,9 @@ class PaceAndNeed(Invariant):
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
             shown_ms = heard.disk_asked_ms  # this `/df` need not show yet what had gone shortly before
-            unshown_bytes = self._gone(cfm, order, shown_ms - HELD_MS) - self._gone(cfm, order, shown_ms)
-            planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes)
+            unshown_bytes = self._gone(cfm, order, shown_ms - UNFREED_MS) - self._gone(cfm, order, shown_ms)
+            doubled_bytes = min(arriving_bytes, heard.disk.arriving_bytes)  # `used` contains these already
+            planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes - doubled_bytes)
         self._breaker(cfm, order, usage, planned_bytes)
         self._proven(cfm, order, limit)
 
