@@ -71,3 +71,25 @@ def test_a_worker_that_never_asks_for_work_does_not_hold_the_only_source(tmp_pat
         node.start()
         wait_until_all_are_placed(node)
         assert node.visible(node.destination_addrs[0]) == set()
+
+
+STANDS_STILL_S = 180
+"""A copy that brings no byte is ended after two minutes."""
+
+
+def test_a_destination_that_hangs_in_its_downloads_costs_the_only_source_one_copy(tmp_path: Path) -> None:
+    """It takes its task, and no byte comes.  After its pause it has one trial, and that is all it gets."""
+    hanging = tmp_path / "hang.sh"
+    hanging.write_text("#!/bin/sh\nexec sleep 3600\n")
+    hanging.chmod(0o755)
+    with Cluster(tmp_path / "node", 1, 3, files=40, quota_bytes=10_000 * KB, cfm_keys=QUICK) as node:
+        sick = node.destination_addrs[0]
+        node.change(node.workers[sick], {"downloader_bin": str(hanging)})
+        node.start()
+        node.wait_for(
+            lambda: "destination_in_pause" in node.conditions(), "it to be named", within_s=STANDS_STILL_S
+        )
+        assert node.conditions()["destination_in_pause"]["servers"] == [sick]
+        node.wait_for(lambda: node.placed() == set(node.ranks), "all files to be placed")
+        assert node.visible(sick) == set()
+        assert node.status()["totals"].get("failed_copies", 0) <= 2
