@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -243,6 +245,59 @@ def test_cfm_cannot_make_its_state_durable(story: Story, tmp_path: Path, error: 
         story.wait(_paused(story), "cfm to pause")
         _nothing_new(story)
     story.settle()
+
+
+@contextmanager
+def _hanging(folder: Path, mounts: Mounts, image: Path) -> Iterator[Callable[[], None]]:
+    """An own file system under a folder; after the call, whoever writes there waits until the end."""
+    with image.open("wb") as empty:
+        empty.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    mounts.mount(folder, "-o", "loop", str(image))
+    frozen = []
+
+    def freeze() -> None:
+        subprocess.run(["fsfreeze", "--freeze", str(folder)], check=True)
+        frozen.append(folder)
+
+    try:
+        yield freeze
+    finally:
+        if frozen:
+            subprocess.run(["fsfreeze", "--unfreeze", str(folder)], check=True)
+
+
+def test_the_disk_of_cfms_state_hangs(unlimited: Story, mounts: Mounts, tmp_path: Path) -> None:
+    """A disk that does not answer is like one that cannot be written; cfm says so, and goes on afterwards."""
+    with _hanging(unlimited.cfm.folder / "state", mounts, tmp_path / "state.img") as freeze:
+        _begin(unlimited)
+        unlimited.until_copying()
+        freeze()
+        unlimited.wait(_paused(unlimited), "cfm to pause")
+        _nothing_new(unlimited)
+    unlimited.settle()
+
+
+def test_the_disk_of_a_workers_state_hangs(unlimited: Story, mounts: Mounts, tmp_path: Path) -> None:
+    """It takes no task, and both programs say why.  Told to end, it does not wait for its disk."""
+    worker = unlimited.node.workers[unlimited.here]
+    with _hanging(worker.folder / "state", mounts, tmp_path / "state.img") as freeze:
+        _begin(unlimited)
+        unlimited.until_copying()
+        freeze()
+        unlimited.wait(lambda: "did not answer within 10 s" in worker.output(), "the worker to say why")
+        unlimited.wait(lambda: unlimited.has("destination_in_pause"), "cfm to name it")
+        assert unlimited.node.conditions()["destination_in_pause"]["servers"] == [unlimited.here]
+        worker.send(signal.SIGTERM)
+        unlimited.wait(lambda: _has_ended(worker), "the worker to end")
+    worker.wait_ended()
+    worker.start()
+    unlimited.settle()
+
+
+def _has_ended(daemon: Daemon) -> bool:
+    """The program has; the kernel keeps the process as long as one of its threads waits for the disk."""
+    return "\nState:\tZ" in Path(f"/proc/{daemon.pid}/status").read_text()
 
 
 @pytest.mark.parametrize("whose", ["cfm", "destination"])

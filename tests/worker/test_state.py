@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from cfm.errors import StateError
+from cfm.errors import StateError, StoreFullError
 from cfm.model import Addr, Status
 from cfm.wire import TaskOffer, TaskReport
 from cfm.worker.act.state import Memory, SqliteState, WorkerState
@@ -175,3 +176,27 @@ async def test_a_newer_form_is_refused(tmp_path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file"):
         await SqliteState.open(tmp_path / "missing" / "cfw.db")
+
+
+async def test_a_disk_that_hangs_is_like_one_that_is_full_until_it_answers(tmp_path: Path) -> None:
+    """Another connection holds the database, so that a change waits for it."""
+    state = await SqliteState.open(tmp_path / "cfw.db", patience_s=0.01)
+    with closing(sqlite3.connect(tmp_path / "cfw.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreFullError, match="did not answer"):
+            await state.hold(OFFER)
+        with pytest.raises(StoreFullError, match="earlier calls still hang"):
+            await state.conclude(OFFER, DONE)
+        holder.execute("ROLLBACK")
+    async with asyncio.timeout(10):
+        while not await _is_held(state, replace(OFFER, id=8)):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)
+    await state.close()
+
+
+async def _is_held(state: WorkerState, offer: TaskOffer) -> bool:
+    try:
+        await state.hold(offer)
+    except StoreFullError:
+        return False
+    return True

@@ -57,7 +57,8 @@ def _condition(scene: Scene, refusal: Refusal, sides: list[Side]) -> Condition:
 
 
 def _in_words(pause_ms: int) -> str:
-    return f"in {time_words(-(-pause_ms // 1000))}" if pause_ms > 0 else "now"
+    """The pause may be over for long: where nothing is to be copied, nothing is tried."""
+    return f"in {time_words(-(-pause_ms // 1000))}" if pause_ms > 0 else "with the next copy"
 
 
 def _words(scene: Scene, side: Side) -> Iterator[str]:

@@ -28,6 +28,8 @@ R = TypeVar("R")
 
 CLOSING_S: Final = 1.0
 """How long the end of the program waits for the disk."""
+PATIENCE_S: Final = 10.0
+"""How long a change may take.  A disk that hangs is then like one that is full: the worker says so."""
 
 MOST_WAITING: Final = 1_000
 """So many changes may wait for the disk; it has a few for each task."""
@@ -48,7 +50,10 @@ class Memory:
 
 
 class WorkerState(Protocol):
-    """Each change is durable when the call returns.  `StoreFullError` where that is not possible."""
+    """Each change is durable when the call returns.
+
+    `StoreFullError` where that is not possible.  Where the disk hangs, the change may become durable later.
+    """
 
     async def recall(self) -> Memory: ...
 
@@ -79,15 +84,16 @@ class SqliteState:
     (whose locks cannot be trusted), and where it is damaged.
     """
 
-    def __init__(self, database: _Database, threads: ThreadPool) -> None:
+    def __init__(self, database: _Database, threads: ThreadPool, patience_s: float) -> None:
         self._database = database
         self._threads = threads
+        self._patience_s = patience_s
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteState:
+    async def open(cls, path: Path, *, patience_s: float = PATIENCE_S) -> SqliteState:
         # Its thread does not keep the program from ending when the disk hangs.
-        threads = ThreadPool("the state", 1, waiting_each=MOST_WAITING)
-        return cls(await threads.run(None, lambda: _Database(path)), threads)
+        threads = ThreadPool(f"the disk of {path}", 1, waiting_each=MOST_WAITING)
+        return cls(await threads.run(None, lambda: _Database(path)), threads, patience_s)
 
     async def recall(self) -> Memory:
         return await self._in_thread(self._database.recall)
@@ -115,7 +121,7 @@ class SqliteState:
 
     async def _in_thread(self, call: Callable[[], R]) -> R:
         try:
-            return await self._threads.run(None, call)
+            return await self._threads.run(self._patience_s, call)
         except HungError as error:
             raise StoreFullError(str(error)) from error
 

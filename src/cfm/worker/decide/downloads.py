@@ -157,7 +157,7 @@ class DownloadBook:
             case HeldDurably():
                 self._held_durably(download, now_ms)
             case NotHeld():
-                why = failure("the worker cannot write down that it took the task")
+                why = failure("the worker cannot write down that it took the task", own_disk=True)
                 self._go(download, _E.NOT_HELD, now_ms, why)
                 self._asking.offer_was_useless(now_ms)
             case ReportAnswered():
