@@ -138,7 +138,9 @@ def test_a_follower_asks_often_and_a_leader_each_second() -> None:
     follower.answered(0, seen(ours=False), 10)
     assert follower.next_ms == 310
     follower.answered(310, seen(ours=False, left_ms=40), 320)
-    assert follower.next_ms == 360  # when it ends
+    assert follower.next_ms == 365  # when it has ended
+    follower.answered(365, seen(ours=False, left_ms=0), 370)
+    assert follower.next_ms == 375  # it ended while it was asked for: nobody has it yet
     assert leading(asked_ms=0, now_ms=5).next_ms == 1_000
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
+from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.fleet.client import WorkerClient
 from cfm.inputs.san import SanIndex
@@ -29,7 +31,9 @@ from cfm.model import (
     Trouble,
     WorkerFeatures,
 )
-from cfm.tasks.store import DropTask, TaskStore
+from cfm.plan.shortlist import NOTHING_LISTED
+from cfm.plan.view import Rules
+from cfm.tasks.store import DropTask, Recovered, TaskStore
 from cfm_lab.fakes.memory_store import MemoryStore
 
 ORDER = DeleteOrder(
@@ -47,7 +51,7 @@ ORDER = DeleteOrder(
 class Ordering:
     """A core that sends one delete at once, and keeps what it is told of it."""
 
-    last_round = None
+    looks_first = False
 
     def __init__(self, before_ms: int) -> None:
         self.before_ms = before_ms
@@ -93,7 +97,7 @@ async def test_an_order_is_sent_only_while_what_confirmed_it_counts(left_ms: int
 class Curious:
     """A core that asks one question, and keeps the answer."""
 
-    last_round = None
+    looks_first = False
 
     def __init__(self, effect: ev.Effect) -> None:
         self.effect = effect
@@ -139,7 +143,7 @@ async def test_an_error_on_the_way_to_an_answer_ends_neither_cfm_nor_the_waiting
 class Failing:
     """A core that trips over its second event, or whatever is told to it."""
 
-    last_round = None
+    looks_first = False
 
     def __init__(self, *, later: bool) -> None:
         self.handled = 0
@@ -180,7 +184,7 @@ async def test_an_error_of_the_core_ends_cfm_whoever_brought_the_event(by_timer:
 class Writing:
     """A core that has something to write at once, and says whether that can be done."""
 
-    last_round = None
+    looks_first = False
 
     def __init__(self) -> None:
         self.trouble = ""
@@ -218,8 +222,6 @@ async def test_who_reads_when_the_disk_becomes_full_is_told_so_and_does_not_wait
 class Hundred:
     """A core that asks a hundred servers, and counts what it hears and how often it decides."""
 
-    last_round = None
-
     def __init__(self) -> None:
         self.heard = 0
         self.decided = 0
@@ -232,6 +234,10 @@ class Hundred:
             self.decided_after.set()
         asked = [ev.SendHeartbeat(ORDER.server)] * 100 if self.decided == 1 else []
         return Step(at_once=asked)
+
+    @property
+    def looks_first(self) -> bool:
+        return False
 
     def hear(self, _event: ev.Event, _now: Now) -> Step:
         self.heard += 1
@@ -266,10 +272,72 @@ async def test_answers_that_come_together_are_decided_about_together() -> None:
     assert core.decided < 10
 
 
+class Starting(Hundred):
+    """The same at a start: until the last one has answered, little is decided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_late = False
+        self.was_late: bool | None = None
+
+    @property
+    def looks_first(self) -> bool:
+        return self.heard < 100
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        if self.all_heard.is_set() and self.was_late is None:
+            self.was_late = self.is_late
+        return super().handle(event, now)
+
+    def hear(self, event: ev.Event, now: Now) -> Step:
+        step = super().hear(event, now)
+        if self.all_heard.is_set():
+            asyncio.get_running_loop().call_later(0.1, self._becomes_late)
+        return step
+
+    def _becomes_late(self) -> None:
+        self.is_late = True
+
+
+async def test_the_last_answer_of_a_first_look_is_decided_about_at_once() -> None:
+    core = Starting()
+    controller = Controller(
+        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        await asyncio.wait_for(core.decided_after.wait(), 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert core.was_late is False
+
+
+async def test_who_takes_over_goes_on_with_the_lists_of_the_follower() -> None:
+    nobody = NodeConfig((), (), Rules())
+    first, second = (
+        Core(nobody, Recovered("id", 2, 0), clock(), rehearsal=follows) for follows in (True, False)
+    )
+    wanted = (File("F.mpg", 1, 100),)
+    store, client = MemoryStore(), cast("WorkerClient", None)
+    san = SanIndex([], clock=clock, on_change=lambda _names: None)
+    controller = Controller(first, store, client, san)
+    running = asyncio.create_task(controller.run())
+    await asyncio.sleep(0)
+    first.plans.take(replace(NOTHING_LISTED, snapshot_id="pair", wanted=wanted))
+    try:
+        await controller.take_over(second, store, client)
+        assert controller.core is second
+        assert second.backlog().wanted == wanted
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 class HearsOfHits:
     """A core that waits for a file that rises."""
 
-    last_round = None
+    looks_first = False
 
     def __init__(self) -> None:
         self.told = asyncio.get_running_loop().create_future()

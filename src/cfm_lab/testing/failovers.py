@@ -19,12 +19,12 @@ import psycopg
 from cfm.demo.postgres import PostgresServer
 from cfm_lab.testing.audit import Audit
 from cfm_lab.testing.cluster import Cluster
-from cfm_lab.testing.kills import KEYS, PATIENCE_S, Kills
+from cfm_lab.testing.kills import FILE_BYTES, KEYS, PATIENCE_S, Kills
 from cfm_lab.testing.processes import Daemon
 
 LOOK_S: Final = 0.02
-FILE_BYTES: Final = 100_000
-COPY_SPEED_BPS: Final = 1_250_000
+COPY_SPEED_BPS: Final = 2_500_000
+"""A copy takes more than a second.  So files that are wanted always wait, and the sources are busy."""
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ _HEARS_FOR_MS = 10
 """At least so long answers are only heard between two decisions about them."""
 _HEARS_AT_FIRST_MS = 250
 """The same while a destination was never looked at: until then nothing may be copied, and a start goes faster
-where it decides less."""
+where it decides less.  The answer that ends this is decided about at once."""
 
 
 def clock() -> Now:
@@ -124,9 +124,7 @@ class Controller:
         self._answers: InTurns[ev.Event] = InTurns(self._take)
         self._questions: InTurns[ev.Effect] = InTurns(self._ask_now, turn_s=0)
         """One in a turn: to send it takes longer than to begin."""
-        self._decides_soon = False
-        """The timer is set for what was only heard."""
-        self._decide_not_before_ms = 0
+        self._decided_ms, self._decide_not_before_ms = 0, 0
         self._is_broken = False
         """The core failed: only a restart brings back what is certain."""
         self._group: asyncio.TaskGroup | None = None
@@ -153,8 +151,12 @@ class Controller:
         return clock().mono_ms < self._acts_until_ms()
 
     async def take_over(self, core: Core, store: TaskStore, client: WorkerClient) -> None:
-        """A follower leads now, with a new core, which learns at once what the files and the SAN say."""
+        """A follower leads now, with a new core, which learns at once what the files and the SAN say.
+
+        It begins with the lists of the follower's last plan: its own first one may take some seconds.
+        """
         before = self.writer
+        core.plans.take(self.core.shortlist)
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(NotLeadingError())
@@ -207,21 +209,18 @@ class Controller:
     def _decide(self, event: ev.Event) -> None:
         now = clock()
         self._follow(self.core.handle(event, now))
-        self._decides_soon = False
-        ended_ms = clock().mono_ms
+        self._decided_ms = clock().mono_ms
         # At least half of the time is for others.
-        self._decide_not_before_ms = ended_ms + max(self._hears_for_ms(), ended_ms - now.mono_ms)
+        self._decide_not_before_ms = self._decided_ms + max(_HEARS_FOR_MS, self._decided_ms - now.mono_ms)
         self._wake_at(self.core.next_wakeup_ms(now))
-
-    def _hears_for_ms(self) -> int:
-        last = self.core.last_round
-        return _HEARS_AT_FIRST_MS if last is not None and last.view.first_look else _HEARS_FOR_MS
 
     def _hear(self, event: ev.Event) -> None:
         self._follow(self.core.hear(event, clock()))
-        if not self._decides_soon:
-            self._decides_soon = True
-            self._wake_at(min(self._decide_not_before_ms, self._wakes_at_ms))
+        due_ms = self._decide_not_before_ms
+        if self.core.looks_first:
+            due_ms = max(due_ms, self._decided_ms + _HEARS_AT_FIRST_MS)
+        if due_ms < self._wakes_at_ms:
+            self._wake_at(due_ms)
 
     def _follow(self, step: Step) -> None:
         self._carry_out(step.at_once)

@@ -112,6 +112,12 @@ class Core:
         return self._rehearsal
 
     @property
+    def looks_first(self) -> bool:
+        """Is there still a destination that was never looked at?"""
+        last = self.last_round
+        return last is not None and last.view.first_look and any(True for _addr in self.state.unseen())
+
+    @property
     def shortlist(self) -> Shortlist:
         """The lists of the last full plan."""
         return self.plans.shortlist
@@ -253,6 +259,7 @@ class Core:
         if self._rehearsal:
             self.last_round = dispatch.rehearse(self.state, self.backlog(), now)
             self._dispatched = self.last_round.view.revision
+            self.plans.looked(self.last_round)
             return
         self.last_round = dispatch.dispatch(self.state, self.backlog(), now)
         self._dispatched = -1 if dispatch.is_unfinished(self.last_round) else self.last_round.view.revision

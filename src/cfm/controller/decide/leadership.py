@@ -83,6 +83,10 @@ LEADER_LIFE: Final[Mapping[LeaderState, Mapping[LeaderEvent, LeaderState]]] = {
 ENDED: Final = frozenset({_S.DEPOSED, _S.RESIGNED})
 """From here nothing leads back: whoever wants to lead again begins anew."""
 
+AFTER_END_MS: Final = 5
+"""A follower asks again so long after the lease ends: the end is told in whole milliseconds, and who asks in
+the last one would be told to wait once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
@@ -175,7 +179,7 @@ class Leadership:
             self._held(asked_ms, seen.epoch, now_ms)
         else:
             self._change(LeaderEvent.NOT_OURS, now_ms)
-            self.next_ms = now_ms + min(self.terms.watch_ms, seen.left_ms or self.terms.watch_ms)
+            self.next_ms = now_ms + min(self.terms.watch_ms, seen.left_ms + AFTER_END_MS)
         self.look_at_clock(now_ms)
 
     def give_up(self, now_ms: int) -> None:

@@ -22,6 +22,9 @@ from cfm.plan.round import Round
 from cfm.plan.shortlist import NOTHING_LISTED, PlanInputs, Shortlist
 from cfm.revision import Revision
 
+FIRST_LOOK_MS = 2_000
+"""The first plan waits so long for what the destinations hold.  Until then nothing may be copied, and a plan
+that knows neither their files nor their room lists the wrong files."""
 PLAN_PAUSE_MS = 500
 """The least pause between two full plans; after a slow one the pause is as long as it took."""
 FAILED_PAUSES = Backoff(first_ms=1_000, longest_ms=600_000)
@@ -43,6 +46,8 @@ class Planning:
         self._inputs: PlanInputs | None = None
         """What the last plan was made of."""
         self._not_before_ms = now_ms
+        self._looks_until_ms = now_ms + FIRST_LOOK_MS
+        """Until then no plan begins."""
         self._failures = 0
         """Plans in a row that ended by an error."""
         self._started = 0
@@ -80,10 +85,16 @@ class Planning:
 
     def used(self, round_: Round) -> None:
         """A round took from the lists."""
+        self.looked(round_)
         self._started += dispatch.started(round_)
         self._evicted.update(dispatch.evicted(round_))
         room_bytes = round_.ledger.largest_room_bytes()
         self._none_fits = 0 < room_bytes < self._smallest_bytes and self._room_changed(room_bytes)
+
+    def looked(self, round_: Round) -> None:
+        """A round knew what the destinations hold, as far as they say it, or did not."""
+        if not round_.view.first_look:
+            self._looks_until_ms = 0
 
     def _room_changed(self, room_bytes: int) -> bool:
         return self._inputs is None or self._inputs.largest_room_bytes != room_bytes
@@ -122,10 +133,11 @@ class Planning:
     @property
     def next_ms(self) -> int | None:
         """When a plan may begin, where one is wanted."""
-        return self._not_before_ms if self.is_wanted else None
+        return max(self._not_before_ms, self._looks_until_ms) if self.is_wanted else None
 
     def is_due(self, now: Now) -> bool:
-        return self.is_wanted and now.mono_ms >= self._not_before_ms
+        due_ms = self.next_ms
+        return due_ms is not None and now.mono_ms >= due_ms
 
     def begin(self, inputs: PlanInputs, now: Now) -> bool:
         """Make a plan of these inputs?  False where it would say the same as the last one.
