@@ -43,6 +43,7 @@ def main() -> int:
         found = {
             "blows": drill.kills,
             "next_copy_s": {way: spread(times) for way, times in sorted(drill.recovered_s.items())},
+            "next_copy_taken_s": {way: spread(times) for way, times in sorted(drill.taken_s.items())},
             "audits_at_rest": drill.rests,
             "deeds": dict(drill.audit.counted()),
             "problems": drill.problems,

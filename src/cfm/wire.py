@@ -25,6 +25,8 @@ from cfm.model import Addr, DiskUsage, Status, Task, host_of
 
 CONTROLLER: Final = "Cfm-Controller"
 EPOCH: Final = "Cfm-Epoch"
+LEADER: Final = "Cfm-Leader"
+"""In requests of one of several cfm: where workers reach it, because it leads in that epoch."""
 USER: Final = "Cfm-User"
 ORDER: Final = "Cfm-Order"
 FENCE: Final = "Cfm-Fence"

@@ -220,6 +220,28 @@ async def test_a_request_is_held_until_somebody_leads() -> None:
     await waiting.close()
 
 
+async def test_a_request_to_a_leader_that_stands_still_is_answered_by_the_next_one() -> None:
+    """Its sender would wait for as long as the old leader stands still."""
+    asked, leaders = asyncio.Event(), [Addr("")]
+    leads = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        asked.set()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as still:
+        host, port = still.sockets[0].getsockname()
+        leaders[0] = Addr(f"{host}:{port}")
+        passing = PassOn(leads.is_set, lambda: leaders[0], None)
+        async with serve(cfm("here", passing), "127.0.0.1:0") as server, ClientSession() as client:
+            asking = asyncio.create_task(client.get(f"http://{server.addr}/tasks/next"))
+            await asyncio.wait_for(asked.wait(), 10)
+            leaders[0] = Addr("127.0.0.1:1")
+            leads.set()
+            async with await asyncio.wait_for(asking, 10) as answer:
+                assert (await answer.text()).startswith("here")
+        await passing.close()
+
+
 async def test_a_request_is_passed_on_once() -> None:
     lost = PassOn(lambda: False, lambda: None, None)
     async with serve(cfm("here", lost), "127.0.0.1:0") as server, ClientSession() as client:

@@ -76,6 +76,15 @@ async def test_a_heartbeat_of_an_old_worker(client: WorkerClient) -> None:
     assert b"\r\nCfm-Controller: controller-1\r\nCfm-Epoch: 7\r\n" in server.heads[0]
 
 
+async def test_who_leads_says_where_workers_reach_it() -> None:
+    async with (
+        WorkerClient("controller-1", 7, leader=Addr("10.0.0.1:80")) as client,
+        scripted(always(EMPTY_OK)) as server,
+    ):
+        await client.disk_usage(server.addr)
+    assert b"\r\nCfm-Leader: 10.0.0.1:80\r\n" in server.heads[0]
+
+
 async def test_a_heartbeat_of_one_of_ours(client: WorkerClient) -> None:
     async with scripted(always(ok(b"", "Cfw-Version: 1", "Cfw-Boot: b"))) as server:
         assert await client.heartbeat(server.addr) == WorkerFeatures(ours=True, version="1", boot_id="b")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cfm import __version__, wire
+from cfm.model import Addr
 from cfm.worker.act.base_dir import Folder
 from cfm.worker.act.real_base_dir import RealBaseDir
 from cfm.worker.decide.fencing import Binding, Issuer
@@ -312,6 +313,16 @@ class TestFencing:
             headers = {"Cfm_Controller": controller, "Cfm_Epoch": str(epoch)}
             assert (await rig.ask("GET", path, **headers)).status == 200
             assert (await rig.state.recall()).binding == Binding(OURS, 7)
+
+    async def test_only_our_controller_in_its_last_epoch_says_where_it_leads(self, tmp_path: Path) -> None:
+        heard: list[Addr] = []
+        async with worker_rig(tmp_path, leads=heard.append) as rig:
+            await rig.api.authority.hear(Issuer(OURS, 7))
+            for controller, epoch in ((OURS, 6), (OTHER, 9), (OURS, 8)):
+                told = {"Cfm_Controller": controller, "Cfm_Epoch": str(epoch)}
+                await rig.ask("GET", "/df", **told, Cfm_Leader=f"10.0.0.{epoch}:80")
+            await rig.ask("GET", "/df", Cfm_Leader="10.0.0.1:80")
+        assert heard == [Addr("10.0.0.8:80")]
 
     async def test_our_controller_is_told_that_its_epoch_is_over_and_nobody_else(
         self, rig: WorkerRig

@@ -363,6 +363,45 @@ async def test_no_proxy_of_the_environment(cfm: WaitingCfm, monkeypatch: pytest.
         assert await link.report(OFFER, failure("x")) == 200
 
 
+@dataclass
+class SilentCfm:
+    """Its host is gone, or it stands still: it takes a connection and never answers."""
+
+    socket: socket.socket
+
+    @property
+    def addr(self) -> Addr:
+        host, port = self.socket.getsockname()
+        return Addr(f"{host}:{port}")
+
+    async def asked(self) -> None:
+        self.socket.setblocking(False)
+        connection, _ = await asyncio.get_running_loop().sock_accept(self.socket)
+        self.connections = [*getattr(self, "connections", []), connection]
+
+
+async def test_who_waits_for_a_cfm_that_stands_still_turns_to_the_new_leader_at_once(cfm: WaitingCfm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as old:
+        silent = SilentCfm(old)
+        here = Neighbourhood(OWN, silent.addr, (cfm.addr,))
+        async with CfmLink(here, Authority(MemoryState(), None)) as plain:
+            link = UnderstoodLink(plain)
+            asking = asyncio.create_task(link.ask(Ask.WAIT, NOBODY))
+            await silent.asked()
+            plain.turn_to(Addr("127.0.0.1:1"))  # no cfm of ours
+            plain.turn_to(silent.addr)
+            await asyncio.sleep(0)
+            assert not asking.done()
+            reporting = asyncio.create_task(link.report(OFFER, failure("x")))
+            await silent.asked()
+            plain.turn_to(cfm.addr)
+            assert await asyncio.wait_for(asking, 1) == NothingOffered(AskOutcome.DOWN)
+            assert await asyncio.wait_for(reporting, 1) == 200  # it is repeated at once
+            assert await link.ask(Ask.NOW, NOBODY) == NothingOffered(AskOutcome.EMPTY)
+        for connection in silent.connections:
+            connection.close()
+
+
 async def test_a_silent_cfm_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()

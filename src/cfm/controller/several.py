@@ -211,7 +211,9 @@ class _Life:
         if recovered is None:
             return
         identity = (recovered.controller_id, recovered.epoch)
-        client = await stack.enter_async_context(worker_client(self._settings, self._credentials, *identity))
+        client = await stack.enter_async_context(
+            worker_client(self._settings, self._credentials, *identity, leader=self._settings.name)
+        )
         core = Core(replace(node_of(self._settings), rules=own.rules), recovered, clock())
         silent = [
             addr for addr in core.state.fleet.records if controller.core.state.health.pulse(addr).up is False

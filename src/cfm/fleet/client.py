@@ -150,12 +150,16 @@ class WorkerClient:
         *,
         tokens: Mapping[Addr, str] = NO_TOKENS,
         tls: ssl.SSLContext | None = None,
+        leader: Addr | None = None,
     ) -> None:
-        """`tokens` has the token for each worker.  With `tls`, workers are asked by HTTPS."""
+        """`tokens` has the token for each worker.  With `tls`, workers are asked by HTTPS.  `leader`: where
+        workers reach this cfm, where it is one of several and leads."""
         self._time_outs = time_outs or TimeOuts()
         self._shown = {addr: {"Authorization": f"Bearer {token}"} for addr, token in tokens.items()}
         self._tls = tls
         identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
+        if leader is not None:
+            identity[wire.LEADER] = leader
         self._headers = {**identity, "User-Agent": "cfm", "Accept-Encoding": "identity"}
         self.higher_epoch = 0
         """The highest epoch that a worker has heard of our controller, where it is above ours; else 0."""

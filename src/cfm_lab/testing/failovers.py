@@ -1,8 +1,8 @@
 """Several cfm under load whose leader falls again and again, in each way that there is.
 
 The load and the audits are those of `kills`.  After each blow the time is measured until another cfm (or the
-same one, where the database fell) has begun the next copy: that is in the books in PostgreSQL, which nobody
-else writes.  `bench/failover.py` runs this.
+same one, where the database fell) has ordered the next copy, and until a worker has taken it: both is in the
+books in PostgreSQL, which nobody else writes.  `bench/failover.py` runs this.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import http.client
 import random
 import signal
 import time
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, LiteralString
 
 import psycopg
 
@@ -23,6 +23,8 @@ from cfm_lab.testing.kills import FILE_BYTES, KEYS, PATIENCE_S, Kills
 from cfm_lab.testing.processes import Daemon
 
 LOOK_S: Final = 0.02
+_ORDERED: Final = "SELECT count(*) FROM cfm.tasks WHERE id > %s"
+_TAKEN: Final = "SELECT count(*) FROM cfm.tasks WHERE id > %s AND status <> 'ready'"
 COPY_SPEED_BPS: Final = 2_500_000
 """A copy takes more than a second.  So files that are wanted always wait, and the sources are busy."""
 
@@ -36,6 +38,8 @@ class Failovers(Kills):
     disks_are_full: bool = False
     """Then a copy needs a delete before, and a new leader deletes nothing on a disk that it has not measured
     twice, five seconds apart."""
+    taken_s: dict[str, list[float]] = field(default_factory=dict)
+    """Kind of blow → how long it took each time until a worker had taken the next copy."""
     ways: tuple[str, ...] = ("kill", "freeze", "terminate", "database")
 
     def __post_init__(self) -> None:
@@ -62,12 +66,15 @@ class Failovers(Kills):
         last = self._last_task()
         began_s = time.monotonic()
         self._strike(way, leader)
-        took_s = self._next_copy_after(last) - began_s
+        took_s = self._when(_ORDERED, last) - began_s
         self.recovered_s.setdefault(way, []).append(took_s)
-        self.listening_s.append(took_s)
-        self.working_s.append(took_s)
+        taken_s = self._when(_TAKEN, last) - began_s
+        self.taken_s.setdefault(way, []).append(taken_s)
         self._mend(leader, way)
-        self.tell(f"blow {self.kills}, {way}: the next copy began after {took_s:.2f} s")
+        self.tell(
+            f"blow {self.kills}, {way}: the next copy was ordered after {took_s:.2f} s, and taken by its "
+            f"worker after {taken_s:.2f} s"
+        )
 
     def _until_busy(self) -> float:
         """A busy machine may not let all sources send at one moment; some copy has to be under way."""
@@ -90,17 +97,20 @@ class Failovers(Kills):
         return self.node.leader_addr
 
     def _last_task(self) -> int:
+        return self._asked("SELECT coalesce(max(id), 0) FROM cfm.tasks", ())
+
+    def _asked(self, question: LiteralString, values: tuple[int, ...]) -> int:
         with psycopg.connect(self.node.state_url) as books:
-            row = books.execute("SELECT coalesce(max(id), 0) FROM cfm.tasks").fetchone()
+            row = books.execute(question, values).fetchone()
             return 0 if row is None else int(row[0])
 
-    def _next_copy_after(self, last: int) -> float:
-        """When the books show a new task (monotonic seconds)."""
+    def _when(self, question: LiteralString, last: int) -> float:
+        """When the books show a task after the last one of which that is true (monotonic seconds)."""
         ends_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < ends_s:
             self._publish()
             try:
-                if self._last_task() > last:
+                if self._asked(question, (last,)):
                     return time.monotonic()
             except psycopg.OperationalError:
                 pass  # the database is away

@@ -70,6 +70,7 @@ async def worker_rig(
     limits: Limits | None = None,
     disk_of: Callable[[Path], BaseDir] = RealBaseDir,
     admission: Admission = EVERYBODY,
+    leads: Callable[[Addr], None] = lambda _addr: None,
 ) -> AsyncIterator[WorkerRig]:
     """A worker whose disk is `folder/base`, and which serves `folder/source` to other workers."""
     base, source = folder / "base", folder / "source"
@@ -98,6 +99,7 @@ async def worker_rig(
         content=Content(library, book, metrics, stall_s=stall_s),
         metrics=metrics,
         receiving=lambda: 0,
+        leads=leads,
     )
     async with serve(
         api.application(),

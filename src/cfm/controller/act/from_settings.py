@@ -6,6 +6,7 @@ from cfm.config import CfmSettings
 from cfm.config.fields import MOST_SECONDS
 from cfm.controller.decide.state import NodeConfig
 from cfm.fleet.client import TimeOuts, WorkerClient
+from cfm.model import Addr
 from cfm.plan.view import Rules
 from cfm.security import ControllerCredentials
 
@@ -63,7 +64,11 @@ def time_outs(settings: CfmSettings) -> TimeOuts:
 
 
 def worker_client(
-    settings: CfmSettings, credentials: ControllerCredentials, controller_id: str, epoch: int
+    settings: CfmSettings,
+    credentials: ControllerCredentials,
+    controller_id: str,
+    epoch: int,
+    leader: Addr | None = None,
 ) -> WorkerClient:
     """The client that these settings want."""
     return WorkerClient(
@@ -72,4 +77,5 @@ def worker_client(
         time_outs(settings),
         tokens=credentials.order_tokens,
         tls=credentials.tls.client if credentials.tls else None,
+        leader=leader,
     )

@@ -30,6 +30,8 @@ ANSWER_S: Final = 75.0
 MOST_BYTES: Final = 64 << 20
 HELD_S: Final = 8.0
 AGAIN_S: Final = 0.1
+LOOKS_S: Final = 0.3
+"""How often it is looked at whether the one that was asked still leads."""
 UNAVAILABLE: Final = 503
 _ASKED: Final = ("Authorization", "Content-Type", "User-Agent", wire.USER)
 _ANSWERED: Final = ("Content-Type", "Retry-After", wire.CONTROLLER, wire.EPOCH)
@@ -71,13 +73,24 @@ class PassOn:
         ends_s = time.monotonic() + HELD_S
         while not self._leads():
             leader = self._leader()
-            answer = None if leader is None else await self._pass_on(request, leader)
+            answer = None if leader is None else await self._pass_on_while_it_leads(request, leader)
             if answer is not None and answer.status != UNAVAILABLE:
                 return answer
             if time.monotonic() >= ends_s or request.app[STOPPING].is_set():
                 raise not_leading()
             await asyncio.sleep(AGAIN_S)
         return None
+
+    async def _pass_on_while_it_leads(self, request: web.Request, leader: Addr) -> web.Response | None:
+        """What the leader answers; None where it cannot be reached, or does not lead any more: it may stand
+        still, and would keep the request for as long."""
+        passing = asyncio.create_task(self._pass_on(request, leader))
+        try:
+            while not passing.done() and leader == self._leader():
+                await asyncio.wait((passing,), timeout=LOOKS_S)
+            return passing.result() if passing.done() else None
+        finally:
+            passing.cancel()
 
     async def _pass_on(self, request: web.Request, leader: Addr) -> web.Response | None:
         """What the leader answers; None where it cannot be reached."""

@@ -83,6 +83,10 @@ class Authority:
                 await self._keep(binding)
         return speaks_for(self._binding, issuer)
 
+    def obeys(self, issuer: Issuer | None) -> bool:
+        """Is this the very start of our controller that we heard of last?"""
+        return issuer is not None and speaks_for(self._binding, issuer)
+
     async def release(self) -> Binding | None:
         """Forget the controller, whoever it is.  Returns what the binding was."""
         async with self._changing:

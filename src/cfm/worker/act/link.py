@@ -7,7 +7,9 @@ is asked first: what a controller says that is not ours counts as no answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -86,6 +88,8 @@ class CfmLink:
         self._session: aiohttp.ClientSession | None = None
         self._cfm = here.cfm
         """The one of several cfm that is asked, until it does not answer."""
+        self._out: dict[asyncio.Timeout, Addr] = {}
+        """The requests that are under way, and which cfm each one is to."""
         self._troubles: dict[Addr, str] = {}
         """What was told of each cfm that does not answer as it should."""
 
@@ -111,6 +115,19 @@ class CfmLink:
     def is_bound(self) -> bool:
         """Does this worker belong to a controller of ours?"""
         return self._listener.binding is not None
+
+    def turn_to(self, leader: Addr) -> None:
+        """This one of several cfm leads: ask it, and wait for no other one.
+
+        The one that led may stand still, or its host may be gone: then nothing would end a request to it for
+        seconds, and the new leader would wait for us as long.
+        """
+        if leader not in self._here.every_cfm:
+            return
+        self._cfm = leader
+        for limit, asked in self._out.items():
+            if asked != leader and not limit.expired():
+                limit.reschedule(0)
 
     async def ask(self, how: Ask, holding: frozenset[int]) -> CfmAnswer:
         """Ask for work once."""
@@ -196,15 +213,18 @@ class CfmLink:
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         asked = self._cfm
         try:
-            async with self._session.request(
-                method,
-                f"{self._keys.scheme}://{asked}{path}",
-                data=body,
-                params=query,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                self._until_another_leads(asked),
+                self._session.request(
+                    method,
+                    f"{self._keys.scheme}://{asked}{path}",
+                    data=body,
+                    params=query,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 received = await _bounded(response)
                 if response.status == UNAVAILABLE:
                     self._turn_from(asked)
@@ -220,6 +240,16 @@ class CfmLink:
             self._turn_from(asked)
             why = str(error) or type(error).__name__
             raise aiohttp.ClientConnectionError(f"no complete answer came: {why}") from error
+
+    @asynccontextmanager
+    async def _until_another_leads(self, asked: Addr) -> AsyncIterator[None]:
+        """Raises `TimeoutError` where another cfm than the one that is asked turns out to lead."""
+        async with asyncio.timeout(None) as limit:
+            self._out[limit] = asked
+            try:
+                yield
+            finally:
+                del self._out[limit]
 
     def _turn_from(self, asked: Addr) -> None:
         """The next question goes to the next cfm, where there are several."""

@@ -62,6 +62,7 @@ ACCESS_POLICY: Final = AccessPolicy(
     headers={
         wire.CONTROLLER: _CONTROLLER,
         wire.EPOCH: _CONTROLLER,
+        wire.LEADER: _CONTROLLER,
         wire.FENCE: _CONTROLLER,
         wire.PROBED: _CONTROLLER,
         wire.SOURCE_FOLDER: _CONTROLLER,
@@ -110,6 +111,8 @@ class WorkerApi:
     metrics: WorkerMetrics
     receiving: Callable[[], int]
     """How many copies are under way now."""
+    leads: Callable[[Addr], None]
+    """Called with the address of the one of several cfm that says that it leads."""
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._middleware()], client_max_size=Limits().body_bytes)
@@ -270,12 +273,16 @@ class WorkerApi:
             response.headers[wire.EPOCH] = str(binding.epoch)
 
     async def _hear_epoch(self, request: web.Request) -> None:
-        """Obey a higher epoch of our controller from the first request on that carries it.
+        """Obey a higher epoch of our controller from the first request on that carries it, and ask for work
+        where that one leads.
 
         A heartbeat is left out: it must not wait until the state is written.
         """
         if wire.EPOCH in request.headers and request.path != "/hb":
-            await _remembered(self.authority.heed(issuer_of(request)))
+            issuer = issuer_of(request)
+            await _remembered(self.authority.heed(issuer))
+            if wire.LEADER in request.headers and self.authority.obeys(issuer):
+                self.leads(Addr(request.headers[wire.LEADER]))
 
     async def _raise_fence(self, request: web.Request) -> None:
         fence = number_of(request, wire.FENCE)

@@ -77,6 +77,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                     _parameter(wire.ACCEPTS_MANIPULATION, "header", "`cfm-names`: the difference to it."),
                     _parameter(wire.FENCE, "header", "Refuse deletes below this order."),
                     _parameter(wire.SOURCE_FOLDER, "header", "The worker's disk is this source folder."),
+                    _parameter(wire.LEADER, "header", "The one of several cfm that leads in that epoch."),
                 ),
                 content=wire.OLD_TEXT,
             )
