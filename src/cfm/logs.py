@@ -227,10 +227,20 @@ class LineFormatter(structlog.stdlib.ProcessorFormatter):
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
             processors=[structlog.processors.format_exc_info, self._line],
         )
+        self._colour = colour
         self._level_styles = ConsoleRenderer.get_default_level_styles(colour)
         self._styles = ConsoleRenderer.get_default_column_styles(colour)
 
     def format(self, record: logging.LogRecord) -> str:
+        """stderr and the file have the same line, where nobody wants colours: it is made once."""
+        made: str | None = None if self._colour else getattr(record, "plain_line", None)
+        if made is None:
+            made = self._formatted(record)
+            if not self._colour:
+                record.plain_line = made
+        return made
+
+    def _formatted(self, record: logging.LogRecord) -> str:
         try:
             return super().format(record)
         except Exception as error:  # noqa: BLE001  `str()` of a value may fail in any way; the program must go on

@@ -84,16 +84,14 @@ class WireError(ValueError):
 
 def to_json(value: object) -> bytes:
     """Compact JSON in ASCII.  Every reader understands it, and every string can be encoded."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def parse_json(body: bytes) -> Any:  # JSON may be anything, and this is the one place where it comes in
     """Read UTF-8 JSON.  NaN, infinities, duplicate keys, lone surrogates and absurd depth are refused."""
     try:
         text = body.decode("utf-8")
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value = _DECODER.decode(text)
         if "\\u" in text:  # only an escape can contain half a character
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
@@ -127,6 +125,13 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise WireError("the JSON has a number that is too large")
     return number
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+)
+"""Made once: `json.loads` makes another one for each message."""
 
 
 def _printable(text: str) -> str:

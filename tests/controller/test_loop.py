@@ -222,15 +222,18 @@ async def test_who_reads_when_the_disk_becomes_full_is_told_so_and_does_not_wait
 class Hundred:
     """A core that asks a hundred servers, and counts what it hears and how often it decides."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_settled: bool = False) -> None:
+        self.is_settled = is_settled
         self.heard = 0
+        self.first_heard_ms = self.decided_ms = 0
         self.decided = 0
         self.all_heard = asyncio.Event()
         self.decided_after = asyncio.Event()
 
-    def handle(self, _event: ev.Event, _now: Now) -> Step:
+    def handle(self, _event: ev.Event, now: Now) -> Step:
         self.decided += 1
         if self.all_heard.is_set():
+            self.decided_ms = now.mono_ms
             self.decided_after.set()
         asked = [ev.SendHeartbeat(ORDER.server)] * 100 if self.decided == 1 else []
         return Step(at_once=asked)
@@ -239,8 +242,9 @@ class Hundred:
     def looks_first(self) -> bool:
         return False
 
-    def hear(self, _event: ev.Event, _now: Now) -> Step:
+    def hear(self, _event: ev.Event, now: Now) -> Step:
         self.heard += 1
+        self.first_heard_ms = self.first_heard_ms or now.mono_ms
         if self.heard == 100:
             self.all_heard.set()
         return Step()
@@ -254,8 +258,17 @@ class Living:
         return WorkerFeatures()
 
 
-async def test_answers_that_come_together_are_decided_about_together() -> None:
-    core = Hundred()
+@pytest.mark.parametrize(
+    ("is_settled", "at_least_ms"),
+    [
+        pytest.param(False, 0, id="something is possible now"),
+        pytest.param(True, 250, id="only deadlines have moved"),
+    ],
+)
+async def test_answers_that_come_together_are_decided_about_together(
+    is_settled: bool, at_least_ms: int
+) -> None:
+    core = Hundred(is_settled=is_settled)
     controller = Controller(
         cast("Core", core),
         cast("TaskStore", None),
@@ -270,6 +283,7 @@ async def test_answers_that_come_together_are_decided_about_together() -> None:
         await asyncio.gather(running, return_exceptions=True)
     assert core.heard == 100
     assert core.decided < 10
+    assert core.decided_ms - core.first_heard_ms >= at_least_ms
 
 
 class Starting(Hundred):

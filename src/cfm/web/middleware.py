@@ -16,7 +16,7 @@ import asyncio
 import errno
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -26,6 +26,7 @@ from aiohttp.typedefs import Handler, Middleware
 from cfm.web.answers import READING_METHODS, RefusedError, refusal
 from cfm.web.authentication import AccessPolicy, Authenticator
 from cfm.web.connections import LimitedConnection
+from cfm.web.handler import Handler as ConnectionHandler
 from cfm.web.limits import Limits
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class RequestMiddleware:
         self._policy = access_policy or AccessPolicy()
         self._authenticator = authenticator
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
-        self._changes: set[asyncio.Task[web.StreamResponse]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
 
     async def finish_changes(self, within_s: float) -> None:
         """Wait for the changes that have begun, and cancel those that take longer."""
@@ -141,8 +142,11 @@ class RequestMiddleware:
         if (request.content_length or 0) > most:
             raise RefusedError(413, f"at most {most} bytes")
         try:
-            async with asyncio.timeout(self._limits.body_s):
+            if request.content.is_eof():  # it came with the headers, as most do: no deadline is needed
                 body = await request.read()
+            else:
+                async with asyncio.timeout(self._limits.body_s):
+                    body = await request.read()
         except TimeoutError:
             raise RefusedError(408, "the body took too long to arrive") from None
         except web.RequestPayloadError:
@@ -153,15 +157,16 @@ class RequestMiddleware:
     async def _carry_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method in READING_METHODS:
             return await handler(request)
-        change = asyncio.ensure_future(_completed(handler, request))
+        change, connection = asyncio.current_task(), request.protocol
+        assert change is not None
+        assert isinstance(connection, ConnectionHandler)
         self._changes.add(change)
-        change.add_done_callback(self._forget)
-        return await asyncio.shield(change)
-
-    def _forget(self, change: asyncio.Task[web.StreamResponse]) -> None:
-        self._changes.discard(change)
-        if not change.cancelled():
-            change.exception()  # retrieve it: the client may have gone, and asyncio would complain
+        connection.changing = True
+        try:
+            return await handler(request)
+        finally:
+            connection.changing = False
+            self._changes.discard(change)
 
 
 def may_be_browser(request: web.Request) -> bool:
@@ -170,10 +175,6 @@ def may_be_browser(request: web.Request) -> bool:
     A page cannot keep its browser from sending `Accept-Language`.  With each change there is an `Origin`.
     """
     return any(header in request.headers for header in _OF_BROWSERS)
-
-
-async def _completed(handler: Handler, request: web.Request) -> web.StreamResponse:
-    return await handler(request)
 
 
 def _reader_gone(request: web.Request, error: Exception) -> bool:

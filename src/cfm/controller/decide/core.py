@@ -118,6 +118,12 @@ class Core:
         return last is not None and last.view.first_look and any(True for _addr in self.state.unseen())
 
     @property
+    def is_settled(self) -> bool:
+        """Is everything decided that has become possible?  Then only time makes something due."""
+        revision = self.state.revision
+        return revision.dispatch == self._dispatched and revision.orders == self._orders_seen
+
+    @property
     def shortlist(self) -> Shortlist:
         """The lists of the last full plan."""
         return self.plans.shortlist
@@ -241,9 +247,9 @@ class Core:
 
     def _decide(self, now: Now) -> None:
         """Everything that an event may have made possible, and when time alone may make more so."""
-        revision = self.state.revision
-        if revision.dispatch == self._dispatched and revision.orders == self._orders_seen:
+        if self.is_settled:
             return
+        revision = self.state.revision
         for _again in range(ROUNDS_AT_MOST):
             if revision.dispatch != self._dispatched:
                 self._dispatch(now)

@@ -13,14 +13,13 @@ from aiohttp import web
 
 from cfm import wire
 from cfm.controller.act.loop import Controller, NotLeadingError
+from cfm.controller.act.patience import REPLY_S
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.holdings import near_servers
 from cfm.model import Addr, host_of
 from cfm.web import RefusedError
 
-REPLY_S = 10.0
-"""How long a request waits for its reply to be durable before the asker is told to come again."""
 MOST_WAITING = 10_000
 """How many changes may wait to be written before no more reports are taken."""
 
@@ -29,8 +28,7 @@ async def asked(controller: Controller, question: Callable[[int], ev.Event]) -> 
     """The controller's reply; 503 where it does not become durable before the asker's patience ends."""
     refuse_when_overloaded(controller)
     try:
-        async with asyncio.timeout(REPLY_S):
-            return await controller.ask(question)
+        return await controller.ask(question, controller.patience)
     except NotLeadingError:
         raise not_leading() from None
     except TimeoutError:
