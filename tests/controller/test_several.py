@@ -225,8 +225,11 @@ async def test_a_request_to_a_leader_that_stands_still_is_answered_by_the_next_o
     asked, leaders = asyncio.Event(), [Addr("")]
     leads = asyncio.Event()
 
-    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
+        await leads.wait()
+        writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as still:
         host, port = still.sockets[0].getsockname()
