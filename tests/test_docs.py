@@ -181,3 +181,17 @@ def test_the_lock_file_names_no_host_and_hashes_everything() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert pins
     assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
+
+
+def test_what_is_read_in_an_afternoon_is_there_and_as_long_as_it_says() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    _, said, listed = re.split(r"some ([\d,]+) lines", text, maxsplit=1)
+    names = re.findall(r"`([\w/]+(?:\.py|/))`", listed[: listed.index("Look up the others")])
+    assert len(names) > 10
+    files = {
+        file
+        for name in names
+        for file in ((SOURCES / name).glob("*.py") if name.endswith("/") else (SOURCES / name,))
+    }
+    lines = sum(len(file.read_text().splitlines()) for file in files)
+    assert abs(lines - int(said.replace(",", ""))) < lines // 20
