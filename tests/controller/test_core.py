@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
+from cfm.config.load import load_cfm
+from cfm.controller.act.from_settings import node_of
 from cfm.controller.decide import events as ev
-from cfm.model import File, OnSan, bytes_over
+from cfm.controller.decide.state import NS_PER_MS, NodeConfig, NodeState
+from cfm.model import File, Now, OnSan, bytes_over
 from cfm.plan.view import Rules
 from controller.node import LATENCY_MS, OLD, Node, files
 
@@ -290,3 +294,26 @@ def test_a_source_folder_that_is_gone_for_a_moment_makes_a_plan_though_nothing_e
     assert not node.core.shortlist.evictable, "it lacks what was left alone"
     node.run(2_000)
     assert node.core.shortlist.evictable == evictable
+
+
+def test_ids_of_another_start_do_not_come_again_where_the_state_and_the_clock_were_put_back() -> None:
+    """A worker may still report on a task of before, which would count for a new one with its id."""
+
+    def start(salt: int, last_id: int, wall_ms: int) -> list[int]:
+        config = NodeConfig((), (), Rules(), id_salt=salt)
+        state = NodeState(config, last_id, Now(0, wall_ms))
+        return [state.next_id(Now(0, wall_ms + ms)) for ms in (0, 0, 0, 1, 2, 2)]
+
+    before, again = start(4_000, 7, 1_000), start(900_000, 7, 1_000)
+    assert before == sorted(set(before))
+    assert [number // NS_PER_MS for number in again] == [1_000, 1_000, 1_000, 1_001, 1_002, 1_002]
+    assert not set(before) & set(again)
+
+
+def test_each_start_has_digits_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "cfm.yml"
+    path.write_text("servers:\n  sources: [127.0.1.1:8888]\n  destinations: [127.0.2.1:8888]\n")
+    settings = load_cfm(path)
+    salts = {node_of(settings).id_salt for _ in range(5)}
+    assert len(salts) > 1
+    assert all(0 <= salt < NS_PER_MS for salt in salts)

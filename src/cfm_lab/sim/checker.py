@@ -245,6 +245,7 @@ class Checker:
             controller, epoch = self.facts.epochs.get(worker.machine, ("", 0))
             if controller != issuer.controller or issuer.epoch > epoch:
                 self.facts.epochs[worker.machine] = (issuer.controller, issuer.epoch)
+                self.facts.fences.pop(worker.machine, None)  # its orders of before are refused by their epoch
 
     def fenced(self, worker: AnsweringWorker, issuer: Issuer, fence: int) -> None:
         if self.facts.epochs.get(worker.machine, ("", 0))[0] == issuer.controller:

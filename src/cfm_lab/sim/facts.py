@@ -181,6 +181,7 @@ class NodeFacts:
     epochs: dict[Addr, tuple[str, int]] = field(default_factory=dict)
     """Machine → the controller of its worker, and the highest epoch that this controller told it."""
     fences: dict[Addr, int] = field(default_factory=dict)
+    """Machine → the highest fence that it was told in that epoch."""
     deleted: dict[tuple[str, Addr], list[tuple[int, int, bool]]] = field(default_factory=dict)
     """(file, server) → (true ms, rank, rising) of the deletes for room."""
     unlinks: int = 0

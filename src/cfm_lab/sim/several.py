@@ -162,11 +162,7 @@ class Several:
             host.restart()
 
     def _restore(self) -> None:
-        """Ids follow the clock, so they do not come again, unless a wall clock was put back as well: that
-        alone is left out here."""
-        last_id = self.shared.committed.last_id
         self.shared.restore(self._backup)
-        self.shared.committed.last_id = last_id
         self._backup = self.shared.backup()
         self.world.witness.restored(self.shared.committed)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+
 from cfm.config import CfmSettings
 from cfm.config.fields import MOST_SECONDS
-from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.state import NS_PER_MS, NodeConfig
 from cfm.fleet.client import TimeOuts, WorkerClient
 from cfm.model import Addr
 from cfm.plan.view import Rules
@@ -38,7 +40,7 @@ def rules_of(settings: CfmSettings) -> Rules:
 
 
 def node_of(settings: CfmSettings) -> NodeConfig:
-    """Who belongs to the node, and how often it is looked at."""
+    """Who belongs to the node, and how often it is looked at; with new digits for the ids of this start."""
     servers, runner = settings.servers, settings.runner
     looks_s = [runner.between_events_run_interval_sec, runner.periodic_run_interval_sec or MOST_SECONDS]
     return NodeConfig(
@@ -48,6 +50,7 @@ def node_of(settings: CfmSettings) -> NodeConfig:
         heartbeat_interval_ms=1000 * servers.heartbeat_interval_sec,
         misses_to_down=servers.heartbeat_misses,
         full_look_ms=1000 * min(looks_s),
+        id_salt=secrets.randbelow(NS_PER_MS),
     )
 
 

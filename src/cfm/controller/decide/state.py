@@ -52,6 +52,8 @@ SIGHTINGS_KEPT_MS = 600_000
 """How long it is remembered which version of a file the SAN showed.  By then the file has come to its turn,
 or it is looked at once more ahead of its turn."""
 
+NS_PER_MS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
@@ -64,6 +66,8 @@ class NodeConfig:
     misses_to_down: int = 2
     full_look_ms: int = 60_000
     """The longest time between two full looks at all servers."""
+    id_salt: int = 0
+    """A number of this start alone, below `NS_PER_MS`: see `NodeState.next_id`."""
 
 
 class NodeState:
@@ -185,8 +189,13 @@ class NodeState:
         return {addr: self._sent_ms[addr] + running.get(addr, 0) for addr in self.config.sources}
 
     def next_id(self, now: Now) -> int:
-        """Unique, growing, and the creation time in ns as far as the clock allows."""
-        self.last_id = max(self.last_id + 1, now.wall_ms * 1_000_000)
+        """Unique, growing, and the creation time in ns as far as the clock allows.
+
+        The clock gives milliseconds; below them each start has digits of its own.  Where an old backup of the
+        state was put back, or a standby had not the latest commits, and the clock is behind as well, ids of
+        before would otherwise come again, and workers may still report on those.
+        """
+        self.last_id = max(self.last_id + 1, now.wall_ms * NS_PER_MS + self.config.id_salt)
         return self.last_id
 
     def count_copy(self, source: Addr, destination: Addr, outcome: str) -> None:

@@ -20,7 +20,7 @@ class Binding:
     controller: str
     epoch: int
     fence: int = 0
-    """Delete orders with a lower number were overtaken by a listing."""
+    """Delete orders of that epoch with a lower number were overtaken by a listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +131,9 @@ def raise_fence(binding: Binding, fence: int) -> Binding:
 
 
 def _at_epoch(binding: Binding, epoch: int) -> Binding:
-    """Most messages carry the epoch that is known already."""
-    return binding if epoch <= binding.epoch else replace(binding, epoch=epoch)
+    """Most messages carry the epoch that is known already.
+
+    A higher one needs no fence of before: orders of the lower ones are refused whatever their number.  And
+    its own orders may have lower numbers, where the clock and the state of cfm were put back.
+    """
+    return binding if epoch <= binding.epoch else replace(binding, epoch=epoch, fence=0)

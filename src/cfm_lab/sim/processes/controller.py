@@ -8,7 +8,7 @@ Neighbours: the network carries requests to and from the workers; `metadata_watc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.leadership import Leadership
-from cfm.controller.decide.state import NodeConfig
+from cfm.controller.decide.state import NS_PER_MS, NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.errors import StateError, StoreFullError
 from cfm.model import (
@@ -49,7 +49,6 @@ from cfm_lab.sim.processes.evidence import Evidence
 from cfm_lab.sim.processes.metadata_watch import Pair, SimMetadataWatch
 
 RETRY_MS: Final = 1_000
-NS_PER_MS: Final = 1_000_000
 
 
 class CfmWitness(Protocol):
@@ -150,7 +149,8 @@ class SimCfm(CfmService):
         self._hits = Hits()
         now = self.clock.now()
         self.evidence = Evidence(self.config, now.mono_ms)
-        self.core = env.parts.core(self.config, recovered, now)
+        salt = self.rng.fork(f"ids of start {self.incarnation}").below(NS_PER_MS)
+        self.core = env.parts.core(replace(self.config, id_salt=salt), recovered, now)
         env.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
         self.witness.recovered(self, recovered)
         self.watch = SimMetadataWatch(
