@@ -6,8 +6,8 @@ in its own transaction whether the epoch is still ours: who was deposed writes n
 asks for it again long before it ends (`hold_lease`), and stops acting by its own clock; that rule is in
 `controller.decide.leadership`.
 
-Neighbours: `tasks.store` says what is promised, `postgres_schema` has the tables, `rows` the columns, and
-`postgres_link` the connections.
+Neighbours: `tasks.store` says what is promised, `postgres_schema` has the tables, `rows` the columns,
+`postgres_statements` how a change is written, and `postgres_link` the connections.
 """
 
 from __future__ import annotations
@@ -18,30 +18,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from cfm.errors import StateError
 from cfm.model import Addr
 from cfm.tasks import postgres_schema as schema
 from cfm.tasks import rows
 from cfm.tasks.postgres_link import PATIENT_MS, SCHEMA, Connection, DatabaseLink
+from cfm.tasks.postgres_statements import put, statements_of, writable
 from cfm.tasks.store import (
     Change,
-    DropArrival,
-    DropCopy,
-    DropPause,
-    DropTask,
     LeaseSeen,
     Member,
-    PutArrival,
-    PutCopy,
     PutEvent,
-    PutMeasure,
-    PutOrder,
-    PutPause,
-    PutTask,
     Recovered,
-    RowChange,
     StateDump,
     SupersededError,
     highest_id,
@@ -52,8 +42,6 @@ MEMBER_S: Final = 6.0
 """Who told nothing of itself for so long is no member now."""
 COPYING_S: Final = 600.0
 """So long nobody else may take the lease while a whole state is copied."""
-
-_Statement: TypeAlias = tuple[str, Sequence[rows.Value]]
 
 
 def wall_clock_s() -> int:
@@ -158,7 +146,7 @@ class PostgresStore:
     def commit(self, changes: Sequence[Change]) -> None:
         self._require_open()
         last_id = max(self._last_id, highest_id(changes))
-        statements = [statement for change in changes for statement in _statements(change)]
+        statements = [statement for change in changes for statement in statements_of(change)]
         if last_id > self._last_id:
             statements.append(("UPDATE identity SET last_id = greatest(last_id, %s)", (last_id,)))
         # Once the guard has found the row, nobody can take the lease from us until the transaction ends.
@@ -253,7 +241,7 @@ class PostgresStore:
         db.execute("UPDATE identity SET controller_id = %s, last_id = %s", (dump.controller_id, dump.last_id))
         for table in rows.TABLES:
             for row in dump.tables[table]:
-                db.execute(*_put(table, row))
+                db.execute(*put(table, row))
         if filled.fetchone() is None:
             raise StateError(f"there is a state already: ALTER SCHEMA {SCHEMA} RENAME puts it aside")
 
@@ -374,64 +362,3 @@ def _require_durable_commits(db: Connection) -> None:
     found = db.execute("SHOW synchronous_commit").fetchone()
     if found is not None and found["synchronous_commit"] == "off":
         raise StateError("synchronous_commit is off, so a crash would lose what was told: set it to on")
-
-
-def _statements(change: Change) -> Iterator[_Statement]:
-    if isinstance(change, PutEvent):
-        yield _put("events", rows.event_row(change))
-        for subject in change.about:
-            yield _put("events_about", (subject, change.id))
-    else:
-        yield _statement(change)
-
-
-def _statement(change: RowChange) -> _Statement:
-    match change:
-        case PutTask(task):
-            return _put("tasks", rows.task_row(task))
-        case PutOrder(order):
-            return _put("delete_orders", rows.order_row(order))
-        case PutPause():
-            return _put("pauses", rows.pause_row(change))
-        case PutArrival(file_name, server, wall_s):
-            return _put("arrivals", (file_name, server, wall_s))
-        case PutCopy(file_name, server, version):
-            return _put("copies", (file_name, server, *version))
-        case PutMeasure(measure, wall_s):
-            numbers = (measure.graded_files, measure.history_files, measure.known_files)
-            return _put("metadata_in_force", (1, *numbers, wall_s))
-        case _:
-            return _drop(change)
-
-
-def _drop(change: DropTask | DropArrival | DropCopy | DropPause) -> _Statement:
-    match change:
-        case DropTask(task_id):
-            return "DELETE FROM tasks WHERE id = %s", (task_id,)
-        case DropArrival(file_name, server):
-            return "DELETE FROM arrivals WHERE file = %s AND server = %s", (writable(file_name), server)
-        case DropCopy(file_name, server):
-            return "DELETE FROM copies WHERE file = %s AND server = %s", (writable(file_name), server)
-        case DropPause(side, file_name):
-            where = "file = %s AND source = %s AND destination = %s"
-            return f"DELETE FROM pauses WHERE {where}", (writable(file_name), *side)  # noqa: S608 (names are ours)
-
-
-def _put(table: str, row: Sequence[rows.Value]) -> _Statement:
-    return _PUT[table], [writable(value) if isinstance(value, str) else value for value in row]
-
-
-def _put_sql(table: str, columns: str) -> str:
-    names, key = columns.split(", "), schema.KEYS[table]
-    marks = ", ".join(["%s"] * len(names))
-    new = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
-    then = f"UPDATE SET {new}" if new else "NOTHING"
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({', '.join(key)}) DO {then}"  # noqa: S608
-
-
-_PUT: Final = {table: _put_sql(table, columns) for table, columns in rows.TABLES.items()}
-
-
-def writable(text: str) -> str:
-    r"""As `rows.writable`; PostgreSQL cannot hold a NUL either, so it is spelled out (`\x00`)."""
-    return rows.writable(text).replace("\0", "\\x00")
