@@ -206,9 +206,15 @@ class _Base:
         """Prepare for reading single names; a second for three million names."""
         self._starts = self._readable()[1]
 
+    @property
+    def is_packed(self) -> bool:
+        """Does it take as little memory as it can?"""
+        return self._text is None or self._starts is not None
+
     def pack(self) -> None:
         """Let the text take less memory, a fifth or so.  It can be read as before, more slowly."""
-        if self._text is not None and self._starts is None:
+        if not self.is_packed:
+            assert self._text is not None
             self._packed = zlib.compress(self._text, 1)
             self._text, self.fresh = None, _NOTHING
 
@@ -250,6 +256,10 @@ class NameColumn(AbstractSet[str]):
     @classmethod
     def of_names(cls, names: Iterable[str]) -> NameColumn:
         return cls.of_lines("".join(f"{name}\n" for name in names).encode("utf-8", "surrogatepass"))
+
+    @property
+    def is_packed(self) -> bool:
+        return self._base.is_packed
 
     def pack(self) -> None:
         """Let it take less memory: nothing has changed for a while, and nobody reads its names."""
@@ -413,9 +423,8 @@ def _are_in(some: Keys, keys: Keys) -> npt.NDArray[np.bool_]:
     """Which of some keys are among these, which ascend?"""
     if not len(keys):
         return np.zeros(len(some), np.bool_)
-    places = np.searchsorted(keys, some)
-    places[places == len(keys)] = 0
-    return np.asarray(keys[places] == some)
+    # Behind the last one, the last one is not it either.  (Three calls: 300 lists are asked for a few names.)
+    return np.asarray(keys.take(keys.searchsorted(some), mode="clip") == some)
 
 
 # ── for both kinds ──────────────────────────────────────────────────────────────────────────────────────
@@ -439,7 +448,8 @@ class Sought:
             return [name for name in self._names if name in there] if there else []
         if self._keys is None:
             self._keys = keys_of(self._names)
-        return [self._names[place] for place in np.flatnonzero(_are_in(self._keys, there.keys))]
+        (places,) = _are_in(self._keys, there.keys).nonzero()
+        return [self._names[place] for place in places]
 
 
 def common(one: Names, other: Names) -> int:

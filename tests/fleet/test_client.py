@@ -297,6 +297,22 @@ async def test_an_order_is_never_repeated_when_a_kept_connection_drops(client: W
         assert [head[:6] for head in server.heads] == [b"GET /f", b"DELETE"]
 
 
+@pytest.mark.parametrize(
+    ("says", "connections"),
+    [
+        pytest.param("Cfw-Version: 1", 2, id="ours: from the second heartbeat on, one is kept"),
+        pytest.param("Server: Mongrel", 3, id="an old one closes it before the next heartbeat"),
+    ],
+)
+async def test_the_connection_for_heartbeats_is_kept_where_the_worker_keeps_it(
+    says: str, connections: int
+) -> None:
+    async with scripted(always(ok(b"", says))) as server, WorkerClient("id", 7, keep_idle_s=0) as client:
+        for _heartbeat in range(3):
+            assert isinstance(await client.heartbeat(server.addr), WorkerFeatures)
+        assert server.connections == connections
+
+
 QUESTIONS: dict[str, tuple[Question, bytes]] = {
     "heartbeat": (lambda client, addr: client.heartbeat(addr), EMPTY_OK),
     "list": (lambda client, addr: client.list_files(addr), ok(b"a.mpg\n")),

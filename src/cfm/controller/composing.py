@@ -14,7 +14,7 @@ import structlog
 from aiohttp.typedefs import Middleware
 
 from cfm.config import CfmSettings
-from cfm.controller.act.condition_watch import watch_conditions
+from cfm.controller.act.condition_watch import ConditionWatch
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.sampling import Sampling
@@ -117,7 +117,7 @@ def jobs_of(controller: Controller, inputs: Inputs, own: OwnSettings) -> list[Jo
         Job("controller", controller.run, is_core=True),
         *inputs.jobs(),
         Job("settings", own.reloader.run),
-        Job("conditions", partial(watch_conditions, controller)),
+        Job("conditions", ConditionWatch(controller).run),
         Job("pictures", Sampling(controller, inputs.follower).run),
         Job(
             "lost lines",

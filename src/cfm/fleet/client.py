@@ -46,7 +46,7 @@ from cfm.model import (
     Trouble,
     WorkerFeatures,
 )
-from cfm.name_column import PLAIN_NAMES, NameColumn
+from cfm.name_column import NameColumn
 from cfm.threads import ThreadPool
 
 log = structlog.get_logger(__name__)
@@ -58,6 +58,9 @@ that nothing of the order was sent.  After any other trouble the order may have 
 NO_TOKENS: Final[Mapping[Addr, str]] = MappingProxyType({})
 KEEP_IDLE_S: Final = 4.0
 """Old workers close idle connections after 5 s.  Nothing may be sent on a connection that is being closed."""
+KEEP_OURS_S: Final = 50.0
+"""Ours do so after a minute (`web.limits`), so the next heartbeat needs no new connection.  An eighth
+of the processor time of a node at rest with 300 servers was new connections for heartbeats."""
 MOST_LIST_BYTES: Final = 512 * 2**20
 MOST_SMALL_BYTES: Final = 64 * 1024
 _PARSED_AT_ONCE_BYTES: Final = answers.PLAIN_BYTES
@@ -151,10 +154,13 @@ class WorkerClient:
         tokens: Mapping[Addr, str] = NO_TOKENS,
         tls: ssl.SSLContext | None = None,
         leader: Addr | None = None,
+        keep_idle_s: float = KEEP_IDLE_S,
     ) -> None:
         """`tokens` has the token for each worker.  With `tls`, workers are asked by HTTPS.  `leader`: where
-        workers reach this cfm, where it is one of several and leads."""
+        workers reach this cfm, where it is one of several and leads.  `keep_idle_s`: how long a connection
+        is kept that another program than ours may close."""
         self._time_outs = time_outs or TimeOuts()
+        self._keep_idle_s = keep_idle_s
         self._shown = {addr: {"Authorization": f"Bearer {token}"} for addr, token in tokens.items()}
         self._tls = tls
         identity = {wire.CONTROLLER: controller_id, wire.EPOCH: str(epoch)} if controller_id else {}
@@ -167,12 +173,19 @@ class WorkerClient:
         self._readers = ThreadPool("reading lists", LISTS_AT_ONCE, waiting_each=MOST_WAITING_LISTS)
         self._open = AsyncExitStack()
         self._pulse: aiohttp.ClientSession | None = None
+        self._pulse_of_ours: aiohttp.ClientSession | None = None
+        self._ours: set[Addr] = set()
+        """Those that said with their last heartbeat that they are workers of ours."""
         self._bulk: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._pulse = await self._open.enter_async_context(_lane(self._headers, self._tls))
-        self._bulk = await self._open.enter_async_context(_lane(self._headers, self._tls))
+        self._pulse = await self._lane(self._keep_idle_s)
+        self._pulse_of_ours = await self._lane(KEEP_OURS_S)
+        self._bulk = await self._lane(self._keep_idle_s)
         return self
+
+    async def _lane(self, keep_idle_s: float) -> aiohttp.ClientSession:
+        return await self._open.enter_async_context(_lane(self._headers, self._tls, keep_idle_s))
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -185,12 +198,18 @@ class WorkerClient:
 
     async def heartbeat(self, addr: Addr) -> WorkerFeatures | Failure:
         """Is the worker alive, and what does it say about itself?"""
-        reply = await self._ask(self._pulse, "HEAD", addr, "/hb", self._time_outs.heartbeat_s)
+        lane = self._pulse_of_ours if addr in self._ours else self._pulse
+        reply = await self._ask(lane, "HEAD", addr, "/hb", self._time_outs.heartbeat_s)
         if isinstance(reply, Failure):
             return reply
         if reply.status != answers.OK:
             return answers.wrong_status(reply.status, reply.headers)
-        return answers.features_from_headers(reply.headers)
+        features = answers.features_from_headers(reply.headers)
+        if features.ours:
+            self._ours.add(addr)
+        else:
+            self._ours.discard(addr)
+        return features
 
     async def list_files(
         self, addr: Addr, fence: int | None = None, source_folder: str = ""
@@ -217,7 +236,7 @@ class WorkerClient:
             listing = await self._changed_listing(addr, known, reply)
             return listing or await self.list_files(addr, fence, source_folder)
         if reply.status == _NOT_MODIFIED and known is not None:
-            if len(known.listing.names) > PLAIN_NAMES:
+            if _may_be_packed(known.listing):
                 await self._readers.run(None, partial(_pack, known.listing))
             return answers.listed_again(known.listing, reply.headers)
         if reply.status != answers.OK:
@@ -384,11 +403,11 @@ async def _exchange(
 
 @asynccontextmanager
 async def _lane(
-    headers: Mapping[str, str], tls: ssl.SSLContext | None
+    headers: Mapping[str, str], tls: ssl.SSLContext | None, keep_idle_s: float
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """At most one connection to each server, kept for the next request."""
     connector = aiohttp.TCPConnector(
-        limit=0, limit_per_host=1, keepalive_timeout=KEEP_IDLE_S, ssl=tls or True
+        limit=0, limit_per_host=1, keepalive_timeout=keep_idle_s, ssl=tls or True
     )
     following = aiohttp.TraceConfig()
     following.on_request_headers_sent.append(_note_sent)
@@ -472,6 +491,10 @@ def _strong_etag(reply: WorkerReply) -> str:
     """A weak one does not promise equal bytes."""
     etag = reply.headers.get("ETag", "")
     return etag if etag.startswith('"') else ""
+
+
+def _may_be_packed(listing: Listing) -> bool:
+    return isinstance(listing.names, NameColumn) and not listing.names.is_packed
 
 
 def _pack(listing: Listing) -> None:

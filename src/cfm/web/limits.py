@@ -18,9 +18,10 @@ class Limits:
     """From the first byte of a request (or the start of the connection) to the end of its headers."""
     body_s: float = 10.0
     """For a whole request body.  The bodies of both APIs have some hundred bytes."""
-    idle_s: float = 15.0
+    idle_s: float = 60.0
     """For a connection without requests.  The earlier programs close their connections after 5 s, and ours do
-    after 4 s.  This limit is longer, so that no request arrives on a connection that is just being closed."""
+    after 4 s, or after 50 s between two heartbeats.  This limit is longer, so that no request arrives on a
+    connection that is just being closed."""
     stall_s: float = 30.0
     """A client that reads its answer more slowly than `stall_bps` for so long is disconnected."""
     stall_bps: int = 32_768

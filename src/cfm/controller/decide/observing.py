@@ -273,7 +273,10 @@ def look_for_new_versions(state: NodeState, now: Now) -> None:
     if on_san is not None and state.versions.is_due(every_ms, now) and _versions_can_be_seen(state):
         records = state.fleet.records.values()
         lists = {r.addr: r.files.value for r in records if r.is_destination and isinstance(r.files, Known)}
-        state.look_at_versions(state.versions.take_turn(lists, on_san, every_ms, now), now)
+        files = state.versions.take_turn(lists, on_san, every_ms, now)
+        # All at once: the answers come a few at a time, and to look in 300 lists takes some ms each time.
+        state.fleet.holders.look_up(file.name for file in files)
+        state.look_at_versions(files, now)
 
 
 def next_version_look_ms(state: NodeState) -> int | None:

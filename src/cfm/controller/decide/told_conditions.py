@@ -1,8 +1,8 @@
 """Which conditions last, and since when: what the log and the history are told when one begins and ends.
 
-None of it changes a decision.  The shell looks at the conditions once a second.  One that is there for a
-moment only is not told: it must be there, or be gone, at two looks in a row.  Neighbours:
-`explain.conditions` finds the conditions, `act.condition_watch` looks, `core` says what is news.
+None of it changes a decision.  The shell looks at the conditions each second while something happens.
+One that is there for a moment only is not told: it must be there, or be gone, at two looks in a row.
+Neighbours: `explain.conditions` finds the conditions, `act.condition_watch` looks, `core` says what is news.
 """
 
 from __future__ import annotations
