@@ -8,12 +8,15 @@ from __future__ import annotations
 import sys
 
 from cfm.cli.encoding import use_utf8
+from cfm.memory import give_back_free_memory
 from cfm.signals import hold_hangups
 
 
 def cfm() -> None:
     use_utf8()
     _hold_in_a_daemon()
+    if _is_daemon():
+        give_back_free_memory()
     from cfm.cli.cfm import main
 
     main()
@@ -29,5 +32,9 @@ def cfw() -> None:
 
 def _hold_in_a_daemon() -> None:
     """Other commands end when their terminal is closed, as everybody expects."""
-    if sys.argv[1:2] in ([], ["run"]):
+    if _is_daemon():
         hold_hangups()
+
+
+def _is_daemon() -> bool:
+    return sys.argv[1:2] in ([], ["run"])
