@@ -122,11 +122,12 @@ def write_library(folder: Path, files: int, servers: int, each: int) -> None:
     with (folder / "grade").open("w") as grade, (folder / "history").open("w") as history:
         grade.write("filename\tweightcount\tbitrate\tgrade\tsumHitCount\thistoryCount\tTargetCopyCount\n")
         history.write("historyheader:1527951607\n")
+        hosts = [host(server) for server in range(servers)]
         for number in range(files):
-            placed = 1000 <= number < 1000 + servers * each
-            ip = host((number - 1000) % servers) if placed else ""
-            grade.write(f"{title(number)}\t{files - number}\t10518227\t1\t2000\t24\t2\n")
-            history.write(f"{title(number)},1500000000,6399785,{size_bytes(number)},{ip},2,0,0,1=1 2 3\n")
+            name, placed = title(number), 1000 <= number < 1000 + servers * each
+            ip = hosts[(number - 1000) % servers] if placed else ""
+            grade.write(f"{name}\t{files - number}\t10518227\t1\t2000\t24\t2\n")
+            history.write(f"{name},1500000000,6399785,{size_bytes(number)},{ip},2,0,0,1=1 2 3\n")
     for name in ("grade", "history"):
         os.utime(folder / name, (time.time() - 3600,) * 2)
 
