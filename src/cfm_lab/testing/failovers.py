@@ -66,6 +66,8 @@ class Failovers(Kills):
         last = self._last_task()
         began_s = time.monotonic()
         self._strike(way, leader)
+        if way in ("kill", "freeze"):
+            last = self._last_task()  # the leader may have ordered one more just before
         took_s = self._when(_ORDERED, last) - began_s
         self.recovered_s.setdefault(way, []).append(took_s)
         taken_s = self._when(_TAKEN, last) - began_s
