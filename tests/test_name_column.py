@@ -9,6 +9,7 @@ from cfm.name_column import (
     PLAIN_NAMES,
     NameColumn,
     NameColumnBuilder,
+    Sought,
     among,
     common,
     key_of,
@@ -134,3 +135,12 @@ def test_two_large_sets_that_differ_much_are_told_apart_by_a_sample() -> None:
     )
     assert one.may_be_like(alike, 75)
     assert not one.may_be_like(other, 75)
+
+
+@given(SETS, SETS, SETS)
+def test_names_are_found_whether_they_are_more_or_fewer_than_the_list(
+    wanted: frozenset[str], there: frozenset[str], change: frozenset[str]
+) -> None:
+    sought = Sought(wanted)
+    for names in (column(there, change), there, column(wanted | there, change), NameColumn.of_names(())):
+        assert sorted(sought.among(names)) == sorted(wanted & frozenset(names))

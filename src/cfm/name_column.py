@@ -436,20 +436,32 @@ def among(names: Iterable[str], there: Names) -> set[str]:
 
 
 class Sought:
-    """Names that are looked for in one set after the other: their keys are computed once."""
+    """Names that are looked for in one set after the other: their keys are computed and sorted once.
+
+    The shorter side is looked for in the longer one.  To look for 12,000 names in each of a hundred lists of
+    3,000 took seven times as long.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
-        self._keys: Keys | None = None
+        self._sorted: tuple[Keys, Integers] | None = None
+        """The keys, and which name each of them has."""
 
     def among(self, there: Names) -> list[str]:
-        """Those of the names that are there."""
+        """Those of the names that are there, in any order."""
         if not isinstance(there, NameColumn):
             return [name for name in self._names if name in there] if there else []
-        if self._keys is None:
-            self._keys = keys_of(self._names)
-        (places,) = _are_in(self._keys, there.keys).nonzero()
-        return [self._names[place] for place in places]
+        if self._sorted is None:
+            keys = keys_of(self._names)
+            order = keys.argsort()
+            self._sorted = keys[order], order
+        (keys, order), listed = self._sorted, there.keys
+        if len(listed) < len(keys):
+            places = keys.searchsorted(listed)
+            found = places[keys.take(places, mode="clip") == listed]
+        else:
+            (found,) = _are_in(keys, listed).nonzero()
+        return [self._names[place] for place in order[found].tolist()]
 
 
 def common(one: Names, other: Names) -> int:
