@@ -63,6 +63,26 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     assert len(world.violations.found) == wrong
 
 
+@pytest.mark.parametrize(("own_disk", "wrong"), [(False, 1), (True, 0)])
+def test_a_file_need_not_wait_where_the_disk_of_a_server_explains_a_failure(
+    own_disk: bool, wrong: int
+) -> None:
+    """Seed 40121 with three controllers: what fails at that server again speaks against it."""
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = Pauses(world), world.main
+
+    def fails(number: int, mono_ms: int, *, disk: bool = False) -> None:
+        report = ev.TaskReported(0, number, TaskReport(Status.FAILED, error="x", own_disk=disk))
+        before, after = _task(number, Status.WORKING), _task(number, Status.FAILED)
+        rule.task_changed(cfm, before, after, report, _at(mono_ms))
+
+    fails(1, 1_000, disk=own_disk)
+    fails(2, 20_000)
+    fails(3, 40_000)
+    rule.task_changed(cfm, None, _task(4, Status.READY), ev.Tick(), _at(51_000))
+    assert len(world.violations.found) == wrong
+
+
 @pytest.mark.parametrize(
     ("others_have", "goes", "wrong"),
     [("F001.mpg", "F002.mpg", 1), ("F001.mpg", "F001.mpg", 0), ("F003.mpg", "F002.mpg", 0)],

@@ -36,6 +36,8 @@ BEFORE = ""
 """Stands for the files that failed before the restart."""
 NOT_TAKEN = " "
 """Stands for tasks that were not taken."""
+OWN_DISK = "/"
+"""Stands for what the destination's own disk did not take."""
 REFUSED_MS = 10_000
 
 
@@ -149,6 +151,8 @@ class Pauses(Invariant):
                 self._failed_at.setdefault((controller, addr), set()).add(name)
             if before.status is Status.READY:  # a worker that does not take a task is to blame for itself
                 self._failed_at[controller, task.destination].add(NOT_TAKEN)
+            if isinstance(event, ev.TaskReported) and event.report.own_disk:
+                self._failed_at[controller, task.destination].add(OWN_DISK)
 
     def _is_to_blame(self, controller: str, name: str) -> bool:
         """Did no other file fail at the servers where this one did?"""
