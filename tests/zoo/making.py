@@ -123,6 +123,26 @@ def keeps_the_stale(outlook: Outlook) -> Wishes:
                 yield Delete(file, addr, DeleteKind.SURPLUS, "keeps the stale one", keeper=keeper)
 
 
+def deletes_the_wanted(outlook: Outlook) -> Wishes:
+    """Where a disk is over its limit, what is rising, watched, young or an ad goes first."""
+    for addr, disk in sorted(outlook.disks.items()):
+        if disk.need_bytes:
+            there = outlook.lists.evictable.get(addr, ())
+            for file in sorted(there, key=lambda file: not outlook.view.is_protected(file.name)):
+                yield Delete(file, addr, DeleteKind.SPACE, "deletes what is wanted")
+
+
+class DeletesTheWanted(Core):
+    """A core with that policy, and with a plan that protects nothing."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        self.state.policies = (deletes_the_wanted, *POLICIES)
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        return altered(super().handle(event, now), _carelessly)
+
+
 class KeepsTheStale(Core):
     """A core with that policy."""
 
@@ -154,10 +174,6 @@ HIDDEN = frozenset(
         "file_is_there",
         "another_copy_stays",
         "replaced_where_it_can_be",
-        "not_young",
-        "not_rising",
-        "not_watched",
-        "not_an_ad in delete_guards",
         "holders_listed",
         "all_for_this_room",
         "kept_for_no_other",
@@ -170,7 +186,13 @@ HIDDEN = frozenset(
 """Guards against what no policy wishes for: they are left out beside one that wishes for anything."""
 
 
-BESIDE: Mapping[str, type[Core]] = {"keeper_not_stale": KeepsTheStale}
+BESIDE: Mapping[str, type[Core]] = {
+    "keeper_not_stale": KeepsTheStale,
+    "not_rising": DeletesTheWanted,
+    "not_watched": DeletesTheWanted,
+    "not_young": DeletesTheWanted,
+    "not_an_ad in delete_guards": DeletesTheWanted,
+}
 """Guards that are left out beside a core which wishes for just what they refuse."""
 
 

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import sys
 
-from zoo.hunting import REDUNDANT, RULE_OF, ZOO, Catch, hunt
+from zoo.hunting import REDUNDANT, RULE_OF, SLOW, SLOW_TIMES, ZOO, Catch, hunt
 
 Job = tuple[str, int, int]
 Found = tuple[str, Catch | None]
@@ -20,13 +20,13 @@ Found = tuple[str, Catch | None]
 
 def _hunt(job: Job) -> Found:
     name, budget_s, first_seed = job
-    return name, hunt(name, budget_s, first_seed)
+    return name, hunt(name, budget_s * (SLOW_TIMES if name in SLOW else 1), first_seed)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("word", nargs="?", default="", help="only bugs whose names contain it")
-    parser.add_argument("--seconds", type=int, default=60, help="CPU seconds for each bug")
+    parser.add_argument("--seconds", type=int, default=60, help="CPU seconds for each bug; some have more")
     parser.add_argument("--seed", type=int, default=1, help="the first world of each hunt")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="hunts side by side")
     return parser.parse_args()

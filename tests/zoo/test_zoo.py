@@ -8,7 +8,7 @@ import pytest
 
 from cfm_lab.sim.invariants import ALL, SICK_ONLY
 from cfm_lab.sim.run import run_seed
-from zoo.hunting import IN_SICK_WORLDS, NEEDS_SHARED_DISK, NOTICED_BY, REDUNDANT, ZOO, hunt
+from zoo.hunting import IN_SICK_WORLDS, NEEDS_SHARED_DISK, NOTICED_BY, REDUNDANT, SLOW, TEMPTED_BY, ZOO, hunt
 from zoo.making import CARELESS, HIDDEN
 from zoo.turn import TURN, bugs_of
 
@@ -35,6 +35,7 @@ def test_every_rule_has_a_bug_that_it_alone_must_notice() -> None:
     assert set(named) <= set(ZOO)
     assert not set(named) & set(REDUNDANT)
     assert {f"without {guard}" for guard in HIDDEN} | NEEDS_SHARED_DISK | set(IN_SICK_WORLDS) <= set(ZOO)
+    assert SLOW | set(TEMPTED_BY) | set(REDUNDANT) <= set(ZOO)
 
 
 @pytest.mark.parametrize("seed", [3, 11])

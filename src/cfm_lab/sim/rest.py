@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from cfm.controller.decide import dispatch
 from cfm.controller.decide.core import Core
+from cfm.fleet.likeness import are_alike
 from cfm.model import Addr, File, Known, bytes_over
 from cfm.plan import reference
 from cfm.plan.view import is_ad
@@ -20,6 +21,7 @@ from cfm_lab.sim import inventory
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.profile import MINUTE_MS
 from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.old_worker import SimOldWorker
 from cfm_lab.sim.processes.worker import SimWorker
 from cfm_lab.sim.world import World
 
@@ -157,11 +159,27 @@ def _surplus(world: World, files: Mapping[str, File], holders: dict[str, list[Si
 
 
 def _kept_apart(world: World, name: str, disks: list[SimDisk]) -> bool:
-    """Must the surplus copy stay for good?  Yes, if one copy has a wrong size, or is on the shared disk."""
+    """Must the surplus copy stay for good?
+
+    Yes, if one copy has a wrong size, is on the shared disk, or is on one of two disks that nobody can tell
+    from one disk with two addresses.
+    """
+    if len(disks) == 2 and _look_like_one(world, *disks):
+        return True
     file = world.file(name)
     right = [disk for disk in disks if file is not None and disk.names[name].size_bytes == file.size_bytes]
     shared = world.profile.shared_disk and any(disk is world.disk_at(world.destinations[0]) for disk in disks)
     return len(right) < len(disks) or (shared and len(disks) < 3)
+
+
+def _look_like_one(world: World, one: SimDisk, other: SimDisk) -> bool:
+    """An old worker tells no disk id.  Other software has made its disk like another of that size."""
+    are_old = any(isinstance(s, SimOldWorker) and s.disk in (one, other) for s in world.servers.values())
+    return (
+        are_old
+        and one.total_bytes == other.total_bytes
+        and are_alike(frozenset(one.visible()), frozenset(other.visible()))
+    )
 
 
 def over_limit(world: World, files: Mapping[str, File], among: Iterable[Addr]) -> Iterator[str]:

@@ -57,9 +57,11 @@ class LeftAlone(Invariant):
         pause = failures.pauses.get(Side(destination=order.server))
         if pause is not None:
             self.hold(now.mono_ms >= pause.until_ms, "room where copies fail:", order)
-            there = (one for one in cfm.core.state.orders.active.values() if one.server == order.server)
-            files = {one.room_for for one in there if one.room_for is not None}
-            self.hold(files == {order.room_for}, "room for two files where copies fail:", order)
+            state = cfm.core.state
+            there = {one.room_for for one in state.orders.active.values() if one.server == order.server}
+            begun = {task.file.name for task in state.tasks.active.values()}
+            wait = {name for name in there - begun if name is not None and not state.is_placed(name)}
+            self.hold(wait == {order.room_for}, "room for two files where copies fail:", order)
         retry = failures.retries.get(order.room_for)
         failed = retry is not None and retry.failures > (order.room_for in cfm.evidence.hits.rising)
         self.hold(not failed, "room for a file that fails:", order)

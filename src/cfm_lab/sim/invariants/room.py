@@ -56,9 +56,12 @@ class PaceAndNeed(Invariant):
     def _before_the_start(self, cfm: SimCfm, now: Now) -> list[DeleteOrder]:
         """What was ordered, and committed, in the last minute by a process that is gone.
 
-        The state keeps whole seconds by the wall clock, so an order counts only where that clock went on.
+        The state keeps whole seconds by the wall clock, so an order counts only where that clock went on,
+        before the start and since.
         """
-        if now.mono_ms - cfm.evidence.started_ms >= 60_000:
+        running_ms = now.mono_ms - cfm.evidence.started_ms
+        jumped_ms = abs(now.wall_ms - cfm.evidence.started.wall_ms - running_ms)
+        if running_ms >= 60_000 or jumped_ms >= 1000:
             return []
         state, since_ms = self.facts.state(cfm.issuer.controller), self.world.schedule.now_ms - 59_000
         return [

@@ -148,7 +148,7 @@ class SimCfm(CfmService):
         self._waiting: dict[int, Callable[[ev.Reply], None]] = {}
         self._hits = Hits()
         now = self.clock.now()
-        self.evidence = Evidence(self.config, now.mono_ms)
+        self.evidence = Evidence(self.config, now)
         salt = self.rng.fork(f"ids of start {self.incarnation}").below(NS_PER_MS)
         self.core = env.parts.core(replace(self.config, id_salt=salt), recovered, now)
         env.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")

@@ -124,8 +124,9 @@ class ServerEvidence:
 class Evidence:
     """Everything one running controller was told."""
 
-    def __init__(self, config: NodeConfig | None = None, now_ms: int = 0) -> None:
-        self.started_ms = now_ms
+    def __init__(self, config: NodeConfig | None = None, now: Now = Now(0, 0)) -> None:  # noqa: B008 - a value
+        self.started = now
+        self.started_ms = now.mono_ms
         self.rules = config.rules if config else Rules()
         self.destinations = config.destinations if config else ()
         self.servers: dict[Addr, ServerEvidence] = {}
