@@ -127,19 +127,19 @@ class StateFacts:
         """Bytes under way to the disk at `addr`, and those that came and no `/df` can have shown.
 
         Its last `/df` was asked for at `asked_ms`, and shows as much as all since `still_since_ms`.
-        `may_hold` says whether a file that came at that time may be there still.
+        `may_hold` says whether a file that came at that time may be there still.  Where a file came that adds
+        all its bytes, nothing of that name was there any more.
         """
-        landed = (
-            came.size_bytes
-            for task, came in ((task, self.growth[task.id]) for _ms, task in self.done)
-            if came.came_ms > still_since_ms
-            and self.ended_there(task, addr)
-            and (
-                came.came_ms > asked_ms
-                or (task.status is Status.DONE and may_hold(task.file.name, came.came_ms))
-            )
-        )
-        return self._coming_bytes(there) + sum(landed)
+        landed: dict[str | int, int] = {}
+        for task, came in ((task, self.growth[task.id]) for _ms, task in self.done):
+            name = task.file.name
+            if came.came_ms <= still_since_ms or not self.ended_there(task, addr):
+                continue
+            if came.came_ms > asked_ms or (task.status is Status.DONE and may_hold(name, came.came_ms)):
+                what = name if task.status is Status.DONE else task.id
+                before = landed.get(what, 0) if came.size_bytes < task.file.size_bytes else 0
+                landed[what] = before + came.size_bytes
+        return self._coming_bytes(there) + sum(landed.values())
 
     def _coming_bytes(self, there: Sequence[Addr]) -> int:
         coming = (known.task for known in self.open_tasks.values() if known.task.destination in there)

@@ -27,6 +27,7 @@ from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.services import DeleteRequest
+from cfm_lab.sim.facts import Growth, StateFacts
 from cfm_lab.sim.invariants.fencing import PlainPaths
 from cfm_lab.sim.invariants.repeats import Pauses
 from cfm_lab.sim.invariants.surplus import SurplusFirst
@@ -61,6 +62,23 @@ def test_a_done_that_a_list_proves_ends_the_pauses(listed: frozenset[str], wrong
     ends(3, Status.FAILED, 100_000)
     rule.task_changed(cfm, None, _task(4, Status.READY), ev.Tick(), _at(111_000))
     assert len(world.violations.found) == wrong
+
+
+@pytest.mark.parametrize(("added", "unshown"), [((100, 100), 100), ((100, 0), 100), ((100, 40), 140)])
+def test_a_file_that_came_again_after_it_was_lost_is_on_its_disk_once(
+    added: tuple[int, int], unshown: int
+) -> None:
+    """Seed 40025 with two controllers: a power cut took the first copy, and `/df` stands still."""
+    state = StateFacts()
+    for number, size_bytes in enumerate(added, 1):
+        done = _task(number, Status.DONE)
+        done = replace(done, file=replace(done.file, size_bytes=100))
+        state.done.append((1_000 * number, done))
+        state.growth[number] = Growth(1_000 * number, size_bytes)
+    found = state.unshown_bytes(
+        OLD, [OLD], still_since_ms=0, asked_ms=5_000, may_hold=lambda _name, _came_ms: True
+    )
+    assert found == unshown
 
 
 @pytest.mark.parametrize(("own_disk", "wrong"), [(False, 1), (True, 0)])
