@@ -64,6 +64,7 @@ class Checker:
         self._sent = self._with("order_sent")
         self._committed = self._with("committed")
         self._recovered = self._with("recovered")
+        self._restored = self._with("restored")
         self._unlinked = self._with("unlinked")
         self._published = self._with("published")
         self._touched = self._with("touched")
@@ -215,6 +216,8 @@ class Checker:
         state.committed_arrivals = {key: PutArrival(*key, at_s) for key, at_s in found.arrivals.items()}
         state.committed_measure = found.measure
         state.forget_uncommitted()
+        for rule in self._restored:
+            rule.restored(found)
 
     def said(self, _cfm: SimCfm) -> None:
         self.facts.counts.log_lines += 1

@@ -14,6 +14,7 @@ from cfm.model import (
     File,
     Listing,
     Now,
+    OnSan,
     OrderStatus,
     SnapshotFacts,
     Status,
@@ -22,6 +23,7 @@ from cfm.model import (
 from cfm.wire import TaskReport
 from cfm.worker.decide.disk_entries import EntryKind
 from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.building import build
 from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
@@ -31,11 +33,12 @@ from cfm_lab.sim.facts import Growth, StateFacts
 from cfm_lab.sim.invariants.fencing import PlainPaths
 from cfm_lab.sim.invariants.repeats import Pauses
 from cfm_lab.sim.invariants.surplus import SurplusFirst
+from cfm_lab.sim.invariants.versions import FreshCopiesStay
 from cfm_lab.sim.processes.evidence import Evidence
 from cfm_lab.sim.processes.metadata_watch import Pair
 from plan.worlds import NEW, task
 
-OLD = Addr("10.0.2.1:8888")
+OLD, NEW_HOME = Addr("10.0.2.1:8888"), Addr("10.0.2.2:8888")
 
 
 def _at(mono_ms: int) -> Now:
@@ -79,6 +82,37 @@ def test_a_file_that_came_again_after_it_was_lost_is_on_its_disk_once(
         OLD, [OLD], still_since_ms=0, asked_ms=5_000, may_hold=lambda _name, _came_ms: True
     )
     assert found == unshown
+
+
+@pytest.mark.parametrize(("in_backup", "wrong"), [(True, 1), (False, 0)])
+def test_what_was_written_after_a_backup_is_not_known_of_a_copy(in_backup: bool, wrong: int) -> None:
+    """Seed 40217 with two controllers: the stale copy counts as fresh, because its version was forgotten."""
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = FreshCopiesStay(world), world.main
+    cfm.evidence = Evidence(cfm.config)
+    stale, fresh = OnSan("/san/f", 100, 1_000_000_000), OnSan("/san/f", 100, 9_000_000_000_000)
+    report = ev.TaskReported(0, 1, TaskReport(Status.DONE, verified=True))
+    for number, addr, found in ((1, OLD, stale), (2, NEW_HOME, fresh)):
+        ready = replace(_task(number, Status.READY), destination=addr)
+        cfm.evidence.san[ready.file.name] = found, 0
+        rule.task_changed(cfm, None, ready, ev.Tick(), _at(0))
+        rule.task_changed(cfm, ready, replace(ready, status=Status.DONE), report, _at(1))
+    name = _task(1, Status.READY).file.name
+    copies = {(name, NEW_HOME): fresh.version} | ({(name, OLD): stale.version} if in_backup else {})
+    rule.restored(CommittedState(cfm.issuer.controller, copies=copies))
+    made = DeleteOrder(
+        3,
+        OrderStatus.ORDERED,
+        0,
+        0,
+        _task(1, Status.READY).file,
+        NEW_HOME,
+        DeleteKind.SURPLUS,
+        "",
+        keeper=OLD,
+    )
+    rule.order_changed(cfm, made, replace(made, status=OrderStatus.SENT), ev.Tick(), _at(2))
+    assert len(world.violations.found) == wrong
 
 
 @pytest.mark.parametrize(("own_disk", "wrong"), [(False, 1), (True, 0)])

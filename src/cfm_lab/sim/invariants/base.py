@@ -14,6 +14,7 @@ from cfm.model import DeleteOrder, Measure, Now, Task
 from cfm.tasks.store import Change, Recovered
 from cfm.wire import TaskOffer, TaskReport
 from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest, WorkerService
 from cfm_lab.sim.processes.controller import SimCfm
@@ -63,6 +64,9 @@ class Invariant:
 
     def recovered(self, cfm: SimCfm, found: Recovered) -> None:
         """A cfm has started, and has read its state."""
+
+    def restored(self, found: CommittedState) -> None:
+        """Somebody has put an old backup of the state back, with this in it."""
 
     def unlinked(
         self, disk: SimDisk, name: str, node: Inode, by: DeleteRequest, order: DeleteOrder | None

@@ -9,6 +9,7 @@ from cfm.controller.decide import events as ev
 from cfm.model import Addr, DeleteKind, DeleteOrder, Listing, Now, OnSan, OrderStatus, Status, Task
 from cfm.tasks.store import Change, Recovered
 from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.san import HALF
 from cfm_lab.sim.invariants.base import Invariant
@@ -59,7 +60,8 @@ class FreshCopiesStay(Invariant):
     file than the SAN has, while itself it was made from the version that the SAN has.  A copy of another
     version is noticed before long.
 
-    Scope: a copy counts that this controller had made, and that its server has listed ever since.  What the
+    Scope: a copy counts that this controller had made, and that its server has listed ever since.  Where an
+    old backup of the state was put back, it counts if that has it.  What the
     SAN has is what it told last.  The time to notice begins when cfm sees both the SAN and the server.
     """
 
@@ -82,6 +84,15 @@ class FreshCopiesStay(Invariant):
         mine = cfm.issuer.controller
         self._shown = {key: found for key, found in self._shown.items() if key[0] != mine}
         self._changed_ms = {key: ms for key, ms in self._changed_ms.items() if key[0] != mine}
+
+    def restored(self, found: CommittedState) -> None:
+        """Nobody can know of a copy what was written down after the backup."""
+        known = {(found.controller_id, *copy): version for copy, version in found.copies.items()}
+        self._made = {
+            key: made
+            for key, made in self._made.items()
+            if key[0] != found.controller_id or known.get(key) == made.version
+        }
 
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], now: Now) -> None:
         mine = cfm.issuer.controller
