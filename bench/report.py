@@ -52,10 +52,9 @@ LIMITS = """
   Python with its libraries, to three requests to each server, and to decisions meanwhile, which are
   few until each destination was looked at once.
   The history's hit lists and server lists are split for all files, though few are ever shown.
-- **Time without an answer.** The longest of the loop's own work at a start with 1,000,000 files is to
-  take over the first plan: 40 ms of processor time (`cpu_ms` in the log line of a hold). A decision
-  looks at all servers: about 10 ms with 300 of them. The rest of a long hold is other programs, and
-  threads that hold the interpreter while lists and metadata are read.
+- **Time without an answer.** The loop's own work in a long hold stands in its log line (`cpu_ms`). A
+  decision looks at all servers: about 10 ms with 300 of them. The rest of a long hold is other
+  programs, and threads that hold the interpreter while lists and metadata are read.
 - **Memory at its peak.** The frames of the metadata while they are joined. What is free goes back to
   the kernel at once (`cfm.memory`).
 - **At rest.** 300 servers are asked for heartbeat, list and disk, some 0.6 ms each in the HTTP

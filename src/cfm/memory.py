@@ -2,7 +2,8 @@
 
 To read a million files takes some 200 MB more than they take afterwards, in pieces of megabytes.  The C
 library keeps such pieces for the next ones, for each thread, and so does the allocator that Polars brings.
-With 1,000,000 files on 300 servers the peak was 593 MB, and 403 MB stayed; like this they are 484 and 331 MB.
+With 1,000,000 files on 300 servers the peak was 590 to 650 MB, and 400 MB stayed; like this they are 460 to
+530 MB, and 335 MB.
 Neighbour: `cli.entry` calls this before anything large is loaded.
 """
 
