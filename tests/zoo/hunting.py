@@ -75,6 +75,10 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
     "18": (
         "the next /df shows what landed",
+        "without all_for_this_room",
+        "without fits_nowhere",
+        "without kept_for_no_other",
+        "without not_promised_elsewhere",
         "without within_limit",
         "without server_known",
         "without through_one_address",
@@ -157,8 +161,12 @@ SLOW = frozenset(
         "a restart forgets the pace",
         "a silent SAN is asked again and again",
         "the next /df shows what landed",
+        "without all_for_this_room",
+        "without fits_nowhere",
+        "without kept_for_no_other",
         "without not_in_a_task",
         "without not_just_deleted",
+        "without not_promised_elsewhere",
         "without room_is_made",
         "without surplus_goes_first",
         "without through_one_address",
@@ -169,8 +177,6 @@ SLOW_TIMES = 5
 
 REDUNDANT: Mapping[str, str] = {
     "without at_rest_where_it_stays": "an order for space needs the SAN's rest once more when it is sent",
-    "without all_for_this_room": "no policy wishes for room in two places; held by tests/plan/test_kernel.py",
-    "without kept_for_no_other": "no policy makes room where it is kept; held by tests/plan/test_kernel.py",
     "without not_missing_on_san": "a copy and room for one need a fresh yes of the SAN in any case",
     "without deletes_free_room": "no policy wishes for it; held over hours by tests/controller/test_disks.py",
     "without limit_can_be_reached": "the breaker holds first, unless an operator lets it go: test_disks.py",
