@@ -145,6 +145,7 @@ def _often(*faults: str, **profile: Any) -> Callable[[Profile], Profile]:
 
 
 TEMPTED_BY: Mapping[str, Callable[[Profile], Profile]] = {
+    **{bug: _often("operator_cancels") for bug in MECHANICAL if bug.startswith("task cancelled becomes")},
     "without not_rising": _often("limit_mistyped", "log_burst"),
     "without not_watched": _often("limit_mistyped", "log_burst"),
     "without not_young": _often("limit_mistyped"),
