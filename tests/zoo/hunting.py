@@ -78,6 +78,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
         "without all_for_this_room",
         "without fits_nowhere",
         "without kept_for_no_other",
+        "without makes_enough_room",
         "without not_promised_elsewhere",
         "without within_limit",
         "without server_known",
@@ -171,6 +172,7 @@ SLOW = frozenset(
         "without room_is_made",
         "without surplus_goes_first",
         "without through_one_address",
+        "without worth_its_room",
     }
 )
 """What shows in few worlds only.  The whole zoo hunts these for longer, and a test run does not."""
