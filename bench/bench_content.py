@@ -16,6 +16,8 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -94,25 +96,35 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
-        chunk = os.urandom(MIB)
-        with (Path(folder) / NAME).open("wb") as file:
-            for _ in range(wanted.mib):
-                file.write(chunk)
+        write_file(Path(folder), wanted.mib)
         report(Path(folder), wanted.mib * MIB, wanted.rounds)
 
 
-def report(folder: Path, size: int, rounds: int) -> None:
+def write_file(folder: Path, mib: int) -> None:
+    chunk = os.urandom(MIB)
+    with (folder / NAME).open("wb") as file:
+        for _ in range(mib):
+            file.write(chunk)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[int]:
+    """The port of a source that serves the file, in a process of its own."""
     ready, port_to = os.pipe()
     child = os.fork()
     if child == 0:
         asyncio.run(server(folder, port_to))
         os._exit(0)
     try:
-        port = int(os.read(ready, 16))
-        plain, ours = measure(port, size, rounds).values()
+        yield int(os.read(ready, 16))
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+
+
+def report(folder: Path, size: int, rounds: int) -> None:
+    with serving(folder) as port:
+        plain, ours = measure(port, size, rounds).values()
     print(f"FileResponse {plain / 1e9:.2f} GB/s, /content {ours / 1e9:.2f} GB/s, ratio {ours / plain:.2f}")
 
 

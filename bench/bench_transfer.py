@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_content import MIB, NAME, server
+from bench_content import MIB, NAME, serving, write_file
 from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.real_base_dir import RealBaseDir
@@ -85,20 +84,9 @@ def peers(folder: Path, port: int, size: int) -> dict[str, Callable[[], object]]
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, float | str]:
     size = given.mib * MIB
-    chunk = os.urandom(MIB)
-    with (folder / NAME).open("wb") as file:
-        for _ in range(given.mib):
-            file.write(chunk)
-    ready, port_to = os.pipe()
-    child = os.fork()
-    if child == 0:
-        asyncio.run(server(folder, port_to))
-        os._exit(0)
-    try:
-        return rates(peers(folder, int(os.read(ready, 16)), size), folder / "new", size, given.rounds)
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
+    write_file(folder, given.mib)
+    with serving(folder) as port:
+        return rates(peers(folder, port, size), folder / "new", size, given.rounds)
 
 
 def rates(ways: dict[str, Callable[[], object]], new: Path, size: int, rounds: int) -> dict[str, float | str]:

@@ -258,6 +258,19 @@ class Living:
         return WorkerFeatures()
 
 
+async def until_decided(core: Hundred) -> None:
+    """Run a controller around it until all has been heard, and decided about."""
+    controller = Controller(
+        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    try:
+        await asyncio.wait_for(core.decided_after.wait(), 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.parametrize(
     ("is_settled", "at_least_ms"),
     [
@@ -269,18 +282,7 @@ async def test_answers_that_come_together_are_decided_about_together(
     is_settled: bool, at_least_ms: int
 ) -> None:
     core = Hundred(is_settled=is_settled)
-    controller = Controller(
-        cast("Core", core),
-        cast("TaskStore", None),
-        cast("WorkerClient", Living()),
-        cast("SanIndex", None),
-    )
-    running = asyncio.create_task(controller.run())
-    try:
-        await asyncio.wait_for(core.decided_after.wait(), 10)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    await until_decided(core)
     assert core.heard == 100
     assert core.decided < 10
     assert core.decided_ms - core.first_heard_ms >= at_least_ms
@@ -315,15 +317,7 @@ class Starting(Hundred):
 
 async def test_the_last_answer_of_a_first_look_is_decided_about_at_once() -> None:
     core = Starting()
-    controller = Controller(
-        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
-    )
-    running = asyncio.create_task(controller.run())
-    try:
-        await asyncio.wait_for(core.decided_after.wait(), 10)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    await until_decided(core)
     assert core.was_late is False
 
 

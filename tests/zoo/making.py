@@ -16,7 +16,7 @@ from cfm.controller.decide.state import NodeConfig
 from cfm.controller.decide.step import Step
 from cfm.model import DeleteKind, File, Known, Now, OrderStatus, ServerView, Status
 from cfm.plan.kernel import KERNEL, Kernel
-from cfm.plan.outlook import Outlook
+from cfm.plan.outlook import Outlook, Policy
 from cfm.plan.policies import POLICIES
 from cfm.plan.wishes import Copy, Delete, MakeRoom, Wishes
 from cfm.tasks.lifecycle import ORDER_EDGES, TASK_EDGES
@@ -83,12 +83,20 @@ def _room_at_any_price(
     return MakeRoom(wanted, server.addr, tuple(deletes))
 
 
-class Careless(Core):
-    """A plan that protects nothing, and a policy that wishes for anything, at every event."""
+class OneMorePolicy(Core):
+    """A core with another policy before those of the product."""
+
+    policy: Policy
 
     def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
         super().__init__(config, recovered, now)
-        self.state.policies = (anything, *POLICIES)
+        self.state.policies = (self.policy, *POLICIES)
+
+
+class Careless(OneMorePolicy):
+    """A plan that protects nothing, and a policy that wishes for anything, at every event."""
+
+    policy = staticmethod(anything)
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         self.state.revision.dispatch += 1
@@ -132,23 +140,17 @@ def deletes_the_wanted(outlook: Outlook) -> Wishes:
                 yield Delete(file, addr, DeleteKind.SPACE, "deletes what is wanted")
 
 
-class DeletesTheWanted(Core):
-    """A core with that policy, and with a plan that protects nothing."""
+class DeletesTheWanted(OneMorePolicy):
+    """A plan that protects nothing, too."""
 
-    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
-        super().__init__(config, recovered, now)
-        self.state.policies = (deletes_the_wanted, *POLICIES)
+    policy = staticmethod(deletes_the_wanted)
 
     def handle(self, event: ev.Event, now: Now) -> Step:
         return altered(super().handle(event, now), _carelessly)
 
 
-class KeepsTheStale(Core):
-    """A core with that policy."""
-
-    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
-        super().__init__(config, recovered, now)
-        self.state.policies = (keeps_the_stale, *POLICIES)
+class KeepsTheStale(OneMorePolicy):
+    policy = staticmethod(keeps_the_stale)
 
 
 # ── guards ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,8 +14,8 @@ from cfm.signals import hold_hangups
 
 def cfm() -> None:
     use_utf8()
-    _hold_in_a_daemon()
     if _is_daemon():
+        hold_hangups()
         give_back_free_memory()
     from cfm.cli.cfm import main
 
@@ -24,17 +24,13 @@ def cfm() -> None:
 
 def cfw() -> None:
     use_utf8()
-    _hold_in_a_daemon()
+    if _is_daemon():
+        hold_hangups()
     from cfm.cli.cfw import main
 
     main()
 
 
-def _hold_in_a_daemon() -> None:
-    """Other commands end when their terminal is closed, as everybody expects."""
-    if _is_daemon():
-        hold_hangups()
-
-
 def _is_daemon() -> bool:
+    """Other commands end when their terminal is closed, as everybody expects, and need little memory."""
     return sys.argv[1:2] in ([], ["run"])

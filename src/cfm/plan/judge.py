@@ -40,7 +40,7 @@ class Judge:
     def __init__(self, view: ClusterView, kernel: Kernel, *, preview: bool = False) -> None:
         """`preview`: nothing is carried out, so a delete does not wait for the SAN."""
         self._view, self._kernel, self._preview = view, kernel, preview
-        self._way_guards = kernel.place_guards + kernel.fit_guards + kernel.turn_guards
+        self._way_guards = kernel.way_guards
         self._ledger = Ledger(view)
         self.round = Round(view, self._ledger)
 

@@ -172,5 +172,10 @@ class Kernel:
     )
     """A bundle as a whole, when all its deletes are booked."""
 
+    @property
+    def way_guards(self) -> tuple[CopyGuard, ...]:
+        """A copy: all that is asked about one way, of a file that may be copied."""
+        return self.place_guards + self.fit_guards + self.turn_guards
+
 
 KERNEL = Kernel()

@@ -131,8 +131,8 @@ class StateFacts:
         all its bytes, nothing of that name was there any more.
         """
         landed: dict[str | int, int] = {}
-        for task, came in ((task, self.growth[task.id]) for _ms, task in self.done):
-            name = task.file.name
+        for _ms, task in self.done:
+            came, name = self.growth[task.id], task.file.name
             if came.came_ms <= still_since_ms or not self.ended_there(task, addr):
                 continue
             if came.came_ms > asked_ms or (task.status is Status.DONE and may_hold(name, came.came_ms)):

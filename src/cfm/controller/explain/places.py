@@ -46,8 +46,7 @@ def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, serve
 
 def _refusal(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Refusal | None:
     """Why no copy goes there; None where one could, from some source."""
-    kernel = core.state.kernel
-    guards = kernel.place_guards + kernel.fit_guards + kernel.turn_guards
+    guards = core.state.kernel.way_guards
     told: Refusal | None = None
     if server.addr not in ledger.disks:
         return refusals.NO_DESTINATION

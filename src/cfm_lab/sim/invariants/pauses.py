@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
-from cfm.model import DeleteOrder, Now, Side, Task
+from cfm.model import Addr, DeleteOrder, Now, Side, Task
+from cfm.tasks.failures import FailureBook
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 
@@ -39,10 +40,9 @@ class LeftAlone(Invariant):
                 and not (one.id in received and not side.destination)
             ]  # fmt: skip
             self.hold(not there, "two copies are tried where they fail:", side, task)
-        retry = failures.retries.get(task.file.name)
-        gone_ms = retry.vanished.get(destination, 0) if retry is not None else 0
+        vanished = _has_vanished(failures, task.file.name, destination, now)
         wanted = task.file.name in cfm.evidence.hits.rising
-        self.hold(now.mono_ms >= gone_ms or wanted, "copied again to where it vanished:", task)
+        self.hold(not vanished or wanted, "copied again to where it vanished:", task)
 
     def order_changed(
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
@@ -50,10 +50,9 @@ class LeftAlone(Invariant):
         if before is not None or order.room_for is None or cfm.core is None:
             return
         failures = cfm.core.state.failures
-        retry = failures.retries.get(order.room_for)
-        gone_ms = retry.vanished.get(order.server, 0) if retry is not None else 0
         wanted = order.room_for in cfm.evidence.hits.rising
-        self.hold(now.mono_ms >= gone_ms or wanted, "room where a copy vanished:", order)
+        vanished = _has_vanished(failures, order.room_for, order.server, now)
+        self.hold(not vanished or wanted, "room where a copy vanished:", order)
         pause = failures.pauses.get(Side(destination=order.server))
         if pause is not None:
             self.hold(now.mono_ms >= pause.until_ms, "room where copies fail:", order)
@@ -63,5 +62,11 @@ class LeftAlone(Invariant):
             wait = {name for name in there - begun if name is not None and not state.is_placed(name)}
             self.hold(wait == {order.room_for}, "room for two files where copies fail:", order)
         retry = failures.retries.get(order.room_for)
-        failed = retry is not None and retry.failures > (order.room_for in cfm.evidence.hits.rising)
+        failed = retry is not None and retry.failures > wanted
         self.hold(not failed, "room for a file that fails:", order)
+
+
+def _has_vanished(failures: FailureBook, name: str, addr: Addr, now: Now) -> bool:
+    """Is a file left alone there because its copy vanished?"""
+    retry = failures.retries.get(name)
+    return retry is not None and now.mono_ms < retry.vanished.get(addr, 0)
