@@ -4,9 +4,9 @@
     .venv/bin/python tools/compile_simulator.py FOLDER
 
 Copies both packages into FOLDER and compiles there, with mypyc, what the simulator imports.  mypyc is part of
-mypy; it needs a C compiler and Python's headers.  The compiled code decides nothing differently: the same
-seed gives the same trace hash, and at its end the tool compares that of a few worlds with plain Python's.
-The package that is installed stays plain Python.
+mypy; it needs a C compiler and Python's headers.  The compiled code must decide nothing differently.  So at
+its end the tool plays worlds of each sort in both, a sick one of each kind among them, and compares their
+trace hashes.  The package that is installed stays plain Python.
 """
 
 from __future__ import annotations
@@ -39,7 +39,15 @@ for name, module in sorted(sys.modules.items()):
     if not any(issubclass(one, OSError) for one in classes):  # mypyc cannot compile those
         print(name)
 """
-SEEDS = "from cfm_lab.sim.run import run_seeds; print(run_seeds(5, 1, 2, jobs=2).to_json()['trace_hash'])"
+WORLDS = """
+from cfm_lab.sim.environment.sickness import SICKNESSES
+from cfm_lab.sim.run import run_seeds
+if __name__ == "__main__":
+    plain = run_seeds(5, 1, 2, jobs=2)
+    several = [run_seeds(5, 1, 1, controllers=number) for number in (2, 3)]
+    sick = run_seeds(0, 1, len(SICKNESSES), sick=(), jobs=2)
+    print(*(report.to_json()["trace_hash"] for report in (plain, *several, sick)))
+"""
 BUILD = """
 import sys
 from mypyc.build import mypycify
@@ -77,10 +85,10 @@ def main() -> int:
     print(f"compiling {len(paths)} modules: a few minutes", flush=True)
     python(BUILD, *paths, cwd=folder)
     shutil.rmtree(folder / "build")
-    plain, compiled = python(SEEDS, cwd=SOURCE), python(SEEDS, cwd=folder)
+    plain, compiled = python(WORLDS, cwd=SOURCE), python(WORLDS, cwd=folder)
     if plain != compiled:
-        sys.exit(f"the compiled simulator gives the trace hash {compiled}, plain Python gives {plain}")
-    print(f"compiled; both give the trace hash {plain}")
+        sys.exit(f"the compiled simulator gives the trace hashes {compiled}, plain Python gives {plain}")
+    print(f"compiled; both give the trace hashes {plain}")
     return 0
 
 

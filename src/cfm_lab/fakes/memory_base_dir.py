@@ -76,12 +76,21 @@ class MemoryBaseDir:
         self.reserved_bytes = reserved_bytes
         self.mounted = True
         self.failing: dict[str, int] = {}
-        self.names: dict[str, Inode] = {}
+        self._names: dict[str, Inode] = {}
         self.temp_names: dict[str, Inode] = {}
         self.before_temps: Callable[[], None] | None = None
         """Called once, right before the unfinished downloads are listed: something happens meanwhile."""
         self._synced: tuple[dict[str, Inode], dict[str, Inode]] = ({}, {})
         self._made = 0
+
+    @property
+    def names(self) -> dict[str, Inode]:
+        """What everybody sees."""
+        return self._names
+
+    @names.setter
+    def names(self, names: dict[str, Inode]) -> None:
+        self._names = names
 
     @contextmanager
     def open(self) -> Iterator[Folder]:
