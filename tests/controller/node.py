@@ -303,6 +303,10 @@ class Node:
             self.written_ms[name] = self.now.wall_ms
         return OnSan(f"/san/{name}", self.san[name], 1_000_000 * self.written_ms.get(name, 0))
 
+    def listing(self, addr: Addr) -> Listing:
+        """What a worker lists now."""
+        return self._listing(self.workers[addr])
+
     def _listing(self, worker: Worker) -> Listing:
         """Workers with one disk see each other's probe files."""
         there = [other.features.probe for other in self.workers.values() if other.files is worker.files]
@@ -330,10 +334,10 @@ class Node:
                 answer = ev.HeartbeatAnswer(addr, worker.features if worker.up else worker.failure)
             case ev.SeekNames(names):
                 answer = ev.NamesSought(names, asked_ms, {SAN: self._seek(names)})
-            case ev.AskList(addr):
+            case ev.AskList(addr, fence):
                 worker = self.workers[addr]
                 listing = self._listing(worker) if worker.up and worker.lists else worker.failure
-                answer = ev.ListAnswer(addr, asked_ms, listing)
+                answer = ev.ListAnswer(addr, asked_ms, listing, fence)
             case ev.AskDisk(addr):
                 worker = self.workers[addr]
                 report: DiskReport | Failure = DiskReport(worker.usage(), worker.limit_percent)

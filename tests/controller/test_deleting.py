@@ -133,6 +133,22 @@ def test_an_order_that_came_too_late_to_be_sent_is_settled_by_a_list() -> None:
     assert not node.deleted
 
 
+def test_a_list_whose_question_raised_no_fence_settles_no_order_of_ours() -> None:
+    """The question waited for its turn behind those to other servers, and the delete failed meanwhile.
+    Nothing has told the worker that the order is void: it may carry it out after it has read its folder."""
+    node, made, on_san, stays = ordered()
+    node.core.handle(on_san, node.now)
+    node.core.handle(stays, node.now)
+    node.core.handle(ev.DeleteAnswer(made.id, Failure(Trouble.TIMEOUT, "no answer")), node.now)
+    listing = node.listing(made.server)
+    node.core.handle(ev.ListAnswer(made.server, node.now_ms + 1, listing), node.now)
+    assert node.core.state.orders.active[made.id].status is OrderStatus.UNKNOWN
+    node.core.handle(ev.ListAnswer(made.server, node.now_ms + 1, listing, fence=made.id), node.now)
+    assert node.core.state.orders.active[made.id].status is OrderStatus.UNKNOWN
+    node.core.handle(ev.ListAnswer(made.server, node.now_ms + 1, listing, fence=made.id + 1), node.now)
+    assert made.id not in node.core.state.orders.active
+
+
 def test_the_source_folders_are_asked_once_for_all_that_is_ordered_together() -> None:
     node = doubled(4)
     node.grade()

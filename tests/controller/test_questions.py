@@ -55,7 +55,7 @@ class Noting:
 
 CASES: list[tuple[ev.Effect, tuple[object, ...], Any, ev.Event]] = [
     (ev.SendHeartbeat(ADDR), ("heartbeat", ADDR), SILENCE, ev.HeartbeatAnswer(ADDR, SILENCE)),
-    (ev.AskList(ADDR, 5, "/san"), ("list", ADDR, 5, "/san"), SILENCE, ev.ListAnswer(ADDR, 1_000, SILENCE)),
+    (ev.AskList(ADDR, 5, "/san"), ("list", ADDR, 5, "/san"), SILENCE, ev.ListAnswer(ADDR, 1_000, SILENCE, 5)),
     (ev.AskDisk(ADDR), ("df", ADDR), SILENCE, ev.DiskAnswer(ADDR, 1_000, SILENCE)),
     (ev.AskCopy(ADDR, "F"), ("copy", ADDR, "F"), SILENCE, ev.CopyAnswer(ADDR, "F", 1_000, SILENCE)),
     (ev.SendDelete(ORDER, 3_000, "p"), ("delete", ADDR, 7, "F.mpg", "p", 2.0), 200, ev.DeleteAnswer(7, 200)),

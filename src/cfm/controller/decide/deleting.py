@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from cfm.controller.decide.books import DROP_PAUSE
 from cfm.controller.decide.copying import ask_disk, ask_list, look_at
-from cfm.controller.decide.events import AskCopy, DeleteAnswer, SendDelete
+from cfm.controller.decide.events import AskCopy, DeleteAnswer, ListAnswer, SendDelete
 from cfm.controller.decide.state import NodeState, words
 from cfm.model import (
     Addr,
@@ -243,9 +243,16 @@ def answered(state: NodeState, event: DeleteAnswer, now: Now) -> None:
     look_at(state, made.server, now)
 
 
-def settle(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
-    """A new list of a server settles its unknown orders."""
-    for made in state.orders.settled_by(addr, asked_ms, _quiet_ms(state, addr)):
+def settle(state: NodeState, event: ListAnswer, names: Names, now: Now) -> None:
+    """A new list of a server settles its unknown orders.
+
+    The question for it may have waited for its turn, and an order may have become unknown meanwhile.  Nothing
+    has told a worker of ours that such an order is void: it may still carry the order out after the list.
+    """
+    fenced = state.fleet.records[event.addr].features.ours
+    for made in state.orders.settled_by(event.addr, event.asked_ms, _quiet_ms(state, event.addr)):
+        if fenced and (event.fence is None or made.id >= event.fence):
+            continue
         if made.file.name in names:
             why = "listed again: it is still there"
             _drop(state, made, OrderEvent.LISTED_THERE, refusals.ORDER_UNKNOWN, now, why)

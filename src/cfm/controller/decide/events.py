@@ -141,9 +141,12 @@ class HeartbeatAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ListAnswer:
+    """`fence`: that of the question; deletes with a lower order id are void."""
+
     addr: Addr
     asked_ms: int
     answer: Listing | Failure
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

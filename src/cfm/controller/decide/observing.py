@@ -116,7 +116,7 @@ def _believed(state: NodeState, event: ListAnswer, appeared: Names, now: Now) ->
     for name in state.versions.not_listed(event.addr, names):
         state.versions.lost(name, event.addr)
         state.out.changes.append(DropCopy(name, event.addr))
-    deleting.settle(state, event.addr, event.answer.names, event.asked_ms, now)
+    deleting.settle(state, event, event.answer.names, now)
     deleting.copies_listed(state, event.addr, names, event.asked_ms)
     copying.prove(state, event.addr, event.answer.names, event.asked_ms, now)
     old_workers.listed(state, event.addr, event.answer.names, event.asked_ms, now)

@@ -80,8 +80,8 @@ QUESTIONS: Mapping[type[ev.Effect], QuestionForm] = {
     ),
     ev.AskList: QuestionForm(
         lambda to, effect, _now_ms: to.list_files(effect.addr, effect.fence, effect.source_folder),
-        lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer),
-        lambda effect, why, span: ev.ListAnswer(effect.addr, span.asked_ms, _broken(why)),
+        lambda effect, answer, span: ev.ListAnswer(effect.addr, span.asked_ms, answer, effect.fence),
+        lambda effect, why, span: ev.ListAnswer(effect.addr, span.asked_ms, _broken(why), effect.fence),
     ),
     ev.AskDisk: QuestionForm(
         lambda to, effect, _now_ms: to.disk_usage(effect.addr),
