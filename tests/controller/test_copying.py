@@ -192,6 +192,21 @@ def test_a_stream_that_no_source_says_to_be_cut_ends_with_its_lease() -> None:
     assert task.id not in node.core.state.tasks.uncut
 
 
+def test_a_cancelled_task_that_is_taken_off_the_list_still_keeps_its_source() -> None:
+    """Who cancels a task twice takes it off the list.  Its stream is cut all the same."""
+    node = Node(files(4), sources=1, destinations=2, transfer_ms=200_000)
+    node.cuts = False
+    node.grade()
+    node.run(node.config.rules.lease_ms + LEASE_MARGIN_MS + 10 * SECOND_MS)
+    ((task_id, _task),) = node.core.state.tasks.active.items()
+    for _again in range(2):
+        node.send(ev.TaskDropped(node.request(), task_id))
+    asked = node.asked["CutStream"]
+    node.run(10 * SECOND_MS)
+    assert node.asked["CutStream"] > asked
+    assert len(node.started) == 1, "its stream may still be read"
+
+
 def test_a_task_without_progress_is_ended_and_logged() -> None:
     node = Node(
         files(1), sources=1, destinations=1, transfer_ms=3_600_000, rules=Rules(task_timeout_ms=60_000)

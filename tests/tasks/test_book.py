@@ -94,12 +94,14 @@ def test_a_stream_is_cut_once_however_often_and_late_its_source_says_so() -> Non
     assert tasks.uncut.keys() == {1}
     tasks.take_off(1)
     assert tasks.uncut.keys() == {1}, "its source may send, whether it is on the list or not"
+    assert tasks.ended_ms == {1: 2}, "and it has done so since then"
     before = tasks.revision.dispatch
     for _again in range(2):
         tasks.stream_cut(1, at(3))
     assert tasks.revision.dispatch == before + 1
     assert not tasks.uncut
     assert not tasks.states, "nothing is kept of it"
+    assert not tasks.ended_ms
 
 
 def test_what_a_restart_leaves_of_a_task() -> None:
@@ -191,6 +193,7 @@ class TaskMachine(RuleBasedStateMachine):
         assert {t.id: t for t in tasks.sending()} == self._in(TaskState.COPYING)
         kept = {*tasks.active, *tasks.ended, *tasks.uncut, *tasks.unproven}
         assert tasks.states.keys() == kept
+        assert tasks.ended_ms.keys() == kept - tasks.active.keys()
 
     def _in(self, *states: TaskState) -> dict[int, Task]:
         return {number: self.last[number] for number, state in self.tasks.states.items() if state in states}
@@ -198,7 +201,7 @@ class TaskMachine(RuleBasedStateMachine):
     @invariant()
     def ends_never_change(self) -> None:
         shown = {number: end for number, end in self.ends.items() if number not in self.off_the_list}
-        assert {task_id: ended.status for task_id, (ended, _) in self.tasks.ended.items()} == shown
+        assert {task_id: ended.status for task_id, ended in self.tasks.ended.items()} == shown
 
 
 TestTaskMachine = TaskMachine.TestCase

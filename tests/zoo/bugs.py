@@ -502,7 +502,7 @@ class LateReportsCount(Core):
         late = self.state.tasks.ended.get(event.task_id) if isinstance(event, ev.TaskReported) else None
         step = super().handle(event, now)
         if late is not None and isinstance(event, ev.TaskReported):
-            return with_more(step, Step((), [PutTask(replace(late[0], status=event.report.status))]))
+            return with_more(step, Step((), [PutTask(replace(late, status=event.report.status))]))
         return step
 
 

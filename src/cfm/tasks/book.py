@@ -70,8 +70,10 @@ class TaskBook:
     """Unfinished tasks."""
     runs: dict[int, Run] = field(default_factory=dict)
     by_file: dict[str, Task] = field(default_factory=dict)
-    ended: dict[int, tuple[Task, int]] = field(default_factory=dict)
-    """Ended tasks that are still on the list, oldest first, with the time of their end."""
+    ended: dict[int, Task] = field(default_factory=dict)
+    """Ended tasks that are still on the list, oldest first."""
+    ended_ms: dict[int, int] = field(default_factory=dict)
+    """When each task ended that is on the list, is uncut or is unproven."""
 
     ready: dict[int, Task] = field(default_factory=dict)
     """Tasks that are READY.  This index and the next three follow from the states: see `_index`."""
@@ -97,13 +99,12 @@ class TaskBook:
 
     def recover_ended(self, task: Task, now_ms: int) -> None:
         """Put a task that had ended before a restart back on the list."""
-        self.ended[task.id] = (task, now_ms)
+        self.ended[task.id], self.ended_ms[task.id] = task, now_ms
         self.moves += 1
         self._index(task, AFTER_RESTART[task.status])
 
     def get(self, task_id: int) -> Task | None:
-        ended = self.ended.get(task_id)
-        return self.active.get(task_id) or (ended[0] if ended else None)
+        return self.active.get(task_id) or self.ended.get(task_id)
 
     def change(self, task: Task, event: TaskEvent, now: Now, why: str = "") -> Task:
         """Something happened to a task.  Returns the task with its new status.
@@ -129,7 +130,7 @@ class TaskBook:
         """A task has a new status.  One that has ended leaves the unfinished."""
         if is_final(TASK_EDGES, task.status):
             del self.active[task.id], self.runs[task.id], self.by_file[task.file.name]
-            self.ended[task.id] = (task, now_ms)
+            self.ended[task.id], self.ended_ms[task.id] = task, now_ms
         else:
             self.active[task.id] = self.by_file[task.file.name] = task
 
@@ -148,6 +149,7 @@ class TaskBook:
         """Nothing is kept of a task that is on no list and waits for nothing."""
         if not any(task_id in where for where in (self.active, self.ended, self.uncut, self.unproven)):
             del self.states[task_id]
+            self.ended_ms.pop(task_id, None)
 
     def sending(self) -> list[Task]:
         """Tasks whose sources are sending, as far as we know."""
@@ -178,11 +180,6 @@ class TaskBook:
         if (task := self.uncut.get(task_id)) is not None:
             self.change(task, TaskEvent.CUT, now)
 
-    def ended_ms(self, task: Task, unknown_ms: int) -> int:
-        """When a task ended; `unknown_ms` where it has left the list already."""
-        ended = self.ended.get(task.id)
-        return unknown_ms if ended is None else ended[1]
-
     def take_off(self, task_id: int) -> None:
         """An ended task leaves the list."""
         del self.ended[task_id]
@@ -190,14 +187,14 @@ class TaskBook:
         self._forget_if_over(task_id)
 
     def forget_old(self, now_ms: int) -> None:
-        for task_id, (_task, ended_ms) in list(self.ended.items()):
-            if now_ms - ended_ms < SHOWN_MS:
+        for task_id in list(self.ended):
+            if now_ms - self.ended_ms[task_id] < SHOWN_MS:
                 return
             self.take_off(task_id)
 
     def shown(self) -> list[Task]:
         """What the old list shows, sorted by id."""
-        return sorted([*self.active.values(), *(t for t, _ in self.ended.values())], key=lambda t: t.id)
+        return sorted([*self.active.values(), *self.ended.values()], key=lambda t: t.id)
 
     def ready_destinations(self) -> set[Addr]:
         return {task.destination for task in self.ready.values()}

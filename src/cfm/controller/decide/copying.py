@@ -243,7 +243,7 @@ def found(state: NodeState, task: Task, now: Now) -> None:
 def prove(state: NodeState, addr: Addr, names: Names, asked_ms: int, now: Now) -> None:
     """A list of an old worker came: are the copies there that it called done?"""
     for task in list(state.tasks.unproven.values()):
-        if task.destination != addr or state.tasks.ended_ms(task, unknown_ms=0) > asked_ms:
+        if task.destination != addr or state.tasks.ended_ms[task.id] > asked_ms:
             continue
         if task.file.name in names:
             state.tasks.change(task, TaskEvent.LISTED, now)
@@ -257,7 +257,7 @@ def give_up_unproven(state: NodeState, now: Now) -> None:
     """No list came in time that would prove a copy.  The copy counts as failed."""
     long_ago_ms = now.mono_ms - UNPROVEN_MS
     for task in list(state.tasks.unproven.values()):
-        if state.tasks.ended_ms(task, unknown_ms=long_ago_ms) <= long_ago_ms:
+        if state.tasks.ended_ms[task.id] <= long_ago_ms:
             state.tasks.change(task, TaskEvent.NOT_LISTED, now)
             _charge(state, task, "its worker called it done, and was not listed since", now)
 
@@ -403,8 +403,7 @@ def cut_streams(state: NodeState, now: Now) -> None:
     more streams than it may, whatever we believe.
     """
     for task_id, task in list(state.tasks.uncut.items()):
-        ended_ms = state.tasks.ended_ms(task, unknown_ms=0)
-        if now.mono_ms - ended_ms >= state.rules.lease_ms + LEASE_MARGIN_MS:
+        if now.mono_ms - state.tasks.ended_ms[task_id] >= state.rules.lease_ms + LEASE_MARGIN_MS:
             state.tasks.change(task, TaskEvent.NOT_CUT, now)
         elif state.tasks.tell_ms.get(task_id, 0) <= now.mono_ms and state.health.is_up(task.source):
             state.tasks.tell_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
