@@ -7,6 +7,7 @@ process that commits without pause is ended by SIGKILL.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -607,6 +609,35 @@ def test_a_state_that_was_removed_takes_no_commits(on_disk: SqliteBench) -> None
     on_disk.path.rename(on_disk.path.with_name("elsewhere.db"))
     with pytest.raises(StateError, match="removed or replaced"):
         store.commit([PutTask(task(1))])
+    store.close()
+
+
+def test_a_disk_that_cannot_be_looked_at_delays_a_commit_only(
+    on_disk: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for a state that had been removed, and that ended cfm."""
+    store = on_disk.handle()
+    store.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
+        with pytest.raises(StoreFullError, match="Input/output error"):
+            store.commit([PutTask(task(1))])
+    store.commit([PutTask(task(1))])
+    store.close()
+
+
+def test_a_lack_of_descriptors_delays_the_forgetting_only(on_disk: SqliteBench) -> None:
+    """What is to be forgotten is found over a connection of its own.  Where that failed, cfm ended."""
+    store = on_disk.handle()
+    store.open()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(StoreFullError, match="unable to open"):
+            store.prune(NOW_S, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    store.prune(NOW_S, 0)
     store.close()
 
 

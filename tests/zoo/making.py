@@ -238,7 +238,7 @@ def taking_task_edge(old: Status, new: Status) -> Parts:
             step = super().handle(event, now)
             self.events += 1
             book = self.state.tasks
-            known = [*book.active.values(), *(task for task, _ms in book.ended.values())]
+            known = [*book.active.values(), *book.ended.values()]
             fitting = [task for task in known if task.status is old]
             if fitting and self.events % EVERY == 0:
                 return with_more(step, Step((), [PutTask(replace(fitting[0], status=new))]))

@@ -279,17 +279,18 @@ class SqliteStore:
         """Whatever is wrong with the file becomes one sentence that names it."""
         try:
             yield
-        except StateError as error:
-            raise StateError(f"cannot use the state in {self.path}: {error}") from error
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise StateError(f"cannot use the state in {self.path}: {error}") from error
+        except (StateError, sqlite3.Error, OSError, ValueError) as error:
+            kind = StoreFullError if _may_pass(error) else StateError
+            raise kind(f"cannot use the state in {self.path}: {error}") from error
 
     def _require_same_file(self) -> None:
         """Were the file removed, SQLite would go on writing into what nobody can find again."""
         try:
             same = _file_id(self.path) == self._file_id
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             same = False
+        except OSError as error:  # nobody knows what is there
+            raise StoreFullError(f"cannot look at the state in {self.path}: {error}") from error
         if not same:
             raise StateError(f"the state in {self.path} was removed or replaced while in use")
 
@@ -405,7 +406,7 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
 
 
-def _may_pass(error: sqlite3.DatabaseError) -> bool:
+def _may_pass(error: Exception) -> bool:
     # The low byte is the primary result code; the rest says more of it (sqlite.org/rescode.html).
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF in _MAY_PASS
