@@ -114,6 +114,27 @@ def test_a_log_that_flickers_does_not_forget_what_was_watched() -> None:
     assert gone(node) == ["F008.mpg"]
 
 
+def test_nothing_goes_while_the_log_is_read_for_the_first_time() -> None:
+    """After a start nobody knows who watches what before the log has been read to its end."""
+    node = full(limit_percent=80)
+    tell(node, LogCondition.READING)
+    node.grade()
+    node.run(30 * SECOND_MS)
+    assert gone(node) == []
+    node.send(ev.HitsChanged(Hits({}, frozenset({"F009.mpg"}))))
+    tell(node, LogCondition.FOLLOWING)
+    node.run(30 * SECOND_MS)
+    assert gone(node) == ["F008.mpg", "F007.mpg"], "for the limit, and for a better file"
+
+
+def test_a_first_reading_that_does_not_end_withholds_nothing_for_ever() -> None:
+    node = full(limit_percent=80)
+    tell(node, LogCondition.READING)
+    node.grade()
+    node.run(HOUR_MS + 60 * SECOND_MS)
+    assert gone(node) == ["F009.mpg"]
+
+
 def test_each_change_is_said_once() -> None:
     node = full()
     for condition in (LogCondition.FOLLOWING, LogCondition.GONE, LogCondition.GONE, LogCondition.FOLLOWING):

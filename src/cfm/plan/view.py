@@ -86,6 +86,8 @@ class UnknownHits(NamedTuple):
     since_ms: int
     last: frozenset[str]
     """Files that were rising or watched at the last reading.  They stay protected for the grace time."""
+    is_first_reading: bool = False
+    """The log is being read for the first time since our start: any file may be one of them."""
 
 
 class Absence(NamedTuple):
@@ -298,9 +300,9 @@ class ClusterView:
         return name in self.hits.rising or name in self.hits.watched or self.was_watched(name)
 
     def was_watched(self, name: str) -> bool:
-        """Was it rising or watched when the event log was lost, less than the grace time ago?"""
+        """May it have been rising or watched when the event log was lost, less than the grace time ago?"""
         unknown = self.unknown_hits
-        if unknown is None or name not in unknown.last:
+        if unknown is None or not (unknown.is_first_reading or name in unknown.last):
             return False
         return self.now.mono_ms - unknown.since_ms < self.rules.unknown_grace_ms
 

@@ -21,6 +21,7 @@ from cfm.model import (
     Hits,
     Known,
     KnownStock,
+    LogCondition,
     LogState,
     Measure,
     Names,
@@ -122,6 +123,8 @@ class HitBook:
     """The event log; None where none is configured."""
     unknown: UnknownHits | None = None
     """Since when the log cannot be read, and what was watched last; None while it can."""
+    _was_known: bool = False
+    """The log has been read to its end since our start."""
 
     def change(self, hits: Hits, rising_files: tuple[File, ...]) -> tuple[list[str], list[str]]:
         """The window moved, or the same names are other files now.
@@ -138,21 +141,24 @@ class HitBook:
 
     def log_changed(self, log: LogState, now: Now) -> None:
         """While the log cannot be read, hits are unknown; what was watched last is remembered."""
-        was_known = self.unknown is None
+        before = self.unknown
         if log.hits_known:
-            self.unknown = None
-        elif was_known:
-            last = self.hits.rising.keys() | self.hits.watched
-            self.unknown = UnknownHits(now.mono_ms, frozenset(last))
-        if log.hits_known != was_known:
+            self.unknown, self._was_known = None, True
+        else:
+            last = frozenset(self.hits.rising.keys() | self.hits.watched)
+            is_first = log.condition is LogCondition.READING and not self._was_known
+            self.unknown = (before or UnknownHits(now.mono_ms, last))._replace(is_first_reading=is_first)
+        if self.unknown != before:
             self.revision.dispatch += 1
             self.revision.plan += 1
         self.log = log
 
     def forget_last(self, before_ms: int) -> None:
         """What was watched at the last reading is protected for the grace time, and not for ever."""
-        if self.unknown and self.unknown.last and self.unknown.since_ms <= before_ms:
-            self.unknown = self.unknown._replace(last=frozenset())
+        unknown = self.unknown
+        if unknown and (unknown.last or unknown.is_first_reading) and unknown.since_ms <= before_ms:
+            self.unknown = UnknownHits(unknown.since_ms, frozenset())
+            self._was_known = True  # nobody waits for it any more
             self.revision.dispatch += 1
             self.revision.plan += 1
 
