@@ -32,7 +32,7 @@ def confirm(
 ) -> None:
     """Release a breaker that holds deletes, once, after showing what cfm would delete.
 
-    Where no breaker holds, nothing is asked, and the exit code is 1.
+    Where no breaker holds, the exit code is 1. With --json and without --yes, it only shows.
     """
     from cfm.cli.render import confirm_view
 
@@ -42,7 +42,13 @@ def confirm(
         held = cfm.get(*path)
         if not json:
             show(confirm_view(held))
-        if not json and not (held["held"] and (yes or typer.confirm(_release(held["held"])))):
+        elif not yes:
+            print_json(held)
+        if not held["held"]:
+            raise typer.Exit(1)
+        if json and not yes:
+            return
+        if not yes and not typer.confirm(_release(held["held"])):
             raise typer.Exit(1)
         released = cfm.post(*path)
     if json:
