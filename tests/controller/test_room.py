@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from cfm.controller.decide import events as ev
 from cfm.model import File
 from cfm.plan.view import Departure, Reservation, Rules
 from controller.node import Node, files
@@ -142,3 +143,22 @@ def test_files_that_were_just_deleted_hide_no_others() -> None:
     node.grade()
     node.run(10_000)
     assert [int(name[1:5].rstrip(".")) for _ms, _addr, name in node.delivered] == list(range(4191, 4200))
+
+
+def test_a_limit_that_was_mistyped_and_corrected_leaves_the_best_files_in_place() -> None:
+    """What went for the lower limit comes back at once.  Worse files would fill its room for a day.
+
+    The last list may still be used up first, so the least wanted place may go to a file of nearly that rank.
+    """
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100, space_deletes_per_minute=1_000)
+    node = Node(files(30), destinations=1, disk_bytes=2_000, rules=rules, transfer_ms=100)
+    node.grade()
+    node.run(60_000)
+    best = set(node.workers[node.destinations[0]].files)
+    node.send(ev.RulesChanged(replace(rules, limit_percent=40)))
+    node.run(60_000)
+    assert len(node.workers[node.destinations[0]].files) < len(best)
+    node.send(ev.RulesChanged(rules))
+    node.run(60_000)
+    wanted = sorted(best)[:-1]
+    assert sorted(node.workers[node.destinations[0]].files)[: len(wanted)] == wanted

@@ -437,6 +437,11 @@ class DepartureBook:
         self.revision.plan += len(kept) < len(self.left)  # the last plan left them out
         self.left = kept
 
+    def forget_all(self) -> None:
+        self.revision.dispatch += bool(self.left)
+        self.revision.plan += bool(self.left)
+        self.left = {}
+
 
 @dataclass(slots=True)
 class ReservationBook:

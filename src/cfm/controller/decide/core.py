@@ -356,6 +356,8 @@ class Core:
         whose_disk.indexed(self.state, event.folders, now)
 
     def _rules_changed(self, event: ev.RulesChanged, now: Now) -> None:
+        if event.rules.limit_percent > self.state.rules.limit_percent:
+            self.state.departures.forget_all()  # they went for a limit that no longer holds
         self.state.settings.change(event.rules)
         observing.forget_arrivals(self.state, now)  # the minimum stay may be shorter now
         asked = {"keys": ", ".join(event.keys) or "nothing", "by": event.by} if event.by else {}
