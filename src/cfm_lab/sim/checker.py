@@ -132,6 +132,7 @@ class Checker:
             state.open_tasks[task.id] = known
             return
         self.facts.counts.failed_tasks += task.status is not Status.DONE
+        self.facts.counts.copies_stayed += task.status is Status.DONE
         state.open_tasks.pop(task.id, None)
         known.ended_mono_ms = now.mono_ms
         state.ended_on[task.id] = cfm.evidence.addresses(task.destination)
@@ -300,6 +301,7 @@ class Checker:
 
     def vanished(self, disk: SimDisk, name: str) -> None:
         self.world.note("vanished", name, disk.label)
+        self.facts.counts.copies_stayed -= 1
         self.facts.vanished([name], self.world.schedule.now_ms)
 
     def touched(self, disk: SimDisk, name: str) -> None:

@@ -156,8 +156,10 @@ class StateFacts:
 
 @dataclass(slots=True)
 class Counts:
-    """How often something happened that should be rare."""
+    """How often something happened."""
 
+    copies_stayed: int = 0
+    """Copies that were made, without those that other software removed."""
     failed_tasks: int = 0
     dropped_orders: int = 0
     log_lines: int = 0

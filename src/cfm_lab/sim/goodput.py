@@ -178,13 +178,17 @@ def _worth(played: Played) -> float:
 
 
 def _rates(one: Played, other: Played, hours: int) -> dict[str, float]:
-    """What happened an hour and sick thing, above what happened in the twin."""
+    """What happened an hour and sick thing, above what happened in the twin.
+
+    Where more copies stayed than in the twin, it would have written and logged more for as many.
+    """
     sick, twin = one.world.facts.counts, other.world.facts.counts
+    more = max(1.0, sick.copies_stayed / max(1, twin.copies_stayed))
     above = {
         "failed_tasks": sick.failed_tasks - twin.failed_tasks,
         "dropped_orders": sick.dropped_orders - twin.dropped_orders,
-        "log_lines": sick.log_lines - twin.log_lines,
-        "rows_written": sick.rows_written - twin.rows_written,
+        "log_lines": sick.log_lines - more * twin.log_lines,
+        "rows_written": sick.rows_written - more * twin.rows_written,
         "requests": _requests_above(one.world),
         "san_looks": (one.world.san.asked_in_vain - other.world.san.asked_in_vain) // LOOKS_EACH,
         "watched_deleted": sick.watched_deleted - twin.watched_deleted,

@@ -170,6 +170,15 @@ def test_each_sickness_shows(kind: str) -> None:
     assert shows(world, kind)
 
 
+def test_an_old_worker_gets_nothing_from_a_source_that_sends_nothing() -> None:
+    drawn = replace(_small("no_mount"), old=2, destinations=2, sources=1, library=5)
+    world, _checker = build_sick(SEED, drawn, PARTS)
+    quiet_days.set_going(world)
+    world.schedule.run_until(20 * MINUTE_MS)
+    assert any(facts.tasks for facts in world.facts.states.values())
+    assert not any(world.disk_at(addr).visible() for addr in world.destinations)
+
+
 def test_all_sicknesses_have_their_turn_alone_and_with_another() -> None:
     turns = [sicknesses_of(seed) for seed in range(1, 1 + 3 * len(SICKNESSES))]
     assert {one for one in turns if len(one) == 1} == {(name,) for name in SICKNESSES}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
-from cfm.model import DeleteOrder, Now, OrderStatus, Status, Task
+from cfm.model import DeleteOrder, Now, OrderStatus, Status, Task, sides_of
 from cfm.wire import TaskOffer
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.processes.sending import Sender
 from cfm_lab.sim.processes.worker_requests import AnsweringWorker
 
-STILL_MS, UNTAKEN_MS, SLOW = 118_000, 44_000, 10
-"""How long a copy may stand still, how long a task may wait for its worker, and how many times slower than
-its speed a copy must be before it is ended for that."""
+STILL_MS, STILL_ON_TRIAL_MS, UNTAKEN_MS, SLOW = 118_000, 28_000, 44_000, 10
+"""How long a copy may stand still, how long it may where copies have failed, how long a task may wait for its
+worker, and how many times slower than its speed a copy must be before it is ended for that."""
 FINAL = (Status.DONE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED)
 TASK_TABLE: dict[Status | None, tuple[Status, ...]] = {
     None: (Status.READY,),
@@ -113,8 +113,8 @@ class IncomingCopies(Invariant):
 
 class TimeOutsAreReal(Invariant):
     """A task times out only after its worker was silent for the lease, after it did not take the task or show
-    progress for its time, after it was slow for that time, or because a server went down.  A jump of a wall
-    clock never does it.
+    progress for its time, after it was slow for that time, or because a server went down.  Where copies have
+    failed before, it may stand still for less time.  A jump of a wall clock never does it.
 
     Scope: that a copy was slow is taken from the reports of two minutes, and not compared with others.
     """
@@ -132,7 +132,8 @@ class TimeOutsAreReal(Invariant):
         heard_ms = max(known.heard_mono_ms, evidence.started_ms)
         silent = now.mono_ms - heard_ms >= evidence.rules.lease_ms
         since_ms = now.mono_ms - max(known.moved_mono_ms, evidence.started_ms)
-        still = since_ms >= (STILL_MS if known.reports else evidence.rules.task_timeout_ms)
+        may_stand_ms = STILL_ON_TRIAL_MS if _is_trial(cfm, task, now) else STILL_MS
+        still = since_ms >= (may_stand_ms if known.reports else evidence.rules.task_timeout_ms)
         untaken = (
             before is not None
             and before.status is Status.READY
@@ -141,3 +142,10 @@ class TimeOutsAreReal(Invariant):
         held_ms = now.mono_ms - max(known.taken_mono_ms, evidence.started_ms)
         slow = held_ms >= STILL_MS and 8_000 * known.bytes_done * SLOW < held_ms * task.copy_speed_bps
         self.hold(down or silent or still or untaken or slow, "timed out without reason:", task)
+
+
+def _is_trial(cfm: SimCfm, task: Task, now: Now) -> bool:
+    """Was a server or the pair to blame before this copy ended?"""
+    book = cfm.core.state.failures.pauses if cfm.core is not None else {}
+    pauses = [book.get(side) for side in sides_of((task.source, task.destination))]
+    return any(pause is not None and pause.since_ms < now.mono_ms for pause in pauses)

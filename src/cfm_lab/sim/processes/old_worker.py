@@ -24,6 +24,8 @@ from cfm_lab.sim.environment.shared import Environment
 from cfm_lab.sim.processes.server import ServerWitness, SimServer
 
 ANSWER_MS: Final = 10_000
+SENDS_NOTHING: Final = ("no_mount", "breaks_streams")
+"""The sicknesses of a source from which its downloader gets no file."""
 NO_SUCH: Final = Failure(Trouble.STATUS, "an old worker cannot be asked about one copy", 404)
 
 
@@ -97,7 +99,8 @@ class SimOldWorker(SimServer):
     def _download(self, offer: TaskOffer) -> None:
         """Download, whatever cfm answered."""
         self.downloading = offer
-        found = self.env.san.read(offer.file_name)
+        sends = not any(self.env.sick.has(kind, offer.source) for kind in SENDS_NOTHING)
+        found = self.env.san.read(offer.file_name) if sends else None
         size_bytes = found[0] if found else 0
         temp = self.disk.new_node()
         self.disk.temp_names[f"{offer.file_name}.{offer.id}"] = temp
