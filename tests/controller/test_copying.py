@@ -222,6 +222,19 @@ def test_a_task_without_progress_is_ended_and_logged() -> None:
     assert said.facts["task"] == str(task_id)
 
 
+def test_where_copies_hang_a_trial_has_half_a_minute() -> None:
+    """A hung destination must not hold the only source for two minutes at each trial."""
+    node = Node(files(5), sources=1, destinations=1, transfer_ms=3_600_000)
+    node.grade()
+    node.run(1 * SECOND_MS)
+    node.stuck = True
+    node.run(600 * SECOND_MS)
+    because = [said.facts["because"] for said in node.says("copy failed")]
+    assert because[:2] == ["no progress for 120 s"] * 2
+    assert because[2:]
+    assert set(because[2:]) == {"no progress for 30 s"}
+
+
 def test_an_old_worker_has_half_again_the_time_that_its_speed_needs() -> None:
     library = [File("F001.mpg", 1, 1_000_000)]
     rules = Rules(task_timeout_ms=10_000, copy_speed_bps=100_000)

@@ -209,7 +209,7 @@ from cfm.plan.wishes import Place, Wishes
 
 def short_first(outlook: Outlook) -> Wishes:
     for file in sorted(outlook.lists.wanted, key=lambda file: file.size_bytes):
-        yield Place(file, f"short: {file.size_bytes} bytes", Places(outlook).ways(file))
+        yield Place(file, f"short: {file.size_bytes} bytes", Places(outlook, outlook.openings).ways(file))
 '''
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.model import DiskUsage, File, Hits, Known, ServerView, fits
+from cfm.model import OLD_WORKER, Addr, DiskUsage, File, Hits, Known, Pause, Retry, ServerView, Side, fits
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.kernel import KERNEL
@@ -17,7 +18,7 @@ from cfm.plan.policies import POLICIES
 from cfm.plan.policies.trims import by_keeping
 from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
-from cfm.plan.view import ClusterView, Rules
+from cfm.plan.view import SICK_AFTER_MS, ClusterView, Rules
 from cfm.plan.wishes import Copy
 from cfm.plan.worth import pays
 from plan.worlds import (
@@ -207,6 +208,62 @@ def test_a_server_that_lets_nothing_go_for_one_file_is_not_asked_for_the_next() 
     view = replace(view, san={f.name: on_san(f) for f in (*wanted, HELD)})
     round_ = decide(view, shortlist(wanted, evictable={DISK_A: (HELD,)}))
     assert round_.counts == {("copy", "no_room"): 3, ("delete", "metadata_old"): 1}
+
+
+# ── a destination that cost much time ───────────────────────────────────────────────────────────────────
+
+
+def _one_spared(free_on_a_bytes: int) -> tuple[ClusterView, Shortlist]:
+    """Copies to B hung, and it has the most room.  A is full of worse files.  There is one source."""
+    servers = server(DISK_A, {HELD.name}, used_bytes=900 - free_on_a_bytes), server(DISK_B, used_bytes=10)
+    pause = Pause(2, NOW.mono_ms - 1, NOW.mono_ms + 1, NOW.mono_ms - SICK_AFTER_MS, "it hangs")
+    view = world(servers, pauses={Side(destination=DISK_B): pause})
+    view = with_server(view, SOURCE_2, up=False)
+    return view, shortlist([NEW], evictable={DISK_A: (HELD,)})
+
+
+def test_room_is_made_elsewhere_before_a_trial_takes_the_source() -> None:
+    round_ = decide(*_one_spared(free_on_a_bytes=0))
+    assert not round_.copies
+    assert [(delete.server, delete.file) for delete in round_.deletes] == [(DISK_A, HELD)]
+
+
+def test_what_no_room_can_be_made_for_is_a_trial() -> None:
+    view, lists = _one_spared(free_on_a_bytes=0)
+    round_ = decide(view, replace(lists, evictable={}))
+    assert [(copy.file, copy.destination) for copy in round_.copies] == [(NEW, DISK_B)]
+
+
+def test_a_trial_waits_while_a_healthy_destination_takes_the_file() -> None:
+    view, lists = _one_spared(free_on_a_bytes=200)
+    round_ = decide(view, lists)
+    assert [(copy.file, copy.destination) for copy in round_.copies] == [(NEW, DISK_A)]
+    busy = replace(view, tasks={1: task(replace(HELD, size_bytes=1), destination=DISK_A)})
+    assert not decide(replace(busy, rules=Rules(incoming_per_destination=1)), lists).booked
+
+
+def test_a_trial_waits_for_the_answers_that_better_files_wait_for() -> None:
+    view, lists = _one_spared(free_on_a_bytes=0)
+    round_ = decide(replace(view, san={NEW.name: on_san(NEW)}), lists)
+    assert (round_.booked, round_.ask_san) == ([], [HELD])
+
+
+def test_a_file_that_fails_goes_to_an_old_worker_last() -> None:
+    """It takes a task late, and keeps a source waiting."""
+    old = server(DISK_B, used_bytes=10, features=OLD_WORKER)
+    view = world([server(DISK_A, used_bytes=500), old, server(DISK_C, used_bytes=500)])
+
+    def first(*, failures: int, avoid: Collection[Addr]) -> Addr:
+        ways = frozenset((source, to) for source in (SOURCE, SOURCE_2) for to in avoid)
+        retry = Retry(failures, not_before_ms=NOW.mono_ms, avoid=ways)
+        (copy,) = decide(replace(view, retries={NEW.name: retry}), shortlist([NEW])).copies
+        return copy.destination
+
+    (healthy,) = decide(view, shortlist([NEW])).copies
+    assert healthy.destination == DISK_B, "it has the most room"
+    assert first(failures=1, avoid=[DISK_A]) == DISK_C
+    assert first(failures=1, avoid=[DISK_A, DISK_C]) == DISK_B, "perhaps it works there"
+    assert first(failures=2, avoid=[DISK_A, DISK_C]) == DISK_A, "it fails wherever it is copied to"
 
 
 # ── surplus copies go first ─────────────────────────────────────────────────────────────────────────────

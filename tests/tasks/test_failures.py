@@ -14,6 +14,7 @@ from cfm.tasks.failures import (
     SIDE_PAUSE,
     SPARED_TIMES,
     STAYS_MS,
+    VANISH_PAUSE,
     Blame,
     FailureBook,
 )
@@ -292,6 +293,17 @@ def test_a_place_where_copies_vanish_is_to_blame_until_one_stays() -> None:
         assert there.failures.pauses[PLACE].failures == number
     there.copy("x", stays=True)
     assert not there.failures.pauses
+
+
+def test_where_copies_vanish_a_trial_is_rare_from_the_first_one_on() -> None:
+    """Each is a whole copy in vain."""
+    there = Losing(book())
+    there.copy("a")
+    there.copy("b")
+    assert there.failures.pauses[PLACE].until_ms - there.now_ms == VANISH_PAUSE.first_ms
+    there.now_ms = there.failures.pauses[PLACE].until_ms
+    there.copy("c")
+    assert there.failures.pauses[PLACE].until_ms - there.now_ms == 2 * VANISH_PAUSE.first_ms
 
 
 def test_while_a_new_copy_must_stay_nothing_else_is_tried_there() -> None:

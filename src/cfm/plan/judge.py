@@ -56,7 +56,7 @@ class Judge:
     def outlook(self, lists: Shortlist) -> Outlook:
         """What a policy may read.  From now on the surplus copies on these lists count as room to come."""
         self._ledger.surplus = Surplus(self._view, lists.surplus)
-        return Outlook(self._view, lists, self._ledger, lambda: self.round.no_room)
+        return Outlook(self._view, lists, self._ledger, self.round)
 
     def _hear_out(self, wishes: Wishes) -> None:
         answer: Answer = None

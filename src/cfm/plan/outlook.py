@@ -8,14 +8,14 @@ books; `policies` read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from cfm.model import NOBODY, Addr, File, ServerView
+from cfm.model import NOBODY, Addr, File, ServerView, Side
 from cfm.plan.ledger import Ledger
-from cfm.plan.pauses import destination_rests, pair_rests, source_rests
+from cfm.plan.pauses import destination_rests, is_spared, pair_rests, source_rests
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView, can_send
 from cfm.plan.wishes import Wishes
@@ -44,6 +44,15 @@ class Disk(Protocol):
     def short_bytes(self, file: File) -> int: ...
 
 
+class RoundOutlook(Protocol):
+    """What became of the wishes so far; to be read only."""
+
+    @property
+    def no_room(self) -> Sequence[File]: ...
+    @property
+    def ask_san(self) -> Sequence[File]: ...
+
+
 class LoadOutlook(Protocol):
     """What one server has under way; to be read only."""
 
@@ -70,16 +79,14 @@ class Openings:
 class Outlook:
     """What a policy may read, as of the last wish that was booked."""
 
-    def __init__(
-        self, view: ClusterView, lists: Shortlist, ledger: Ledger, no_room: Callable[[], Sequence[File]]
-    ) -> None:
+    def __init__(self, view: ClusterView, lists: Shortlist, ledger: Ledger, round_: RoundOutlook) -> None:
         self.view = view
         self.lists = lists
         self._ledger = ledger
-        self._no_room = no_room
+        self._round = round_
         self._changes = ledger.changes
-        """How often the ledger had changed when `_openings` was made."""
-        self._openings = self._open_now()
+        """How often the ledger had changed when the openings were found."""
+        self._openings, self._trials = self._open_now()
         self.senders = len(self._openings.sources)
         """How many sources could send when the round began."""
 
@@ -112,7 +119,12 @@ class Outlook:
     @property
     def no_room(self) -> Sequence[File]:
         """Files that were wished for in this round and found no room, the most wanted first."""
-        return self._no_room()
+        return self._round.no_room
+
+    @property
+    def waits_for_san(self) -> bool:
+        """Is the SAN asked for a file of this round?  Its answer starts a new round."""
+        return bool(self._round.ask_san)
 
     @property
     def promised(self) -> AbstractSet[str]:
@@ -122,17 +134,27 @@ class Outlook:
     @property
     def openings(self) -> Openings:
         """Where the next copy could begin."""
+        self._look_again()
+        return self._openings
+
+    @property
+    def trials(self) -> Openings:
+        """Where one copy could begin to see whether a destination works again that cost much time."""
+        self._look_again()
+        return self._trials
+
+    def _look_again(self) -> None:
         if self._changes != self._ledger.changes:
             self._changes = self._ledger.changes
-            self._openings = self._open_now()
-        return self._openings
+            self._openings, self._trials = self._open_now()
 
     @property
     def largest_room_bytes(self) -> int:
         """The largest file that any destination takes, be it free or busy."""
         return self._ledger.largest_room_bytes()
 
-    def _open_now(self) -> Openings:
+    def _open_now(self) -> tuple[Openings, Openings]:
+        """Where copies could begin, and where trials could."""
         ledger, view = self._ledger, self.view
         known = [server for server in self.view.destinations if server.addr in ledger.disks]
         free = [
@@ -147,8 +169,15 @@ class Outlook:
             and not destination_rests(view, ledger, to.addr)
             and any(self._fit(source, to) for source in sources)
         ]
-        rooms = [ledger.disks[to.addr].room_bytes() for to in open_]
-        return Openings(tuple(sources), tuple(open_), max(rooms, default=-1))
+        spared = [to for to in open_ if is_spared(view, Side(destination=to.addr))]
+        return (
+            self._as_openings(sources, [to for to in open_ if to not in spared] if spared else open_),
+            self._as_openings(sources, spared),
+        )
+
+    def _as_openings(self, sources: Iterable[ServerView], destinations: Sequence[ServerView]) -> Openings:
+        rooms = [self._ledger.disks[to.addr].room_bytes() for to in destinations]
+        return Openings(tuple(sources), tuple(destinations), max(rooms, default=-1))
 
     def _fit(self, source: ServerView, to: ServerView) -> bool:
         resting = pair_rests(self.view, self._ledger, source.addr, to.addr)

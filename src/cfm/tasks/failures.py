@@ -33,6 +33,8 @@ from cfm.tasks.store import DropPause, PutPause
 
 FILE_PAUSE = Backoff(first_ms=10_000, longest_ms=1_800_000)
 SIDE_PAUSE = Backoff(first_ms=10_000, longest_ms=1_200_000)
+VANISH_PAUSE = Backoff(first_ms=60_000, longest_ms=1_200_000)
+"""Where copies vanish, each trial is a whole copy in vain."""
 BUSY_PAUSE = Backoff(first_ms=1_000, longest_ms=120_000)
 ENOUGH_FILES, ENOUGH_DEAR_FILES = 3, 2
 """So many files must have failed at a server before it is to blame; fewer where a failure was dear."""
@@ -293,7 +295,8 @@ class FailureBook:
     # ── pauses ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _pause(self, side: Side, failures: int, now_ms: int, why: str, cost_ms: int, since_ms: int) -> None:
-        until_ms = spared_ms = now_ms + SIDE_PAUSE.pause_ms(failures)
+        growing = VANISH_PAUSE if why == _VANISHES else SIDE_PAUSE
+        until_ms = spared_ms = now_ms + growing.pause_ms(failures)
         if cost_ms >= DEAR_MS:
             grown_ms = SPARED_TIMES * cost_ms * 2 ** min(failures - 1, 10)
             spared_ms = max(until_ms, now_ms + min(grown_ms, SPARED_AT_MOST_MS))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from cfm.controller.decide.copying import end, needed_ms
 from cfm.controller.decide.state import NodeState
-from cfm.model import Now, Task, Transfer
+from cfm.model import Now, Task, Transfer, sides_of
 from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
 from cfm.tasks.lifecycle import TaskEvent
@@ -22,6 +22,8 @@ UNTAKEN_MS = 45_000
 """How long a worker of ours has to take a task.  It waits for one by a request of half a minute."""
 UNTAKEN_BY_OLD_MS = 300_000
 """How long an old worker has.  It polls every few seconds; its settings may say otherwise."""
+TRIAL_MS = 30_000
+"""How long a trial may move nothing.  A server that works again moves something within seconds."""
 
 
 def end_overdue(state: NodeState, others_wait: Callable[[], bool], now: Now) -> None:
@@ -81,7 +83,14 @@ def _window_ends_ms(state: NodeState, task: Task, run: Run) -> int:
     external = state.fleet.records[task.destination].features.transfer is not Transfer.BUILTIN
     if external and not run.told_bytes and run.started_ms is not None:
         return run.started_ms + needed_ms(task) + WINDOW_MS
-    return run.window_ms + WINDOW_MS
+    stands_still = run.told_bytes == run.window_bytes
+    return run.window_ms + (TRIAL_MS if stands_still and _is_trial(state, task) else WINDOW_MS)
+
+
+def _is_trial(state: NodeState, task: Task) -> bool:
+    """Does it go over a server or a pair that is to blame for failures?"""
+    pauses = state.failures.pauses
+    return bool(pauses) and any(side in pauses for side in sides_of((task.source, task.destination)))
 
 
 def _judge_window(state: NodeState, task: Task, run: Run, others_wait: Callable[[], bool], now: Now) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
@@ -135,10 +136,11 @@ def _who_fails(view: ClusterView, refusal: Refusal) -> Iterator[str]:
 
 
 def _wished_alone(core: Core, view: ClusterView, file: File) -> Refusal | None:
-    """What the judge says when this file is the first that the policy of copies wishes for."""
+    """What the judge says when this file is the first that the policies of copies and trials wish for."""
 
     def policy(outlook: Outlook) -> Wishes:
-        yield Place(file, why(view, file), Places(outlook).ways(file))
+        ways = (Places(outlook, openings).ways(file) for openings in (outlook.openings, outlook.trials))
+        yield Place(file, why(view, file), chain.from_iterable(ways))
 
     return Judge(view, core.state.kernel).run([policy], NOTHING_LISTED).why_not_copied(file.name)
 

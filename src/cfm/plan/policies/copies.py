@@ -1,18 +1,18 @@
 """The policy of copies: the next wanted files, each to the destination with the most room.
 
 Rising files come first, then the others by rank.  A file that no destination has room for does not hold up
-smaller ones after it.  Neighbour: `room` makes room for the files that found none.
+smaller ones after it.  Neighbours: `room` makes room for the files that found none; `trials` tries the
+destinations whose failures cost much time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from cfm.model import NOBODY, File, ServerView, Side, Way, sides_of
+from cfm.model import NOBODY, File, Retry, ServerView, Side, Way, sides_of
 from cfm.plan import refusals
-from cfm.plan.outlook import Outlook
+from cfm.plan.outlook import Openings, Outlook
 from cfm.plan.view import ClusterView, can_send
 from cfm.plan.wishes import Place, Wishes
 
@@ -31,13 +31,13 @@ WAITING_WISHED_FOR = 8
 
 def copies(outlook: Outlook) -> Wishes:
     """The next wanted files: rising first, then by rank, each where there is most room."""
-    waiting, places = 0, Places(outlook)
+    waiting, places = 0, Places(outlook, outlook.openings)
     looks = {
         refusals.SAN_UNKNOWN: 2 * outlook.senders + LOOKAHEAD,
         refusals.STILL_BEING_WRITTEN: UNRESTED_SEEN,
     }
     busy, view = outlook.busy_files, outlook.view
-    for file in _in_turn(outlook.lists.wanted, places):
+    for file in in_turn(outlook.lists.wanted, places):
         if file.name in busy or view.is_placed(file.name):
             continue  # it is on its way, or there, since the plan was made
         if file.size_bytes > places.largest_open_bytes:
@@ -50,7 +50,7 @@ def copies(outlook: Outlook) -> Wishes:
             continue
         answer = yield Place(file, why(outlook.view, file), places.ways(file))
         if answer is None:
-            places = Places(outlook)
+            places = Places(outlook, outlook.openings)
             if not outlook.openings.sources:
                 return
         elif answer.refusal in looks and not outlook.view.san_is_silent(file.name):
@@ -59,7 +59,7 @@ def copies(outlook: Outlook) -> Wishes:
                 return  # enough are being looked up; the answer starts a new round
 
 
-def _in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
+def in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
     """The files in the order in which they are tried.
 
     Where copies fail, a file that has failed there comes after all others, and each further trial begins
@@ -81,8 +81,8 @@ def _in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
 class Places:
     """Where copies could begin, the best first; to be made anew when one was granted."""
 
-    def __init__(self, outlook: Outlook) -> None:
-        self._outlook, self._view, self._openings = outlook, outlook.view, outlook.openings
+    def __init__(self, outlook: Outlook, openings: Openings) -> None:
+        self._outlook, self._view, self._openings = outlook, outlook.view, openings
         self.largest_open_bytes = self._openings.largest_room_bytes
         self.largest_bytes = outlook.largest_room_bytes
         """Also where copies cannot begin now."""
@@ -100,9 +100,8 @@ class Places:
             for to in found:
                 yield _rested(sources, to).addr, to.addr
             return
-        avoid = retry.avoid if retry is not None else frozenset[Way]()
         yield from sorted(
-            _all_ways(sources, islice(found, PLACES_TRIED)), key=lambda way: _doubts(view, avoid, way)
+            _all_ways(sources, islice(found, PLACES_TRIED)), key=lambda way: _doubts(view, retry, way)
         )
 
     def only_where_it_failed(self, file: File) -> bool:
@@ -158,11 +157,16 @@ def _all_ways(sources: Iterable[ServerView], places: Iterable[ServerView]) -> It
         yield from ((source.addr, to.addr) for source in sources if can_send(source, to))
 
 
-def _doubts(view: ClusterView, avoid: AbstractSet[Way], way: Way) -> tuple[bool, bool, int]:
-    """What speaks against a way: the file failed on it; source and destination are one machine; copies of
-    others failed at its ends, or on it."""
+def _doubts(view: ClusterView, retry: Retry | None, way: Way) -> tuple[bool, bool, bool, int, bool]:
+    """What speaks against a way: the file fails, and an old worker would tell so late; it failed on this way;
+    source and destination are one machine; copies of others failed at its ends, or on it; it failed once, and
+    an old worker would tell late that it fails again."""
     source, destination = way
-    return way in avoid, source == destination, sum(view.is_doubted(side) for side in sides_of(way))
+    failed_before, fails = retry is not None and bool(retry.avoid), retry is not None and retry.failures > 1
+    tells_late = not view.servers[destination].features.ours
+    doubted = sum(view.is_doubted(side) for side in sides_of(way))
+    failed_here = retry is not None and way in retry.avoid
+    return fails and tells_late, failed_here, source == destination, doubted, failed_before and tells_late
 
 
 def why(view: ClusterView, file: File) -> str:
