@@ -80,7 +80,7 @@ def test_what_is_pinned_is_asked_for_and_the_canary_with_it(service: Service) ->
     assert ended.returncode == FOUND_OUT, ended.stdout + ended.stderr
     assert "the canary was caught" in ended.stdout
     names = {query["package"]["name"] for query in service.asked}
-    assert {"aiohttp", "polars", "pydantic", "pyyaml", "types-pyyaml", "pycurl"} <= names
+    assert {"aiohttp", "polars", "pydantic", "pyyaml", "types-pyyaml", "xxhash"} <= names
     assert {"package": {"name": "aiohttp", "ecosystem": "PyPI"}, "version": "3.9.0"} in service.asked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.real_base_dir import RealBaseDir, RealTempFile
 from cfm.worker.act.transfers.builtin import BuiltinSettings, BuiltinTransfer
 from cfm.worker.act.transfers.contract import Received, TransferError
+from cfm.worker.act.transfers.http_download import CATCH_UP_S, Speed
 from cfm.worker.act.transfers.response import (
     Head,
     InterruptionError,
@@ -232,6 +234,80 @@ async def test_gives_up_where_nobody_listens(source: FaultySource, place: Place)
     await source.__aexit__(None, None, None)
     with pytest.raises(TransferError):
         await fetch(gone, place)
+
+
+# --- heads that are none
+
+
+@contextlib.asynccontextmanager
+async def says(*pieces: bytes) -> AsyncIterator[TaskOffer]:
+    """A source that says this to whatever it is asked, piece by piece."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield usual_offer(
+            file_name=NAME, src_addr=f"127.0.0.1:{port}", dst_addr="127.0.0.1:8888", size_bytes=5
+        )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "why"),
+    [
+        ([b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 20_000], "too many headers"),
+        ([b"garbage\r\n\r\n"], "answered 0"),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 302 Found\r\n\r\n"], "answered 302"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"], "no answer"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"], "before all bytes had come"),
+    ],
+    ids=["endless", "garbage", "a hint before it", "cut", "cut behind it"],
+)
+async def test_an_answer_that_is_none_is_told(place: Place, pieces: list[bytes], why: str) -> None:
+    async with says(*pieces) as offer:
+        with pytest.raises(TransferError, match=why):
+            await fetch(offer, place)
+
+
+async def test_a_head_that_drips_is_waited_for_no_longer_than_a_silent_one(place: Place) -> None:
+    async with says(*[b"x"] * 60_000) as offer:
+        with pytest.raises(TransferError, match="too slow, or silent"):
+            await fetch(offer, place, replace(SETTINGS, stall_s=0.05))
+
+
+# --- the speed
+
+
+@given(
+    bytes_per_s=st.integers(1_000, 10**9),
+    waits_s=st.lists(st.floats(0, 1.0), max_size=50),
+)
+def test_the_speed_is_kept_and_lost_time_is_not_made_up_for(bytes_per_s: int, waits_s: list[float]) -> None:
+    """However the source's bytes come: in no stretch of time do more come than are allowed in it."""
+    now_s, speed = 100.0, Speed(bytes_per_s, 100.0)
+    for wait_s in [*waits_s, *[0.0] * 200]:
+        began_s, sent_bytes = now_s, 0
+        now_s += wait_s
+        for _ in range(3):
+            now_s += speed.pause_s(speed.piece_bytes, now_s)
+            sent_bytes += speed.piece_bytes
+        allowed_s = now_s - began_s + CATCH_UP_S
+        assert sent_bytes <= bytes_per_s * allowed_s * 1.0001
+
+
+def test_a_source_that_is_fast_enough_is_read_at_just_that_speed() -> None:
+    now_s, speed = 0.0, Speed(12_500_000, 0.0)
+    received_bytes = 0
+    while now_s < 10:
+        received_bytes += speed.piece_bytes
+        now_s += 0.001 + speed.pause_s(speed.piece_bytes, now_s)
+    assert received_bytes / now_s == pytest.approx(12_500_000, rel=0.03)
 
 
 # --- the judgement of answers

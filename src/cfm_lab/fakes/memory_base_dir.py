@@ -46,7 +46,7 @@ class MemoryTempFile:
     def size(self) -> int:
         return self._node.size_bytes
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         node = self._node
         node.data.extend(bytes(node.size_bytes - len(node.data)))
         node.data.extend(data)

@@ -17,6 +17,10 @@ _MARKER_BYTES = 128
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+FLUSH_BYTES = 32 * 1024 * 1024
+"""After so much was written, the kernel is told to bring it to the disk."""
+
+_SYNC_FILE_RANGE_WRITE = 2
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
@@ -26,6 +30,7 @@ class RealTempFile:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._fresh_bytes = 0
 
     def fileno(self) -> int:
         return self._fd
@@ -33,10 +38,15 @@ class RealTempFile:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
+        self._fresh_bytes += len(data)
+        if self._fresh_bytes >= FLUSH_BYTES:
+            self._fresh_bytes = 0
+            # The disk begins now, so that little is left when `sync` waits for it.  What fails, fails there.
+            _libc.sync_file_range(self._fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
     def read(self, offset: int, count: int) -> bytes:
         return os.pread(self._fd, count, offset)
@@ -207,6 +217,7 @@ def _unlink_if_there(name: str, folder_fd: int) -> None:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 def _renameat2(from_fd: int, old: str, to_fd: int, new: str, flags: int) -> None:

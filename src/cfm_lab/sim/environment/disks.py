@@ -200,7 +200,7 @@ class SimTempFile:
     def size(self) -> int:
         return self.node.size_bytes
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._disk.fail("write")
         self.node.data.extend(data)
         self.node.size_bytes = max(self.node.size_bytes, len(self.node.data))

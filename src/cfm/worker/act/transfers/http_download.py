@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import pycurl
 from xxhash import xxh3_128
 
 from cfm import wire
@@ -22,10 +21,13 @@ from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.transfers.contract import Landing, Received, TransferError
 from cfm.worker.act.transfers.response import Head, InterruptionError, Restart, judge_content, judge_digest
-from cfm.worker.act.transfers.source_request import AnswerJudge, SourceRequests
+from cfm.worker.act.transfers.source_request import SourceRequests
+from cfm.worker.act.transfers.write_behind import WriteBehind, writing_behind
 
 RESUMED_BYTES: Final = 1 << 20
 """After an attempt that brought this much, the pauses begin anew."""
+CATCH_UP_S: Final = 0.1
+LEAST_PIECE_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +109,41 @@ class HttpDownload:
 
     def _get(self, file: TempFile) -> None:
         """Make one attempt to get what is still missing."""
-        judge = AnswerJudge(lambda head: self._begin(head, file))
-        with self._requests.open(judge, self._content_headers()) as curl:
-            curl.setopt(pycurl.WRITEFUNCTION, lambda data: self._write(judge, file, data))
-            pace = _Pace(self._stall_bytes_per_s() * self._settings.stall_s, self._settings.stall_s)
-            curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_counts: self._look(judge, pace))
-            curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, self._most_bytes_per_s())
-            self._requests.perform(curl, judge)
-        if self._have != self._total:
-            raise InterruptionError("the source ended before all bytes had come")
+        with self._requests.ask("GET", self._content_headers(), self._settings.stall_s) as head:
+            size_bytes = self._begin(head, file)
+            with writing_behind(file) as writer:
+                self._receive(writer, size_bytes)
 
-    def _content_headers(self) -> list[str]:
-        headers = [f"{wire.TASK}: {self._offer.id}"]
+    def _receive(self, writer: WriteBehind, size_bytes: int) -> None:
+        """Receive, hash and hand over to be written, as fast as the task allows."""
+        now_s, speed_bps = time.monotonic(), self._offer.copy_speed_bps
+        pace = _Pace(self._stall_bytes_per_s() * self._settings.stall_s, self._settings.stall_s)
+        speed = Speed(speed_bps / 8, now_s) if speed_bps else None
+        buffer = writer.buffer()
+        while self._have < size_bytes:
+            most = speed.piece_bytes if speed else len(buffer)
+            count = self._requests.receive(buffer[: min(most, size_bytes - self._have)])
+            now_s = time.monotonic()
+            if pace.stalled(self._have + count, now_s):
+                raise TransferError(f"stalled at {self._have + count} bytes")
+            if not count:
+                continue
+            writer.write(buffer, count)
+            self._hash.update(buffer[:count])
+            self._have += count
+            self._watch.moved(self._have)
+            buffer = writer.buffer()
+            if speed:
+                self._requests.stopped.wait(speed.pause_s(count, now_s))
+
+    def _content_headers(self) -> dict[str, str]:
+        headers = {wire.TASK: str(self._offer.id)}
         if self._have and self._etag:
-            headers += [f"Range: bytes={self._have}-", f"If-Range: {self._etag}"]
+            headers |= {"Range": f"bytes={self._have}-", "If-Range": self._etag}
         return headers
 
-    def _begin(self, head: Head, file: TempFile) -> None:
-        """Judge the source's answer before its first byte is written."""
+    def _begin(self, head: Head, file: TempFile) -> int:
+        """Judge the source's answer before its first byte is written.  Returns the whole file's size."""
         answer = judge_content(head, have=self._have, etag=self._etag, size_bytes=self._total)
         if answer is Restart.NEEDED and self._have:
             self._have, self._hash = 0, xxh3_128()
@@ -134,41 +153,15 @@ class HttpDownload:
             if head.length is not None and not self._landing.has_room_for(head.length):
                 raise TransferError(f"no room for {head.length} bytes")
         self._etag = head.etag
-
-    def _write(self, judge: AnswerJudge, file: TempFile, data: bytes) -> int:
-        """A callback of libcurl, which gives up if this returns anything but the data's length."""
-        if self._requests.stopped.is_set() or not judge.accepted:
-            return 0
-        try:
-            self._take(file, data)
-        except (TransferError, OSError) as error:
-            judge.trouble = error
-            return 0
-        return len(data)
-
-    def _take(self, file: TempFile, data: bytes) -> None:
-        if self._total is None or self._have + len(data) > self._total:
-            raise TransferError("the source sends more bytes than it stated")
-        file.write(data)
-        self._hash.update(data)
-        self._have += len(data)
-        self._watch.moved(self._have)
-
-    def _look(self, judge: AnswerJudge, pace: _Pace) -> int:
-        """A callback of libcurl, at least once a second.  libcurl gives up if this returns anything but 0."""
-        if judge.trouble is None and pace.stalled(self._have, time.monotonic()):
-            judge.trouble = TransferError(f"stalled at {self._have} bytes")
-        return int(self._requests.stopped.is_set() or judge.trouble is not None)
+        assert self._total is not None, "an answer without a length was refused"
+        return self._total
 
     def _verify(self) -> None:
         """Compare the source's checksum with that of the bytes written.  The source is free meanwhile."""
-        found: list[bytes] = []
-        judge = AnswerJudge(lambda head: found.append(judge_digest(head, self._etag, self._total)))
-        with self._requests.open(judge, ["Want-Repr-Digest: xxh3-128=1"]) as curl:
-            curl.setopt(pycurl.NOBODY, 1)
-            curl.setopt(pycurl.TIMEOUT, self._settings.digest_timeout_s)
-            self._requests.perform(curl, judge)
-        if found != [self._hash.digest()]:
+        wish = {"Want-Repr-Digest": "xxh3-128=1"}
+        with self._requests.ask("HEAD", wish, self._settings.digest_timeout_s) as head:
+            digest = judge_digest(head, self._etag, self._total)
+        if digest != self._hash.digest():
             raise TransferError("the checksum is not the source's")
 
     def _stall_bytes_per_s(self) -> int:
@@ -176,17 +169,9 @@ class HttpDownload:
         stall, speed_bps = self._settings.stall_bytes_per_s, self._offer.copy_speed_bps
         return min(stall, max(1, speed_bps // 32)) if speed_bps else stall
 
-    def _most_bytes_per_s(self) -> int:
-        """0 means no limit, both in a task and to libcurl."""
-        speed_bps = self._offer.copy_speed_bps
-        return max(1, speed_bps // 8) if speed_bps else 0
-
 
 class _Pace:
-    """A transfer is stalled that brings less than `least_bytes` in `window_s`.
-
-    (libcurl's own check looks at an average, and notices a stall seconds later.)
-    """
+    """A transfer is stalled that brings less than `least_bytes` in `window_s`."""
 
     def __init__(self, least_bytes: float, window_s: float) -> None:
         self._least_bytes = least_bytes
@@ -197,3 +182,19 @@ class _Pace:
         if self._from is None or have_bytes - self._from[0] >= self._least_bytes:
             self._from = (have_bytes, now_s)
         return now_s - self._from[1] >= self._window_s
+
+
+class Speed:
+    """Says how long to wait after each piece, so that no more than `bytes_per_s` come.
+
+    Time that the source lost is made up for, but no more than `CATCH_UP_S` of it.
+    """
+
+    def __init__(self, bytes_per_s: float, now_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._due_s = now_s
+        self.piece_bytes = max(LEAST_PIECE_BYTES, int(bytes_per_s * CATCH_UP_S))
+
+    def pause_s(self, count: int, now_s: float) -> float:
+        self._due_s = max(self._due_s, now_s - CATCH_UP_S) + count / self._bytes_per_s
+        return max(0.0, self._due_s - now_s)

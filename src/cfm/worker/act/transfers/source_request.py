@@ -1,70 +1,35 @@
-"""Requests to one source, by libcurl: how they are set up, carried out and stopped.
+"""Requests to one source: sent, answered, received and stopped, over a socket of their own.
 
-No redirects, no proxies, no encodings, and no connection to an address that cannot be a server's.
-`http_download` asks for what it needs, and `response` judges what the source answers.
+It speaks as much HTTP as `/content` needs: one request a connection, and an answer that states its length.
+No redirects, no proxies, no encodings, and no connection to an address that cannot be a server's.  What comes
+goes from the socket straight into the caller's buffer.  `http_download` asks for what it needs, and
+`response` judges what the source answers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import select
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
-import pycurl
-
+from cfm.config import split_address
 from cfm.security import Keys
 from cfm.wire import TaskOffer
 from cfm.worker.act.transfers.contract import TransferError
 from cfm.worker.act.transfers.response import Head, InterruptionError
 from cfm.worker.decide.offers import ip_objection
 
-_BUFFER_BYTES: Final = 512 * 1024
-_INTERRUPTIONS: Final = frozenset(
-    {
-        pycurl.E_COULDNT_CONNECT,
-        pycurl.E_GOT_NOTHING,
-        pycurl.E_PARTIAL_FILE,
-        pycurl.E_RECV_ERROR,
-        pycurl.E_SEND_ERROR,
-    }
-)
-
-
-class AnswerJudge:
-    """Collects the header lines of an answer, and has them judged once.
-
-    It keeps what went wrong in a callback, since an exception cannot pass through libcurl.
-    """
-
-    def __init__(self, judge: Callable[[Head], None]) -> None:
-        self._judge = judge
-        self._lines: list[str] = []
-        self.accepted = False
-        self.trouble: Exception | None = None
-
-    def line(self, raw: bytes) -> int:
-        """A callback of libcurl for each header line, and for the empty line after them."""
-        text = raw.decode("latin-1").rstrip("\r\n")
-        if text.startswith("HTTP/"):
-            self._lines = []
-        if text:
-            self._lines.append(text)
-        elif not self.accepted:
-            self._whole(Head.read(self._lines))
-        return -1 if self.trouble else len(raw)
-
-    def _whole(self, head: Head) -> None:
-        if head.status // 100 == 1:  # the real answer is still to come
-            return
-        try:
-            self._judge(head)
-            self.accepted = True
-        except (TransferError, InterruptionError, OSError) as error:
-            self.trouble = error
+MOST_HEAD_BYTES: Final = 64 * 1024
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_LOOK_S: Final = 1.0
+"""`receive` returns after so long, even if nothing came."""
 
 
 class SourceRequests:
@@ -77,6 +42,8 @@ class SourceRequests:
         self._connect_timeout_s = connect_timeout_s
         self._loopback_ok = loopback_ok
         self._socket: socket.socket | None = None
+        self._received = b""
+        """What came with the head, and was not taken yet."""
 
     def stop(self) -> None:
         """End the request that runs, and all later ones.  A thread that waits for the network wakes up."""
@@ -84,103 +51,131 @@ class SourceRequests:
         connection = self._socket
         if connection is not None:
             with contextlib.suppress(OSError):  # it is not connected, or not any more
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not the method of a TLS socket: that would make the other thread read without TLS.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     @contextlib.contextmanager
-    def open(self, judge: AnswerJudge, headers: list[str]) -> Iterator[pycurl.Curl]:
-        """A request for the content of the offered file, ready to be carried out."""
-        curl = pycurl.Curl()
-        try:
-            self._set_up(curl, judge)
-            shown = (f"{name}: {value}" for name, value in self._keys.headers.items())
-            curl.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity", *shown, *headers])
-            yield curl
-        finally:
-            curl.close()
-            connection, self._socket = self._socket, None
-            if connection is not None:
-                connection.close()
-
-    def perform(self, curl: pycurl.Curl, judge: AnswerJudge) -> None:
-        """Carry the request out.
+    def ask(self, method: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[Head]:
+        """Ask for the content of the offered file.  The head of the answer must come within `timeout_s`.
 
         Raises:
             TransferError: it failed.
             InterruptionError: it failed in a way after which another attempt may succeed.
-            OSError: the disk failed in a callback.
         """
         try:
-            curl.perform()
-        except pycurl.error as error:
-            code, text = error.args
+            with self._network():
+                connection = self._connect()
+                connection.sendall(self._request(method, headers))
+                head = self._head(connection, time.monotonic() + timeout_s)
+                connection.settimeout(_LOOK_S)
+            yield head
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
+
+    def receive(self, buffer: memoryview) -> int:
+        """Put the next bytes of the answer into the buffer.  0: nothing came for a second.
+
+        Raises:
+            TransferError: it failed.
+            InterruptionError: the source ended, or the connection broke.
+        """
+        if self._received:
+            count = min(len(buffer), len(self._received))
+            buffer[:count], self._received = self._received[:count], self._received[count:]
+            return count
+        assert self._socket is not None, "it is asked first"
+        with self._network():
+            try:
+                count = _fill(self._socket, buffer)
+            except TimeoutError:
+                return 0
+        if self.stopped.is_set():  # what comes from a connection that was shut down is no content
+            raise TransferError("stopped")
+        if not count:
+            raise InterruptionError("the source ended before all bytes had come")
+        return count
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[None]:
+        """Tells what an `OSError` of the network means.  One of the disk is never raised in here."""
+        try:
+            yield
+        except OSError as error:
             if self.stopped.is_set():
                 raise TransferError("stopped") from error
-            if judge.trouble is None:
-                raise _curl_trouble(code, text) from error
-        if judge.trouble is not None:
-            raise judge.trouble
-        if not judge.accepted:
-            raise InterruptionError("the source sent no answer")
+            if isinstance(error, TimeoutError):
+                raise TransferError("the source is too slow, or silent") from error
+            text = error.strerror or str(error)
+            if isinstance(error, (ssl.SSLError, socket.gaierror)):
+                raise TransferError(text) from error
+            raise InterruptionError(text) from error
 
-    def _set_up(self, curl: pycurl.Curl, judge: AnswerJudge) -> None:
-        offer, keys = self._offer, self._keys
-        for option, value in (
-            (pycurl.URL, f"{keys.scheme}://{offer.source}/content/{quote(offer.file_name, safe='')}"),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP if keys.tls is None else pycurl.PROTO_HTTPS),
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.PROXY, ""),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.HTTP_CONTENT_DECODING, 0),
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.BUFFERSIZE, _BUFFER_BYTES),
-            (pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout_s * 1000)),
-            (pycurl.NOPROGRESS, 0),
-            *_tls_options(keys),
-        ):
-            curl.setopt(option, value)
-        curl.unsetopt(pycurl.CAPATH)  # only the node's own authority counts
-        curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_counts: int(self.stopped.is_set()))
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda _purpose, address: self._open_socket(judge, address))
-        curl.setopt(pycurl.HEADERFUNCTION, judge.line)
+    def _connect(self) -> socket.socket:
+        """A connection to the first address that answers, of those that the source's name stands for."""
+        host, port = split_address(self._offer.source)
+        trouble: OSError = ConnectionError(f"{host} has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            why = ip_objection(ipaddress.ip_address(address[0]), loopback_ok=self._loopback_ok)
+            if why is not None:  # checked like an address in the task itself
+                raise TransferError(f"refused: {why}")
+            connection = self._socket = socket.socket(family, kind, protocol)
+            connection.settimeout(self._connect_timeout_s)
+            try:
+                connection.connect(address)
+            except OSError as error:
+                connection.close()
+                trouble = error
+            else:
+                return self._secured(connection, host)
+        raise trouble
 
-    def _open_socket(
-        self, judge: AnswerJudge, address: tuple[int, int, int, tuple[str, int]]
-    ) -> socket.socket | int:
-        """A callback of libcurl, which knows by now what a host name resolves to.
+    def _secured(self, connection: socket.socket, host: str) -> socket.socket:
+        """Mutual TLS, where it is configured: the source's authority and name are checked."""
+        context = self._keys.context
+        if context is None:
+            return connection
+        secured = context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
+        self._socket = secured
+        secured.do_handshake()
+        return secured
 
-        That address is checked like an address in the task itself.
-        """
-        refused: int = pycurl.SOCKET_BAD
-        family, kind, protocol, (host, *_) = address
-        why = ip_objection(ipaddress.ip_address(host), loopback_ok=self._loopback_ok)
-        if why is not None:
-            judge.trouble = TransferError(f"refused: {why}")
-            return refused
-        if self._socket is not None:  # another address of the same name did not answer
-            self._socket.close()
-        self._socket = socket.socket(family, kind, protocol)
-        if self.stopped.is_set():
-            return refused
-        return self._socket
+    def _request(self, method: str, headers: Mapping[str, str]) -> bytes:
+        fields = {"Host": self._offer.source, "Accept-Encoding": "identity", **self._keys.headers, **headers}
+        lines = [f"{method} /content/{quote(self._offer.file_name, safe='')} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def _head(self, connection: socket.socket, until_s: float) -> Head:
+        """Read the head of the answer, and keep what comes with it."""
+        self._received = b""
+        while True:
+            text, end, rest = self._received.partition(_END_OF_HEAD)
+            if end:
+                self._received = rest
+                head = Head.read(text.decode("latin-1").split("\r\n"))
+                if head.status // 100 != 1:  # else the real answer is still to come
+                    return head
+                continue
+            if len(text) > MOST_HEAD_BYTES:
+                raise TransferError("the source's answer begins with too many headers")
+            connection.settimeout(max(0.001, until_s - time.monotonic()))
+            more = connection.recv(MOST_HEAD_BYTES)
+            if not more:
+                raise InterruptionError("the source sent no answer")
+            self._received += more
 
 
-def _tls_options(keys: Keys) -> list[tuple[int, int | str]]:
-    """Mutual TLS: we show our certificate, and check the source's authority and name."""
-    if keys.tls is None:
-        return []
-    return [
-        (pycurl.SSLCERT, str(keys.tls.cert_file)),
-        (pycurl.SSLKEY, str(keys.tls.key_file)),
-        (pycurl.CAINFO, str(keys.tls.ca_file)),
-        (pycurl.SSL_VERIFYPEER, 1),
-        (pycurl.SSL_VERIFYHOST, 2),
-        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-    ]
-
-
-def _curl_trouble(code: int, text: str) -> Exception:
-    if code in _INTERRUPTIONS:
-        return InterruptionError(text)
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        return TransferError(f"the source is too slow, or silent: {text}")
-    return TransferError(text)
+def _fill(connection: socket.socket, buffer: memoryview) -> int:
+    """Wait for bytes, and take those that are there: a TLS socket gives no more than 16 KiB at a time."""
+    count = connection.recv_into(buffer)
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    with contextlib.suppress(OSError):  # the next call meets it again
+        while 0 < count < len(buffer) and poll.poll(0):
+            more = connection.recv_into(buffer[count:])
+            if not more:
+                break
+            count += more
+    return count
