@@ -67,6 +67,20 @@ def test_questions_of_others_say_nothing(client: str) -> None:
     assert not node.says("copy failed")
 
 
+def test_questions_from_the_host_of_a_worker_of_ours_say_nothing() -> None:
+    """Some script there watches the task list, while the worker is being started anew."""
+    node = Node(files(2), sources=1, destinations=1)
+    (worker,) = node.destinations
+    node.deafen(worker)
+    node.grade()
+    node.run(2 * SECOND_MS)
+    for _ in range(2 * old_workers.UNTAKEN_POLLS):
+        ask_for_tasks(node, host_of(worker))
+        node.run(2 * SECOND_MS)
+    assert [task.status for task in node.core.state.tasks.active.values()] == [Status.READY]
+    assert not node.says("copy failed")
+
+
 def test_one_question_alone_says_nothing() -> None:
     """A person on that host may have asked."""
     node, worker = copying_node()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientSession, web
 
 from cfm import wire
+from cfm.controller import several
 from cfm.controller.act.lease_keeper import ALONE_MS, KeptError, LeaseKeeper
 from cfm.controller.act.loop import clock
 from cfm.controller.decide import events as ev
@@ -17,6 +19,7 @@ from cfm.controller.decide import questions
 from cfm.controller.decide.leadership import Leadership, LeaderState, LeaseTerms
 from cfm.controller.decide.own_troubles import OwnTroubleKind
 from cfm.controller.serve.pass_on import PassOn, is_for_the_leader
+from cfm.jobs import Job
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
 from cfm.tasks.store import Member
 from cfm.web.server import serve
@@ -105,6 +108,22 @@ async def test_the_lead_is_handed_over_only_by_who_has_it_and_only_where_somebod
     assert first.hand_over("alice") == {"from": HERE, "epoch": 1, "others": [THERE]}
     assert first.leadership.state is LeaderState.RESIGNED
     await end(leads)
+
+
+async def test_a_job_of_the_leader_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that care for the state begin when this cfm leads, beside all others."""
+    heard: asyncio.Queue[ev.Event] = asyncio.Queue()
+
+    async def fail() -> None:
+        raise OSError("no disk")
+
+    monkeypatch.setattr(several, "care_of", lambda *_: [Job("forgetting", fail)])
+    life, controller = Mock(_leads=asyncio.Event()), Mock(feed=heard.put_nowait)
+    life._leads.set()
+    caring = asyncio.create_task(several._Life._care(life, controller))
+    told = await asyncio.wait_for(heard.get(), 10)
+    assert told == ev.OwnTrouble(OwnTroubleKind.JOB_FAILING, "forgetting", "OSError: no disk")
+    await end(caring)
 
 
 def test_who_handed_the_lead_over_leaves_the_lease_to_others_for_a_while() -> None:

@@ -77,6 +77,20 @@ def test_on_one_destination_it_is_replaced_in_its_place() -> None:
     assert not account.landed, "no more is used by it, so nothing waits to be shown"
 
 
+def test_a_copy_that_is_far_too_slow_ends_while_only_a_stale_file_waits() -> None:
+    node = placed(4, sources=1, rules=Rules(san_look_ms=30_000))
+    node.transfer_ms = HOUR_MS
+    node.san["SLOW.mpg"] = 300
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade([*node.library, File("SLOW.mpg", 5, 300)])
+    node.run(1 * MINUTE_MS)
+    assert node.started[-1][2] == "SLOW.mpg"
+    write_anew(node, "F003.mpg")
+    node.run(4 * MINUTE_MS)
+    assert "too slow" in str([said.facts["because"] for said in node.says("copy failed")])
+    assert node.started[-1][2] == "F003.mpg"
+
+
 def test_an_old_worker_alone_keeps_the_older_copy_and_it_is_told() -> None:
     node = placed(destinations=1, features=OLD)
     write_anew(node, "F003.mpg")

@@ -324,6 +324,21 @@ class TestFencing:
             await rig.ask("GET", "/df", Cfm_Leader="10.0.0.1:80")
         assert heard == [Addr("10.0.0.8:80")]
 
+    async def test_only_our_controller_in_its_last_epoch_says_whose_disk_it_is(self, rig: WorkerRig) -> None:
+        """One that was deposed still asked for the list, and the disk that is the SAN was used again."""
+        await rig.api.authority.hear(Issuer(OURS, 7))
+        for controller, epoch, said in (
+            (OURS, 7, "/san"),
+            (OURS, 6, ""),
+            (OTHER, 9, ""),
+            (OURS, 6, "/other"),
+        ):
+            told = {"Cfm_Controller": controller, "Cfm_Epoch": str(epoch)}
+            await rig.ask("GET", "/files", **told, **({"Cfm_Source_Folder": said} if said else {}))
+            assert rig.api.shelf.source_folder == "/san"
+        await rig.ask("GET", "/files", Cfm_Controller=OURS, Cfm_Epoch="8")
+        assert rig.api.shelf.source_folder == ""
+
     async def test_our_controller_is_told_that_its_epoch_is_over_and_nobody_else(
         self, rig: WorkerRig
     ) -> None:

@@ -211,6 +211,20 @@ class TestAuthority:
         await authority.hear(Issuer(OURS, 1))
         assert authority.binding == Binding(OURS, 1, 50)
 
+    async def test_nor_does_such_a_fence_fall(self) -> None:
+        authority = Authority(MemoryState(), None)
+        for number in (50, 20):
+            assert await authority.fence(Issuer(OURS, 1), number) is None
+        await authority.hear(Issuer(OURS, 1))
+        assert authority.binding == Binding(OURS, 1, 50)
+
+    async def test_such_a_fence_is_of_its_epoch(self) -> None:
+        """A higher epoch needs none of before, and its orders may have lower numbers."""
+        authority = Authority(MemoryState(), None)
+        await authority.fence(Issuer(OURS, 1), 50)
+        await authority.hear(Issuer(OURS, 2))
+        assert authority.binding == Binding(OURS, 2)
+
     async def test_but_for_no_other(self) -> None:
         authority = Authority(MemoryState(), None)
         await authority.fence(Issuer(OTHER, 1), 10**9)

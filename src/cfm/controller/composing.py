@@ -143,6 +143,11 @@ def care_of(settings: CfmSettings, controller: Controller, store: TaskStore) -> 
     ]
 
 
+async def keep(jobs: Sequence[Job], controller: Controller, told_to_end: asyncio.Event) -> None:
+    """Run the jobs until told to end.  The controller hears of each that fails, and that it is well again."""
+    await supervise(jobs, told_to_end, on_change=partial(tell, controller, OwnTroubleKind.JOB_FAILING))
+
+
 def tell(controller: Controller, kind: OwnTroubleKind, subject: str, why: str) -> None:
     controller.feed(ev.OwnTrouble(kind, subject, why))
 
@@ -183,6 +188,6 @@ async def until_told(
         log.warning(said)
     print(f"listening on {server.addr}", flush=True)
     try:
-        await supervise(jobs, over, on_change=partial(tell, controller, OwnTroubleKind.JOB_FAILING))
+        await keep(jobs, controller, over)
     finally:
         told.cancel()

@@ -27,7 +27,7 @@ from cfm.controller.act.lease_keeper import LeaseKeeper
 from cfm.controller.act.loop import Controller, clock
 from cfm.controller.act.own_settings import OwnSettings
 from cfm.controller.act.teller import Teller
-from cfm.controller.composing import Inputs, care_of, inputs_of, jobs_of, server_of, tell, until_told
+from cfm.controller.composing import Inputs, care_of, inputs_of, jobs_of, keep, server_of, tell, until_told
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.leadership import Leadership, LeaderState, LeaseTerms
@@ -38,7 +38,7 @@ from cfm.controller.serve.metrics import ControllerMetrics
 from cfm.controller.serve.pass_on import PassOn
 from cfm.errors import SettingsError, StoreFullError
 from cfm.fleet.client import WorkerClient
-from cfm.jobs import Job, supervise
+from cfm.jobs import Job
 from cfm.model import Addr, Failure, Measure, Trouble
 from cfm.security import ControllerCredentials, controller_credentials, status_of
 from cfm.tasks.opening import shared_store_at
@@ -239,7 +239,7 @@ class _Life:
 
     async def _care(self, controller: Controller) -> None:
         await self._leads.wait()
-        await supervise(care_of(self._settings, controller, self._store), asyncio.Event())
+        await keep(care_of(self._settings, controller, self._store), controller, asyncio.Event())
 
     async def _compare_epochs(self, controller: Controller) -> None:
         """Have workers heard a higher epoch than there ever was, by the database?"""

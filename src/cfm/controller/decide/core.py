@@ -204,10 +204,10 @@ class Core:
 
     def _others_wait(self) -> bool:
         """Does a wanted file wait for a source?"""
-        placed, copied = self.state.fleet.holders, self.state.tasks.by_file
+        is_placed, copied = self.state.is_placed, self.state.tasks.by_file
         retries = self.state.failures.retries
         return any(
-            file.name not in placed and file.name not in copied and file.name not in retries
+            not is_placed(file.name) and file.name not in copied and file.name not in retries
             for file in self.backlog().wanted
         )
 

@@ -37,6 +37,8 @@ def asked_for_tasks(state: NodeState, client: str, now: Now) -> None:
     if len(there) != 1:  # nobody, or nobody knows which of them
         return
     state.failures.asked_ms[there[0]] = now.mono_ms
+    if state.fleet.records[there[0]].features.ours:
+        return  # it has requests of its own: another program of that host asks
     for task in list(_copies_at(state, there[0])):
         run = state.tasks.runs[task.id]
         if run.polled_ms is None:

@@ -61,7 +61,9 @@ class Authority:
         """Refuse delete orders below `fence` from now on.  Returns why not, if this sender may not say so."""
         async with self._changing:
             if self._binding is None and issuer is not None:
-                self._early = Binding(issuer.controller, issuer.epoch, fence)
+                same = speaks_for(self._early, issuer)
+                early = self._early if same else Binding(issuer.controller, issuer.epoch)
+                self._early = raise_fence(early, fence)
                 return None
             verdict = judge(self._binding, issuer)
             if isinstance(verdict, Obey) and verdict.binding is not None:
@@ -78,7 +80,7 @@ class Authority:
         if not speaks_for(self._binding, issuer):
             async with self._changing:
                 binding = hear(self._binding, issuer)
-                if self._binding is None and self._early.controller == issuer.controller:
+                if self._binding is None and speaks_for(self._early, issuer):
                     binding = raise_fence(binding, self._early.fence)
                 await self._keep(binding)
         return speaks_for(self._binding, issuer)

@@ -292,9 +292,11 @@ class WorkerApi:
                 raise RefusedError(409, why)
 
     def _hear_source_folder(self, request: web.Request) -> None:
-        """Our controller says with each question for the list whether our disk is a source folder."""
-        issuer, binding = issuer_of(request), self.authority.binding
-        if issuer is None or binding is None or issuer.controller != binding.controller:
+        """Our controller says with each question for the list whether our disk is a source folder.
+
+        An earlier start of it may not know that yet, and must not take it back.
+        """
+        if not self.authority.obeys(issuer_of(request)):
             return
         folder = unquote(request.headers.get(wire.SOURCE_FOLDER, ""))
         if folder != self.shelf.source_folder:

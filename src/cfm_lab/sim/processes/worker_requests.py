@@ -86,7 +86,7 @@ class AnsweringWorker(SimServer):
             return
         if fence is not None:
             self.witness.fenced(self, issuer, fence)
-        if self.shelf.source_folder != source_folder:
+        if self.authority.obeys(issuer) and self.shelf.source_folder != source_folder:
             self.shelf.is_in_source_folder(source_folder)
             self.disk.version += 1
         self.when_disk_answers(lambda: reply(self._listing()))
