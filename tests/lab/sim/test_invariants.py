@@ -29,9 +29,9 @@ from cfm_lab.sim.environment import profile
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san import SanFile
 from cfm_lab.sim.environment.services import DeleteRequest
-from cfm_lab.sim.facts import Growth, StateFacts
+from cfm_lab.sim.facts import Growth, OrderFacts, StateFacts
 from cfm_lab.sim.invariants.fencing import PlainPaths
-from cfm_lab.sim.invariants.repeats import Pauses
+from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
 from cfm_lab.sim.invariants.surplus import SurplusFirst
 from cfm_lab.sim.invariants.versions import FreshCopiesStay
 from cfm_lab.sim.processes.evidence import Evidence
@@ -82,6 +82,19 @@ def test_a_file_that_came_again_after_it_was_lost_is_on_its_disk_once(
         OLD, [OLD], still_since_ms=0, asked_ms=5_000, may_hold=lambda _name, _came_ms: True
     )
     assert found == unshown
+
+
+@pytest.mark.parametrize(("limit_percent", "wrong"), [(95, 0), (80, 1)])
+def test_what_went_may_come_back_once_the_limit_is_raised(limit_percent: int, wrong: int) -> None:
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = NoFlapping(world), world.main
+    cfm.evidence = Evidence(cfm.config)
+    went = DeleteOrder(1, OrderStatus.CONFIRMED, 0, 0, NEW, OLD, DeleteKind.SPACE, "")
+    rule.facts.state(cfm.issuer.controller).orders[1] = OrderFacts(went, 1_000, 1_000)
+    rules = replace(cfm.config.rules, limit_percent=limit_percent)
+    cfm.evidence.note(ev.RulesChanged(rules), _at(2_000))
+    rule.task_changed(cfm, None, _task(2, Status.READY), ev.Tick(), _at(3_000))
+    assert len(world.violations.found) == wrong
 
 
 @pytest.mark.parametrize(("in_backup", "wrong"), [(True, 1), (False, 0)])

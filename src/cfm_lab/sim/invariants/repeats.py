@@ -42,7 +42,8 @@ REFUSED_MS = 10_000
 
 
 class NoFlapping(Invariant):
-    """A file that went for room is not copied back for a while, unless it rises or its rank really moved.
+    """A file that went for room is not copied back for a while, unless it rises, its rank really moved, or an
+    operator has raised the limit since.
 
     Scope: the setting says how long (a day by default).  Only the deletes of the running cfm count, and those
     that its state has kept.
@@ -68,7 +69,8 @@ class NoFlapping(Invariant):
         last = max(left, key=lambda f: f.ordered_mono_ms)
         recent = now.mono_ms - last.ordered_mono_ms < rules.just_deleted_ms - 130_000
         moved = (100 + rules.room_margin_percent) * task.file.rank < 100 * last.order.file.rank
-        fine = not recent or moved or task.file.name in cfm.evidence.hits.rising
+        raised = last.ordered_mono_ms <= cfm.evidence.limit_raised_ms
+        fine = not recent or moved or raised or task.file.name in cfm.evidence.hits.rising
         self.hold(fine, "copied back soon after it went:", task, last.order)
 
 

@@ -128,6 +128,8 @@ class Evidence:
         self.started = now
         self.started_ms = now.mono_ms
         self.rules = config.rules if config else Rules()
+        self.limit_raised_ms = 0
+        """When an operator raised the limit last."""
         self.destinations = config.destinations if config else ()
         self.servers: dict[Addr, ServerEvidence] = {}
         if config is not None:
@@ -174,9 +176,14 @@ class Evidence:
         elif isinstance(event, ev.SnapshotAccepted):
             self.snapshot, self.snapshot_ms = event.facts, now.mono_ms
         elif isinstance(event, ev.RulesChanged):
-            self.rules = event.rules
+            self._rules_changed(event.rules, now)
         elif isinstance(event, ev.StoreTrouble | ev.StoreRecovered):
             self.store_trouble = isinstance(event, ev.StoreTrouble)
+
+    def _rules_changed(self, rules: Rules, now: Now) -> None:
+        if rules.limit_percent > self.rules.limit_percent:
+            self.limit_raised_ms = now.mono_ms
+        self.rules = rules
 
     def _looked(self, name: str, found: SanAnswer, asked_ms: int) -> None:
         before = self.same_since.get(name)
