@@ -152,7 +152,7 @@ def test_an_old_interval_of_zero_is_a_second(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("log", "{}/log"), ("./a//b/", "{}/a/b"), ("//var//log", "/var/log"), ("../x", "{}/../x"), (".", "{}")],
+    [("log", "{}/log"), ("./a//b/", "{}/a/b"), ("//var//log", "/var/log"), ("../x", "{0.parent}/x"), (".", "{}")],
 )
 def test_paths_are_absolute_and_without_doubled_slashes(tmp_path: Path, written: str, meant: str) -> None:
     assert str(cfm_of(tmp_path, f"log_dir: {written}").log_dir) == meant.format(tmp_path)
@@ -407,3 +407,15 @@ def test_a_wrong_value_names_the_line_of_its_key(tmp_path: Path, value: Any) -> 
         with pytest.raises(SettingsFileError) as error:
             load_cfm(file)
         assert {problem.line for problem in error.value.problems} in ({2}, {2, 3})
+
+
+def test_a_path_that_steps_up_is_the_folder_that_the_system_means(tmp_path: Path) -> None:
+    """Sources are told this path, and refuse one with `..`: every copy failed."""
+    (tmp_path / "disk/etc").mkdir(parents=True)
+    (tmp_path / "etc").symlink_to("disk/etc")
+    text = "source_dirs: [../san, ./films, ../../x/../san]\ngrade_info_file: sub/../.grade.info\n"
+    linked = cfm_of(tmp_path / "etc", text)
+    assert linked.source_dirs == (tmp_path / "disk/san", tmp_path / "etc/films", tmp_path / "san")
+    assert linked.grade_info_file == tmp_path / "disk/etc/.grade.info"
+    plain = cfw_of(tmp_path / "disk", CFW.replace("base_dir: data", "base_dir: ../data"))
+    assert plain.base_dir == tmp_path / "data"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -275,7 +276,15 @@ def _path(value: object, info: ValidationInfo) -> Path:
     text = _one_text(str(value) if isinstance(value, Path) else value)
     if not text:
         raise refusal("an empty path", "remove this line or name a folder")
-    return _folder(info) / re.sub("/{2,}", "/", text)
+    return _without_steps_up(_folder(info) / re.sub("/{2,}", "/", text))
+
+
+def _without_steps_up(path: Path) -> Path:
+    """The same folder without `..`: no worker takes a path with it.  Before a `..` links are followed."""
+    found = Path(path.anchor)
+    for part in path.parts[1:]:
+        found = Path(os.path.realpath(found)).parent if part == ".." else found / part
+    return found
 
 
 FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path)]
