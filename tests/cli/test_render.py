@@ -302,3 +302,29 @@ def test_a_condition_that_is_folded_stands_below_itself(node: Node) -> None:
     assert len(lines) > 1
     assert all(line.startswith("degraded breaker" if not place else " " * 9 + "word")
                for place, line in enumerate(lines))  # fmt: skip
+
+
+def test_why_names_the_server_that_may_have_the_file() -> None:
+    node = Node(files(6), disk_bytes=1000)
+    node.grade()
+    node.run(60_000)
+    file = node.library[0]
+    (holder,) = node.holders(file.name)
+    node.kill(holder)
+    node.run(120_000)
+    words = shown(render.why_view(why_json(node.core, file.name, file, file.rank, node.now)), 200)
+    assert f"(holder_unknown): it may be on {holder}, whose file list is not known" in words
+    assert f"{holder}  it does not answer; it may have this file" in words
+    assert "no destination\n" not in words
+
+
+def test_why_of_a_placed_file_promises_no_room_elsewhere() -> None:
+    node = Node(files(40), disk_bytes=1000)
+    node.grade()
+    node.run(60_000)
+    file = node.library[0]
+    (holder,) = node.holders(file.name)
+    places = why_json(node.core, file.name, file, file.rank, node.now)["places"]
+    words = {one["server"]: one["text"] for one in places}
+    assert words.pop(holder) == "it is there"
+    assert set(words.values()) == {f"one copy is enough: it is on {holder}"}

@@ -12,6 +12,7 @@ from rich.text import Text
 from cfm.cli.render.history import dated
 from cfm.cli.render.page import Json, Sized, said, stack
 from cfm.controller.explain.words import size_words
+from cfm.plan.refusals import HOLDER_UNKNOWN
 
 STORY_SHOWN: Final = 20
 PLACES_SHOWN: Final = 10
@@ -36,7 +37,7 @@ def _facts_of(why: Json) -> Table:
         ("hits", hits + (", rising" if why["rising"] else "") + (", watched" if why.get("watched") else "")),
         ("size", "unknown" if why["size_bytes"] is None else size_words(why["size_bytes"])),
         ("on the SAN", on_san),
-        ("on", ", ".join(_holder(why, addr) for addr in why["on"]) or "no destination"),
+        ("on", ", ".join(_holder(why, addr) for addr in why["on"]) or _nowhere(why)),
         *(("copying", f"{t['source']} → {t['destination']}, {t['status']}") for t in why["tasks"]),
     )
     for other in why.get("looks_like", ()):
@@ -48,6 +49,10 @@ def _facts_of(why: Json) -> Table:
     for name, fact in facts:
         table.add_row(Text(name, style="dim"), said(fact))
     return table
+
+
+def _nowhere(why: Json) -> str:
+    return "not known" if why["copy"]["reason"] == HOLDER_UNKNOWN.name else "no destination"
 
 
 def _holder(why: Json, addr: str) -> str:

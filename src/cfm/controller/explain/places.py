@@ -6,11 +6,11 @@ Neighbours: `why` tells of the file as a whole, and puts these beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 from cfm.controller.decide.core import Core
-from cfm.controller.explain.words import size_words
+from cfm.controller.explain.words import size_words, some_of
 from cfm.model import NOBODY, Addr, File, ServerView, Unknown
 from cfm.plan import refusals
 from cfm.plan.case import Case, first_refusal
@@ -32,7 +32,8 @@ def places_json(core: Core, view: ClusterView, file: File) -> list[Json]:
 def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Json:
     disk = ledger.disks.get(server.addr)
     holds = server.addr in view.holders.get(file.name, NOBODY)
-    refusal = refusals.ALREADY_PLACED if holds else _refusal(core, view, ledger, file, server)
+    is_placed = holds or view.is_placed(file.name)
+    refusal = refusals.ALREADY_PLACED if is_placed else _refusal(core, view, ledger, file, server)
     worst = _worst(core, view, server.addr)
     return {
         "server": server.addr,
@@ -76,12 +77,18 @@ def _words(
     if refusal is None:
         return f"could be copied there now: {_needs(file, room_bytes)}"
     if refusal is refusals.ALREADY_PLACED:
-        return "it is there"
+        holders = view.holders.get(file.name, NOBODY)
+        return "it is there" if server.addr in holders else f"one copy is enough: {_it_is_on(holders)}"
     if refusal is refusals.NO_ROOM or (room_bytes is not None and file.size_bytes > room_bytes):
         return "; ".join(_no_room(view, file, room_bytes, worst))
     if refusal is refusals.NO_DESTINATION:
-        return _not_usable(server) or "it receives as many copies as it may now"
+        doubt = "; it may have this file" if server in view.doubtful and view.may_hold(server, file) else ""
+        return f"{_not_usable(server)}{doubt}" or "it receives as many copies as it may now"
     return "no source that can send to it is free" if refusal is refusals.NO_SOURCE else refusal.text
+
+
+def _it_is_on(holders: Collection[Addr]) -> str:
+    return f"it is on {some_of(sorted(holders))}"
 
 
 def _not_usable(server: ServerView) -> str:

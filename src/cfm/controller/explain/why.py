@@ -15,7 +15,7 @@ from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.places import places_json
 from cfm.controller.explain.report import transfer_json
-from cfm.controller.explain.words import other_size_words
+from cfm.controller.explain.words import other_size_words, some_of
 from cfm.model import NOBODY, Addr, File, Known, Now, OnSan, SanAnswer, Unknown, Version
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
@@ -114,7 +114,10 @@ def _why_copy(core: Core, view: ClusterView, file: File | None, name: str) -> Js
 
 
 def _words(view: ClusterView, file: File | None, refusal: Refusal) -> str:
-    """A refusal's sentence; two sizes that do not agree are both named."""
+    """A refusal's sentence; two sizes that do not agree are both named, and so is who may have the file."""
+    if refusal is refusals.HOLDER_UNKNOWN and file is not None:
+        may_hold = sorted(one.addr for one in view.doubtful if view.may_hold(one, file))
+        return f"it may be on {some_of(may_hold)}, whose file list is not known" if may_hold else refusal.text
     if refusal is not refusals.OTHER_SIZE or file is None:
         return refusal.text
     asked, absence = view.san.get(file.name), view.absent.get(file.name)
