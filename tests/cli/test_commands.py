@@ -95,11 +95,27 @@ async def test_an_unknown_file_is_told_with_the_nearest(cfm: ControllerRig, comm
 
 @pytest.mark.parametrize("command", ["server", "unique", "confirm"])
 async def test_an_unknown_server_is_told_with_the_nearest(cfm: ControllerRig, command: str) -> None:
-    ended = await run(cfm, command, "127.0.2.1")
-    assert (ended.exit_code, ended.output) == (
-        1,
-        f"the settings name no server 127.0.2.1; did you mean {FIRST}?\n",
-    )
+    mistyped = FIRST[:-1]
+    ended = await run(cfm, command, mistyped)
+    assert ended.exit_code == 1
+    assert ended.output.startswith(f"the settings name no server {mistyped}; did you mean {FIRST}")
+
+
+async def test_a_server_is_named_by_its_host_where_no_other_has_it(cfm: ControllerRig) -> None:
+    host = FIRST.rpartition(":")[0]
+    for words in (["server", host], ["unique", host]):
+        assert FIRST in (await run(cfm, *words)).output
+    cfm.controller.feed(ev.Noted("something happened", {"server": FIRST}))
+    found = await value(cfm, "history", host)
+    assert (found["about"], found["events"][0]["event"]) == (FIRST, "something happened")
+
+
+@pytest.mark.parametrize("name", [FIRST, FIRST.rpartition(":")[0]])
+async def test_why_of_a_server_says_what_shows_it(cfm: ControllerRig, name: str) -> None:
+    cfm.controller.feed(ev.Noted("something happened", {"server": FIRST}))
+    ended = await run(cfm, "why", name)
+    assert ended.exit_code == 1
+    assert ended.output == f"{name} is a server, not a file: `cfm server {name}` shows it\n"
 
 
 async def test_all_servers_and_one(cfm: ControllerRig) -> None:
@@ -118,6 +134,7 @@ async def test_all_servers_and_one(cfm: ControllerRig) -> None:
 async def test_what_one_server_has_alone(cfm: ControllerRig) -> None:
     assert f"3 files are on {FIRST} alone, 3 B" in (await run(cfm, "unique", FIRST)).output
     assert "was never read" in (await run(cfm, "unique", SECOND)).output
+    assert "is only a source" in (await run(cfm, "unique", SOURCE)).output
     assert (await value(cfm, "unique", FIRST))["files_by_rank"]["total"] == 3
 
 

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
+from cfm.cli.render import confirm_view
 from cfm.cli.render.finding import backlog_view, search_view, trends_view
 from cfm.cli.render.words import clock_words
 from cfm.controller.explain.backlog import backlog_json
@@ -34,16 +35,40 @@ def test_the_backlog_says_why_each_file_is_not_placed() -> None:
     assert "… and 17 more" in text
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_file_name_is_whole_on_one_line(width: int) -> None:
+    """It can be copied from a terminal, and found with grep."""
+    name = "MXCI5B4LSGL1000051_K20180531174730.mpg"
+    row = {"file": name, "rank": 1, "hits": 2, "size_bytes": 3, "why": "it needs room " * 5}
+    deed = {**row, "source": "10.0.2.200:8888", "destination": "10.0.2.201:8888", "reason": row["why"]}
+    deed |= {"server": "10.0.2.200:8888", "kind": "space"}
+    held = {"held": [{"server": "10.0.2.200:8888", "would_free_bytes": 3}], "would_delete": [deed]}
+    views = (
+        backlog_view({"total": 1, "offset": 0, "rows": [row]}),
+        search_view(
+            {"text": "M", "files": [{**row, "on": ["10.0.2.200:8888"]}], "servers": [], "more": False}
+        ),
+        confirm_view(held),
+    )
+    for view in views:
+        text = shown(view, width)
+        assert name in text
+        assert "10.0.2.200:8888" in text or "it needs room" in text
+
+
 def test_a_search_tells_where_things_are_and_names_play_no_tricks() -> None:
     hit = {"file": EVIL, "rank": 7, "on": ["s:1", "s:2"]}
     other: dict[str, object] = {"file": "b.mpg", "rank": None, "on": []}
-    text = shown(search_view({"text": "b", "files": [hit, other], "servers": ["b:1"], "more": True}))
-    assert "rank 7, on s:1, s:2" in text.replace("\n", " ").replace("  ", " ")
-    assert "not graded, on no destination" in text
+    text = shown(search_view({"text": "b", "files": [hit, other], "servers": ["b:1"], "more": True}), 200)
+    first, second = (line.split() for line in text.splitlines() if "b.mpg" in line)
+    assert (first[0], first[-2:]) == ("7", ["s:1,", "s:2"])
+    assert (second[0], second[-2:]) == ("–", ["no", "destination"])
     assert "only the first 2" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert "Nothing has x" in shown(search_view({"text": "x", "files": [], "servers": [], "more": False}))
+    assert "No graded file and no server has x" in shown(
+        search_view({"text": "x", "files": [], "servers": [], "more": False})
+    )
 
 
 @pytest.mark.parametrize("hours", [1, 3])

@@ -152,7 +152,13 @@ def test_an_old_interval_of_zero_is_a_second(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("log", "{}/log"), ("./a//b/", "{}/a/b"), ("//var//log", "/var/log"), ("../x", "{0.parent}/x"), (".", "{}")],
+    [
+        ("log", "{}/log"),
+        ("./a//b/", "{}/a/b"),
+        ("//var//log", "/var/log"),
+        ("../x", "{0.parent}/x"),
+        (".", "{}"),
+    ],
 )
 def test_paths_are_absolute_and_without_doubled_slashes(tmp_path: Path, written: str, meant: str) -> None:
     assert str(cfm_of(tmp_path, f"log_dir: {written}").log_dir) == meant.format(tmp_path)

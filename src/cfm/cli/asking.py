@@ -22,7 +22,7 @@ from cfm import wire
 from cfm.cli.common import address_from, fail, settings_from
 from cfm.config import CfmSettings, load_to_ask_cfm
 from cfm.errors import CfmError
-from cfm.model import Addr
+from cfm.model import Addr, host_of
 from cfm.security import NO_KEYS, Keys, connect_here, person_keys
 
 ASK_S: Final = 30.0
@@ -157,6 +157,13 @@ def running_cfm(config: Path, addr: str) -> AskedDaemon:
         return AskedDaemon(settings.listen_addr, keys)
     first, *others = [address_from(one) for one in addr.split(",")]
     return AskedDaemon(first, keys, others=tuple(others))
+
+
+def refuse_server(cfm: AskedDaemon, name: str) -> None:
+    """Raise `CfmError` where somebody asks about a server as if it were a file."""
+    for addr in cfm.get("api", "v1", "search", q=name)["servers"]:
+        if name in (addr, host_of(addr)):
+            raise CfmError(f"{name} is a server, not a file: `cfm server {name}` shows it")
 
 
 def history_of(cfm: AskedDaemon, about: str, limit: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cfm.cli import state, tokens
-from cfm.cli.asking import LocalAddr, running_cfm
+from cfm.cli.asking import LocalAddr, refuse_server, running_cfm
 from cfm.cli.common import (
     CFM_FILE,
     HELP_NAMES,
@@ -155,6 +155,8 @@ def why(
     cfm = running_cfm(config, addr)
     with ended_by_errors():
         found = cfm.get("api", "v1", "files", file)
+        if not found["exists"] and not json:
+            refuse_server(cfm, file)
     tell_of(file, "file", found, why_view, exists=found["exists"], json=json)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cfm.cli.render import page
-from cfm.cli.render.page import Json, Sized, said, stack
+from cfm.cli.render.page import WIDE, Json, Sized, said, stack
 from cfm.cli.render.words import clock_words
 from cfm.controller.explain.words import count_words, size_words
 
@@ -27,30 +27,46 @@ def backlog_view(found: Json) -> RenderableType:
         table = page.table(width)
         for column in ("rank", "size"):
             table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("file", ratio=2, overflow="fold", min_width=16)
-        table.add_column("why it is not placed", ratio=3, overflow="fold")
+        page.name_column(table, (row["file"] for row in found["rows"]), width, is_last=width < WIDE)
+        if width >= WIDE:
+            table.add_column("why it is not placed", ratio=3, overflow="fold")
         for row in found["rows"]:
-            table.add_row(
-                f"{row['rank']:,}", size_words(row["size_bytes"]), said(row["file"]), said(row["why"])
-            )
+            table.add_row(f"{row['rank']:,}", size_words(row["size_bytes"]), *_name_and_why(row, width))
         rest = found["total"] - found["offset"] - len(found["rows"])
-        return stack(title, page.with_rest(table, rest))
+        return stack(title, page.with_rest(table, rest, page.MORE_ROWS))
 
     return Sized(view)
+
+
+def _name_and_why(row: Json, width: int) -> tuple[RenderableType, ...]:
+    """In a narrow terminal the reason stands below the name, which can be copied so."""
+    if width >= WIDE:
+        return said(row["file"]), said(row["why"])
+    return (Group(said(row["file"]), said(row["why"], "dim")),)
 
 
 def search_view(found: Json) -> RenderableType:
     """Servers, then files by rank with where they are."""
     if not found["files"] and not found["servers"]:
-        return said(f"Nothing has {found['text']} in its name.", "dim")
-    more = Text(f"… only the first {len(found['files'])} are shown", style="dim") if found["more"] else None
-    return stack(*(said(addr, "bold") for addr in found["servers"]), *map(_hit, found["files"]), more)
+        return said(f"No graded file and no server has {found['text']} in its name.", "dim")
+    more = "… only the first {} files are shown; a longer part of the name finds fewer"
+    return stack(
+        *(said(addr, "bold") for addr in found["servers"]),
+        Sized(lambda width: _hits(found["files"], width)) if found["files"] else None,
+        Text(more.format(len(found["files"])), style="dim") if found["more"] else None,
+    )
 
 
-def _hit(file: Json) -> Text:
-    rank = f"rank {file['rank']:,}" if file["rank"] is not None else "not graded"
-    where = f"on {', '.join(file['on'])}" if file["on"] else "on no destination"
-    return Text.assemble(said(file["file"]), (f"  {rank}, ", "dim"), said(where, "dim"))
+def _hits(files: Sequence[Json], width: int) -> RenderableType:
+    table = page.table(width)
+    table.add_column("rank", justify="right", no_wrap=True)
+    page.name_column(table, (file["file"] for file in files), width)
+    table.add_column("on", ratio=1, overflow="fold")
+    for file in files:
+        rank = "–" if file["rank"] is None else f"{file['rank']:,}"
+        where = said(", ".join(file["on"])) if file["on"] else said("no destination", "dim")
+        table.add_row(rank, said(file["file"]), where)
+    return table
 
 
 def trends_view(found: Json) -> RenderableType:

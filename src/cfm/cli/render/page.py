@@ -6,7 +6,7 @@ reaches the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +26,10 @@ NO_END: Final = 100_000
 """The width of a pipe, where nothing is cut or folded."""
 WIDE: Final = 100
 """From so many columns on there is room for what is only good to know."""
+ROOMY: Final = 160
+"""From so many columns on, everything about a copy or a delete has a column."""
 ROWS_SHOWN: Final = 40
+MORE_ROWS: Final = "`--limit` and `--offset` show them"
 HEALTH_STYLES: Final = {"ok": "green", "busy": "green", "degraded": "yellow", "critical": "red"}
 CONDITION_STYLES: Final = {"critical": "red", "degraded": "yellow", "note": "cyan"}
 
@@ -64,9 +67,22 @@ def table(width: int, title: str = "") -> Table:
     )
 
 
-def with_rest(shown: Table, rest: int) -> RenderableType:
-    """A table, and how many rows it does not show."""
-    return Group(shown, Text(f"… and {rest:,} more", style="dim")) if rest > 0 else shown
+def name_column(shown: Table, names: Iterable[str], width: int, *, is_last: bool = False) -> None:
+    """The column of file names.  One that takes less than half of the width is not folded.
+
+    `is_last`: no column behind it takes what is left of the width, so this one does.
+    """
+    widest = min(max((len(escaped(name)) for name in names), default=16), width // 2)
+    if is_last:
+        shown.add_column("file", ratio=1, overflow="fold")
+    else:
+        shown.add_column("file", overflow="fold", min_width=widest, max_width=widest)
+
+
+def with_rest(shown: Table, rest: int, options: str = "") -> RenderableType:
+    """A table, and how many rows it does not show; `options`: what shows them."""
+    how = f" ({options})" if options else ""
+    return Group(shown, Text(f"… and {rest:,} more{how}", style="dim")) if rest > 0 else shown
 
 
 # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cfm.cli.render import page
-from cfm.cli.render.page import ROWS_SHOWN, WIDE, Json, Sized, said, stack, with_rest
+from cfm.cli.render.page import ROOMY, ROWS_SHOWN, Json, Sized, said, stack, with_rest
 from cfm.cli.render.servers import servers, snapshot
 from cfm.controller.explain.words import count_words, size_words
 
@@ -23,7 +23,7 @@ def plan_view(plan: Json) -> RenderableType:
             snapshot(plan["snapshot"]),
             servers(plan["servers"], width),
             _deeds("would copy", plan["copies"], ("source", "destination"), width),
-            _deeds("would delete", plan["deletes"], ("server", "kind"), width),
+            _deeds("would delete", plan["deletes"], ("server",), width),
             _if_deletes_were_on(plan["would_delete"], width),
             _refusals(plan),
         )
@@ -45,42 +45,35 @@ def confirm_view(held: Json) -> RenderableType:
             )
             for one in held["held"]
         ]
-        return Group(*lines, _deeds("would delete", held["would_delete"], ("server", "kind"), width))
+        return Group(*lines, _deeds("would delete", held["would_delete"], ("server",), width))
 
     return Sized(view)
 
 
 def _if_deletes_were_on(deletes: Sequence[Json], width: int) -> RenderableType | None:
     title = "would delete if deletes were on"
-    return _deeds(title, deletes, ("server", "kind"), width) if deletes else None
+    return _deeds(title, deletes, ("server",), width) if deletes else None
 
 
-def _deeds(title: str, deeds: Sequence[Json], where: tuple[str, str], width: int) -> RenderableType:
+def _deeds(title: str, deeds: Sequence[Json], where: tuple[str, ...], width: int) -> RenderableType:
     """Copies or deletes, with their reasons."""
     if not deeds:
         return Text(f"{title}: nothing", style="dim")
     total = size_words(sum(deed["size_bytes"] for deed in deeds))
     table = page.table(width, title=f"{title}: {count_words(len(deeds), 'file', 'files')}, {total}")
-    table.add_column("file", ratio=2, overflow="fold", min_width=16)
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("hits", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    for column in where:
-        table.add_column(column, overflow="fold")
-    if width >= WIDE:
-        table.add_column("why", ratio=3)
+    for column in ("rank", "hits", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
+    page.name_column(table, (deed["file"] for deed in deeds[:ROWS_SHOWN]), width, is_last=width < ROOMY)
+    for column in (*where, "why") if width >= ROOMY else ():
+        table.add_column(column, ratio=2 if column == "why" else None, overflow="fold")
     for deed in deeds[:ROWS_SHOWN]:
-        cells: list[RenderableType] = [
-            said(deed["file"]),
-            f"{deed['rank']:,}",
-            f"{deed['hits']:,}",
-            size_words(deed["size_bytes"]),
-            *(said(deed[column]) for column in where),
-        ]
-        if width >= WIDE:
-            table.add_row(*cells, said(deed["reason"]))
+        numbers = f"{deed['rank']:,}", f"{deed['hits']:,}", size_words(deed["size_bytes"])
+        places = [str(deed[column]) for column in where]
+        if width >= ROOMY:
+            table.add_row(*numbers, said(deed["file"]), *map(said, places), said(deed["reason"]))
         else:
-            table.add_row(Group(said(deed["file"]), said(deed["reason"], "dim")), *cells[1:])
+            below = said(f"{' → '.join(places)}; {deed['reason']}", "dim")
+            table.add_row(*numbers, Group(said(deed["file"]), below))
     return with_rest(table, len(deeds) - ROWS_SHOWN)
 
 

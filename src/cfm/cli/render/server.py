@@ -26,6 +26,8 @@ def unique_view(found: Json) -> RenderableType:
 
     def view(width: int) -> RenderableType:
         files = found["files_by_rank"]
+        if "destination" not in found["role"]:
+            return said(f"{found['addr']} is only a source: cfm does not ask what it holds", "dim")
         if not found["listed"]:
             return _never_listed(found)
         words = count_words(files["total"], "file is", "files are")
@@ -60,7 +62,7 @@ def _table(found: Json, width: int, *, alone: bool = False) -> RenderableType:
     """`alone`: all of them are on no other server, and that is told already."""
     table = page.table(width)
     table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("file", ratio=2, overflow="fold", min_width=16)
+    page.name_column(table, (row["file"] for row in found["files_by_rank"]["rows"]), width)
     table.add_column("hits", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("", ratio=1, overflow="fold")
@@ -74,7 +76,7 @@ def _table(found: Json, width: int, *, alone: bool = False) -> RenderableType:
             "?" if row["size_bytes"] is None else size_words(row["size_bytes"]),
             _remarks({**row, "unique": row["unique"] and not alone}, others),
         )
-    return with_rest(table, files["total"] - files["offset"] - len(files["rows"]))
+    return with_rest(table, files["total"] - files["offset"] - len(files["rows"]), page.MORE_ROWS)
 
 
 def _remarks(row: Json, others: list[str]) -> Text:

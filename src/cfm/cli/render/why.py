@@ -12,7 +12,6 @@ from rich.text import Text
 from cfm.cli.render.history import dated
 from cfm.cli.render.page import Json, Sized, said, stack
 from cfm.controller.explain.words import size_words
-from cfm.plan.refusals import HOLDER_UNKNOWN
 
 STORY_SHOWN: Final = 20
 PLACES_SHOWN: Final = 10
@@ -52,7 +51,7 @@ def _facts_of(why: Json) -> Table:
 
 
 def _nowhere(why: Json) -> str:
-    return "not known" if why["copy"]["reason"] == HOLDER_UNKNOWN.name else "no destination"
+    return "not known" if why["copy"]["reason"] == "holder_unknown" else "no destination"
 
 
 def _holder(why: Json, addr: str) -> str:

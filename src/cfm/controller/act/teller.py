@@ -15,7 +15,7 @@ import structlog
 from cfm.controller.act.loop import Controller
 from cfm.controller.decide.step import DELETES
 from cfm.controller.explain import why
-from cfm.controller.explain.holdings import near_servers
+from cfm.controller.explain.holdings import near_servers, server_of
 from cfm.controller.explain.story import STORY_LENGTH, Happened, history
 from cfm.errors import StateError
 from cfm.names import other_spellings
@@ -49,13 +49,19 @@ class Teller:
             lambda core, now: why.why_json(core, name, file, rank, now, on_san)
         )
         found["looks_like"] = await self._alike(name)
-        story = await self._history(name, _NEWEST, STORY_LENGTH)
+        is_server = server_of(self._controller.core, name) is not None
+        story = [] if is_server else await self._history(name, _NEWEST, STORY_LENGTH)
         found["story"] = story[::-1]
         exists = bool(story or found["on"] or found["tasks"] or found["on_san"]) or rank is not None
-        return {**found, "exists": exists, "near": [] if exists else await self._near(name)}
+        return {
+            **found,
+            "exists": exists,
+            "near": [] if exists or is_server else await self._near_files(name),
+        }
 
     async def events(self, about: str, limit: int, before_id: int = _NEWEST) -> dict[str, Any]:
         """What happened before an id, the newest first; with `about`, what names this file or server."""
+        about = server_of(self._controller.core, about) or about
         found = await self._history(about, before_id, limit)
         more = len(found) == limit
         known = bool(found) or not about or await self._is_known(about)
@@ -76,9 +82,11 @@ class Teller:
 
     async def _near(self, about: str) -> list[str]:
         """Servers and graded files that somebody may have meant."""
+        return [*near_servers(self._controller.core, about), *await self._near_files(about)]
+
+    async def _near_files(self, name: str) -> list[str]:
         snapshot = self._controller.snapshot
-        files = await asyncio.to_thread(snapshot.near, about) if snapshot is not None else []
-        return [*near_servers(self._controller.core, about), *files]
+        return await asyncio.to_thread(snapshot.near, name) if snapshot is not None else []
 
     async def _alike(self, name: str) -> list[str]:
         """Other names that look the same, of files that there are."""

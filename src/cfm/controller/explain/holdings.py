@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.parts import Json
 from cfm.controller.explain.report import servers_json, transfer_json
-from cfm.model import Addr, File, Known, Names, Now
+from cfm.model import Addr, File, Known, Names, Now, host_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,18 @@ def _row(core: Core, held: ServerContent, file: File | str) -> Json:
     return row
 
 
+def server_of(core: Core, name: str) -> Addr | None:
+    """The server that is meant: by its address, or by its host where no other server has the same."""
+    servers = core.state.fleet.records
+    found = [one for one in servers if one == name] or _of_host(core, name)
+    return found[0] if len(found) == 1 else None
+
+
+def _of_host(core: Core, host: str) -> list[Addr]:
+    return [one for one in core.state.fleet.records if host_of(one) == host]
+
+
 def near_servers(core: Core, addr: str) -> list[Addr]:
     """Servers that somebody may have meant who wrote `addr`: those of that host, or spelled like it."""
     servers = list(core.state.fleet.records)
-    of_that_host = [one for one in servers if one.rpartition(":")[0] == addr]
-    return of_that_host or [Addr(near) for near in difflib.get_close_matches(addr, servers, n=3)]
+    return _of_host(core, addr) or [Addr(near) for near in difflib.get_close_matches(addr, servers, n=3)]

@@ -16,7 +16,7 @@ from cfm.controller.act.loop import Controller, NotLeadingError
 from cfm.controller.act.patience import REPLY_S
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.core import Core
-from cfm.controller.explain.holdings import near_servers
+from cfm.controller.explain.holdings import near_servers, server_of
 from cfm.model import Addr, host_of
 from cfm.web import RefusedError
 
@@ -83,12 +83,13 @@ class OldTaskList:
 
 
 def known_server(controller: Controller, server: str) -> Addr:
-    """A server of the settings; 404, with the nearest ones, where there is none of that name."""
-    if server not in controller.core.state.fleet.records:
+    """A server of the settings, by its address or its host; 404, with the nearest, where there is none."""
+    found = server_of(controller.core, server)
+    if found is None:
         near = near_servers(controller.core, server)
         meant = f"; did you mean {' or '.join(near)}?" if near else ""
         raise RefusedError(404, f"the settings name no server {server}{meant}")
-    return Addr(server)
+    return found
 
 
 def task_id_of(request: web.Request) -> int:
