@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from cfm.cli.command_line import CommandLine
 from cfm.cli.common import AsJson
 from cfm_lab.sim import run as runs
 from cfm_lab.sim.environment.sickness import SICKNESSES
@@ -30,7 +31,9 @@ def simulate(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, help="Processes that share the work [default: one per processor]."),
+        typer.Option(
+            "--jobs", min=1, help="Processes that share the work; without it, one for each processor."
+        ),
     ] = None,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Find the fewest faults and hours with which a seed still fails.")
@@ -153,6 +156,6 @@ def _shares(values: Sequence[float]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Run the command with these arguments.  Ends with `SystemExit` and the exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = CommandLine()
     app.command()(simulate)
     app(list(argv), prog_name="cfm simulate")

@@ -104,3 +104,12 @@ def test_a_manual_page_is_complete_and_well_formed(program: str, tmp_path: Path)
     if shutil.which("groff") is None:
         pytest.skip("needs groff")
     assert run("groff", "-man", "-ww", "-z", "-Tutf8", stdin=page) == ""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_command_has_help_in_which_no_switch_takes_a_value(program: str) -> None:
+    for command in shapes(PROGRAMS[program]):
+        shown = printed(program, *command.path, "-h")
+        assert f"Usage: {' '.join((program, *command.path))}" in shown or command.path == ("simulate",)
+        assert "<bool>" not in shown
+        assert "[[" not in shown

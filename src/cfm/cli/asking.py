@@ -38,8 +38,9 @@ LocalAddr = Annotated[
     str,
     typer.Option(
         "--addr",
-        help="HOST:PORT of a running cfm, or those of several with commas, of which the first that answers is"
-        " asked; without it, the address in the settings.",
+        metavar="HOST:PORT",
+        help="The cfm to ask, instead of the one in the settings file. Of several (with commas) the first"
+        " that answers is asked.",
     ),
 ]
 

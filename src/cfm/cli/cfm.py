@@ -10,9 +10,9 @@ import typer
 
 from cfm.cli import state, tokens
 from cfm.cli.asking import LocalAddr, refuse_server, running_cfm
+from cfm.cli.command_line import CHANGE, LOOK, MORE, SET_UP, CommandLine
 from cfm.cli.common import (
     CFM_FILE,
-    HELP_NAMES,
     AsJson,
     SettingsPath,
     Version,
@@ -36,12 +36,10 @@ from cfm.config import load_cfm
 from cfm.logs import setup_logging
 from cfm.signals import hold_hangups
 
-app = typer.Typer(
-    name="cfm", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
-)
-app.add_typer(tokens.app, name="token")
-app.add_typer(state.app, name="state")
-app.add_typer(cfm_config, name="config")
+app = CommandLine(name="cfm")
+app.add_typer(cfm_config, name="config", rich_help_panel=SET_UP)
+app.add_typer(tokens.app, name="token", rich_help_panel=SET_UP)
+app.add_typer(state.app, name="state", rich_help_panel=SET_UP)
 
 
 VIOLATION = 3
@@ -57,7 +55,7 @@ def _top(context: typer.Context, _version: Version = False) -> None:
         run(usual_settings("cfm.yml"))
 
 
-@app.command()
+@app.command(rich_help_panel=SET_UP)
 def run(config: SettingsPath = CFM_FILE) -> None:
     """Run the controller in the foreground. It prints `listening on ADDR` when it serves.
 
@@ -71,7 +69,7 @@ def run(config: SettingsPath = CFM_FILE) -> None:
     run_daemon(lambda: program.run(settings))
 
 
-@app.command()
+@app.command(rich_help_panel=SET_UP)
 def check(config: SettingsPath = CFM_FILE, json: AsJson = False) -> None:
     """Read the settings and tell what is wrong (exit code 2) or doubtful (exit code 0)."""
     from cfm.cli.check import check_cfm
@@ -79,12 +77,15 @@ def check(config: SettingsPath = CFM_FILE, json: AsJson = False) -> None:
     raise typer.Exit(check_cfm(config, json=json))
 
 
-@app.command()
+@app.command(rich_help_panel=SET_UP)
 def plan(
     config: SettingsPath = CFM_FILE,
     json: AsJson = False,
     now: Annotated[
-        int | None, typer.Option("--now", help="Unix time to use as the present, to replay old logs.")
+        int | None,
+        typer.Option(
+            "--now", metavar="UNIXTIME", help="The time to take as the present, to replay old logs."
+        ),
     ] = None,
 ) -> None:
     """Look at all servers and files once, and show what cfm would do and why. Nothing is changed.
@@ -108,7 +109,7 @@ def _not_seen(server: Mapping[str, Any]) -> bool:
     return server["state"] != "up" or (is_destination and None in (server["files"], server["used_percent"]))
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def status(
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
@@ -142,9 +143,9 @@ def status(
         raise typer.Exit(VIOLATION)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def why(
-    file: Annotated[str, typer.Argument(help="The file's name.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file's name.")],
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
     json: AsJson = False,
@@ -160,22 +161,14 @@ def why(
     tell_of(file, "file", found, why_view, exists=found["exists"], json=json)
 
 
-for _command in (
-    history,
-    server,
-    unique,
-    backlog,
-    search,
-    trends,
-    confirm,
-    accept,
-    cancel,
-    reload,
-    handover,
-    demo,
+for _panel, _commands in (
+    (LOOK, (history, server, unique, backlog, search, trends)),
+    (CHANGE, (confirm, accept, cancel, reload, handover)),
+    (MORE, (demo,)),
 ):
-    app.command()(_command)
-app.command(context_settings=PASS_ON)(simulate)
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+app.command(context_settings=PASS_ON, rich_help_panel=MORE)(simulate)
 
 
 add_descriptions(app, "cfm")

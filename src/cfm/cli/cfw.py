@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from cfm.cli.asking import AskedDaemon
+from cfm.cli.command_line import CommandLine
 from cfm.cli.common import (
     CFW_FILE,
-    HELP_NAMES,
     AsJson,
     SettingsPath,
     Version,
@@ -26,9 +26,7 @@ from cfm.errors import CfmError
 from cfm.logs import setup_logging
 from cfm.signals import hold_hangups
 
-app = typer.Typer(
-    name="cfw", add_completion=False, pretty_exceptions_enable=False, context_settings=dict(HELP_NAMES)
-)
+app = CommandLine(name="cfw")
 app.add_typer(cfw_config, name="config")
 
 

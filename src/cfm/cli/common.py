@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -90,7 +90,6 @@ Version = Annotated[
     bool,
     typer.Option("-v", "--version", callback=show_version, is_eager=True, help="Print name and version."),
 ]
-HELP_NAMES: Final[Mapping[str, list[str]]] = {"help_option_names": ["-h", "--help"]}
 
 
 def usual_settings(name: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cfm.cli.command_line import MORE
 from cfm.cli.common import AsJson, print_json
 from cfm.cli.completion import Shell, script
 
@@ -18,8 +19,9 @@ def add_descriptions(app: typer.Typer, program: str) -> None:
     """Add both commands to a program."""
 
     @app.command(
+        rich_help_panel=MORE,
         help="Print what a shell needs to complete commands and options.\n\n"
-        f"For bash: {program} completion bash > /etc/bash_completion.d/{program}"
+        f"For bash: {program} completion bash > /etc/bash_completion.d/{program}",
     )
     def completion(
         shell: Annotated[Shell, typer.Argument(help="The shell that is to complete commands.")],
@@ -34,7 +36,9 @@ def add_descriptions(app: typer.Typer, program: str) -> None:
             print(text, end="")
 
     @app.command(
-        "man", help=f"Print the manual page: `{program} man > /usr/local/share/man/man1/{program}.1`."
+        "man",
+        rich_help_panel=MORE,
+        help=f"Print the manual page: `{program} man > /usr/local/share/man/man1/{program}.1`.",
     )
     def manual(json: AsJson = False) -> None:
         from cfm.cli.manual import page

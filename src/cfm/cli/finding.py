@@ -11,7 +11,9 @@ from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors
 from cfm.cli.history import Offset
 from cfm.cli.output import tell
 
-Limit = Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST_ROWS, help="Show at most so many.")]
+Limit = Annotated[
+    int, typer.Option("-n", "--limit", min=1, max=MOST_ROWS, metavar="N", help="Show at most this many.")
+]
 
 
 def backlog(
@@ -21,7 +23,7 @@ def backlog(
     offset: Offset = 0,
     json: AsJson = False,
 ) -> None:
-    """Show the wanted files that are on no destination, best first, and why each is not."""
+    """Show the wanted files that are on no destination, the most wanted first, and why each waits."""
     from cfm.cli.render.finding import backlog_view
 
     with ended_by_errors():
@@ -30,12 +32,12 @@ def backlog(
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="A part of the name of a file or a server.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A part of the name of a file or a server.")],
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
     json: AsJson = False,
 ) -> None:
-    """Find graded files and servers by a part of their name. Where there is none, the exit code is 1."""
+    """Find graded files and servers by a part of their name. Exit code 1 if there is none."""
     from cfm.cli.render.finding import search_view
 
     with ended_by_errors():
@@ -46,7 +48,7 @@ def search(
 
 
 def trends(config: SettingsPath = CFM_FILE, addr: LocalAddr = "", json: AsJson = False) -> None:
-    """Show how busy the sources were, what was copied and freed, and who served the viewers, by the hour."""
+    """Show how busy the sources were, what was copied and freed, and who served the viewers, hour by hour."""
     from cfm.cli.render.finding import trends_view
 
     with ended_by_errors():

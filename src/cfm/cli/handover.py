@@ -38,8 +38,7 @@ def handover(
 ) -> None:
     """Let another of several cfm lead; or, with an option, change between the earlier cfm and this one.
 
-    Each way may be run again. Exit code 1: there is no one to hand over to; or a worker could not be freed,
-    or a copy could not be taken over.
+    Each may be run again. The exit code is 1 if something could not be handed over; it says what.
     """
     if not (to_old_ or from_old_):
         hand_lead_over(running_cfm(config, addr), json=json)

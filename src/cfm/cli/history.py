@@ -10,23 +10,29 @@ from cfm.cli.asking import LocalAddr, history_of, running_cfm
 from cfm.cli.common import CFM_FILE, AsJson, SettingsPath, ended_by_errors
 from cfm.cli.output import tell, tell_of
 
-Limit = Annotated[int, typer.Option("-n", "--limit", min=1, help="Show at most so many.")]
-Offset = Annotated[int, typer.Option("--offset", min=0, help="Leave out so many of the most wanted files.")]
-Server = Annotated[str, typer.Argument(help="HOST:PORT as in cfm.yml.")]
+Limit = Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="Show at most this many.")]
+Offset = Annotated[int, typer.Option("--offset", min=0, metavar="N", help="Skip this many files first.")]
+Server = Annotated[
+    str, typer.Argument(metavar="SERVER", help="HOST:PORT as in cfm.yml, or HOST if only one server has it.")
+]
 
 
 def history(
     about: Annotated[
-        str, typer.Argument(metavar="[FILE|SERVER]", help="A file's name, or HOST:PORT; without it, all.")
+        str,
+        typer.Argument(
+            metavar="FILE|SERVER",
+            help="What it is about; `/deletes` for all deletes. Without it: everything.",
+        ),
     ] = "",
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
     limit: Limit = 50,
     json: AsJson = False,
 ) -> None:
-    """Show what was decided and what happened, of a file, of a server, or of all; the newest comes last.
+    """Show what happened to a file, to a server, or in the whole node. The newest comes last.
 
-    It tells of decisions, of conditions that began and ended, and of what operators did and who they were.
+    It tells of decisions and their reasons, of conditions that began and ended, and of what operators did.
     """
     from cfm.cli.render.history import history_view
 
@@ -38,7 +44,7 @@ def history(
 
 def server(
     server: Annotated[
-        str, typer.Argument(metavar="[list|SERVER]", help="HOST:PORT as in cfm.yml, or `list` for all.")
+        str, typer.Argument(metavar="list|SERVER", help="HOST:PORT as in cfm.yml, or HOST; `list` for all.")
     ] = "list",
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",

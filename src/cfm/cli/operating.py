@@ -23,7 +23,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.
 
 def confirm(
     server: Annotated[
-        str | None, typer.Argument(help="HOST:PORT as in cfm.yml; without it, all servers.")
+        str | None, typer.Argument(metavar="SERVER", help="HOST:PORT as in cfm.yml; without it, all.")
     ] = None,
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
@@ -94,7 +94,7 @@ def accept(
 
 def cancel(
     task: Annotated[
-        str, typer.Argument(help="The id of a task, or the name of the file that is being copied.")
+        str, typer.Argument(metavar="TASK", help="The id of a task, or the name of the file that is copied.")
     ],
     config: SettingsPath = CFM_FILE,
     addr: LocalAddr = "",
@@ -132,7 +132,7 @@ def reload(
 ) -> None:
     """Make a running cfm read its settings file again. Refused settings change nothing (exit code 2).
 
-    Limits, brakes, prefixes and `deletes` change at once; what needs a restart is told.
+    Limits, brakes, prefixes and `deletes` change at once. It tells which settings need a restart.
     """
     from cfm.cli.render.settings import reload_view
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cfm.cli.asking import LocalAddr, running_cfm
+from cfm.cli.command_line import CommandLine
 from cfm.cli.common import (
     CFM_FILE,
     CFW_FILE,
@@ -24,8 +25,8 @@ from cfm.config.effective import effective_json
 from cfm.config.sections import SettingsFile
 
 HELP = "A sample of the settings, and those in force."
-cfm_config = typer.Typer(no_args_is_help=True, help=HELP)
-cfw_config = typer.Typer(no_args_is_help=True, help=HELP)
+cfm_config = CommandLine(no_args_is_help=True, help=HELP)
+cfw_config = CommandLine(no_args_is_help=True, help=HELP)
 
 
 @cfm_config.command("show")

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from cfm.cli.command_line import CommandLine
 from cfm.cli.common import AsJson, SettingsPath, fail, print_json, settings_from
 from cfm.config import load_cfm, parse_state_url
 from cfm.errors import CfmError, SettingsError
 
-app = typer.Typer(no_args_is_help=True, help="Copy the whole state of cfm, while it does not run.")
+app = CommandLine(no_args_is_help=True, help="Copy the whole state of cfm, while it does not run.")
 DEFAULT = Path("cfm.yml")
 Target = Annotated[str, typer.Option("--to", help="The new state.url, of SQLite or PostgreSQL.")]
 

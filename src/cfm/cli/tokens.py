@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from cfm.cli.command_line import CommandLine
 from cfm.cli.common import AsJson, SettingsPath, fail, print_json, settings_from
 from cfm.config import CfmSettings, load_cfm
 from cfm.errors import CfmError, SettingsError
@@ -19,7 +20,7 @@ from cfm.model import Addr
 from cfm.security.files import holdings
 from cfm.security.tokens import PersonPass, Secret
 
-app = typer.Typer(no_args_is_help=True, help="Make tokens, which say who may do what (see docs/security.md).")
+app = CommandLine(no_args_is_help=True, help="Make tokens, which say who may do what (see docs/security.md).")
 DEFAULT = Path("cfm.yml")
 
 
@@ -31,7 +32,7 @@ def new(json: AsJson = False) -> None:
 
 @app.command()
 def worker(
-    server: Annotated[str, typer.Argument(help="HOST:PORT as in cfm.yml.")],
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="HOST:PORT as in cfm.yml.")],
     config: SettingsPath = DEFAULT,
     json: AsJson = False,
 ) -> None:
