@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 import polars as pl
 
 from cfm.model import Addr, File
+from cfm.name_column import NameColumn
 from cfm.plan import reduce, reference
 from cfm.plan.shortlist import PlanInputs
 
@@ -84,10 +85,12 @@ def make_inputs(case: Case, frame: pl.DataFrame) -> PlanInputs:
     placed = frame["name"].head(case.placed).to_list()
     for name in placed + placed[::100]:
         held[chance.choice(servers)].add(name)
-    on_san = frozenset(placed).union(frame["name"].gather_every(2)) if case.san_index else None
+    on_san = None
+    if case.san_index:
+        on_san = NameColumn.of_names({*placed, *frame["name"].gather_every(2)})
     return PlanInputs(
         snapshot_id="bench",
-        listings={server: frozenset(names) for server, names in held.items()},
+        listings={server: NameColumn.of_names(names) for server, names in held.items()},
         unlisted_ips=frozenset({"10.0.0.3", "10.0.1.5"}),
         rising={},
         watched=frozenset(),
@@ -160,11 +163,19 @@ def measure_next(case: Case, frame: pl.DataFrame, world: Iterator[PlanInputs]) -
 
 
 def measure_twin(case: Case, frame: pl.DataFrame, inputs: PlanInputs) -> float:
-    """The twin is given its files ready made; and for once both are held against each other in full."""
-    files = files_of(frame)
-    if reference.shortlist(files, inputs) != reduce.shortlist(frame, inputs):
+    """The twin is given its files and sets ready made.  For once both are held against each other in full."""
+    files, plain = files_of(frame), in_plain_sets(inputs)
+    if reference.shortlist(files, plain) != reduce.shortlist(frame, inputs):
         raise AssertionError("the reduction and its plain twin differ")
-    return median_ms(max(1, case.repeats // 4), lambda: reference.shortlist(files, inputs))
+    return median_ms(max(1, case.repeats // 4), lambda: reference.shortlist(files, plain))
+
+
+def in_plain_sets(inputs: PlanInputs) -> PlanInputs:
+    return replace(
+        inputs,
+        listings={server: frozenset(names) for server, names in inputs.listings.items()},
+        on_san=frozenset(inputs.on_san) if inputs.on_san is not None else None,
+    )
 
 
 def main() -> None:

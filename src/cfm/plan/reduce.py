@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cfm.model import Addr, File, KnownStock, Names
+from cfm.model import NOBODY, Addr, File, KnownStock, Names
 from cfm.name_column import Keys, NameColumn, keys_in, keys_of
 from cfm.plan.shortlist import SIZE_CLASSES, PlanInputs, Shortlist, real_prefixes
 
@@ -96,13 +96,15 @@ class Reducer:
         return self._ads[1]
 
     def _holders(self, plan: _Plan, listed: Rows) -> dict[str, frozenset[Addr]]:
-        """Who holds the files on the lists."""
-        there: dict[int, list[Addr]] = {row: [] for row in listed.tolist()}
-        mask = _mask(self._frame.height, listed)
+        """Who holds the files on the lists.  Most have one holder, so that few sets are made."""
+        files, mask = self._maker.files, _mask(self._frame.height, listed)
+        found = dict.fromkeys((file.name for file in files(listed)), NOBODY)
         for server, rows in plan.held.items():
-            for row in rows[mask[rows]].tolist():
-                there[row].append(server)
-        return {file.name: frozenset(there[row]) for row, file in self._maker.pairs(there)}
+            alone = frozenset((server,))
+            for file in files(rows[mask[rows]]):
+                others = found[file.name]
+                found[file.name] = others | alone if others else alone
+        return found
 
 
 class _Plan:
@@ -149,14 +151,20 @@ class _Plan:
         may_go = self._eligible & ~self._protected
         self._may_go = {server: may_go[there] for server, there in self.held.items()}
         """Which of them nothing protects, but that they are young."""
-        young = {server: rows(inputs.young.get(server, _NO_NAMES)) for server in self.held}
-        self._goers = {
-            server: np.setdiff1d(there[self._may_go[server]], young[server], assume_unique=True)
-            for server, there in self.held.items()
-        }
+        young = finder.rows_each([inputs.young.get(server, _NO_NAMES) for server in self.held])
+        self._goers = dict(zip(self.held, self._without(young), strict=True))
+        """Those that may go, by server."""
         worst = max((int(there[-1]) for there in self._goers.values() if len(there)), default=None)
         self._worst_rank = int(ranks[worst]) if worst is not None else 0
         """The rank of the least wanted row that may go anywhere; 0 where nothing may."""
+
+    def _without(self, young: Iterable[Rows]) -> Iterator[Rows]:
+        """What may go from each listed server, without its young rows."""
+        mask = np.zeros(self._frame.height, np.bool_)
+        for (server, there), young_there in zip(self.held.items(), young, strict=True):
+            mask[young_there] = True
+            yield there[self._may_go[server] & ~mask[there]]
+            mask[young_there] = False
 
     def _names(self, rows: Rows) -> pl.Series:
         return self._frame["name"].gather(rows)
@@ -285,10 +293,22 @@ class _RowFinder:
         self._found[id(names)] = found
         return found[1]
 
+    def rows_each(self, sets: Sequence[Names]) -> list[Rows]:
+        """The rows of each of these sets.  Those that are new are looked up together: most are small."""
+        new = [names for names in sets if not (id(names) in self._found or id(names) in self._before)]
+        keys, begin = keys_of([name for names in new for name in names]), 0
+        for names in new:
+            end = begin + len(names)
+            self._found[id(names)] = names, self._rows_of(keys[begin:end])
+            begin = end
+        return [self.rows(names) for names in sets]
+
     def _look_up(self, names: Names) -> Rows:
-        if not names or not len(self._keys):
+        return self._rows_of(names.keys if isinstance(names, NameColumn) else keys_of(names))
+
+    def _rows_of(self, keys: Keys) -> Rows:
+        if not len(keys) or not len(self._keys):
             return _NO_ROWS
-        keys = names.keys if isinstance(names, NameColumn) else np.sort(keys_of(names))
         places = np.searchsorted(self._keys, keys)
         places[places == len(self._keys)] = 0
         return np.sort(self._order[places[self._keys[places] == keys]])
@@ -311,10 +331,6 @@ class _FileMaker:
     def files(self, rows: Rows) -> tuple[File, ...]:
         """The files of rows that were in the last `make`, in their order."""
         return tuple(map(self._made.__getitem__, rows.tolist()))
-
-    def pairs(self, rows: Iterable[int]) -> Iterator[tuple[int, File]]:
-        """The same, with their rows."""
-        return ((row, self._made[row]) for row in rows)
 
     def _read(self, rows: Sequence[int]) -> Iterator[File]:
         for name, rank, size_bytes, hits, history_ips in self._columns[rows].iter_rows():
