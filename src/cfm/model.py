@@ -509,6 +509,8 @@ class ServerView(NamedTuple):
     """It said that it serves others; ask it again then."""
     no_deletes_until_ms: int = 0
     """It did not carry out its last delete; it is left alone until then."""
+    asked_work_ms: int | None = None
+    """When it asked for work last, or until when its request waits; None where that was never seen."""
     moving_disk: bool = False
     """Its last answers came from different disks: on which one it is now, its next heartbeat says."""
     same_disk: frozenset[Addr] = frozenset()

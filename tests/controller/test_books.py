@@ -239,6 +239,17 @@ def test_what_the_san_said() -> None:
     assert counted(revision, lambda: book.forget_old(7)) == NOTHING
 
 
+def test_a_look_that_was_never_answered_does_not_explain_a_later_answer() -> None:
+    """It asked for the version of a copy, and knew no size of the history; the later one does."""
+    absences = AbsenceBook(Revision())
+    book = SanBook(Revision(), OrderBook(), absences)
+    book.ask([FILE], NOW, ahead=True, for_versions=True)
+    book.forget_old(NOW.mono_ms)
+    book.ask([FILE], NOW, ahead=False)
+    book.answered({FILE.name: NotOnSan()}, NOW.mono_ms)
+    assert FILE.name in absences.absent
+
+
 def test_what_the_san_does_not_have_counts_when_it_is_found_and_when_it_is_over() -> None:
     revision = Revision()
     book = AbsenceBook(revision)

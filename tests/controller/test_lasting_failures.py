@@ -124,7 +124,7 @@ def test_a_destination_that_has_never_asked_for_work_is_chosen_last_and_told() -
     node = sick_node()
     deaf = node.destinations[0]
     node.deafen(deaf)
-    node.core.state.failures.asked_ms.pop(deaf)
+    node.core.state.fleet.records[deaf].asked_work_ms = None
     node.grade()
     node.run(3 * MINUTE_MS)
     assert not node.says("copy failed")

@@ -218,6 +218,10 @@ class FleetBook:
         """A copy from it, or to it, begins."""
         self.records[addr].last_chosen_ms = now_ms
 
+    def asked_for_work(self, addr: Addr, at_ms: int) -> None:
+        """A destination asked for work, or waits for it until then."""
+        self.records[addr].asked_work_ms = at_ms
+
     def is_busy(self, addr: Addr, until_ms: int) -> None:
         """A source said that it serves others, and when it may be asked again."""
         self.records[addr].busy_until_ms = until_ms
@@ -342,6 +346,7 @@ class FleetBook:
                 last_chosen_ms=record.last_chosen_ms,
                 busy_until_ms=record.busy_until_ms,
                 no_deletes_until_ms=record.no_deletes_until_ms,
+                asked_work_ms=record.asked_work_ms,
                 moving_disk=len(record.disk_ids) > 1,
                 same_disk=self.sharing.others(addr),
                 look_alikes=alike.get(addr, NOBODY),

@@ -73,6 +73,8 @@ class Record:
     failed_deletes: int = 0
     """How many deletes in a row it did not carry out."""
     no_deletes_until_ms: int = 0
+    asked_work_ms: int | None = None
+    """When it asked for work last, or until when its request waits; None where that was never seen."""
     never_answered: bool = True
     """Since our start no list has come, and no question for a list has failed."""
     halved_ms: int | None = None

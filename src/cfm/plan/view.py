@@ -173,8 +173,6 @@ class ClusterView:
     retries: Mapping[str, Retry] = field(default_factory=dict)
     pauses: Mapping[Side, Pause] = field(default_factory=dict)
     """Servers and pairs that are to blame for failed copies."""
-    asked_ms: Mapping[Addr, int] = field(default_factory=dict)
-    """When each destination asked for work last, or until when its request waits; where that was seen."""
     suspects: AbstractSet[Side] = frozenset()
     """Servers and pairs that failures speak against; the evidence is not enough yet."""
     landed: Mapping[Addr, list[Booked]] = field(default_factory=dict)
@@ -225,7 +223,7 @@ class ClusterView:
 
     def asks(self, addr: Addr) -> bool:
         """Has this destination asked for work lately?  One that does not is chosen last."""
-        asked_ms = self.asked_ms.get(addr)
+        asked_ms = self.servers[addr].asked_work_ms
         return asked_ms is not None and self.now.mono_ms - asked_ms < ASKS_EVERY_MS
 
     def is_doubted(self, side: Side) -> bool:

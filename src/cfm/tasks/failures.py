@@ -102,8 +102,6 @@ class FailureBook:
     """How often in a row a source said that it serves others."""
     accusers: dict[Side, dict[str, Accusation]] = field(default_factory=dict)
     """Servers and pairs that failures speak against, and the files that failed there."""
-    asked_ms: dict[Addr, int] = field(default_factory=dict)
-    """When each destination asked for work last, where that was seen."""
     _history: dict[str, dict[Way, Failing]] = field(default_factory=dict)
     """The failures of files that have not arrived since."""
     _losers: dict[Addr, set[str]] = field(default_factory=dict)

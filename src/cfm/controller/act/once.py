@@ -25,7 +25,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.core import Core
 from cfm.controller.decide.state import NodeConfig
-from cfm.controller.decide.step import QUESTIONS
+from cfm.controller.decide.step import CHANGE_NOTHING
 from cfm.controller.explain import report
 from cfm.controller.explain.parts import Json
 from cfm.errors import StateError
@@ -167,7 +167,7 @@ class Look:
         tell somebody something, or change something."""
         assert self._group is not None
         for effect in self.core.handle(event, self._now).at_once:
-            if isinstance(effect, QUESTIONS) and not self._is_over(effect):
+            if isinstance(effect, CHANGE_NOTHING) and not self._is_over(effect):
                 self._group.create_task(self._ask(effect))
 
     def _is_over(self, effect: ev.Effect) -> bool:

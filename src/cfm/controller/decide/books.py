@@ -8,7 +8,7 @@ are `tasks.book`, `tasks.orders` and `fleet`.  Neighbours: `state` puts all book
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cfm.backoff import Backoff
@@ -213,7 +213,7 @@ class SanBook:
     """Since when the index is known, or is not."""
 
     def ask(
-        self, files: Iterable[File], now: Now, *, ahead: bool, for_versions: bool = False
+        self, files: Sequence[File], now: Now, *, ahead: bool, for_versions: bool = False
     ) -> dict[str, int]:
         """The files to be asked for now, with their sizes.  Left out are those that are being asked for, and
         those for which the SAN is silent.
@@ -330,6 +330,7 @@ class SanBook:
         self._asked = {name: file for name, file in self._asked.items() if name in self.asked_ms}
         self.sought_ms = {name: at_ms for name, at_ms in self.sought_ms.items() if at_ms > before_ms}
         self.ahead &= self.asked_ms.keys()
+        self._for_versions &= self.asked_ms.keys()
 
     def forget_sightings(self, before_ms: int) -> None:
         self.sightings = {name: seen for name, seen in self.sightings.items() if seen.last_ms > before_ms}

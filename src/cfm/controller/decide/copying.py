@@ -7,7 +7,8 @@ and says `done` whatever happened, so only its file list is believed.  Reports a
 
 from __future__ import annotations
 
-from cfm.controller.decide.events import AskDisk, AskList, CutStream, Reply, TaskDropped, TaskReported
+from cfm.controller.decide.events import CutStream, Reply, TaskDropped, TaskReported
+from cfm.controller.decide.looking import ask_disk, look_at
 from cfm.controller.decide.state import NodeState
 from cfm.model import NOBODY, Addr, CopySeen, Names, Now, OnSan, Retry, Status, Task, Transfer
 from cfm.plan.wishes import Copy
@@ -408,29 +409,6 @@ def cut_streams(state: NodeState, now: Now) -> None:
         elif state.tasks.tell_ms.get(task_id, 0) <= now.mono_ms and state.health.is_up(task.source):
             state.tasks.tell_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
             state.out.effects.append(CutStream(task.source, task_id))
-
-
-# ── looks that a change asks for ────────────────────────────────────────────────────────────────────────
-
-
-def look_at(state: NodeState, addr: Addr, now: Now) -> None:
-    """List a server and measure its disk, now."""
-    record = state.fleet.records[addr]
-    ask_disk(state, addr, now)  # first, because they share a connection, and a list may be long
-    if record.is_destination:
-        unknown = state.orders.unknown_at(addr)
-        ask_list(state, addr, now, max(order.id for order in unknown) + 1 if unknown else None)
-
-
-def ask_list(state: NodeState, addr: Addr, now: Now, fence: int | None = None) -> None:
-    """`fence`: deletes with a lower order id are void from then on."""
-    if state.fleet.records[addr].listing.begin(now.mono_ms):
-        state.out.effects.append(AskList(addr, fence, state.fleet.source_disks.check(addr).folder))
-
-
-def ask_disk(state: NodeState, addr: Addr, now: Now) -> None:
-    if state.fleet.records[addr].asking_disk.begin(now.mono_ms):
-        state.out.effects.append(AskDisk(addr))
 
 
 def facts(task: Task) -> dict[str, object]:

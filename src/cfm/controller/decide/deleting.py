@@ -15,8 +15,8 @@ Answers become events of `tasks.lifecycle` here.  Neighbours: `core` and `observ
 from __future__ import annotations
 
 from cfm.controller.decide.books import DROP_PAUSE
-from cfm.controller.decide.copying import ask_disk, ask_list, look_at
 from cfm.controller.decide.events import AskCopy, DeleteAnswer, ListAnswer, SendDelete
+from cfm.controller.decide.looking import ask_disk, ask_list, look_at
 from cfm.controller.decide.state import NodeState, words
 from cfm.model import (
     Addr,

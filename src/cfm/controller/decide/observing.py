@@ -17,6 +17,7 @@ from cfm.controller.decide.events import (
     ListAnswer,
     SendHeartbeat,
 )
+from cfm.controller.decide.looking import ask_disk, look_at
 from cfm.controller.decide.state import NodeState, words
 from cfm.controller.decide.versions import size_seen, unknown_copies
 from cfm.fleet.disk_account import UnderWay
@@ -60,9 +61,9 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
     whose_disk.seek(state, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)
-        copying.look_at(state, event.addr, now)
+        look_at(state, event.addr, now)
     elif changed:
-        copying.look_at(state, event.addr, now)
+        look_at(state, event.addr, now)
 
 
 def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) -> bool:
@@ -105,7 +106,7 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         else:
             state.say("list not believed yet", level="warning", server=event.addr, because=change.why)
     if again:
-        copying.look_at(state, event.addr, now)
+        look_at(state, event.addr, now)
 
 
 def _believed(state: NodeState, event: ListAnswer, appeared: Names, now: Now) -> None:
@@ -142,7 +143,7 @@ def copy_seen(state: NodeState, event: CopyAnswer, now: Now) -> None:
     state.copies.put(event.name, event.addr, event.answer, event.asked_ms)
     state.fleet.told_disk(event.addr, BY_COPY, event.answer.disk_id)
     if not event.answer.present:
-        copying.look_at(state, event.addr, now)
+        look_at(state, event.addr, now)
 
 
 def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
@@ -160,7 +161,7 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
     if again:
-        copying.ask_disk(state, event.addr, now)
+        ask_disk(state, event.addr, now)
 
 
 def _under_way(state: NodeState, addr: Addr, report: DiskReport, asked_ms: int) -> UnderWay:
@@ -179,7 +180,7 @@ def measure_again(state: NodeState, now: Now) -> None:
     """Ask for a second `/df` where something hangs on the last one."""
     for addr, due_ms in state.fleet.second_readings.items():
         if due_ms <= now.mono_ms and not state.fleet.records[addr].asking_disk.in_flight:
-            copying.ask_disk(state, addr, now)
+            ask_disk(state, addr, now)
 
 
 def next_reading_ms(state: NodeState, now: Now) -> int | None:
@@ -213,11 +214,11 @@ def look_again(state: NodeState, now: Now) -> None:
     where copies have vanished, and a new one must stay."""
     for addr in sorted(state.failures.watched):
         if state.health.is_up(addr):
-            copying.look_at(state, addr, now)
+            look_at(state, addr, now)
     for addr in list(_unknown(state)):
         record = state.fleet.records[addr]
         if not (record.listing.in_flight or record.asking_disk.in_flight):
-            copying.look_at(state, addr, now)
+            look_at(state, addr, now)
 
 
 def something_unknown(state: NodeState) -> bool:
@@ -240,7 +241,7 @@ def full_look(state: NodeState, now: Now) -> None:
     for addr, record in state.fleet.records.items():
         lately_ms = now.mono_ms - FRESH_ENOUGH_MS
         if state.health.is_up(addr) and record.asking_disk.asked_ms <= lately_ms:
-            copying.look_at(state, addr, now)
+            look_at(state, addr, now)
 
 
 def relist_unclear(state: NodeState, now: Now) -> None:
@@ -255,7 +256,7 @@ def relist_unclear(state: NodeState, now: Now) -> None:
         if not record.is_destination:
             continue  # it is never listed: `deleting.recover` has dropped its orders
         if due_ms <= now.mono_ms and record.listing.asked_ms < due_ms and not record.listing.in_flight:
-            copying.look_at(state, made.server, now)
+            look_at(state, made.server, now)
 
 
 def forget_arrivals(state: NodeState, now: Now) -> None:

@@ -44,7 +44,7 @@ class Offering:
             state.out.effects.append(Reply(event.request, 400, problem))
             return
         state.health.heard_of(addr, now.mono_ms)
-        state.failures.asked_ms[addr] = max(now.mono_ms, event.until_ms)
+        state.fleet.asked_for_work(addr, max(now.mono_ms, event.until_ms))
         if (older := self._held.pop(addr, None)) is not None:
             state.out.effects.append(Reply(older.request, 204, promises_nothing=True))
         lost = state.tasks.lost_offer(addr, event.holding) if event.claims else None

@@ -36,7 +36,7 @@ def asked_for_tasks(state: NodeState, client: str, now: Now) -> None:
     there = [addr for addr in state.config.destinations if host_of(addr) == client]
     if len(there) != 1:  # nobody, or nobody knows which of them
         return
-    state.failures.asked_ms[there[0]] = now.mono_ms
+    state.fleet.asked_for_work(there[0], now.mono_ms)
     if state.fleet.records[there[0]].features.ours:
         return  # it has requests of its own: another program of that host asks
     for task in list(_copies_at(state, there[0])):

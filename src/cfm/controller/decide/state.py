@@ -275,7 +275,6 @@ class NodeState:
             retries=self.failures.retries,
             pauses=self.failures.pauses,
             suspects=self.failures.accusers.keys(),
-            asked_ms=self.failures.asked_ms,
             landed={a: booked for a, r in self.fleet.records.items() if (booked := r.account.booked)},
             gone={a: r.account.gone for a, r in self.fleet.records.items() if r.account.gone},
             stock=self.stock.stock,

@@ -34,7 +34,7 @@ DELETES: Final = "/deletes"
 """The subject of every event about a delete.  No file and no server can be called so."""
 _OF_DELETES = frozenset({"deleted file", "delete dropped", "delete unclear"})
 
-QUESTIONS = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, SeekNames, StartPlan)
+CHANGE_NOTHING = (SendHeartbeat, AskList, AskDisk, AskCopy, AskSan, SeekNames, StartPlan)
 """Effects that change nothing, wherever they go.  Every other effect waits."""
 
 
@@ -59,7 +59,7 @@ def needs_commit(effect: Effect, *, has_changes: bool) -> bool:
         return has_changes
     if isinstance(effect, Reply):
         return has_changes or not effect.promises_nothing
-    return not isinstance(effect, QUESTIONS)
+    return not isinstance(effect, CHANGE_NOTHING)
 
 
 def subjects(event: str, facts: Mapping[str, object]) -> tuple[str, ...]:

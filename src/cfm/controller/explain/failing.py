@@ -84,7 +84,7 @@ def not_asking(scene: Scene) -> Iterator[Condition]:
         and record.features.ours
         and state.health.is_up(addr)
         and now_ms - state.health.pulse(addr).since_ms > _SILENT_MS
-        and now_ms - state.failures.asked_ms.get(addr, 0) > _SILENT_MS
+        and now_ms - (record.asked_work_ms or 0) > _SILENT_MS
         and not any(task.destination == addr for task in state.tasks.active.values())
         and Side(destination=addr) not in state.failures.pauses
     )
