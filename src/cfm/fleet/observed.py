@@ -110,6 +110,10 @@ class FleetBook:
             self.revision.dispatch += 1
         self._on_disks(record)
 
+    def told_clock(self, addr: Addr, clock_s: int | None, wall_s: int) -> None:
+        """A heartbeat said what the server's clock shows (unix seconds), while ours showed `wall_s`."""
+        self.records[addr].clock_off_s = 0 if clock_s is None else clock_s - wall_s
+
     def told_disk(self, addr: Addr, by: str, disk_id: str) -> None:
         """An answer named this disk.  Where it is another one than before, both count until all answers
         agree."""
@@ -149,12 +153,18 @@ class FleetBook:
             why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
+        self._believe(record, names, listing, asked_ms)
+        appeared = NO_NAMES if before is None or names is before else names - before
+        return ListChange(believed=True, appeared=frozenset(appeared))
+
+    def _believe(self, record: Record, names: Names, listing: Listing, asked_ms: int) -> None:
+        """From now on the server holds these names, and what else the list says is true."""
         record.halved_ms, record.doubted, record.never_answered = None, frozenset(), False
         if isinstance(record.files, Unknown) or names is not record.last_list:
             self.revision.dispatch += 1
             self.revision.plan += 1
         record.files = Known(names, asked_ms)
-        self.source_disks.listed(addr, record.files)
+        self.source_disks.listed(record.addr, record.files)
         self._hold(record, names)
         record.last_list = names
         self.revision.dispatch += record.account.not_listed(names, asked_ms)
@@ -163,8 +173,6 @@ class FleetBook:
             record.probe, record.probe_since_ms = listing.probe, asked_ms
         record.probes = listing.probes
         self.revision.dispatch += self.sharing.compare(record)
-        appeared = NO_NAMES if before is None or names is before else names - before
-        return ListChange(believed=True, appeared=frozenset(appeared))
 
     def lost(self, addr: Addr, why: str, now_ms: int) -> None:
         """Its list is not known any more.  What it held is still remembered in `last_list`."""

@@ -25,6 +25,7 @@ from cfm.model import (
     File,
     Known,
     ServerView,
+    Task,
     Way,
     percent_of,
 )
@@ -158,12 +159,9 @@ class Ledger:
         used_through_other = (one.addr for one in doubled if view.used_through(one) != one.addr)
         self.unused = tuple(addr for addr in used_through_other if addr in self.disks)
         """Addresses through which their disk is not used, for it has a lower one."""
-        self.sick = (
-            frozenset(addr for addr in self.disks if view.is_sick(addr)) if view.pauses else frozenset()
-        )
-        """Destinations that take no copies for long: their room does not count."""
-        if len(self.sick) == len(self.disks):
-            self.sick = frozenset()
+        sick = frozenset(addr for addr in self.disks if view.is_sick(addr)) if view.pauses else frozenset()
+        self.sick = sick if len(sick) < len(self.disks) else frozenset[Addr]()
+        """Destinations that take no copies for long: their room does not count, unless there is no other."""
         self._pairs: dict[Way, int] = {}
         """How many copies are under way on each pair."""
         self._rules, self._now_ms = view.rules, view.now.mono_ms
@@ -185,20 +183,24 @@ class Ledger:
         for task in view.uncut.values():
             self._load(task.source).outgoing += 1
         for task in view.tasks.values():
-            way = task.source, task.destination
-            self._pairs[way] = self._pairs.get(way, 0) + 1
-            if task.id in view.freed_sources:
-                self._load(task.destination).finishing += 1
-            else:
-                self._load(task.destination).incoming += 1
-                self._load(task.source).outgoing += 1
-            for addr, disk in self._books(task.destination):
-                # Nobody has said how much of it the `/df` of another address contains.
-                arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
-                disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
+            self._enter_task(task, view)
         for order in view.order_of.values():
             self._load(order.server).unfinished += 1
             self._leave(order.server, order.file.size_bytes, order.room_for)
+
+    def _enter_task(self, task: Task, view: ClusterView) -> None:
+        """A task that is under way: what it still brings, and the streams that it takes."""
+        way = task.source, task.destination
+        self._pairs[way] = self._pairs.get(way, 0) + 1
+        if task.id in view.freed_sources:
+            self._load(task.destination).finishing += 1
+        else:
+            self._load(task.destination).incoming += 1
+            self._load(task.source).outgoing += 1
+        for addr, disk in self._books(task.destination):
+            # Nobody has said how much of it the `/df` of another address contains.
+            arrived_bytes = view.arrived_bytes.get(task.id, 0) if addr == task.destination else 0
+            disk.arriving_bytes += max(0, task.file.size_bytes - arrived_bytes)
 
     def load(self, addr: Addr) -> Load:
         """What is under way at a server; to be read only."""

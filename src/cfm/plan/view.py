@@ -266,8 +266,7 @@ class ClusterView:
         return addr in self.stale.get(name, ())
 
     def is_placed(self, name: str) -> bool:
-        """Does a destination hold it that is not known to hold another version of it?"""
-        return not self.holders.get(name, NOBODY) <= self.stale.get(name, NOBODY)
+        return is_placed(name, self.holders, self.stale)
 
     def is_unrested(self, name: str) -> bool:
         """May the file on the SAN still be being written?  False where it was not looked at."""
@@ -315,6 +314,11 @@ class ClusterView:
     def is_young(self, name: str, addr: Addr) -> bool:
         arrived_ms = self.arrivals.get((name, addr))
         return arrived_ms is not None and self.now.mono_ms - arrived_ms < self.rules.minimum_stay_ms
+
+
+def is_placed(name: str, holders: HolderBook, stale: Mapping[str, frozenset[Addr]]) -> bool:
+    """Does a destination hold it that is not known to hold another version of it?"""
+    return not holders.get(name, NOBODY) <= stale.get(name, NOBODY)
 
 
 def is_ad(name: str, prefixes: tuple[str, ...]) -> bool:

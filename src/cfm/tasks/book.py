@@ -175,6 +175,10 @@ class TaskBook:
 
     # ── ended tasks ─────────────────────────────────────────────────────────────────────────────────────
 
+    def tell_again(self, task_id: int, at_ms: int) -> None:
+        """The source of an uncut task is being told to stop, and is told again then."""
+        self.tell_ms[task_id] = at_ms
+
     def stream_cut(self, task_id: int, now: Now) -> None:
         """A source says that it sends nothing of this task.  A late or repeated answer is no event."""
         if (task := self.uncut.get(task_id)) is not None:

@@ -98,6 +98,11 @@ class MetadataBook:
         self.revision.dispatch += 1
         self.revision.plan += 1
 
+    def measured(self, measure: Measure | None) -> bool:
+        """So much is in the metadata in force, or was in the last one before a restart.  Is that new?"""
+        is_new, self.measure = measure != self.measure, measure
+        return is_new
+
     def reject(self, facts: SnapshotFacts, now: Now) -> None:
         """What was in force stays in force."""
         self.rejected = facts

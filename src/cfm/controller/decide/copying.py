@@ -407,7 +407,7 @@ def cut_streams(state: NodeState, now: Now) -> None:
         if now.mono_ms - state.tasks.ended_ms[task_id] >= state.rules.lease_ms + LEASE_MARGIN_MS:
             state.tasks.change(task, TaskEvent.NOT_CUT, now)
         elif state.tasks.tell_ms.get(task_id, 0) <= now.mono_ms and state.health.is_up(task.source):
-            state.tasks.tell_ms[task_id] = now.mono_ms + CUT_AGAIN_MS
+            state.tasks.tell_again(task_id, now.mono_ms + CUT_AGAIN_MS)
             state.out.effects.append(CutStream(task.source, task_id))
 
 

@@ -88,7 +88,7 @@ class Core:
         self._recover(recovered, now)
 
     def _recover(self, recovered: Recovered, now: Now) -> None:
-        self.state.metadata.measure = recovered.measure
+        self.state.metadata.measured(recovered.measure)
         for task in recovered.tasks:
             copying.recover(self.state, task, now)
         for order in recovered.orders:
@@ -312,8 +312,7 @@ class Core:
         state = self.state
         too_old = state.metadata.age_ms(now) > state.rules.metadata_max_age_ms
         state.metadata.accept(event.facts, event.age_ms, now)
-        if event.facts.measure != state.metadata.measure:
-            state.metadata.measure = event.facts.measure
+        if state.metadata.measured(event.facts.measure):
             state.out.changes.append(PutMeasure(event.facts.measure, now.wall_s))
         self.plans.metadata_changed(now, was_too_old=too_old)
         state.say(

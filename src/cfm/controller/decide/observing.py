@@ -56,8 +56,7 @@ def heartbeat(state: NodeState, event: HeartbeatAnswer, now: Now) -> None:
             _went_down(state, event.addr, words(event.answer), now)
         return
     changed = _features(state, event.addr, event.answer, now)
-    clock_s = event.answer.clock_s
-    state.fleet.records[event.addr].clock_off_s = 0 if clock_s is None else clock_s - now.wall_s
+    state.fleet.told_clock(event.addr, event.answer.clock_s, now.wall_s)
     whose_disk.seek(state, now)
     if state.health.answered(event.addr, now.mono_ms):
         state.say("server is up", server=event.addr, ours=event.answer.ours, version=event.answer.version)

@@ -35,11 +35,11 @@ from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import NOBODY, Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
+from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
-from cfm.plan.view import ClusterView, Rules, UnknownHits
+from cfm.plan.view import ClusterView, Rules, UnknownHits, is_placed
 from cfm.revision import Revision
 from cfm.tasks.book import TaskBook
 from cfm.tasks.failures import FailureBook
@@ -317,8 +317,7 @@ class NodeState:
         return self._silent_files[1]
 
     def is_placed(self, name: str) -> bool:
-        """Does a destination hold it that is not known to hold another version of it?"""
-        return not self.fleet.holders.get(name, NOBODY) <= self.versions.stale.get(name, NOBODY)
+        return is_placed(name, self.fleet.holders, self.versions.stale)
 
     def next_file_due_ms(self, now: Now) -> int | None:
         """When the next file may be tried again that failed, or was being written."""
