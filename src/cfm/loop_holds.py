@@ -29,6 +29,8 @@ BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 """The upper bounds of the histogram."""
 LONG_S: Final = 0.05
 """A hold that is longer is told in the log."""
+VERY_LONG_S: Final = 1.0
+"""A hold that is longer is a warning: heartbeats and reports wait for it."""
 SWITCH_S: Final = 0.0005
 """How long a thread keeps the interpreter while the loop waits for it.  The loop lets go of it at each call
 of the kernel: beside two busy threads such a call took 0.18 ms by Python's own 5 ms, and 0.004 ms so.
@@ -89,7 +91,7 @@ class LoopHolds:
             what, took_s = self._noted
             by = what if took_s > _NOTED_S else "many small things"
             cpu_s = self._cpu_clock() - self._cpu_began_s
-            log.warning(
+            (log.warning if held_s > VERY_LONG_S else log.info)(
                 "the event loop was held",
                 by=by,
                 held_ms=round(1000 * held_s),

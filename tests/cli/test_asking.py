@@ -10,6 +10,7 @@ import pytest
 
 from cfm.cli.asking import SilentDaemonError, running_cfm
 from cfm.cli.render.status import _leadership
+from cfm.errors import CfmError
 from cfm_lab.testing.processes import free_port
 
 
@@ -36,6 +37,26 @@ def test_the_first_cfm_that_listens_is_asked(tmp_path: Path) -> None:
             thread.join()
     with pytest.raises(SilentDaemonError, match=nobody):
         running_cfm(tmp_path / "none.yml", nobody).get("api", "v1", "status")
+
+
+class Refuses(Answers):
+    def do_GET(self) -> None:
+        self.send_response(500)
+        self.send_header("Cfm-Reason", "cannot ask the disk: base_dir cannot be used")
+        self.end_headers()
+
+
+def test_an_old_endpoint_tells_its_reason_in_a_header(tmp_path: Path) -> None:
+    """`cfw status` asks `/df`, whose refusals have no body."""
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(CfmError, match="answered 500: cannot ask the disk: base_dir cannot be used"):
+                running_cfm(tmp_path / "none.yml", f"127.0.0.1:{server.server_port}").get("df")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_status_tells_who_leads() -> None:

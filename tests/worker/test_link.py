@@ -125,6 +125,10 @@ async def test_the_same_unexpected_answer_is_logged_once(cfm: WaitingCfm) -> Non
 
 
 async def test_nobody_there_is_down() -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with link_to(Addr("127.0.0.1:1")) as link:
+            await link.ask(Ask.WAIT, NOBODY)
+    assert [line["why"] for line in lines] == ["Connection refused"]
     async with link_to(Addr("127.0.0.1:1")) as link:
         assert await link.ask(Ask.WAIT, NOBODY) == NothingOffered(AskOutcome.DOWN)
         assert await link.ask(Ask.LIST, NOBODY) == NothingOffered(AskOutcome.DOWN)

@@ -112,7 +112,8 @@ class AskedDaemon:
         try:
             connection.request(method, target, headers={**self.keys.headers, wire.USER: _who_asks()})
             answer = connection.getresponse()
-            return answer.status, answer.reason, answer.read()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, wire.reason_in(told) or answer.reason, answer.read()
         except http.client.HTTPException as error:
             raise CfmError(f"{self.addr} does not answer as {self.name} does: does it use TLS?") from error
         except ssl.SSLError as error:

@@ -8,6 +8,7 @@ is asked first: what a controller says that is not ours counts as no answer.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class CfmLink:
         try:
             reply = await (self._list() if how is Ask.LIST else self._next(how, holding))
         except aiohttp.ClientConnectionError as error:
-            self._log_trouble(asked, str(error) or type(error).__name__)
+            self._log_trouble(asked, _why(error))
             return NO_ANSWER
         if reply is None:
             return NOT_OURS
@@ -283,6 +284,12 @@ class CfmLink:
         else:
             self._troubles[cfm] = trouble
             log.warning("cannot get work from cfm", cfm=cfm, why=trouble)
+
+
+def _why(error: aiohttp.ClientConnectionError) -> str:
+    """In the words of the system where it refused the connection: aiohttp's name its own settings as well."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else str(error) or type(error).__name__
 
 
 def _whose(issuer: Issuer | None, binding: Binding | None) -> str:
