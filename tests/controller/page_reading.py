@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = ("br", "input", "link", "meta")
+VOID = ("br", "input", "link", "meta", "wbr")
 
 
 class Reading(HTMLParser):

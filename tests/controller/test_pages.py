@@ -74,7 +74,7 @@ class World:
         found = {"files": [{"file": name, "rank": 1, "on": [server]}], "servers": [server], "more": True}
         settings = [
             {"key": text, "value": [text, text], "from": "file", "line": 3, "at_next_start": text},
-            {"key": "limit", "value": True, "from": "default", "line": None},
+            {"key": "remover.breaker_percent", "value": True, "from": "default", "line": None},
         ]
         backlog = backlog_json(core, now, 0, 3)
         backlog["rows"] = [{**row, "file": name, "on": [server]} for row in backlog["rows"]]
@@ -227,11 +227,22 @@ def test_a_long_list_is_sent_in_pages(world: World) -> None:
     assert "Every wanted file is on a destination" in html(pages.backlog_page(empty, {}, 100))
 
 
+def test_on_a_telephone_the_reason_stands_below_the_file(world: World) -> None:
+    """Its column would lie beyond the edge, and each row would be as high as a reason that nobody sees."""
+    page = html(world.all_pages()["backlog"])
+    (first, *_) = re.findall(r'<small class="narrow">([^<]+)</small>', page)
+    assert f'<td class="spare">{first}</td>' in page
+    style = static("style.css").decode()
+    assert "td .narrow { display: none; }" in style
+    assert "td .narrow { display: block; }" in style.partition("@media (max-width: 720px)")[2]
+
+
 def test_settings_are_told_with_the_place_that_they_come_from(world: World) -> None:
     """A list is its values, one below the other, and nothing else."""
     page = html(world.all_pages(text="AD_")["settings"])
-    assert "<td><code>AD_</code><br><code>AD_</code></td><td>line 3 of the file</td>" in page
+    assert "<td><code>AD_</code><br><code>AD_</code></td><td>line 3</td>" in page
     assert "<code>on</code>" in page
+    assert '<code class="setting">remover.<wbr>breaker_<wbr>percent</code>' in page
 
 
 def test_a_strip_shows_three_hundred_disks_and_the_table_those_worth_a_look(world: World) -> None:

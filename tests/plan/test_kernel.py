@@ -279,7 +279,7 @@ PLACE_CASES = [
     ),
     Case(
         c.not_next_to_go,
-        "room is being made there for a better file",
+        "room is being made for a better file",
         world(
             [server(DISK_B, used_bytes=100)],
             reserved={DISK_B: Reservation(replace(HELD, rank=1), NOW.mono_ms + 1)},

@@ -190,7 +190,7 @@ def summary_view(summary: Summary) -> RenderableType:
             "sources busy",
             "not measured, because there was no backlog"
             if busy is None
-            else f"{100 * busy:.1f} % of the time",
+            else f"{100 * busy:.1f} % of the time in which there was work for all of them",
         ),
         ("surplus copies", str(summary.surplus_copies)),
         ("over the limit", f"{summary.over_limit_servers} servers"),

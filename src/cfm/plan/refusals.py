@@ -63,7 +63,7 @@ ALREADY_PLACED = Refusal("already_placed", "it is already on a destination")
 HOLDER_UNKNOWN = Refusal("holder_unknown", "it may be on a destination whose file list is not known")
 NO_ROOM = Refusal("no_room", "no destination has space for it within its limit")
 NEXT_TO_GO = Refusal(
-    "next_to_go", "room is being made there for a better file, and this file would be the next to be deleted"
+    "next_to_go", "room is being made for a better file, and this file would be the next to be deleted"
 )
 JUST_DELETED = Refusal(
     "just_deleted", "it was deleted to make room not long ago, and is not more wanted since then"

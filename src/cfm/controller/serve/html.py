@@ -15,7 +15,7 @@ from cfm.logs import escaped
 
 TEXTS_KEPT = 8192
 """A page that is made again has nearly the same texts as before."""
-VOID_TAGS = frozenset({"br", "input", "link", "meta"})
+VOID_TAGS = frozenset({"br", "input", "link", "meta", "wbr"})
 
 
 class Html(str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -28,6 +29,19 @@ def names_of(servers: Iterable[Mapping[str, Any]]) -> Names:
 def file(name: str) -> Html:
     """A file, and a link to everything about it."""
     return tag("a", name, attrs={"href": file_path(name)}, cls="file")
+
+
+def file_and_why(name: str, why: str) -> Child:
+    """A file, and below it, where the page is narrow, what else stands in a column of its own (`~`)."""
+    return [file(name), tag("small", why, cls="narrow")]
+
+
+def setting(key: str) -> Html:
+    """A key; where it is folded, it is folded after a dot or an underline."""
+    parts = re.split(r"(?<=[._])", key)
+    return tag(
+        "code", [[tag("wbr") if place else None, one] for place, one in enumerate(parts)], cls="setting"
+    )
 
 
 def server(addr: str | None, names: Names = NO_NAMES) -> Html:

@@ -104,11 +104,16 @@ def _would(deletes: Sequence[Json], names: Names) -> Part | Html:
     rows = [
         (
             str(place),
-            (cells.file(one["file"]), cells.server(one["server"], names), one["kind"], one["reason"]),
+            (
+                cells.file_and_why(one["file"], one["reason"]),
+                cells.server(one["server"], names),
+                one["kind"],
+                one["reason"],
+            ),
         )
         for place, one in enumerate(deletes[:DONE_SHOWN])
     ]
-    return table("would", ("File", "Server", "Kind", "Why"), rows, empty="Nothing would go.")
+    return table("would", ("File", "Server", "Kind~", "Why~"), rows, empty="Nothing would go.")
 
 
 def history_page(found: Json, about: str, now_s: float) -> Page:
@@ -149,11 +154,11 @@ def _happened(
 def settings_page(found: Json) -> Page:
     """The settings in force, each with the place that it comes from."""
     rows = [
-        (str(place), (tag("code", one["key"]), _value(one["value"]), _from(one), _later(one)))
+        (str(place), (cells.setting(one["key"]), _value(one["value"]), _from(one), _later(one)))
         for place, one in enumerate(found["settings"])
     ]
     note = f"Read from {found['file']}." if found["file"] else "No settings file was read."
-    columns = ("Setting", "In force", "Where it comes from", "At the next start*")
+    columns = ("Setting", "In force", "From", "At the next start*")
     return page(
         "Settings",
         "/settings",
@@ -174,7 +179,7 @@ def _value(value: object) -> Child:
 
 
 def _from(one: Json) -> Child:
-    return f"line {one['line']} of the file" if one["line"] else tag("span", "default", cls="quiet")
+    return f"line {one['line']}" if one["line"] else tag("span", "default", cls="quiet")
 
 
 def _later(one: Json) -> Child:

@@ -200,7 +200,7 @@ def deletes(all_: Sequence[Json], names: Names) -> Part | Html:
         (
             one["order"],
             (
-                cells.file(one["file"]),
+                cells.file_and_why(one["file"], one["reason"]),
                 cells.server(one["server"], names),
                 one["kind"],
                 one["status"],
@@ -209,7 +209,9 @@ def deletes(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for one in all_
     ]
-    return table("deletes", ("File", "Server", "Kind", "Status", "Why"), rows, empty="No delete is running.")
+    return table(
+        "deletes", ("File", "Server", "Kind~", "Status", "Why~"), rows, empty="No delete is running."
+    )
 
 
 def rising(all_: Sequence[Json], curves: Mapping[str, Sequence[int]]) -> Part | Html:
@@ -228,7 +230,7 @@ def rising(all_: Sequence[Json], curves: Mapping[str, Sequence[int]]) -> Part | 
         )
         for one in sorted(all_, key=lambda one: -int(one["hits"]))
     ]
-    columns = ("File", "Lately", "Hits#", "Rank#")
+    columns = ("File", "Lately~", "Hits#", "Rank#")
     return table("rising", columns, rows, empty="No file is rising.")
 
 
@@ -238,7 +240,7 @@ def backlog(all_: Sequence[Json], names: Names) -> Part | Html:
             str(file["rank"]),
             (
                 f"{file['rank']:,}",
-                cells.file(file["file"]),
+                cells.file_and_why(file["file"], file["why"]),
                 cells.size(file["size_bytes"]),
                 f"{file['hits']:,}",
                 file["why"],
@@ -247,7 +249,7 @@ def backlog(all_: Sequence[Json], names: Names) -> Part | Html:
         )
         for file in all_
     ]
-    columns = ("Rank#", "File", "Size#", "Hits#", "Why it is not placed", "An old copy is on*")
+    columns = ("Rank#", "File", "Size#", "Hits#~", "Why it is not placed~", "An old copy is on*")
     return table("backlog", columns, rows, empty="Every wanted file is on a destination.")
 
 
