@@ -1,10 +1,13 @@
-"""How fast one worker sends a large file, against aiohttp's own `FileResponse` in the same run.
+"""How fast one worker sends a large file, against plain servers that use sendfile as well.
 
     python bench/bench_content.py [--mib 1024] [--rounds 5] [--folder /dev/shm]
 
-Server and reader are two processes on loopback; the file lies in a memory file system, so that the disk is
-not what is measured.  Ours reads each byte once more than `FileResponse` does (for the checksum, and so that
-the event loop never waits for a disk).  Prints both rates and their ratio, the best of the rounds.
+The plain servers are aiohttp's `FileResponse`, and nginx with one process where it is installed.  Server and
+reader are processes on loopback.  The file lies in a memory file system, so that the disk is not what is
+measured.  All take turns; printed are the medians, each rate as a part of the plain servers', and the
+processor time that the worker takes for 2 GB.  At the first reading of a version ours reads each byte once
+more, for the checksum.  That falls away when the checksum is known, and for a range behind bytes that nobody
+has read.
 """
 
 from __future__ import annotations
@@ -12,12 +15,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import socket
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -34,6 +42,12 @@ from cfm_lab.fakes.memory_worker import NoOtherWorkers
 
 MIB = 1 << 20
 NAME = "file.bin"
+NGINX = """daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+events {{}}
+http {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {folder}; proxy_temp_path {folder};
+  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{ listen 127.0.0.1:{port}; root {root}; }} }}
+"""
 
 
 def application(folder: Path) -> web.Application:
@@ -63,29 +77,115 @@ async def server(folder: Path, port_to: int) -> None:
         await asyncio.Event().wait()
 
 
-def read_all(port: int, path: str, count: int) -> float:
-    """Seconds for one whole body, taken by a reader that does nothing with it."""
+@dataclass(frozen=True)
+class Worker:
+    """A source in a process of its own."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Worker]:
+    """A source that serves the file."""
+    ready, port_to = os.pipe()
+    child = os.fork()
+    if child == 0:
+        asyncio.run(server(folder, port_to))
+        os._exit(0)
+    try:
+        yield Worker(int(os.read(ready, 16)), child)
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+@contextmanager
+def nginx(root: Path) -> Iterator[int | None]:
+    """The port of an nginx that serves the folder; None where there is no nginx here."""
+    program = shutil.which("nginx")
+    if program is None:
+        yield None
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "nginx.conf"
+        settings.write_text(NGINX.format(folder=folder, port=port, root=root))
+        running = subprocess.Popen([program, "-p", folder, "-c", str(settings)], stderr=subprocess.DEVNULL)
+        try:
+            yield port
+        finally:
+            running.kill()
+            running.wait()
+
+
+def read_all(port: int, path: str, count: int, range_header: str = "") -> float:
+    """Bytes a second of one body, taken by a reader that does nothing with it."""
     buffer = bytearray(MIB)
+    lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", range_header]
     with socket.create_connection(("127.0.0.1", port)) as sock:
         began = time.perf_counter()
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        sock.sendall("\r\n".join([*filter(None, lines), "", ""]).encode())
         got = 0
         while more := sock.recv_into(buffer):
             got += more
         took = time.perf_counter() - began
     if got < count:
         sys.exit(f"{path}: {got} bytes instead of {count}")
-    return took
+    return count / took
 
 
-def measure(folder: Path, port: int, size: int, rounds: int) -> dict[str, float]:
-    best: dict[str, float] = {}
-    for _ in range(rounds):  # in turns, so that a busy machine is unfair to nobody
-        for path in (f"/plain/{NAME}", f"/content/{NAME}"):
-            os.utime(folder / NAME)  # a new version: nobody knows its checksum yet
-            rate = size / read_all(port, path, size)
-            best[path] = max(best.get(path, 0.0), rate)
-    return best
+def write_file(folder: Path, mib: int) -> None:
+    chunk = os.urandom(MIB)
+    with (folder / NAME).open("wb") as file:
+        for _ in range(mib):
+            file.write(chunk)
+    folder.chmod(0o755)
+
+
+def ways(folder: Path, worker: Worker, nginx_port: int | None, size: int) -> dict[str, Callable[[], float]]:
+    """Name → one reading of the file, in bytes a second."""
+
+    def new_version() -> None:
+        os.utime(folder / NAME)
+
+    def first() -> float:
+        new_version()
+        return read_all(worker.port, f"/content/{NAME}", size)
+
+    def part() -> float:
+        new_version()
+        return read_all(worker.port, f"/content/{NAME}", size - MIB, f"Range: bytes={MIB}-")
+
+    plain = {"FileResponse": lambda: read_all(worker.port, f"/plain/{NAME}", size)}
+    if nginx_port is not None:
+        plain["nginx"] = lambda: read_all(nginx_port, f"/{NAME}", size)
+    return plain | {
+        "/content, first reading": first,
+        "/content, read before": lambda: read_all(worker.port, f"/content/{NAME}", size),
+        "/content, a range": part,
+    }
+
+
+def report(folder: Path, size: int, rounds: int) -> None:
+    rates, cpu_s = defaultdict(list), defaultdict(list)
+    with serving(folder) as worker, nginx(folder) as nginx_port:
+        for _ in range(rounds):  # in turns, so that a busy machine is unfair to nobody
+            for name, read in ways(folder, worker, nginx_port, size).items():
+                before_s = worker.cpu_s()
+                rates[name].append(read())
+                cpu_s[name].append(worker.cpu_s() - before_s)
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    plain = [name for name in medians if not name.startswith("/")]
+    for name, rate in medians.items():
+        ratios = [f"{rate / medians[one]:.2f} of {one}" for one in plain if name not in plain]
+        took = f"{statistics.mean(cpu_s[name]) * 2e9 / size:.2f} s of processor for 2 GB"
+        print(f"{name:24} {rate / 1e9:5.2f} GB/s", *ratios, took if name != "nginx" else "", sep="  ")
 
 
 def main() -> None:
@@ -97,34 +197,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
         write_file(Path(folder), wanted.mib)
         report(Path(folder), wanted.mib * MIB, wanted.rounds)
-
-
-def write_file(folder: Path, mib: int) -> None:
-    chunk = os.urandom(MIB)
-    with (folder / NAME).open("wb") as file:
-        for _ in range(mib):
-            file.write(chunk)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[int]:
-    """The port of a source that serves the file, in a process of its own."""
-    ready, port_to = os.pipe()
-    child = os.fork()
-    if child == 0:
-        asyncio.run(server(folder, port_to))
-        os._exit(0)
-    try:
-        yield int(os.read(ready, 16))
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-
-
-def report(folder: Path, size: int, rounds: int) -> None:
-    with serving(folder) as port:
-        plain, ours = measure(folder, port, size, rounds).values()
-    print(f"FileResponse {plain / 1e9:.2f} GB/s, /content {ours / 1e9:.2f} GB/s, ratio {ours / plain:.2f}")
 
 
 if __name__ == "__main__":

@@ -104,9 +104,9 @@ def peers(offer: TaskOffer, folder: Path) -> dict[str, Callable[[], object]]:
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, float | str]:
     size = given.mib * MIB
     write_file(folder, given.mib)
-    with serving(folder) as port:
+    with serving(folder) as source:
         offer = usual_offer(
-            file_name=NAME, src_addr=f"{SOURCE}:{port}", dst_addr="127.0.0.1:1", size_bytes=size
+            file_name=NAME, src_addr=f"{SOURCE}:{source.port}", dst_addr="127.0.0.1:1", size_bytes=size
         )
         figures = rates(peers(offer, folder), folder, size, given.rounds)
         return figures | {"speed at a limit, to the limit": limited(offer, folder, size)}

@@ -99,7 +99,7 @@ async def test_a_read_that_hangs_keeps_nobody_who_closes_the_file(tmp_path: Path
     folder = os.open(tmp_path, os.O_RDONLY)
     reader = Reader(*open_plain(folder, "a.mpg"))
     os.close(folder)
-    with reader._in_use():
+    with reader.in_use():
         reader.close()  # it returns at once
         assert len(open_files(tmp_path)) == 1
     assert open_files(tmp_path) == []

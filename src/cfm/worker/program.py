@@ -71,7 +71,7 @@ async def run(settings: CfwSettings, ready: Callable[[Addr], None] = say_listeni
         state = await SqliteState.open(settings.state.path)
         stack.push_async_callback(state.close)
         disk_locks = stack.enter_context(closing(SocketDiskLocks()))
-        disk = stack.enter_context(closing(ThreadPool("base_dir", _DISK_THREADS)))
+        disk = stack.enter_context(closing(ThreadPool("base_dir", 2 * settings.streams + _DISK_THREADS)))
         sources = {
             folder: stack.enter_context(closing(ThreadPool(str(folder), 2 * settings.streams + 4)))
             for folder in settings.source_dirs

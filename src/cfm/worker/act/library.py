@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import enum
 import os
+import select
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from cfm.threads import ThreadPool
 from cfm.worker.act.base_dir import NotPlainError, UnreadableError
@@ -24,7 +28,10 @@ from cfm.worker.act.shelf import Shelf
 from cfm.worker.decide.disk_entries import Entry
 
 OPEN_S = 15.0
-_STEP_BYTES = 256 * 1024
+TURN_S: Final = 0.25
+"""A thread sends for so long, and then looks for other work."""
+_SEND_BYTES: Final = 1024 * 1024
+_STEP_BYTES: Final = 256 * 1024
 """So much is read and hashed at a time, since it stays in the processor's cache."""
 
 
@@ -37,14 +44,13 @@ class ChangedError(OSError):
     """The file is no longer the version that was opened."""
 
 
-class Reader:
-    """An open file.  Threads read one version of it.  It is closed when no thread uses it.
+class _Descriptor:
+    """A descriptor that threads use, one at a time.  It is closed when no thread uses it.
 
     A thread that hangs in it keeps nobody who closes it: that thread closes it when it comes back.
     """
 
-    def __init__(self, fd: int, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
         self._unwanted = False
@@ -52,40 +58,12 @@ class Reader:
     def fileno(self) -> int:
         return self._fd
 
-    def seek(self, offset: int) -> int:
-        """asyncio's sendfile wants to set the position.  Nobody reads from there."""
-        return offset
-
-    def warm(self, start: int, stop: int, digest: Digest) -> None:
-        """Read this part, so that sending it need not wait for the disk, and add it to the checksum."""
-        buffer = memoryview(bytearray(min(_STEP_BYTES, stop - start)))
-        with self._in_use():
-            for offset in range(start, stop, _STEP_BYTES):
-                step = buffer[: min(_STEP_BYTES, stop - offset)]
-                self._fill(offset, step)
-                digest.feed(offset, step)
-            self._check()
-
-    def read(self, start: int, stop: int, digest: Digest) -> bytes:
-        """The same, and return the bytes."""
-        data = bytearray(stop - start)
-        with self._in_use():
-            self._fill(start, memoryview(data))
-            digest.feed(start, memoryview(data))
-            self._check()
-        return bytes(data)
-
-    def check(self) -> None:
-        """Raise `ChangedError` if somebody wrote into the file since it was opened."""
-        with self._in_use():
-            self._check()
-
     def close(self) -> None:
         self._unwanted = True  # before the lock is tried: one of both sides sees the other
         self._close_if_unused()
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         try:
             with self._lock:
                 yield
@@ -102,6 +80,82 @@ class Reader:
             finally:
                 self._lock.release()
 
+
+class Outlet(_Descriptor):
+    """Where the kernel sends a file to: a connection, by a descriptor of its own.
+
+    The event loop may close the connection's own descriptor at any time, and open another file by its number.
+    """
+
+    def __init__(self, connection_fd: int) -> None:
+        super().__init__(os.dup(connection_fd))
+
+    def break_off(self) -> None:
+        """Nothing more is sent.  A thread that sends, or waits for that, gets an error at once."""
+        connection = socket.socket(fileno=self._fd)
+        with suppress(OSError):  # the other side has closed it already
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.detach()
+
+
+class Reader(_Descriptor):
+    """An open file.  Threads read and send one version of it."""
+
+    def __init__(self, fd: int, entry: Entry) -> None:
+        super().__init__(fd)
+        self.entry = entry
+        self._buffer = memoryview(b"")
+
+    def send(self, outlet: Outlet, start: int, stop: int, digest: Digest) -> int:
+        """Send this part, or what can be sent of it in `TURN_S`, and add that to the checksum.
+
+        Returns how many bytes were sent.  `ChangedError` if the file changed.
+        """
+        position, until_s = start, time.monotonic() + TURN_S
+        writable = select.poll()
+        with outlet.in_use(), self.in_use():
+            writable.register(outlet, select.POLLOUT)
+            while position < stop and (left_s := until_s - time.monotonic()) > 0:
+                if writable.poll(left_s * 1000):
+                    count = self._sendfile(outlet, position, min(_SEND_BYTES, stop - position))
+                    self._hash(position, position + count, digest)
+                    position += count
+            self._check()
+        return position - start
+
+    def hash(self, start: int, stop: int, digest: Digest) -> None:
+        """Add this part to the checksum.  `ChangedError` if the file changed."""
+        with self.in_use():
+            self._hash(start, stop, digest)
+            self._check()
+
+    def read(self, start: int, stop: int, digest: Digest) -> bytes:
+        """The same, and return the bytes."""
+        data = bytearray(stop - start)
+        with self.in_use():
+            self._fill(start, memoryview(data))
+            digest.feed(start, memoryview(data))
+            self._check()
+        return bytes(data)
+
+    def _sendfile(self, outlet: Outlet, start: int, count: int) -> int:
+        try:
+            sent = os.sendfile(outlet.fileno(), self._fd, start, count)
+        except BlockingIOError:
+            return 0
+        if not sent:
+            raise ChangedError("the file became shorter")
+        return sent
+
+    def _hash(self, start: int, stop: int, digest: Digest) -> None:
+        if not start <= digest.position < stop:  # known already, or behind a gap
+            return
+        self._buffer = self._buffer or memoryview(bytearray(_STEP_BYTES))
+        for offset in range(start, stop, _STEP_BYTES):
+            step = self._buffer[: min(_STEP_BYTES, stop - offset)]
+            self._fill(offset, step)
+            digest.feed(offset, step)
+
     def _fill(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
@@ -111,6 +165,7 @@ class Reader:
             done += count
 
     def _check(self) -> None:
+        """Raise `ChangedError` if somebody wrote into the file since it was opened."""
         if version_of(entry_of(self.entry.name, os.fstat(self._fd))) != version_of(self.entry):
             raise ChangedError("the file was changed")
 

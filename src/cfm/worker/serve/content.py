@@ -24,7 +24,7 @@ from cfm.web import RefusedError, name_from_path
 from cfm.worker.act.digests import Digest, Digests, etag_of, repr_digest, wants_digest
 from cfm.worker.act.library import ChangedError, ContentLibrary, Found, Where
 from cfm.worker.decide.ranges import FilePart, part_wanted
-from cfm.worker.serve.sending import MOST_CHUNK_BYTES, Source, send
+from cfm.worker.serve.sending import Source, send
 from cfm.worker.serve.streams import BusyError, EndedError, Stream, Streams
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,8 @@ PREFIX = "/content/"
 STALL_S = 30.0
 """The stream ends if the reader or the disk needs longer than this for one chunk."""
 RETRY_AFTER_S = 1
+HASHED_BYTES = 4 * 1024 * 1024
+"""So much is read at a time for a checksum that no stream has brought."""
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 
 
@@ -123,8 +125,8 @@ class Content:
         try:
             async with self._reading_for_digest:
                 while digest.known is None:
-                    stop = min(digest.position + MOST_CHUNK_BYTES, digest.size_bytes)
-                    await source.warm(digest.position, stop)
+                    stop = min(digest.position + HASHED_BYTES, digest.size_bytes)
+                    await source.hash(digest.position, stop)
         except OSError as error:
             self._digests.forget(found.reader.entry)
             raise RefusedError(500, f"cannot read the file: {error}") from error
@@ -164,7 +166,7 @@ class Content:
                 stream.on_cut(partial(_expire, deadline))
                 progress = partial(self._progress, deadline, stream)
                 source = Source(found.reader, found.threads, digest, self._stall_s)
-                await send(transport, response, source, part, progress)
+                await send(request, response, source, part, progress)
             outcome = "sent"
         except TimeoutError:
             outcome = "cut" if stream.is_cut else "stalled"

@@ -1,33 +1,31 @@
-"""Sends a part of a file by sendfile, and never waits for a disk in the event loop.
+"""Sends a part of a file, and never waits for a disk in the event loop.
 
-Two things happen to each chunk, in this order.  A thread reads it, so that it is in memory, and in the
-checksum. Then the kernel sends it from memory.  The next chunk is read while one is sent.  The last bytes
-are sent from the buffer that was read, after a check that the file is still the same: nobody gets a whole
-body that is made of two versions.
+Without TLS, a thread lets the kernel send from the page cache, and reads behind that for the checksum where
+nobody knows it yet.  It does so in turns, so that no stream keeps a thread.  With TLS, a thread reads and the
+event loop sends.  Either way the last bytes are sent from the buffer that was read, after a check that the
+file is still the same: nobody gets a whole body that is made of two versions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Final, TypeAlias, cast
+from typing import Final
 
 from aiohttp import web
 
 from cfm.threads import ThreadPool
 from cfm.worker.act.digests import Digest
-from cfm.worker.act.library import ChangedError, Reader
+from cfm.worker.act.library import Outlet, Reader
 from cfm.worker.decide.ranges import FilePart
 
-MOST_CHUNK_BYTES: Final = 4 * 1024 * 1024
-_FIRST_CHUNK_BYTES: Final = 1024 * 1024
-_LEAST_CHUNK_BYTES: Final = 64 * 1024
 _TAIL_BYTES: Final = 64 * 1024
 _WRITE_BYTES: Final = 256 * 1024
-_QUICK_S, _SLOW_S = 0.25, 1.0
+_LAST_TURN_S: Final = 1.0
+"""How long a stream that was ended waits for its thread.  If it takes longer, its disk hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +37,28 @@ class Source:
     digest: Digest
     timeout_s: float
 
-    async def warm(self, start: int, stop: int) -> None:
-        """Bring these bytes into memory.  `OSError` where that fails, `ChangedError` if the file changed."""
-        if start < stop:
-            await self.pool.run(self.timeout_s, partial(self.reader.warm, start, stop, self.digest))
-
     async def read(self, start: int, stop: int) -> bytes:
         return await self.pool.run(self.timeout_s, partial(self.reader.read, start, stop, self.digest))
 
+    async def hash(self, start: int, stop: int) -> None:
+        """Add these bytes to the checksum.  `OSError` where that fails, or the file changed."""
+        await self.pool.run(self.timeout_s, partial(self.reader.hash, start, stop, self.digest))
 
-SendChunk: TypeAlias = Callable[[Source, int, int], Awaitable[None]]
-"""Sends the bytes of a file from one offset to before another.  They are in memory already."""
+    async def send(self, outlet: Outlet, start: int, stop: int) -> int:
+        """One turn of a thread.  Returns how many bytes were sent; 0 where the other side takes none."""
+        work = partial(self.reader.send, outlet, start, stop, self.digest)
+        turn = asyncio.ensure_future(self.pool.run(self.timeout_s, work))
+        turn.add_done_callback(_retrieved)
+        try:
+            return await asyncio.shield(turn)
+        except BaseException:
+            outlet.break_off()
+            await asyncio.wait({turn}, timeout=_LAST_TURN_S)
+            raise
 
 
 async def send(
-    transport: asyncio.Transport,
+    request: web.Request,
     response: web.StreamResponse,
     source: Source,
     part: FilePart,
@@ -61,14 +66,21 @@ async def send(
 ) -> None:
     """Send the body of a prepared response.  Returns when the kernel has all of it.
 
-    `progress` is called with the size of each chunk when the chunk is sent.
+    `progress` is called with the size of each piece when the piece is sent.
 
     Raises:
         OSError: it cannot go on.  The connection is then of no use any more.
     """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
     tail = max(part.start, part.stop - _TAIL_BYTES)
-    send_chunk = _by_sendfile(transport) if _is_plain(transport) else _by_writing(response)
-    await _send_chunks(send_chunk, source, FilePart(part.start, tail), progress)
+    if transport.get_extra_info("sslcontext") is None:
+        with _unbuffered(transport):  # the headers go before what a thread sends
+            await request.writer.drain()
+        await _send_from_threads(transport, source, part.start, tail, progress)
+    else:  # the kernel cannot encrypt what it sends from the page cache
+        await _write(response, source, part.start, tail, progress)
     last = await source.read(tail, part.stop)
     progress(0)
     with _unbuffered(transport):
@@ -77,65 +89,34 @@ async def send(
     progress(len(last))
 
 
-async def _send_chunks(
-    send_chunk: SendChunk, source: Source, part: FilePart, progress: Callable[[int], None]
+async def _send_from_threads(
+    transport: asyncio.Transport, source: Source, start: int, stop: int, progress: Callable[[int], None]
 ) -> None:
-    """Send all but the tail, in chunks that take a reader about a second."""
-    loop = asyncio.get_running_loop()
-    size, start = _FIRST_CHUNK_BYTES, part.start
-    stop = min(start + size, part.stop)
-    await source.warm(start, stop)
-    while start < part.stop:
-        began = loop.time()
-        then = min(stop + size, part.stop)
-        ahead = asyncio.ensure_future(source.warm(stop, then))
-        ahead.add_done_callback(_retrieved)
-        try:
-            await send_chunk(source, start, stop)
-            await ahead
-        finally:
-            ahead.cancel()
-        progress(stop - start)
-        start, stop = stop, then
-        size = _next_size(size, loop.time() - began)
+    """Send behind what the transport has sent.  It has nothing more to write by itself."""
+    if transport.is_closing():
+        raise ConnectionResetError
+    with closing(Outlet(transport.get_extra_info("socket").fileno())) as outlet:
+        while start < stop:
+            count = await source.send(outlet, start, stop)
+            if transport.is_closing():
+                raise ConnectionResetError
+            start += count
+            if count:
+                progress(count)
 
 
-def _next_size(size: int, took_s: float) -> int:
-    if took_s < _QUICK_S:
-        return min(2 * size, MOST_CHUNK_BYTES)
-    return max(size // 2, _LEAST_CHUNK_BYTES) if took_s > _SLOW_S else size
-
-
-def _is_plain(transport: asyncio.Transport) -> bool:
-    """Is the connection without TLS?  The kernel cannot encrypt what it sends from the page cache."""
-    return transport.get_extra_info("sslcontext") is None
-
-
-def _by_sendfile(transport: asyncio.Transport) -> SendChunk:
-    async def send_chunk(source: Source, start: int, stop: int) -> None:
-        # asyncio asks the file only for its descriptor, and for a seek that does nothing.
-        file, count = cast("IO[bytes]", source.reader), stop - start
-        try:
-            sent = await asyncio.get_running_loop().sendfile(transport, file, start, count, fallback=False)
-        except asyncio.SendfileNotAvailableError as error:
-            raise OSError(f"the kernel cannot send the file from the page cache: {error}") from error
-        if sent != count:
-            raise ChangedError("the file became shorter")
-
-    return send_chunk
-
-
-def _by_writing(response: web.StreamResponse) -> SendChunk:
-    async def send_chunk(source: Source, start: int, stop: int) -> None:
-        for offset in range(start, stop, _WRITE_BYTES):
-            await response.write(await source.read(offset, min(offset + _WRITE_BYTES, stop)))
-
-    return send_chunk
+async def _write(
+    response: web.StreamResponse, source: Source, start: int, stop: int, progress: Callable[[int], None]
+) -> None:
+    for offset in range(start, stop, _WRITE_BYTES):
+        piece = await source.read(offset, min(offset + _WRITE_BYTES, stop))
+        await response.write(piece)
+        progress(len(piece))
 
 
 @contextmanager
 def _unbuffered(transport: asyncio.Transport) -> Iterator[None]:
-    """A write in this context returns only when the kernel has the bytes."""
+    """Who waits for a write in this context waits until the kernel has all bytes."""
     transport.set_write_buffer_limits(high=0)
     try:
         yield
@@ -143,7 +124,7 @@ def _unbuffered(transport: asyncio.Transport) -> Iterator[None]:
         transport.set_write_buffer_limits()
 
 
-def _retrieved(task: asyncio.Future[None]) -> None:
-    """Take the result of a chunk that nobody waits for any more, so that asyncio does not log it."""
-    if not task.cancelled():
-        task.exception()
+def _retrieved(turn: asyncio.Future[int]) -> None:
+    """Take the result of a turn that nobody waits for any more, so that asyncio does not log it."""
+    if not turn.cancelled():
+        turn.exception()
