@@ -168,6 +168,19 @@ def test_silent_servers_are_doubtful(node: Node, workers: Workers) -> None:
     ]
 
 
+def test_many_silent_servers_are_one_line_in_a_terminal(
+    node: Node, workers: Workers, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [f"127.9.9.{number}:1" for number in range(1, 8)]
+    file = node.cfm([workers.start(OURS)], silent)
+    check_cfm(file)
+    assert capsys.readouterr().out.count("cannot be reached") == 7, "a pipe can be searched"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    check_cfm(file)
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if "cannot be reached" in text)
+    assert f"{', '.join(silent[:3])} and 4 more: cannot be reached" in line
+
+
 def test_limits_that_differ_are_told(node: Node, workers: Workers) -> None:
     low = workers.start({**OURS, "Cfw-Limit-Percent": "80"})
     odd = workers.start({**OURS, "Cfw-Limit-Percent": "١"}, host="127.0.0.2")
@@ -217,7 +230,7 @@ def test_a_worker_that_would_run(node: Node) -> None:
         report = cfw_report(node.cfw(cfm_addr=f":{cfm.getsockname()[1]}"))
     assert (report.errors, report.doubts) == ((), ())
     assert report.notes[0].startswith("anyone who reaches 127.0.2.1:8888 can delete files")
-    assert report.notes[1].startswith("copies are made by the built-in transfer")
+    assert report.notes[1].startswith("copies use the built-in transfer")
 
 
 def test_an_unreachable_cfm_is_doubtful(node: Node) -> None:

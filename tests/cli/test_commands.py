@@ -147,7 +147,7 @@ async def test_a_pipe_gets_whole_names(cfm: ControllerRig) -> None:
 
 async def test_a_copy_is_cancelled_by_its_id_or_its_file(cfm: ControllerRig) -> None:
     ended = await run(cfm, "cancel", "nothing.mpg")
-    assert (ended.exit_code, "no copy under way" in ended.output) == (1, True)
+    assert (ended.exit_code, "no copy is under way" in ended.output) == (1, True)
     ended = await run(cfm, "cancel", LONG)
     assert (ended.exit_code, LONG in ended.output) == (0, True)
     ended = await run(cfm, "cancel", "1")
@@ -175,8 +175,11 @@ async def test_a_reload_is_looked_at_and_then_done(cfm: ControllerRig) -> None:
     assert "remover.storage_usage_limit_percent: 90 → 50 (at once)" in shown
     assert "log_level: info → debug (at the next start)" in shown
     assert "with the new settings: copy 0 files (0 B), delete 0 files (0 B)" in shown
+    assert shown.endswith("Nothing is changed yet: `cfm reload` does it.\n")
     assert cfm.controller.core.state.rules.limit_percent == 90
-    assert "90 → 50 (now in force)" in (await run(cfm, "reload")).output
+    done = (await run(cfm, "reload")).output
+    assert "90 → 50 (now in force)" in done
+    assert "needs a restart of cfm" in done.splitlines()[-1]
     assert cfm.controller.core.state.rules.limit_percent == 50
     shown = (await run(cfm, "config", "show", "--effective")).output
     assert "info  (at the next start: debug)" in shown

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from cfm.cli import render
+from cfm.cli.output import as_text
 from cfm.controller.explain.report import plan_json, status_json
 from cfm.controller.explain.why import why_json
 from cfm.plan import refusals
@@ -328,3 +329,18 @@ def test_why_of_a_placed_file_promises_no_room_elsewhere() -> None:
     words = {one["server"]: one["text"] for one in places}
     assert words.pop(holder) == "it is there"
     assert set(words.values()) == {f"one copy is enough: it is on {holder}"}
+
+
+def test_of_three_hundred_servers_a_terminal_shows_those_worth_a_look(node: Node) -> None:
+    status = status_of(node)
+    one = next(server for server in status["servers"] if "destination" in server["role"])
+    fine = {**one, "state": "up", "why": None, "used_percent": 50, "limit_percent": 90}
+    many = [{**fine, "addr": f"10.0.{n // 100}.{n % 100}:8888"} for n in range(300)]
+    many[177] = {**many[177], "state": "down", "why": "Connection refused"}
+    many[288] = {**many[288], "used_percent": 95}
+    text = shown(render.status_view({**status, "servers": many}), 80)
+    rows = [line.split()[0] for line in text.splitlines() if line.startswith(" 10.0.")]
+    assert rows[:2] == ["10.0.2.88:8888", "10.0.1.77:8888"]
+    assert len(rows) == 20
+    assert "… and 280 more servers, none in trouble (`cfm server` shows all)" in text
+    assert "10.0.0.99:8888" in as_text(render.status_view({**status, "servers": many})), "a pipe gets all"

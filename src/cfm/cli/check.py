@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import groupby
 from json import dumps
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from cfm.security import controller_credentials, without_credentials, worker_cre
 from cfm.worker.decide.shelf_rules import is_probe_name
 
 FINE, WRONG = 0, 2
+FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def cfw_report(path: Path) -> CheckReport:
     ]
     notes = [*settings.notes, *_security_notes(settings.security, settings.listen_addr)]
     if settings.downloader_bin is None:
-        notes.append("copies are made by the built-in transfer, which needs a new cfw on the sources")
+        notes.append("copies use the built-in transfer, so each source needs this cfw, not the earlier one")
     return CheckReport(path, errors, tuple(doubts), tuple(notes))
 
 
@@ -206,7 +208,7 @@ def _tell(report: CheckReport, json: bool) -> int:
         print(dumps(_as_json(report), indent=2))
     else:
         console = Console(highlight=False)
-        for line in _lines(report):
+        for line in _lines(report, in_terminal=console.is_terminal):
             # Long lines stay whole, so that they can be searched for.
             console.print(line, soft_wrap=True)
     return report.exit_code
@@ -221,9 +223,10 @@ def _as_json(report: CheckReport) -> dict[str, object]:
     }
 
 
-def _lines(report: CheckReport) -> Iterator[Text]:
+def _lines(report: CheckReport, *, in_terminal: bool) -> Iterator[Text]:
     yield from _labelled("wrong", "bold red", (problem.told_of(report.file) for problem in report.errors))
-    yield from _labelled("doubtful", "yellow", (problem.told_of(report.file) for problem in report.doubts))
+    shown = _together(report.doubts) if in_terminal else report.doubts
+    yield from _labelled("doubtful", "yellow", (problem.told_of(report.file) for problem in shown))
     yield from _labelled("note", "cyan", (escaped(note) for note in report.notes))
     if report.errors:
         yield Text(f"{len(report.errors)} wrong: it would not start", style="bold red")
@@ -232,6 +235,22 @@ def _lines(report: CheckReport) -> Iterator[Text]:
         doubts = "1 doubt" if number == 1 else f"{number} doubts"
         fine = f"it would start, with {doubts}" if number else "all is well"
         yield Text(f"{escaped(str(report.file))}: {fine}", style="bold")
+
+
+def _together(doubts: Sequence[SettingsProblem]) -> Iterator[SettingsProblem]:
+    """What is the same at many servers is one line in a terminal.  A pipe gets a line for each."""
+    for (_key, what, _remedy), same in groupby(doubts, _apart_from_its_server):
+        problems = list(same)
+        servers = [one.text.partition(" ")[0] for one in problems]
+        if len(problems) <= FEW or ":" not in servers[0]:
+            yield from problems
+            continue
+        named = f"{', '.join(servers[:FEW])} and {len(servers) - FEW:,} more"
+        yield replace(problems[0], text=f"{named}: {what}")
+
+
+def _apart_from_its_server(doubt: SettingsProblem) -> tuple[str, str, str]:
+    return doubt.key, doubt.text.partition(" ")[2], doubt.remedy
 
 
 def _labelled(label: str, style: str, lines: Iterable[str]) -> Iterator[Text]:

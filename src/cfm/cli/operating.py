@@ -119,7 +119,7 @@ def _under_way(task: str, shown: list[Any]) -> Any:
     if any(task in (one["task"], one["file"]) for one in shown):
         raise CfmError(f"the task {task} is over already: there is nothing to cancel")
     near = difflib.get_close_matches(task, by_name)
-    raise CfmError(f"no copy under way has the id or the file {task}{meant(near)}")
+    raise CfmError(f"no copy is under way with the id or file name {task}{meant(near)}")
 
 
 def reload(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cfm.cli.render import page
 from cfm.cli.render.page import ROOMY, ROWS_SHOWN, Json, Sized, said, stack, with_rest
-from cfm.cli.render.servers import servers, snapshot
+from cfm.cli.render.servers import snapshot, some_servers
 from cfm.controller.explain.words import count_words, size_words
 
 
@@ -21,7 +21,7 @@ def plan_view(plan: Json) -> RenderableType:
             page.verdict(plan),
             page.conditions(plan["conditions"]),
             snapshot(plan["snapshot"]),
-            servers(plan["servers"], width),
+            some_servers(plan["servers"], width),
             _deeds("would copy", plan["copies"], ("source", "destination"), width),
             _deeds("would delete", plan["deletes"], ("server",), width),
             _if_deletes_were_on(plan["would_delete"], width),

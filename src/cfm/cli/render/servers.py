@@ -5,15 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cfm.cli.render.page import WIDE, Json, said, table
+from cfm.cli.render.page import NO_END, WIDE, Json, said, table
 from cfm.cli.render.words import time_words
 from cfm.controller.explain.words import size_words
 
+SERVERS_SHOWN: Final = 20
 STATE_STYLES: Final = {"up": "green", "down": "bold red", "unknown": "yellow"}
+
+
+def some_servers(all_: Sequence[Json], width: int) -> RenderableType:
+    """In a terminal, of many servers those that are worth a look; a pipe gets them all."""
+    if width >= NO_END or len(all_) <= SERVERS_SHOWN:
+        return servers(all_, width)
+    shown = sorted(all_, key=_worth_a_look)[:SERVERS_SHOWN]
+    left_out = sum(is_in_trouble(one) for one in all_) - sum(map(is_in_trouble, shown))
+    words = f"{left_out:,} of them in trouble too" if left_out > 0 else "none in trouble"
+    rest = f"… and {len(all_) - len(shown):,} more servers, {words} (`cfm server` shows all)"
+    return Group(servers(shown, width), Text(rest, style="dim"))
+
+
+def _worth_a_look(server: Json) -> tuple[bool, bool, int]:
+    """Trouble first, then what copies, then the fullest; else the order of the settings."""
+    copies = server.get("sending") or server.get("receiving")
+    return not is_in_trouble(server), not copies, -(server["used_percent"] or 0)
+
+
+def is_in_trouble(server: Json) -> bool:
+    used = server["used_percent"]
+    is_over = used is not None and used > (server["limit_percent"] or 100)
+    return server["state"] != "up" or bool(server["why"]) or is_over
 
 
 def servers(all_: Sequence[Json], width: int) -> Table:

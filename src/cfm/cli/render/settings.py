@@ -54,6 +54,11 @@ def _lines(told: Json) -> Iterator[Text]:
         )
     if "plan" in told and told["changes"]:
         yield from _plans(told["plan"])
+        yield Text("Nothing is changed yet: `cfm reload` does it.", style="dim")
+    elif any(one["needs_restart"] for one in told["changes"]):
+        yield Text(
+            "What is marked “at the next start” needs a restart of cfm. Running copies go on.", style="yellow"
+        )
 
 
 def _plans(plan: Json) -> Iterator[Text]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from cfm.cli.render import page
 from cfm.cli.render.events import EVENTS_SHOWN, decisions
 from cfm.cli.render.page import ROWS_SHOWN, WIDE, Json, Sized, said, stack, with_rest
-from cfm.cli.render.servers import cells, servers
+from cfm.cli.render.servers import cells, some_servers
 from cfm.cli.render.words import short_addr, time_words
 from cfm.controller.explain.words import count_words, left_s, size_words
 
@@ -26,7 +26,7 @@ def status_view(
             _under_way(status),
             page.conditions(status["conditions"], status["at"]),
             _leadership(status),
-            servers(status["servers"], width),
+            some_servers(status["servers"], width),
             transfers(status["transfers"], width),
             _backlog(status),
             decisions(recent_events, events_shown, width),
