@@ -26,7 +26,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
@@ -105,12 +105,9 @@ def lost_lines() -> int:
 class RepeatGate(logging.Handler):
     """Passes records on to all sinks.  Those that repeat are counted; `log_repeats` says which."""
 
-    def __init__(
-        self, sinks: Sequence[logging.Handler], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, sinks: Sequence[logging.Handler]) -> None:
         super().__init__()
         self._sinks = sinks
-        self._monotonic = monotonic
         self._repeats: Repeats[logging.LogRecord] = Repeats()
 
     @property
@@ -118,7 +115,7 @@ class RepeatGate(logging.Handler):
         return sum(sink.lost_total for sink in self._sinks if isinstance(sink, QueuedSink))
 
     def emit(self, record: logging.LogRecord) -> None:
-        now_ms = int(1000 * self._monotonic())
+        now_ms = int(1000 * time.monotonic())
         left_out = self._repeats.admit(kind_of(record), record, now_ms)
         for last, before_it in self._repeats.ended(now_ms):
             self._pass_on(last, before_it)

@@ -207,12 +207,10 @@ class HttpProblem:
 
     status: int
     detail: str = ""
-    title: str = ""
-    type: str = "about:blank"
 
     def to_json(self) -> Json:
-        title = self.title or _phrase(self.status)
-        return {"type": self.type, "title": title, "status": self.status, "detail": self.detail}
+        title = _phrase(self.status)
+        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
 
 
 def _phrase(status: int) -> str:

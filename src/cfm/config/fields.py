@@ -98,8 +98,6 @@ Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch)]
 
 # --- words ----------------------------------------------------------------------------------------
 
-PlainText: TypeAlias = Annotated[str, BeforeValidator(_one_text)]
-
 
 def _level(value: object) -> str:
     text = _one_text(value).lower()

@@ -52,8 +52,8 @@ class PostgresServer:
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, database: str = "cfm", port: int | None = None) -> str:
-        return f"postgresql://cfm@{HOST}:{port or self.port}/{database}"
+    def url(self, port: int | None = None) -> str:
+        return f"postgresql://cfm@{HOST}:{port or self.port}/cfm"
 
     @property
     def pid(self) -> int:

@@ -32,10 +32,10 @@ from cfm.threads import HungError, LifeSign, ThreadPool
 log = structlog.get_logger(__name__)
 
 POLL_S = 5.0
-RESCAN_S = 600.0
+RESCAN_MS = 600_000
 """A folder is listed again after this time, even if its mtime has not changed."""
 ANSWER_S = 5.0
-PAUSE_S = 30.0
+PAUSE_MS = 30_000
 """For so long a folder that did not answer is left alone."""
 THREADS = 4
 """For each folder."""
@@ -98,14 +98,11 @@ class SanIndex:
         on_change: Callable[[Observed[Names]], None],
         file_system: FileSystem | None = None,
         poll_s: float = POLL_S,
-        rescan_s: float = RESCAN_S,
         answer_s: float = ANSWER_S,
-        pause_s: float = PAUSE_S,
     ) -> None:
         self._clock, self._on_change = clock, on_change
         self._file_system = file_system or RealFileSystem()
         self._poll_s, self._answer_s = poll_s, answer_s
-        self._rescan_ms, self._pause_ms = int(rescan_s * 1000), int(pause_s * 1000)
         why = "the source folders are being read" if folders else "no source folder is configured"
         self._not_yet = Unknown(why, clock().mono_ms)
         self._folders = [self._new(str(path)) for path in folders]
@@ -180,7 +177,7 @@ class SanIndex:
                 return False
             await self._scan(folder, mtime_ns, at_ms)
         except (HungError, TimeoutError):
-            folder.paused_until_ms = at_ms + self._pause_ms
+            folder.paused_until_ms = at_ms + PAUSE_MS
             return self._lose(folder, "does not answer", at_ms)
         except OSError as error:
             return self._lose(folder, _why(error), at_ms)
@@ -192,7 +189,7 @@ class SanIndex:
             return True
         if at_ms < folder.scan_not_before_ms:
             return False
-        if mtime_ns == folder.mtime_ns and at_ms - folder.scanned_ms < self._rescan_ms:
+        if mtime_ns == folder.mtime_ns and at_ms - folder.scanned_ms < RESCAN_MS:
             folder.names = Known(folder.names.value, at_ms)
             return False
         return True
@@ -249,7 +246,7 @@ class SanIndex:
             )
         except (HungError, TimeoutError):
             if not sign.beats:
-                folder.paused_until_ms = at_ms + self._pause_ms
+                folder.paused_until_ms = at_ms + PAUSE_MS
             return Unknown(f"{folder.path} does not answer", at_ms)
         except OSError as error:
             return Unknown(f"{folder.path} {_why(error)}", at_ms)
@@ -276,7 +273,7 @@ class SanIndex:
             )
         except (HungError, TimeoutError):
             if not sign.beats:  # otherwise it is slow, and not dead
-                folder.paused_until_ms = at_ms + self._pause_ms
+                folder.paused_until_ms = at_ms + PAUSE_MS
             return f"{folder.path} does not answer"
         except OSError as error:
             return f"{folder.path} {_why(error)}"

@@ -75,13 +75,13 @@ class Snapshot:
             rows += others[max(0, offset - found.height) :][: limit - len(rows)]
         return ByRank(rows, found.height, int(found["size_bytes"].sum()))
 
-    def near(self, name: str, most: int = 3) -> list[str]:
-        """Graded names that somebody may have meant who wrote `name`."""
+    def near(self, name: str) -> list[str]:
+        """A few graded names that somebody may have meant who wrote `name`."""
         names = pl.concat([self.frame["name"], self._unsized["name"]])
         for pattern in _parts_of(name):
             candidates = names.filter(pattern(names.str)).head(_CANDIDATES).to_list()
-            near = difflib.get_close_matches(name, candidates, n=most, cutoff=_ALIKE)
-            if near or (candidates and len(candidates) <= most):
+            near = difflib.get_close_matches(name, candidates, n=_NEAR, cutoff=_ALIKE)
+            if near or (candidates and len(candidates) <= _NEAR):
                 return near or candidates
         return []
 
@@ -130,6 +130,8 @@ def _contains(text: str, names: StringNameSpace) -> pl.Series:
 
 _LOOKED_AT = 100_000
 """Names that are searched at a time."""
+_NEAR = 3
+"""Names that are told to whoever may have meant one of them."""
 _CANDIDATES = 2_000
 _ALIKE = 0.6
 

@@ -216,7 +216,6 @@ class MetadataWatch:
         on_rejected: Callable[[SnapshotFacts], None],
         last_good: Measure | None = None,
         file_system: FileSystem | None = None,
-        poll_s: float = POLL_S,
         stat_timeout_s: float = STAT_TIMEOUT_S,
         read_patience_s: float = READ_PATIENCE_S,
         reread_s: int = REREAD_S,
@@ -226,7 +225,7 @@ class MetadataWatch:
         self._clock = clock
         self._on_snapshot, self._on_rejected = on_snapshot, on_rejected
         self._file_system = file_system or RealFileSystem()
-        self._poll_s, self._stat_timeout_s, self._read_patience_s = poll_s, stat_timeout_s, read_patience_s
+        self._stat_timeout_s, self._read_patience_s = stat_timeout_s, read_patience_s
         self._pools = tuple(ThreadPool(f"metadata-{path}", 2) for path in self._paths)
         self._reader = ThreadPool("metadata-read", 2)
         self._at_rest = AtRest(), AtRest()
@@ -245,7 +244,7 @@ class MetadataWatch:
         try:
             while True:
                 await self.look()
-                await asyncio.sleep(self._poll_s)
+                await asyncio.sleep(POLL_S)
         finally:
             for pool in (*self._pools, self._reader):
                 pool.close()

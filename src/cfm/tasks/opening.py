@@ -18,19 +18,19 @@ NOWHERE: Final = Addr("")
 EXTRA: Final = "pip install 'cfm[postgresql]'"
 
 
-def store_at(url: str, address: Addr = NOWHERE) -> StateStore:
-    """The store at a valid `state.url`, not yet open.  `address` is where its cfm is reached.
+def store_at(url: str) -> StateStore:
+    """The store at a valid `state.url`, not yet open, for whoever is not reached anywhere.
 
     Raises:
         StateError: it is in PostgreSQL, and psycopg is not installed.
     """
     if not is_postgres(url):
         return SqliteStore(path_of_state(url))
-    return shared_store_at(url, address)
+    return shared_store_at(url, NOWHERE)
 
 
 def shared_store_at(url: str, address: Addr, lease_s: float = 3.0) -> SharedStateStore:
-    """The same for several cfm.
+    """The same for one of several cfm, which is reached at `address`.
 
     Raises:
         StateError: psycopg is not installed.

@@ -56,11 +56,9 @@ def empty(status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> web.Re
     return web.Response(status=status, headers=dict(headers))
 
 
-def problem(
-    status: int, detail: str = "", *, title: str = "", headers: Mapping[str, str] = _NO_HEADERS
-) -> web.Response:
+def problem(status: int, detail: str = "", *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
     """An error of a new endpoint (RFC 9457)."""
-    body = wire.HttpProblem(status, detail, title).to_json()
+    body = wire.HttpProblem(status, detail).to_json()
     return _answer(wire.to_json(body), wire.PROBLEM_JSON, status, headers)
 
 

@@ -60,7 +60,7 @@ class Daemon:
         return self.running is not None and self.running.poll() is None
 
     def start(self) -> None:
-        """Start it.  `wait_listening` returns when it serves."""
+        """Start it."""
         die_with_parent = [sys.executable, "-m", "cfm.demo.die_with_parent", str(os.getpid())]
         with (self.folder / "output.txt").open("ab") as output:
             self.running = subprocess.Popen(

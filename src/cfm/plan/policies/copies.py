@@ -20,7 +20,7 @@ LOOKAHEAD = 4
 """Files beyond those that could start now whose place on the SAN is looked up."""
 UNRESTED_SEEN = 256
 """A round stops after so many files that were not looked at twice yet.  (Files that keep changing are in no
-list, see `NodeState.left_alone`.)"""
+list, see `PlanInputs.left_alone`.)"""
 PLACES_TRIED = 16
 """Where copies have failed lately, so many destinations are tried for a file."""
 DEEPEST = 6

@@ -29,17 +29,8 @@ ANSWER_S: Final = 10.0
 class SourceWatch:
     """See the module's text."""
 
-    def __init__(
-        self,
-        base_dir: Path,
-        folders: Mapping[Path, ThreadPool],
-        shelf: Shelf,
-        *,
-        every_s: float = LOOK_EVERY_S,
-        answer_s: float = ANSWER_S,
-    ) -> None:
+    def __init__(self, base_dir: Path, folders: Mapping[Path, ThreadPool], shelf: Shelf) -> None:
         self._base_dir, self._folders, self._shelf = base_dir, folders, shelf
-        self._every_s, self._answer_s = every_s, answer_s
         self._told: dict[Path, str] = {}
         """What the log said last of each folder."""
         self._ruled_out: set[Path] = set()
@@ -52,7 +43,7 @@ class SourceWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(LOOK_EVERY_S)
             await self.look()
 
     async def look(self) -> None:
@@ -61,7 +52,7 @@ class SourceWatch:
 
     async def _look(self, folder: Path, threads: ThreadPool) -> None:
         try:
-            found = await threads.run(self._answer_s, partial(overlap, self._base_dir, (folder,)))
+            found = await threads.run(ANSWER_S, partial(overlap, self._base_dir, (folder,)))
         except OSError as error:
             self._answered(folder, error)
             return
