@@ -112,7 +112,7 @@ class DiskBounds(NamedTuple):
         return DiskBounds(DiskUsage(full.total_bytes, used_bytes, avail_bytes), self.emptiest)
 
     def doubted_bytes(self, limit_percent: int) -> int:
-        """So much of what is over the limit by the fullest is not so by the emptiest."""
+        """How much of what is over the limit by the fullest is not so by the emptiest."""
         if self.emptiest is None:
             return ALL_BYTES
         return self.fullest.above_bytes(limit_percent) - self.emptiest.above_bytes(limit_percent)

@@ -21,9 +21,9 @@ from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Names, O
 APART_MS: Final = 5_000
 """The shortest time between two readings that prove something together."""
 FREED_LATE: Final = Backoff(first_ms=600_000, longest_ms=6 * 3_600_000)
-"""For so long a delete that no reading shows still counts as about to free its bytes."""
+"""How long a delete that no reading shows still counts as about to free its bytes."""
 LANDED_LATE_MS: Final = 1_800_000
-"""For so long at least a copy that no reading shows counts as about to show.  It counts on where `/df` stands
+"""How long, at least, a copy that no reading shows counts as about to show.  It counts on where `/df` stands
 still."""
 SIZE_SETTLED_MS: Final = 60_000
 """A disk has another size when readings so far apart show it: a total may dip for a moment."""
@@ -32,7 +32,7 @@ _TOLERANCE: Final = 8
 _NOISE: Final = 64
 """A reading that moves by less than this part of a file does not show it."""
 _SIGNIFICANT_PERCENT: Final = 1
-"""A difference of so much of a disk is worth a question of its own."""
+"""How large a part of a disk a difference must be to be worth a question of its own."""
 
 
 class UnderWay(NamedTuple):
@@ -100,7 +100,7 @@ class DiskAccount:
     _base_bytes: int | None = None
     """What was used by the last reading, without what it showed before it was told."""
     _ahead_bytes: int = 0
-    """So much more is used by it than that."""
+    """How much more is used by it than that."""
     _used_bytes: int | None = None
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
@@ -108,7 +108,7 @@ class DiskAccount:
     _disk_id: str = ""
     _arriving_bytes: int = 0
     _untold_bytes: int = 0
-    """So much of it is probably counted as still to come, too: no worker has told how far its copies are."""
+    """How much of it is probably counted as still to come, too: no worker has told how far its copies are."""
     _totals: tuple[int, int] = (0, 0)
     """The size of the disk before it changed last, and since then."""
     _resized_ms: int = 0

@@ -47,7 +47,7 @@ SECOND_READING = Backoff(first_ms=APART_MS, longest_ms=300_000)
 FORGOTTEN_MS = 600_000
 """How long the account of an address that does not answer keeps what happened to its disk."""
 DELETE_PAUSE = Backoff(first_ms=10_000, longest_ms=600_000)
-"""For so long a server that refused a delete is asked for none."""
+"""How long a server that refused a delete is asked for none."""
 
 
 NOTHING_UNDER_WAY = UnderWay()

@@ -11,7 +11,7 @@ from cfm.inputs.hit_window import AHEAD_S, HitWindow
 from cfm.model import LogCondition, LogState, Now
 
 BEHIND_MS = 10_000
-"""After so long without reaching the end of the log we are behind."""
+"""How long the end of the log is not reached before we count as behind."""
 
 
 class LogWatch:

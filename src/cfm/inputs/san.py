@@ -36,7 +36,7 @@ RESCAN_MS = 600_000
 """A folder is listed again after this time, even if its mtime has not changed."""
 ANSWER_S = 5.0
 PAUSE_MS = 30_000
-"""For so long a folder that did not answer is left alone."""
+"""How long a folder that did not answer is left alone."""
 THREADS = 4
 """For each folder."""
 ASKERS = 3

@@ -21,7 +21,7 @@ from cfm.inputs.columns import Reading
 from cfm.model import File, Measure, SnapshotFacts
 
 TORN_AFTER_MS = 10_000
-"""For so long a last line without an end may still be completed.  After that it is dropped."""
+"""How long a last line without an end may still be completed.  After that it is dropped."""
 
 COLUMNS = ("rank", "name", "size_bytes", "hits", "history_ips")
 

@@ -26,7 +26,7 @@ from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Answer, Copy, Delete, MakeRoom, No, Place, Wish, Wishes
 
 LOOKS_AHEAD = 4
-"""So many files a round are looked up on the SAN ahead of time."""
+"""How many files a round looks up on the SAN ahead of time."""
 LOOK_AHEAD_KEEPS_MS = 60_000
 """How long such a look is not repeated."""
 

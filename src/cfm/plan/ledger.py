@@ -41,8 +41,7 @@ class DiskBook:
     """As full as the disk is at most, by its last readings."""
     limit_percent: int
     doubted_bytes: int = 0
-    """So much of what is over the limit, or missing for a file, is not proven: other readings do not show it.
-    """
+    """How much of what is over the limit, or missing for a file, other readings do not show."""
     frees_late: bool = False
     """What went lately has freed nothing for a long time: one file goes at a time."""
     arriving_bytes: int = 0

@@ -19,7 +19,7 @@ from cfm.tasks.store import Change
 T = TypeVar("T")
 
 MAX_WAITING: Final = 100_000
-"""So many steps may wait at one time; more are refused by `OverloadedError`."""
+"""How many steps may wait at one time; more are refused by `OverloadedError`."""
 
 
 class OverloadedError(StateError):

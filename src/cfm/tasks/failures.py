@@ -37,7 +37,7 @@ VANISH_PAUSE = Backoff(first_ms=60_000, longest_ms=1_200_000)
 """Where copies vanish, each trial is a whole copy in vain."""
 BUSY_PAUSE = Backoff(first_ms=1_000, longest_ms=120_000)
 ENOUGH_FILES, ENOUGH_DEAR_FILES = 3, 2
-"""So many files must have failed at a server before it is to blame; fewer where a failure was dear."""
+"""How many files must have failed at a server before it is to blame; fewer where a failure was dear."""
 DEAR_MS, SPARED_TIMES, SPARED_AT_MOST_MS = 20_000, 60, 4 * 3_600_000
 """A failure that took so long is dear.  It spares its side for so many times as long, twice
 as long after each further one."""

@@ -14,7 +14,7 @@ WINDOW_MS = 120_000
 REMEMBERED_MS = 1_800_000
 """The best speed is remembered for so long, and for as long again."""
 FAR_BELOW = 24
-"""So many times slower is far below."""
+"""How many times slower a copy is that counts as far below."""
 
 
 @dataclass(slots=True)

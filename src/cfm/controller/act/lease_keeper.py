@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 MEET_MS: Final = 2_000
 ALONE_MS: Final = 15_000
-"""So long after its start a leader without followers says so; a restart of the other one takes seconds."""
+"""How long after its start a leader without followers says so; a restart of the other one takes seconds."""
 SLOW_MS: Final = 300
 NEARLY_LOST_TOLD_MS: Final = 60_000
 PREPARE_S: Final = 600.0

@@ -58,7 +58,6 @@ LISTENER_BACKLOG = 1_000
 LOOK_UP_TOLD_S = 1.0
 """A look-up of rising files that takes longer is told as work under way."""
 
-
 _HEARD_TOGETHER = (
     ev.HeartbeatAnswer, ev.ListAnswer, ev.DiskAnswer, ev.CopyAnswer, ev.SanAnswers, ev.NamesSought,
     ev.TaskReported,
@@ -73,14 +72,10 @@ durable; what it makes possible is decided within some milliseconds.
 _ASKED_OF_ALL = (ev.SendHeartbeat, ev.AskList, ev.AskDisk)
 """Questions to all servers at the same time.  They begin one after the other, and are answered like that."""
 _HEARS_FOR_MS = 10
-"""At least so long answers are only heard between two decisions about them."""
+"""How long, at least, answers are only heard between two decisions about them."""
 _HEARS_AT_FIRST_MS = 250
 """The same while a destination was never looked at: until then nothing may be copied, and a start goes faster
 where it decides less.  The answer that ends this is decided about at once."""
-
-
-def clock() -> Now:
-    return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
 
 
 _PUTS_OFF = (ev.HeartbeatAnswer, ev.ListAnswer, ev.DiskAnswer, ev.TaskReported)
@@ -89,6 +84,10 @@ _PUT_OFF_MS = 250
 than this.  To look at all deadlines within 10 ms of each report of progress took a twentieth of the time of a
 report, with a hundred tasks.
 """
+
+
+def clock() -> Now:
+    return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
 
 
 def _is_failure(event: ev.Event) -> bool:

@@ -20,9 +20,9 @@ from cfm.revision import Revision
 LOOK_PAUSE = Backoff(first_ms=60_000, longest_ms=1_800_000)
 """How soon another look follows."""
 REMEMBERED = 20_000
-"""So many files are remembered.  What is beyond is found out again, a minute later, as if it were new."""
+"""How many files are remembered.  What is beyond is found out again, a minute later, as if it were new."""
 LOOKS_AT_A_TIME = 256
-"""So many files are looked up again at once, so that thousands of them are no burden for the SAN."""
+"""How many files are looked up again at once, so that thousands of them are no burden for the SAN."""
 
 
 @dataclass(slots=True)

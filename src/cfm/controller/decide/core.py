@@ -33,8 +33,6 @@ from cfm.tasks.store import PutMeasure, Recovered
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
 _LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING, LogCondition.SILENT)
-
-
 _LEVEL_IN_LOG = {"note": "info", "degraded": "warning", "critical": "error"}
 
 

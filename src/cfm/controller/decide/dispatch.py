@@ -22,7 +22,7 @@ from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
 
 SEEN_AHEAD = 64
-"""So many wanted files are looked at on the SAN ahead of their turn.  Where a file is copied in a moment, a
+"""How many wanted files are looked at on the SAN ahead of their turn.  Where a file is copied in a moment, a
 source needs that many to go on without a rest."""
 
 

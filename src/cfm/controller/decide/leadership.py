@@ -96,7 +96,7 @@ class LeaseTerms:
     renew_ms: int = 1_000
     """How often a leader asks for the lease again."""
     margin_ms: int = 500
-    """So long before its end a leader stops acting: for a deed that is under way, and clocks that drift."""
+    """How long before its end a leader stops acting: for a deed that is under way, and clocks that drift."""
     watch_ms: int = 300
     """How often a follower asks who has the lease."""
     retry_ms: int = 200

@@ -21,9 +21,9 @@ from cfm.plan.view import Silence
 
 TRIALS: Final = Backoff(first_ms=2_000, longest_ms=300_000)
 FILES_EACH: Final = 4
-"""So many files are asked for in one trial: some may be in a folder that answers."""
+"""How many files are asked for in one trial: some may be in a folder that answers."""
 MOST_FILES: Final = 50_000
-"""So many files are remembered as not answered for; further ones may be asked for twice."""
+"""How many files are remembered as not answered for; further ones may be asked for twice."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from cfm.revision import Revision
 
 LOOK_EVERY_MS = 30_000
 LOOKS_AT_A_TIME = 600
-"""At most so many placed files are looked at together: the SAN is slow, and shared."""
+"""The most placed files that are looked at together: the SAN is slow, and shared."""
 
 
 @dataclass(slots=True)

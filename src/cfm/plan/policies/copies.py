@@ -19,14 +19,14 @@ from cfm.plan.wishes import Place, Wishes
 LOOKAHEAD = 4
 """Files beyond those that could start now whose place on the SAN is looked up."""
 UNRESTED_SEEN = 256
-"""A round stops after so many files that were not looked at twice yet.  (Files that keep changing are in no
-list, see `PlanInputs.left_alone`.)"""
+"""How many files that were not looked at twice yet a round sees before it stops.  (Files that keep changing
+are in no list, see `PlanInputs.left_alone`.)"""
 PLACES_TRIED = 16
-"""Where copies have failed lately, so many destinations are tried for a file."""
+"""How many destinations are tried for a file where copies have failed lately."""
 DEEPEST = 6
 """A trial passes over 4,095 files at most: the list has hardly more."""
 WAITING_WISHED_FOR = 8
-"""Of the files that could start if only a source or a destination were free, so many are wished for."""
+"""How many files are wished for that could start if only a source or a destination were free."""
 
 
 def copies(outlook: Outlook) -> Wishes:
@@ -113,7 +113,7 @@ class Places:
         return bool(tried) and all(not tried.isdisjoint(sides_of(way)) for way in self.ways(file))
 
     def trial_depth(self) -> int:
-        """So many files are passed over: none, three, fifteen, …; none where more than a trial may begin."""
+        """How many files are passed over: none, three, fifteen, …; none where more than a trial may begin."""
         sources = [Side(source=one.addr) for one in self._openings.sources]
         destinations = [Side(destination=one.addr) for one in self._openings.destinations]
         trials = max(min(map(self._failures, ends), default=0) for ends in (sources, destinations))

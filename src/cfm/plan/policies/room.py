@@ -21,11 +21,11 @@ from cfm.plan.wishes import Answer, Delete, MakeRoom, No, Wishes
 from cfm.plan.worth import Goers, pays
 
 FILES_TO_MAKE_ROOM_FOR = 16
-"""Room is looked for, for so many of the files for which some disk could make it."""
+"""How many files room is looked for, of those for which some disk could make it."""
 CHECKED_AT_MOST = 512
-"""So many files are checked for that.  Files that are plainly as hopeless as one before do not count."""
+"""How many files are checked for that.  Files that are plainly as hopeless as one before do not count."""
 DISKS_TO_LOOK_AT = 8
-"""For each of them, so many of the disks that could make the room."""
+"""How many disks are looked at for each of them."""
 OF_THE_SERVER = frozenset(
     {refusals.PAUSED, refusals.DELETES_OFF, refusals.SERVER_REFUSES, refusals.METADATA_OLD, refusals.PACE}
 )
@@ -119,7 +119,7 @@ class Disks:
         self._listed_bytes = {
             addr: sum([file.size_bytes for file in lists.get(addr, ())]) for addr in outlook.disks
         }
-        """At most so many bytes may go there: a quick answer, which is mostly enough."""
+        """The most bytes that may go there: a quick answer, which is mostly enough."""
         self._hopeless: list[File] = []
         """Files for which no disk can make the room."""
 

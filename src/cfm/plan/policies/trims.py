@@ -15,13 +15,13 @@ from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Delete, Wishes
 
 REFUSALS_A_ROUND = 128
-"""A round stops after so many refusals: the rest is looked at when something has changed."""
+"""How many refusals a round hears before it stops: the rest is looked at when something has changed."""
 TRIMS_AT_A_TIME = 16
 """Unfinished trims on one server: it carries out two at a time, and each is looked at in every round."""
 TRIMS_IN_A_BATCH = 64
 """As many where an old worker keeps the copies: one list of it confirms them all."""
 WAITING_FILES_SEEN = 32
-"""A round stops after so many files whose servers have enough to do."""
+"""How many files whose servers have enough to do a round sees before it stops."""
 OF_THE_SERVER = (refusals.SERVER_REFUSES, refusals.SERVER_UNKNOWN, refusals.PACE)
 """Refusals that hold in this round for every other trim there."""
 OF_THE_PLACE = frozenset((refusals.SAME_DISK_SUSPECTED, *OF_THE_SERVER))
