@@ -1,6 +1,7 @@
 """The type of the file system that holds a path, from the kernel's mount table.
 
 SQLite's locks are not reliable on network file systems.  So cfm and cfw refuse to keep their state there.
+And not every file system counts the folders in a folder (`inputs.file_system`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ NETWORK_FUSE = re.compile(
 
 def network_file_system(path: Path) -> str | None:
     """The type of the network file system that holds `path`, or will hold it; None on a local file system."""
-    kind = kind_of_mount(
-        path, Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
-    )
+    kind = file_system_of(path)
     return kind if kind in NETWORK_FILE_SYSTEMS or NETWORK_FUSE.fullmatch(kind) else None
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds `path`, or will hold it.  It may wait for a dead mount."""
+    table = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    return kind_of_mount(path, table)
 
 
 def kind_of_mount(path: Path, mounts: str) -> str:

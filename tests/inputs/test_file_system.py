@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -148,3 +149,14 @@ def test_only_plain_files_count(tmp_path: Path) -> None:
     assert [plain_size(file_system, f"{folder}/{name}") for name in names] == [1, None, None, None]
     with pytest.raises(OSError, match="not a plain file"):
         file_system.open(f"{folder}/fifo")
+
+
+@pytest.mark.parametrize(("kind", "found"), [("ext4", []), ("cifs", ["below"]), ("fuse.sshfs", ["below"])])
+def test_two_links_say_that_there_are_no_folders_only_where_folders_are_counted(
+    kind: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `base_dir` that lies in a source folder on CIFS was not seen there, and counted as another disk."""
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr(Path, "stat", lambda _path: Mock(st_nlink=2))
+    monkeypatch.setattr("cfm.inputs.file_system.file_system_of", lambda _path: kind, raising=False)
+    assert list(RealFileSystem().folders_in(str(tmp_path))) == found

@@ -19,9 +19,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from cfm.mounts import file_system_of
+
 PIECE_BYTES = 16 * 1024 * 1024
 _NO_FOLDERS = 2
 """The links of a folder without folders in it: its name, and its own `.`."""
+_COUNT_FOLDERS = frozenset(
+    {"ext2", "ext3", "ext4", "xfs", "jfs", "zfs", "tmpfs", "nfs", "nfs4", "gfs2", "ocfs2", "lustre"}
+)
+"""File systems whose folders have one more link for each folder in them.  On others, such as CIFS and FUSE,
+two links say nothing: there the folders are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,8 @@ class RealFileSystem:
             yield from (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
 
     def folders_in(self, folder: str) -> Iterator[str]:
-        if Path(folder).stat().st_nlink == _NO_FOLDERS:  # most file systems count them
+        links = Path(folder).stat().st_nlink
+        if links == _NO_FOLDERS and file_system_of(Path(folder)) in _COUNT_FOLDERS:
             return
         with os.scandir(folder) as entries:
             yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
