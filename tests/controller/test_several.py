@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from aiohttp import ClientSession, web
@@ -18,6 +18,7 @@ from cfm.controller.decide import events as ev
 from cfm.controller.decide import questions
 from cfm.controller.decide.leadership import Leadership, LeaderState, LeaseTerms
 from cfm.controller.decide.own_troubles import OwnTroubleKind
+from cfm.controller.serve import worker_api
 from cfm.controller.serve.pass_on import PassOn, is_for_the_leader
 from cfm.jobs import Job
 from cfm.model import Addr, DeleteKind, DeleteOrder, File, Now, OrderStatus
@@ -226,6 +227,27 @@ async def test_a_follower_passes_on_and_answers_reads_itself() -> None:
             async with client.get(f"http://{follower.addr}/api/v1/status") as own:
                 assert (await own.text()).startswith("follower")
         await following.close()
+
+
+@pytest.mark.parametrize(("several", "asker"), [(True, "10.0.0.9"), (False, "127.0.0.1")])
+async def test_only_one_of_several_believes_that_another_cfm_was_asked(
+    several: bool, asker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sent the header could speak for any old worker: its polls end its tasks."""
+    asked_for = AsyncMock(return_value=b"[]")
+    monkeypatch.setattr(worker_api, "OldTaskList", lambda _controller: Mock(asked_for=asked_for))
+    app = web.Application(
+        middlewares=[PassOn(lambda: True, lambda: None, None).middleware()] if several else []
+    )
+    app.add_routes(worker_api.WorkerEndpoints(Mock(), {}).routes())
+    headers = {wire.PASSED_ON: "10.0.0.9", "User-Agent": "cfw"}
+    async with (
+        serve(app, "127.0.0.1:0") as server,
+        ClientSession() as client,
+        client.get(f"http://{server.addr}/tasks", headers=headers) as answer,
+    ):
+        assert answer.status == 200
+    asked_for.assert_awaited_once_with(asker)
 
 
 async def test_a_request_is_held_until_somebody_leads() -> None:

@@ -24,6 +24,10 @@ from cfm.controller.serve.asking import not_leading
 from cfm.model import Addr
 from cfm.web import STOPPING
 
+ASKER: Final = web.RequestKey("asker", str)
+"""`request[ASKER]` is the host that asked another cfm, which passed the request on.  Only one of several cfm
+believes a header that says so."""
+
 CONNECT_S: Final = 1.0
 ANSWER_S: Final = 75.0
 """Longer than the longest waiting request."""
@@ -52,6 +56,8 @@ class PassOn:
         @web.middleware
         async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
             if self._leads() or not is_for_the_leader(request.method, request.path):
+                if wire.PASSED_ON in request.headers:
+                    request[ASKER] = request.headers[wire.PASSED_ON]
                 return await handler(request)
             answer = await self._once_somebody_leads(request)
             return answer if answer is not None else await handler(request)

@@ -26,6 +26,7 @@ from cfm.controller.serve.asking import (
     seconds_of,
     task_id_of,
 )
+from cfm.controller.serve.pass_on import ASKER
 from cfm.model import Addr, Task
 from cfm.web import (
     STOPPING,
@@ -134,5 +135,5 @@ class WorkerEndpoints:
 def _host_of_worker(request: web.Request) -> str:
     """The host that asks; empty where a person does, or nobody knows."""
     is_person = request.headers.get("User-Agent", "").startswith(_TOOLS_OF_PEOPLE)
-    remote = request.headers.get(wire.PASSED_ON) or request.remote
+    remote = request.get(ASKER) or request.remote
     return "" if is_person or remote is None else same_host(remote)
