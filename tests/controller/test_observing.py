@@ -7,7 +7,7 @@ from dataclasses import replace
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.overdue import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
-from cfm.model import Failure, File, OrderStatus, Trouble
+from cfm.model import Failure, File, Known, OrderStatus, Trouble
 from controller.node import GONE, OLD, Node, files
 
 SECOND_MS = 1000
@@ -257,3 +257,29 @@ def test_a_server_that_lost_its_role_is_not_asked_for_ever() -> None:
     assert node.asked["AskDisk"] - asked < 60
     assert made.id not in node.core.state.orders.active
     assert node.store.state.orders[made.id].status is OrderStatus.DROPPED
+
+
+def test_what_another_disk_held_says_nothing_of_the_one_that_a_server_has_now() -> None:
+    """Two servers changed their addresses between two heartbeats, or one got another `base_dir`."""
+    node = Node(files(2), sources=1, destinations=1)
+    (addr,) = node.destinations
+    node.grade()
+    node.run(5 * SECOND_MS)
+    worker, listed, before_ms = node.workers[addr], node.listing(addr), node.now_ms - 1
+
+    def is_known() -> tuple[bool, bool]:
+        record = node.core.state.fleet.records[addr]
+        return isinstance(record.files, Known), isinstance(record.disk, Known)
+
+    def beats(disk_id: str) -> None:
+        worker.features = replace(worker.features, disk_id=disk_id)
+        node.send(ev.HeartbeatAnswer(addr, worker.features))
+
+    beats("")
+    assert is_known() == (True, True), "where it does not see its disk, its next answers say so"
+    beats("another one")
+    assert is_known() == (False, False)
+    node.send(ev.ListAnswer(addr, before_ms, listed))
+    assert is_known() == (False, False), "that was asked for before"
+    node.run(1 * SECOND_MS)
+    assert is_known() == (True, True)

@@ -95,6 +95,8 @@ class DiskAccount:
     dips_ms: tuple[int, int] | None = None
     """When the size of the disk changed and changed back, for the first time and for the last."""
     apart_ms: int = APART_MS
+    disk_id: str = ""
+    """The disk that the last reading named."""
     _late: int = 0
     """How often in a row deletes were given up."""
     _base_bytes: int | None = None
@@ -105,7 +107,6 @@ class DiskAccount:
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
     _asked_ms: int = -1
-    _disk_id: str = ""
     _arriving_bytes: int = 0
     _untold_bytes: int = 0
     """How much of it is probably counted as still to come, too: no worker has told how far its copies are."""
@@ -141,9 +142,9 @@ class DiskAccount:
 
     def read(self, report: DiskReport, asked_ms: int, under_way: UnderWay) -> None:
         """A reading came that was asked for at `asked_ms`."""
-        if self._disk_id not in ("", report.disk_id):
+        if self.disk_id not in ("", report.disk_id):
             self._begin_anew()
-        self._disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
+        self.disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
         self.usage, self._asked_ms = Known(report.usage, asked_ms), asked_ms
         self._untold_bytes = min(max(0, report.arriving_bytes - under_way.told_bytes), under_way.coming_bytes)
         used_bytes = report.usage.used_bytes - report.arriving_bytes

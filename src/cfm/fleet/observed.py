@@ -110,6 +110,12 @@ class FleetBook:
             self.revision.dispatch += 1
         self._on_disks(record)
 
+    def is_elsewhere(self, addr: Addr) -> bool:
+        """Does it say that it is on another disk than its last list, or its last `/df`?"""
+        record = self.records[addr]
+        known = {record.list_disk, record.account.disk_id} - {""}
+        return bool(record.features.disk_id) and not known <= {record.features.disk_id}
+
     def told_clock(self, addr: Addr, clock_s: int | None, wall_s: int) -> None:
         """A heartbeat said what the server's clock shows (unix seconds), while ours showed `wall_s`."""
         self.records[addr].clock_off_s = 0 if clock_s is None else clock_s - wall_s
@@ -168,7 +174,7 @@ class FleetBook:
         self._hold(record, names)
         record.last_list = names
         self.revision.dispatch += record.account.not_listed(names, asked_ms)
-        record.links = listing.links
+        record.links, record.list_disk = listing.links, listing.disk_id
         if listing.probe != record.probe:
             record.probe, record.probe_since_ms = listing.probe, asked_ms
         record.probes = listing.probes

@@ -58,6 +58,8 @@ class Record:
     disk."""
     disk_ids: frozenset[str] = frozenset()
     """The ids of all disks that it may be on, by all its answers."""
+    list_disk: str = ""
+    """The disk that its last list named."""
     probe: str = ""
     """The probe file that its last list named as its own."""
     probe_since_ms: int = 0

@@ -71,6 +71,8 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
     state.fleet.introduced(addr, features)
     if before == features:
         return False
+    if state.fleet.is_elsewhere(addr):
+        _lose(state, addr, "it is on another disk now", now)
     if features.ours and not before.ours:
         copying.expect_reports(state, addr, now)
     if before.boot_id and before.boot_id != features.boot_id:
@@ -84,9 +86,14 @@ def _features(state: NodeState, addr: Addr, features: WorkerFeatures, now: Now) 
 
 def _went_down(state: NodeState, addr: Addr, why: str, now: Now) -> None:
     state.say("server is down", level="warning", server=addr, because=why)
-    state.fleet.lost(addr, f"down: {why}", now.mono_ms)
-    state.fleet.disk_lost(addr, f"down: {why}", now.mono_ms)
+    _lose(state, addr, f"down: {why}", now)
     copying.end_of_server(state, addr, why, now)
+
+
+def _lose(state: NodeState, addr: Addr, why: str, now: Now) -> None:
+    """Neither its files nor its disk are known any more."""
+    state.fleet.lost(addr, why, now.mono_ms)
+    state.fleet.disk_lost(addr, why, now.mono_ms)
 
 
 def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
