@@ -9,6 +9,7 @@ import pytest
 from cfm.controller.decide import events as ev
 from cfm.controller.decide import old_workers
 from cfm.model import Addr, Now, Status, host_of
+from cfm.wire import TaskReport
 from controller.node import OLD, Node, files
 
 SECOND_MS = 1000
@@ -46,6 +47,17 @@ def test_a_copy_whose_done_was_lost_counts_by_the_worker_s_next_question() -> No
         node.run(5 * SECOND_MS)
     assert [said.facts["file"] for said in node.says("copied file")] == ["F001.mpg"]
     assert not node.says("copy failed")
+
+
+def test_a_report_that_no_old_worker_sends_does_not_end_cfm() -> None:
+    """Somebody says in its name that all bytes are there, as only a worker of ours does."""
+    node, worker = copying_node()
+    (task,) = node.core.state.tasks.active.values()
+    told = TaskReport(Status.WORKING, 100, received=True)
+    node.send(ev.TaskReported(node.request(), task.id, told))
+    node.put(worker, node.library[0])
+    node.run(61 * SECOND_MS)
+    assert [said.facts["file"] for said in node.says("copied file")] == ["F001.mpg"]
 
 
 def test_a_copy_whose_done_was_lost_counts_by_the_worker_s_next_list() -> None:

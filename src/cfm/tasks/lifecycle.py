@@ -112,6 +112,7 @@ TASK_LIFE: Final[Mapping[TaskState, Mapping[TaskEvent, TaskState]]] = {
     },
     _S.RECEIVED: {
         **_ENDS_WITHOUT_A_STREAM,
+        _E.LISTED: _S.DONE,
         _E.PROGRESSED: _S.RECEIVED,
         _E.ALL_RECEIVED: _S.RECEIVED,
     },
