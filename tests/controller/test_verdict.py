@@ -150,6 +150,14 @@ CASES = [
         ["no_room"],
         "Idle. Disks are full of better-ranked files; 1 file has no space.",
     ),
+    Case(
+        worlds.too_large,
+        Health.OK,
+        Doing.IDLE,
+        ["too_large", "no_room"],
+        "Idle. No disk can make room for F001.mpg (rank 1, 950 B); the most that one can make is 900 B "
+        "(raise the limit, remove other data, or add a larger disk).",
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cfm.controller.decide import events as ev
@@ -117,6 +118,15 @@ def same_disk() -> Node:
 def all_rise() -> Node:
     node = full_disk()
     node.watch(**{file.name.replace(".", "__"): 9 for file in node.library})
+    node.grade()
+    return node
+
+
+def too_large() -> Node:
+    """One file is larger than what any disk could make free, though it is the best."""
+    best, *small = files(11)
+    node = Node([replace(best, size_bytes=950), *small], destinations=1, disk_bytes=1000)
+    node.put(node.destinations[0], *small[:9])
     node.grade()
     return node
 

@@ -30,7 +30,7 @@ BOARD = ROOT / "packaging" / "grafana-board.json"
 DOC = (ROOT / "docs" / "alerts.md").read_text()
 ONLY_NOTES: Final = frozenset({
     "breaker_released", "follows", "links_not_served", "no_room", "order_unknown", "other_size", "pace",
-    "restart_needed", "stale_copies", "still_being_written", "versions_mixed",
+    "restart_needed", "stale_copies", "still_being_written", "too_large", "versions_mixed",
 })  # fmt: skip
 """Conditions that are never worse than a note."""
 OF_PROMETHEUS: Final = frozenset({"up"})

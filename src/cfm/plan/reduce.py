@@ -64,8 +64,9 @@ class Reducer:
             plan = _Plan(self._frame, self._ranks, self._sizes, self._finder, self._ads_by(inputs), inputs)
         wanted, wanted_total = plan.wanted()
         surplus, surplus_total = plan.surplus()
+        too_large, too_large_total = plan.too_large()
         evictable, evictable_total = plan.evictable(wanted)
-        listed = np.unique(np.concatenate([wanted, surplus, plan.absent, *evictable.values()]))
+        listed = np.unique(np.concatenate([wanted, surplus, plan.absent, too_large, *evictable.values()]))
         self._maker.make(listed.tolist())
         files = self._maker.files
         return Shortlist(
@@ -80,6 +81,8 @@ class Reducer:
             or sum(map(len, evictable.values())) < evictable_total,
             stock=plan.stock(),
             absent=files(plan.absent),
+            too_large=files(too_large),
+            too_large_total=too_large_total,
             known_total=plan.known_total,
             on_san_total=plan.on_san_total,
             holders=self._holders(plan, listed),
@@ -148,6 +151,11 @@ class _Plan:
         self._copies = np.zeros(frame.height, np.uint16)
         for there in self.held.values():
             self._copies[there] += 1
+        missing = self._copies == 0
+        missing[self._stale] = True
+        self._missing = self._eligible & missing
+        most_bytes = inputs.largest_disk_bytes
+        self._too_large = sizes > (most_bytes if most_bytes is not None else np.iinfo(np.int64).max)
         may_go = self._eligible & ~self._protected
         self._may_go = {server: may_go[there] for server, there in self.held.items()}
         """Which of them nothing protects, but that they are young."""
@@ -182,13 +190,9 @@ class _Plan:
     def wanted(self) -> tuple[Rows, int]:
         """All rising rows, and enough of the others to fill all limits; then these few are cut exactly."""
         inputs, sizes = self._inputs, self._sizes
-        missing = self._copies == 0
-        missing[self._stale] = True
-        unplaced = self._eligible & missing & ~self._just_left
+        unplaced = self._missing & ~self._too_large & ~self._just_left
         if inputs.unlisted_ips:
             unplaced &= ~self._maybe_unlisted()
-        if inputs.largest_disk_bytes is not None:
-            unplaced &= sizes <= inputs.largest_disk_bytes
         fits = sizes <= inputs.largest_room_bytes
         by_rank = unplaced & ~self._rising
         first_fitting = _places(by_rank & fits)[: inputs.max_wanted]
@@ -227,6 +231,11 @@ class _Plan:
         unlisted = pl.element().is_in(list(self._inputs.unlisted_ips))
         seen = pl.col("history_ips").list.eval(unlisted).list.any()
         return self._frame.select(seen.fill_null(False)).to_series().to_numpy()
+
+    def too_large(self) -> tuple[Rows, int]:
+        """Rows that no disk could hold."""
+        rows = _places(self._missing & self._too_large)
+        return rows[: self._inputs.max_too_large], len(rows)
 
     def surplus(self) -> tuple[Rows, int]:
         """Rows that two or more servers hold."""

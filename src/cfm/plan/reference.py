@@ -28,7 +28,8 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
     absent = sorted((file for file in no_ads if _is_absent(file, inputs)), key=lambda file: file.rank)
     copies, known = _copies(inputs.listings), [file.name for file in files]
 
-    missing = (file for file in ours if file.name not in copies or file.name in inputs.stale)
+    missing = [file for file in ours if file.name not in copies or file.name in inputs.stale]
+    too_large = [file for file in missing if _is_too_large(file, inputs)]
     unplaced = [file for file in missing if _may_be_copied(file, inputs)]
     wanted = _most_wanted(unplaced, inputs)
     surplus = [file for file in ours if copies.get(file.name, 0) >= 2]
@@ -51,6 +52,8 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         or any(len(evictable[server]) < len(worst) for server, worst in unprotected.items()),
         stock=_stocks(all_known, no_ads, ours, inputs),
         absent=tuple(absent),
+        too_large=tuple(too_large[: inputs.max_too_large]),
+        too_large_total=len(too_large),
         known_total=len(no_ads),
         on_san_total=None if inputs.on_san is None else sum(f.name in inputs.on_san for f in no_ads),
         files_by_copies=Counter(copies[name] for name in known if name in copies),
@@ -79,8 +82,12 @@ def _is_absent(file: File, inputs: PlanInputs) -> bool:
 
 def _may_be_copied(file: File, inputs: PlanInputs) -> bool:
     """Could some disk hold it, and is it not on a server for whose list the history stands?"""
-    too_large = inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
-    return not (too_large or _just_left(file, inputs)) and inputs.unlisted_ips.isdisjoint(file.history_ips)
+    left_out = _is_too_large(file, inputs) or _just_left(file, inputs)
+    return not left_out and inputs.unlisted_ips.isdisjoint(file.history_ips)
+
+
+def _is_too_large(file: File, inputs: PlanInputs) -> bool:
+    return inputs.largest_disk_bytes is not None and file.size_bytes > inputs.largest_disk_bytes
 
 
 def _just_left(file: File, inputs: PlanInputs) -> bool:

@@ -58,6 +58,7 @@ class PlanInputs:
     max_evictable_ever: int = 2048
     """For each destination, however small they are."""
     max_surplus: int = 4096
+    max_too_large: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ class Shortlist:
     """For each listed destination: how much of it known files take up."""
     absent: tuple[File, ...] = ()
     """The known files that were left out because of `found_bytes`, best rank first."""
+    too_large: tuple[File, ...] = ()
+    """The first few known files on no destination that no disk could hold even if it were empty, best rank
+    first."""
+    too_large_total: int = 0
+    """How many there are."""
     known_total: int = 0
     """Known files without ads."""
     on_san_total: int | None = None

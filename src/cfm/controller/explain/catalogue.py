@@ -59,6 +59,7 @@ CONDITION_NAMES: Final = tuple(
             "source_folders_unknown",
             "stale_copies",
             "state_not_writable",
+            "too_large",
             "versions_mixed",
             *(f"event_log_{one.value}" for one in _OF_THE_LOG),
             *(one.name for one in (*_BRAKES_AT_SERVERS, *_OTHER_REFUSALS)),

@@ -14,7 +14,7 @@ from cfm.controller.explain.activity import waiting_copies
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.health import Doing
 from cfm.controller.explain.words import count_words, size_words
-from cfm.model import Addr, Known, Names
+from cfm.model import Addr, File, Known, Names
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
 from cfm.plan.round import Round
@@ -180,9 +180,46 @@ _BEING_ASKED = (refusals.SAN_UNKNOWN, refusals.STILL_BEING_WRITTEN, refusals.COP
 """Refusals that end in a moment, when the SAN or a server has answered."""
 
 
+def too_large(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Wanted files for which no disk could make room, whatever goes there."""
+    most_bytes, lists = _most_room_bytes(round_), scene.core.shortlist
+    listed = _too_large_listed(round_)
+    number = len(listed) + lists.too_large_total
+    if not number or most_bytes is None:
+        return
+    best = min([*listed, *lists.too_large], key=lambda file: file.rank)
+    who = f"{best.name} (rank {best.rank:,}, {size_words(best.size_bytes)})"
+    whose = who if number == 1 else f"{number:,} files, the best of them {who}"
+    yield Condition(
+        name="too_large",
+        level=Severity.NOTE,
+        text=f"No disk can make room for {whose}; the most that one can make is {size_words(most_bytes)}",
+        remedy="raise the limit, remove other data, or add a larger disk",
+        files=number,
+    )
+
+
+def _too_large_listed(round_: Round) -> list[File]:
+    """Those of the files that found no room.  (What no disk could hold even if it were empty is not wished
+    for.)"""
+    most_bytes = _most_room_bytes(round_)
+    return [file for file in round_.no_room if most_bytes is not None and file.size_bytes > most_bytes]
+
+
+def _most_room_bytes(round_: Round) -> int | None:
+    """The largest file for which a disk could make room; None where that is not known yet."""
+    ledger, stock = round_.ledger, round_.view.stock
+    rooms = [
+        min(disk.ceiling_bytes, disk.spare_bytes + stock[addr].may_go_bytes)
+        for addr, disk in ledger.disks.items()
+        if ledger.is_used(addr) and addr in stock
+    ]
+    return max(rooms, default=None)
+
+
 def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
-    number = round_.times("copy", refusals.NO_ROOM)
+    number = round_.times("copy", refusals.NO_ROOM) - len(_too_large_listed(round_))
     is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
     held = braked | round_.refused_at(refusals.PACE)
