@@ -153,7 +153,7 @@ BRAKES = (
         0,
         "deletes_off",
         (),
-        ("set `deletes: on` in cfm.yml",),
+        ("set `deletes: on` in cfm.yml, then run `cfm reload`",),
         lambda node: node.send(ev.RulesChanged(Rules())),
         1,
     ),

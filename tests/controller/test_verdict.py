@@ -252,6 +252,12 @@ def test_a_line_is_short_and_begins_with_the_worst(found: list[Condition]) -> No
         assert line.startswith(text[: LINE_LENGTH - 1])
 
 
+def test_a_question_keeps_its_mark() -> None:
+    asks = Condition("settings_refused", Severity.DEGRADED, "did you mean `watch_hit_base`?")
+    line = line_of(Activity(Doing.IDLE, copies=0, deletes=0, waiting=0), [asks])
+    assert line == "did you mean `watch_hit_base`?"
+
+
 # ── any world ───────────────────────────────────────────────────────────────────────────────────────────
 
 A_DAY_S = 86_400

@@ -138,7 +138,9 @@ BREAKER = Refusal(
     "correct the limit, or run `cfm confirm SERVER`",
 )
 PACE = Refusal("pace", "as many deletes as the pace allows were ordered there in the last minute")
-DELETES_OFF = Refusal("deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml")
+DELETES_OFF = Refusal(
+    "deletes_off", "the settings switch deletes off", "set `deletes: on` in cfm.yml, then run `cfm reload`"
+)
 
 COPY_REFUSALS: tuple[Refusal, ...] = (
     PAUSED, NOT_KNOWN, AD, ALREADY_PLACED, HOLDER_UNKNOWN, IN_TASK, ORDER_UNKNOWN, JUST_DELETED, RETRY_LATER,

@@ -72,7 +72,7 @@ OWN_TROUBLES: Final[Mapping[OwnTroubleKind, TroubleWords]] = {
     OwnTroubleKind.SETTINGS_REFUSED: TroubleWords(
         Severity.DEGRADED,
         "The changed settings are refused, and the old ones stay in force: {why}",
-        "correct cfm.yml and send SIGHUP; `cfm check` tells all that is wrong",
+        "correct cfm.yml and run `cfm reload`; `cfm check` names every mistake",
     ),
     OwnTroubleKind.RESTART_NEEDED: TroubleWords(
         Severity.NOTE,

@@ -13,7 +13,7 @@ from cfm.controller.explain.words import size_words, time_words
 
 EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "copied file": "copied {file} to {server} ({reason})",
-    "copy starts": "the copy of {file} from {source} to {server} starts ({reason})",
+    "copy starts": "began to copy {file} from {source} to {server} ({reason})",
     "copy failed": "the copy of {file} to {server} failed: {because}; next try in {again_in_s} s",
     "copy ended": "the copy of {file} to {server} ended: {because}",
     "deleted file": "deleted {file} on {server} ({reason})",
@@ -47,8 +47,8 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "metadata rejected": "new metadata is rejected: {because}",
     "breaker released": "the breaker at {server} was released by {by}, for {up_to_bytes_words}",
     "metadata accepted by an operator": "rejected metadata was accepted by {by}",
-    "condition begins": "{condition} begins: {because}",
-    "condition ends": "{condition} ends after {lasted_words}",
+    "condition begins": "{condition} began: {because}",
+    "condition ends": "{condition} ended after {lasted_words}",
     "settings changed": "the settings were read again for {by}; changed: {keys}",
 }
 """The sentence for an event.  An event that is not here is told by its name and its facts."""

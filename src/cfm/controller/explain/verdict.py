@@ -80,10 +80,14 @@ def _line_of_good(work: str, notes: Sequence[Condition]) -> str:
     return f"{work}." if work else _cut(line)
 
 
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
+
+
 def _longest_that_fits(one: Condition, more: str = "") -> str:
     """The remedy goes first, then the count of the others, then the end of the text."""
     text, remedy = _plain(one.text), f" ({_plain(one.remedy)})" if one.remedy else ""
-    for line in (f"{text}{remedy}{more}.", f"{text}{more}.", f"{text}."):
+    for line in map(_ended, (f"{text}{remedy}{more}", f"{text}{more}", text)):
         if len(line) <= LINE_LENGTH:
             return line
     return _cut(text)
