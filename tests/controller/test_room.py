@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cfm.controller.decide import events as ev
+from cfm.controller.explain.verdict import verdict
 from cfm.model import File
 from cfm.plan.view import Departure, Reservation, Rules
 from controller.node import Node, files
@@ -143,6 +144,30 @@ def test_files_that_were_just_deleted_hide_no_others() -> None:
     node.grade()
     node.run(10_000)
     assert [int(name[1:5].rstrip(".")) for _ms, _addr, name in node.delivered] == list(range(4191, 4200))
+
+
+def test_what_may_not_come_back_yet_is_told_where_a_disk_has_much_room() -> None:
+    """Other data came and left: the node is idle, and nearly half of its disk is free."""
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100, space_deletes_per_minute=1_000)
+    node = Node(files(9), destinations=1, disk_bytes=1_000, rules=rules, transfer_ms=100)
+    (addr,) = node.destinations
+    strange = File("STRANGE.mpg", 1, 400)
+    node.grade()
+    node.run(60_000)
+    node.put(addr, strange)
+    node.run(120_000)
+    del node.workers[addr].files[strange.name]
+    node.run(120_000)
+    assert len(node.workers[addr].files) == 5
+    told = {one.name: one for one in verdict(node.core, node.core.last_round, node.now).conditions}
+    assert told["just_deleted"].files == 4
+    assert told["just_deleted"].text.endswith("a disk has 400 B free")
+    node.send(ev.RulesChanged(replace(rules, limit_percent=91)))
+    node.run(60_000)
+    assert len(node.workers[addr].files) == 9
+    assert "just_deleted" not in {
+        one.name for one in verdict(node.core, node.core.last_round, node.now).conditions
+    }
 
 
 def test_a_limit_that_was_mistyped_and_corrected_leaves_the_best_files_in_place() -> None:

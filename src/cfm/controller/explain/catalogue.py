@@ -18,6 +18,7 @@ _OTHER_REFUSALS: Final = (
     refusals.DESTINATION_IN_PAUSE,
     refusals.DISK_NOT_RULED_OUT,
     refusals.HOLDER_UNKNOWN,
+    refusals.JUST_DELETED,
     refusals.LIMIT_UNREACHABLE,
     refusals.METADATA_OLD,
     refusals.NOT_LISTED_SINCE_START,

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from cfm.controller.decide.core import Core
 from cfm.controller.explain import disks, failing, held, inputs, servers, whose_disks
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.content import being_written, stale_copies
-from cfm.controller.explain.health import Activity
+from cfm.controller.explain.health import Activity, Doing
 from cfm.controller.explain.ours import own_troubles
 from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Now, OrderStatus
 from cfm.plan import refusals
+from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
 
 WORST_FIRST = (Severity.CRITICAL, Severity.DEGRADED, Severity.NOTE)
@@ -61,6 +63,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
         yield from held.too_large(scene, decided)
         yield from held.no_space(scene, decided)
     yield from _deletes_off(scene, decided)
+    yield from _kept_away(scene, decided)
     yield from _unknown_deletes(scene)
     yield from stale_copies(scene)
     yield from being_written(scene)
@@ -92,6 +95,39 @@ def _deletes_off(scene: Scene, round_: Round | None) -> Iterator[Condition]:
             remedy=refusals.DELETES_OFF.release,
             holds=True,
         )
+
+
+MUCH_ROOM_PERCENT: Final = 10
+"""So much of a disk is more than what is left when the last file does not fit."""
+
+
+def _kept_away(scene: Scene, round_: Round | None) -> Iterator[Condition]:
+    """Files that went to make room, and are not copied back yet, although a disk has much room.
+
+    That is so for a while after other data has left a disk.  While other files are wanted, they get the room.
+    """
+    busy = scene.activity.doing in (Doing.WORKING, Doing.STARTING) or scene.activity.waiting
+    room_bytes = 0 if busy or round_ is None else _much_room_bytes(round_.ledger)
+    if round_ is None or not room_bytes:
+        return
+    away = [name for name in scene.state.departures.left if not round_.view.is_placed(name)]
+    if away:
+        words = count_words(len(away), "file that was deleted", "files that were deleted")
+        room = size_words(room_bytes)
+        yield Condition(
+            name=refusals.JUST_DELETED.name,
+            level=Severity.NOTE,
+            text=f"{words} to make room may not come back yet, though a disk has {room} free",
+            remedy="wait (`remover.just_deleted_sec`), or raise the limit and run `cfm reload`",
+            files=len(away),
+        )
+
+
+def _much_room_bytes(ledger: Ledger) -> int:
+    """The room of the disk that has the most; 0 where none has much."""
+    disks = (disk for addr, disk in ledger.disks.items() if ledger.is_used(addr))
+    rooms = ((disk.room_bytes(), disk.ceiling_bytes) for disk in disks)
+    return max((room for room, limit in rooms if 100 * room >= MUCH_ROOM_PERCENT * limit), default=0)
 
 
 def _released_breakers(scene: Scene) -> Iterator[Condition]:
