@@ -104,7 +104,7 @@ def _bytes_of(path: Path) -> bytes:
     except ValueError:  # a path with a NUL
         why = "no such file"
     text = f"cannot be read ({why})"
-    raise SettingsFileError(path, [SettingsProblem(None, "", text, "name a settings file by -c")])
+    raise SettingsFileError(path, [SettingsProblem(None, "", text, "name a settings file with -c")])
 
 
 # --- what the model does not see ------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def read_yaml(data: bytes) -> tuple[SettingsText | None, list[SettingsProblem]]:
     except SettingsUnreadableError as error:
         return None, [*problems, error.problem]
     if not found.values and not problems:
-        remedy = "write settings into it, or name another file by -c"
+        remedy = "write settings into it, or name another file with -c"
         return None, [SettingsProblem(1, "", "the file has no settings", remedy)]
     return found, problems
 
