@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import typer
 
+from cfm.cli import asking
 from cfm.cli.asking import SilentDaemonError, running_cfm
+from cfm.cli.common import CFM_FILE
 from cfm.cli.render.status import _leadership
 from cfm.errors import CfmError
 from cfm_lab.testing.processes import free_port
@@ -57,6 +60,22 @@ def test_an_old_endpoint_tells_its_reason_in_a_header(tmp_path: Path) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_from_any_folder_the_installed_settings_say_whom_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = tmp_path / "etc" / "cfm.yml"
+    monkeypatch.setattr(asking, "INSTALLED", installed)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.Exit):
+        running_cfm(CFM_FILE, "")
+    assert "name a settings file with -c, or a running cfm with --addr" in capsys.readouterr().err
+    installed.parent.mkdir()
+    installed.write_text("listen_addr: 127.0.0.1:9\n")
+    assert running_cfm(CFM_FILE, "").addr == "127.0.0.1:9"
+    CFM_FILE.write_text("listen_addr: 127.0.0.1:8\n")
+    assert running_cfm(CFM_FILE, "").addr == "127.0.0.1:8", "the one in the current folder comes first"
 
 
 def test_a_status_tells_who_leads() -> None:

@@ -19,13 +19,19 @@ from urllib.parse import quote
 import typer
 
 from cfm import wire
-from cfm.cli.common import address_from, fail, settings_from
+from cfm.cli.common import CFM_FILE, address_from, fail, settings_from
 from cfm.config import CfmSettings, load_to_ask_cfm
-from cfm.errors import CfmError
+from cfm.errors import CfmError, SettingsError
 from cfm.model import Addr, host_of
 from cfm.security import NO_KEYS, Keys, connect_here, person_keys
 
 ASK_S: Final = 30.0
+INSTALLED: Final = Path("/etc/cfm/cfm.yml")
+"""Where the settings are if cfm was installed as a service, as docs/operations.md says."""
+NO_SETTINGS: Final = (
+    f"there is no cfm.yml here, and no {INSTALLED}: "
+    "name a settings file with -c, or a running cfm with --addr HOST:PORT"
+)
 MOST_ROWS: Final = 200
 """So many rows a daemon sends at a time."""
 _REFUSED = {
@@ -150,7 +156,13 @@ def running_cfm(config: Path, addr: str) -> AskedDaemon:
     With an address on the command line, settings are needed only where they hold credentials.  What is wrong
     elsewhere in the file does not matter: the running cfm has other settings, and says what it refuses.
     """
-    settings = CfmSettings() if addr and not config.exists() else settings_from(config, load_to_ask_cfm)
+    config = _found(config)
+    if addr and not config.exists():
+        settings = CfmSettings()
+    elif config == CFM_FILE and not config.exists():
+        fail(SettingsError(NO_SETTINGS))
+    else:
+        settings = settings_from(config, load_to_ask_cfm)
     try:
         keys = person_keys(settings.security) if settings.security.configured else NO_KEYS
     except CfmError as error:
@@ -159,6 +171,12 @@ def running_cfm(config: Path, addr: str) -> AskedDaemon:
         return AskedDaemon(settings.listen_addr, keys)
     first, *others = [address_from(one) for one in addr.split(",")]
     return AskedDaemon(first, keys, others=tuple(others))
+
+
+def _found(config: Path) -> Path:
+    """The settings file; without one in the current folder, the one of an installed service."""
+    is_elsewhere = config == CFM_FILE and not config.exists() and INSTALLED.exists()
+    return INSTALLED if is_elsewhere else config
 
 
 def refuse_server(cfm: AskedDaemon, name: str) -> None:
