@@ -48,7 +48,9 @@ from cfm.plan.kernel import KERNEL
 from cfm.plan.ledger import Ledger
 from cfm.plan.outlook import Outlook
 from cfm.plan.policies import POLICIES
+from cfm.plan.policies.copies import copies
 from cfm.plan.policies.room import Disks, make_room, room
+from cfm.plan.policies.trials import trials
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import Silence
 from cfm.plan.wishes import Delete, Wish, Wishes
@@ -666,6 +668,15 @@ class BlockedByItsHead(Core):
         self.state.policies = tuple(room_for_the_first if one is room else one for one in POLICIES)
 
 
+class TriesFirst(Core):
+    """What a hung destination has room for is a trial there, before room is made for it on a healthy disk."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        super().__init__(config, recovered, now)
+        others = [one for one in POLICIES if one not in (copies, trials)]
+        self.state.policies = (copies, trials, *others)
+
+
 def _believing_old_looks() -> Parts:
     return with_kernel(replace(KERNEL, san_guards=(once_on_san,)))
 
@@ -741,6 +752,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
         replace(KERNEL, san_guards=(at_rest_on_san, trusting)), ForgetsWrongSizes
     ),
     "room is looked for only for the first files": replace(PARTS, core=BlockedByItsHead),
+    "a hung destination is tried before room is made": replace(PARTS, core=TriesFirst),
     "a restart forgets the pace": replace(PARTS, core=ForgetsThePace),
     "failures blame files alone": replace(PARTS, core=BlamesFilesAlone),
     "pauses never grow": replace(PARTS, core=PausesNeverGrow),

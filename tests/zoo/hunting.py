@@ -28,6 +28,7 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "nobody sees copies vanish": "loses_arrivals",
     "a slow copy goes on": "trickles",
     "a hung copy goes on": "hangs",
+    "a hung destination is tried before room is made": "hangs",
     "a task waits for a deaf worker": "deaf",
     "a silent SAN is asked again and again": "folder_silent",
     "the SAN is a disk": "old_has_the_san",
@@ -161,6 +162,7 @@ TEMPTED_BY: Mapping[str, Callable[[Profile], Profile]] = {
 SLOW = frozenset(
     {
         "a restart forgets the pace",
+        "a hung destination is tried before room is made",
         "a silent SAN is asked again and again",
         "the next /df shows what landed",
         "without all_for_this_room",
