@@ -195,3 +195,11 @@ def test_what_is_read_in_an_afternoon_is_there_and_as_long_as_it_says() -> None:
     }
     lines = sum(len(file.read_text().splitlines()) for file in files)
     assert abs(lines - int(said.replace(",", ""))) < lines // 20
+
+
+def test_the_units_start_what_the_first_hour_installs() -> None:
+    page = (ROOT / "docs" / "first-hour.md").read_text()
+    (venv,) = re.findall(r"python3 -m venv (\S+)", page)
+    for name in ("cfm", "cfw"):
+        unit = (ROOT / "packaging" / f"{name}.service").read_text()
+        assert f"ExecStart={venv}/bin/{name} run" in unit
