@@ -203,3 +203,15 @@ def test_what_was_sent_is_never_dropped_without_a_look() -> None:
     """A lost answer may hide that it was carried out."""
     assert OrderStatus.DROPPED not in ORDER_LIFE[OrderStatus.SENT].values()
     assert OrderStatus.SENT not in ORDER_LIFE[OrderStatus.UNKNOWN].values()
+
+
+def test_an_unfinished_task_knows_all_that_others_may_tell_of_it() -> None:
+    """Workers, lists and operators decide what is told, and when: an event without a row would end cfm."""
+    told = {
+        TaskEvent.VERIFIED, TaskEvent.CALLED_DONE, TaskEvent.REPORTED_FAILED, TaskEvent.REPORTED_TIMEOUT,
+        TaskEvent.SOURCE_BUSY, TaskEvent.WORKER_RESTARTED, TaskEvent.TIMED_OUT, TaskEvent.CANCELLED,
+    }  # fmt: skip
+    taken = told | {TaskEvent.PROGRESSED, TaskEvent.ALL_RECEIVED, TaskEvent.LISTED}
+    assert told <= TASK_LIFE[TaskState.READY].keys()
+    assert taken <= TASK_LIFE[TaskState.COPYING].keys()
+    assert taken <= TASK_LIFE[TaskState.RECEIVED].keys()
