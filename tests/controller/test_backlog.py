@@ -46,3 +46,13 @@ def test_each_row_says_why_and_no_more_rows_come_than_were_asked_for() -> None:
     rested = backlog_json(node_with(60).core, node.now, 20, 10)
     assert [row["rank"] for row in rested["rows"]] == [39, 40]
     assert {row["why"] for row in rested["rows"]} == {"it needs 100 B; the largest room is 0 B"}
+
+
+def test_where_no_disk_is_known_no_file_is_without_space() -> None:
+    node = Node(files(40), disk_bytes=1000)
+    for addr in node.destinations:
+        node.kill(addr)
+    node.grade()
+    node.run(120_000)
+    found = pending(node)
+    assert (found["files"], found["no_space_files"]) == (0, 0)

@@ -256,6 +256,7 @@ def test_a_strip_shows_three_hundred_disks_and_the_table_those_worth_a_look(worl
     rows = re.findall(r'<tr id="disks-\d+"><td><a class="server" href="/server/([^"]+)"', page)
     assert len(rows) == 12
     assert rows[0] == "10.0.0.77:8888"
+    assert '<span class="key down">down</span>' in page, "a colour has other names in the dark"
 
 
 def test_a_status_before_anything_is_known_is_shown() -> None:

@@ -58,7 +58,7 @@ def pending(core: Core, view: ClusterView, ledger: Ledger) -> Pending:
             coming_bytes += file.size_bytes
             files += 1
         else:
-            no_space += 1
+            no_space += bool(ledger.disks)  # where no disk is known, nobody knows what has space
     return Pending(files, coming_bytes, no_space, sum(_rate_bps(core, task) for task in running))
 
 

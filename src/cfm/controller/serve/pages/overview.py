@@ -210,15 +210,19 @@ def _transfers(running: Sequence[Json], names: Names) -> tuple[Content, ...]:
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_COLUMN_MOODS: Final = (("over", "above its limit"), ("down", "down"), ("unknown", "unknown"))
+"""The colours of the strip that say that something is wrong; they are others in the dark."""
+
+
 def _disks(servers: Sequence[Json], names: Names) -> Part:
     destinations = [server for server in servers if "destination" in server["role"]]
     if len(destinations) <= DISKS_IN_FULL:
         return section("disks", "Disks", tables.disks(destinations, names))
     worst = sorted(destinations, key=trouble_first)[:WORTH_A_LOOK]
-    note = (
-        f"{len(destinations):,} destinations, a column each; the line is the limit. Red is above it, "
-        "black is down, amber is unknown."
-    )
+    note = [
+        f"{len(destinations):,} destinations, a column each; the line is the limit. ",
+        [[tag("span", words, cls=f"key {mood}"), " "] for mood, words in _COLUMN_MOODS],
+    ]
     return section(
         "disks",
         "Disks",
