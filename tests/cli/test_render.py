@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 from cfm.cli import render
 from cfm.cli.output import as_text
+from cfm.cli.render.status import transfers
 from cfm.controller.explain.report import plan_json, status_json
 from cfm.controller.explain.why import why_json
 from cfm.plan import refusals
@@ -344,3 +345,25 @@ def test_of_three_hundred_servers_a_terminal_shows_those_worth_a_look(node: Node
     assert len(rows) == 20
     assert "… and 280 more servers, none in trouble (`cfm server` shows all)" in text
     assert "10.0.0.99:8888" in as_text(render.status_view({**status, "servers": many})), "a pipe gets all"
+
+
+@pytest.mark.parametrize(
+    ("width", "also"), [(80, ()), (100, ()), (130, ("size", "left")), (160, ("size", "rate", "left"))]
+)
+def test_of_a_copy_the_name_comes_before_what_is_only_good_to_know(width: int, also: tuple[str, ...]) -> None:
+    """Names that are cut begin alike: nobody could tell one copy from the other."""
+    one: dict[str, Any] = {
+        "status": "working",
+        "file": "MXCI5B4LSGL1000051_K20180531174730.mpg",
+        "rank": 7,
+        "source": "127.0.1.1:8888",
+        "destination": "127.0.2.1:8888",
+        "size_bytes": 2_000_000,
+        "bytes_done": 500_000,
+        "received": False,
+        "elapsed_s": 5,
+        "rate_bps": 4_000_000,
+    }
+    text = shown(transfers([one], width), width)
+    assert one["file"] in text
+    assert tuple(name for name in ("size", "rate", "left") if name in text.split()) == also

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,6 +14,7 @@ from cfm.cli.render.page import ROWS_SHOWN, WIDE, Json, Sized, said, stack, with
 from cfm.cli.render.servers import cells, some_servers
 from cfm.cli.render.words import short_addr, time_words
 from cfm.controller.explain.words import count_words, left_s, size_words
+from cfm.logs import escaped
 
 
 def status_view(
@@ -66,30 +68,56 @@ def check_view(status: Json) -> RenderableType:
     return stack(first, page.conditions(wrong, status["at"]))
 
 
+_EXTRAS: Final = (("rate", 11), ("size", 8), ("left", 8))
+"""What is only good to know of a copy, with its width; the first goes first where names need the place."""
+
+
 def transfers(running: Sequence[Json], width: int) -> RenderableType:
     if not running:
         return Text("no copy is running", style="dim")
+    shown = running[:ROWS_SHOWN]
+    bar = 20 if width >= WIDE else 6
+    extras = _extras(shown, width, bar)
     table = page.table(width)
     table.add_column("copying", ratio=3, overflow="ellipsis", no_wrap=True)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("from → to", no_wrap=True)
-    table.add_column("progress", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    if width >= WIDE:
-        table.add_column("rate", justify="right", no_wrap=True)
-    table.add_column("left", justify="right", no_wrap=True)
-    for one in running[:ROWS_SHOWN]:
+    table.add_column("done", no_wrap=True)
+    for name in ("size", "rate", "left"):
+        if name in extras:
+            table.add_column(name, justify="right", no_wrap=True)
+    for one in shown:
+        cells = {"size": size_words(one["size_bytes"]), "rate": _rate(one["rate_bps"]), "left": _left(one)}
         row: list[RenderableType] = [
             said(one["file"]),
             f"{one['rank']:,}",
-            said(f"{short_addr(one['source'])} → {short_addr(one['destination'])}"),
-            _progress(one, 20 if width >= WIDE else 10),
-            size_words(one["size_bytes"]),
-            *([_rate(one["rate_bps"])] if width >= WIDE else []),
-            _left(one),
+            said(_way(one)),
+            _progress(one, bar),
+            *(cell for name, cell in cells.items() if name in extras),
         ]
         table.add_row(*row)
     return with_rest(table, len(running) - ROWS_SHOWN)
+
+
+def _extras(running: Sequence[Json], width: int, bar: int) -> Sequence[str]:
+    """Which extras there is place for beside the names."""
+    longest = min(NAME_LENGTH, max(len(escaped(one["file"])) for one in running))
+    others = max(len(_way(one)) + len(f"{one['rank']:,}".rjust(4)) for one in running)
+    left = width - longest - others - bar - 4 * _BETWEEN
+    kept = list(_EXTRAS)
+    while sum(size + _BETWEEN for _name, size in kept) > left and kept:
+        del kept[0]
+    return [name for name, _size in kept]
+
+
+NAME_LENGTH: Final = 40
+"""A longer name may be cut."""
+_BETWEEN: Final = 3
+"""Blanks between two columns."""
+
+
+def _way(transfer: Json) -> str:
+    return f"{short_addr(transfer['source'])} → {short_addr(transfer['destination'])}"
 
 
 def _progress(transfer: Json, width: int) -> Text:
