@@ -1,6 +1,6 @@
 """How fast one worker sends a large file, against plain servers that use sendfile as well.
 
-    python bench/bench_content.py [--mib 1024] [--rounds 5] [--folder /dev/shm]
+    python bench/bench_content.py [--mib 1024] [--rounds 5] [--folder /dev/shm] [--json]
 
 The plain servers are aiohttp's `FileResponse`, and nginx with one process where it is installed.  Server and
 reader are processes on loopback.  The file lies in a memory file system, so that the disk is not what is
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -172,7 +173,7 @@ def ways(folder: Path, worker: Worker, nginx_port: int | None, size: int) -> dic
     }
 
 
-def report(folder: Path, size: int, rounds: int) -> None:
+def measure(folder: Path, size: int, rounds: int) -> dict[str, float | str]:
     rates, cpu_s = defaultdict(list), defaultdict(list)
     with serving(folder) as worker, nginx(folder) as nginx_port:
         for _ in range(rounds):  # in turns, so that a busy machine is unfair to nobody
@@ -181,11 +182,12 @@ def report(folder: Path, size: int, rounds: int) -> None:
                 rates[name].append(read())
                 cpu_s[name].append(worker.cpu_s() - before_s)
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    plain = [name for name in medians if not name.startswith("/")]
-    for name, rate in medians.items():
-        ratios = [f"{rate / medians[one]:.2f} of {one}" for one in plain if name not in plain]
-        took = f"{statistics.mean(cpu_s[name]) * 2e9 / size:.2f} s of processor for 2 GB"
-        print(f"{name:24} {rate / 1e9:5.2f} GB/s", *ratios, took if name != "nginx" else "", sep="  ")
+    figures: dict[str, float | str] = {f"{name}, GB/s": rate / 1e9 for name, rate in medians.items()}
+    for name in (name for name in medians if name.startswith("/")):
+        for plain in (name for name in medians if not name.startswith("/")):
+            figures[f"{name}, to {plain}"] = medians[name] / medians[plain]
+        figures[f"{name}, processor seconds for 2 GB"] = statistics.mean(cpu_s[name]) * 2e9 / size
+    return figures if nginx_port is not None else figures | {"nginx": "not installed here"}
 
 
 def main() -> None:
@@ -193,10 +195,16 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--json", action="store_true")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
         write_file(Path(folder), wanted.mib)
-        report(Path(folder), wanted.mib * MIB, wanted.rounds)
+        figures = measure(Path(folder), wanted.mib * MIB, wanted.rounds)
+    if wanted.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:52} {value if isinstance(value, str) else f'{value:6.2f}'}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from xxhash import xxh3_128_digest
 
 from cfm import wire
 from cfm.model import Addr
+from cfm.security import NO_KEYS
 from cfm.wire import TaskOffer
 from cfm.worker.act.base_dir import TempFile
 from cfm.worker.act.real_base_dir import RealBaseDir, RealTempFile
@@ -30,6 +31,7 @@ from cfm.worker.act.transfers.response import (
     judge_content,
     judge_digest,
 )
+from cfm.worker.act.transfers.source_request import SourceRequests
 from cfm_lab.testing.faulty_source import FaultySource, SourceFault
 from cfm_lab.testing.waiting_cfm import usual_offer
 
@@ -279,6 +281,21 @@ async def test_a_head_that_drips_is_waited_for_no_longer_than_a_silent_one(place
     async with says(*[b"x"] * 60_000) as offer:
         with pytest.raises(TransferError, match="too slow, or silent"):
             await fetch(offer, place, replace(SETTINGS, stall_s=0.05))
+
+
+async def test_a_stop_that_came_before_the_connection_ends_it(source: FaultySource) -> None:
+    source.fault = SourceFault.SILENT
+    requests = SourceRequests(offer(source), keys=NO_KEYS, connect_timeout_s=5, loopback_ok=True)
+    requests.stop()
+
+    def ask() -> None:
+        with requests.ask("GET", {}, 10.0):
+            pass
+
+    async with asyncio.timeout(5):
+        with pytest.raises(TransferError, match="stopped"):
+            await asyncio.to_thread(ask)
+    assert source.requests == []
 
 
 # --- the speed

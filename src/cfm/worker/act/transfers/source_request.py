@@ -63,11 +63,13 @@ class SourceRequests:
             InterruptionError: it failed in a way after which another attempt may succeed.
         """
         try:
-            with self._network():
+            try:
                 connection = self._connect()
                 connection.sendall(self._request(method, headers))
                 head = self._head(connection, time.monotonic() + timeout_s)
                 connection.settimeout(_LOOK_S)
+            except OSError as error:
+                raise self._meaning(error) from error
             yield head
         finally:
             if self._socket is not None:
@@ -86,31 +88,28 @@ class SourceRequests:
             buffer[:count], self._received = self._received[:count], self._received[count:]
             return count
         assert self._socket is not None, "it is asked first"
-        with self._network():
-            try:
-                count = _fill(self._socket, buffer)
-            except TimeoutError:
-                return 0
+        try:
+            count = _fill(self._socket, buffer)
+        except TimeoutError:
+            return 0
+        except OSError as error:
+            raise self._meaning(error) from error
         if self.stopped.is_set():  # what comes from a connection that was shut down is no content
             raise TransferError("stopped")
         if not count:
             raise InterruptionError("the source ended before all bytes had come")
         return count
 
-    @contextlib.contextmanager
-    def _network(self) -> Iterator[None]:
-        """Tells what an `OSError` of the network means.  One of the disk is never raised in here."""
-        try:
-            yield
-        except OSError as error:
-            if self.stopped.is_set():
-                raise TransferError("stopped") from error
-            if isinstance(error, TimeoutError):
-                raise TransferError("the source is too slow, or silent") from error
-            text = error.strerror or str(error)
-            if isinstance(error, (ssl.SSLError, socket.gaierror)):
-                raise TransferError(text) from error
-            raise InterruptionError(text) from error
+    def _meaning(self, error: OSError) -> TransferError | InterruptionError:
+        """What an error of the network means."""
+        if self.stopped.is_set():
+            return TransferError("stopped")
+        if isinstance(error, TimeoutError):
+            return TransferError("the source is too slow, or silent")
+        text = error.strerror or str(error)
+        if isinstance(error, (ssl.SSLError, socket.gaierror)):
+            return TransferError(text)
+        return InterruptionError(text)
 
     def _connect(self) -> socket.socket:
         """A connection to the first address that answers, of those that the source's name stands for."""
@@ -120,8 +119,9 @@ class SourceRequests:
             why = ip_objection(ipaddress.ip_address(address[0]), loopback_ok=self._loopback_ok)
             if why is not None:  # checked like an address in the task itself
                 raise TransferError(f"refused: {why}")
-            connection = self._socket = socket.socket(family, kind, protocol)
+            connection = socket.socket(family, kind, protocol)
             connection.settimeout(self._connect_timeout_s)
+            self._hold(connection)
             try:
                 connection.connect(address)
             except OSError as error:
@@ -137,9 +137,15 @@ class SourceRequests:
         if context is None:
             return connection
         secured = context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
-        self._socket = secured
+        self._hold(secured)
         secured.do_handshake()
         return secured
+
+    def _hold(self, connection: socket.socket) -> None:
+        """From now on `stop` finds it.  One of both sides sees the other."""
+        self._socket = connection
+        if self.stopped.is_set():
+            raise TransferError("stopped")
 
     def _request(self, method: str, headers: Mapping[str, str]) -> bytes:
         fields = {"Host": self._offer.source, "Accept-Encoding": "identity", **self._keys.headers, **headers}
@@ -170,12 +176,13 @@ class SourceRequests:
 def _fill(connection: socket.socket, buffer: memoryview) -> int:
     """Wait for bytes, and take those that are there: a TLS socket gives no more than 16 KiB at a time."""
     count = connection.recv_into(buffer)
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    with contextlib.suppress(OSError):  # the next call meets it again
-        while 0 < count < len(buffer) and poll.poll(0):
-            more = connection.recv_into(buffer[count:])
-            if not more:
-                break
-            count += more
+    if 0 < count < len(buffer):
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        with contextlib.suppress(OSError):  # the next call meets it again
+            while count < len(buffer) and poll.poll(0):
+                more = connection.recv_into(buffer[count:])
+                if not more:
+                    break
+                count += more
     return count
