@@ -132,8 +132,9 @@ class TimeOutsAreReal(Invariant):
         heard_ms = max(known.heard_mono_ms, evidence.started_ms)
         silent = now.mono_ms - heard_ms >= evidence.rules.lease_ms
         since_ms = now.mono_ms - max(known.moved_mono_ms, evidence.started_ms)
-        may_stand_ms = STILL_ON_TRIAL_MS if _is_trial(cfm, task, now) else STILL_MS
-        still = since_ms >= (may_stand_ms if known.reports else evidence.rules.task_timeout_ms)
+        may_stand_ms = STILL_ON_TRIAL_MS if _is_trial(cfm, task) else STILL_MS
+        claimed = before is not None and before.status is Status.WORKING and not known.worked
+        still = since_ms >= (may_stand_ms if known.reports or claimed else evidence.rules.task_timeout_ms)
         untaken = (
             before is not None
             and before.status is Status.READY
@@ -144,8 +145,7 @@ class TimeOutsAreReal(Invariant):
         self.hold(down or silent or still or untaken or slow, "timed out without reason:", task)
 
 
-def _is_trial(cfm: SimCfm, task: Task, now: Now) -> bool:
-    """Was a server or the pair to blame before this copy ended?"""
+def _is_trial(cfm: SimCfm, task: Task) -> bool:
+    """Is a server or the pair to blame?  Another copy that ended at the same moment may have shown it."""
     book = cfm.core.state.failures.pauses if cfm.core is not None else {}
-    pauses = [book.get(side) for side in sides_of((task.source, task.destination))]
-    return any(pause is not None and pause.since_ms < now.mono_ms for pause in pauses)
+    return any(side in book for side in sides_of((task.source, task.destination)))
