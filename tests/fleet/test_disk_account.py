@@ -110,10 +110,15 @@ def test_an_unfinished_download_that_counts_as_still_to_come_proves_no_need() ->
     assert one.over() == 100
 
 
-def test_an_unfinished_download_of_others_proves_a_need() -> None:
+def test_an_unfinished_download_of_others_proves_a_need_as_far_as_two_readings_show_it() -> None:
+    """Another cfm has begun it, so nobody here knows how large it gets, or whether it comes to its end."""
     one = disk(900)
     one.shows(940, MINUTE_MS, arriving=40)
+    assert one.over() == 0
+    one.shows(970, MINUTE_MS + APART_MS, arriving=70)
     assert one.over() == 40
+    one.shows(900, MINUTE_MS + APART_MS + 1)
+    assert one.over() == 0
 
 
 # ── one reading proves nothing ──────────────────────────────────────────────────────────────────────────

@@ -110,6 +110,8 @@ class DiskAccount:
     _arriving_bytes: int = 0
     _untold_bytes: int = 0
     """How much of it is probably counted as still to come, too: no worker has told how far its copies are."""
+    _foreign_bytes: int = 0
+    """How much of it is of no copy of ours."""
     _totals: tuple[int, int] = (0, 0)
     """The size of the disk before it changed last, and since then."""
     _resized_ms: int = 0
@@ -117,6 +119,7 @@ class DiskAccount:
     _moves_ms: tuple[int, int] = (0, 0)
     """When the last two readings came that differed from those before them."""
     _used_for_deletes: Claim = field(default_factory=Claim)
+    _foreign_for_deletes: Claim = field(default_factory=Claim)
     _size_for_deletes: Claim = field(default_factory=Claim)
     _used_for_copies: Claim = field(default_factory=Claim)
     _size_for_copies: Claim = field(default_factory=Claim)
@@ -147,6 +150,8 @@ class DiskAccount:
         self.disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
         self.usage, self._asked_ms = Known(report.usage, asked_ms), asked_ms
         self._untold_bytes = min(max(0, report.arriving_bytes - under_way.told_bytes), under_way.coming_bytes)
+        ours_bytes = under_way.told_bytes + self._untold_bytes
+        self._foreign_bytes = max(0, report.arriving_bytes - ours_bytes)
         used_bytes = report.usage.used_bytes - report.arriving_bytes
         landed_bytes, freed_bytes = self._settle(used_bytes, asked_ms, under_way)
         self.ended = [booked for booked in self.ended if booked.at_ms > asked_ms]
@@ -159,6 +164,7 @@ class DiskAccount:
     ) -> None:
         size_bytes, apart_ms = usage.used_bytes + usage.avail_bytes, self.apart_ms
         self._used_for_deletes.show(used_bytes, at_ms, explained=landed_bytes, apart_ms=apart_ms)
+        self._foreign_for_deletes.show(self._foreign_bytes, at_ms, apart_ms=apart_ms)
         self._size_for_deletes.show(-size_bytes, at_ms, apart_ms=apart_ms)
         first = self._used_for_copies.value is None
         self._used_for_copies.show(
@@ -192,6 +198,7 @@ class DiskAccount:
         self._late = self.given_up_bytes = self._ahead_bytes = 0
         self._used_for_deletes, self._size_for_deletes = Claim(), Claim()
         self._used_for_copies, self._size_for_copies = Claim(), Claim()
+        self._foreign_for_deletes = Claim()
 
     # ── what is shown, and what is not ──────────────────────────────────────────────────────────────────
 
@@ -275,21 +282,24 @@ class DiskAccount:
         """How full the disk is at most and at least; None where the last readings agree.
 
         What is used by an unfinished download, and counts as still to come as well, proves no need.  Nor does
-        a copy that the reading showed before its worker told that it arrived.
+        a copy that the reading showed before its worker told that it arrived.  What one reading alone shows
+        of a download that is not ours proves none.
         """
         seen = self.usage, tuple(self.landed), tuple(self.ended), self._ahead_bytes
         if self._bounds_of is None or self._bounds_of[0] != seen:  # each view of the node asks for all disks
-            doubled_bytes = min(self._arriving_bytes, self._untold_bytes + _sum(self.booked))
-            self._bounds_of = seen, self._bounds(doubled_bytes + max(0, self._ahead_bytes))
+            foreign_bytes = self._foreign_bytes - (self._foreign_for_deletes.value or 0)
+            unproven_bytes = self._untold_bytes + foreign_bytes + _sum(self.booked)
+            unproven_bytes = min(self._arriving_bytes, unproven_bytes) + max(0, self._ahead_bytes)
+            self._bounds_of = seen, self._bounds(unproven_bytes)
         return self._bounds_of[1]
 
-    def _bounds(self, doubled_bytes: int) -> DiskBounds | None:
+    def _bounds(self, unproven_bytes: int) -> DiskBounds | None:
         if not isinstance(self.usage, Known):
             return None
         usage = self.usage.value
         more_bytes = self._arriving_bytes + _sum(self.overdue)
         fullest = self._bound(self._used_for_copies, self._size_for_copies, more_bytes, sign=-1)
-        least_bytes = self._arriving_bytes - doubled_bytes
+        least_bytes = self._arriving_bytes - unproven_bytes
         emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, least_bytes, sign=1)
         assert fullest is not None
         return None if fullest == emptiest == usage else DiskBounds(fullest, emptiest)
@@ -304,7 +314,7 @@ class DiskAccount:
 
     def is_doubted(self, limit_percent: int) -> bool:
         """Is the last reading worth a second one soon, because something would follow from it?"""
-        bounds = self._bounds(doubled_bytes=0)  # a second reading tells nothing about the others
+        bounds = self._bounds(unproven_bytes=0)  # a second reading tells nothing about the others
         if bounds is None or not isinstance(self.usage, Known):
             return False
         is_over = self.usage.value.above_bytes(limit_percent) > 0
