@@ -166,7 +166,10 @@ class SourceRequests:
                 continue
             if len(text) > MOST_HEAD_BYTES:
                 raise TransferError("the source's answer begins with too many headers")
-            connection.settimeout(max(0.001, until_s - time.monotonic()))
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:  # bytes may be there all the time
+                raise TimeoutError
+            connection.settimeout(left_s)
             more = connection.recv(MOST_HEAD_BYTES)
             if not more:
                 raise InterruptionError("the source sent no answer")
