@@ -179,6 +179,13 @@ def test_an_old_worker_gets_nothing_from_a_source_that_sends_nothing() -> None:
     assert not any(world.disk_at(addr).visible() for addr in world.destinations)
 
 
+def test_two_servers_that_have_the_san_see_one_folder() -> None:
+    """Else the probe file of the first one would be missing as soon as the second one has it."""
+    world = _sick("gets_the_san", "has_the_san", minutes=10)
+    assert len(world.san.disks) == 2
+    assert len(world.san.files) == len(world.library)
+
+
 def test_all_sicknesses_have_their_turn_alone_and_with_another() -> None:
     turns = [sicknesses_of(seed) for seed in range(1, 1 + 3 * len(SICKNESSES))]
     assert {one for one in turns if len(one) == 1} == {(name,) for name in SICKNESSES}

@@ -59,8 +59,9 @@ class San:
         """How often a file was asked for again that had not been answered for."""
         self._unanswered: set[str] = set()
         self._left_alone_until_ms = 0
-        self.disk: MemoryBaseDir | None = None
-        """The disk of a server that is this folder; None in a healthy node."""
+        self.disks: list[MemoryBaseDir] = []
+        """The disks of servers that are this folder: there is none in a healthy node.  What one worker keeps
+        there besides the library, the others keep there too."""
 
     def answer(self, name: str, now_ms: int) -> SanAnswer:
         """What cfm sees when it looks for one file.  An empty folder counts as unmounted."""
@@ -90,8 +91,9 @@ class San:
         """Which of the names lie in the folders that cfm sees, by folder."""
         if not self.mounted or not self.files:
             return {FOLDER: Unknown("the source folder is empty or gone", now_ms)}
-        there = self.disk.names.keys() if self.disk is not None else self.files.keys()
-        return {FOLDER: {name: FOLDER for name in names if name in there and name not in self.silent}}
+        there = [self.files.keys(), *(disk.names.keys() for disk in self.disks)]
+        found = (name for name in names if any(name in one for one in there))
+        return {FOLDER: {name: FOLDER for name in found if name not in self.silent}}
 
     def folders(self) -> dict[str, frozenset[str]]:
         """The names in those folders that cfm can list."""

@@ -25,7 +25,7 @@ class SanDisk(SimDisk):
         self._san = san
         self._shown: dict[str, int] = {}
         """File of the SAN → the size with which it lies on this disk."""
-        san.disk = self
+        san.disks.append(self)
 
     @property
     def names(self) -> dict[str, Inode]:
