@@ -83,8 +83,9 @@ def _window_ends_ms(state: NodeState, task: Task, run: Run) -> int:
     external = state.fleet.records[task.destination].features.transfer is not Transfer.BUILTIN
     if external and not run.told_bytes and run.started_ms is not None:
         return run.started_ms + needed_ms(task) + WINDOW_MS
-    stands_still = run.told_bytes == run.window_bytes
-    return run.window_ms + (TRIAL_MS if stands_still and _is_trial(state, task) else WINDOW_MS)
+    if run.told_bytes == run.window_bytes and _is_trial(state, task):
+        return max(run.window_ms, run.moved_ms) + TRIAL_MS  # it may have moved, and begun anew
+    return run.window_ms + WINDOW_MS
 
 
 def _is_trial(state: NodeState, task: Task) -> bool:
