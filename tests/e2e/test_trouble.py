@@ -99,13 +99,15 @@ def test_a_disk_that_fills_while_a_copy_comes(tmp_path: Path) -> None:
     ) as cluster:
         small, other = cluster.destination_addrs
         cluster.place(other, [])
-        (cluster.shelf(other) / "HEAVY.bin").write_bytes(bytes(25 * MB))  # so that `small` is chosen first
+        heavy = cluster.shelf(other) / "HEAVY.bin"
+        heavy.write_bytes(bytes(46 * MB))  # `other` has no room yet, so `small` is chosen first
         with small_disk(cluster, small, 4 * MB):
             cluster.start()
             cluster.wait_for(lambda: bool(cluster.litter(small)), "the copy to begin")
             fill = cluster.shelf(small) / "OTHERS.bin"
             with pytest.raises(OSError, match="No space"):
                 fill.write_bytes(bytes(4 * MB))
+            heavy.unlink()
             cluster.wait_for(lambda: "copy failed" in cluster.cfm.output(), "the copy to fail")
             cluster.wait_for(lambda: not cluster.litter(small), "its litter to go")
             cluster.wait_for(lambda: cluster.holders(cluster.ranks[0]) == [other], "the copy elsewhere", 30)
