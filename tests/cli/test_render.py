@@ -115,22 +115,23 @@ def test_a_dead_server_is_unknown_and_not_empty(node: Node) -> None:
     assert "refused" in line
 
 
+COPYING: dict[str, Any] = {
+    "status": "working",
+    "file": "MXCI5B4LSGL1000051_K20180531174730.mpg",
+    "rank": 7,
+    "source": "127.0.1.1:8888",
+    "destination": "127.0.2.1:8888",
+    "size_bytes": 2_000_000,
+    "bytes_done": 500_000,
+    "received": False,
+    "elapsed_s": 5,
+    "rate_bps": 4_000_000,
+}
+"""A copy under way, as the status tells of it."""
+
+
 def test_progress_rate_and_time_left() -> None:
-    transfer = {
-        "task": "1",
-        "status": "working",
-        "file": "a.mpg",
-        "rank": 7,
-        "hits": 0,
-        "source": "127.0.1.1:8888",
-        "destination": "127.0.2.1:8888",
-        "size_bytes": 2_000_000,
-        "bytes_done": 500_000,
-        "received": False,
-        "elapsed_s": 5,
-        "rate_bps": 4_000_000,
-        "reason": "",
-    }
+    transfer = {**COPYING, "task": "1", "file": "a.mpg", "hits": 0, "reason": ""}
     node = Node(files(1))
     status = {**status_of(node), "transfers": [transfer]}
     line = next(text for text in shown(render.status_view(status)).splitlines() if "a.mpg" in text)
@@ -352,18 +353,6 @@ def test_of_three_hundred_servers_a_terminal_shows_those_worth_a_look(node: Node
 )
 def test_of_a_copy_the_name_comes_before_what_is_only_good_to_know(width: int, also: tuple[str, ...]) -> None:
     """Names that are cut begin alike: nobody could tell one copy from the other."""
-    one: dict[str, Any] = {
-        "status": "working",
-        "file": "MXCI5B4LSGL1000051_K20180531174730.mpg",
-        "rank": 7,
-        "source": "127.0.1.1:8888",
-        "destination": "127.0.2.1:8888",
-        "size_bytes": 2_000_000,
-        "bytes_done": 500_000,
-        "received": False,
-        "elapsed_s": 5,
-        "rate_bps": 4_000_000,
-    }
-    text = shown(transfers([one], width), width)
-    assert one["file"] in text
+    text = shown(transfers([COPYING], width), width)
+    assert COPYING["file"] in text
     assert tuple(name for name in ("size", "rate", "left") if name in text.split()) == also

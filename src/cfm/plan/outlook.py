@@ -169,11 +169,10 @@ class Outlook:
             and not destination_rests(view, ledger, to.addr)
             and any(self._fit(source, to) for source in sources)
         ]
-        spared = [to for to in open_ if is_spared(view, Side(destination=to.addr))]
-        return (
-            self._as_openings(sources, [to for to in open_ if to not in spared] if spared else open_),
-            self._as_openings(sources, spared),
-        )
+        healthy, spared = list[ServerView](), list[ServerView]()
+        for to in open_:
+            (spared if is_spared(view, Side(destination=to.addr)) else healthy).append(to)
+        return self._as_openings(sources, healthy), self._as_openings(sources, spared)
 
     def _as_openings(self, sources: Iterable[ServerView], destinations: Sequence[ServerView]) -> Openings:
         rooms = [self._ledger.disks[to.addr].room_bytes() for to in destinations]

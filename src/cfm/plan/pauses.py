@@ -8,7 +8,9 @@ Neighbours: `tasks.failures` says who is to blame and for how long; `guards.copi
 
 from __future__ import annotations
 
-from cfm.model import Addr, File, Pause, Side, sides_of
+from collections.abc import Mapping
+
+from cfm.model import Addr, File, Pause, Side, Way, sides_of
 from cfm.plan.ledger import Ledger
 from cfm.plan.view import ClusterView, can_send
 
@@ -48,7 +50,7 @@ def another_source(view: ClusterView, but: Addr, destination: Addr) -> bool:
         source.up
         and source.addr != but
         and can_send(source, to)
-        and not _is_to_blame(view, source.addr, destination)
+        and not is_to_blame(view.pauses, (source.addr, destination))
         for source in view.sources
     )
 
@@ -60,7 +62,7 @@ def another_destination(view: ClusterView, ledger: Ledger, but: Addr, source: Ad
         and ledger.is_used(addr)
         and disk.takes(file)
         and can_send(view.servers[source], view.servers[addr])
-        and not _is_to_blame(view, source, addr)
+        and not is_to_blame(view.pauses, (source, addr))
         for addr, disk in ledger.disks.items()
     )
 
@@ -73,5 +75,6 @@ def another_makes_room(view: ClusterView, ledger: Ledger, but: Addr) -> bool:
     )
 
 
-def _is_to_blame(view: ClusterView, source: Addr, destination: Addr) -> bool:
-    return any(side in view.pauses for side in sides_of((source, destination)))
+def is_to_blame(pauses: Mapping[Side, Pause], way: Way) -> bool:
+    """Is a server at one of its ends, or the pair, to blame for failures?"""
+    return bool(pauses) and any(side in pauses for side in sides_of(way))

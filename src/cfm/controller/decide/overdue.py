@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from cfm.controller.decide.copying import end, needed_ms
 from cfm.controller.decide.state import NodeState
-from cfm.model import Now, Task, Transfer, sides_of
+from cfm.model import Now, Task, Transfer
+from cfm.plan.pauses import is_to_blame
 from cfm.tasks.book import Run
 from cfm.tasks.failures import Blame
 from cfm.tasks.lifecycle import TaskEvent
@@ -83,15 +84,10 @@ def _window_ends_ms(state: NodeState, task: Task, run: Run) -> int:
     external = state.fleet.records[task.destination].features.transfer is not Transfer.BUILTIN
     if external and not run.told_bytes and run.started_ms is not None:
         return run.started_ms + needed_ms(task) + WINDOW_MS
-    if run.told_bytes == run.window_bytes and _is_trial(state, task):
+    way, stands_still = (task.source, task.destination), run.told_bytes == run.window_bytes
+    if stands_still and is_to_blame(state.failures.pauses, way):  # it is a trial
         return max(run.window_ms, run.moved_ms) + TRIAL_MS  # it may have moved, and begun anew
     return run.window_ms + WINDOW_MS
-
-
-def _is_trial(state: NodeState, task: Task) -> bool:
-    """Does it go over a server or a pair that is to blame for failures?"""
-    pauses = state.failures.pauses
-    return bool(pauses) and any(side in pauses for side in sides_of((task.source, task.destination)))
 
 
 def _judge_window(state: NodeState, task: Task, run: Run, others_wait: Callable[[], bool], now: Now) -> None:

@@ -60,7 +60,6 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     if decided is not None:
         yield from held.waiting(scene, decided)
         yield from held.pace(scene, decided)
-        yield from held.too_large(scene, decided)
         yield from held.no_space(scene, decided)
     yield from _deletes_off(scene, decided)
     yield from _kept_away(scene, decided)

@@ -180,14 +180,35 @@ _BEING_ASKED = (refusals.SAN_UNKNOWN, refusals.STILL_BEING_WRITTEN, refusals.COP
 """Refusals that end in a moment, when the SAN or a server has answered."""
 
 
-def too_large(scene: Scene, round_: Round) -> Iterator[Condition]:
-    """Wanted files for which no disk could make room, whatever goes there."""
-    most_bytes, lists = _most_room_bytes(round_), scene.core.shortlist
-    listed = _too_large_listed(round_)
-    number = len(listed) + lists.too_large_total
-    if not number or most_bytes is None:
+def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
+    """Wanted files that fit nowhere."""
+    most_bytes = _most_room_bytes(round_)
+    larger = [file for file in round_.no_room if most_bytes is not None and file.size_bytes > most_bytes]
+    if most_bytes is not None:
+        yield from _too_large(scene, larger, most_bytes)
+    yield from _no_room(scene, round_, round_.times("copy", refusals.NO_ROOM) - len(larger))
+
+
+def _most_room_bytes(round_: Round) -> int | None:
+    """The largest file for which a disk could make room, whatever goes there; None where that is not known
+    yet."""
+    ledger, stock = round_.ledger, round_.view.stock
+    rooms = [
+        min(disk.ceiling_bytes, disk.spare_bytes + stock[addr].may_go_bytes)
+        for addr, disk in ledger.disks.items()
+        if ledger.is_used(addr) and addr in stock
+    ]
+    return max(rooms, default=None)
+
+
+def _too_large(scene: Scene, larger: Sequence[File], most_bytes: int) -> Iterator[Condition]:
+    """Those that no disk could make room for.  The round has none that no disk could hold if it were empty:
+    the plan tells of these."""
+    lists = scene.core.shortlist
+    number = len(larger) + lists.too_large_total
+    if not number:
         return
-    best = min([*listed, *lists.too_large], key=lambda file: file.rank)
+    best = min([*larger, *lists.too_large], key=lambda file: file.rank)
     who = f"{best.name} (rank {best.rank:,}, {size_words(best.size_bytes)})"
     whose = who if number == 1 else f"{number:,} files, the best of them {who}"
     yield Condition(
@@ -199,27 +220,8 @@ def too_large(scene: Scene, round_: Round) -> Iterator[Condition]:
     )
 
 
-def _too_large_listed(round_: Round) -> list[File]:
-    """Those of the files that found no room.  (What no disk could hold even if it were empty is not wished
-    for.)"""
-    most_bytes = _most_room_bytes(round_)
-    return [file for file in round_.no_room if most_bytes is not None and file.size_bytes > most_bytes]
-
-
-def _most_room_bytes(round_: Round) -> int | None:
-    """The largest file for which a disk could make room; None where that is not known yet."""
-    ledger, stock = round_.ledger, round_.view.stock
-    rooms = [
-        min(disk.ceiling_bytes, disk.spare_bytes + stock[addr].may_go_bytes)
-        for addr, disk in ledger.disks.items()
-        if ledger.is_used(addr) and addr in stock
-    ]
-    return max(rooms, default=None)
-
-
-def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
-    """Wanted files that fit nowhere, where nothing is under way and no brake holds that could change it."""
-    number = round_.times("copy", refusals.NO_ROOM) - len(_too_large_listed(round_))
+def _no_room(scene: Scene, round_: Round, number: int) -> Iterator[Condition]:
+    """The others, where nothing is under way and no brake holds that could change it."""
     is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
     held = braked | round_.refused_at(refusals.PACE)

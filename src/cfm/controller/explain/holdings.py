@@ -79,8 +79,9 @@ def _row(core: Core, held: ServerContent, file: File | str) -> Json:
 
 def server_of(core: Core, name: str) -> Addr | None:
     """The server that is meant: by its address, or by its host where no other server has the same."""
-    servers = core.state.fleet.records
-    found = [one for one in servers if one == name] or _of_host(core, name)
+    if name in core.state.fleet.records:
+        return Addr(name)
+    found = _of_host(core, name)
     return found[0] if len(found) == 1 else None
 
 

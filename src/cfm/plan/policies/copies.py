@@ -101,7 +101,8 @@ class Places:
                 yield _rested(sources, to).addr, to.addr
             return
         yield from sorted(
-            _all_ways(sources, islice(found, PLACES_TRIED)), key=lambda way: _doubts(view, retry, way)
+            _all_ways(sources, islice(found, PLACES_TRIED)),
+            key=lambda way: _doubts(view, retry or Retry(), way),
         )
 
     def only_where_it_failed(self, file: File) -> bool:
@@ -157,16 +158,20 @@ def _all_ways(sources: Iterable[ServerView], places: Iterable[ServerView]) -> It
         yield from ((source.addr, to.addr) for source in sources if can_send(source, to))
 
 
-def _doubts(view: ClusterView, retry: Retry | None, way: Way) -> tuple[bool, bool, bool, int, bool]:
+def _doubts(view: ClusterView, retry: Retry, way: Way) -> tuple[bool, bool, bool, int, bool]:
     """What speaks against a way: the file fails, and an old worker would tell so late; it failed on this way;
     source and destination are one machine; copies of others failed at its ends, or on it; it failed once, and
     an old worker would tell late that it fails again."""
     source, destination = way
-    failed_before, fails = retry is not None and bool(retry.avoid), retry is not None and retry.failures > 1
     tells_late = not view.servers[destination].features.ours
     doubted = sum(view.is_doubted(side) for side in sides_of(way))
-    failed_here = retry is not None and way in retry.avoid
-    return fails and tells_late, failed_here, source == destination, doubted, failed_before and tells_late
+    return (
+        tells_late and retry.failures > 1,
+        way in retry.avoid,
+        source == destination,
+        doubted,
+        tells_late and bool(retry.avoid),
+    )
 
 
 def why(view: ClusterView, file: File) -> str:
