@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +147,13 @@ def test_names_are_found_whether_they_are_more_or_fewer_than_the_list(
     sought = Sought(wanted)
     for names in (column(there, change), there, column(wanted | there, change), NameColumn.of_names(())):
         assert sorted(sought.among(names)) == sorted(wanted & frozenset(names))
+
+
+def test_a_union_is_a_merge() -> None:
+    """numpy's own took sixty times as long as to sort the keys of both, and nobody else ran meanwhile."""
+    some, others = (NameColumn.of_names(f"{kind}{number}" for number in range(30_000)) for kind in "ab")
+    began_s = time.thread_time()
+    np.sort(np.concatenate([some.keys, others.keys]))
+    sorted_s = time.thread_time()
+    assert len((some | others).keys) == 60_000
+    assert time.thread_time() - sorted_s < 10 * (sorted_s - began_s)

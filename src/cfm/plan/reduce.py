@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cfm.model import NOBODY, Addr, File, KnownStock, Names
-from cfm.name_column import Keys, NameColumn, keys_in, keys_of
+from cfm.name_column import Keys, NameColumn, each_once, keys_in, keys_of
 from cfm.plan.shortlist import SIZE_CLASSES, PlanInputs, Shortlist, real_prefixes
 
 Rows: TypeAlias = npt.NDArray[np.uint32]
@@ -66,7 +66,7 @@ class Reducer:
         surplus, surplus_total = plan.surplus()
         too_large, too_large_total = plan.too_large()
         evictable, evictable_total = plan.evictable(wanted)
-        listed = np.unique(np.concatenate([wanted, surplus, plan.absent, too_large, *evictable.values()]))
+        listed = _together(wanted, surplus, plan.absent, too_large, *evictable.values())
         self._maker.make(listed.tolist())
         files = self._maker.files
         return Shortlist(
@@ -199,7 +199,7 @@ class _Plan:
         unfitting = _places(by_rank & ~fits)
         near = unfitting[self._may_make_room(unfitting)]
         first_of_size = near[_place_among_equals(self._size_classes(near)) < inputs.max_alike]
-        others = np.unique(np.concatenate([first_fitting, unfitting[: inputs.max_unfitting], first_of_size]))
+        others = _together(first_fitting, unfitting[: inputs.max_unfitting], first_of_size)
         rows = np.concatenate([self._most_hits_first(_places(unplaced & self._rising)), others])
         return rows[self._are_kept(rows, fits[rows])], int(np.count_nonzero(unplaced))
 
@@ -351,6 +351,11 @@ def _mask(height: int, rows: Rows) -> Mask:
     mask = np.zeros(height, np.bool_)
     mask[rows] = True
     return mask
+
+
+def _together(*rows: Rows) -> Rows:
+    """All of these rows, ascending, each once."""
+    return each_once(np.sort(np.concatenate(rows)))
 
 
 def _places(mask: Mask) -> Rows:
