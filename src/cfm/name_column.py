@@ -46,6 +46,7 @@ _ONE_BY_ONE: Final = 8
 _TOGETHER: Final = 64
 _GLANCE: Final = 16
 _MOST_FRESH: Final = 2_000
+_READ_AHEAD: Final = 1_000
 _NOTHING: Final[Mapping[int, str]] = MappingProxyType({})
 
 
@@ -196,8 +197,10 @@ class _Base:
                 keys = keys[~found]
         elif len(keys):
             text, starts = self._readable()
-            for start in starts[np.searchsorted(self.keys, keys)].tolist():
-                yield text[start : text.index(b"\n", start)].decode("utf-8", "surrogatepass")
+            for begin in range(0, len(keys), _READ_AHEAD):  # who wants the first few does not wait for all
+                places = np.searchsorted(self.keys, keys[begin : begin + _READ_AHEAD])
+                for start in starts[places].tolist():
+                    yield text[start : text.index(b"\n", start)].decode("utf-8", "surrogatepass")
 
     def _readable(self) -> tuple[Text, Integers]:
         text = zlib.decompress(self._packed) if self._text is None else self._text

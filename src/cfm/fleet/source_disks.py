@@ -127,9 +127,12 @@ class SourceDisks:
             return  # the usual case
         self._unsettled = None
         was, there = lookout.summary, self._folders[folder]
-        number = len(there) - common(there, files.value)
+        many = min(len(there), max(CLEARLY_LACKING, len(there) // LACKING_PART))
+        number = len(there) - len(files.value)  # it lacks at least so many
+        if number < many:
+            number = len(there) - common(there, files.value)
         if number:
-            clearly = number >= min(len(there), max(CLEARLY_LACKING, len(there) // LACKING_PART))
+            clearly = number >= many
             still = _not_in(files.value, before.witnesses) if before is not None else None
             witnesses, since_ms = (still, before.since_ms) if before and still else (None, files.at_ms)
             lookout.lacks[folder] = _Lack(witnesses or _some(there, files.value), since_ms, clearly)
