@@ -10,6 +10,7 @@ import pytest
 
 from cfm.inputs.file_system import FileSystem
 from cfm.inputs.san import SanIndex
+from cfm.inputs.seeking import MOST_BELOW
 from cfm.model import Known, Names, NotOnSan, Now, Observed, OnSan, Unknown
 from cfm_lab.fakes.fake_file_system import FakeFileSystem
 
@@ -256,3 +257,16 @@ async def test_a_listing_says_how_far_it_is() -> None:
     san.file_system.heal()
     assert await looking == {"a"}
     assert list(san.index.listing) == []
+
+
+async def test_no_disk_hides_behind_the_number_of_folders() -> None:
+    """Some thousand folders lie in a source folder, and a worker's disk is one of the last."""
+    san = San(A)
+    for number in range(3 * MOST_BELOW):
+        san.file_system.make_folder(f"{A}/d{number:05}")
+    disk = f"{A}/d{3 * MOST_BELOW - 1:05}"
+    san.file_system.put(f"{disk}/.cfw-id", b"its marker")
+    san.file_system.put(f"{disk}/.cfw-probe", b"")
+    await san.names()
+    sights = await san.index.seek([".cfw-probe"], san.answer_s)
+    assert sights == {A: {".cfw-probe": disk}}

@@ -12,13 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from cfm.config.problems import SettingsProblem
 from cfm.inputs.file_system import RealFileSystem
 from cfm.inputs.log_reader import newest_logs
-from cfm.inputs.seeking import MARKER, MOST_BELOW, around, marked, seek
+from cfm.inputs.seeking import MARKER, around, folders_below, marked, seek
 from cfm.model import Addr
 from cfm.mounts import network_file_system
 from cfm.threads import LifeSign
@@ -110,7 +109,7 @@ def no_base_dir(key: str, path: Path, probes: Mapping[str, Addr]) -> Iterator[Se
     if not path.is_dir():
         return
     files, sign, folder = RealFileSystem(), LifeSign(), str(path)
-    below = list(islice(files.folders_in(folder), MOST_BELOW))
+    below = folders_below(files, folder, sign)
     found = seek(files, folder, below, probes, sign)
     for probe, place in found.items():
         text = f"{place} is the base_dir of {probes[probe]}: nothing is copied or deleted there"

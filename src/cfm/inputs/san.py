@@ -23,7 +23,7 @@ from types import MappingProxyType
 import structlog
 
 from cfm.inputs.file_system import FileSystem, FileVersion, RealFileSystem
-from cfm.inputs.seeking import MOST_BELOW, seek
+from cfm.inputs.seeking import folders_below, seek
 from cfm.model import Known, Names, NotOnSan, Now, Observed, OnSan, ProbeSight, SanAnswer, Unknown
 from cfm.name_column import NameColumnBuilder
 from cfm.names import is_file_name
@@ -57,7 +57,7 @@ class _Folder:
     names: Observed[Names]
     threads: ThreadPool
     below: tuple[str, ...] = ()
-    """The names of the folders in it, when it was listed last."""
+    """The folders in it that are searched for disks, as they were when it was listed last."""
     mtime_ns: int = 0
     scanned_ms: int = 0
     scan_not_before_ms: int = 0
@@ -200,7 +200,7 @@ class SanIndex:
                 self._answer_s, lambda sign: _names_in(self._file_system, folder, sign)
             )
             folder.below = await folder.threads.run_while_alive(
-                self._answer_s, lambda sign: _folders_in(self._file_system, folder.path, sign)
+                self._answer_s, lambda sign: folders_below(self._file_system, folder.path, sign)
             )
         finally:
             folder.listing = None
@@ -297,14 +297,6 @@ def _names_in(file_system: FileSystem, folder: _Folder, sign: LifeSign) -> Names
         if is_file_name(name):
             names.add(name)
     return names.finished()
-
-
-def _folders_in(file_system: FileSystem, folder: str, sign: LifeSign) -> tuple[str, ...]:
-    names = []
-    for name in file_system.folders_in(folder):
-        sign.beat()
-        names.append(name)
-    return tuple(sorted(names)[:MOST_BELOW])
 
 
 def _seek_in(

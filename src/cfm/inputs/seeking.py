@@ -15,7 +15,7 @@ from cfm.threads import LifeSign
 MARKER = ".cfw-id"
 """As in `worker.act.base_dir`, which cfm does not know."""
 MOST_BELOW = 1_000
-"""Of more folders below a source folder, only so many are looked at."""
+"""So many folders below a source folder are looked at each time.  Of more, those with a marker come first."""
 
 
 def seek(
@@ -31,6 +31,23 @@ def seek(
                 found[name] = place.rstrip("/") or "/"
             sign.beat()
     return found
+
+
+def folders_below(file_system: FileSystem, folder: str, sign: LifeSign) -> tuple[str, ...]:
+    """The names of the folders directly below that are worth a look, in a fixed order.
+
+    Of a great many, all are searched for a marker here, once, so that no disk hides behind their number.
+    """
+    names = []
+    for name in file_system.folders_in(folder):
+        sign.beat()
+        names.append(name)
+    names.sort()
+    if len(names) <= MOST_BELOW:
+        return tuple(names)
+    with_marker = marked(file_system, [f"{folder}/{name}" for name in names], sign)
+    first = [place.rpartition("/")[2] for place in with_marker]
+    return tuple(dict.fromkeys([*first, *names]))[: max(MOST_BELOW, len(first))]
 
 
 def around(file_system: FileSystem, folder: str, below: Iterable[str]) -> list[str]:
