@@ -373,6 +373,8 @@ class LogCondition(enum.StrEnum):
     """Lines come faster than they are read."""
     CLOCK_OFF = "clock_off"
     """It is followed by its own clock, which is another one than ours."""
+    DOUBLED = "doubled"
+    """It is followed, and most of its hits are written twice."""
     SILENT = "silent"
     """It can be read, and nothing has come for as long as hits count; or there is no log yet."""
     GONE = "gone"

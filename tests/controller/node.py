@@ -144,6 +144,8 @@ class Node:
         """Transfers go on for ever, and show no progress."""
         self.plan_fails = ""
         """Why full plans end by an error."""
+        self.plan_ms = 0
+        """How long a full plan takes, beside the latency."""
         self.plans = 0
         self.transfer_ms = transfer_ms
         self.now_ms = 0
@@ -210,10 +212,10 @@ class Node:
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
 
-    def answer(self, event: ev.Event) -> None:
+    def answer(self, event: ev.Event, took_ms: int = 0) -> None:
         """Bring an answer after the latency, to the process that asked."""
         life = self._life
-        self.after(LATENCY_MS, lambda: self.send(event) if life == self._life else None)
+        self.after(LATENCY_MS + took_ms, lambda: self.send(event) if life == self._life else None)
 
     def request(self) -> int:
         return next(self._requests)
@@ -287,7 +289,8 @@ class Node:
             if self.plan_fails:
                 self.answer(ev.PlanFailed(self.plan_fails))
             else:
-                self.answer(ev.PlanReady(reference.shortlist(self.library, effect.inputs)))
+                lists = reference.shortlist(self.library, effect.inputs)
+                self.answer(ev.PlanReady(lists, self.plan_ms), self.plan_ms)
         elif isinstance(effect, ev.AskSan):
             self.looks.update(effect.sizes.keys())
             self.answer(ev.SanAnswers(self.now_ms, {name: self._on_san(name) for name in effect.sizes}))

@@ -28,12 +28,12 @@ class Lying(Node):
         super().__init__(*args, **more)  # type: ignore[arg-type]  # as Node takes them
         self.shown, self.once = {}, {}
 
-    def answer(self, event: ev.Event) -> None:
+    def answer(self, event: ev.Event, took_ms: int = 0) -> None:
         if isinstance(event, ev.DiskAnswer):
             usage = self.once.pop(event.addr, None) or self.shown.get(event.addr)
             if usage is not None:
                 event = ev.DiskAnswer(event.addr, event.asked_ms, DiskReport(usage))
-        super().answer(event)
+        super().answer(event, took_ms)
 
 
 def told(node: Node) -> Mapping[str, str]:

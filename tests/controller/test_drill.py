@@ -175,6 +175,11 @@ def plan_fails(node: Node) -> None:
     node.grade()
 
 
+def plan_lasts(node: Node) -> None:
+    node.plan_ms = 60_000
+    node.grade()
+
+
 DRILL: dict[str, Fault] = {
     "source_dirs names another folder": Fault(wrong_san_folder, SOON_S, "san_coverage"),
     "a part of the SAN is missing": Fault(half_of_the_san, SOON_S, "san_coverage"),
@@ -226,6 +231,7 @@ DRILL: dict[str, Fault] = {
         "settings_refused",
     ),
     "a full plan fails": Fault(plan_fails, SOON_S, "plan_failing"),
+    "a full plan takes long": Fault(plan_lasts, 35, "plans_slow"),
     "the state cannot be written": Fault(
         lambda node: node.send(ev.StoreTrouble("no space left on device")), 0, "state_not_writable"
     ),

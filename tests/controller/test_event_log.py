@@ -19,7 +19,13 @@ SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 BETTER = File("BETTER.mpg", 1, 100, hits=50)
 LOST = [LogCondition.GONE, LogCondition.UNREADABLE, LogCondition.READING]
-READABLE = [LogCondition.FOLLOWING, LogCondition.SILENT, LogCondition.BEHIND, LogCondition.CLOCK_OFF]
+READABLE = [
+    LogCondition.FOLLOWING,
+    LogCondition.SILENT,
+    LogCondition.BEHIND,
+    LogCondition.CLOCK_OFF,
+    LogCondition.DOUBLED,
+]
 
 
 def tell(node: Node, condition: LogCondition, **more: int) -> None:
@@ -152,6 +158,7 @@ def test_each_change_is_said_once() -> None:
         (LogCondition.BEHIND, Health.DEGRADED),
         (LogCondition.SILENT, Health.OK),
         (LogCondition.CLOCK_OFF, Health.OK),
+        (LogCondition.DOUBLED, Health.OK),
     ],
 )
 def test_the_verdict_names_the_state_of_the_log(condition: LogCondition, health: Health) -> None:

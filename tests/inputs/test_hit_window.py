@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.inputs.event_log import Hit, Skipped, parse_line
-from cfm.inputs.hit_window import HitWindow
+from cfm.inputs.hit_window import TWICE_FROM, HitWindow
 from cfm.model import Hits, Now
 
 IP = "125.159.40.3"
@@ -216,6 +216,28 @@ def test_what_is_remembered_of_streams_goes_with_the_window() -> None:
             seen.add(stream(number, second, "abc"[number % 3]), now(second))
         seen.hits(now(second))
     assert seen.remembered <= 60 * (10 + 3)
+
+
+def test_a_log_that_is_written_twice_is_told_and_one_that_is_read_twice_is_not() -> None:
+    seen, told = window(), list[bool]()
+
+    def write(number: int, at_s: int, times: int) -> None:
+        for _again in range(times):
+            for one in range(number):
+                seen.add(stream(one, at_s), now(at_s), live=True)
+        told.append(seen.comes_twice)
+
+    write(TWICE_FROM, 0, 1)
+    for number in range(TWICE_FROM):
+        seen.add(stream(number), now())  # it is read again
+    told.append(seen.comes_twice)
+    write(TWICE_FROM, 0, 1)
+    assert told == [False, False, True]
+    write(3 * TWICE_FROM, 300, 1)  # most lines come once
+    write(3 * TWICE_FROM, 300, 1)
+    assert told[3:] == [False, True]
+    assert seen.hits(now(901)) == Hits()
+    assert not seen.comes_twice
 
 
 # ── the log has another clock than we have ──────────────────────────────────────────────────────────────

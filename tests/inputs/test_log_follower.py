@@ -188,7 +188,7 @@ async def test_a_log_that_is_read_more_slowly_than_it_grows_is_behind() -> None:
     one.files.put(f"/logs/{LOG}", text)
     await one.look()
     for _second in range(11):
-        text += line("b") * 4_000
+        text += lines(*4_000 * "b")
         one.files.put(f"/logs/{LOG}", text)
         assert await one.follower.look()
         one.time_s += 1
@@ -206,6 +206,18 @@ async def test_a_log_whose_clock_is_off_is_followed_by_its_own_and_the_lag_is_to
     assert await one.look(1) is LogCondition.CLOCK_OFF
     assert one.states[-1].clock_behind_s == 7201
     assert one.heard == [Hits({"a": 2})]
+
+
+async def test_a_log_in_which_each_hit_is_written_twice_is_told() -> None:
+    one = Following()
+    one.files.put(f"/logs/{LOG}", b"")
+    await one.look()
+    text = lines(*5 * "a")
+    one.files.put(f"/logs/{LOG}", text + text)
+    assert await one.look(1) is LogCondition.DOUBLED
+    assert one.states[-1].hits_known
+    assert one.heard == [Hits({"a": 5})]
+    assert await one.look(700) is LogCondition.SILENT
 
 
 async def test_a_state_is_told_when_it_changes_and_its_numbers_now_and_then() -> None:

@@ -29,9 +29,9 @@ RULES = ROOT / "packaging" / "alerts.yml"
 BOARD = ROOT / "packaging" / "grafana-board.json"
 DOC = (ROOT / "docs" / "alerts.md").read_text()
 ONLY_NOTES: Final = frozenset({
-    "breaker_released", "follows", "just_deleted", "links_not_served", "no_room", "order_unknown",
-    "other_size", "pace", "restart_needed", "stale_copies", "still_being_written", "too_large",
-    "versions_mixed",
+    "breaker_released", "event_log_doubled", "follows", "just_deleted", "links_not_served", "no_room",
+    "order_unknown", "other_size", "pace", "restart_needed", "stale_copies", "still_being_written",
+    "too_large", "versions_mixed",
 })  # fmt: skip
 """Conditions that are never worse than a note."""
 OF_PROMETHEUS: Final = frozenset({"up"})

@@ -6,7 +6,7 @@ file is *being watched*.
 
 A hit counts once, by its StreamID, time and file.  So a log may be restored, rewritten, cut at the front or
 read again without counting anything twice.  A line without a StreamID cannot be told from another one like
-it, and counts each time.
+it, and counts each time.  A log in which most hits are written twice is told as such.
 
 Three clocks meet here: the log's, our wall clock and our monotonic clock.  These are the rules:
 
@@ -44,6 +44,8 @@ FIRST_STEADY_MS = 5_000
 MAX_ENTRIES = 2_000_000
 """The most (second, file) pairs and StreamIDs in the window.  When there are more, the oldest seconds are
 dropped early."""
+TWICE_FROM = 5
+"""A few lines may come twice where a log is exchanged; so many do not."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class _Second:
     counts: Counter[tuple[str, bool]] = field(default_factory=Counter)
     streams: set[int] = field(default_factory=set)
     """Hashes: they only have to tell the hits of one second apart."""
+    repeats: int = 0
+    """Live lines whose hit had counted before."""
 
     @property
     def entries(self) -> int:
@@ -87,7 +91,7 @@ class HitWindow:
         self._other_clock: _Reading | None = None
         self._oldest_s = started.wall_s - term_s + 1
         self._seconds: defaultdict[int, _Second] = defaultdict(_Second)
-        self._entries = 0
+        self._entries = self._within = self._repeats = 0
         self._totals: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
         self._reached: dict[bool, set[str]] = {True: set(), False: set()}
         self._hits: Hits | None = Hits()
@@ -109,6 +113,11 @@ class HitWindow:
         """How many (second, file) pairs and StreamIDs the window holds: at most `MAX_ENTRIES`."""
         return self._entries
 
+    @property
+    def comes_twice(self) -> bool:
+        """Is at least every second hit in the window written twice?  What is only read again is not."""
+        return self._repeats >= max(TWICE_FROM, self._within // 2)
+
     def oldest_s(self, now: Now) -> int:
         """Older events do not count any more; by the log's clock."""
         self._expire(now)
@@ -125,6 +134,8 @@ class HitWindow:
                 return Skipped.AHEAD if at_s >= self._oldest_s else None
             at_s = hit.at_s - self._shift_s
         if not self._count(at_s, hit):
+            self._seconds[at_s].repeats += live
+            self._repeats += live
             return Skipped.REPEATED
         if self._last_s is None or at_s > self._end_s(now):
             self._newest_s, self._newest_at_ms = at_s, now.mono_ms
@@ -180,6 +191,7 @@ class HitWindow:
             second.streams.add(stream)
             self._entries += 1
         self._entries += key not in second.counts
+        self._within += 1
         second.counts[key] += 1
         self.counted[hit.ours] += 1
         self._change(hit.name, hit.ours, 1)
@@ -208,5 +220,7 @@ class HitWindow:
         second = self._seconds.pop(self._oldest_s, None) or _Second()
         self._oldest_s += 1
         self._entries -= second.entries
+        self._within -= second.counts.total()
+        self._repeats -= second.repeats
         for (name, ours), count in second.counts.items():
             self._change(name, ours, -count)

@@ -1,4 +1,4 @@
-"""What is told of the event log: followed, silent, gone, unreadable, behind, or by another clock.
+"""What is told of the event log: followed, silent, gone, unreadable, behind, doubled, or by another clock.
 
 Pure.  `log_follower` notes here what each reading brought; the controller gets the state as a value, because
 hits are unknown while the log cannot be read.
@@ -73,6 +73,8 @@ class LogWatch:
         if abs(window.behind_s) > AHEAD_S:
             side = "behind" if window.behind_s > 0 else "ahead of"
             return LogCondition.CLOCK_OFF, f"its clock is {side} ours; hits count by the log's own time"
+        if window.comes_twice:
+            return LogCondition.DOUBLED, "each hit is there twice, and counts once"
         return LogCondition.FOLLOWING, ""
 
     def _stands_still(self, now: Now) -> bool:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Protocol
 
 from cfm.controller.decide.state import NodeConfig
-from cfm.model import Addr, File, Hits, LogCondition, host_of
+from cfm.model import Addr, File, Hits, LogCondition, LogState, host_of
 from cfm_lab.fakes.memory_store import CommittedState
 from cfm_lab.sim.environment import event_log
 from cfm_lab.sim.environment import metadata as meta
@@ -65,6 +65,8 @@ class World(Environment):
         self.seed = seed
         self.true_hits = [self.hits]
         """What viewers really did, window by window."""
+        self._log_read = self.log
+        """What the last reading of the event log said of it, whether or not it can be read now."""
         self._log_losses = 0
         self.calm = False
         self.heals: dict[int, Callable[[], None]] = {}
@@ -197,35 +199,36 @@ class World(Environment):
                 doubled=self._log_is("log_doubled"),
                 behind_s=3 * 3600 if self._log_is("log_clock_behind") else 0,
             )
-            self.hits = event_log.read(text, self.parts.parse_log_line)
+            self.hits, self._log_read = event_log.read(text, self.parts.parse_log_line)
             self.note("hits", sorted(self.hits.rising), sorted(self.hits.watched))
-            if self.log is LogCondition.FOLLOWING:
+            if self.log.hits_known:
                 self._tell_hits(self.hits)
+                self._tell_log(self._log_read)
 
     def _log_is(self, kind: str) -> bool:
         return self.sick.has(kind, CFM) or self.swarm.strikes(kind)
 
     def lose_log(self, condition: LogCondition) -> None:
         """The event log cannot be read any more.  What was read before grows old, as the window goes on."""
-        self.log = condition
-        self.note("event log", condition)
-        self._tell_log()
+        self._tell_log(LogState(condition, 0))
         self._log_losses += 1
         self.schedule.after(1000 * event_log.TERM_S, self._window_empties, self._log_losses)
 
     def _window_empties(self, loss: int) -> None:
-        if self.log is not LogCondition.FOLLOWING and loss == self._log_losses:
+        if not self.log.hits_known and loss == self._log_losses:
             self._tell_hits(Hits())
 
     def mend_log(self) -> None:
-        self.log = LogCondition.FOLLOWING
-        self.note("event log", self.log)
         self._tell_hits(self.hits)
-        self._tell_log()
+        self._tell_log(self._log_read)
 
-    def _tell_log(self) -> None:
-        for cfm in self.cfms:
-            cfm.on_log(self.log)
+    def _tell_log(self, log: LogState) -> None:
+        """Where it is in another condition than before."""
+        if log.condition is not self.log.condition:
+            self.log = log
+            self.note("event log", log.condition)
+            for cfm in self.cfms:
+                cfm.on_log(log)
 
     def _tell_hits(self, hits: Hits) -> None:
         for cfm in self.cfms:

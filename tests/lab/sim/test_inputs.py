@@ -6,7 +6,7 @@ import pytest
 
 from cfm.inputs.event_log import parse_line
 from cfm.inputs.reference import read_hit_history
-from cfm.model import File, Hits
+from cfm.model import File, Hits, LogCondition
 from cfm_lab.sim.building import _name
 from cfm_lab.sim.environment import event_log, metadata
 
@@ -18,7 +18,10 @@ HITS = Hits({"A.mpg": 5, "B-1_x.mpg": 30}, frozenset({"B-1_x.mpg", "C.mpg"}))
 @pytest.mark.parametrize("behind_s", [0, 10_800])
 def test_the_log_says_who_was_watched(torn: bool, doubled: bool, behind_s: int) -> None:
     text = event_log.text_of(HITS, torn=torn, doubled=doubled, behind_s=behind_s)
-    assert event_log.read(text, parse_line) == HITS
+    hits, state = event_log.read(text, parse_line)
+    assert hits == HITS
+    assert (state.condition is LogCondition.CLOCK_OFF) is bool(behind_s)
+    assert (state.condition is LogCondition.DOUBLED) is (doubled and not behind_s)
 
 
 def test_the_log_cannot_name_all_files() -> None:

@@ -32,7 +32,12 @@ from cfm.tasks.store import PutMeasure, Recovered
 
 ROUNDS_AT_MOST = 8
 """Rounds at one event; each new order needs one more to ask for its confirmations."""
-_LOG_IS_FINE = (LogCondition.READING, LogCondition.FOLLOWING, LogCondition.SILENT)
+_LOG_IS_FINE = (
+    LogCondition.READING,
+    LogCondition.FOLLOWING,
+    LogCondition.DOUBLED,
+    LogCondition.SILENT,
+)
 _LEVEL_IN_LOG = {"note": "info", "degraded": "warning", "critical": "error"}
 
 
@@ -97,9 +102,8 @@ class Core:
                 self.state.versions.learnt(copy.file_name, copy.server, copy.version)
         for arrival in recovered.arrivals:
             self.state.arrivals.put(arrival.file_name, arrival.server, now.mono_ms)
-        servers = {"", *self.state.fleet.records}
         for pause in recovered.pauses:
-            if servers.issuperset(pause.side):
+            if self.state.config.has_side(pause.side):
                 self.state.failures.recover(pause, now)
 
     # ── what others read ────────────────────────────────────────────────────────────────────────────────

@@ -50,6 +50,8 @@ class Planning:
         """Until then no plan begins."""
         self._failures = 0
         """Plans in a row that ended by an error."""
+        self._began_ms = now_ms
+        self._took_ms = 0
         self._started = 0
         """Copies that were started since the last plan."""
         self._evicted: Counter[Addr] = Counter()
@@ -151,12 +153,16 @@ class Planning:
         if last is not None and inputs.on_san is last.on_san and inputs == last:
             self._not_before_ms = now.mono_ms + PLAN_PAUSE_MS
             return False
-        self._inputs, self.running = inputs, True
+        self._inputs, self.running, self._began_ms = inputs, True, now.mono_ms
         return True
+
+    def lasting_ms(self, now: Now) -> int:
+        """How long the last plan took; or the one that is being made, where it takes longer."""
+        return max(self._took_ms, now.mono_ms - self._began_ms if self.running else 0)
 
     def ended(self, took_ms: int, now: Now) -> None:
         self.running = False
-        self._failures = 0
+        self._failures, self._took_ms = 0, took_ms
         self._not_before_ms = now.mono_ms + max(PLAN_PAUSE_MS, took_ms)
 
     def failed(self, took_ms: int, now: Now) -> None:

@@ -35,7 +35,7 @@ from cfm.controller.decide.versions import VersionBook
 from cfm.fleet.disk_account import APART_MS
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook
-from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, SnapshotFacts
+from cfm.model import Addr, Failure, File, Hits, Known, LogState, Now, Side, SnapshotFacts
 from cfm.plan.kernel import KERNEL, Kernel
 from cfm.plan.outlook import Policy
 from cfm.plan.policies import POLICIES
@@ -68,6 +68,14 @@ class NodeConfig:
     """The longest time between two full looks at all servers."""
     id_salt: int = 0
     """A number of this start alone, below `NS_PER_MS`: see `NodeState.next_id`."""
+
+    def has_way(self, source: Addr, destination: Addr) -> bool:
+        """Are both servers in these roles in the settings?  A restart may have changed that."""
+        return source in self.sources and destination in self.destinations
+
+    def has_side(self, side: Side) -> bool:
+        """The same for a source, a destination, a pair, or nobody."""
+        return side.source in ("", *self.sources) and side.destination in ("", *self.destinations)
 
 
 class NodeState:

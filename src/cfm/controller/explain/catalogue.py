@@ -54,6 +54,7 @@ CONDITION_NAMES: Final = tuple(
             "not_asking",
             "not_freed",
             "over_limit",
+            "plans_slow",
             "san_coverage",
             "server_down",
             "source_folders_silent",

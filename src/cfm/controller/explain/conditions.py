@@ -41,6 +41,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     """First what stops or holds everything, then what is about single servers, then single files."""
     yield from _own_state(scene)
     yield from own_troubles(scene)
+    yield from _slow_plans(scene)
     yield from whose_disks.source_disks(scene)
     yield from whose_disks.copied_markers(scene)
     yield from inputs.metadata(scene)
@@ -80,6 +81,22 @@ def _own_state(scene: Scene) -> Iterator[Condition]:
             level=Severity.CRITICAL,
             text=f"cfm is paused because it cannot write its own state: {why}",
             remedy=refusals.PAUSED.release,
+        )
+
+
+SLOW_PLAN_MS: Final = 30_000
+"""A full plan of ten million files takes less, on a host that has the processors and the memory for it."""
+
+
+def _slow_plans(scene: Scene) -> Iterator[Condition]:
+    """What is decided meanwhile comes from the lists of the plan before."""
+    lasting_ms = scene.core.plans.lasting_ms(scene.now)
+    if lasting_ms >= SLOW_PLAN_MS:
+        yield Condition(
+            name="plans_slow",
+            level=Severity.DEGRADED,
+            text=f"A full plan takes {lasting_ms // 1000:,} s, and new ranks count only so much later",
+            remedy="give this host more memory or processors, or find what else loads it",
         )
 
 

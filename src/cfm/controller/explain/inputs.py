@@ -169,6 +169,11 @@ _LOG_CONDITIONS: Mapping[LogCondition, tuple[Severity, str, str]] = {
         "The clock of the event log is not ours",
         "set the clock of the load balancer, or of this host; hits count by the clock of the log meanwhile",
     ),
+    LogCondition.DOUBLED: (
+        Severity.NOTE,
+        "The lines of the event log come twice",
+        "nothing to do; two load balancers, or two copies of one log, may write into it",
+    ),
 }
 _LOG_MOMENT_MS: Final = 10_000
 """A start takes as long; only a reading that takes longer is told."""

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from cfm.inputs.event_log import Hit, Skipped
+from cfm.inputs.event_log import Batch, Hit, Skipped
 from cfm.inputs.hit_window import HitWindow
-from cfm.model import Hits, Now
+from cfm.inputs.log_watch import LogWatch
+from cfm.model import Hits, LogState, Now
 
 ParseLine = Callable[[bytes, str], Hit | Skipped | None]
 
@@ -56,13 +57,16 @@ def _line(server: str, name: str, stream: int = 0) -> bytes:
     return f"{head}, GLB IP : 10.0.9.1's file({name}) Request".encode()
 
 
-def read(text: bytes, parse_line: ParseLine) -> Hits:
-    """The hits that a cfm reads in it.  A last line without an end is left for later."""
+def read(text: bytes, parse_line: ParseLine) -> tuple[Hits, LogState]:
+    """The hits that a cfm reads in it, and what it tells of the log.  A last line without an end is left for
+    later."""
     now = Now(0, AT_S * 1000)
-    window = HitWindow(TERM_S, BASE, now)
-    for hit in _hits(text, parse_line):
+    window, watch = HitWindow(TERM_S, BASE, now), LogWatch("/logs", 1000 * TERM_S, now)
+    hits = tuple(_hits(text, parse_line))
+    for hit in hits:
         window.add(hit, now, live=True)
-    return window.hits(now)
+    state = watch.note(Batch(hits, live=True, lines=len(hits)), window, now)
+    return window.hits(now), state
 
 
 def _hits(text: bytes, parse_line: ParseLine) -> Iterator[Hit]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from cfm.model import Addr, Hits, LogCondition
+from cfm.model import Addr, Hits, LogCondition, LogState
 from cfm.wire import TaskOffer
 from cfm_lab.sim.environment.faults import Swarm
 from cfm_lab.sim.environment.metadata import MetadataFiles
@@ -38,7 +38,8 @@ class Environment(ABC):
         self.metadata = MetadataFiles()
         self.hits = Hits()
         """What cfm reads in the event log at present."""
-        self.log = LogCondition.FOLLOWING
+        self.log = LogState(LogCondition.FOLLOWING, 0)
+        """What cfm is told of the event log at present."""
         self.cfm_addr = Addr("10.0.0.1:8080")
         self.publishing: TaskOffer | None = None
         """The task whose file a worker of ours is making visible at this moment."""

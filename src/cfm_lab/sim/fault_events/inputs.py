@@ -101,7 +101,7 @@ def log_missing(world: World, _rng: Rng) -> None:
 
 
 def _lose_log(world: World, rng: Rng, condition: LogCondition) -> None:
-    if world.log is LogCondition.FOLLOWING:
+    if world.log.hits_known:
         world.lose_log(condition)
         world.heal_after(rng.between(1, 240) * MINUTE_MS, world.mend_log)
 

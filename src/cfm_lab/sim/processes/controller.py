@@ -26,7 +26,6 @@ from cfm.model import (
     DeleteOrder,
     File,
     Hits,
-    LogCondition,
     LogState,
     Measure,
     Now,
@@ -163,7 +162,7 @@ class SimCfm(CfmService):
         )
         self.feed(ev.Tick())
         self.watch.changed()
-        if env.log is LogCondition.FOLLOWING:
+        if env.log.hits_known:
             self.on_hits(env.hits)
         self.on_log(env.log)
         self.on_san_index(env.san.index())
@@ -324,9 +323,9 @@ class SimCfm(CfmService):
             rising = tuple(file for file in self.pair.files if file.name in hits.rising)
         self.feed(ev.HitsChanged(hits, rising))
 
-    def on_log(self, condition: LogCondition) -> None:
+    def on_log(self, log: LogState) -> None:
         if self.process.up:
-            state = LogState(condition, self.clock.mono_ms())
+            state = replace(log, since_ms=self.clock.mono_ms())
             self.process.do(lambda: self.feed(ev.LogChanged(state)))
 
     def on_san_index(self, names: frozenset[str] | None) -> None:
