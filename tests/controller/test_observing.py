@@ -7,7 +7,8 @@ from dataclasses import replace
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.overdue import SILENCE_MS
 from cfm.fleet.health import RETRY_MS
-from cfm.model import Failure, File, Known, OrderStatus, Trouble
+from cfm.model import Failure, File, Known, OrderStatus, Side, Trouble
+from cfm.tasks.store import PutPause
 from controller.node import GONE, OLD, Node, files
 
 SECOND_MS = 1000
@@ -257,6 +258,24 @@ def test_a_server_that_lost_its_role_is_not_asked_for_ever() -> None:
     assert node.asked["AskDisk"] - asked < 60
     assert made.id not in node.core.state.orders.active
     assert node.store.state.orders[made.id].status is OrderStatus.DROPPED
+
+
+def test_a_copy_to_a_server_that_lost_its_role_ends_at_the_start_and_its_pause_is_forgotten() -> None:
+    """The copy went on, and counted as one on a destination; its pause was told for an hour."""
+    node = Node(files(6), sources=1, destinations=2, transfer_ms=600 * SECOND_MS)
+    node.grade()
+    node.run(2 * SECOND_MS)
+    (task, *_) = node.core.state.tasks.active.values()
+    lost, here = Side(destination=task.destination), Side(source=task.source)
+    node.store.commit([PutPause(side, "", 1, 9**11, 9**11, 0, "it fails") for side in (lost, here)])
+    left = tuple(addr for addr in node.destinations if addr != task.destination)
+    node.config = replace(node.config, sources=(*node.config.sources, task.destination), destinations=left)
+    node.restart()
+    ended = node.core.state.tasks.get(task.id)
+    assert task.id not in node.core.state.tasks.active
+    assert ended is not None
+    assert ended.ended_why == "its source or its destination was taken out of the settings"
+    assert node.core.state.failures.pauses.keys() == {here}
 
 
 def test_what_another_disk_held_says_nothing_of_the_one_that_a_server_has_now() -> None:

@@ -458,6 +458,20 @@ PausesNeverGrow = _with_failures(_NeverGrows)
 SeesNothingVanish = _with_failures(_SeesNothingVanish)
 
 
+class _InAnyRole(NodeConfig):
+    def has_way(self, source: Addr, destination: Addr) -> bool:
+        servers = (*self.sources, *self.destinations)
+        return source in servers and destination in servers
+
+
+class RolesDoNotMatter(Core):
+    """After a restart, a copy to a server that is only a source any more goes on."""
+
+    def __init__(self, config: NodeConfig, recovered: Recovered, now: Now) -> None:
+        settings = {one.name: getattr(config, one.name) for one in fields(config)}
+        super().__init__(_InAnyRole(**settings), recovered, now)
+
+
 class SlowGoesOn(Core):
     """A copy at 2 kB/s holds its places as long as it moves."""
 
@@ -757,6 +771,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "failures blame files alone": replace(PARTS, core=BlamesFilesAlone),
     "pauses never grow": replace(PARTS, core=PausesNeverGrow),
     "nobody sees copies vanish": replace(PARTS, core=SeesNothingVanish),
+    "a copy goes on where no destination is any more": replace(PARTS, core=RolesDoNotMatter),
     "a slow copy goes on": replace(PARTS, core=SlowGoesOn),
     "a hung copy goes on": replace(PARTS, core=HungGoesOn),
     "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),

@@ -26,6 +26,7 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "failures blame files alone": "no_mount",
     "pauses never grow": "refuses",
     "nobody sees copies vanish": "loses_arrivals",
+    "a copy goes on where no destination is any more": "loses_role",
     "a slow copy goes on": "trickles",
     "a hung copy goes on": "hangs",
     "a hung destination is tried before room is made": "hangs",
@@ -109,7 +110,10 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
         "without not_vanished_there",
         "without destination_takes_copies",
     ),
-    "25": tuple(name for name in IN_SICK_WORLDS if not name.startswith(("without", "the SAN"))),
+    "rule 6": ("a copy goes on where no destination is any more",),
+    "25": tuple(
+        name for name in IN_SICK_WORLDS if not name.startswith(("without", "the SAN", "a copy goes on"))
+    ),
     "same plan": ("a plan that wavers",),
     "one leader": (
         "a lease by the wall clock",

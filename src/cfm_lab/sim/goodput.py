@@ -21,7 +21,7 @@ from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment.parts import PARTS, Parts
 from cfm_lab.sim.environment.profile import MINUTE_MS, draw_sick
 from cfm_lab.sim.environment.rng import Rng
-from cfm_lab.sim.environment.sickness import NO_HITS, SICKNESSES, SickPlace
+from cfm_lab.sim.environment.sickness import NO_HITS, SICKNESSES, WISHED, SickPlace
 from cfm_lab.sim.fault_events import quiet_days
 from cfm_lab.sim.results import SickFigures, WorldRun, story_of, told_error
 from cfm_lab.sim.sick_building import build_sick, build_twin
@@ -117,7 +117,7 @@ def _play(played: Played, hours: int) -> None:
             played.checker.audit()
         if minute % SAMPLE_MIN == 0:
             played.placed_bytes.append(_ideal_bytes(played))
-        if played.named_after_min is None and _names_the_sick(world):
+        if played.named_after_min is None and names_the_sick(world):
             played.named_after_min = minute
 
 
@@ -129,16 +129,21 @@ def _ideal_bytes(played: Played) -> int:
 # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _names_the_sick(world: World) -> bool:
+def names_the_sick(world: World) -> bool:
     """Does the verdict name each sick part, as the operator would?"""
     core = world.main.core
     if core is None or not world.main.running or not world.sick.things:
         return False
     found = verdict(core, core.last_round, world.main.clock.now()).conditions
     told = [one for one in found if one.level is not Severity.NOTE]
-    machines = all(any(addr in one.servers for one in told) for addr in world.sick.machines)
-    others = (kind for kind in world.profile.sick if SICKNESSES[kind].place in NAMED_BY)
-    return machines and all(_names(world, kind, found) for kind in others)
+    wished = frozenset().union(*(world.sick.of(kind) for kind in WISHED))
+    machines = world.sick.machines - wished
+    others = [kind for kind in world.profile.sick if SICKNESSES[kind].place in NAMED_BY]
+    return (
+        bool(machines or others)
+        and all(any(addr in one.servers for one in told) for addr in machines)
+        and all(_names(world, kind, found) for kind in others)
+    )
 
 
 NAMED_BY: Final = {SickPlace.FILES: "file", SickPlace.FOLDER: "folder", SickPlace.CFM: ""}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cfm.model import Addr, File
-from cfm_lab.sim import inventory
+from cfm_lab.sim import inventory, placement
 from cfm_lab.sim.building import build
 from cfm_lab.sim.checker import Checker
 from cfm_lab.sim.environment.disks import content_of
@@ -149,6 +149,8 @@ def _spoil_disks(world: World, sick: Mapping[str, list[str]]) -> None:
     for addr in sick.get("freed_late", ()):
         _overfill(world, Addr(addr), (), placed, rng)
         world.disk_at(Addr(addr)).keeps_open = True
+    for addr in sick.get("loses_role", ()) if world.profile.stocked_percent else ():
+        _double(world, Addr(addr))
     for addr in sick.get("other_data", ()):
         disk = world.disk_at(Addr(addr))
         for file in [file for file in rng.shuffled(world.library) if file.name not in placed][:FEW]:
@@ -200,6 +202,17 @@ def _stock(world: World, among: Sequence[Addr], taken: set[str], rng: Rng) -> No
             if file.size_bytes <= left[addr]:
                 world.disk_at(addr).place(file.name, file.size_bytes, content_of(file.name))
                 left[addr] -= file.size_bytes
+
+
+def _double(world: World, addr: Addr) -> None:
+    """Second copies of a few files that lie elsewhere, on a disk over its limit: some of them will go."""
+    disk = world.disk_at(addr)
+    names = {name for one in world.destination_disks() for name in one.visible()}
+    files = [file for file in world.library if file.name in names][: 2 * FEW]
+    for file in files:
+        disk.place(file.name, file.size_bytes, content_of(file.name))
+    other_bytes = inventory.room_bytes(world, addr, ()) + placement.bytes_of(files[:FEW])
+    disk.place("STRANGE.mpg", other_bytes, b"stranger")
 
 
 def _overfill(world: World, addr: Addr, first: Sequence[str], taken: set[str], rng: Rng) -> None:

@@ -14,9 +14,10 @@ from cfm_lab.sim.environment.parts import PARTS
 from cfm_lab.sim.environment.profile import HOUR_MS, MINUTE_MS, Profile, draw_sick
 from cfm_lab.sim.environment.rng import Rng
 from cfm_lab.sim.environment.san_disk import SanDisk
-from cfm_lab.sim.environment.sickness import CFM, OLD, SICKNESSES, SickPlace, sicknesses_of
+from cfm_lab.sim.environment.sickness import CFM, OLD, SICKNESSES, WISHED, SickPlace, sicknesses_of
+from cfm_lab.sim.facts import OrderFacts, TaskFacts
 from cfm_lab.sim.fault_events import quiet_days
-from cfm_lab.sim.goodput import play_pair
+from cfm_lab.sim.goodput import names_the_sick, play_pair
 from cfm_lab.sim.results import SimulationReport
 from cfm_lab.sim.sick_building import FEW, OVERFULL_PERCENT, build_sick, build_twin
 from cfm_lab.sim.world import World
@@ -92,6 +93,19 @@ def _keeps_its_known_files(world: World, kind: str) -> bool:
     return len(world.disk_at(_part(world, kind)).visible()) == FEW + 1
 
 
+def _has_nothing_open(world: World, kind: str) -> bool:
+    """Something was open there when it lost its role, and all of that has ended."""
+    addr = _part(world, kind)
+    (facts,) = world.facts.states.values()
+
+    def at_it(tasks: Mapping[int, TaskFacts], orders: Mapping[int, OrderFacts]) -> list[object]:
+        copies = [known.task for known in tasks.values() if known.task.destination == addr]
+        return [*copies, *(known.order for known in orders.values() if known.order.server == addr)]
+
+    assert addr not in world.destinations
+    return bool(at_it(facts.tasks, facts.orders)) and not at_it(facts.open_tasks, facts.open_orders)
+
+
 def _places_none_of_them(world: World, kind: str) -> bool:
     names = world.sick.parts(SICKNESSES[kind].place)
     placed = {name for disk in world.destination_disks() for name in disk.visible()}
@@ -144,12 +158,13 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
     "gets_the_san": (_keeps_its_originals, 30),
     "old_has_the_san": (_keeps_its_originals, 30),
     "df_stands_still": (_tells_another_disk, 30),
-    "df_dips": (_told_a_smaller_disk, 10),
+    "df_dips": (_told_a_smaller_disk, 20),
     "freed_late": (_waits_for_what_it_deleted, 90),
     "other_data": (_keeps_its_known_files, 90),
     "file_fails": (_places_none_of_them, 30),
     "files_fail": (_places_none_of_them, 30),
     "files_fit_nowhere": (_places_none_of_them, 30),
+    "loses_role": (_has_nothing_open, 30),
     "files_resized": (_keeps_them_where_they_are, 30),
     "files_written": (_places_none_of_them, 30),
     "folder_hangs": (_places_none_of_them, 30),
@@ -164,10 +179,11 @@ SHOWS: Mapping[str, tuple[Callable[[World, str], bool], int]] = {
 
 
 @pytest.mark.parametrize("kind", SICKNESSES)
-def test_each_sickness_shows(kind: str) -> None:
+def test_each_sickness_shows_and_is_named_by_the_verdict(kind: str) -> None:
     shows, minutes = SHOWS[kind]
     world = _sick(kind, minutes=minutes)
     assert shows(world, kind)
+    assert names_the_sick(world) is (kind not in WISHED)
 
 
 def test_an_old_worker_gets_nothing_from_a_source_that_sends_nothing() -> None:

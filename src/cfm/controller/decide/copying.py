@@ -68,13 +68,12 @@ def recover(state: NodeState, task: Task, now: Now) -> None:
     if is_final(TASK_EDGES, task.status):
         state.tasks.recover_ended(task, now.mono_ms)
         return
-    configured = task.destination in state.fleet.records and task.source in state.fleet.records
     run = Run(_deadline_ms(state, task, now, reports=False), now.mono_ms, now.mono_ms)
     if task.status is Status.WORKING:
         run.started_ms = run.moved_ms = run.window_ms = now.mono_ms
     state.tasks.add(task, run)
-    if not configured:
-        why = "one of its servers is not in the settings any more"
+    if not state.config.has_way(task.source, task.destination):
+        why = "its source or its destination was taken out of the settings"
         end(state, task, TaskEvent.CANCELLED, why, now, blame=None)
 
 

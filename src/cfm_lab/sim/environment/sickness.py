@@ -59,6 +59,7 @@ SICKNESSES: Final[Mapping[str, Sickness]] = {
                     "other_data",
                     "other software fills a destination, where few known files lie",
                 ),
+                ("loses_role", "a destination is taken out of the settings with copies and deletes open"),
                 ("has_the_san", "the SAN is mounted as the disk of a destination"),
                 ("gets_the_san", "after a while the SAN is mounted as the disk of a destination"),
                 ("old_has_the_san", "the SAN is mounted as the disk of an old destination"),
@@ -100,6 +101,8 @@ OLD: Final = frozenset({"old_has_the_san"})
 """These befall old workers, and all others those of ours."""
 NO_HITS: Final = frozenset({"log_gone", "log_unreadable"})
 """While they last, nothing may be deleted to make room."""
+WISHED: Final = frozenset({"loses_role"})
+"""What a person wishes for need not be named."""
 LOG: Final = NO_HITS | {"log_doubled", "log_clock_behind"}
 EVERY_THIRD: Final = 3
 NOBODY: Final[frozenset[str]] = frozenset()
@@ -127,6 +130,10 @@ class Sick:
     def has(self, kind: str, part: str) -> bool:
         """Has this machine, file or program this sickness?"""
         return part in self._parts.get(kind, NOBODY)
+
+    def of(self, kind: str) -> frozenset[str]:
+        """The machines, files or programs that have this sickness."""
+        return self._parts.get(kind, NOBODY)
 
     def parts(self, *places: SickPlace) -> frozenset[str]:
         """All sick parts in these places."""

@@ -32,6 +32,7 @@ from cfm_lab.sim.invariants.tasks import (
     LegalEdges,
     OneWorkerPerTask,
     OutgoingStreams,
+    RolesOfTheSettings,
     TimeOutsAreReal,
 )
 from cfm_lab.sim.invariants.versions import FreshCopiesStay, NotWhileWritten
@@ -50,6 +51,7 @@ ALL: tuple[type[Invariant], ...] = (
     HitsUnknown,
     ListedSinceStart,
     OneWorkerPerTask,
+    RolesOfTheSettings,
     OutgoingStreams,
     IncomingCopies,
     VisibleIsComplete,

@@ -107,7 +107,10 @@ class NothingLost(Invariant):
         for task in found.tasks:
             self.hold(book.tasks.get(task.id) is not None, "the new cfm does not know a task:", task)
         for order in found.orders:
-            if order.status in (OrderStatus.SENT, OrderStatus.UNKNOWN) and order.server in book.fleet.records:
+            if (
+                order.status in (OrderStatus.SENT, OrderStatus.UNKNOWN)
+                and order.server in book.config.destinations
+            ):
                 kept = book.orders.active.get(order.id)
                 unclear = kept is not None and kept.status is OrderStatus.UNKNOWN
                 self.hold(unclear, "an order of before is not unknown:", order)

@@ -60,8 +60,8 @@ class UnknownStaysUnknown(Invariant):
         if before is None or before.status is not OrderStatus.UNKNOWN:
             return
         known = self.facts.state(cfm.issuer.controller).orders[order.id]
-        if order.server not in cfm.evidence.servers:
-            return
+        if order.server not in cfm.evidence.destinations:
+            return  # it is listed no more, and what it holds counts nowhere
         listed = isinstance(event, ev.ListAnswer) and event.addr == order.server
         self.hold(listed, "an unknown delete was settled by", type(event).__name__, order)
         if isinstance(event, ev.ListAnswer) and known.unknown_mono_ms is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cfm.controller.decide import events as ev
 from cfm.model import DeleteOrder, Now, OrderStatus, Status, Task, sides_of
+from cfm.tasks.store import Recovered
 from cfm.wire import TaskOffer
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
@@ -66,6 +67,23 @@ class OneWorkerPerTask(Invariant):
             if known is not None and known.task.status in FINAL:
                 moved = [c for c in changes if getattr(getattr(c, "task", None), "id", 0) == event.task_id]
                 self.hold(not moved, "a late report changed an ended task:", moved)
+
+
+class RolesOfTheSettings(Invariant):
+    """After a start, no copy goes on to or from a server that has not that role any more, and no delete waits
+    for one that is no destination."""
+
+    number = "rule 6"
+    title = "roles of the settings"
+
+    def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
+        assert cfm.core is not None
+        state, sources, destinations = cfm.core.state, cfm.config.sources, cfm.config.destinations
+        for task in state.tasks.active.values():
+            fit = task.source in sources and task.destination in destinations
+            self.hold(fit, "a copy goes on without its servers:", task)
+        for order in state.orders.active.values():
+            self.hold(order.server in destinations, "a delete waits for no destination:", order)
 
 
 class OutgoingStreams(Invariant):

@@ -29,6 +29,10 @@ from cfm_lab.sim.processes.transfer import Download, raise_io_error
 CONFLICT: Final = Failure(Trouble.STATUS, "answered 409", 409)
 
 
+def _unheard(_answer: object) -> None:
+    """The answer is lost on its way."""
+
+
 class WorkerWitness(ServerWitness, SenderWitness, Protocol):
     """Who is told what a worker of ours does."""
 
@@ -151,6 +155,8 @@ class AnsweringWorker(SimServer):
 
     def serve_delete(self, issuer: Issuer, order_id: int, name: str, probe: str, reply: Reply) -> None:
         self._heed(issuer)
+        if self.is_sick("loses_role"):
+            reply = _unheard  # so that deletes are open there when it loses its role
         why = at_once(self.authority.delete_order(issuer, order_id))
         if why is not None:
             reply(409)
