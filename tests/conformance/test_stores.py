@@ -36,6 +36,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropCopy,
     DropPause,
+    DropRelease,
     DropTask,
     PutArrival,
     PutCopy,
@@ -43,6 +44,7 @@ from cfm.tasks.store import (
     PutMeasure,
     PutOrder,
     PutPause,
+    PutRelease,
     PutTask,
     Recovered,
     SupersededError,
@@ -221,8 +223,16 @@ def test_of_several_pauses_of_one_side_or_file_the_last_one_counts(bench: Bench,
     assert set(found.pauses) == set(expected)
 
 
+def test_the_last_release_of_each_breaker_counts(bench: Bench, store: TaskStore) -> None:
+    other = Addr("127.0.2.9:8888")
+    store.commit([PutRelease(SERVER, 5, 90, NOW_S), PutRelease(SERVER, 7, 80, NOW_S)])
+    store.commit([PutRelease(other, 5, 90, NOW_S), DropRelease(other)])
+    assert reopened(bench, store).releases == (PutRelease(SERVER, 7, 80, NOW_S),)
+
+
 def test_dropping_what_is_not_there_changes_nothing(bench: Bench, store: TaskStore) -> None:
-    store.commit([DropTask(5), DropArrival("x.mpg", SERVER), DropPause(Side(SERVER), "")])
+    drops = DropTask(5), DropArrival("x.mpg", SERVER), DropPause(Side(SERVER), ""), DropRelease(SERVER)
+    store.commit(drops)
     assert reopened(bench, store).tasks == ()
 
 
@@ -471,6 +481,8 @@ changes = st.one_of(
     st.builds(DropArrival, names, addrs),
     st.builds(PutPause, sides, names, numbers, numbers, numbers, numbers, names),
     st.builds(DropPause, sides, names),
+    st.builds(PutRelease, addrs, numbers, numbers, numbers),
+    st.builds(DropRelease, addrs),
     st.builds(
         PutEvent, numbers, numbers, names, names, st.dictionaries(names, numbers | names), st.tuples(names)
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.releasing import RELEASED_FOR_S
 from cfm.controller.explain.health import Health
 from cfm.controller.explain.report import rules_preview_json
 from cfm.controller.explain.verdict import verdict
@@ -208,3 +209,51 @@ def test_a_breaker_that_holds_room_for_other_files_does_not_speak_of_the_limit()
                 if one.name == "breaker"]  # fmt: skip
     assert "limit" not in found.text + found.remedy
     assert "room for better-ranked files would take" in found.text
+
+
+def released(**rules: int) -> Node:
+    """A limit that would free half of the disk; an operator has let it, and one of five files is gone."""
+    node = over_limit(limit_percent=50, space_deletes_per_minute=1, **rules)
+    node.run(10 * SECOND_MS)
+    assert node.deleted == []
+    _confirmed(node)
+    node.run(10 * SECOND_MS)
+    assert len(node.deleted) == 1
+    return node
+
+
+def restart(node: Node, rules: Rules | None = None) -> None:
+    node.restart(rules)
+    node.send(ev.SanIndexed(frozenset(node.san)))
+    node.grade()
+
+
+def test_what_an_operator_let_go_goes_on_after_a_restart_and_ends_with_its_plan() -> None:
+    node = released()
+    restart(node)
+    node.run(10 * MINUTE_MS)
+    assert len(node.deleted) == 5
+    assert node.store.state.releases == {}
+
+
+def test_another_limit_at_a_restart_is_confirmed_anew() -> None:
+    node = released()
+    restart(node, Rules(limit_percent=30, space_deletes_per_minute=1))
+    node.run(10 * MINUTE_MS)
+    assert len(node.deleted) == 1
+    assert node.store.state.releases == {}
+
+
+def test_another_limit_while_it_runs_is_confirmed_anew() -> None:
+    node = released()
+    node.send(ev.RulesChanged(Rules(limit_percent=30, space_deletes_per_minute=1)))
+    assert node.store.state.releases == {}
+
+
+def test_what_an_operator_let_go_long_ago_is_confirmed_anew() -> None:
+    node = released()
+    node.wall_shift_ms += 1000 * RELEASED_FOR_S
+    restart(node)
+    node.run(10 * MINUTE_MS)
+    assert len(node.deleted) == 1
+    assert node.store.state.releases == {}

@@ -12,7 +12,16 @@ from cfm.model import Measure, Side, Version
 from cfm.tasks.moving import EPOCHS_APART, move
 from cfm.tasks.postgres_store import PostgresStore
 from cfm.tasks.sqlite_store import SqliteStore
-from cfm.tasks.store import PutArrival, PutCopy, PutMeasure, PutOrder, PutPause, PutTask, StateStore
+from cfm.tasks.store import (
+    PutArrival,
+    PutCopy,
+    PutMeasure,
+    PutOrder,
+    PutPause,
+    PutRelease,
+    PutTask,
+    StateStore,
+)
 from conformance.test_stores import NOW_S, SERVER, event, order, task
 from postgres_bench import empty_server
 
@@ -27,6 +36,7 @@ def a_full_state(path: Path) -> SqliteStore:
             PutArrival("a.mpg", SERVER, NOW_S),
             PutCopy("a.mpg", SERVER, Version(5, NOW_S)),
             PutMeasure(Measure(3, 2, 1), NOW_S),
+            PutRelease(SERVER, 5, 90, NOW_S),
             PutPause(Side(SERVER), "", 1, NOW_S, NOW_S, NOW_S, "it fails"),
             event(3, SERVER),
         ]

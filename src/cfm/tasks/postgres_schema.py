@@ -165,7 +165,18 @@ _WITH_MEMBERS: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_EVENTS, _WITH_MEMBERS)
+_WITH_RELEASES: Final = (
+    """
+    CREATE TABLE releases (
+        server text PRIMARY KEY,
+        size_bytes bigint NOT NULL,
+        limit_percent bigint NOT NULL,
+        released_at bigint NOT NULL
+    )
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_FORM, _WITH_EVENTS, _WITH_MEMBERS, _WITH_RELEASES)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)
@@ -177,6 +188,7 @@ KEYS: Final = {
     "copies": ("file", "server"),
     "metadata_in_force": ("only_row",),
     "pauses": ("file", "source", "destination"),
+    "releases": ("server",),
     "events": ("id",),
     "events_about": ("subject", "id"),
 }

@@ -16,6 +16,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropCopy,
     DropPause,
+    DropRelease,
     DropTask,
     PutArrival,
     PutCopy,
@@ -23,6 +24,7 @@ from cfm.tasks.store import (
     PutMeasure,
     PutOrder,
     PutPause,
+    PutRelease,
     PutTask,
     RowChange,
 )
@@ -54,11 +56,13 @@ def _statement(change: RowChange) -> Statement:
         case PutMeasure(measure, wall_s):
             numbers = (measure.graded_files, measure.history_files, measure.known_files)
             return put("metadata_in_force", (1, *numbers, wall_s))
+        case PutRelease():
+            return put("releases", rows.release_row(change))
         case _:
             return _drop(change)
 
 
-def _drop(change: DropTask | DropArrival | DropCopy | DropPause) -> Statement:
+def _drop(change: DropTask | DropArrival | DropCopy | DropPause | DropRelease) -> Statement:
     match change:
         case DropTask(task_id):
             return "DELETE FROM tasks WHERE id = %s", (task_id,)
@@ -66,6 +70,8 @@ def _drop(change: DropTask | DropArrival | DropCopy | DropPause) -> Statement:
             return "DELETE FROM arrivals WHERE file = %s AND server = %s", (writable(file_name), server)
         case DropCopy(file_name, server):
             return "DELETE FROM copies WHERE file = %s AND server = %s", (writable(file_name), server)
+        case DropRelease(server):
+            return "DELETE FROM releases WHERE server = %s", (server,)
         case DropPause(side, file_name):
             where = "file = %s AND source = %s AND destination = %s"
             return f"DELETE FROM pauses WHERE {where}", (writable(file_name), *side)  # noqa: S608 (names are ours)

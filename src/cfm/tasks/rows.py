@@ -22,6 +22,7 @@ from cfm.tasks.store import (
     PutCopy,
     PutEvent,
     PutPause,
+    PutRelease,
     Recovered,
     event_bytes,
 )
@@ -55,6 +56,7 @@ TABLES: Final[Mapping[str, str]] = {
     "copies": "file, server, size_bytes, san_mtime",
     "metadata_in_force": "only_row, graded_files, history_files, known_files, accepted_at",
     "pauses": PAUSE_COLUMNS,
+    "releases": "server, size_bytes, limit_percent, released_at",
     "events": EVENT_COLUMNS,
     "events_about": "subject, id",
 }
@@ -163,6 +165,14 @@ def pause_of(row: Row) -> PutPause:
     )
 
 
+def release_row(release: PutRelease) -> tuple[Value, ...]:
+    return release.server, release.size_bytes, release.limit_percent, release.wall_s
+
+
+def release_of(row: Row) -> PutRelease:
+    return PutRelease(Addr(row["server"]), row["size_bytes"], row["limit_percent"], row["released_at"])
+
+
 def event_row(event: PutEvent) -> tuple[Value, ...]:
     """In the order of `EVENT_COLUMNS`.  Facts and subjects are JSON."""
     facts = writable(json.dumps(dict(event.facts), ensure_ascii=False, default=str))
@@ -202,9 +212,7 @@ Ask: TypeAlias = Callable[[str, Sequence[Value]], Iterable[Row]]
 """Run a query, in which `?` stands for each value."""
 
 
-def recovered(
-    ask: Ask, identity: Row, now_s: int, *, by_file: str = "file", has_pauses: bool = True
-) -> Recovered:
+def recovered(ask: Ask, identity: Row, now_s: int, *, by_file: str = "file") -> Recovered:
     """What a cfm that starts takes over.
 
     `identity` has `controller_id`, `epoch` and `last_id`; `by_file` sorts names by their bytes.
@@ -225,6 +233,7 @@ def recovered(
         (OrderStatus.CONFIRMED.value, now_s - CONFIRMED_ORDERS_RECOVERED_S, now_s - PACED_ORDERS_RECOVERED_S),
     )
     measures = ask("SELECT graded_files, history_files, known_files FROM metadata_in_force", ())
+    releases = ask(f"SELECT {TABLES['releases']} FROM releases ORDER BY server", ())  # noqa: S608
     return Recovered(
         identity["controller_id"],
         identity["epoch"],
@@ -241,5 +250,6 @@ def recovered(
         measure=next(
             (Measure(r["graded_files"], r["history_files"], r["known_files"]) for r in measures), None
         ),
-        pauses=tuple(map(pause_of, all_of("pauses", "source, destination") if has_pauses else ())),
+        pauses=tuple(map(pause_of, all_of("pauses", "source, destination"))),
+        releases=tuple(map(release_of, releases)),
     )

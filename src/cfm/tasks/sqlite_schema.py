@@ -161,7 +161,25 @@ _WITH_EVENTS: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_FORM, _WITH_THE_MEASURE, _PAUSES, _WITH_VERSIONS, _WITH_EVENTS)
+_WITH_RELEASES: Final = (
+    """
+    CREATE TABLE releases (
+        server TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        limit_percent INTEGER NOT NULL,
+        released_at INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Final = (
+    _FIRST_FORM,
+    _WITH_THE_MEASURE,
+    _PAUSES,
+    _WITH_VERSIONS,
+    _WITH_EVENTS,
+    _WITH_RELEASES,
+)
 """Statements that lead from each version of the form to the next; the last one is ours."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -29,6 +29,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropCopy,
     DropPause,
+    DropRelease,
     DropTask,
     PutArrival,
     PutCopy,
@@ -36,6 +37,7 @@ from cfm.tasks.store import (
     PutMeasure,
     PutOrder,
     PutPause,
+    PutRelease,
     PutTask,
     Recovered,
     StateDump,
@@ -319,7 +321,7 @@ class SqliteStore:
 
     def _read(self, db: sqlite3.Connection) -> Recovered:
         lease = db.execute("SELECT controller_id, epoch, last_id FROM lease").fetchone()
-        return rows.recovered(db.execute, lease, self._wall_s(), has_pauses=_has_pauses(db))
+        return rows.recovered(db.execute, lease, self._wall_s())
 
 
 @contextmanager
@@ -332,11 +334,6 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:  # After a disk error SQLite has often rolled back by itself.
             db.execute("ROLLBACK")
         raise
-
-
-def _has_pauses(db: sqlite3.Connection) -> bool:
-    """Not where the form is that of an earlier cfm, which has not been brought up to ours yet."""
-    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pauses'").fetchone() is not None
 
 
 def _apply(db: sqlite3.Connection, change: Change) -> None:
@@ -360,6 +357,10 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
                 "DELETE FROM pauses WHERE file = ? AND source = ? AND destination = ?",
                 (rows.writable(file_name), *side),
             )
+        case PutRelease():
+            _put(db, "releases", rows.TABLES["releases"], rows.release_row(change))
+        case DropRelease(server):
+            db.execute("DELETE FROM releases WHERE server = ?", (server,))
         case _:
             _apply_to_copy(db, change)
 

@@ -122,6 +122,24 @@ class DropCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class PutRelease:
+    """An operator let the breaker of a server free so many bytes, while its limit was `limit_percent`."""
+
+    server: Addr
+    size_bytes: int
+    limit_percent: int
+    wall_s: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropRelease:
+    """Nothing is left to free there, or the settings have changed."""
+
+    server: Addr
+
+
+@dataclass(frozen=True, slots=True)
 class PutEvent:
     """Something was decided, or happened to the node.  It is told later, in the words of the log."""
 
@@ -147,6 +165,8 @@ RowChange: TypeAlias = (
     | DropPause
     | PutCopy
     | DropCopy
+    | PutRelease
+    | DropRelease
 )
 """What changes one row."""
 
@@ -175,6 +195,7 @@ class Recovered:
     measure: Measure | None = None
     """That of the metadata that was in force last; None before the first."""
     pauses: tuple[PutPause, ...] = ()
+    releases: tuple[PutRelease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,5 +390,5 @@ def _id_of(change: Change) -> int:
             return change.id
         case DropTask() | PutArrival() | DropArrival() | PutMeasure():
             return 0
-        case PutPause() | DropPause() | PutCopy() | DropCopy():
+        case PutPause() | DropPause() | PutCopy() | DropCopy() | PutRelease() | DropRelease():
             return 0

@@ -26,6 +26,7 @@ from cfm.tasks.store import (
     DropArrival,
     DropCopy,
     DropPause,
+    DropRelease,
     DropTask,
     PutArrival,
     PutCopy,
@@ -33,6 +34,7 @@ from cfm.tasks.store import (
     PutMeasure,
     PutOrder,
     PutPause,
+    PutRelease,
     PutTask,
     Recovered,
     SupersededError,
@@ -57,6 +59,7 @@ class CommittedState:
     copies: dict[tuple[str, Addr], Version] = field(default_factory=dict)
     measure: Measure | None = None
     pauses: dict[tuple[str, Side], PutPause] = field(default_factory=dict)
+    releases: dict[Addr, PutRelease] = field(default_factory=dict)
     events: dict[int, PutEvent] = field(default_factory=dict)
     held_by: MemoryStore | None = None
 
@@ -152,6 +155,10 @@ class MemoryStore:
                 self.state.pauses[change.file_name, change.side] = change
             case DropPause(side, file_name):
                 self.state.pauses.pop((file_name, side), None)
+            case PutRelease():
+                self.state.releases[change.server] = change
+            case DropRelease(server):
+                self.state.releases.pop(server, None)
             case _:
                 self._apply_to_copy(change)
 
@@ -193,6 +200,7 @@ class MemoryStore:
             copies=tuple(PutCopy(f, s, version) for (f, s), version in sorted(state.copies.items())),
             measure=state.measure,
             pauses=tuple(pause for _, pause in sorted(state.pauses.items())),
+            releases=tuple(release for _, release in sorted(state.releases.items())),
         )
 
 

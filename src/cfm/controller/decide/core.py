@@ -16,7 +16,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from cfm.controller.decide import copying, deleting, dispatch, observing, old_workers, overdue, whose_disk
+from cfm.controller.decide import (
+    copying,
+    deleting,
+    dispatch,
+    observing,
+    old_workers,
+    overdue,
+    releasing,
+    whose_disk,
+)
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.moments import IDLE_MS, Moments
 from cfm.controller.decide.offering import Offering
@@ -105,6 +114,8 @@ class Core:
         for pause in recovered.pauses:
             if self.state.config.has_side(pause.side):
                 self.state.failures.recover(pause, now)
+        for release in recovered.releases:
+            releasing.recover(self.state, release, now)
 
     # ── what others read ────────────────────────────────────────────────────────────────────────────────
 
@@ -222,7 +233,7 @@ class Core:
         observing.look_again(state, now)
         whose_disk.seek(state, now)
         copying.give_up_unproven(state, now)
-        dispatch.forget_approvals(state, now)
+        releasing.forget(state, now)
         self._moments.look_again(
             at_orders=bool(state.orders.waiting()), at_everything=self._san_is_waited_for()
         )
@@ -359,7 +370,7 @@ class Core:
     def _rules_changed(self, event: ev.RulesChanged, now: Now) -> None:
         if event.rules.limit_percent > self.state.rules.limit_percent:
             self.state.departures.forget_all()  # they went for a limit that no longer holds
-        self.state.settings.change(event.rules)
+        releasing.change_rules(self.state, event.rules)
         observing.forget_arrivals(self.state, now)  # the minimum stay may be shorter now
         asked = {"keys": ", ".join(event.keys) or "nothing", "by": event.by} if event.by else {}
         self.state.say("settings changed", asked, limit_percent=event.rules.limit_percent)
@@ -396,7 +407,7 @@ class Core:
 
     def _measured(self, event: ev.DiskAnswer, now: Now) -> None:
         observing.measured(self.state, event, now)
-        dispatch.forget_approvals(self.state, now)
+        releasing.forget(self.state, now)
         if self.last_round is not None and self.last_round.times("delete", refusals.BREAKER):
             self.state.revision.dispatch += 1  # how much a breaker lets go depends on what is used there
 
@@ -418,9 +429,9 @@ class Core:
         self.state.out.effects.append(ev.Reply(event.request, 200, shown))
 
     def _breaker_released(self, event: ev.BreakerReleased, now: Now) -> None:
-        held = dispatch.held_by_breaker(self.state, self.backlog(), now)
+        held = releasing.held_by_breaker(self.state, self.backlog(), now)
         chosen = {addr: size for addr, size in held.items() if event.server in (None, addr)}
-        self.state.settings.approve(dispatch.approval(chosen))
+        releasing.release(self.state, chosen, now)
         for addr, size_bytes in chosen.items():
             self.state.say(
                 "breaker released", level="warning", server=addr, up_to_bytes=size_bytes, by=event.by

@@ -7,8 +7,7 @@ delete orders.  Neighbours: `core` calls this; `plan.judge` decides; `copying` a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from itertools import islice
 
 from cfm.controller.decide import copying, deleting
@@ -16,7 +15,6 @@ from cfm.controller.decide.state import NodeState
 from cfm.model import Addr, DeleteKind, File, Now
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
-from cfm.plan.ledger import Ledger
 from cfm.plan.round import Round
 from cfm.plan.shortlist import Shortlist
 from cfm.plan.view import ClusterView
@@ -103,40 +101,3 @@ def propose(view: ClusterView, backlog: Shortlist, state: NodeState, *, preview:
     `preview`: what would be deleted if the SAN has all of it.
     """
     return Judge(view, state.kernel, preview=preview).run(state.policies, backlog)
-
-
-def held_by_breaker(state: NodeState, backlog: Shortlist, now: Now) -> dict[Addr, int]:
-    """Destinations whose space breaker holds, and the bytes that it would have to let through."""
-    return blocked_bytes(propose(state.view(now), backlog, state))
-
-
-def blocked_bytes(round_: Round) -> dict[Addr, int]:
-    """The bytes that a round's breakers hold back, by destination."""
-    disks = round_.ledger.disks
-    return {
-        server: max(disks[server].plan_bytes(refused.room_for) for refused in there)
-        for (server, refusal), there in round_.brakes.items()
-        if refusal is refusals.BREAKER and server is not None
-    }
-
-
-def preview_release(state: NodeState, backlog: Shortlist, held: Mapping[Addr, int], now: Now) -> Round:
-    """What would follow if the breakers in `held` were released."""
-    view = state.view(now)
-    released = replace(view, approved_bytes={**view.approved_bytes, **approval(held)})
-    return propose(released, backlog, state, preview=True)
-
-
-def approval(held: Mapping[Addr, int]) -> dict[Addr, int]:
-    """How much a confirmation lets go: what was shown, and a tenth for what moves meanwhile."""
-    return {addr: size_bytes + size_bytes // 10 for addr, size_bytes in held.items()}
-
-
-def forget_approvals(state: NodeState, now: Now) -> None:
-    """A confirmation releases a breaker once: it ends when nothing is left to free there."""
-    approved_bytes = state.settings.approved_bytes
-    busy = {order.server for order in state.orders.active.values()} | set(state.reservations.reserved)
-    disks = Ledger(state.view(now)).disks if approved_bytes else {}
-    for addr in [addr for addr in approved_bytes if addr not in busy]:
-        if addr in disks and disks[addr].over_bytes == 0:
-            state.settings.end_approval(addr)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cfm.controller.decide import dispatch
+from cfm.controller.decide import releasing
 from cfm.controller.explain.activity import waiting_copies
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.health import Doing
@@ -45,7 +45,7 @@ def brakes(scene: Scene, round_: Round) -> Iterator[Condition]:
         is_over = any(addr in disks and disks[addr].over_bytes for addr in there)
         text = _BRAKE_TEXTS.get(refusal, refusal.text)
         if refusal is refusals.BREAKER:
-            size_bytes = sum(dispatch.blocked_bytes(round_).values())
+            size_bytes = sum(releasing.blocked_bytes(round_).values())
             text = f"Deletes of {size_words(size_bytes)} are held"
         yield Condition(
             name=refusal.name,

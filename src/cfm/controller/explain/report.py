@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from cfm.controller.decide import dispatch
+from cfm.controller.decide import dispatch, releasing
 from cfm.controller.decide.core import Core
 from cfm.controller.explain.activity import unplaced_files
 from cfm.controller.explain.parts import (
@@ -81,9 +81,9 @@ def _would_delete(core: Core, view: ClusterView) -> list[Json]:
 
 def held_json(core: Core, now: Now, server: Addr | None) -> Json:
     """The breakers that hold, and what would be deleted first if an operator released them."""
-    held = dispatch.held_by_breaker(core.state, core.backlog(), now)
+    held = releasing.held_by_breaker(core.state, core.backlog(), now)
     chosen = {addr: size_bytes for addr, size_bytes in held.items() if server in (None, addr)}
-    round_ = dispatch.preview_release(core.state, core.backlog(), chosen, now)
+    round_ = releasing.preview(core.state, core.backlog(), chosen, now)
     deletes = [delete for delete in round_.deletes if delete.server in chosen]
     return {
         "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(chosen.items())],
@@ -104,7 +104,7 @@ def rules_preview_json(core: Core, now: Now, rules: Rules) -> Json:
 def _chosen(core: Core, view: ClusterView) -> Json:
     round_ = dispatch.propose(view, core.backlog(), core.state, preview=True)
     over = {addr: disk for addr, disk in Ledger(view).disks.items() if disk.over_bytes > 0}
-    held = dispatch.blocked_bytes(round_)
+    held = releasing.blocked_bytes(round_)
     for addr, disk in over.items() if view.rules.deletes_on else ():
         if disk.over_bytes > let_through_bytes(view, addr, disk.usage.used_bytes):
             held.setdefault(addr, disk.over_bytes)
