@@ -124,9 +124,8 @@ class PaceAndNeed(Invariant):
 
     def _breaker(self, cfm: SimCfm, order: DeleteOrder, usage: DiskUsage, planned_bytes: int) -> None:
         share_bytes = cfm.evidence.rules.breaker_percent * usage.used_bytes // 100
-        confirmed = cfm.evidence.confirmed_ms is not None
         self.hold(
-            planned_bytes <= share_bytes + self.world.largest_bytes or confirmed,
+            planned_bytes <= share_bytes + self.world.largest_bytes or cfm.evidence.confirmed,
             f"{planned_bytes} bytes, {share_bytes} allowed:",
             order,
         )

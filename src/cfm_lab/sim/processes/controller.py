@@ -148,6 +148,7 @@ class SimCfm(CfmService):
         self._hits = Hits()
         now = self.clock.now()
         self.evidence = Evidence(self.config, now)
+        self.evidence.confirmed = bool(recovered.releases)
         salt = self.rng.fork(f"ids of start {self.incarnation}").below(NS_PER_MS)
         self.core = env.parts.core(replace(self.config, id_salt=salt), recovered, now)
         env.note("cfm starts", self.process.name, f"epoch {recovered.epoch}")
@@ -401,7 +402,7 @@ class SimCfm(CfmService):
     def confirm(self, server: Addr | None = None) -> None:
         """An operator releases the breakers."""
         if self.process.up and not self.process.stopped:
-            self.evidence.confirmed_ms = self.clock.mono_ms()
+            self.evidence.confirmed = True
             self._request(
                 lambda request: ev.BreakerReleased(request, server),
                 self._confirmed,

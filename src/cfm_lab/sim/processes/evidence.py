@@ -146,7 +146,8 @@ class Evidence:
         self.snapshot: SnapshotFacts | None = None
         self.snapshot_ms = 0
         self.store_trouble = False
-        self.confirmed_ms: int | None = None
+        self.confirmed = False
+        """Has an operator released a breaker since this cfm began, or before it, as its state says?"""
         self.misses_to_down = config.misses_to_down if config else 2
 
     def note(self, event: ev.Event, now: Now) -> None:
