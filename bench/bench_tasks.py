@@ -3,10 +3,11 @@
     .venv/bin/python bench/bench_tasks.py [--tasks N] [--connections N] [--seconds S] [--json]
 
 A real cfm starts with so many tasks in its state.  `GET /tasks` is asked for over so many connections at
-once, and then the same of a program that is nothing but aiohttp; then each task is reported to be `working`
-again and again, which extends its lease, and each is ended.  Each program has a process of its own.  Printed
-are answers a second, and answers for a second of the server's own processor time: where other programs run
-on the machine, the second figure is the one to compare.
+once, and then the same of a program that is nothing but aiohttp.  Then each task is reported to be `working`
+again and again, which extends its lease; the other program reads such a report, and answers.  At last each
+task is ended, over one connection for each destination, as workers of ours do.  Each program has a process of
+its own.  Printed are answers a second, and answers for a second of the server's own processor time: where
+other programs run on the machine, the second figure is the one to compare.
 """
 
 from __future__ import annotations
@@ -146,14 +147,18 @@ def for_seconds(seconds: float, request: bytes) -> Callable[[], bytes | None]:
     return lambda: request if time.perf_counter() < until_s else None
 
 
+def sent(requests: Iterator[bytes]) -> Callable[[], bytes | None]:
+    return lambda: next(requests, None)
+
+
 def reading(port: int) -> bytes:
     return f"GET /tasks HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: bench\r\n\r\n".encode()
 
 
-def reporting(task_id: int, status: str) -> bytes:
-    body = json.dumps({"status": status})
+def reporting(port: int, task_id: int, **report: object) -> bytes:
+    body = json.dumps(report)
     return (
-        f"PATCH /tasks/{task_id} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nContent-Type: application/json\r\n"
+        f"PATCH /tasks/{task_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
 
@@ -163,7 +168,12 @@ def serve_bare(body: bytes) -> None:
         return web.Response(body=body, content_type="application/json", charset="UTF-8")
 
     app = web.Application()
-    app.add_routes([web.get("/tasks", tasks)])
+
+    async def report(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response()
+
+    app.add_routes([web.get("/tasks", tasks), web.patch("/tasks/{id}", report)])
     web.run_app(app, host="127.0.0.1", port=BARE_PORT, access_log=None, print=lambda _text: None)
 
 
@@ -206,12 +216,14 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, float]:
                 for label, pid, port in (("bare", theirs.pid, BARE_PORT), ("cfm", ours.pid, PORT)):
                     asked = for_seconds(given.seconds, reading(port))
                     figures |= measure(f"GET, {label}", pid, port, given.connections, asked)
-        last: Iterator[bytes] = (reporting(task_id, "working") for task_id in ids * given.reports)
-        figures |= measure("PATCH working", ours.pid, PORT, given.connections, lambda: next(last, None))
-        ends: Iterator[bytes] = (reporting(task_id, "done") for task_id in ids)
-        figures |= measure("PATCH done", ours.pid, PORT, given.connections, lambda: next(ends, None))
-    ours_s, bare_s = (figures[f"GET, {label} a processor second"] for label in ("cfm", "bare"))
-    figures["GET, cfm to bare aiohttp"] = ours_s / bare_s
+            for label, pid, port in (("bare", theirs.pid, BARE_PORT), ("cfm", ours.pid, PORT)):
+                reports = sent(reporting(port, task_id, status="working") for task_id in ids * given.reports)
+                figures |= measure(f"PATCH working, {label}", pid, port, given.connections, reports)
+        ends = sent(reporting(PORT, task_id, status="done", verified=True) for task_id in ids)
+        figures |= measure("PATCH done, cfm", ours.pid, PORT, len(DESTINATIONS), ends)
+    for kind in ("GET", "PATCH working"):
+        ours_s, bare_s = (figures[f"{kind}, {label} a processor second"] for label in ("cfm", "bare"))
+        figures[f"{kind}, cfm to bare aiohttp"] = ours_s / bare_s
     return figures
 
 
