@@ -92,13 +92,18 @@ def keys_in(text: Text) -> Keys:
     ends = _line_ends(text)
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if len(ends) else ends
     keys = (ends - starts).astype(np.uint64) * np.uint64(_OF_SIZE)
-    # A view of the 8 bytes from each place on; the last words may reach beyond the end of the text.
-    padded = bytes(text) + bytes(_WORD)
-    words: Keys = np.ndarray((len(text) + 1,), "<u8", padded, 0, (1,))
     for begin in range(0, len(ends), _LINES_AT_A_TIME):
         part = slice(begin, begin + _LINES_AT_A_TIME)
-        _add_words(keys[part], words, starts[part], ends[part] - starts[part])
+        first, last = int(starts[begin]), int(ends[part][-1])
+        _add_words(keys[part], _words_of(text, first, last), starts[part] - first, ends[part] - starts[part])
     return keys
+
+
+def _words_of(text: Text, first: int, last: int) -> Keys:
+    """A view of the 8 bytes from each place of a part on; the last ones may reach beyond the end of it."""
+    with memoryview(text)[first:last] as part:
+        padded = bytes(part) + bytes(_WORD)
+    return np.ndarray((last - first + 1,), "<u8", padded, 0, (1,))
 
 
 def _line_ends(text: Text) -> Integers:
