@@ -5,9 +5,9 @@
 The source is the serving half of a worker, in a process of its own on the loopback, which has not read the
 file before: each copy is of a new version.  By default both files lie in a memory file system, so that no
 disk is measured.  The built-in transfer verifies: it hashes what comes, compares with the source's own hash,
-and makes the file durable.  curl and `cp` do none of that.  What is like the built-in transfer is curl with
-the same hash over the file and `fsync` afterwards: that stands beside it.  All take turns; printed are the
-medians.  A peer that is not installed is left out, and named.  At last ten seconds at a speed limit.
+and makes the file durable.  curl and `cp` do none of that.  What is like the built-in transfer is each of
+them with the same hash over the file and `fsync` afterwards: that stands beside it.  All take turns; printed
+are the medians.  A peer that is not installed is left out, and named.  At last ten seconds at a speed limit.
 """
 
 from __future__ import annotations
@@ -87,17 +87,19 @@ def hash_and_sync(path: Path) -> None:
 def peers(offer: TaskOffer, folder: Path) -> dict[str, Callable[[], object]]:
     """Name → one copy of the file into `folder / "new"`.  The first word is the program needed."""
     new, target = folder / "new", folder / "new" / NAME
+    cp = ["cp", str(folder / NAME), str(target)]
     curl = ["curl", "--silent", "--fail", "--output", str(target), f"http://{offer.source}/content/{NAME}"]
 
-    def curl_and_verify() -> None:
-        subprocess.run(curl, check=True)
+    def and_verify(command: list[str]) -> None:
+        subprocess.run(command, check=True)
         hash_and_sync(target)
 
     return {
         OURS: lambda: asyncio.run(fetch(offer, new)),
         "curl, not verified": lambda: subprocess.run(curl, check=True),
-        "curl, then hash and fsync": curl_and_verify,
-        "cp, not verified": lambda: subprocess.run(["cp", str(folder / NAME), str(target)], check=True),
+        "curl, then hash and fsync": lambda: and_verify(curl),
+        "cp, not verified": lambda: subprocess.run(cp, check=True),
+        "cp, then hash and fsync": lambda: and_verify(cp),
     }
 
 
