@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cfm.inputs import reference
 from cfm.inputs.grade_file import read_grade_file
 from cfm.inputs.hit_history import read_hit_history
-from cfm.inputs.snapshot import COLUMNS, Candidate, SourceFile, build, judge
+from cfm.inputs.snapshot import COLUMNS, Candidate, SourceFile, build, joined, judge
 from cfm.model import File, Measure
 
 DATA = Path(__file__).parents[1] / "data"
@@ -52,6 +53,19 @@ def test_the_samples() -> None:
         "history_torn_last_line": 1,
     }
     assert judge(good(), None, AGES_MS) is None
+
+
+def test_names_are_told_apart_where_their_hashes_are_not() -> None:
+    graded = pl.DataFrame({"rank": [1, 2, 3], "name": ["a", "bb", "c"]})
+    history = pl.DataFrame({"name": ["c", "dd", "a"], "size_bytes": [3, 4, 1], "hits": 0, "history_ips": ""})
+    wanted = [(1, "a", 1, 0, ""), (2, "bb", None, None, None), (3, "c", 3, 0, "")]
+    assert joined(graded, history).rows() == wanted
+    assert joined(graded, history, lambda name: name.str.len_bytes()).rows() == wanted
+    assert joined(graded, history[1:], lambda name: name.str.len_bytes())["size_bytes"].to_list() == [
+        1,
+        None,
+        None,
+    ]
 
 
 def test_the_frame_is_sorted_by_rank_and_looked_up_by_name() -> None:

@@ -77,15 +77,20 @@ def _rows(block: bytes) -> pl.DataFrame:
     lines = table(block, ",", COLUMNS, WANTED) if plain is None else plain
     skip = _skip if plain is None else _skip_plain
     slices = list(lines.iter_slices(SLICE_ROWS)) or [lines]
+    values = _values(skip, tidy=plain is not None and not any(spaces in block for spaces in _UNTIDY))
     # This uses all processors, because splitting the hit lists takes the longest.
-    return pl.concat(pl.collect_all([part.lazy().select(*_values(skip)) for part in slices]))
+    return pl.concat(pl.collect_all([part.lazy().select(*values) for part in slices]))
 
 
-def _values(skip: Callable[[pl.Expr], pl.Expr]) -> tuple[pl.Expr, ...]:
+_UNTIDY = (b"  ", b", ", b" ,")
+
+
+def _values(skip: Callable[[pl.Expr], pl.Expr], *, tidy: bool) -> tuple[pl.Expr, ...]:
+    """`tidy`: words have one space between them, as nearly everywhere, and fields none around them."""
     size = pl.col("size").cast(pl.Int64, strict=False).fill_null(0)
     ordinary = pl.col("hits").str.contains(ORDINARY_HITS)
     hits = pl.col("hits").str.split_exact("=", 1).struct.field("field_1")
-    ips = pl.col("ips").str.strip_chars(" ").str.replace_all("  +", " ")
+    ips = pl.col("ips") if tidy else pl.col("ips").str.strip_chars(" ").str.replace_all("  +", " ")
     return (
         pl.col("name"),
         size.alias("size_bytes"),

@@ -164,7 +164,7 @@ def pair_id(sources: tuple[SourceFile, SourceFile]) -> str:
 
 def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFile]) -> Candidate:
     """Join a pair that was read.  A file is known when it is graded and has a size."""
-    graded = grade.frame.join(history.frame, on="name", how="left", maintain_order="left").select(COLUMNS)
+    graded = joined(grade.frame, history.frame)
     known = graded.drop_nulls("size_bytes").rechunk()
     unsized = graded.filter(pl.col("size_bytes").is_null()).select("rank", "name")
     measure = Measure(grade.frame.height, history.frame.height, known.height)
@@ -182,6 +182,23 @@ def build(grade: Reading, history: Reading, sources: tuple[SourceFile, SourceFil
         or (None if known.height else "no graded file has a size in the history")
     )
     return Candidate(Snapshot(known, facts, unsized), measure, flaw, grade.torn or history.torn)
+
+
+def joined(
+    graded: pl.DataFrame, history: pl.DataFrame, hashed: Callable[[pl.Expr], pl.Expr] = pl.Expr.hash
+) -> pl.DataFrame:
+    """Each graded name, and what the history says of it: nothing where it does not have the name.
+
+    Hashes are joined, which takes half of the processor time.  Where two names have one hash, names are.
+    """
+    hashes = history.select(hashed(pl.col("name"))).with_row_index("row")
+    found = graded.select(hashed(pl.col("name"))).join(hashes, on="name", how="left", maintain_order="left")
+    if found.height == graded.height:
+        rows = history.select(pl.all().gather(found["row"])).rename({"name": "found"})
+        both = graded.hstack(rows)
+        if both.select((pl.col("found") == pl.col("name")).all()).item():
+            return both.select(COLUMNS)
+    return graded.join(history, on="name", how="left", maintain_order="left").select(COLUMNS)
 
 
 def _skipped(grade: Reading, history: Reading) -> dict[str, int]:
