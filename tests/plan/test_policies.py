@@ -248,6 +248,13 @@ def test_a_trial_waits_for_the_answers_that_better_files_wait_for() -> None:
     assert (round_.booked, round_.ask_san) == ([], [HELD])
 
 
+def test_for_one_trial_the_san_is_asked_for_one_file() -> None:
+    view, lists = _one_spared(free_on_a_bytes=0)
+    wanted = [replace(NEW, name=f"NEW{rank}.mpg", rank=rank) for rank in range(1, 9)]
+    round_ = decide(replace(view, san={}), replace(lists, wanted=tuple(wanted), evictable={}))
+    assert (round_.booked, round_.ask_san) == ([], [wanted[3]]), "the first three are passed over"
+
+
 def test_a_file_that_fails_goes_to_an_old_worker_last() -> None:
     """It takes a task late, and keeps a source waiting."""
     old = server(DISK_B, used_bytes=10, features=OLD_WORKER)

@@ -17,13 +17,11 @@ FILES_TRIED = 64
 
 def trials(outlook: Outlook) -> Wishes:
     """The next wanted file to each such destination, while a source is left over for it."""
-    wishes, places = 0, Places(outlook, outlook.trials)
-    if places.none_open or outlook.waits_for_san:
+    places = Places(outlook, outlook.trials)
+    if not _may_try(outlook, places):
         return
-    busy, view, promised = outlook.busy_files, outlook.view, outlook.promised
+    wishes, busy, view, promised = 0, outlook.busy_files, outlook.view, outlook.promised
     for file in in_turn(outlook.lists.wanted, places):
-        if len(outlook.trials.sources) <= len(promised) or wishes >= FILES_TRIED or places.none_open:
-            return
         if file.name in busy or file.name in promised or view.is_placed(file.name):
             continue
         if file.size_bytes > places.largest_open_bytes:
@@ -31,3 +29,12 @@ def trials(outlook: Outlook) -> Wishes:
         wishes += 1
         if (yield Place(file, why(view, file), places.ways(file))) is None:
             places = Places(outlook, outlook.trials)
+        if wishes >= FILES_TRIED or not _may_try(outlook, places):
+            return
+
+
+def _may_try(outlook: Outlook, places: Places) -> bool:
+    """Is a destination open for a trial, and a source left over?  Where the SAN is being asked for a file,
+    its answer is waited for: it starts a new round."""
+    left_over = len(outlook.trials.sources) - len(outlook.promised)
+    return left_over > 0 and not places.none_open and not outlook.waits_for_san
