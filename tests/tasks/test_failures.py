@@ -111,6 +111,16 @@ def test_a_cheap_failure_blames_nobody_when_the_file_arrives_elsewhere() -> None
     assert PLACE in failures.accusers
 
 
+def test_what_a_server_in_pause_explains_accuses_nobody_when_the_file_arrives() -> None:
+    """A trial of a hung destination fails, and the destination is repaired, or the file goes elsewhere."""
+    for arrived in ((S2, D1), (S2, D2)):
+        failures = book()
+        failures.failed("x", (S1, D1), 0, blame=Blame.DESTINATION, sure=True)
+        failures.failed("a", (S1, D1), 10_000, cost_ms=120_000)
+        failures.succeeded("a", arrived, 200_000)
+        assert set(failures.pauses) <= {PLACE}
+
+
 def test_a_source_whose_destinations_hang_one_after_the_other_is_cleared_and_they_are_not() -> None:
     failures = book(sources=(S1,))
     for name, destination in (("a", D1), ("a", D2), ("b", D3)):
@@ -212,6 +222,16 @@ def test_a_restarted_server_is_tried_at_once_and_its_failures_are_not_forgotten(
     assert failures.pauses[SOURCE].ends_ms == 2_000
     failures.failed("b", (S1, D2), 3_000)
     assert failures.pauses[SOURCE].failures == 2
+
+
+def test_a_restarted_server_is_tried_again_on_each_of_its_pairs() -> None:
+    for addr in PAIR:
+        failures = book()
+        failures.failed("a", (S1, D1), 0, cost_ms=120_000)
+        failures.succeeded("a", (S2, D2), 1_000)
+        assert failures.pauses[PAIR].ends_ms > 2_000
+        failures.restarted(addr, 2_000)
+        assert failures.pauses[PAIR].ends_ms == 2_000
 
 
 def test_a_source_that_is_always_busy_is_asked_less_and_less() -> None:
@@ -357,6 +377,32 @@ def test_pauses_survive_a_restart() -> None:
     assert again.pauses[SOURCE].until_ms == 501_000
     assert abs(again.pauses[SOURCE].spared_until_ms - 60_000 * SPARED_TIMES) <= 1_000
     assert again.retries["bad"].failures == 4
+
+
+def test_a_file_that_a_server_was_to_blame_for_is_not_charged_after_a_restart_either() -> None:
+    failures = book()
+    for number in range(3):
+        failures.failed("a", (S1, D1), 100_000 * number)
+    stored = [one for one in failures.take_changes(at(300_000)) if isinstance(one, PutPause)]
+    assert [row.file_name for row in stored] == ["a"]
+    for name, source in (("b", S1), ("c", S2)):
+        failures.failed(name, (source, D1), 300_000)
+    assert failures.retries["a"].failures == 0
+    assert DropPause(Side(), "a") in list(failures.take_changes(at(300_000)))
+
+
+def test_after_a_restart_nothing_else_is_tried_where_a_new_copy_must_stay() -> None:
+    there = Losing(book())
+    there.copy("a")
+    there.copy("b")
+    there.now_ms = there.failures.pauses[PLACE].until_ms
+    list(there.failures.take_changes(at(there.now_ms)))
+    there.failures.succeeded("c", (S1, D1), there.now_ms)
+    again = book()
+    for row in there.failures.take_changes(at(there.now_ms)):
+        assert isinstance(row, PutPause)
+        again.recover(row, at(there.now_ms))
+    assert again.pauses[PLACE].until_ms == there.now_ms + STAYS_MS
 
 
 def test_a_wall_clock_that_jumped_makes_no_pause_longer_than_the_longest() -> None:

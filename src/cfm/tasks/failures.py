@@ -103,7 +103,7 @@ class FailureBook:
     accusers: dict[Side, dict[str, Accusation]] = field(default_factory=dict)
     """Servers and pairs that failures speak against, and the files that failed there."""
     _history: dict[str, dict[Way, Failing]] = field(default_factory=dict)
-    """The failures of files that have not arrived since."""
+    """The failures of files that have not arrived since.  Those that a pause explained are left out."""
     _losers: dict[Addr, set[str]] = field(default_factory=dict)
     """Destinations from which copies vanished, and the files; until a copy has stayed there."""
     watched: set[Addr] = field(default_factory=set)
@@ -134,12 +134,12 @@ class FailureBook:
         failure = Failing(now_ms, why, cost_ms)
         if blame in (Blame.UNCLEAR, Blame.FILE):
             self._avoid(name, way, now_ms, charge=int(not tried))
-        if blame is Blame.UNCLEAR:
-            self._history.setdefault(name, {})[way] = failure
         for side in tried:
             self._pause_again(side, now_ms, why, cost_ms, name)
         if any(not _is_pair(side) for side in tried):
-            return  # that explains it
+            return  # that explains it: it speaks against nobody else, now or later
+        if blame is Blame.UNCLEAR:
+            self._history.setdefault(name, {})[way] = failure
         if (failed_before and blame is Blame.UNCLEAR) or blame is Blame.FILE:
             self._acquit(name, way)
         open_ = [side for side in sides if side not in tried]
@@ -189,10 +189,10 @@ class FailureBook:
         self._came.pop((name, addr), None)
 
     def restarted(self, addr: Addr, now_ms: int) -> None:
-        """A server was restarted, and has perhaps been repaired: its pause ends, and is not forgotten."""
-        for side in (Side(source=addr), Side(destination=addr)):
-            pause = self.pauses.get(side)
-            if pause is not None and pause.ends_ms > now_ms:
+        """A server was restarted, and has perhaps been repaired.  Its pauses and those of its pairs end, and
+        are not forgotten."""
+        for side, pause in list(self.pauses.items()):
+            if addr in side and pause.ends_ms > now_ms:
                 self._put(side, pause._replace(until_ms=now_ms, spared_until_ms=now_ms))
                 self.revision.dispatch += 1
 
@@ -255,6 +255,7 @@ class FailureBook:
             retry = self.retries.get(name)
             if retry is not None and all(_is_on(guilty, way) for way in retry.avoid):
                 self.retries[name] = retry._replace(failures=0)
+                self._touched[name] = None
 
     def _acquit(self, name: str, way: Way) -> None:
         """A file that failed before fails elsewhere too: whom it accused there is not to blame for it."""
@@ -313,7 +314,7 @@ class FailureBook:
         pause = self.pauses.get(side)
         if pause is not None:
             until_ms = max(pause.until_ms, now_ms + STAYS_MS)
-            self.pauses[side] = pause._replace(until_ms=until_ms, spared_until_ms=until_ms)
+            self._put(side, pause._replace(until_ms=until_ms, spared_until_ms=until_ms))
             self.watched.add(side.destination)
 
     def _avoid(self, name: str, way: Way, now_ms: int, *, charge: int) -> None:
