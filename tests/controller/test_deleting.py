@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cfm.controller.decide import events as ev
+from cfm.controller.decide import observing
 from cfm.controller.decide.deleting import PAUSE_MS
 from cfm.model import CopySeen, DeleteOrder, Failure, File, Hits, Listing, OnSan, OrderStatus, Trouble
 from cfm.plan.view import Rules
@@ -29,6 +30,12 @@ def full(**rules: int | bool) -> Node:
     node = Node(library, destinations=1, disk_bytes=1000, rules=Rules(**rules))  # type: ignore[arg-type]
     node.put(node.destinations[0], *library[:9])
     return node
+
+
+def look_at_all(node: Node) -> None:
+    """cfm asks all servers for their lists and disks, and one minute goes by."""
+    observing.full_look(node.core.state, node.now)
+    node.run(60 * SECOND_MS)
 
 
 def until(node: Node, event: str, most_s: int = 60) -> None:
@@ -147,6 +154,23 @@ def test_a_list_whose_question_raised_no_fence_settles_no_order_of_ours() -> Non
     assert node.core.state.orders.active[made.id].status is OrderStatus.UNKNOWN
     node.core.handle(ev.ListAnswer(made.server, node.now_ms + 1, listing, fence=made.id + 1), node.now)
     assert made.id not in node.core.state.orders.active
+
+
+def test_what_a_delete_without_an_answer_removed_has_not_vanished() -> None:
+    """cfm has brought these copies a moment ago; the lists that settle its orders are without them."""
+    node = Node(files(6), disk_bytes=4000)
+    node.grade()
+    node.run(10 * SECOND_MS)
+    node.put(node.destinations[0], File("STRANGE.mpg", 99, 3_400))  # it is over its limit: its copies go
+    look_at_all(node)
+    for addr in node.destinations:
+        node.put(addr, *node.library)
+        node.workers[addr].loses_delete_answers = True
+    look_at_all(node)
+    brought = {(addr, name) for _, addr, name in node.delivered}
+    assert brought & set(node.deleted)
+    assert not node.says("copies vanished")
+    assert not node.core.state.failures.retries
 
 
 def test_the_source_folders_are_asked_once_for_all_that_is_ordered_together() -> None:

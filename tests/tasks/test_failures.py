@@ -336,6 +336,17 @@ def test_while_a_new_copy_must_stay_nothing_else_is_tried_there() -> None:
     assert there.failures.watched == {D1}
 
 
+def test_where_the_new_copy_was_deleted_nobody_looks_for_it_for_ever() -> None:
+    there = Losing(book())
+    there.copy("a")
+    there.copy("b")
+    there.failures.succeeded("c", (S1, D1), there.now_ms)
+    there.failures.ordered_away("c", D1)
+    there.failures.forget_old(there.failures.pauses[PLACE].ends_ms + 2 * FILE_PAUSE.longest_ms)
+    assert not there.failures.pauses
+    assert not there.failures.watched
+
+
 def test_a_file_does_not_go_again_to_a_place_from_which_it_vanished() -> None:
     there = Losing(book())
     there.copy("a")
@@ -357,7 +368,7 @@ def test_what_we_delete_has_not_vanished_and_an_older_list_says_nothing() -> Non
     failures = book()
     failures.succeeded("a", (S1, D1), 1_000)
     assert failures.listed(D1, frozenset(), 999, 2_000).names == ()
-    failures.deleted("a", D1)
+    failures.ordered_away("a", D1)
     assert failures.listed(D1, frozenset(), 3_000, 3_000).names == ()
 
 

@@ -176,7 +176,6 @@ class FailureBook:
         stayed = any(name in names and asked_ms - ms >= STAYS_MS for name, (ms, _cost_ms) in came.items())
         if stayed and not gone and addr in self._losers:
             del self._losers[addr]
-            self.watched.discard(addr)
             self._clear(Side(destination=addr))
         return Vanished(gone, stayed)
 
@@ -184,8 +183,9 @@ class FailureBook:
         """How many copies have arrived there since the list that was asked for at `asked_ms`."""
         return sum(where == addr and at[0] >= asked_ms for (_name, where), at in self._came.items())
 
-    def deleted(self, name: str, addr: Addr) -> None:
-        """We have deleted a copy: it has not vanished."""
+    def ordered_away(self, name: str, addr: Addr) -> None:
+        """We order that a copy goes.  From now on it may be gone, whatever its server answers; then it has
+        not vanished."""
         self._came.pop((name, addr), None)
 
     def restarted(self, addr: Addr, now_ms: int) -> None:
@@ -332,6 +332,8 @@ class FailureBook:
 
     def _clear(self, side: Side) -> None:
         self.accusers.pop(side, None)
+        if not _is_pair(side):
+            self.watched.discard(side.destination)
         if self.pauses.pop(side, None) is not None:
             self._touched[side] = None
             self.revision.dispatch += 1

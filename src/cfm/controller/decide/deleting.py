@@ -119,6 +119,8 @@ def send_ready(state: NodeState, judge: Judge, now: Now) -> None:
         if refusal is None:
             before_ms = _confirmed_until_ms(state, made)
             sent = _change(state, made, OrderEvent.SENT, now)
+            for addr in state.fleet.addresses(made.server):
+                state.failures.ordered_away(made.file.name, addr)
             probe = state.fleet.source_disks.check(made.server).probe
             state.out.effects.append(SendDelete(sent, before_ms, probe))
         elif refusal in _ANSWERS_MISSING and _may_still_come(state, made, now):
@@ -288,7 +290,6 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
     # its id.  So the other address keeps what it lists, and its copy must be confirmed anew.
     for one in state.fleet.addresses(addr):
         state.copies.drop(name, one, now.mono_ms)
-    state.failures.deleted(name, addr)
     if state.versions.lost(name, addr):
         state.out.changes.append(DropCopy(name, addr))
     _remember_departure(state, made, now)
