@@ -414,6 +414,12 @@ def test_the_copy_that_stays_is_under_its_limit_with_least_use() -> None:
     assert delete.server == DISK_A
 
 
+def test_few_files_are_wished_for_until_each_destination_was_looked_at() -> None:
+    files = [File(f"F{rank}.mpg", rank, 1) for rank in range(1, 1001)]
+    round_ = decide(replace(world(), first_look=True), shortlist(files))
+    assert round_.times("copy", refusals.HOLDER_UNKNOWN) == len(round_.refused) == 8
+
+
 def test_without_sources_the_reason_is_told() -> None:
     view = with_server(with_server(world(), SOURCE, up=False), SOURCE_2, up=False)
     round_ = decide(view, shortlist([NEW]))

@@ -58,6 +58,8 @@ WAITED_FOR = (
 def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal, int] | None:
     """The reason for which most of the waiting copies wait, and how many these are; None where none waits."""
     times = {reason: round_.times("copy", reason) for reason in WAITED_FOR} if round_ else {}
+    if round_ is not None and round_.view.first_look and times[refusals.HOLDER_UNKNOWN]:
+        return refusals.HOLDER_UNKNOWN, unplaced_files(core)  # only a few of them are wished for
     if any(times.values()):
         return max(times.items(), key=lambda one: one[1])
     # The plan leaves these out, so that no round refuses them.
