@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.model import OLD_WORKER, Addr, DiskUsage, File, Hits, Known, Pause, Retry, ServerView, Side, fits
+from cfm.model import (
+    OLD_WORKER,
+    Addr,
+    DiskUsage,
+    File,
+    Hits,
+    Known,
+    Pause,
+    Retry,
+    ServerView,
+    Side,
+    Way,
+    fits,
+)
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.kernel import KERNEL
@@ -255,6 +268,34 @@ def test_for_one_trial_the_san_is_asked_for_one_file() -> None:
     assert (round_.booked, round_.ask_san) == ([], [wanted[3]]), "the first three are passed over"
 
 
+# ── which file is a trial ───────────────────────────────────────────────────────────────────────────────
+
+
+def _trial(number: int, failed: Mapping[str, Collection[Way]] | None = None) -> str:
+    """Which of twenty files is the trial of this number at the only source."""
+    library = [File(f"F{rank:02}.mpg", rank, 10) for rank in range(20)]
+    pause = Pause(number, NOW.mono_ms - 1, NOW.mono_ms - 1, NOW.mono_ms - SICK_AFTER_MS, "404")
+    retries = {name: Retry(1, NOW.mono_ms - 1, frozenset(ways)) for name, ways in (failed or {}).items()}
+    view = with_server(world(pauses={Side(source=SOURCE): pause}, retries=retries), SOURCE_2, up=False)
+    view = replace(view, san={file.name: on_san(file) for file in library})
+    (copy,) = decide(view, shortlist(library)).copies
+    return copy.file.name
+
+
+def test_each_trial_begins_at_another_place_of_the_list() -> None:
+    """Files of the best ranks that nobody can read would be all trials of a good source."""
+    assert [_trial(number) for number in range(1, 4)] == ["F00.mpg", "F03.mpg", "F15.mpg"]
+    assert len({_trial(number) for number in range(1, 12)}) >= 8
+
+
+def test_a_file_that_has_not_failed_yet_is_a_trial_first() -> None:
+    """One that failed from another source only is a trial before one that failed from this source."""
+    elsewhere, here = (SOURCE_2, DISK_B), [(SOURCE, DISK_A), (SOURCE, DISK_B)]
+    others = [f"F{rank:02}.mpg" for rank in range(20) if rank not in (7, 12)]
+    assert _trial(1, dict.fromkeys(others, here) | {"F07.mpg": [elsewhere]}) == "F12.mpg"
+    assert _trial(1, dict.fromkeys((*others, "F12.mpg"), here) | {"F07.mpg": [elsewhere]}) == "F07.mpg"
+
+
 def test_a_file_that_fails_goes_to_an_old_worker_last() -> None:
     """It takes a task late, and keeps a source waiting."""
     old = server(DISK_B, used_bytes=10, features=OLD_WORKER)
@@ -363,6 +404,16 @@ def test_files_that_no_disk_can_take_hold_up_no_small_ones_behind_them() -> None
     view = replace(view, san={file.name: on_san(file) for file in (*large, small, worst)})
     ((delete, wanted),) = decide(view, shortlist([*large, small], evictable={DISK_A: (worst,)})).deletes_for()
     assert (delete.file, wanted) == (worst, small)
+
+
+def test_files_that_only_a_sick_destination_takes_hold_up_no_others() -> None:
+    """Its room is there, so none is to be made for them; sixteen of them ended the search."""
+    view, lists = _one_spared(free_on_a_bytes=0)
+    large = [File(f"BIG{rank:04}.mpg", rank, 300) for rank in range(1, 21)]
+    small = File("SMALL.mpg", 21, 100)
+    view = replace(view, san={file.name: on_san(file) for file in (*large, small, HELD)})
+    round_ = decide(view, replace(lists, wanted=(*large, small)))
+    assert [(delete.file, wanted) for delete, wanted in round_.deletes_for()] == [(HELD, small)]
 
 
 def test_a_file_that_is_not_needed_for_the_room_stays() -> None:

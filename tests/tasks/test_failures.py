@@ -11,6 +11,7 @@ from cfm.model import Addr, Now, Pause, Side
 from cfm.tasks.failures import (
     BAD_FILE_REMEMBERED_MS,
     FILE_PAUSE,
+    LAST_PAUSE_MS,
     SIDE_PAUSE,
     SPARED_TIMES,
     STAYS_MS,
@@ -207,8 +208,25 @@ def test_a_trial_with_a_file_that_is_itself_bad_says_nothing_new() -> None:
     for way in ((S2, D1), (S2, D2)):
         failures.failed("bad", way, 0)
     failures.failed("a", (S1, D1), 0, blame=Blame.SOURCE, sure=True)
-    failures.failed("bad", (S1, D1), 10_000)
-    assert failures.pauses[SOURCE].failures == 1
+    before = failures.pauses[SOURCE]
+    failures.failed("bad", (S1, D1), before.until_ms)
+    assert failures.pauses[SOURCE] == before, "the next trial may begin at once"
+    failures.failed("bad", (S1, D1), before.until_ms, blame=Blame.SOURCE, sure=True)
+    assert failures.pauses[SOURCE].failures == 2, "where the cause is sure, it was not the file"
+
+
+def test_while_all_servers_of_a_role_are_in_pause_the_last_one_is_tried_more_often() -> None:
+    """Perhaps the files are to blame: the only source rested for twenty minutes after each bad file."""
+    failures, now_ms = blamed(), 0
+    for number in range(12):
+        failures.failed(f"f{number}", (S1, D2), now_ms := failures.pauses[SOURCE].until_ms)
+    failures.failed("g", (S2, D1), now_ms, blame=Blame.SOURCE, sure=True)
+    other = Side(source=S2)
+    for number in range(12):
+        failures.failed(f"g{number}", (S2, D2), now_ms := failures.pauses[other].until_ms)
+    assert failures.pauses[other].until_ms - now_ms == LAST_PAUSE_MS
+    failures.failed("h", (S1, D1), now_ms := now_ms + SIDE_PAUSE.longest_ms)
+    assert failures.pauses[SOURCE].until_ms - now_ms == LAST_PAUSE_MS
 
 
 def test_a_dear_failure_spares_the_server_for_many_times_as_long() -> None:

@@ -11,9 +11,10 @@ decides:
     several files failed on one pair                      → the pair is to blame; the server at one end, where
                                                             the node has no other server of its role
 
-Who is to blame gets a pause that grows with each further failure.  After it one task alone is tried; one
-success clears everything.  A failure that cost a source much time also *spares* it for much longer: nothing
-is tried there while another server could do it.  A file is not charged for what a server is to blame for.
+Who is to blame gets a pause that grows with each further failure, and stays short where all servers of a role
+are in pause.  After it one task alone is tried; one success clears everything.  A failure that cost a source
+much time also *spares* it for much longer: nothing is tried there while another server could do it.  A file
+is not charged for what a server is to blame for.
 
 Neighbours: `controller.decide.copying` tells what happened, `plan.pauses` keeps to the pauses, `store` keeps
 them over a restart.
@@ -35,6 +36,9 @@ FILE_PAUSE = Backoff(first_ms=10_000, longest_ms=1_800_000)
 SIDE_PAUSE = Backoff(first_ms=10_000, longest_ms=1_200_000)
 VANISH_PAUSE = Backoff(first_ms=60_000, longest_ms=1_200_000)
 """Where copies vanish, each trial is a whole copy in vain."""
+LAST_PAUSE_MS = 120_000
+"""The longest pause of a server while all others of its role are in pause as well.  Nothing is copied then,
+and perhaps it is the files that fail."""
 BUSY_PAUSE = Backoff(first_ms=1_000, longest_ms=120_000)
 ENOUGH_FILES, ENOUGH_DEAR_FILES = 3, 2
 """How many files must have failed at a server before it is to blame; fewer where a failure was dear."""
@@ -134,8 +138,9 @@ class FailureBook:
         failure = Failing(now_ms, why, cost_ms)
         if blame in (Blame.UNCLEAR, Blame.FILE):
             self._avoid(name, way, now_ms, charge=int(not tried))
-        for side in tried:
-            self._pause_again(side, now_ms, why, cost_ms, name)
+        bad_file = blame in (Blame.UNCLEAR, Blame.FILE) and self.retries[name].failures > 1
+        for side in () if bad_file else tried:
+            self._pause_again(side, now_ms, why, cost_ms)
         if any(not _is_pair(side) for side in tried):
             return  # that explains it: it speaks against nobody else, now or later
         if blame is Blame.UNCLEAR:
@@ -296,18 +301,26 @@ class FailureBook:
     def _pause(self, side: Side, failures: int, now_ms: int, why: str, cost_ms: int, since_ms: int) -> None:
         growing = VANISH_PAUSE if why == _VANISHES else SIDE_PAUSE
         until_ms = spared_ms = now_ms + growing.pause_ms(failures)
+        if why != _VANISHES and self._is_the_last(side):
+            until_ms = spared_ms = min(until_ms, now_ms + LAST_PAUSE_MS)
         if cost_ms >= DEAR_MS:
             grown_ms = SPARED_TIMES * cost_ms * 2 ** min(failures - 1, 10)
             spared_ms = max(until_ms, now_ms + min(grown_ms, SPARED_AT_MOST_MS))
         self._put(side, Pause(failures, until_ms, spared_ms, since_ms, why))
         self.revision.plan += 1
 
-    def _pause_again(self, side: Side, now_ms: int, why: str, cost_ms: int, name: str) -> None:
-        """A trial failed.  What began before the pause says nothing new, and neither does a bad file."""
+    def _is_the_last(self, side: Side) -> bool:
+        """Are all other servers of its role in pause?"""
+        sources = [Side(source=addr) for addr in self.sources]
+        destinations = [Side(destination=addr) for addr in self.destinations]
+        roles = sources if side in sources else destinations
+        return side in roles and all(one == side or one in self.pauses for one in roles)
+
+    def _pause_again(self, side: Side, now_ms: int, why: str, cost_ms: int) -> None:
+        """A trial failed.  What began before the pause says nothing new."""
         last = self.pauses[side]
         if now_ms >= last.until_ms:
-            bad_file = name in self.retries and self.retries[name].failures > 1
-            self._pause(side, last.failures + (not bad_file), now_ms, why, cost_ms, last.since_ms)
+            self._pause(side, last.failures + 1, now_ms, why, cost_ms, last.since_ms)
 
     def _watch(self, side: Side, now_ms: int) -> None:
         """A copy arrived where copies have vanished.  Nothing else is tried until it has stayed."""

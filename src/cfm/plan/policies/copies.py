@@ -24,8 +24,8 @@ UNRESTED_SEEN = 256
 are in no list, see `PlanInputs.left_alone`.)"""
 PLACES_TRIED = 16
 """How many destinations are tried for a file where copies have failed lately."""
-DEEPEST = 6
-"""A trial passes over 4,095 files at most: the list has hardly more."""
+DEEPEST = 7
+"""This trial passes over 4,095 files: the list has hardly more."""
 WAITING_WISHED_FOR = 8
 """How many files are wished for that could start if only a source or a destination were free, or if each
 destination were looked at.  To wish for 4,096 of them took 18 ms at each decision while a node starts."""
@@ -70,20 +70,34 @@ def _most_waiting(outlook: Outlook) -> dict[Refusal, int]:
 def in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
     """The files in the order in which they are tried.
 
-    Where copies fail, a file that has failed there comes after all others, and each further trial begins
-    deeper in the list.  Otherwise bad files of the best ranks would be all trials of a good server.
+    Where copies fail, a file that has failed there comes after all others.  Where only a trial may begin, a
+    file that has failed anywhere comes late, and each further trial begins elsewhere in the list: bad files
+    of the best ranks would otherwise be all trials of a good server.
     """
-    depth = places.trial_depth()
-    passed_over, failed = list[File](), list[File]()
-    for file in files:
-        if places.only_where_it_failed(file):
-            failed.append(file)
-        elif len(passed_over) < depth:
-            passed_over.append(file)
-        else:
-            yield file
-    yield from passed_over
-    yield from failed
+    trial = places.trial()
+    if not trial:
+        failed = list[File]()
+        for file in files:
+            if places.only_where_it_failed(file):
+                failed.append(file)
+            else:
+                yield file
+        yield from failed
+        return
+    ordered = sorted(files, key=places.evidence_against)
+    clean = sum(not places.evidence_against(file) for file in ordered)
+    begin = _begin_of_trial(trial, clean)
+    yield from ordered[begin:clean]
+    yield from ordered[:begin]
+    yield from ordered[clean:]
+
+
+def _begin_of_trial(trial: int, number: int) -> int:
+    """At which of so many files a trial begins: a little deeper each time, and then at any place."""
+    if not number:
+        return 0
+    depth: int = 4 ** (trial - 1) - 1 if trial <= DEEPEST else number
+    return depth if depth < number else trial * number * 618 // 1000 % number
 
 
 class Places:
@@ -121,12 +135,18 @@ class Places:
         tried = {side for way in retry.avoid for side in sides_of(way) if side in view.pauses}
         return bool(tried) and all(not tried.isdisjoint(sides_of(way)) for way in self.ways(file))
 
-    def trial_depth(self) -> int:
-        """How many files are passed over: none, three, fifteen, …; none where more than a trial may begin."""
+    def evidence_against(self, file: File) -> int:
+        """Has it failed nowhere, elsewhere, or on each way that there is now?"""
+        retry = self._view.retries.get(file.name)
+        if retry is None or not retry.avoid:
+            return 0
+        return 2 if self.only_where_it_failed(file) else 1
+
+    def trial(self) -> int:
+        """The number of the trial that may begin; 0 where more than a trial may."""
         sources = [Side(source=one.addr) for one in self._openings.sources]
         destinations = [Side(destination=one.addr) for one in self._openings.destinations]
-        trials = max(min(map(self._failures, ends), default=0) for ends in (sources, destinations))
-        return 4 ** min(trials - 1, DEEPEST) - 1 if trials else 0
+        return max(min(map(self._failures, ends), default=0) for ends in (sources, destinations))
 
     def _failures(self, side: Side) -> int:
         pause = self._view.pauses.get(side)
