@@ -196,6 +196,22 @@ def test_pauses_grow_with_each_trial_that_fails_and_one_success_clears_them() ->
     assert not failures.pauses
 
 
+def test_a_success_that_nobody_verified_says_little_of_a_source_that_failed_elsewhere() -> None:
+    """An old worker believes any size: each of its copies ended the pause of a source with other sizes."""
+    failures = book()
+    for name, place in (("a", D1), ("b", D2), ("c", D1)):
+        failures.failed(name, (S1, place), 0)
+    before = failures.pauses[SOURCE]
+    failures.succeeded("x", (S1, D3), 1_000, verified=False)
+    assert failures.pauses[SOURCE] == before
+    failures.succeeded("x", (S1, D2), 1_000, verified=False)
+    assert not failures.pauses, "it is better there than it was"
+    for name, place in (("a", D1), ("b", D2), ("c", D1)):
+        failures.failed(name, (S1, place), 2_000)
+    failures.succeeded("x", (S1, D3), 3_000)
+    assert not failures.pauses
+
+
 def test_what_began_before_the_pause_does_not_make_it_longer() -> None:
     failures = blamed()
     before = failures.pauses[SOURCE]

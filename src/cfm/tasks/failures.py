@@ -155,8 +155,11 @@ class FailureBook:
             self._release(guilty)
             self._pause(guilty, 1, now_ms, why, cost_ms, now_ms)
 
-    def succeeded(self, name: str, way: Way, now_ms: int, *, cost_ms: int = 0) -> None:
-        """A copy arrived.  Where copies have vanished, it counts only when it has stayed."""
+    def succeeded(self, name: str, way: Way, now_ms: int, *, cost_ms: int = 0, verified: bool = True) -> None:
+        """A copy arrived.  Where copies have vanished, it counts only when it has stayed.
+
+        `verified`: its worker knows that it is the whole file.  Otherwise only a name was seen.
+        """
         self._came[name, way[1]] = now_ms, cost_ms
         self.busy.pop(way[0], None)
         self._by_exclusion(name, way, now_ms)
@@ -164,8 +167,16 @@ class FailureBook:
         for side in _sides(way, Blame.UNCLEAR):
             if side.destination in self._losers and not side.source:
                 self._watch(side, now_ms)
-            else:
+            elif verified or not self._failed_elsewhere(side, way[1]):
                 self._clear(side)
+
+    def _failed_elsewhere(self, side: Side, destination: Addr) -> bool:
+        """Is it a source from which copies failed at other destinations, and at this one none?"""
+        if _is_pair(side) or not side.source:
+            return False
+        accusations = self.accusers.get(side, {}).values()
+        failed_at = {to for accusation in accusations for _from, to in accusation.ways}
+        return bool(failed_at) and destination not in failed_at
 
     def source_is_busy(self, addr: Addr) -> int:
         """A source said that it serves others.  Returns the least pause (ms) before it is asked again."""

@@ -199,7 +199,7 @@ def _settle_done(state: NodeState, task: Task, now: Now) -> None:
     state.fleet.arrived(task.destination, task.file.name, grown_bytes, now.mono_ms)
     seen = CopySeen(present=True, size_bytes=task.file.size_bytes)
     state.copies.put(task.file.name, task.destination, seen, now.mono_ms)
-    _copied(state, ended, now, cost_ms)
+    _copied(state, ended, now, cost_ms, verified=True)
     asked_ms = state.fleet.records[task.destination].listing.asked_ms
     several = state.failures.unlisted(task.destination, asked_ms) >= LISTED_AFTER
     if several and now.mono_ms - asked_ms >= LISTED_EVERY_MS:
@@ -216,7 +216,7 @@ def _replaced_bytes(state: NodeState, task: Task) -> int:
     return replaced.size_bytes if there and replaced is not None else 0
 
 
-def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
+def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0, *, verified: bool = False) -> None:
     name, addr = task.file.name, task.destination
     state.arrivals.put(name, addr, now.mono_ms)
     state.out.changes.append(PutArrival(name, addr, now.wall_s))
@@ -224,7 +224,8 @@ def _copied(state: NodeState, task: Task, now: Now, cost_ms: int = 0) -> None:
     state.stock.changed(addr, task.file.size_bytes - (before.size_bytes if before is not None else 0))
     state.versions.learnt(name, addr, task.version)
     state.out.changes.append(PutCopy(name, addr, task.version))
-    state.failures.succeeded(name, (task.source, addr), now.mono_ms, cost_ms=cost_ms)
+    way = task.source, addr
+    state.failures.succeeded(name, way, now.mono_ms, cost_ms=cost_ms, verified=verified)
     state.counts["copied_files"] += 1
     state.counts["copied_bytes"] += task.file.size_bytes
     state.count_copy(task.source, addr, "done")
