@@ -219,6 +219,7 @@ def test_nothing_that_could_be_decided_is_forgotten(files: list[File], inputs: P
         assert (file in answer.wanted) == (not holders)
         assert (file in answer.surplus) == (len(holders) >= 2)
         assert {server for server, goers in answer.evictable.items() if file in goers} == holders
+        assert answer.holders.get(file.name, holders) == holders
     assert not answer.cut
 
 

@@ -14,6 +14,7 @@ thread beside the event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -99,14 +100,19 @@ class Reducer:
         return self._ads[1]
 
     def _holders(self, plan: _Plan, listed: Rows) -> dict[str, frozenset[Addr]]:
-        """Who holds the files on the lists.  Most have one holder, so that few sets are made."""
-        files, mask = self._maker.files, _mask(self._frame.height, listed)
-        found = dict.fromkeys((file.name for file in files(listed)), NOBODY)
-        for server, rows in plan.held.items():
-            alone = frozenset((server,))
-            for file in files(rows[mask[rows]]):
-                others = found[file.name]
-                found[file.name] = others | alone if others else alone
+        """Who holds the files on the lists.  Most have one holder: of each server there is one set for all of
+        them, and only the others are looked at one by one."""
+        files, height, copies = self._maker.files, self._frame.height, plan.copies[listed]
+        alone = [NOBODY, *(frozenset((server,)) for server in plan.held)]
+        holder = np.zeros(height, np.uint16)
+        for number, rows in enumerate(plan.held.values(), 1):
+            holder[rows] = number
+        names = map(attrgetter("name"), files(listed))
+        found = dict(zip(names, map(alone.__getitem__, holder[listed].tolist()), strict=True))
+        several = _mask(height, listed[copies > 1])
+        for number, rows in enumerate(plan.held.values(), 1):
+            for file in files(rows[several[rows]]):
+                found[file.name] |= alone[number]
         return found
 
 
@@ -148,10 +154,11 @@ class _Plan:
         self._stale = rows(inputs.stale)
         self.held: dict[Addr, Rows] = {server: rows(names) for server, names in inputs.listings.items()}
         """The known files on each listed server."""
-        self._copies = np.zeros(frame.height, np.uint16)
+        self.copies = np.zeros(frame.height, np.uint16)
+        """How many of the listed servers hold each row."""
         for there in self.held.values():
-            self._copies[there] += 1
-        missing = self._copies == 0
+            self.copies[there] += 1
+        missing = self.copies == 0
         missing[self._stale] = True
         self._missing = self._eligible & missing
         most_bytes = inputs.largest_disk_bytes
@@ -239,12 +246,12 @@ class _Plan:
 
     def surplus(self) -> tuple[Rows, int]:
         """Rows that two or more servers hold."""
-        rows = _places((self._copies > 1) & self._eligible)
+        rows = _places((self.copies > 1) & self._eligible)
         return rows[: self._inputs.max_surplus], len(rows)
 
     def files_by_copies(self) -> dict[int, int]:
         """Number of copies → how many known files have so many; those without any are left out."""
-        numbers = np.bincount(self._copies)
+        numbers = np.bincount(self.copies)
         return {copies: int(files) for copies, files in enumerate(numbers) if copies and files}
 
     def evictable(self, wanted: Rows) -> tuple[dict[Addr, Rows], int]:
