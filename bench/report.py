@@ -63,9 +63,12 @@ LIMITS = """
 - **`GET /tasks`.** The bytes are made when tasks change. What is left is the hardening of the
   server: the check of the host, the deadlines of each connection, and the common headers.
 - **`PATCH` working.** Reports that come together are decided about once, and have no task and no timers
-  of their own. Two thirds of what is left is aiohttp's server.
+  of their own. Half of what is left is aiohttp's server: a program that only reads such a report, and
+  answers with nothing, gives some 7,000 answers for a second of its processor time. The rest is the
+  checks of the request, the strict reading of its JSON, and the change of the task.
 - **`PATCH` done.** Each end is committed, logged, and asks the destination for its disk, and an old
-  worker's for its list: a line of the log takes 0.1 ms, a question 0.6 ms.
+  worker's for its list: a line of the log takes 0.1 ms, a question 0.6 ms, and a decision about the free
+  source some ms, once for all that came together.
 - **`cfm plan`.** A quarter of its processor time is the start of Python with its libraries, and half is
   reading the metadata.
 - **A file.** Of the destination's processor time, half is the kernel's for writing to the page cache, a third
