@@ -31,7 +31,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 """A boolean for each row of the snapshot."""
 Integers: TypeAlias = npt.NDArray[np.int64]
 
-_NAMES_AT_A_TIME = 32_768
+_NAMES_AT_A_TIME = 16_384
+"""A larger text comes from the kernel each time (see `memory`), which took half as much time again."""
 _CLASS_BEGINS = np.array(SIZE_CLASSES, np.int64)
 _NO_NAMES: Names = frozenset()
 _NO_ROWS: Rows = np.zeros(0, np.uint32)
