@@ -179,7 +179,8 @@ def _figures(one: Played, other: Played, hours: int) -> SickFigures:
 def _worth(played: Played) -> float:
     files = {file.name: file for file in played.wanted}
     rooms = _rooms(played.world, played.healthy, files)
-    return placement.worth(played.placed(), played.wanted, rooms)
+    there = inventory.places(played.world, inventory.first_addresses(played.world, played.healthy))
+    return placement.worth(played.placed(), played.wanted, rooms, there)
 
 
 def _rates(one: Played, other: Played, hours: int) -> dict[str, float]:

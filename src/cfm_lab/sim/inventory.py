@@ -6,7 +6,7 @@ It looks at the truth.  cfm's own books count only where they say how long a fil
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cfm.model import Addr, File, fits
 from cfm.plan.view import is_ad
@@ -97,6 +97,11 @@ def first_addresses(world: World, among: Collection[Addr]) -> list[Addr]:
     return list(found.values())
 
 
+def places(world: World, addrs: Sequence[Addr]) -> dict[str, int]:
+    """On which of these servers a file is, by its place among them."""
+    return {name: at for at, addr in enumerate(addrs) for name in world.disk_at(addr).visible()}
+
+
 def stocks(world: World, files: Mapping[str, File], among: Collection[Addr]) -> Iterator[Stock]:
     """The disks at these addresses, with what may go from each."""
     for addr in first_addresses(world, among):
@@ -123,6 +128,7 @@ def worth(world: World) -> float:
         movable & held.keys(),
         [file for file in wanted if file.name in movable],
         rooms,
+        places(world, addrs),
         staying_hits=placement.hits_of(file for file in wanted if file.name in staying),
     )
 

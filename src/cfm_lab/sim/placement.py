@@ -6,9 +6,10 @@ Neighbours: `inventory` reads both from a world, `rest` and `goodput` judge by t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from cfm.model import File
@@ -22,23 +23,34 @@ def wanted_order(files: Iterable[File]) -> list[File]:
     return sorted(files, key=lambda file: file.rank)
 
 
-def ideal(files: Sequence[File], rooms: Sequence[int]) -> list[File]:
+def ideal(
+    files: Sequence[File], rooms: Sequence[int], there: Mapping[str, int] = MappingProxyType({})
+) -> list[File]:
     """The best set of files for these disks: the exact one where there are few, or else the greedy one.
 
-    `files` is in the order in which they are wanted, `rooms` has the bytes that each disk can take.
+    `files` is in the order in which they are wanted, `rooms` has the bytes that each disk can take.  `there`
+    says on which disk a file is already, by its place in `rooms`.
     """
     few = len(files) <= FEW_FILES and len(rooms) <= FEW_DISKS
-    return exact_ideal(files, rooms) if few else greedy_ideal(files, rooms)
+    return exact_ideal(files, rooms) if few else greedy_ideal(files, rooms, there)
 
 
-def greedy_ideal(files: Sequence[File], rooms: Sequence[int]) -> list[File]:
-    """Each file in turn goes to the disk with the most free room, or nowhere."""
+def greedy_ideal(
+    files: Sequence[File], rooms: Sequence[int], there: Mapping[str, int] = MappingProxyType({})
+) -> list[File]:
+    """Each file in turn stays where it is, or goes to the disk with the most free room, or nowhere.
+
+    What is there proves that it fits together.  Without that, a large file may find no disk with the room,
+    and the two worse ones that get it instead would count as better than what is there.
+    """
     free = list(rooms)
     placed = []
     for file in files:
-        most = max(range(len(free)), key=free.__getitem__, default=None)
-        if most is not None and file.size_bytes <= free[most]:
-            free[most] -= file.size_bytes
+        disk: int | None = there.get(file.name)
+        if disk is None or file.size_bytes > free[disk]:
+            disk = max(range(len(free)), key=free.__getitem__, default=None)
+        if disk is not None and file.size_bytes <= free[disk]:
+            free[disk] -= file.size_bytes
             placed.append(file)
     return placed
 
@@ -66,15 +78,20 @@ def _can_hold(files: Sequence[File], rooms: tuple[int, ...]) -> bool:
 
 
 def worth(
-    placed: AbstractSet[str], files: Sequence[File], rooms: Sequence[int], *, staying_hits: int = 0
+    placed: AbstractSet[str],
+    files: Sequence[File],
+    rooms: Sequence[int],
+    there: Mapping[str, int],
+    *,
+    staying_hits: int = 0,
 ) -> float:
     """The hits of what is placed, as a share of those of the ideal; at most 1.
 
-    `staying_hits`: those of files that are not among `files`, and are placed in both.
+    `there`: see `ideal`.  `staying_hits`: those of files that are not among `files`, and are placed in both.
 
     The greedy ideal goes by rank, so small files of worse ranks may together have more hits.
     """
-    best = staying_hits + hits_of(ideal(files, rooms))
+    best = staying_hits + hits_of(ideal(files, rooms, there))
     held = staying_hits + hits_of(file for file in files if file.name in placed)
     return min(1.0, held / best) if best else 1.0
 

@@ -79,6 +79,30 @@ def test_the_greedy_ideal_can_be_placed_and_leaves_no_room_unused(
         assert sum(rooms) - bytes_of(placed) < smallest * len(rooms)
 
 
+@given(few_files, few_rooms, st.data())
+def test_the_greedy_ideal_is_by_rank_no_worse_than_what_is_there(
+    files: list[File], rooms: list[int], data: st.DataObject
+) -> None:
+    free, there = list(rooms), dict[str, int]()
+    for file in data.draw(st.permutations(files)):
+        at = data.draw(st.integers(0, len(rooms) - 1))
+        if file.size_bytes <= free[at]:
+            free[at], there[file.name] = free[at] - file.size_bytes, at
+    placed = greedy_ideal(files, rooms, there)
+    assert placed in _all_placements(files, rooms)
+    assert [file in placed for file in files] >= [file.name in there for file in files]
+
+
+def test_a_large_file_is_worth_as_much_as_the_two_worse_ones_that_would_fit_instead() -> None:
+    """By the most free disk alone it is nowhere, and what is there counted as less than the ideal."""
+    files, rooms = _files([1, 4, 3, 3]), [4, 3, 0, 0]
+    there = {"F1.mpg": 1, "F2.mpg": 0}
+    assert [file.rank for file in greedy_ideal(files, rooms)] == [1, 3, 4]
+    assert [file.rank for file in greedy_ideal(files, rooms, there)] == [1, 2]
+    assert worth(there.keys(), files, rooms, there) == 1
+    assert worth({"F1.mpg", "F4.mpg"}, files, rooms, {"F1.mpg": 1, "F4.mpg": 0}) < 1
+
+
 @given(many_files, st.lists(st.integers(0, 40), min_size=4, max_size=6))
 def test_no_ideal_has_more_hits_than_the_bound(files: list[File], rooms: list[int]) -> None:
     assert hits_of(ideal(files, rooms)) <= _most_hits(files, rooms)
@@ -89,8 +113,8 @@ def test_worth_is_a_share_of_the_ideal(files: list[File], rooms: list[int], data
     best = ideal(files, rooms)
     left = data.draw(st.sets(st.sampled_from([file.name for file in best]))) if best else set()
     placed = {file.name for file in best} - left
-    assert worth({file.name for file in best}, files, rooms) == 1
-    assert (worth(placed, files, rooms) < 1) == bool(left)
+    assert worth({file.name for file in best}, files, rooms, {}) == 1
+    assert (worth(placed, files, rooms, {}) < 1) == bool(left)
 
 
 @given(st.permutations(_files([3, 1, 4, 1, 5])))
