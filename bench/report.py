@@ -55,8 +55,8 @@ LIMITS = """
 - **Time without an answer.** The loop's own work in a long hold stands in its log line (`cpu_ms`). A
   decision looks at all servers: about 10 ms with 300 of them. The rest of a long hold is other
   programs, and threads that hold the interpreter while lists and metadata are read.
-- **Memory at its peak.** The frames of the metadata while they are joined. What is free goes back to
-  the kernel at once (`cfm.memory`).
+- **Memory at its peak.** The frames of the metadata while they are joined: 2.5 GB with 10,000,000 files.
+  What is free goes back to the kernel at once (`cfm.memory`).
 - **At rest.** 300 servers are asked for heartbeat, list and disk, some 0.6 ms each in the HTTP
   client; list and disk share a connection, which is a new one each minute. The conditions are looked
   at every five seconds, for 5 ms.
@@ -77,8 +77,9 @@ LIMITS = """
   what writing alone is for us, and no source takes the other core meanwhile. On a real disk curl and `cp`
   leave the file in memory; we wait until it is durable.
 - **What a source sends.** At the first reading of a file, more than half of the processor time goes to
-  reading each byte once more, and to its checksum. What is left for later readings and ranges is the
-  kernel's.
+  reading each byte once more, and to its checksum. (A second thread that did this beside the sending sent
+  1.3 times as much a second, and took an eighth more processor time. It was left out.) What is left for
+  later readings and ranges is the kernel's.
 """
 
 
