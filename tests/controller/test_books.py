@@ -11,7 +11,6 @@ from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.books import (
     ArrivalBook,
     CopyBook,
-    DepartureBook,
     HitBook,
     MetadataBook,
     PauseBook,
@@ -20,6 +19,7 @@ from cfm.controller.decide.books import (
     SanBook,
     StoreBook,
 )
+from cfm.controller.decide.departures import DepartureBook
 from cfm.controller.decide.moments import Moments
 from cfm.fleet.disk_account import APART_MS, UnderWay
 from cfm.fleet.health import HealthBook
@@ -284,7 +284,7 @@ def test_what_holds_back_a_file_counts_when_it_goes() -> None:
     assert counted(revision, lambda: arrivals.put(FILE.name, ONE, 1)) == NOTHING
     assert counted(revision, lambda: arrivals.grown_up(0)) == NOTHING
     assert counted(revision, lambda: arrivals.grown_up(1)) == PLAN
-    assert counted(revision, lambda: departures.put(FILE.name, Departure(1, 1))) == NOTHING
+    assert counted(revision, lambda: departures.put(FILE.name, Departure(1, 1), (ONE, "disk"))) == NOTHING
     assert counted(revision, lambda: departures.forget_old(0)) == NOTHING
     assert counted(revision, lambda: departures.forget_old(1)) == BOTH, "the last plan left it out"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from cfm.controller.decide import events as ev
+from cfm.controller.decide.departures import SURE_MS
 from cfm.controller.explain.verdict import verdict
 from cfm.model import File
 from cfm.plan.view import Departure, Reservation, Rules
-from controller.node import Node, files
+from controller.node import Node, Worker, files
 
 LARGE = File("BIG.mpg", 1, 150, hits=5)
 
@@ -140,7 +142,7 @@ def test_files_that_were_just_deleted_hide_no_others() -> None:
     node = Node(files(4_200), destinations=1, disk_bytes=1_000, transfer_ms=100)
     now_ms = node.now.mono_ms
     for file in node.library[:4_190]:
-        node.core.state.departures.put(file.name, Departure(now_ms, file.rank))
+        node.core.state.departures.put(file.name, Departure(now_ms, file.rank), (node.destinations[0], ""))
     node.grade()
     node.run(10_000)
     assert [int(name[1:5].rstrip(".")) for _ms, _addr, name in node.delivered] == list(range(4191, 4200))
@@ -187,3 +189,90 @@ def test_a_limit_that_was_mistyped_and_corrected_leaves_the_best_files_in_place(
     node.run(60_000)
     wanted = sorted(best)[:-1]
     assert sorted(node.workers[node.destinations[0]].files)[: len(wanted)] == wanted
+
+
+# ── files that went come back when other data has left ──────────────────────────────────────────────────
+
+STRANGE = File("STRANGE.mpg", 1, 400)
+SURELY_MS = SURE_MS + 240_000
+"""By then a few full looks have passed, too."""
+
+
+def squeezed(library: list[File], strange: File = STRANGE) -> tuple[Node, Worker]:
+    """One disk that is full of wanted files; then other data comes, and some of them go."""
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100, space_deletes_per_minute=1_000)
+    node = Node(library, destinations=1, disk_bytes=1_000, rules=rules, transfer_ms=100)
+    node.grade()
+    node.run(60_000)
+    worker = node.workers[node.destinations[0]]
+    assert len(worker.files) == len(library)
+    worker.files[strange.name] = strange.size_bytes
+    node.run(120_000)
+    return node, worker
+
+
+def test_files_come_back_when_the_data_for_which_they_went_has_left() -> None:
+    node, worker = squeezed(files(9))
+    assert len(worker.files) == 1 + 5
+    del worker.files[STRANGE.name]
+    node.run(SURE_MS - 60_000)
+    assert len(worker.files) == 5, "it may come again at once"
+    node.run(300_000)
+    assert len(worker.files) == 9
+    (told,) = node.says("deleted files may come back")
+    assert told.facts["files"] == 4
+
+
+def test_so_many_files_come_back_as_the_other_data_gave_up() -> None:
+    node, worker = squeezed(files(9))
+    worker.files[STRANGE.name] = 180
+    node.run(SURELY_MS)
+    assert sorted(worker.files)[:7] == [f"F{i:03}.mpg" for i in range(1, 8)]
+    assert len(worker.files) == 1 + 7
+
+
+def test_a_file_does_not_come_back_into_room_that_our_deletes_made() -> None:
+    """Two files of 100 bytes go for one of 150.  The small one that went before would fit again."""
+    node, worker = squeezed([*files(8), File("SMALL.mpg", 9, 30, hits=1)], File(STRANGE.name, 1, 90))
+    assert "SMALL.mpg" not in worker.files
+    node.san[LARGE.name] = LARGE.size_bytes
+    node.grade([LARGE, *(replace(file, rank=file.rank + 1) for file in node.library)])
+    node.run(SURELY_MS)
+    assert LARGE.name in worker.files
+    assert worker.used_bytes + 30 <= 900
+    assert "SMALL.mpg" not in worker.files
+
+
+@pytest.mark.parametrize("open_ms", [SURELY_MS, 3 * SURELY_MS])
+def test_a_file_does_not_come_back_into_room_that_a_player_gave_up_late(open_ms: int) -> None:
+    node, worker = squeezed(files(9), File(STRANGE.name, 1, 50))
+    assert len(worker.files) == 1 + 8
+    node.frees = False
+    worker.files[STRANGE.name] = 250
+    node.run(open_ms)
+    gone = 9 + 1 - len(worker.files)
+    assert gone > 2
+    worker.open_bytes = 0
+    node.run(3 * SURELY_MS)
+    assert len(worker.files) == 9 + 1 - gone
+
+
+def test_other_data_that_comes_and_goes_brings_files_to_and_fro_once_in_their_time() -> None:
+    node, worker = squeezed(files(9))
+    for period_ms in (60_000, 240_000, SURELY_MS, SURELY_MS, SURELY_MS, SURELY_MS):
+        worker.files.pop(STRANGE.name)
+        node.run(period_ms)
+        worker.files[STRANGE.name] = STRANGE.size_bytes
+        node.run(period_ms)
+    came = Counter(name for _ms, _addr, name in node.delivered)
+    assert set(came.values()) == {1, 2}
+
+
+def test_a_file_that_went_before_a_restart_stays_away_for_its_whole_time() -> None:
+    node, worker = squeezed(files(9))
+    node.restart()
+    node.grade()
+    node.run(60_000)
+    del worker.files[STRANGE.name]
+    node.run(SURELY_MS)
+    assert len(worker.files) == 5

@@ -107,7 +107,8 @@ class DiskAccount:
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
     _asked_ms: int = -1
-    _arriving_bytes: int = 0
+    arriving_bytes: int = 0
+    """What unfinished downloads use by the last reading, as far as its worker tells."""
     _untold_bytes: int = 0
     """How much of it is probably counted as still to come, too: no worker has told how far its copies are."""
     _foreign_bytes: int = 0
@@ -147,7 +148,7 @@ class DiskAccount:
         """A reading came that was asked for at `asked_ms`."""
         if self.disk_id not in ("", report.disk_id):
             self._begin_anew()
-        self.disk_id, self._arriving_bytes = report.disk_id, report.arriving_bytes
+        self.disk_id, self.arriving_bytes = report.disk_id, report.arriving_bytes
         self.usage, self._asked_ms = Known(report.usage, asked_ms), asked_ms
         self._untold_bytes = min(max(0, report.arriving_bytes - under_way.told_bytes), under_way.coming_bytes)
         ours_bytes = under_way.told_bytes + self._untold_bytes
@@ -289,7 +290,7 @@ class DiskAccount:
         if self._bounds_of is None or self._bounds_of[0] != seen:  # each view of the node asks for all disks
             foreign_bytes = self._foreign_bytes - (self._foreign_for_deletes.value or 0)
             unproven_bytes = self._untold_bytes + foreign_bytes + _sum(self.booked)
-            unproven_bytes = min(self._arriving_bytes, unproven_bytes) + max(0, self._ahead_bytes)
+            unproven_bytes = min(self.arriving_bytes, unproven_bytes) + max(0, self._ahead_bytes)
             self._bounds_of = seen, self._bounds(unproven_bytes)
         return self._bounds_of[1]
 
@@ -297,9 +298,9 @@ class DiskAccount:
         if not isinstance(self.usage, Known):
             return None
         usage = self.usage.value
-        more_bytes = self._arriving_bytes + _sum(self.overdue)
+        more_bytes = self.arriving_bytes + _sum(self.overdue)
         fullest = self._bound(self._used_for_copies, self._size_for_copies, more_bytes, sign=-1)
-        least_bytes = self._arriving_bytes - unproven_bytes
+        least_bytes = self.arriving_bytes - unproven_bytes
         emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, least_bytes, sign=1)
         assert fullest is not None
         return None if fullest == emptiest == usage else DiskBounds(fullest, emptiest)

@@ -97,6 +97,27 @@ def test_what_went_may_come_back_once_the_limit_is_raised(limit_percent: int, wr
     assert len(world.violations.found) == wrong
 
 
+@pytest.mark.parametrize(("left_bytes", "times", "wrong"), [(100, 1, 0), (99, 1, 1), (100, 2, 1)])
+def test_what_went_may_come_back_once_when_other_data_has_left(
+    left_bytes: int, times: int, wrong: int
+) -> None:
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = NoFlapping(world), world.main
+    cfm.evidence = Evidence(cfm.config)
+    disk = world.disk_at(OLD)
+    for number in range(1, times + 1):
+        went = DeleteOrder(number, OrderStatus.CONFIRMED, 0, 0, NEW, OLD, DeleteKind.SPACE, "")
+        at_ms = 1_000 * number
+        rule.facts.state(cfm.issuer.controller).orders[number] = OrderFacts(went, at_ms, at_ms)
+        disk.place("STRANGE.mpg", 500, b"strange")
+        rule.order_changed(cfm, None, went, ev.Tick(), _at(at_ms))
+        disk.lose("STRANGE.mpg")
+        disk.place("STRANGE.mpg", 500 - left_bytes, b"strange")
+        for trial in range(2):
+            rule.task_changed(cfm, None, _task(trial + 2, Status.READY), ev.Tick(), _at(at_ms + 500))
+    assert len(world.violations.found) == 2 * wrong
+
+
 @pytest.mark.parametrize(("in_backup", "wrong"), [(True, 1), (False, 0)])
 def test_what_was_written_after_a_backup_is_not_known_of_a_copy(in_backup: bool, wrong: int) -> None:
     """Seed 40217 with two controllers: the stale copy counts as fresh, because its version was forgotten."""

@@ -8,6 +8,7 @@ are `tasks.book`, `tasks.orders` and `fleet`.  Neighbours: `state` puts all book
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,7 +37,6 @@ from cfm.model import (
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
 from cfm.plan.view import (
-    Departure,
     Reservation,
     Rules,
     UnknownHits,
@@ -414,6 +414,8 @@ class StockBook:
 
     revision: Revision
     stock: dict[Addr, KnownStock] = field(default_factory=dict)
+    moved_bytes: Counter[Addr] = field(default_factory=Counter[Addr])
+    """What our copies have brought to each destination since our start, less what our deletes removed."""
 
     def counted(self, stock: Mapping[Addr, KnownStock]) -> None:
         """A plan has counted them."""
@@ -422,31 +424,13 @@ class StockBook:
             self.revision.dispatch += 1
 
     def changed(self, addr: Addr, size_bytes: int) -> None:
-        """A file came since then or, with a negative size, went; who tells it counts that as a change."""
+        """A copy of ours came or, with a negative size, was deleted by our order.
+
+        Who tells it counts that as a change.
+        """
+        self.moved_bytes[addr] += size_bytes
         if addr in self.stock:
             self.stock[addr] = self.stock[addr].changed_by(size_bytes)
-
-
-@dataclass(slots=True)
-class DepartureBook:
-    """What was deleted for room, and is not copied back for a while."""
-
-    revision: Revision
-    left: dict[str, Departure] = field(default_factory=dict)
-
-    def put(self, name: str, departure: Departure) -> None:
-        self.left[name] = departure
-
-    def forget_old(self, before_ms: int) -> None:
-        kept = {name: departure for name, departure in self.left.items() if departure.at_ms > before_ms}
-        self.revision.dispatch += len(kept) < len(self.left)
-        self.revision.plan += len(kept) < len(self.left)  # the last plan left them out
-        self.left = kept
-
-    def forget_all(self) -> None:
-        self.revision.dispatch += bool(self.left)
-        self.revision.plan += bool(self.left)
-        self.left = {}
 
 
 @dataclass(slots=True)

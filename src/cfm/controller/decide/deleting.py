@@ -14,6 +14,7 @@ Answers become events of `tasks.lifecycle` here.  Neighbours: `core` and `observ
 
 from __future__ import annotations
 
+from cfm.controller.decide import coming_back
 from cfm.controller.decide.books import DROP_PAUSE
 from cfm.controller.decide.events import AskCopy, DeleteAnswer, ListAnswer, SendDelete
 from cfm.controller.decide.looking import ask_disk, ask_list, look_at
@@ -35,7 +36,7 @@ from cfm.model import (
 from cfm.plan import refusals
 from cfm.plan.judge import Judge
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import Departure, Reservation, next_look_ms
+from cfm.plan.view import Reservation, next_look_ms
 from cfm.plan.wishes import Delete
 from cfm.tasks.lifecycle import OrderEvent
 from cfm.tasks.orders import MINUTE_MS
@@ -91,7 +92,7 @@ def recover(state: NodeState, made: DeleteOrder, now: Now) -> None:
     if ago_ms < MINUTE_MS:
         state.orders.count(made, now.mono_ms - ago_ms)
     if made.status is OrderStatus.CONFIRMED:
-        _remember_departure(state, made, now)
+        coming_back.went(state, made, now)
         return
     if made.status is OrderStatus.DROPPED:
         return
@@ -292,20 +293,13 @@ def _gone(state: NodeState, made: DeleteOrder, event: OrderEvent, now: Now, how:
         state.copies.drop(name, one, now.mono_ms)
     if state.versions.lost(name, addr):
         state.out.changes.append(DropCopy(name, addr))
-    _remember_departure(state, made, now)
+    coming_back.went(state, made, now)
     state.counts[f"deleted_{made.kind}"] += 1
     state.counts["deleted_bytes"] += made.file.size_bytes
     state.say("deleted file", facts(made))
     for one in sorted(state.fleet.addresses(addr)):
         if one == addr or state.health.is_up(one):
             ask_disk(state, one, now)
-
-
-def _remember_departure(state: NodeState, made: DeleteOrder, now: Now) -> None:
-    """A file that was deleted for room is not copied back for a while.  Of a surplus one a copy stays."""
-    if made.kind is DeleteKind.SPACE:
-        ago_ms = max(0, 1000 * (now.wall_s - made.changed_s))
-        state.departures.put(made.file.name, Departure(now.mono_ms - ago_ms, made.file.rank))
 
 
 def _drop(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cfm.controller.decide import copying, deleting, old_workers, whose_disk
+from cfm.controller.decide import coming_back, copying, deleting, old_workers, whose_disk
 from cfm.controller.decide.events import (
     CopyAnswer,
     DiskAnswer,
@@ -166,6 +166,7 @@ def measured(state: NodeState, event: DiskAnswer, now: Now) -> None:
         state.fleet.measured(event.addr, event.answer, event.asked_ms, under_way, limit_percent=limit_percent)
         if before != record.own_limit_percent:
             _compare_limits(state, event.addr)
+        coming_back.measured(state, event.addr, now)
     if again:
         ask_disk(state, event.addr, now)
 

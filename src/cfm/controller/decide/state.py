@@ -16,7 +16,6 @@ from cfm.controller.decide.absences import AbsenceBook
 from cfm.controller.decide.books import (
     ArrivalBook,
     CopyBook,
-    DepartureBook,
     HitBook,
     MetadataBook,
     PauseBook,
@@ -27,6 +26,7 @@ from cfm.controller.decide.books import (
     StoreBook,
     StrangerBook,
 )
+from cfm.controller.decide.departures import DepartureBook
 from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
 from cfm.controller.decide.step import Outbox

@@ -120,7 +120,8 @@ MUCH_ROOM_PERCENT: Final = 10
 def _kept_away(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     """Files that went to make room, and are not copied back yet, although a disk has much room.
 
-    That is so for a while after other data has left a disk.  While other files are wanted, they get the room.
+    That is so for some minutes after other data has left a disk, or for the whole time where that happened
+    before.  While other files are wanted, they get the room.
     """
     busy = scene.activity.doing in (Doing.WORKING, Doing.STARTING) or scene.activity.waiting
     room_bytes = 0 if busy or round_ is None else _much_room_bytes(round_.ledger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from cfm.controller.decide import events as ev
@@ -10,6 +11,7 @@ from cfm.model import (
     DeleteKind,
     DeleteOrder,
     Failure,
+    File,
     Listing,
     Names,
     Now,
@@ -19,6 +21,9 @@ from cfm.model import (
     Way,
 )
 from cfm.tasks.store import Change, Recovered
+from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 from cfm_lab.sim.world import World
@@ -42,15 +47,45 @@ REFUSED_MS = 10_000
 
 
 class NoFlapping(Invariant):
-    """A file that went for room is not copied back for a while, unless it rises, its rank really moved, or an
-    operator has raised the limit since.
+    """A file that went for room is not copied back for a while, unless it rises, its rank really moved, an
+    operator has raised the limit since, or other data has left its disk since.
 
     Scope: the setting says how long (a day by default).  Only the deletes of the running cfm count, and those
-    that its state has kept.
+    that its state has kept.  Other data is all that no worker copied or deleted on an order of cfm.
     """
 
     number = "24"
     title = "no flapping"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._others: dict[int, tuple[SimDisk, int, int]] = {}
+        """Order → its disk, how much other data used there when it was confirmed, and when that was."""
+        self._moved: Counter[SimDisk] = Counter()
+        """Bytes that workers copied to each disk, less those that they deleted."""
+        self._early: dict[tuple[str, SimDisk], tuple[int, int]] = {}
+        """File and disk → the order after which it last came back early, and when that was carried out (true
+        ms)."""
+
+    def order_changed(
+        self, _cfm: SimCfm, _before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+    ) -> None:
+        if order.kind is DeleteKind.SPACE and order.status is OrderStatus.CONFIRMED:
+            disk = self.world.disk_at(order.server)
+            self._others[order.id] = disk, self._other_bytes(disk), self.world.schedule.now_ms
+
+    def unlinked(
+        self, disk: SimDisk, _name: str, node: Inode, _by: DeleteRequest, _order: DeleteOrder | None
+    ) -> None:
+        self._moved[disk] -= node.size_bytes
+
+    def published(self, disk: SimDisk, _name: str, node: Inode, replaced: Inode | None) -> None:
+        self._moved[disk] += node.size_bytes - (replaced.size_bytes if replaced is not None else 0)
+
+    def _other_bytes(self, disk: SimDisk) -> int:
+        """But for a constant: what neither our copies, nor unfinished downloads, nor open files use."""
+        unfinished = sum(node.size_bytes for node in disk.temp_names.values())
+        return disk.used_bytes - disk.open_bytes - unfinished - self._moved[disk]
 
     def task_changed(self, cfm: SimCfm, before: Task | None, task: Task, _event: ev.Event, now: Now) -> None:
         if before is not None:
@@ -71,7 +106,23 @@ class NoFlapping(Invariant):
         moved = (100 + rules.room_margin_percent) * task.file.rank < 100 * last.order.file.rank
         raised = last.ordered_mono_ms <= cfm.evidence.limit_raised_ms
         fine = not recent or moved or raised or task.file.name in cfm.evidence.hits.rising
+        fine = fine or self._other_data_left(task.file, last.order, rules.just_deleted_ms)
         self.hold(fine, "copied back soon after it went:", task, last.order)
+
+    def _other_data_left(self, file: File, gone: DeleteOrder, away_ms: int) -> bool:
+        """Has other data given up as much room as the file needs?  That counts for one departure of a file
+        from a disk; the copy may take several trials."""
+        disk, then_bytes, went_ms = self._others.get(gone.id, (None, 0, 0))
+        if disk is None:
+            return False
+        last_id, last_ms = self._early.get((file.name, disk), (0, -away_ms))
+        if last_id == gone.id:
+            return True
+        left = then_bytes - self._other_bytes(disk) >= file.size_bytes
+        if left and self.world.schedule.now_ms - last_ms >= away_ms:
+            self._early[file.name, disk] = gone.id, went_ms
+            return True
+        return False
 
 
 class Pauses(Invariant):
