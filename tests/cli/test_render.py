@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 from cfm.cli import render
 from cfm.cli.output import as_text
+from cfm.cli.render.settings import reload_view
 from cfm.cli.render.status import transfers
 from cfm.controller.explain.report import plan_json, status_json
 from cfm.controller.explain.why import why_json
@@ -356,3 +357,34 @@ def test_of_a_copy_the_name_comes_before_what_is_only_good_to_know(width: int, a
     text = shown(transfers([COPYING], width), width)
     assert COPYING["file"] in text
     assert tuple(name for name in ("size", "rate", "left") if name in text.split()) == also
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("files_back", "words"),
+    [
+        (0, []),
+        (1, ["1 file (100 B) that was deleted for space comes back: F1.mpg"]),
+        (
+            4,
+            ["4 files (400 B) that were deleted for space come back: F1.mpg, F2.mpg and 2 more"],
+        ),
+    ],
+)
+def test_a_reload_shows_what_comes_back(files_back: int, words: list[str]) -> None:
+    nothing = {"files": 0, "bytes": 0}
+    first = [f"F{i}.mpg" for i in range(1, min(files_back, 2) + 1)]
+    now = {
+        "copies": nothing,
+        "deletes": nothing,
+        "held": [],
+        "over_limit": [],
+        "back": {**nothing, "first": []},
+    }
+    then = {**now, "back": {"files": files_back, "bytes": 100 * files_back, "first": first}}
+    change = {"key": "remover.x", "from": 50, "to": 90, "needs_restart": False}
+    told = {"reloaded": False, "changes": [change], "plan": {"now": now, "then": then}}
+    lines = shown(reload_view(told)).splitlines()
+    assert [line.strip() for line in lines if "back" in line] == words

@@ -284,7 +284,7 @@ def test_what_holds_back_a_file_counts_when_it_goes() -> None:
     assert counted(revision, lambda: arrivals.put(FILE.name, ONE, 1)) == NOTHING
     assert counted(revision, lambda: arrivals.grown_up(0)) == NOTHING
     assert counted(revision, lambda: arrivals.grown_up(1)) == PLAN
-    assert counted(revision, lambda: departures.put(FILE.name, Departure(1, 1), (ONE, "disk"))) == NOTHING
+    assert counted(revision, lambda: departures.put(FILE.name, Departure(1, FILE), (ONE, "disk"))) == NOTHING
     assert counted(revision, lambda: departures.forget_old(0)) == NOTHING
     assert counted(revision, lambda: departures.forget_old(1)) == BOTH, "the last plan left it out"
 

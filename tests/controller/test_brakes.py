@@ -10,7 +10,7 @@ import pytest
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.releasing import RELEASED_FOR_S
 from cfm.controller.explain.health import Health
-from cfm.controller.explain.report import rules_preview_json
+from cfm.controller.explain.rules_preview import rules_preview_json
 from cfm.controller.explain.verdict import verdict
 from cfm.model import File
 from cfm.plan.view import Rules
@@ -192,6 +192,30 @@ def test_a_mistyped_limit_is_told_before_it_is_in_force() -> None:
     assert found["then"]["held"] == [{"server": only, "would_free_bytes": 810}]
     mild = replace(node.core.state.rules, limit_percent=85)
     assert rules_preview_json(node.core, node.now, mild)["then"]["held"] == []
+
+
+def test_what_a_raised_limit_brings_back_is_told_before_it_is_in_force() -> None:
+    """Four files went for a lower limit.  Three of them fit again, and a new one of a better rank."""
+    rules = Rules(minimum_stay_ms=0, breaker_percent=100)
+    node = Node(files(9), destinations=1, disk_bytes=1000, rules=rules)
+    node.grade()
+    node.run(60_000)
+    node.send(ev.RulesChanged(replace(rules, limit_percent=50)))
+    node.run(60_000)
+    new = File("NEW.mpg", 7, 100, hits=1)
+    node.san[new.name] = new.size_bytes
+    node.grade([*node.library[:6], new, *(replace(file, rank=file.rank + 1) for file in node.library[6:])])
+    node.run(60_000)
+    found = rules_preview_json(node.core, node.now, replace(rules, limit_percent=90))
+    assert found["now"]["back"] == {"files": 0, "bytes": 0, "first": []}
+    assert found["then"]["back"] == {
+        "files": 3,
+        "bytes": 300,
+        "first": ["F006.mpg", "F007.mpg", "F008.mpg"],
+    }
+    node.send(ev.RulesChanged(replace(rules, limit_percent=90)))
+    node.run(60_000)
+    assert set(node.workers[node.destinations[0]].files) == {f.name for f in node.library[:9]}
 
 
 def test_a_breaker_that_holds_room_for_other_files_does_not_speak_of_the_limit() -> None:

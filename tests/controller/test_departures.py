@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfm.controller.decide.departures import SURE_MS, DepartureBook
-from cfm.model import Addr
+from cfm.model import Addr, File
 from cfm.plan.view import Departure
 from cfm.revision import Revision
 
@@ -51,7 +51,7 @@ def test_a_file_comes_back_early_where_all_readings_allow_it_and_once_in_its_tim
             early_ms[name] = now_ms
         for name in go:
             went[name] = now_ms, allowed_bytes + 1
-            book.put(name, Departure(now_ms, 1), DISK, allowed_bytes + 1)
+            book.put(name, Departure(now_ms, File(name, 1, 1)), DISK, allowed_bytes + 1)
 
 
 def _last_before(shown: list[tuple[int, int]], at_ms: int) -> int:

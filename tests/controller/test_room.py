@@ -142,7 +142,7 @@ def test_files_that_were_just_deleted_hide_no_others() -> None:
     node = Node(files(4_200), destinations=1, disk_bytes=1_000, transfer_ms=100)
     now_ms = node.now.mono_ms
     for file in node.library[:4_190]:
-        node.core.state.departures.put(file.name, Departure(now_ms, file.rank), (node.destinations[0], ""))
+        node.core.state.departures.put(file.name, Departure(now_ms, file), (node.destinations[0], ""))
     node.grade()
     node.run(10_000)
     assert [int(name[1:5].rstrip(".")) for _ms, _addr, name in node.delivered] == list(range(4191, 4200))

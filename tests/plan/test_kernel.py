@@ -165,7 +165,7 @@ FILE_CASES = [
     Case(
         c.not_just_deleted,
         "it went an hour ago",
-        world(departures={NEW.name: Departure(NOW.mono_ms - 3_600_000, NEW.rank)}),
+        world(departures={NEW.name: Departure(NOW.mono_ms - 3_600_000, NEW)}),
         refusals.JUST_DELETED,
         COPY,
     ),
@@ -1074,9 +1074,9 @@ def test_an_order_that_waits_is_not_sent_when_its_disk_turns_out_to_have_a_lower
 def test_brakes_let_go() -> None:
     released = world([server(DISK_A, {HELD.name}, 950, limit_percent=70)], approved_bytes={DISK_A: 250})
     assert refused(released, SPACE) is None
-    old = world(departures={NEW.name: Departure(NOW.mono_ms - 86_400_000, NEW.rank)})
+    old = world(departures={NEW.name: Departure(NOW.mono_ms - 86_400_000, NEW)})
     assert refused(old, COPY) is None
-    moved = world(departures={NEW.name: Departure(NOW.mono_ms - 1, 6 * NEW.rank)})
+    moved = world(departures={NEW.name: Departure(NOW.mono_ms - 1, replace(NEW, rank=6 * NEW.rank))})
     assert refused(moved, COPY) is None
     stayed = world(arrivals={(HELD.name, DISK_A): NOW.mono_ms - 3_600_000})
     assert refused(stayed, SPACE) is None

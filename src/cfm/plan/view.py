@@ -77,7 +77,8 @@ class Departure(NamedTuple):
     """What is remembered of a file that was deleted for room."""
 
     at_ms: int
-    rank: int
+    file: File
+    """With the rank that it had then."""
 
 
 class UnknownHits(NamedTuple):

@@ -68,11 +68,21 @@ def _plans(plan: Json) -> Iterator[Text]:
             (f"{words}: ", "bold"),
             said(f"{_deeds('copy', chosen['copies'])}, {_deeds('delete', chosen['deletes'])}"),
         )
+        if chosen["back"]["files"]:
+            yield said(f"  {_back(chosen['back'])}", "green")
         for held in chosen["held"]:
             would = size_words(held["would_free_bytes"])
             yield said(f"  the breaker at {held['server']} would hold deletes of {would}", "yellow")
         if chosen["over_limit"]:
             yield said(f"  over the limit: {', '.join(chosen['over_limit'])}", "yellow")
+
+
+def _back(back: Json) -> str:
+    more = back["files"] - len(back["first"])
+    names = ", ".join(back["first"]) + (f" and {more:,} more" if more else "")
+    files = f"{count_words(back['files'], 'file', 'files')} ({size_words(back['bytes'])})"
+    were, come = ("was", "comes") if back["files"] == 1 else ("were", "come")
+    return f"{files} that {were} deleted for space {come} back: {names}"
 
 
 def _deeds(verb: str, chosen: Any) -> str:

@@ -16,7 +16,7 @@ from cfm.controller.act.from_settings import rules_of
 from cfm.controller.act.loop import Controller
 from cfm.controller.decide import events as ev
 from cfm.controller.decide.own_troubles import OwnTroubleKind
-from cfm.controller.explain.report import rules_preview_json
+from cfm.controller.explain.rules_preview import rules_preview_json
 from cfm.plan.view import Rules
 from cfm.reloading import Reloader, SettingsReading
 

@@ -28,7 +28,7 @@ def went(state: NodeState, made: DeleteOrder, now: Now) -> None:
     """
     if made.kind is DeleteKind.SPACE:
         ago_ms = max(0, 1000 * (now.wall_s - made.changed_s))
-        departure = Departure(now.mono_ms - ago_ms, made.file.rank)
+        departure = Departure(now.mono_ms - ago_ms, made.file)
         allowance_bytes = _allowance_bytes(state, made.server, at_most=True)
         back_at_bytes = None if allowance_bytes is None else allowance_bytes + made.file.size_bytes
         state.departures.put(made.file.name, departure, _disk(state, made.server), back_at_bytes)

@@ -230,7 +230,7 @@ def plan_inputs(state: NodeState, now: Now) -> PlanInputs:
         ),
         on_san=state.san.index,
         found_bytes=state.absences.found_bytes,
-        departed={name: departure.rank for name, departure in state.departures.left.items()},
+        departed={name: departure.file.rank for name, departure in state.departures.left.items()},
         room_margin_percent=state.rules.room_margin_percent,
         max_evictable=max(16, min(64, EVICTABLE_AT_MOST // max(1, len(view.destinations)))),
         stale=state.versions.everywhere(state.fleet.holders),

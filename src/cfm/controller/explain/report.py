@@ -28,10 +28,9 @@ from cfm.controller.explain.pending import Pending, pending
 from cfm.controller.explain.verdict import verdict
 from cfm.controller.explain.words import size_words
 from cfm.model import Addr, Now, OrderStatus, Status, Task
-from cfm.plan.guards.deletes import let_through_bytes
 from cfm.plan.ledger import DiskBook, Ledger
 from cfm.plan.round import Round
-from cfm.plan.view import ClusterView, Rules
+from cfm.plan.view import ClusterView
 from cfm.plan.wishes import Copy, Delete
 
 REFUSALS_SHOWN = 100
@@ -88,31 +87,6 @@ def held_json(core: Core, now: Now, server: Addr | None) -> Json:
     return {
         "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(chosen.items())],
         "would_delete": [delete_json(round_.view, delete) for delete in deletes],
-    }
-
-
-def rules_preview_json(core: Core, now: Now, rules: Rules) -> Json:
-    """What the plan would choose under other rules, beside what it chooses now.
-
-    The lists of files that may go were made for the present limits.  Under a lower one more may go: a disk
-    that would be over it by more than its breaker lets through is told as held.
-    """
-    now_view, then_view = core.state.view(now), core.state.view(now, rules)
-    return {"now": _chosen(core, now_view), "then": _chosen(core, then_view)}
-
-
-def _chosen(core: Core, view: ClusterView) -> Json:
-    round_ = dispatch.propose(view, core.backlog(), core.state, preview=True)
-    over = {addr: disk for addr, disk in Ledger(view).disks.items() if disk.over_bytes > 0}
-    held = releasing.blocked_bytes(round_)
-    for addr, disk in over.items() if view.rules.deletes_on else ():
-        if disk.over_bytes > let_through_bytes(view, addr, disk.usage.used_bytes):
-            held.setdefault(addr, disk.over_bytes)
-    return {
-        "copies": {"files": len(round_.copies), "bytes": sum(c.file.size_bytes for c in round_.copies)},
-        "deletes": {"files": len(round_.deletes), "bytes": sum(d.file.size_bytes for d in round_.deletes)},
-        "held": [{"server": addr, "would_free_bytes": size} for addr, size in sorted(held.items())],
-        "over_limit": sorted(over),
     }
 
 

@@ -50,7 +50,7 @@ def not_just_deleted(case: Case[Wish]) -> Refusal | None:
     left = view.departures.get(file.name)
     if left is None or view.now.mono_ms - left.at_ms >= view.rules.just_deleted_ms:
         return None
-    really_moved = (100 + view.rules.room_margin_percent) * file.rank < 100 * left.rank
+    really_moved = (100 + view.rules.room_margin_percent) * file.rank < 100 * left.file.rank
     return None if really_moved or file.name in view.hits.rising else refusals.JUST_DELETED
 
 
