@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.report import status_json
+from cfm.model import Addr
 from controller.node import Node, files
 
 
@@ -46,6 +49,50 @@ def test_each_row_says_why_and_no_more_rows_come_than_were_asked_for() -> None:
     rested = backlog_json(node_with(60).core, node.now, 20, 10)
     assert [row["rank"] for row in rested["rows"]] == [39, 40]
     assert {row["why"] for row in rested["rows"]} == {"it needs 100 B; the largest room is 0 B"}
+
+
+def conditions(node: Node) -> dict[str, tuple[int, str]]:
+    told = status_json(node.core, node.now)["conditions"]
+    return {one["name"]: (one["files"], one["text"]) for one in told}
+
+
+def without(which: str) -> Node:
+    """60 files of 100 bytes, and room for 27.  The only source is down after its first copy, or the only
+    destination from the start."""
+    node = Node(files(60), sources=1, destinations=1, disk_bytes=3000)
+    addr: Addr = node.sources[0] if which == "no_source" else node.destinations[0]
+    node.kill(addr)
+    node.grade()
+    node.run(300_000)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("reason", "waiting", "no_space"), [("no_source", 26, 33), ("no_destination", 60, 0)]
+)
+def test_what_waits_is_counted_once_and_for_all(reason: str, waiting: int, no_space: int) -> None:
+    """A round that sees that all have to wait looks at the first few files only."""
+    node = without(reason)
+    files_told, text = conditions(node)[reason]
+    assert (files_told, text.split(":")[0]) == (waiting, f"{waiting} copies wait")
+    assert pending(node)["no_space_files"] == no_space
+    found = backlog_json(node.core, node.now)
+    assert found["total"] == waiting + no_space == status_json(node.core, node.now)["backlog"]["wanted"]
+    assert {row["reason"] for row in found["rows"]} == {reason}
+    assert "no_room" not in conditions(node), "nobody has seen yet what fits"
+
+
+def test_files_without_space_are_counted_beyond_the_list_of_the_plan() -> None:
+    node = Node(files(500), destinations=1, disk_bytes=1000)
+    node.grade()
+    node.run(120_000)
+    found = backlog_json(node.core, node.now)
+    assert found["listed"] < found["total"] == 491
+    assert pending(node)["no_space_files"] == 491
+    assert conditions(node)["no_room"] == (
+        491,
+        "Disks are full of better-ranked files; 491 files have no space",
+    )
 
 
 def test_where_no_disk_is_known_no_file_is_without_space() -> None:

@@ -64,7 +64,7 @@ class Reducer:
         """What may be worth a decision; the same as `reference.shortlist` over the same files."""
         with self._finder:
             plan = _Plan(self._frame, self._ranks, self._sizes, self._finder, self._ads_by(inputs), inputs)
-        wanted, wanted_total = plan.wanted()
+        wanted, wanted_total, no_room_cut = plan.wanted()
         surplus, surplus_total = plan.surplus()
         too_large, too_large_total = plan.too_large()
         evictable, evictable_total = plan.evictable(wanted)
@@ -85,6 +85,7 @@ class Reducer:
             absent=files(plan.absent),
             too_large=files(too_large),
             too_large_total=too_large_total,
+            no_room_cut=no_room_cut,
             known_total=plan.known_total,
             on_san_total=plan.on_san_total,
             holders=self._holders(plan, listed),
@@ -195,8 +196,11 @@ class _Plan:
         then = np.array([self._inputs.departed[name] for name in self._names(rows)], np.int64)
         return rows[(100 + self._inputs.room_margin_percent) * self._ranks[rows] >= 100 * then]
 
-    def wanted(self) -> tuple[Rows, int]:
-        """All rising rows, and enough of the others to fill all limits; then these few are cut exactly."""
+    def wanted(self) -> tuple[Rows, int, int]:
+        """All rising rows, and enough of the others to fill all limits; then these few are cut exactly.
+
+        Also returns how many of those that were cut fit nowhere.
+        """
         inputs, sizes = self._inputs, self._sizes
         unplaced = self._missing & ~self._too_large & ~self._just_left
         if inputs.unlisted_ips:
@@ -209,7 +213,9 @@ class _Plan:
         first_of_size = near[_place_among_equals(self._size_classes(near)) < inputs.max_alike]
         others = _together(first_fitting, unfitting[: inputs.max_unfitting], first_of_size)
         rows = np.concatenate([self._most_hits_first(_places(unplaced & self._rising)), others])
-        return rows[self._are_kept(rows, fits[rows])], int(np.count_nonzero(unplaced))
+        rows = rows[self._are_kept(rows, fits[rows])]
+        no_room_cut = np.count_nonzero(unplaced & ~fits) - np.count_nonzero(~fits[rows])
+        return rows, int(np.count_nonzero(unplaced)), int(no_room_cut)
 
     def _are_kept(self, rows: Rows, fits: Mask) -> Mask:
         """Of those that fit, and of those that do not, the first few; of the latter also the first few of

@@ -54,6 +54,7 @@ def shortlist(files: Iterable[File], inputs: PlanInputs) -> Shortlist:
         absent=tuple(absent),
         too_large=tuple(too_large[: inputs.max_too_large]),
         too_large_total=len(too_large),
+        no_room_cut=_count_unfitting(wanted, inputs) - _count_unfitting(kept_wanted, inputs),
         known_total=len(no_ads),
         on_san_total=None if inputs.on_san is None else sum(f.name in inputs.on_san for f in no_ads),
         files_by_copies=Counter(copies[name] for name in known if name in copies),
@@ -138,6 +139,10 @@ def _cut_by_room(wanted: Sequence[File], worst_rank: int, inputs: PlanInputs) ->
             if alike[number] <= inputs.max_alike:
                 kept.add(file.name)
     return tuple(file for file in wanted if file.name in kept)
+
+
+def _count_unfitting(files: Iterable[File], inputs: PlanInputs) -> int:
+    return sum(file.size_bytes > inputs.largest_room_bytes for file in files)
 
 
 def _may_make_room(file: File, worst_rank: int, inputs: PlanInputs) -> bool:

@@ -88,6 +88,8 @@ class Shortlist:
     first."""
     too_large_total: int = 0
     """How many there are."""
+    no_room_cut: int = 0
+    """How many of the wanted files that were cut are larger than the largest room."""
     known_total: int = 0
     """Known files without ads."""
     on_san_total: int | None = None

@@ -140,11 +140,13 @@ def _left(transfer: Json) -> str:
 
 def _backlog(status: Json) -> RenderableType:
     backlog, totals = status["backlog"], status["totals"]
+    no_space = backlog["pending"]["no_space_files"]
     deleted = totals.get("deleted_space", 0) + totals.get("deleted_surplus", 0)
     lines = [
         Text.assemble(
             ("backlog ", "bold"),
             f"{count_words(backlog['wanted'], 'wanted file', 'wanted files')} not placed",
+            f" ({no_space:,} without space)" if no_space else "",
             f", {count_words(backlog['surplus'], 'file', 'files')} with surplus copies"
             if backlog["surplus"]
             else "",

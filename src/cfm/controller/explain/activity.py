@@ -55,25 +55,24 @@ WAITED_FOR = (
 """Reasons for which a copy only waits.  The other reasons say that there is nothing to copy."""
 
 
-def waiting_copies(core: Core, round_: Round | None, now: Now) -> tuple[Refusal, int] | None:
-    """The reason for which most of the waiting copies wait, and how many these are; None where none waits."""
+def why_copies_wait(core: Core, round_: Round | None, now: Now) -> Refusal | None:
+    """The reason for which most of the waiting copies wait; None where none waits."""
     times = {reason: round_.times("copy", reason) for reason in WAITED_FOR} if round_ else {}
     if round_ is not None and round_.view.first_look and times[refusals.HOLDER_UNKNOWN]:
-        return refusals.HOLDER_UNKNOWN, unplaced_files(core)  # only a few of them are wished for
+        return refusals.HOLDER_UNKNOWN  # only a few of them are wished for
     if any(times.values()):
-        return max(times.items(), key=lambda one: one[1])
+        return max(times, key=lambda reason: times[reason])
     # The plan leaves these out, so that no round refuses them.
-    if silent := core.state.silent_files():
-        return refusals.SAN_UNKNOWN, silent
-    failed = len(core.state.left_alone_after_failures(now))
-    return (refusals.RETRY_LATER, failed) if failed else None
+    if core.state.silent_files():
+        return refusals.SAN_UNKNOWN
+    return refusals.RETRY_LATER if core.state.left_alone_after_failures(now) else None
 
 
 def _doing(core: Core, round_: Round | None, now: Now) -> Doing:
     """What goes on where nothing is under way or chosen."""
     if core.state.store_trouble or core.state.snapshot is None:
         return Doing.STOPPED
-    if waiting_copies(core, round_, now) or (round_ and round_.times("delete", refusals.PACE)):
+    if why_copies_wait(core, round_, now) or (round_ and round_.times("delete", refusals.PACE)):
         return Doing.WAITING
     planning = round_ is None or core.plans.is_outdated or core.shortlist.snapshot_id == ""
     return Doing.PLANNING if planning else Doing.IDLE

@@ -1,6 +1,7 @@
 """Conditions that come from the refusals of the last round: brakes, full disks, copies that wait.
 
-Pure.  The numbers are those of the round, as in the plan and the metrics.  Neighbours: `conditions` puts
+Pure.  Numbers of deletes are those of the round, as in the plan and the metrics.  A round does not wish for
+every file: numbers of copies are those of the backlog.  Neighbours: `conditions` puts
 these among the others, `plan.refusals` has the names.
 """
 
@@ -10,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cfm.controller.decide import releasing
-from cfm.controller.explain.activity import waiting_copies
+from cfm.controller.explain.activity import why_copies_wait
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.health import Doing
+from cfm.controller.explain.pending import no_space_files
 from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Addr, File, Known, Names
 from cfm.plan import refusals
@@ -186,7 +188,7 @@ def no_space(scene: Scene, round_: Round) -> Iterator[Condition]:
     larger = [file for file in round_.no_room if most_bytes is not None and file.size_bytes > most_bytes]
     if most_bytes is not None:
         yield from _too_large(scene, larger, most_bytes)
-    yield from _no_room(scene, round_, round_.times("copy", refusals.NO_ROOM) - len(larger))
+    yield from _no_room(scene, round_, len(larger))
 
 
 def _most_room_bytes(round_: Round) -> int | None:
@@ -220,12 +222,15 @@ def _too_large(scene: Scene, larger: Sequence[File], most_bytes: int) -> Iterato
     )
 
 
-def _no_room(scene: Scene, round_: Round, number: int) -> Iterator[Condition]:
-    """The others, where nothing is under way and no brake holds that could change it."""
-    is_working = scene.activity.doing in (Doing.WORKING, Doing.STARTING)
+def _no_room(scene: Scene, round_: Round, larger: int) -> Iterator[Condition]:
+    """The others, where nothing is under way or waits, and no brake holds that could change it."""
+    goes_on = scene.activity.doing in (Doing.WORKING, Doing.STARTING, Doing.WAITING)
     braked = {server for server, refusal in round_.brakes if refusal is not refusals.SAME_DISK_SUSPECTED}
     held = braked | round_.refused_at(refusals.PACE)
-    if not number or is_working or held or scene.state.san.silence.now is not None:
+    if goes_on or held or scene.state.san.silence.now is not None:
+        return
+    number = no_space_files(scene.core, round_.view, round_.ledger) - larger
+    if number <= 0:
         return
     have = count_words(number, "file has no space", "files have no space")
     kept = Counter(refused.refusal.name for refused in round_.refused if refused.room_for is not None)
@@ -313,14 +318,14 @@ _WAIT_TEXTS: Mapping[Refusal, str] = {
 
 def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
     """Nothing is under way, although something is wanted that would fit."""
-    found = waiting_copies(scene.core, round_, scene.now)
-    if scene.activity.doing is not Doing.WAITING or found is None or found[0] not in _WAIT_REMEDIES:
+    reason = why_copies_wait(scene.core, round_, scene.now)
+    if scene.activity.doing is not Doing.WAITING or reason is None or reason not in _WAIT_REMEDIES:
         return
-    reason, number = found
     if reason is refusals.STILL_BEING_WRITTEN and scene.state.being_written(scene.now):
         return  # it is told by their names
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
+    number = scene.activity.waiting - no_space_files(scene.core, round_.view, round_.ledger)
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {_WAIT_TEXTS[reason]}"
     yield Condition(
         name=reason.name,

@@ -17,6 +17,7 @@ EVENT_SENTENCES: Final[Mapping[str, str]] = {
     "copy failed": "the copy of {file} to {server} failed: {because}; next try in {again_in_s} s",
     "copy ended": "the copy of {file} to {server} ended: {because}",
     "deleted file": "deleted {file} on {server} ({reason})",
+    "deleted files may come back": "{files} files that went for space on {server} may come back: {because}",
     "delete dropped": "the delete of {file} on {server} was given up: {because}",
     "delete unclear": "the delete of {file} on {server} has an unknown outcome: {because}",
     "file rises": "{file} rises: {hits} hits in the window",
