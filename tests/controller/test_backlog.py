@@ -6,7 +6,7 @@ import pytest
 
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.report import status_json
-from cfm.model import Addr
+from cfm.model import Addr, File
 from controller.node import Node, files
 
 
@@ -103,3 +103,23 @@ def test_where_no_disk_is_known_no_file_is_without_space() -> None:
     node.run(120_000)
     found = pending(node)
     assert (found["files"], found["no_space_files"]) == (0, 0)
+
+
+def test_files_that_failed_are_told_as_long_as_that_keeps_them_away() -> None:
+    """When their pause is over there is no space for them, so nothing is left undone because they failed."""
+    bad = File("BAD.mpg", 9, 100, hits=1)
+    node = Node([*files(8), bad], disk_bytes=600)
+    for addr in node.destinations:
+        node.workers[addr].fails.add(bad.name)
+    node.grade()
+    node.run(30_000)
+    assert conditions(node)["retry_later"][0] == 1
+    for addr in node.destinations:
+        node.put(addr, File("STRANGE.mpg", 1, 540 - node.workers[addr].used_bytes))
+    node.run(600_000)
+    assert bad.name in node.core.state.failures.retries
+    assert "retry_later" not in conditions(node)
+    for addr in node.destinations:
+        node.workers[addr].lose("STRANGE.mpg")
+    node.run(300_000)
+    assert conditions(node)["retry_later"][0] == 1, "it is tried again, and fails"

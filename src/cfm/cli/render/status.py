@@ -150,7 +150,7 @@ def _backlog(status: Json) -> RenderableType:
             f", {count_words(backlog['surplus'], 'file', 'files')} with surplus copies"
             if backlog["surplus"]
             else "",
-            said(f"; next: {', '.join(backlog['next'][:4])}" if backlog["next"] else "", "dim"),
+            said(f"; next: {', '.join(backlog['next'][:4])}" if backlog["wanted"] > no_space else "", "dim"),
         ),
         Text.assemble(
             ("so far ", "bold"),

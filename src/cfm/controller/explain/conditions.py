@@ -56,7 +56,7 @@ def _all(scene: Scene, round_: Round | None) -> Iterator[Condition]:
     yield from servers.conditions(scene)
     yield from disks.conditions(scene, decided)
     yield from failing.in_pause(scene)
-    yield from failing.files(scene)
+    yield from failing.files(scene, decided)
     yield from failing.not_asking(scene)
     if decided is not None:
         yield from held.waiting(scene, decided)

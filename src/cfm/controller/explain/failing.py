@@ -12,6 +12,7 @@ from cfm.controller.explain.words import some_of, time_words
 from cfm.model import Side
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
+from cfm.plan.round import Round
 
 _CHARGED = 2
 """A file that failed so often is told.  After one failure it is only tried elsewhere."""
@@ -98,11 +99,14 @@ def not_asking(scene: Scene) -> Iterator[Condition]:
         )
 
 
-def files(scene: Scene) -> Iterator[Condition]:
-    """Files that fail wherever they are copied to."""
+def files(scene: Scene, round_: Round | None) -> Iterator[Condition]:
+    """Files that fail wherever they are copied to, while they wait or are tried again.
+
+    Where there is no space for them when their pause is over, their failures keep nothing from being done.
+    """
     retries, placed = scene.state.failures.retries, scene.state.fleet.holders
     failed = (name for name, retry in retries.items() if retry.failures >= _CHARGED and name not in placed)
-    if names := sorted(failed):
+    if names := sorted(name for name in failed if _is_due(scene, round_, name)):
         what = names[0] if len(names) == 1 else f"{len(names):,} files (such as {names[0]})"
         due_ms = min(retries[name].not_before_ms for name in names) - scene.now.mono_ms
         yield Condition(
@@ -113,3 +117,10 @@ def files(scene: Scene) -> Iterator[Condition]:
             files=len(names),
             holds=True,
         )
+
+
+def _is_due(scene: Scene, round_: Round | None, name: str) -> bool:
+    """Is it being copied again, or as soon as its pause is over?"""
+    waits = scene.now.mono_ms < scene.state.failures.retries[name].not_before_ms
+    refusal = round_.why_not_copied(name) if round_ is not None else None
+    return waits or name in scene.state.tasks.by_file or refusal not in (None, refusals.NO_ROOM)
