@@ -34,6 +34,7 @@ from cfm_lab.sim.invariants.fencing import PlainPaths
 from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
 from cfm_lab.sim.invariants.surplus import SurplusFirst
 from cfm_lab.sim.invariants.versions import FreshCopiesStay
+from cfm_lab.sim.invariants.worth import EvictionPays
 from cfm_lab.sim.processes.evidence import Evidence
 from cfm_lab.sim.processes.metadata_watch import Pair
 from plan.worlds import NEW, task
@@ -201,3 +202,19 @@ def test_a_link_may_be_deleted_by_an_old_worker_only(old: int) -> None:
         server.disk, "F001.mpg", Inode(EntryKind.OTHER), DeleteRequest(server, world.main.issuer, 1), None
     )
     assert len(world.violations.found) == server.ours
+
+
+def test_files_that_go_together_are_weighed_together() -> None:
+    """Each of the two is worse by the margin; both are worth more than half of the file that comes."""
+    world, _checker = build(1, profile.draw(Rng(1).fork("profile"), only=frozenset()))
+    rule, cfm = EvictionPays(world), world.main
+    wanted, *going = (File(f"F{rank}.mpg", rank, 100) for rank in (10, 20, 21))
+    cfm.pair = Pair(SnapshotFacts("pair", 0, 3, 3), (wanted, *going), good=True)
+    for number, file in enumerate(going):
+        made = DeleteOrder(
+            number, OrderStatus.ORDERED, 0, 0, file, OLD, DeleteKind.SPACE, "", room_for=wanted.name
+        )
+        assert not world.violations.found
+        rule.order_changed(cfm, None, made, ev.Tick(), _at(1_000))
+        world.facts.state(cfm.issuer.controller).recent_orders.append((1_000, made))
+    assert [found.invariant for found in world.violations.found] == ["rule 13"]

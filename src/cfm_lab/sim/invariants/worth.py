@@ -23,7 +23,7 @@ class EvictionPays(Invariant):
     title = "eviction pays"
 
     def order_changed(
-        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+        self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
     ) -> None:
         if before is not None or order.kind is not DeleteKind.SPACE or order.room_for is None:
             return
@@ -32,18 +32,17 @@ class EvictionPays(Invariant):
             return
         margin = 100 + cfm.evidence.rules.room_margin_percent
         self.hold(100 * order.file.rank > margin * wanted.rank, f"goes for rank {wanted.rank}:", order)
-        going = self._ordered_with(cfm, order)
+        going = [order.file, *self._ordered_before(cfm, order, now)]
         if len(going) > 1:
             by_rank = sum(Fraction(1, file.rank) for file in going) <= HALF / wanted.rank
             by_hits = wanted.hits > 0 and sum(file.hits for file in going) <= HALF * wanted.hits
             ranks = [file.rank for file in going]
             self.hold(by_rank or by_hits, f"ranks {ranks} go for rank {wanted.rank}:", order)
 
-    def _ordered_with(self, cfm: SimCfm, order: DeleteOrder) -> list[File]:
-        """The unique files that were ordered at the same moment for the same file."""
+    def _ordered_before(self, cfm: SimCfm, order: DeleteOrder, now: Now) -> list[File]:
+        """The unique files that were ordered before it at the same moment, for the same file."""
         recent = self.facts.state(cfm.issuer.controller).recent_orders
-        at_ms = max((ms for ms, one in recent if one.id == order.id), default=None)
-        together = [one for ms, one in recent if ms == at_ms and one.kind is DeleteKind.SPACE]
+        together = [one for ms, one in recent if ms == now.mono_ms and one.kind is DeleteKind.SPACE]
         return [one.file for one in together if one.room_for == order.room_for]
 
     def _known(self, cfm: SimCfm, name: str) -> File | None:
