@@ -6,7 +6,7 @@ they hear for something else.  Neighbours: `making` has the mechanical ones, `hu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -78,7 +78,8 @@ from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.fakes.memory_store import MemoryStore
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.parts import PARTS, Parts
-from zoo.making import altered, with_kernel, with_more
+from zoo.making import with_kernel
+from zoo.steps import altered, with_more
 
 # ── what cfm hears ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -438,6 +439,11 @@ class _SeesNothingVanish(FailureBook):
         return Vanished()
 
 
+class _MissesWhatWeDelete(FailureBook):
+    def ordered_away(self, _name: str, _addr: Addr) -> None:
+        """What the next list is without has vanished."""
+
+
 class _AnySpeedWillDo(RateBook):
     def is_too_slow(self, _rate_bps: int, _copy_speed_bps: int, _now_ms: int) -> bool:
         return False
@@ -456,6 +462,7 @@ def _with_failures(book: type[FailureBook]) -> type[Core]:
 BlamesFilesAlone = _with_failures(_BlamesFilesAlone)
 PausesNeverGrow = _with_failures(_NeverGrows)
 SeesNothingVanish = _with_failures(_SeesNothingVanish)
+MissesWhatWeDelete = _with_failures(_MissesWhatWeDelete)
 
 
 class _InAnyRole(NodeConfig):
@@ -596,6 +603,10 @@ class AskingAgain(SilenceBook):
     @property
     def now(self) -> Silence | None:
         return None
+
+    @property
+    def names(self) -> Collection[str]:
+        return ()
 
     def admit(self, files: Iterable[File], _now_ms: int) -> list[File]:
         return list(files)
@@ -772,6 +783,7 @@ FURTHER_ONES: Mapping[str, Parts] = {
     "pauses never grow": replace(PARTS, core=PausesNeverGrow),
     "nobody sees copies vanish": replace(PARTS, core=SeesNothingVanish),
     "a copy goes on where no destination is any more": replace(PARTS, core=RolesDoNotMatter),
+    "what cfm deletes has vanished": replace(PARTS, core=MissesWhatWeDelete),
     "a slow copy goes on": replace(PARTS, core=SlowGoesOn),
     "a hung copy goes on": replace(PARTS, core=HungGoesOn),
     "a task waits for a deaf worker": replace(PARTS, core=WaitsForTheDeaf),

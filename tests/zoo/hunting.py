@@ -35,7 +35,7 @@ IN_SICK_WORLDS: Mapping[str, str] = {
     "the SAN is a disk": "old_has_the_san",
     "a wrong size is found out again and again": "files_resized",
     "room is looked for only for the first files": "files_fit_nowhere",
-    "without surplus_goes_first": "files_fit_nowhere",
+    "without surplus_goes_first": "file_fails",
     "without source_not_in_pause": "no_mount",
     "without not_vanished_there": "loses_arrivals",
     "without it_does_not_fail": "files_fail",
@@ -77,11 +77,6 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "17": ("a restart forgets orders", "a restart forgets tasks", "two cfm on one state"),
     "18": (
         "the next /df shows what landed",
-        "without all_for_this_room",
-        "without fits_nowhere",
-        "without kept_for_no_other",
-        "without makes_enough_room",
-        "without not_promised_elsewhere",
         "without within_limit",
         "without server_known",
         "without through_one_address",
@@ -102,6 +97,13 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "rule 25b": ("no copy is ever stale", "without keeper_not_stale"),
     "26": ("without surplus_goes_first",),
     "rule 13": ("without worth_its_room",),
+    "rule 13b": (
+        "without all_for_this_room",
+        "without fits_nowhere",
+        "without kept_for_no_other",
+        "without makes_enough_room",
+        "without not_promised_elsewhere",
+    ),
     "rule 24": ("a lost log is an empty one", "without hits_are_known"),
     "rule 21": (
         "without source_not_in_pause",
@@ -114,6 +116,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "25": tuple(
         name for name in IN_SICK_WORLDS if not name.startswith(("without", "the SAN", "a copy goes on"))
     ),
+    "rule 21b": ("what cfm deletes has vanished",),
     "same plan": ("a plan that wavers",),
     "one leader": (
         "a lease by the wall clock",
@@ -138,7 +141,7 @@ NEEDS_SHARED_DISK = frozenset(
 )
 """What shows only where two addresses are one disk: the other worlds, nine in ten, are passed over."""
 
-OFTEN_PERCENT = 300
+OFTEN_PERCENT, VERY_OFTEN_PERCENT = 300, 2_000
 
 
 def _often(*faults: str, **profile: Any) -> Callable[[Profile], Profile]:
@@ -150,6 +153,13 @@ def _often(*faults: str, **profile: Any) -> Callable[[Profile], Profile]:
     return tempting
 
 
+def _slowly_paced(drawn: Profile) -> Profile:
+    """There is always more to trim than the pace lets go, and cfm is killed every few minutes."""
+    rules = replace(drawn.rules, trims_per_minute=3)
+    faults = frozenset({"cfm_killed", "foreign_copies"})
+    return replace(drawn, faults=faults, intensity_percent=VERY_OFTEN_PERCENT, rules=rules)
+
+
 TEMPTED_BY: Mapping[str, Callable[[Profile], Profile]] = {
     **{bug: _often("operator_cancels") for bug in MECHANICAL if bug.startswith("task cancelled becomes")},
     "without not_rising": _often("limit_mistyped", "log_burst"),
@@ -158,27 +168,20 @@ TEMPTED_BY: Mapping[str, Callable[[Profile], Profile]] = {
     "without not_an_ad in delete_guards": _often("limit_mistyped", "prefix_added"),
     "without source_speaks": _often(mute=True),
     "without replaced_where_it_can_be": _often("san_file_rewritten", external=1),
+    "what cfm deletes has vanished": _often("foreign_copies", "answer_lost"),
     "a restart forgets orders": _often("cfm_killed", "foreign_copies", "limit_mistyped"),
-    "a restart forgets the pace": _often("cfm_killed", "foreign_copies", "limit_mistyped"),
+    "a restart forgets the pace": _slowly_paced,
 }
 """What shows only where such things come together, which chance brings about too seldom."""
 
 SLOW = frozenset(
     {
-        "a restart forgets the pace",
         "a hung destination is tried before room is made",
-        "a silent SAN is asked again and again",
         "the next /df shows what landed",
-        "without all_for_this_room",
-        "without fits_nowhere",
-        "without kept_for_no_other",
         "without not_in_a_task",
         "without not_just_deleted",
-        "without not_promised_elsewhere",
         "without room_is_made",
-        "without surplus_goes_first",
         "without through_one_address",
-        "without worth_its_room",
     }
 )
 """What shows in few worlds only.  The whole zoo hunts these for longer, and a test run does not."""

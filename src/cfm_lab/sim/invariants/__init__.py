@@ -20,9 +20,10 @@ from cfm_lab.sim.invariants.fencing import Fencing, OwnTasksOnly, PlainPaths
 from cfm_lab.sim.invariants.inputs import HitsAsLogged
 from cfm_lab.sim.invariants.last_copy import LastCopy, PessimisticCount
 from cfm_lab.sim.invariants.limits import NextToGo, WithinLimit
+from cfm_lab.sim.invariants.making_room import RoomForOneFile
 from cfm_lab.sim.invariants.orders import OneDeletePerFile, UnknownStaysUnknown
 from cfm_lab.sim.invariants.originals import SameStorage
-from cfm_lab.sim.invariants.pauses import LeftAlone
+from cfm_lab.sim.invariants.pauses import LeftAlone, NoneForOurDeletes
 from cfm_lab.sim.invariants.protected import HitsUnknown, NeverDeleted
 from cfm_lab.sim.invariants.repeats import NoFlapping, Pauses
 from cfm_lab.sim.invariants.room import PaceAndNeed
@@ -68,6 +69,7 @@ ALL: tuple[type[Invariant], ...] = (
     OnlyWhatMayBeCopied,
     Pauses,
     LeftAlone,
+    NoneForOurDeletes,
     HitsAsLogged,
     NotWhileWritten,
     FreshCopiesStay,
@@ -75,6 +77,7 @@ ALL: tuple[type[Invariant], ...] = (
     SameStorage,
     SamePlanTwice,
     EvictionPays,
+    RoomForOneFile,
 )
 
 SICK_ONLY: tuple[type[Invariant], ...] = (SurplusFirst,)

@@ -1,12 +1,16 @@
-"""The rule about pauses: whoever is to blame for failed copies is left alone for a while."""
+"""The rules about pauses: who is to blame for failed copies is left alone for a while, and nobody else is."""
 
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
 from cfm.model import Addr, DeleteOrder, Now, Side, Task
-from cfm.tasks.failures import FailureBook
+from cfm.tasks.failures import PLACE_REMEMBERED_MS, FailureBook
+from cfm_lab.fakes.memory_base_dir import Inode
+from cfm_lab.sim.environment.disks import SimDisk
+from cfm_lab.sim.environment.services import DeleteRequest
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.world import World
 
 
 class LeftAlone(Invariant):
@@ -64,6 +68,41 @@ class LeftAlone(Invariant):
         retry = failures.retries.get(order.room_for)
         failed = retry is not None and retry.failures > wanted
         self.hold(not failed, "room for a file that fails:", order)
+
+
+class NoneForOurDeletes(Invariant):
+    """A copy that cfm has ordered away does not count as vanished, whatever became of the answer.
+
+    Scope: files of which no copy ever vanished otherwise.
+    """
+
+    number = "rule 21b"
+    title = "no blame for what cfm deletes"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._gone_ms: dict[str, dict[Addr, int]] = {}
+        """File → server → when it was deleted there, since its last arrival anywhere."""
+
+    def unlinked(
+        self, _disk: SimDisk, name: str, _node: Inode, by: DeleteRequest, _order: DeleteOrder | None
+    ) -> None:
+        self._gone_ms.setdefault(name, {})[by.server.addr] = self.world.schedule.now_ms
+
+    def published(self, _disk: SimDisk, name: str, _node: Inode, _replaced: Inode | None) -> None:
+        self._gone_ms.pop(name, None)
+
+    def audit(self) -> None:
+        cfm = self.world.main
+        if cfm.core is None or not cfm.running or cfm.process.stopped:
+            return
+        ahead_ms = self.world.schedule.now_ms - cfm.clock.mono_ms()
+        for name, gone_ms in self._gone_ms.items():
+            retry = cfm.core.state.failures.retries.get(name)
+            vanished = retry.vanished if retry is not None and name not in self.facts.lost else {}
+            for addr, ms in gone_ms.items():
+                vanished_ms = vanished.get(addr, 0) - PLACE_REMEMBERED_MS + ahead_ms
+                self.hold(vanished_ms < ms, "cfm deleted what it says has vanished:", name, addr)
 
 
 def _has_vanished(failures: FailureBook, name: str, addr: Addr, now: Now) -> bool:
