@@ -75,7 +75,10 @@ class NodeConfig:
 
     def has_side(self, side: Side) -> bool:
         """The same for a source, a destination, a pair, or nobody."""
-        return side.source in ("", *self.sources) and side.destination in ("", *self.destinations)
+        source, destination = side
+        return (not source or source in self.sources) and (
+            not destination or destination in self.destinations
+        )
 
 
 class NodeState:
