@@ -56,7 +56,8 @@ class RoomForOneFile(Invariant):
         since_ms = now.mono_ms - cfm.evidence.rules.room_hold_ms
         begun = {known.task.file.name for known in state.tasks.values() if known.started_mono_ms > since_ms}
         for ms, order in state.recent_orders:
-            if ms > since_ms and order.id in state.open_orders and order.room_for not in (None, *begun):
+            waits = order.room_for is not None and order.room_for not in begun
+            if ms > since_ms and order.id in state.open_orders and waits:
                 yield order
 
     def _is_enough(self, cfm: SimCfm, addr: Addr, wanted_bytes: int, bundle: Sequence[DeleteOrder]) -> None:
