@@ -13,6 +13,9 @@ from cfm_lab.sim.processes.controller import SimCfm
 SURELY_MS = 630_000
 """What the readings of so long a time show is sure.  As long, deleted bytes stay booked that none shows."""
 
+SURE_READINGS = 2
+"""One at the beginning of that time, and one since: a server may be looked at rarely."""
+
 
 class RoomForOneFile(Invariant):
     """Rule 13 of the domain: room is made for a file that fits nowhere, on one disk, as much as it needs; and
@@ -97,8 +100,9 @@ class RoomForOneFile(Invariant):
     def _sure_room_bytes(self, cfm: SimCfm, addr: Addr, now: Now) -> int:
         """What surely fits there beside all that came in this time or may still come."""
         heard, since_ms = cfm.evidence.servers[addr], now.mono_ms - SURELY_MS
-        readings = [one for one in heard.readings if one.asked_ms > since_ms]
-        if not readings or cfm.evidence.started_ms > since_ms:
+        earlier = [one for one in heard.readings if one.asked_ms <= since_ms]
+        readings = [*earlier[-1:], *(one for one in heard.readings if one.asked_ms > since_ms)]
+        if len(readings) < SURE_READINGS or not earlier or cfm.evidence.started_ms > since_ms:
             return 0
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(addr)
         arriving_bytes = state.arriving_bytes(addr, there, min(since_ms, heard.unmoved_since_ms))
