@@ -39,7 +39,8 @@ class RoomForOneFile(Invariant):
                 bundles.setdefault((order.room_for, order.server), []).append(order)
         for (wanted, addr), bundle in bundles.items():
             size_bytes = self._size_bytes(cfm, wanted)
-            self._is_enough(cfm, addr, size_bytes, bundle)
+            if cfm.evidence.started_ms <= now.mono_ms - SURELY_MS:
+                self._is_enough(cfm, addr, size_bytes, bundle)
             self._fits_nowhere(cfm, size_bytes, bundle[0], now)
 
     def order_changed(
@@ -64,7 +65,8 @@ class RoomForOneFile(Invariant):
                 yield order
 
     def _is_enough(self, cfm: SimCfm, addr: Addr, wanted_bytes: int, bundle: Sequence[DeleteOrder]) -> None:
-        """Scope: where one may count more or less, the least is taken for lacking."""
+        """Scope: where one may count more or less, the least is taken for lacking.  A cfm that has just begun
+        does not know whether a `/df` shows already what went before."""
         heard = cfm.evidence.servers[addr]
         if heard.disk is None:
             return  # another rule says that nothing is deleted there
