@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cfm.model import Addr, DeleteOrder, Measure, Status, Task
+from cfm.model import Addr, DeleteOrder, Measure, OrderStatus, Status, Task
 from cfm.tasks.store import UNFINISHED_ORDERS, UNFINISHED_TASKS, PutArrival
 from cfm_lab.sim.environment.disks import SimDisk
 
@@ -114,6 +114,12 @@ class StateFacts:
         """
         landed = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
         return self._coming_bytes(there) + sum(task.file.size_bytes for task in landed)
+
+    def gone_bytes(self, addr: Addr, since_ms: int) -> int:
+        """Bytes that orders of the process that runs now have deleted since then on the disk at `addr`."""
+        there = (self.orders[order.id] for _ms, order in self.recent_orders if self.ended_there(order, addr))
+        gone = (known for known in there if known.order.status is OrderStatus.CONFIRMED)
+        return sum(known.order.file.size_bytes for known in gone if (known.ended_mono_ms or 0) > since_ms)
 
     def unshown_bytes(
         self,

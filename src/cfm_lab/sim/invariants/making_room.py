@@ -74,17 +74,10 @@ class RoomForOneFile(Invariant):
         arriving_bytes = state.arriving_bytes(addr, there, heard.disk_asked_ms) - heard.disk.arriving_bytes
         leaving = [known.order for known in state.open_orders.values() if known.order.server in there]
         leaving_bytes = sum(order.file.size_bytes for order in (*leaving, *bundle))
-        leaving_bytes += self._gone_bytes(cfm, addr, heard.disk_asked_ms - SURELY_MS)
+        leaving_bytes += state.gone_bytes(addr, heard.disk_asked_ms - SURELY_MS)
         used_bytes = heard.disk.usage.used_bytes + max(0, arriving_bytes) + wanted_bytes
         short_bytes = used_bytes - self._ceiling_bytes(cfm, addr, heard.disk.usage) - leaving_bytes
         self.hold(short_bytes <= 0, f"{short_bytes} bytes too few go:", bundle[0])
-
-    def _gone_bytes(self, cfm: SimCfm, addr: Addr, since_ms: int) -> int:
-        state = self.facts.state(cfm.issuer.controller)
-        known = (state.orders[order.id] for _ms, order in state.recent_orders)
-        gone = (one for one in known if one.order.status is OrderStatus.CONFIRMED)
-        lately = (one for one in gone if (one.ended_mono_ms or 0) > since_ms)
-        return sum(one.order.file.size_bytes for one in lately if state.ended_there(one.order, addr))
 
     def _fits_nowhere(self, cfm: SimCfm, wanted_bytes: int, order: DeleteOrder, now: Now) -> None:
         taken = {other.server for other in self._being_made(cfm, now)} | {order.server}

@@ -96,7 +96,8 @@ class PaceAndNeed(Invariant):
             short_bytes = usage.used_bytes + arriving_bytes + wanted_bytes - most - leaving_bytes
             self.hold(short_bytes > 0, "room is made that is there already:", short_bytes, order)
             shown_ms = heard.disk_asked_ms  # this `/df` need not show yet what had gone shortly before
-            unshown_bytes = self._gone(cfm, order, shown_ms - UNFREED_MS) - self._gone(cfm, order, shown_ms)
+            unshown_bytes = state.gone_bytes(order.server, shown_ms - UNFREED_MS)
+            unshown_bytes -= state.gone_bytes(order.server, shown_ms)
             doubled_bytes = min(arriving_bytes, heard.disk.arriving_bytes)  # `used` contains these already
             planned_bytes = self._for_room(cfm, order) + max(0, short_bytes - unshown_bytes - doubled_bytes)
         self._breaker(cfm, order, usage, planned_bytes)
@@ -135,17 +136,7 @@ class PaceAndNeed(Invariant):
         state = self.facts.state(cfm.issuer.controller)
         there = cfm.evidence.addresses(order.server)
         open_orders = [f.order for f in state.open_orders.values() if f.order.server in there]
-        return sum(o.file.size_bytes for o in open_orders) + self._gone(cfm, order, since_ms)
-
-    def _gone(self, cfm: SimCfm, order: DeleteOrder, since_ms: int) -> int:
-        """Bytes that were deleted on that disk since then."""
-        state = self.facts.state(cfm.issuer.controller)
-        there = (o for _ms, o in state.recent_orders if state.ended_there(o, order.server))
-        known = (state.orders[o.id] for o in there)
-        return sum(
-            f.order.file.size_bytes for f in known
-            if f.order.status is OrderStatus.CONFIRMED and (f.ended_mono_ms or 0) > since_ms
-        )  # fmt: skip
+        return sum(o.file.size_bytes for o in open_orders) + state.gone_bytes(order.server, since_ms)
 
     def _for_room(self, cfm: SimCfm, order: DeleteOrder) -> int:
         state = self.facts.state(cfm.issuer.controller)
