@@ -9,7 +9,7 @@ never to measure how long something took.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -603,3 +603,7 @@ class Booked(NamedTuple):
     size_bytes: int
     name: str = ""
     """The file's."""
+
+
+def sum_bytes(booked: Iterable[Booked]) -> int:
+    return sum(one.size_bytes for one in booked)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cfm.backoff import Backoff
-from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Names, Observed
+from cfm.model import Booked, DiskBounds, DiskReport, DiskUsage, Known, Names, Observed, sum_bytes
 
 APART_MS: Final = 5_000
 """The shortest time between two readings that prove something together."""
@@ -212,7 +212,7 @@ class DiskAccount:
         """
         landed, more_landed = _split(self.landed, asked_ms)
         gone, more_gone = _split(self.gone, asked_ms)
-        change_bytes = _sum(landed) - _sum(gone)
+        change_bytes = sum_bytes(landed) - sum_bytes(gone)
         base_bytes = self._base_bytes
         if base_bytes is None:  # what is coming may be there already, and its report still to come
             base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
@@ -228,16 +228,17 @@ class DiskAccount:
         if used_bytes == self._first_bytes and not gone:
             unshown = landed  # the first reading may have stood still, too
         if missing_bytes >= 0:
-            odd_bytes = max(0, missing_bytes - _sum(unshown))
-            self._base_bytes = used_bytes + min(odd_bytes, under_way.going_bytes + _sum(more_gone))
+            odd_bytes = max(0, missing_bytes - sum_bytes(unshown))
+            self._base_bytes = used_bytes + min(odd_bytes, under_way.going_bytes + sum_bytes(more_gone))
         else:
-            odd_bytes = max(0, -missing_bytes - _sum(unfreed))
-            self._base_bytes = used_bytes - min(odd_bytes, under_way.coming_bytes + _sum(more_landed))
+            odd_bytes = max(0, -missing_bytes - sum_bytes(unfreed))
+            self._base_bytes = used_bytes - min(odd_bytes, under_way.coming_bytes + sum_bytes(more_landed))
         was_ahead_bytes, self._ahead_bytes = self._ahead_bytes, used_bytes - self._base_bytes
         self._note_late(shown=len(unfreed) < len(gone))
         self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
         self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
-        landed_bytes, freed_bytes = _sum(landed) - _sum(unshown), _sum(gone) - _sum(unfreed)
+        landed_bytes = sum_bytes(landed) - sum_bytes(unshown)
+        freed_bytes = sum_bytes(gone) - sum_bytes(unfreed)
         # What an earlier reading showed before it was told has been counted then.
         came_bytes = landed_bytes + max(0, self._ahead_bytes) - max(0, was_ahead_bytes)
         went_bytes = freed_bytes + max(0, -self._ahead_bytes) - max(0, -was_ahead_bytes)
@@ -258,7 +259,7 @@ class DiskAccount:
         late = [one for one in gone if asked_ms - one.at_ms >= pause_ms]
         if late:
             self._late += 1
-            self.given_up_bytes += _sum(late)
+            self.given_up_bytes += sum_bytes(late)
         return [one for one in gone if asked_ms - one.at_ms < pause_ms]
 
     def not_listed(self, names: Names, asked_ms: int) -> bool:
@@ -289,7 +290,7 @@ class DiskAccount:
         seen = self.usage, tuple(self.landed), tuple(self.ended), self._ahead_bytes
         if self._bounds_of is None or self._bounds_of[0] != seen:  # each view of the node asks for all disks
             foreign_bytes = self._foreign_bytes - (self._foreign_for_deletes.value or 0)
-            unproven_bytes = self._untold_bytes + foreign_bytes + _sum(self.booked)
+            unproven_bytes = self._untold_bytes + foreign_bytes + sum_bytes(self.booked)
             unproven_bytes = min(self.arriving_bytes, unproven_bytes) + max(0, self._ahead_bytes)
             self._bounds_of = seen, self._bounds(unproven_bytes)
         return self._bounds_of[1]
@@ -298,7 +299,7 @@ class DiskAccount:
         if not isinstance(self.usage, Known):
             return None
         usage = self.usage.value
-        more_bytes = self.arriving_bytes + _sum(self.overdue)
+        more_bytes = self.arriving_bytes + sum_bytes(self.overdue)
         fullest = self._bound(self._used_for_copies, self._size_for_copies, more_bytes, sign=-1)
         least_bytes = self.arriving_bytes - unproven_bytes
         emptiest = self._bound(self._used_for_deletes, self._size_for_deletes, least_bytes, sign=1)
@@ -327,10 +328,6 @@ def _differ(one_bytes: int, other_bytes: int) -> bool:
     return 100 * abs(one_bytes - other_bytes) > _SIGNIFICANT_PERCENT * other_bytes
 
 
-def _sum(booked: list[Booked]) -> int:
-    return sum(one.size_bytes for one in booked)
-
-
 def _split(booked: list[Booked], asked_ms: int) -> tuple[list[Booked], list[Booked]]:
     """What a reading of that time can show, and what happened later."""
     return [one for one in booked if one.at_ms <= asked_ms], [one for one in booked if one.at_ms > asked_ms]
@@ -342,7 +339,7 @@ def _not_shown(landed: list[Booked], missing_bytes: int) -> list[Booked]:
     A reading that stands still shows none, and one that lags shows the first ones.  Any other one is alive
     and shows them all: other software has removed something.
     """
-    shown_bytes = _sum(landed) - missing_bytes
+    shown_bytes = sum_bytes(landed) - missing_bytes
     for number, one in enumerate(landed):
         if abs(shown_bytes) <= one.size_bytes // _NOISE:
             return landed[number:]

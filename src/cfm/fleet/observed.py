@@ -33,6 +33,7 @@ from cfm.model import (
     Unknown,
     WorkerFeatures,
     bytes_over,
+    sum_bytes,
 )
 from cfm.name_column import among
 from cfm.revision import Revision
@@ -305,7 +306,7 @@ class FleetBook:
         self.told_disk(addr, BY_DF, report.disk_id)
         record.own_limit_percent = report.limit_percent
         record.account.read(report, asked_ms, under_way)
-        self._ask_again(record, asked_ms, min(limit_percent, report.limit_percent or limit_percent))
+        self._ask_again(record, asked_ms, record.limit_percent(limit_percent))
         for other in self.sharing.others(addr):
             if isinstance(self.records[other].disk, Unknown):  # or it collects all that happens elsewhere
                 self.records[other].account.forget(asked_ms - FORGOTTEN_MS)
@@ -353,7 +354,7 @@ class FleetBook:
                 features=record.features,
                 files=record.files,
                 disk=record.disk,
-                limit_percent=min(limit_percent, record.own_limit_percent or limit_percent),
+                limit_percent=record.limit_percent(limit_percent),
                 bounds=record.account.bounds,
                 frees_late=record.account.frees_late,
                 last_list=record.last_list,
@@ -418,8 +419,8 @@ def _what_decides(record: Record, coming_bytes: int, limit_percent: int) -> tupl
         return None
     bounds = account.bounds or DiskBounds(account.usage.value, account.usage.value)
     usage = bounds.fullest
-    limit_percent = min(limit_percent, record.own_limit_percent or limit_percent)
-    coming_bytes += sum(booked.size_bytes for booked in account.booked)
+    limit_percent = record.limit_percent(limit_percent)
+    coming_bytes += sum_bytes(account.booked)
     return (
         limit_percent,
         usage.used_bytes + usage.avail_bytes,

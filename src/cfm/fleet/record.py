@@ -91,6 +91,10 @@ class Record:
     doubts: int = 0
     """How many readings of its disk in a row have to be proved by another one."""
 
+    def limit_percent(self, ours: int) -> int:
+        """The limit of its disk: that of the node, or its own where that is lower."""
+        return min(ours, self.own_limit_percent or ours)
+
     @property
     def disk(self) -> Observed[DiskUsage]:
         """The last reading of its disk."""

@@ -13,12 +13,11 @@ Neighbours: the guards and the `outlook` read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cfm.model import (
     Addr,
-    Booked,
     DeleteKind,
     DiskBounds,
     DiskUsage,
@@ -28,6 +27,7 @@ from cfm.model import (
     Task,
     Way,
     percent_of,
+    sum_bytes,
 )
 from cfm.plan.surplus import Surplus
 from cfm.plan.view import ClusterView
@@ -351,7 +351,7 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
             reservation = reservation or view.reserved.get(other)
             limit_percent = min(limit_percent, view.servers[other].limit_percent)
     bounds = server.bounds or DiskBounds(server.disk.value, server.disk.value)
-    landed_bytes = _sum_bytes(view.landed, server.addr)
+    landed_bytes = sum_bytes(view.landed.get(server.addr, ()))
     if (stock := view.stock.get(server.addr)) is not None:
         bounds = bounds.with_at_least(stock.known_bytes - landed_bytes)
     return DiskBook(
@@ -360,10 +360,6 @@ def _disk_book(view: ClusterView, server: ServerView) -> DiskBook:
         doubted_bytes=bounds.doubted_bytes(limit_percent),
         frees_late=server.frees_late,
         arriving_bytes=landed_bytes,
-        leaving_bytes=_sum_bytes(view.gone, server.addr),
+        leaving_bytes=sum_bytes(view.gone.get(server.addr, ())),
         reserved_for=reservation.file if reservation else None,
     )
-
-
-def _sum_bytes(booked: Mapping[Addr, list[Booked]], addr: Addr) -> int:
-    return sum(one.size_bytes for one in booked[addr]) if addr in booked else 0

@@ -13,7 +13,7 @@ from typing import Final
 from cfm.controller.decide.departures import Disk
 from cfm.controller.decide.state import NodeState
 from cfm.fleet.disk_account import DiskAccount
-from cfm.model import Addr, Booked, DeleteKind, DeleteOrder, DiskBounds, Known, Now
+from cfm.model import Addr, DeleteKind, DeleteOrder, DiskBounds, Known, Now, sum_bytes
 from cfm.plan.view import Departure
 
 MARGIN_PERCENT: Final = 1
@@ -60,7 +60,7 @@ def _allowance_bytes(state: NodeState, addr: Addr, *, at_most: bool) -> int | No
     doubtful_bytes = (
         _most_ours_bytes(state, addr, account) if at_most else -_least_ours_bytes(state, addr, account)
     )
-    limit_percent = min(state.rules.limit_percent, record.own_limit_percent or 100)
+    limit_percent = record.limit_percent(state.rules.limit_percent)
     return moved_bytes - usage.above_bytes(limit_percent) + doubtful_bytes
 
 
@@ -68,19 +68,15 @@ def _most_ours_bytes(state: NodeState, addr: Addr, account: DiskAccount) -> int:
     """What may be used, and is no other data: deleted files that are still open, and unfinished copies."""
     tasks = state.tasks.active.values()
     coming_bytes = sum(task.file.size_bytes for task in tasks if task.destination == addr)
-    return _sum(account.gone) + account.given_up_bytes + max(coming_bytes, account.arriving_bytes)
+    return sum_bytes(account.gone) + account.given_up_bytes + max(coming_bytes, account.arriving_bytes)
 
 
 def _least_ours_bytes(state: NodeState, addr: Addr, account: DiskAccount) -> int:
     """What may not be shown as used yet, or any more: copies that came, and files that are being deleted."""
     orders = state.orders.active.values()
-    return _sum(account.booked) + sum(order.file.size_bytes for order in orders if order.server == addr)
+    return sum_bytes(account.booked) + sum(order.file.size_bytes for order in orders if order.server == addr)
 
 
 def _disk(state: NodeState, addr: Addr) -> Disk:
     record = state.fleet.records.get(addr)
     return addr, record.account.disk_id if record is not None else ""
-
-
-def _sum(booked: list[Booked]) -> int:
-    return sum(one.size_bytes for one in booked)

@@ -71,7 +71,7 @@ class NodeConfig:
 
     def has_way(self, source: Addr, destination: Addr) -> bool:
         """Are both servers in these roles in the settings?  A restart may have changed that."""
-        return source in self.sources and destination in self.destinations
+        return self.has_side(Side(source, destination))
 
     def has_side(self, side: Side) -> bool:
         """The same for a source, a destination, a pair, or nobody."""

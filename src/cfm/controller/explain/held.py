@@ -14,7 +14,7 @@ from cfm.controller.decide import releasing
 from cfm.controller.explain.activity import why_copies_wait
 from cfm.controller.explain.condition import Condition, Scene, Severity
 from cfm.controller.explain.health import Doing
-from cfm.controller.explain.pending import no_space_files
+from cfm.controller.explain.pending import pending
 from cfm.controller.explain.words import count_words, size_words
 from cfm.model import Addr, File, Known, Names
 from cfm.plan import refusals
@@ -229,7 +229,7 @@ def _no_room(scene: Scene, round_: Round, larger: int) -> Iterator[Condition]:
     held = braked | round_.refused_at(refusals.PACE)
     if goes_on or held or scene.state.san.silence.now is not None:
         return
-    number = no_space_files(scene.core, round_.view, round_.ledger) - larger
+    number = pending(scene.core, round_.view, round_.ledger).no_space_files - larger
     if number <= 0:
         return
     have = count_words(number, "file has no space", "files have no space")
@@ -325,7 +325,7 @@ def waiting(scene: Scene, round_: Round) -> Iterator[Condition]:
         return  # it is told by their names
     is_being_asked = reason is refusals.SAN_UNKNOWN and bool(scene.state.san.asked_ms)
     ends_soon = is_being_asked or reason in (refusals.HOLDER_UNKNOWN, refusals.STILL_BEING_WRITTEN)
-    number = scene.activity.waiting - no_space_files(scene.core, round_.view, round_.ledger)
+    number = scene.activity.waiting - pending(scene.core, round_.view, round_.ledger).no_space_files
     text = f"{count_words(number, 'copy waits', 'copies wait')}: {_WAIT_TEXTS[reason]}"
     yield Condition(
         name=reason.name,

@@ -42,20 +42,8 @@ class Pending:
 def pending(core: Core, view: ClusterView, ledger: Ledger) -> Pending:
     """The wanted files are taken in their order, as long as the disks have room for them."""
     running = core.state.tasks.active.values()
-    files, files_bytes, no_space = _by_room(core, view, ledger)
-    coming_bytes = files_bytes + sum(_left_bytes(core, task) for task in running)
-    rate_bps = sum(_rate_bps(core, task) for task in running)
-    return Pending(len(running) + files, coming_bytes, no_space, rate_bps)
-
-
-def no_space_files(core: Core, view: ClusterView, ledger: Ledger) -> int:
-    """How many wanted files there is no space for now."""
-    return _by_room(core, view, ledger)[2]
-
-
-def _by_room(core: Core, view: ClusterView, ledger: Ledger) -> tuple[int, int, int]:
-    """How many wanted files have space now and are not on their way, their bytes, and how many have none."""
-    files, files_bytes, no_space = 0, 0, core.shortlist.no_room_cut if ledger.disks else 0
+    coming_bytes = sum(_left_bytes(core, task) for task in running)
+    files, no_space = len(running), core.shortlist.no_room_cut if ledger.disks else 0
     largest_bytes = ledger.largest_room_bytes()
     room_bytes = sum(disk.room_bytes() for disk in ledger.disks.values())
     refused = core.last_round.why_not_copied if core.last_round is not None else lambda _name: None
@@ -67,11 +55,11 @@ def _by_room(core: Core, view: ClusterView, ledger: Ledger) -> tuple[int, int, i
             no_space += refusal is refusals.NO_ROOM
         elif file.size_bytes <= min(largest_bytes, room_bytes):
             room_bytes -= file.size_bytes
-            files_bytes += file.size_bytes
+            coming_bytes += file.size_bytes
             files += 1
         else:
             no_space += bool(ledger.disks)  # where no disk is known, nobody knows what has space
-    return files, files_bytes, no_space
+    return Pending(files, coming_bytes, no_space, sum(_rate_bps(core, task) for task in running))
 
 
 def _left_bytes(core: Core, task: Task) -> int:

@@ -84,12 +84,11 @@ def in_turn(files: Iterable[File], places: Places) -> Iterator[File]:
                 yield file
         yield from failed
         return
-    ordered = sorted(files, key=places.evidence_against)
-    clean = sum(not places.evidence_against(file) for file in ordered)
-    begin = _begin_of_trial(trial, clean)
-    yield from ordered[begin:clean]
-    yield from ordered[:begin]
-    yield from ordered[clean:]
+    clean, elsewhere, everywhere = by_evidence = list[File](), list[File](), list[File]()
+    for file in files:
+        by_evidence[places.evidence_against(file)].append(file)
+    begin = _begin_of_trial(trial, len(clean))
+    yield from (*clean[begin:], *clean[:begin], *elsewhere, *everywhere)
 
 
 def _begin_of_trial(trial: int, number: int) -> int:

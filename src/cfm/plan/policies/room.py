@@ -156,10 +156,8 @@ class Disks:
     def _could(self, wanted: File, addr: Addr) -> bool:
         """Would all that may go from this disk for the file be enough, and is its room kept for no other?"""
         disk = self._outlook.disks[addr]
-        if not disk.short_bytes(wanted):
-            return (
-                False  # its room is there, or on its way: what else speaks against the disk is no matter here
-            )
+        if not disk.short_bytes(wanted):  # it is there, or on its way: something else keeps the file away
+            return False
         missing_bytes = wanted.size_bytes - disk.spare_bytes - self._outlook.surplus_bytes(addr)
         if missing_bytes > self._listed_bytes[addr] or wanted.size_bytes > disk.ceiling_bytes:
             return False
