@@ -376,6 +376,18 @@ def test_what_the_first_reading_may_show_counts_for_copies_until_another_one_dif
     assert one.landed == []
 
 
+def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> None:
+    """The first reading may show it already.  Then others have grown, and one reading does not prove that."""
+    one = Disk()
+    one.fleet.landed(HERE, "a", 40, 5)
+    one.shows(680, 10)
+    one.shows(680, 10 + APART_MS)
+    one.shows(720, MINUTE_MS)
+    assert one.over(70) <= 0
+    one.shows(720, MINUTE_MS + APART_MS)
+    assert one.over(70) == 20
+
+
 def test_a_copy_that_df_showed_before_it_was_reported_is_not_booked() -> None:
     """An old worker tells nothing of its unfinished downloads; ours tells that it is done a moment later."""
     one = disk(100)

@@ -106,6 +106,8 @@ class DiskAccount:
     _used_bytes: int | None = None
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
+    _first_ms: int = 0
+    """When the first reading was asked for."""
     _asked_ms: int = -1
     arriving_bytes: int = 0
     """What unfinished downloads use by the last reading, as far as its worker tells."""
@@ -216,7 +218,7 @@ class DiskAccount:
         base_bytes = self._base_bytes
         if base_bytes is None:  # what is coming may be there already, and its report still to come
             base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
-            self._first_bytes = used_bytes
+            self._first_bytes, self._first_ms = used_bytes, asked_ms
         elif used_bytes != self._first_bytes:
             self._first_bytes = None
         missing_bytes = base_bytes + change_bytes - used_bytes
@@ -237,7 +239,10 @@ class DiskAccount:
         self._note_late(shown=len(unfreed) < len(gone))
         self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
         self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
-        landed_bytes = sum_bytes(landed) - sum_bytes(unshown)
+        # What came before the first reading may be in it already, and then explains no growth since.
+        landed_bytes = sum(
+            one.size_bytes for one in landed if one not in unshown and one.at_ms > self._first_ms
+        )
         freed_bytes = sum_bytes(gone) - sum_bytes(unfreed)
         # What an earlier reading showed before it was told has been counted then.
         came_bytes = landed_bytes + max(0, self._ahead_bytes) - max(0, was_ahead_bytes)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cfm.controller.decide import events as ev
-from cfm.model import Addr, DeleteOrder, DiskUsage, Now, OrderStatus, Side
-from cfm.tasks.store import Change, PutOrder
+from cfm.model import Addr, DeleteOrder, DiskUsage, Now, OrderStatus, Side, Task
+from cfm.tasks.store import Change, PutOrder, PutTask
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
 
@@ -41,7 +41,9 @@ class RoomForOneFile(Invariant):
             size_bytes = self._size_bytes(cfm, wanted)
             if cfm.evidence.started_ms <= now.mono_ms - SURELY_MS:
                 self._is_enough(cfm, addr, size_bytes, bundle)
-            self._fits_nowhere(cfm, size_bytes, bundle[0], now)
+            at = changes.index(PutOrder(bundle[0]))
+            begun = [one.task for one in changes[:at] if isinstance(one, PutTask)]
+            self._fits_nowhere(cfm, size_bytes, bundle[0], begun, now)
 
     def order_changed(
         self, cfm: SimCfm, before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, now: Now
@@ -79,11 +81,17 @@ class RoomForOneFile(Invariant):
         short_bytes = used_bytes - self._ceiling_bytes(cfm, addr, heard.disk.usage) - leaving_bytes
         self.hold(short_bytes <= 0, f"{short_bytes} bytes too few go:", bundle[0])
 
-    def _fits_nowhere(self, cfm: SimCfm, wanted_bytes: int, order: DeleteOrder, now: Now) -> None:
+    def _fits_nowhere(
+        self, cfm: SimCfm, wanted_bytes: int, order: DeleteOrder, begun: Sequence[Task], now: Now
+    ) -> None:
+        """`begun`: tasks that became known in the same moment, before the order."""
+        known = self.facts.state(cfm.issuer.controller).tasks
         taken = {other.server for other in self._being_made(cfm, now)} | {order.server}
         for addr in cfm.evidence.destinations:
-            if taken.isdisjoint(cfm.evidence.addresses(addr)) and not self._may_be_left_out(cfm, addr):
-                room_bytes = self._sure_room_bytes(cfm, addr, now)
+            there = cfm.evidence.addresses(addr)
+            if taken.isdisjoint(there) and not self._may_be_left_out(cfm, addr):
+                new = [task for task in begun if task.destination in there and task.id not in known]
+                room_bytes = self._sure_room_bytes(cfm, addr, now) - sum(one.file.size_bytes for one in new)
                 self.hold(room_bytes < wanted_bytes, addr, f"has {room_bytes} bytes of room:", order)
 
     def _may_be_left_out(self, cfm: SimCfm, addr: Addr) -> bool:

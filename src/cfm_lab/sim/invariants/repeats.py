@@ -60,19 +60,30 @@ class NoFlapping(Invariant):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._others: dict[int, tuple[SimDisk, int, int]] = {}
-        """Order → its disk, how much other data used there when it was confirmed, and when that was."""
+        """Order → its disk, how much other data used there by the last reading, and when it was confirmed."""
+        self._read: dict[tuple[str, Addr], int] = {}
+        """(controller, server) → how much other data used its disk when the last reading came."""
         self._moved: Counter[SimDisk] = Counter()
         """Bytes that workers copied to each disk, less those that they deleted."""
+        self._copied: set[tuple[SimDisk, int]] = set()
+        """The inodes of what workers copied to each disk."""
         self._early: dict[tuple[str, SimDisk], tuple[int, int]] = {}
         """File and disk → the order after which it last came back early, and when that was carried out (true
         ms)."""
 
+    def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], _now: Now) -> None:
+        if isinstance(event, ev.DiskAnswer) and not isinstance(event.answer, Failure):
+            disk = self.world.disk_at(event.addr)
+            self._read[cfm.issuer.controller, event.addr] = self._other_bytes(disk)
+
     def order_changed(
-        self, _cfm: SimCfm, _before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
+        self, cfm: SimCfm, _before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
     ) -> None:
         if order.kind is DeleteKind.SPACE and order.status is OrderStatus.CONFIRMED:
             disk = self.world.disk_at(order.server)
-            self._others[order.id] = disk, self._other_bytes(disk), self.world.schedule.now_ms
+            read_bytes = self._read.get((cfm.issuer.controller, order.server), 0)
+            other_bytes = max(read_bytes, self._other_bytes(disk))  # what left since then has left, too
+            self._others[order.id] = disk, other_bytes, self.world.schedule.now_ms
 
     def unlinked(
         self, disk: SimDisk, _name: str, node: Inode, _by: DeleteRequest, _order: DeleteOrder | None
@@ -80,7 +91,10 @@ class NoFlapping(Invariant):
         self._moved[disk] -= node.size_bytes
 
     def published(self, disk: SimDisk, _name: str, node: Inode, replaced: Inode | None) -> None:
-        self._moved[disk] += node.size_bytes - (replaced.size_bytes if replaced is not None else 0)
+        self._copied.add((disk, node.inode))
+        self._moved[disk] += node.size_bytes
+        if replaced is not None and (disk, replaced.inode) in self._copied:  # else other data has left
+            self._moved[disk] -= replaced.size_bytes
 
     def _other_bytes(self, disk: SimDisk) -> int:
         """But for a constant: what neither our copies, nor unfinished downloads, nor open files use."""
