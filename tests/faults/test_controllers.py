@@ -15,7 +15,8 @@ from cfm_lab.testing.processes import Daemon, free_port, wait_for
 from faults.story import SURPLUS, Story
 
 pytestmark = pytest.mark.e2e
-REFUSED = "answered 409"
+REFUSED = "its server answered 409"
+NOT_OURS = "belongs to another controller"
 
 
 @contextmanager
@@ -69,7 +70,8 @@ def test_orders_of_a_cfm_with_another_state_are_refused(story: Story, tmp_path: 
     story.node.change(story.cfm, {"deletes": "off"})
     story.begin().until_copied(2)
     with _other_cfm(story, tmp_path / "other", deletes="on") as other:
-        wait_for(lambda: other.output().count(REFUSED) >= SURPLUS, "refusals", [other], 60)
+        wait_for(lambda: REFUSED in other.output(), "a refused delete", [other], 60)
+        wait_for(lambda: NOT_OURS in other.output(), "cfm to say whose the worker is", [other], 60)
         _surplus_stays(story)
         assert not other.deeds("deleted")
         assert not other.deeds("copied")
