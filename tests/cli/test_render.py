@@ -205,7 +205,7 @@ def test_confirm_shows_what_would_go() -> None:
     }
     held = {"held": [{"server": "s:1", "would_free_bytes": 7_000_000}], "would_delete": [delete]}
     text = shown(render.confirm_view(held))
-    assert "s:1: 7.0 MB would be deleted" in text
+    assert "s:1: up to 7.0 MB would be deleted" in text
     assert "a.mpg" in text
     assert "nothing to confirm" in shown(render.confirm_view({"held": [], "would_delete": []}))
 

@@ -61,7 +61,7 @@ def confirm(
 def _release(held: list[Any]) -> str:
     size_bytes = sum(one["would_free_bytes"] for one in held)
     where = at_servers([one["server"] for one in held])
-    return f"Release the breaker {where}, so that cfm deletes {size_words(size_bytes)} there?"
+    return f"Release the breaker {where}, so that cfm deletes up to {size_words(size_bytes)} there?"
 
 
 def accept(

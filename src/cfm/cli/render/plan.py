@@ -41,7 +41,7 @@ def confirm_view(held: Json) -> RenderableType:
             Text.assemble(
                 ("● ", "yellow"),
                 said(one["server"], "bold"),
-                f": {size_words(one['would_free_bytes'])} would be deleted",
+                f": up to {size_words(one['would_free_bytes'])} would be deleted",
             )
             for one in held["held"]
         ]
