@@ -379,8 +379,9 @@ def test_what_the_first_reading_may_show_counts_for_copies_until_another_one_dif
 def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> None:
     """The first reading may show it already.  Then others have grown, and one reading does not prove that."""
     one = Disk()
-    one.fleet.landed(HERE, "a", 40, 5)
-    one.shows(680, 10)
+    one.fleet.landed(HERE, "before", 40, 5)
+    one.shows(680, 10, way=UnderWay(40, 40))
+    one.fleet.landed(HERE, "told later", 40, 20)
     one.shows(680, 10 + APART_MS)
     one.shows(720, MINUTE_MS)
     assert one.over(70) <= 0

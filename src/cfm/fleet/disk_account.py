@@ -106,8 +106,8 @@ class DiskAccount:
     _used_bytes: int | None = None
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
-    _first_ms: int = 0
-    """When the first reading was asked for."""
+    _first_until_ms: int = 0
+    """When the last of the readings was asked for that show just what the first one does."""
     _asked_ms: int = -1
     arriving_bytes: int = 0
     """What unfinished downloads use by the last reading, as far as its worker tells."""
@@ -218,9 +218,11 @@ class DiskAccount:
         base_bytes = self._base_bytes
         if base_bytes is None:  # what is coming may be there already, and its report still to come
             base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
-            self._first_bytes, self._first_ms = used_bytes, asked_ms
+            self._first_bytes = used_bytes
         elif used_bytes != self._first_bytes:
             self._first_bytes = None
+        if self._first_bytes is not None:
+            self._first_until_ms = asked_ms
         missing_bytes = base_bytes + change_bytes - used_bytes
         stands_still = used_bytes == self._used_bytes and missing_bytes != 0
         unshown = _not_shown(landed, missing_bytes) if missing_bytes > 0 else []
@@ -239,9 +241,9 @@ class DiskAccount:
         self._note_late(shown=len(unfreed) < len(gone))
         self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
         self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
-        # What came before the first reading may be in it already, and then explains no growth since.
+        # What came until then may be in the first reading already, and then explains no growth since.
         landed_bytes = sum(
-            one.size_bytes for one in landed if one not in unshown and one.at_ms > self._first_ms
+            one.size_bytes for one in landed if one not in unshown and one.at_ms > self._first_until_ms
         )
         freed_bytes = sum_bytes(gone) - sum_bytes(unfreed)
         # What an earlier reading showed before it was told has been counted then.

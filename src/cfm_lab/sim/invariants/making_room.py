@@ -40,7 +40,7 @@ class RoomForOneFile(Invariant):
         for (wanted, addr), bundle in bundles.items():
             size_bytes = self._size_bytes(cfm, wanted)
             if cfm.evidence.started_ms <= now.mono_ms - SURELY_MS:
-                self._is_enough(cfm, addr, size_bytes, bundle)
+                self._is_enough(cfm, addr, size_bytes, bundle[0], made)
             at = changes.index(PutOrder(bundle[0]))
             begun = [one.task for one in changes[:at] if isinstance(one, PutTask)]
             self._fits_nowhere(cfm, size_bytes, bundle[0], begun, now)
@@ -66,7 +66,9 @@ class RoomForOneFile(Invariant):
             if ms > since_ms and order.id in state.open_orders and waits:
                 yield order
 
-    def _is_enough(self, cfm: SimCfm, addr: Addr, wanted_bytes: int, bundle: Sequence[DeleteOrder]) -> None:
+    def _is_enough(
+        self, cfm: SimCfm, addr: Addr, wanted_bytes: int, order: DeleteOrder, made: Sequence[DeleteOrder]
+    ) -> None:
         """Scope: where one may count more or less, the least is taken for lacking.  A cfm that has just begun
         does not know whether a `/df` shows already what went before."""
         heard = cfm.evidence.servers[addr]
@@ -74,12 +76,12 @@ class RoomForOneFile(Invariant):
             return  # another rule says that nothing is deleted there
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(addr)
         arriving_bytes = state.arriving_bytes(addr, there, heard.disk_asked_ms) - heard.disk.arriving_bytes
-        leaving = [known.order for known in state.open_orders.values() if known.order.server in there]
-        leaving_bytes = sum(order.file.size_bytes for order in (*leaving, *bundle))
+        orders = (*(known.order for known in state.open_orders.values()), *made)
+        leaving_bytes = sum(one.file.size_bytes for one in orders if one.server in there)
         leaving_bytes += state.gone_bytes(addr, heard.disk_asked_ms - SURELY_MS)
         used_bytes = heard.disk.usage.used_bytes + max(0, arriving_bytes) + wanted_bytes
         short_bytes = used_bytes - self._ceiling_bytes(cfm, addr, heard.disk.usage) - leaving_bytes
-        self.hold(short_bytes <= 0, f"{short_bytes} bytes too few go:", bundle[0])
+        self.hold(short_bytes <= 0, f"{short_bytes} bytes too few go:", order)
 
     def _fits_nowhere(
         self, cfm: SimCfm, wanted_bytes: int, order: DeleteOrder, begun: Sequence[Task], now: Now
@@ -108,7 +110,8 @@ class RoomForOneFile(Invariant):
         if len(readings) < SURE_READINGS or not earlier or cfm.evidence.started_ms > since_ms:
             return 0
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(addr)
-        arriving_bytes = state.arriving_bytes(addr, there, min(since_ms, heard.unmoved_since_ms))
+        shown_ms = 0 if heard.never_moved else min(since_ms, heard.unmoved_since_ms)
+        arriving_bytes = state.arriving_bytes(addr, there, shown_ms)
         sizes = {file.name: file.size_bytes for file in (cfm.pair.files if cfm.pair is not None else ())}
         listed_bytes = sum(sizes.get(name, 0) for name in heard.names or ())
         usages = [one.usage for one in readings]

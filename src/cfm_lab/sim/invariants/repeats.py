@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cfm.controller.decide import events as ev
 from cfm.model import (
@@ -46,6 +47,16 @@ OWN_DISK = "/"
 REFUSED_MS = 10_000
 
 
+@dataclass(slots=True)
+class _Others:
+    """How much other data used a disk when a file went from it, and how much it used at least since then."""
+
+    disk: SimDisk
+    went_ms: int
+    then_bytes: int
+    least_bytes: int
+
+
 class NoFlapping(Invariant):
     """A file that went for room is not copied back for a while, unless it rises, its rank really moved, an
     operator has raised the limit since, or other data has left its disk since.
@@ -59,8 +70,8 @@ class NoFlapping(Invariant):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._others: dict[int, tuple[SimDisk, int, int]] = {}
-        """Order → its disk, how much other data used there by the last reading, and when it was confirmed."""
+        self._others: dict[int, _Others] = {}
+        """Order → what there was of other data on its disk, by its last reading and since then."""
         self._read: dict[tuple[str, Addr], int] = {}
         """(controller, server) → how much other data used its disk when the last reading came."""
         self._moved: Counter[SimDisk] = Counter()
@@ -74,7 +85,11 @@ class NoFlapping(Invariant):
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], _now: Now) -> None:
         if isinstance(event, ev.DiskAnswer) and not isinstance(event.answer, Failure):
             disk = self.world.disk_at(event.addr)
-            self._read[cfm.issuer.controller, event.addr] = self._other_bytes(disk)
+            other_bytes = self._other_bytes(disk)
+            self._read[cfm.issuer.controller, event.addr] = other_bytes
+            for others in self._others.values():
+                if others.disk is disk:
+                    others.least_bytes = min(others.least_bytes, other_bytes)
 
     def order_changed(
         self, cfm: SimCfm, _before: DeleteOrder | None, order: DeleteOrder, _event: ev.Event, _now: Now
@@ -83,7 +98,7 @@ class NoFlapping(Invariant):
             disk = self.world.disk_at(order.server)
             read_bytes = self._read.get((cfm.issuer.controller, order.server), 0)
             other_bytes = max(read_bytes, self._other_bytes(disk))  # what left since then has left, too
-            self._others[order.id] = disk, other_bytes, self.world.schedule.now_ms
+            self._others[order.id] = _Others(disk, self.world.schedule.now_ms, other_bytes, other_bytes)
 
     def unlinked(
         self, disk: SimDisk, _name: str, node: Inode, _by: DeleteRequest, _order: DeleteOrder | None
@@ -126,15 +141,15 @@ class NoFlapping(Invariant):
     def _other_data_left(self, file: File, gone: DeleteOrder, away_ms: int) -> bool:
         """Has other data given up as much room as the file needs?  That counts for one departure of a file
         from a disk; the copy may take several trials."""
-        disk, then_bytes, went_ms = self._others.get(gone.id, (None, 0, 0))
-        if disk is None:
+        others = self._others.get(gone.id)
+        if others is None:
             return False
-        last_id, last_ms = self._early.get((file.name, disk), (0, -away_ms))
+        last_id, last_ms = self._early.get((file.name, others.disk), (0, -away_ms))
         if last_id == gone.id:
             return True
-        left = then_bytes - self._other_bytes(disk) >= file.size_bytes
+        left = others.then_bytes - others.least_bytes >= file.size_bytes
         if left and self.world.schedule.now_ms - last_ms >= away_ms:
-            self._early[file.name, disk] = gone.id, went_ms
+            self._early[file.name, others.disk] = gone.id, others.went_ms
             return True
         return False
 

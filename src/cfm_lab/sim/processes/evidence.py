@@ -48,8 +48,8 @@ class ServerEvidence:
     """The last answers of one server."""
 
     __slots__ = (
-        "_told", "disk", "disk_asked_ms", "disk_ids", "features", "list_asked_ms", "list_failed_ms", "lists",
-        "misses", "names", "own_limit_percent", "readings", "up",
+        "_first_ms", "_told", "disk", "disk_asked_ms", "disk_ids", "features", "list_asked_ms",
+        "list_failed_ms", "lists", "misses", "names", "own_limit_percent", "readings", "up",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -66,6 +66,8 @@ class ServerEvidence:
         self.disk_asked_ms = 0
         self.readings: deque[DiskReading] = deque(maxlen=READINGS_KEPT)
         """Its last readings of this disk."""
+        self._first_ms = 0
+        """When the first of them all was asked for."""
         self.own_limit_percent: int | None = None
         """Its limit as it last told it, also if its disk is unknown by now."""
         self.disk_ids: frozenset[str] = frozenset()
@@ -101,6 +103,7 @@ class ServerEvidence:
             self.readings.clear()
         settled_bytes = report.usage.used_bytes - report.arriving_bytes
         last = self.readings[-1] if self.readings else None
+        self._first_ms = self._first_ms if last is not None else asked_ms
         still = last is not None and last.settled_bytes == settled_bytes
         since_ms = last.still_since_ms if last is not None and still else asked_ms
         self.readings.append(DiskReading(asked_ms, report.usage, settled_bytes, since_ms))
@@ -110,6 +113,11 @@ class ServerEvidence:
     def unmoved_since_ms(self) -> int:
         """When the first of its last readings was asked for that show just as much."""
         return self.readings[-1].still_since_ms if self.readings else self.disk_asked_ms
+
+    @property
+    def never_moved(self) -> bool:
+        """Do all readings show just as much?  Then it may have stood still before the first of them."""
+        return self.unmoved_since_ms == self._first_ms
 
     def may_hold(self, name: str, since_ms: int) -> bool:
         """May a file be there that arrived then?  Not if a later list is without it."""
