@@ -11,6 +11,8 @@ from cfm.model import (
     Addr,
     DeleteKind,
     DeleteOrder,
+    DiskReport,
+    DiskUsage,
     File,
     Listing,
     Now,
@@ -114,6 +116,9 @@ def test_what_went_may_come_back_once_when_other_data_has_left(
         rule.order_changed(cfm, None, went, ev.Tick(), _at(at_ms))
         disk.lose("STRANGE.mpg")
         disk.place("STRANGE.mpg", 500 - left_bytes, b"strange")
+        rule.decided(cfm, ev.DiskAnswer(OLD, at_ms, DiskReport(DiskUsage(1000, 500, 500))), (), _at(at_ms))
+        disk.lose("STRANGE.mpg")
+        disk.place("STRANGE.mpg", 500, b"strange")  # it comes back, which changes nothing any more
         for trial in range(2):
             rule.task_changed(cfm, None, _task(trial + 2, Status.READY), ev.Tick(), _at(at_ms + 500))
     assert len(world.violations.found) == 2 * wrong
