@@ -124,13 +124,14 @@ class _HeldRows:
 
     def __init__(self, by_server: Mapping[Addr, Rows]) -> None:
         self.servers = tuple(by_server)
-        lengths = np.array([len(rows) for rows in by_server.values()], np.int64)
+        self.numbers = np.array([len(rows) for rows in by_server.values()], np.int64)
+        """How many rows each server holds."""
         self.rows: Rows = np.concatenate([_NO_ROWS, *by_server.values()])
         """Ascending for each server."""
-        self.server: Rows = np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths)
-        """The number of the server that holds each of them."""
-        self._ends = np.cumsum(lengths)
-        self._begins = self._ends - lengths
+        self.server: Rows = np.repeat(np.arange(len(self.servers), dtype=np.uint32), self.numbers)
+        """The place of the server that holds each of them."""
+        self._ends = np.cumsum(self.numbers)
+        self._begins = self._ends - self.numbers
 
     def sums(self, values: npt.NDArray[np.integer] | Mask) -> Integers:
         """For each server the sum of what there is of each of its rows."""
@@ -290,6 +291,7 @@ class _Plan:
         numbers = held.sums(self._goes)
         ends = np.cumsum(numbers)
         total = _running_total(self._sizes[goers])
+        # So many from the end make less room than that, and one more makes enough.
         too_few = ends - np.searchsorted(total, total[ends] - largest_bytes, side="right")
         listed = np.clip(too_few + 1, inputs.max_evictable, inputs.max_evictable_ever)
         begins = ends - np.minimum(listed, numbers)
@@ -305,8 +307,7 @@ class _Plan:
         sizes = self._sizes[held.rows]
         known_bytes = held.sums(np.where(self._ads[held.rows], 0, sizes))
         may_go_bytes = held.sums(np.where(self._may_go, sizes, 0))
-        known_files = held.sums(np.ones(len(sizes), np.bool_))
-        sums = (known_bytes.tolist(), may_go_bytes.tolist(), known_files.tolist())
+        sums = (known_bytes.tolist(), may_go_bytes.tolist(), held.numbers.tolist())
         return {
             server: KnownStock(known, may_go, len(listings[server]) - files)
             for server, known, may_go, files in zip(held.servers, *sums, strict=True)
