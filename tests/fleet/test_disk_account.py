@@ -389,6 +389,18 @@ def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> Non
     assert one.over(70) == 20
 
 
+def test_what_a_moving_df_has_not_shown_explains_no_growth_later() -> None:
+    """Others removed as much as a copy brought, so nothing shows it.  Later they grow as much again."""
+    one = disk(680)
+    one.fleet.landed(HERE, "a", 40, 10_000)
+    one.shows(680, 20_000)
+    one.shows(660, 30_000)
+    one.shows(700, MINUTE_MS)
+    assert one.over(69) <= 0
+    one.shows(700, MINUTE_MS + APART_MS)
+    assert one.over(69) == 10
+
+
 def test_a_copy_that_df_showed_before_it_was_reported_is_not_booked() -> None:
     """An old worker tells nothing of its unfinished downloads; ours tells that it is done a moment later."""
     one = disk(100)

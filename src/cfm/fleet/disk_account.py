@@ -241,10 +241,10 @@ class DiskAccount:
         self._note_late(shown=len(unfreed) < len(gone))
         self.landed = [*filter(lambda one: self._is_expected(one, asked_ms), unshown), *more_landed]
         self.gone = [*self._without_late(unfreed, asked_ms), *more_gone]
-        # What came until then may be in the first reading already, and then explains no growth since.
-        landed_bytes = sum(
-            one.size_bytes for one in landed if one not in unshown and one.at_ms > self._first_until_ms
-        )
+        # A reading that has moved since a copy came may show it already: then it explains no growth.  So may
+        # the first one, and those that show just as much.
+        seen_ms = max(self._first_until_ms, self._moves_ms[1])
+        landed_bytes = sum(one.size_bytes for one in landed if one not in unshown and one.at_ms > seen_ms)
         freed_bytes = sum_bytes(gone) - sum_bytes(unfreed)
         # What an earlier reading showed before it was told has been counted then.
         came_bytes = landed_bytes + max(0, self._ahead_bytes) - max(0, was_ahead_bytes)
