@@ -390,15 +390,17 @@ def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> Non
 
 
 def test_what_a_moving_df_has_not_shown_explains_no_growth_later() -> None:
-    """Others removed as much as a copy brought, so nothing shows it.  Later they grow as much again."""
+    """Others removed as much as a copy brought, so no reading shows it.  Later they grow as much again."""
     one = disk(680)
     one.fleet.landed(HERE, "a", 40, 10_000)
     one.shows(680, 20_000)
-    one.shows(660, 30_000)
-    one.shows(700, MINUTE_MS)
-    assert one.over(69) <= 0
-    one.shows(700, MINUTE_MS + APART_MS)
-    assert one.over(69) == 10
+    one.fleet.deleted(HERE, "b", 30, 25_000)
+    one.shows(650, 30_000)
+    assert (one.landed, one.gone) == ([40], [])
+    one.shows(690, MINUTE_MS)
+    assert one.over(68) <= 0
+    one.shows(690, MINUTE_MS + APART_MS)
+    assert one.over(68) == 10
 
 
 def test_a_copy_that_df_showed_before_it_was_reported_is_not_booked() -> None:
