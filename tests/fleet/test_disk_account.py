@@ -391,7 +391,8 @@ def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> Non
 
 def test_what_a_moving_df_has_not_shown_explains_no_growth_later() -> None:
     """Others removed as much as a copy brought, so no reading shows it.  Later they grow as much again."""
-    one = disk(680)
+    one = disk(700)
+    one.shows(680, 8_000)
     one.fleet.landed(HERE, "a", 40, 10_000)
     one.shows(680, 20_000)
     one.fleet.deleted(HERE, "b", 30, 25_000)
