@@ -16,11 +16,11 @@ from cfm.controller.decide.books import (
     PauseBook,
     ReservationBook,
     RuleBook,
-    SanBook,
     StoreBook,
 )
 from cfm.controller.decide.departures import DepartureBook
 from cfm.controller.decide.moments import Moments
+from cfm.controller.decide.san_book import SanBook
 from cfm.fleet.disk_account import APART_MS, UnderWay
 from cfm.fleet.health import HealthBook
 from cfm.fleet.observed import FleetBook

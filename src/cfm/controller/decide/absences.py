@@ -2,7 +2,7 @@
 
 A size that is wrong is an answer: such a file is not on the SAN, everywhere, until the source folders say
 otherwise.  No order and no task is begun only to find that out again.  The book itself has the file looked up
-again, after pauses that grow.  Neighbours: `books.SanBook` writes down here what it hears; the guards read
+again, after pauses that grow.  Neighbours: `san_book` writes down here what it hears; the guards read
 `plan.view.Absence`; a full plan leaves these files out, and says which of them are still known by that size.
 """
 

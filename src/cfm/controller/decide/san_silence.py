@@ -5,7 +5,7 @@ fifth of a core, and tell nothing.  So a file that was not answered for is left 
 Meanwhile a trial asks for a few of these files.  Its pauses grow; one answer ends the silence.  While no
 folder answers at all, other files are asked for by such trials as well.
 
-Neighbours: `books.SanBook` keeps this book; the policies see its `Silence`.
+Neighbours: `san_book` keeps this book; the policies see its `Silence`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from cfm.controller.decide.books import (
     PauseBook,
     ReservationBook,
     RuleBook,
-    SanBook,
     StockBook,
     StoreBook,
     StrangerBook,
@@ -29,6 +28,7 @@ from cfm.controller.decide.books import (
 from cfm.controller.decide.departures import DepartureBook
 from cfm.controller.decide.events import AskSan, Say, SeekNames
 from cfm.controller.decide.own_troubles import OwnTroubleBook
+from cfm.controller.decide.san_book import SanBook
 from cfm.controller.decide.step import Outbox
 from cfm.controller.decide.told_conditions import ConditionBook
 from cfm.controller.decide.versions import VersionBook
