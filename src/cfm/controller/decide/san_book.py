@@ -1,8 +1,7 @@
 """The book of the SAN: what the source folders said of single files, and the index of all their names.
 
 `absences` keeps what follows where a file is not there, and `san_silence` what follows where nothing answers.
-Neighbours:
-`state` asks, and `core` brings the answers; the view of the node shows them to the guards.
+Neighbours: `state` asks, and `core` brings the answers; the view of the node shows them to the guards.
 """
 
 from __future__ import annotations
