@@ -47,17 +47,26 @@ def _place_json(core: Core, view: ClusterView, ledger: Ledger, file: File, serve
 
 def _refusal(core: Core, view: ClusterView, ledger: Ledger, file: File, server: ServerView) -> Refusal | None:
     """Why no copy goes there; None where one could, from some source."""
-    guards = core.state.kernel.way_guards
-    told: Refusal | None = None
+    kernel, reason = core.state.kernel, why(view, file)
     if server.addr not in ledger.disks:
         return refusals.NO_DESTINATION
-    for source in (one for one in view.sources if can_send(one, server)):
-        copy = Copy(file, source.addr, server.addr, why(view, file))
-        refusal = first_refusal(guards, Case(view, ledger, copy))
-        if refusal is None:
+
+    def copy_from(source: ServerView) -> Case[Copy]:
+        return Case(view, ledger, Copy(file, source.addr, server.addr, reason))
+
+    senders = [source for source in view.sources if can_send(source, server)]
+    if not senders:
+        return refusals.NO_SOURCE
+    # Whichever source it is, the place is the same.
+    refusal = first_refusal(kernel.place_guards + kernel.fit_guards, copy_from(senders[0]))
+    if refusal is not None:
+        return refusal
+    told: Refusal | None = None
+    for source in senders:
+        if (refusal := first_refusal(kernel.turn_guards, copy_from(source))) is None:
             return None
         told = to_be_told(told, refusal)
-    return told or refusals.NO_SOURCE
+    return told
 
 
 def _worst(core: Core, view: ClusterView, addr: Addr) -> File | None:
