@@ -28,12 +28,14 @@ from cfm.model import (
     Now,
     OrderStatus,
     SnapshotFacts,
+    Status,
     Trouble,
     WorkerFeatures,
 )
 from cfm.plan.shortlist import NOTHING_LISTED
 from cfm.plan.view import Rules
 from cfm.tasks.store import DropTask, Recovered, TaskStore
+from cfm.wire import TaskReport
 from cfm_lab.fakes.memory_store import MemoryStore
 
 ORDER = DeleteOrder(
@@ -286,6 +288,53 @@ async def test_answers_that_come_together_are_decided_about_together(
     assert core.heard == 100
     assert core.decided < 10
     assert core.decided_ms - core.first_heard_ms >= at_least_ms
+
+
+class Freed(Hundred):
+    """The same; it counts what is decided in the very turn in which it was heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hears = False
+        self.at_once = 0
+
+    def handle(self, event: ev.Event, now: Now) -> Step:
+        self.at_once += self.hears
+        return super().handle(event, now)
+
+    def hear(self, event: ev.Event, now: Now) -> Step:
+        self.hears = True
+        return super().hear(event, now)
+
+    def turn_is_over(self) -> None:
+        self.hears = False
+
+
+@pytest.mark.parametrize(
+    ("report", "frees"),
+    [
+        (TaskReport(Status.DONE, verified=True), True),
+        (TaskReport(Status.FAILED, error="disk full"), True),
+        (TaskReport(Status.WORKING, done_bytes=100, received=True), True),
+        (TaskReport(Status.WORKING, done_bytes=50), False),
+    ],
+)
+async def test_a_free_source_is_decided_about_in_the_turn_in_which_it_is_heard(
+    report: TaskReport, frees: bool
+) -> None:
+    core = Freed()
+    controller = Controller(
+        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
+    )
+    running = asyncio.create_task(controller.run())
+    await asyncio.sleep(0)
+    for number in range(1_000):  # the rest after the last decision has to pass
+        controller.feed(ev.TaskReported(number, number, report))
+        asyncio.get_running_loop().call_soon(core.turn_is_over)
+        await asyncio.sleep(0)
+    assert (core.at_once > 0) is frees
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 class Starting(Hundred):

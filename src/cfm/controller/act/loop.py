@@ -48,7 +48,7 @@ from cfm.model import (
 from cfm.reloading import SettingsReading
 from cfm.tasks.commits import OverloadedError
 from cfm.tasks.queue import Writer
-from cfm.tasks.store import TaskStore
+from cfm.tasks.store import UNFINISHED_TASKS, TaskStore
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,8 @@ _HEARD_TOGETHER = (
 
 A decision looks at all servers and tasks.  To decide at each answer of 300 servers held the loop for 58 s at
 the start, because all of them were ready in one turn of the loop.  A report is answered when it is heard and
-durable; what it makes possible is decided within some milliseconds.
+durable; what it makes possible is decided within some milliseconds.  Where a source has become free, that is
+decided at once, and becomes durable together with the report, unless the last decision was made just before.
 """
 
 _ASKED_OF_ALL = (ev.SendHeartbeat, ev.AskList, ev.AskDisk)
@@ -76,6 +77,9 @@ _HEARS_FOR_MS = 10
 _HEARS_AT_FIRST_MS = 250
 """The same while a destination was never looked at: until then nothing may be copied, and a start goes faster
 where it decides less.  The answer that ends this is decided about at once."""
+_RESTS = 3
+"""Before a free source is decided about, answers are only heard for so many times as long as the last
+decision took."""
 
 
 _PUTS_OFF = (ev.HeartbeatAnswer, ev.ListAnswer, ev.DiskAnswer, ev.TaskReported)
@@ -92,6 +96,12 @@ def clock() -> Now:
 
 def _is_failure(event: ev.Event) -> bool:
     return isinstance(getattr(event, "answer", None), Failure)
+
+
+def _frees_a_source(event: ev.Event) -> bool:
+    """All bytes are there, or the task has ended."""
+    report = event.report if isinstance(event, ev.TaskReported) else None
+    return report is not None and (report.received or report.status not in UNFINISHED_TASKS)
 
 
 class NotLeadingError(Exception):
@@ -140,6 +150,8 @@ class Controller:
         self._questions: InTurns[ev.Effect] = InTurns(self._ask_now, turn_s=0)
         """One in a turn: to send it takes longer than to begin."""
         self._decided_ms, self._decide_not_before_ms = 0, 0
+        self._deciding_ms = 0
+        """How long the last decision took."""
         self._is_broken = False
         """The core failed: only a restart brings back what is certain."""
         self._group: asyncio.TaskGroup | None = None
@@ -225,15 +237,18 @@ class Controller:
         now = clock()
         self._follow(self.core.handle(event, now))
         self._decided_ms = clock().mono_ms
+        self._deciding_ms = self._decided_ms - now.mono_ms
         # At least half of the time is for others.
-        self._decide_not_before_ms = self._decided_ms + max(_HEARS_FOR_MS, self._decided_ms - now.mono_ms)
+        self._decide_not_before_ms = self._decided_ms + max(_HEARS_FOR_MS, self._deciding_ms)
         self._wake_at(self.core.next_wakeup_ms(now))
 
     def _hear(self, event: ev.Event) -> None:
         now = clock()
         self._follow(self.core.hear(event, now))
         due_ms = self._decide_after_ms(event, now)
-        if due_ms < self._wakes_at_ms:
+        if due_ms <= now.mono_ms and _frees_a_source(event):
+            self._decide(ev.Tick())
+        elif due_ms < self._wakes_at_ms:
             self._wake_at(due_ms)
 
     def _decide_after_ms(self, event: ev.Event, now: Now) -> int:
@@ -242,6 +257,8 @@ class Controller:
             return now.mono_ms + _PUT_OFF_MS
         if self.core.looks_first:
             return max(self._decide_not_before_ms, self._decided_ms + _HEARS_AT_FIRST_MS)
+        if _frees_a_source(event):
+            return min(self._decide_not_before_ms, self._decided_ms + _RESTS * self._deciding_ms)
         return self._decide_not_before_ms
 
     def _follow(self, step: Step) -> None:
