@@ -65,8 +65,9 @@ def _allowance_bytes(state: NodeState, addr: Addr, *, at_most: bool) -> int | No
 
 
 def _most_ours_bytes(state: NodeState, addr: Addr, account: DiskAccount) -> int:
-    """What may be used, and is no other data: deleted files that are still open, and unfinished copies."""
-    tasks = state.tasks.active.values()
+    """What may be used, and is no other data: deleted files that are still open, unfinished copies, and those
+    that an old worker's list has not proven yet."""
+    tasks = {**state.tasks.active, **state.tasks.uncut, **state.tasks.unproven}.values()
     coming_bytes = sum(task.file.size_bytes for task in tasks if task.destination == addr)
     return sum_bytes(account.gone) + account.given_up_bytes + max(coming_bytes, account.arriving_bytes)
 
