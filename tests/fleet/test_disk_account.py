@@ -320,6 +320,14 @@ def test_what_lands_while_df_stands_still_counts_for_hours() -> None:
     assert one.landed == []
 
 
+def test_a_copy_and_a_delete_of_nearly_one_size_make_up_for_each_other() -> None:
+    one = disk(5000)
+    one.fleet.landed(HERE, "a", 529, 60_000)
+    one.fleet.deleted(HERE, "b", 526, 60_001)
+    one.shows(5000, 61_000, total=10_000)
+    assert (one.landed, one.gone) == ([], [])
+
+
 def test_a_df_that_lags_shows_the_first_copies_first() -> None:
     one = disk(100)
     for number, size in enumerate((30, 40, 50)):

@@ -224,7 +224,8 @@ class DiskAccount:
         if self._first_bytes is not None:
             self._first_until_ms = asked_ms
         missing_bytes = base_bytes + change_bytes - used_bytes
-        stands_still = used_bytes == self._used_bytes and missing_bytes != 0
+        # What came and what went may make up for each other, but for the last bytes of a block.
+        stands_still = used_bytes == self._used_bytes and _NOISE * abs(missing_bytes) > sum_bytes(gone)
         unshown = _not_shown(landed, missing_bytes) if missing_bytes > 0 else []
         unfreed = _not_freed(gone, -missing_bytes) if missing_bytes < 0 else []
         if stands_still and landed and gone:
