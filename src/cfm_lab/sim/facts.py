@@ -115,6 +115,12 @@ class StateFacts:
         landed = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
         return self._coming_bytes(there) + sum(task.file.size_bytes for task in landed)
 
+    def least_arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
+        """The same at least: a copy that replaced another one added less, and one that failed nothing."""
+        done = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
+        grown = (self.growth[task.id].size_bytes for task in done if task.status is Status.DONE)
+        return self._coming_bytes(there) + sum(grown)
+
     def gone_bytes(self, addr: Addr, since_ms: int) -> int:
         """Bytes that orders of the process that runs now have deleted since then on the disk at `addr`."""
         there = (self.orders[order.id] for _ms, order in self.recent_orders if self.ended_there(order, addr))

@@ -75,7 +75,9 @@ class RoomForOneFile(Invariant):
         if heard.disk is None:
             return  # another rule says that nothing is deleted there
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(addr)
-        arriving_bytes = state.arriving_bytes(addr, there, heard.disk_asked_ms) - heard.disk.arriving_bytes
+        arriving_bytes = (
+            state.least_arriving_bytes(addr, there, heard.disk_asked_ms) - heard.disk.arriving_bytes
+        )
         orders = (*(known.order for known in state.open_orders.values()), *made)
         leaving_bytes = sum(one.file.size_bytes for one in orders if one.server in there)
         leaving_bytes += state.gone_bytes(addr, heard.disk_asked_ms - SURELY_MS)
