@@ -80,7 +80,9 @@ class RoomForOneFile(Invariant):
         )
         orders = (*(known.order for known in state.open_orders.values()), *made)
         leaving_bytes = sum(one.file.size_bytes for one in orders if one.server in there)
-        leaving_bytes += state.gone_bytes(addr, heard.disk_asked_ms - SURELY_MS)
+        # The longer deletes free nothing, the longer they are waited for.
+        gone_since_ms = min(heard.disk_asked_ms - SURELY_MS, heard.unmoved_since_ms)
+        leaving_bytes += state.gone_bytes(addr, gone_since_ms)
         used_bytes = heard.disk.usage.used_bytes + max(0, arriving_bytes) + wanted_bytes
         short_bytes = used_bytes - self._ceiling_bytes(cfm, addr, heard.disk.usage) - leaving_bytes
         self.hold(short_bytes <= 0, f"{short_bytes} bytes too few go:", order)
