@@ -122,10 +122,11 @@ class StateFacts:
         return self._coming_bytes(there) + sum(grown)
 
     def gone_bytes(self, addr: Addr, since_ms: int) -> int:
-        """Bytes that orders of the process that runs now have deleted since then on the disk at `addr`."""
-        there = (self.orders[order.id] for _ms, order in self.recent_orders if self.ended_there(order, addr))
-        gone = (known for known in there if known.order.status is OrderStatus.CONFIRMED)
-        return sum(known.order.file.size_bytes for known in gone if (known.ended_mono_ms or 0) > since_ms)
+        """Bytes that were deleted on the disk at `addr` since then, as the process that runs now has heard.
+        Some of the orders may be from before its start."""
+        gone = (known for known in self.orders.values() if known.order.status is OrderStatus.CONFIRMED)
+        late = (known for known in gone if (known.ended_mono_ms or 0) > since_ms)
+        return sum(known.order.file.size_bytes for known in late if self.ended_there(known.order, addr))
 
     def unshown_bytes(
         self,
