@@ -237,8 +237,12 @@ class Pauses(Invariant):
                 self._failed_at[controller, task.destination].add(OWN_DISK)
 
     def _is_to_blame(self, controller: str, name: str) -> bool:
-        """Did no other file fail at the servers where this one did?"""
-        servers = {addr for way in self._ways.get((controller, name), {}) for addr in way}
+        """Did no other file fail at the servers where this one did?  A server that sent it in vain once, and
+        received it in vain once, is to blame itself."""
+        ways = self._ways.get((controller, name), {})
+        if not {source for source, _ in ways}.isdisjoint(destination for _, destination in ways):
+            return False
+        servers = {addr for way in ways for addr in way}
         return all(self._failed_at.get((controller, addr), set()) <= {name} for addr in servers)
 
     def _proven(self, cfm: SimCfm, addr: Addr, asked_ms: int, names: Names) -> None:
