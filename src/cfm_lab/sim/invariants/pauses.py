@@ -61,7 +61,12 @@ class LeftAlone(Invariant):
         if pause is not None:
             self.hold(now.mono_ms >= pause.until_ms, "room where copies fail:", order)
             state = cfm.core.state
-            there = {one.room_for for one in state.orders.active.values() if one.server == order.server}
+            orders = self.facts.state(cfm.issuer.controller).orders
+            since = {one for one, known in orders.items() if known.ordered_mono_ms >= pause.since_ms}
+            there = {  # what was ordered before the pause was not for a trial, and its room is given up
+                one.room_for for one in state.orders.active.values()
+                if one.server == order.server and (one.id == order.id or one.id in since)
+            }  # fmt: skip
             begun = {task.file.name for task in state.tasks.active.values()}
             wait = {name for name in there - begun if name is not None and not state.is_placed(name)}
             self.hold(wait == {order.room_for}, "room for two files where copies fail:", order)
