@@ -126,10 +126,8 @@ class _HeldRows:
         self.servers = tuple(by_server)
         self.numbers = np.array([len(rows) for rows in by_server.values()], np.int64)
         """How many rows each server holds."""
-        self.rows: Rows = np.concatenate([_NO_ROWS, *by_server.values()])
-        """Ascending for each server."""
-        self.server: Rows = np.repeat(np.arange(len(self.servers), dtype=np.uint32), self.numbers)
-        """The place of the server that holds each of them."""
+        self.rows, self.server = _in_one(list(by_server.values()))
+        """The rows, ascending for each server, and the place of the server that holds each of them."""
         self._ends = np.cumsum(self.numbers)
         self._begins = self._ends - self.numbers
 
@@ -141,9 +139,7 @@ class _HeldRows:
 
     def are_among(self, by_server: Sequence[Rows]) -> Mask:
         """Which of these rows are among those given for their server?"""
-        server = np.repeat(np.arange(len(by_server), dtype=np.uint32), [len(rows) for rows in by_server])
-        asked = _pairs(server, np.concatenate([_NO_ROWS, *by_server]))
-        pairs = _pairs(self.server, self.rows)
+        asked, pairs = _pairs(*_in_one(by_server)), _pairs(self.rows, self.server)
         among = np.zeros(len(pairs), np.bool_)
         if len(pairs):
             places = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
@@ -201,8 +197,8 @@ class _Plan:
         young = finder.rows_each([inputs.young.get(server, _NO_NAMES) for server in self.held.servers])
         self._goes = self._may_go & ~self.held.are_among(young)
         """Which of them may go."""
-        worst = self.held.rows[self._goes].max(initial=0)
-        self._worst_rank = int(ranks[worst]) if self._goes.any() else 0
+        self._goers = self.held.rows[self._goes]
+        self._worst_rank = int(ranks[self._goers.max()]) if len(self._goers) else 0
         """The rank of the least wanted row that may go anywhere; 0 where nothing may."""
 
     def _names(self, rows: Rows) -> pl.Series:
@@ -286,7 +282,7 @@ class _Plan:
     def evictable(self, wanted: Rows) -> tuple[dict[Addr, Rows], int]:
         """For each listed server the last of its rows that nothing protects, worst rank first: the first few,
         and more while these would not make room for the largest wanted file."""
-        inputs, held, goers = self._inputs, self.held, self.held.rows[self._goes]
+        inputs, held, goers = self._inputs, self.held, self._goers
         largest_bytes = int(self._sizes[wanted].max()) if len(wanted) else 0
         numbers = held.sums(self._goes)
         ends = np.cumsum(numbers)
@@ -406,7 +402,13 @@ def _together(*rows: Rows) -> Rows:
     return each_once(np.sort(np.concatenate(rows)))
 
 
-def _pairs(server: Rows, rows: Rows) -> npt.NDArray[np.uint64]:
+def _in_one(each: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """All of these rows in one array, and the place in `each` that every one of them is from."""
+    places = np.repeat(np.arange(len(each), dtype=np.uint32), [len(rows) for rows in each])
+    return np.concatenate([_NO_ROWS, *each]), places
+
+
+def _pairs(rows: Rows, server: Rows) -> npt.NDArray[np.uint64]:
     """One number for each row on a server; sorted by server, then by row."""
     return server.astype(np.uint64) << np.uint64(32) | rows
 

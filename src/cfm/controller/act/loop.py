@@ -149,9 +149,8 @@ class Controller:
         self._answers: InTurns[ev.Event] = InTurns(self._take)
         self._questions: InTurns[ev.Effect] = InTurns(self._ask_now, turn_s=0)
         """One in a turn: to send it takes longer than to begin."""
-        self._decided_ms, self._decide_not_before_ms = 0, 0
-        self._deciding_ms = 0
-        """How long the last decision took."""
+        self._decided_ms = self._deciding_ms = 0
+        """When the last decision was made, and how long it took."""
         self._is_broken = False
         """The core failed: only a restart brings back what is certain."""
         self._group: asyncio.TaskGroup | None = None
@@ -238,8 +237,6 @@ class Controller:
         self._follow(self.core.handle(event, now))
         self._decided_ms = clock().mono_ms
         self._deciding_ms = self._decided_ms - now.mono_ms
-        # At least half of the time is for others.
-        self._decide_not_before_ms = self._decided_ms + max(_HEARS_FOR_MS, self._deciding_ms)
         self._wake_at(self.core.next_wakeup_ms(now))
 
     def _hear(self, event: ev.Event) -> None:
@@ -255,11 +252,12 @@ class Controller:
         """When to decide about what was heard, at the latest."""
         if self.core.is_settled and isinstance(event, _PUTS_OFF) and not _is_failure(event):
             return now.mono_ms + _PUT_OFF_MS
+        rest_ms = max(_HEARS_FOR_MS, self._deciding_ms)  # at least half of the time is for others
         if self.core.looks_first:
-            return max(self._decide_not_before_ms, self._decided_ms + _HEARS_AT_FIRST_MS)
+            return self._decided_ms + max(rest_ms, _HEARS_AT_FIRST_MS)
         if _frees_a_source(event):
-            return min(self._decide_not_before_ms, self._decided_ms + _RESTS * self._deciding_ms)
-        return self._decide_not_before_ms
+            rest_ms = min(rest_ms, _RESTS * self._deciding_ms)
+        return self._decided_ms + rest_ms
 
     def _follow(self, step: Step) -> None:
         self._carry_out(step.at_once)

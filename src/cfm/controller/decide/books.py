@@ -28,11 +28,7 @@ from cfm.model import (
 )
 from cfm.plan import refusals
 from cfm.plan.refusals import Refusal
-from cfm.plan.view import (
-    Reservation,
-    Rules,
-    UnknownHits,
-)
+from cfm.plan.view import Reservation, Rules, UnknownHits
 from cfm.revision import Revision
 from cfm.tasks.orders import OrderBook
 
