@@ -7,7 +7,7 @@ controller that decided; all other times are true ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -112,21 +112,19 @@ class StateFacts:
         This is what cfm was told: a worker may tell of a copy long after its disk has shown it.
         `there`: all addresses that the disk has now.
         """
-        landed = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
+        landed = self._ended_tasks(addr, since_ms)
         return self._coming_bytes(there) + sum(task.file.size_bytes for task in landed)
 
     def least_arriving_bytes(self, addr: Addr, there: Sequence[Addr], since_ms: int) -> int:
         """The same at least: a copy that replaced another one added less, and one that failed nothing."""
-        done = (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
-        grown = (self.growth[task.id].size_bytes for task in done if task.status is Status.DONE)
+        done = (task for task in self._ended_tasks(addr, since_ms) if task.status is Status.DONE)
+        grown = (self.growth[task.id].size_bytes for task in done)
         return self._coming_bytes(there) + sum(grown)
 
     def gone_bytes(self, addr: Addr, since_ms: int) -> int:
-        """Bytes that were deleted on the disk at `addr` since then, as the process that runs now has heard.
-        Some of the orders may be from before its start."""
-        gone = (known for known in self.orders.values() if known.order.status is OrderStatus.CONFIRMED)
-        late = (known for known in gone if (known.ended_mono_ms or 0) > since_ms)
-        return sum(known.order.file.size_bytes for known in late if self.ended_there(known.order, addr))
+        """Bytes deleted on the disk at `addr` since then, as the process that runs now has heard."""
+        gone = self.ended_orders(OrderStatus.CONFIRMED, since_ms)
+        return sum(order.file.size_bytes for order in gone if self.ended_there(order, addr))
 
     def unshown_bytes(
         self,
@@ -153,6 +151,16 @@ class StateFacts:
                 before = landed.get(what, 0) if came.size_bytes < task.file.size_bytes else 0
                 landed[what] = before + came.size_bytes
         return self._coming_bytes(there) + sum(landed.values())
+
+    def ended_orders(self, status: OrderStatus, since_ms: int) -> Iterator[DeleteOrder]:
+        """The orders that came to this end since then.  Some may be from before the start of this process."""
+        for known in self.orders.values():
+            if known.order.status is status and (known.ended_mono_ms or 0) > since_ms:
+                yield known.order
+
+    def _ended_tasks(self, addr: Addr, since_ms: int) -> Iterator[Task]:
+        """The tasks that ended on the disk at `addr` since then."""
+        return (task for ms, task in self.done if ms > since_ms and self.ended_there(task, addr))
 
     def _coming_bytes(self, there: Sequence[Addr]) -> int:
         coming = (known.task for known in self.open_tasks.values() if known.task.destination in there)

@@ -130,12 +130,8 @@ class NextToGo(Invariant):
             state.orders[o.id] for ms, o in state.recent_orders
             if ms > since_ms and o.server == task.destination and o.room_for not in (None, task.file.name)
         ]  # fmt: skip
-        dropped = {
-            f.order.room_for for f in state.orders.values()  # some were made before a restart
-            if f.order.status is OrderStatus.DROPPED
-            and f.order.server == task.destination
-            and (f.ended_mono_ms or 0) > since_ms
-        }  # fmt: skip
+        given_up = state.ended_orders(OrderStatus.DROPPED, since_ms)
+        dropped = {order.room_for for order in given_up if order.server == task.destination}
         begun = {f.task.file.name for f in state.tasks.values() if f.started_mono_ms > since_ms}
         made: dict[str, list[str]] = {}
         for known in there:

@@ -75,9 +75,8 @@ class RoomForOneFile(Invariant):
         if heard.disk is None:
             return  # another rule says that nothing is deleted there
         state, there = self.facts.state(cfm.issuer.controller), cfm.evidence.addresses(addr)
-        arriving_bytes = (
-            state.least_arriving_bytes(addr, there, heard.disk_asked_ms) - heard.disk.arriving_bytes
-        )
+        arriving_bytes = state.least_arriving_bytes(addr, there, heard.disk_asked_ms)
+        arriving_bytes -= heard.disk.arriving_bytes
         orders = (*(known.order for known in state.open_orders.values()), *made)
         leaving_bytes = sum(one.file.size_bytes for one in orders if one.server in there)
         # The longer deletes free nothing, the longer they are waited for.
