@@ -260,11 +260,16 @@ class Living:
         return WorkerFeatures()
 
 
-async def until_decided(core: Hundred) -> None:
-    """Run a controller around it until all has been heard, and decided about."""
-    controller = Controller(
+def around(core: Hundred) -> Controller:
+    """A controller that runs it, among servers that live."""
+    return Controller(
         cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
     )
+
+
+async def until_decided(core: Hundred) -> None:
+    """Run a controller around it until all has been heard, and decided about."""
+    controller = around(core)
     running = asyncio.create_task(controller.run())
     try:
         await asyncio.wait_for(core.decided_after.wait(), 10)
@@ -323,9 +328,7 @@ async def test_a_free_source_is_decided_about_in_the_turn_in_which_it_is_heard(
     report: TaskReport, frees: bool
 ) -> None:
     core = Freed()
-    controller = Controller(
-        cast("Core", core), cast("TaskStore", None), cast("WorkerClient", Living()), cast("SanIndex", None)
-    )
+    controller = around(core)
     running = asyncio.create_task(controller.run())
     await asyncio.sleep(0)
     for number in range(1_000):  # the rest after the last decision has to pass

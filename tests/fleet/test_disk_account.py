@@ -72,6 +72,14 @@ def disk(used: int = 900) -> Disk:
     return made
 
 
+def assert_two_readings_prove(one: Disk, *, used: int, limit_percent: int, over: int) -> None:
+    """The first one alone proves no need."""
+    one.shows(used, MINUTE_MS)
+    assert one.over(limit_percent) <= 0
+    one.shows(used, MINUTE_MS + APART_MS)
+    assert one.over(limit_percent) == over
+
+
 # ── what our own doing explains ─────────────────────────────────────────────────────────────────────────
 
 
@@ -391,10 +399,7 @@ def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> Non
     one.shows(680, 10, way=UnderWay(40, 40))
     one.fleet.landed(HERE, "told later", 40, 20)
     one.shows(680, 10 + APART_MS)
-    one.shows(720, MINUTE_MS)
-    assert one.over(70) <= 0
-    one.shows(720, MINUTE_MS + APART_MS)
-    assert one.over(70) == 20
+    assert_two_readings_prove(one, used=720, limit_percent=70, over=20)
 
 
 def test_what_a_moving_df_has_not_shown_explains_no_growth_later() -> None:
@@ -406,10 +411,7 @@ def test_what_a_moving_df_has_not_shown_explains_no_growth_later() -> None:
     one.fleet.deleted(HERE, "b", 30, 25_000)
     one.shows(650, 30_000)
     assert (one.landed, one.gone) == ([40], [])
-    one.shows(690, MINUTE_MS)
-    assert one.over(68) <= 0
-    one.shows(690, MINUTE_MS + APART_MS)
-    assert one.over(68) == 10
+    assert_two_readings_prove(one, used=690, limit_percent=68, over=10)
 
 
 def test_a_copy_that_df_showed_before_it_was_reported_is_not_booked() -> None:
