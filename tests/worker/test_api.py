@@ -324,6 +324,21 @@ class TestFencing:
             await rig.ask("GET", "/df", Cfm_Leader="10.0.0.1:80")
         assert heard == [Addr("10.0.0.8:80")]
 
+    async def test_a_request_of_our_controller_says_that_it_runs(self, tmp_path: Path) -> None:
+        heard: list[int] = []
+        async with worker_rig(tmp_path, cfm_spoke=lambda: heard.append(1)) as rig:
+
+            async def told(controller: str, path: str = "/hb") -> int:
+                before = len(heard)
+                await rig.ask("GET", path, Cfm_Controller=controller, Cfm_Epoch="7")
+                return len(heard) - before
+
+            assert await told(OTHER) == 1  # it may become ours
+            await rig.api.authority.hear(Issuer(OURS, 7))
+            assert (await told(OURS), await told(OURS, "/df"), await told(OTHER)) == (1, 1, 0)
+            await rig.ask("GET", "/hb")
+        assert len(heard) == 3
+
     async def test_only_our_controller_in_its_last_epoch_says_whose_disk_it_is(self, rig: WorkerRig) -> None:
         """One that was deposed still asked for the list, and the disk that is the SAN was used again."""
         await rig.api.authority.hear(Issuer(OURS, 7))

@@ -19,6 +19,7 @@ from cfm.worker.decide.download_events import (
     AskOutcome,
     BookEvent,
     BytesReceived,
+    CfmSpoke,
     Clean,
     Cleaned,
     Conclude,
@@ -459,6 +460,42 @@ def test_a_cfm_that_is_down_is_tried_again_soon_and_ever_so() -> None:
         life.wait(pauses[-1])
         assert life.the(AskNext).how is Ask.NOW
     assert pauses == [100, 200, 400, 800, 1600, 2000, 2000, 2000]
+
+
+def test_a_cfm_that_speaks_is_asked_at_once() -> None:
+    """A worker that was there first must not refuse the deletes of a cfm that has just started."""
+    life = Life()
+    life.hear(Restarted())
+    for pause in (100, 200, 400, 800):
+        life.hear(NothingOffered(AskOutcome.DOWN))
+        life.wait(pause)
+    life.hear(NothingOffered(AskOutcome.DOWN))
+    assert life.hear(CfmSpoke()) == []
+    assert life.wait(100) == [AskNext(Ask.NOW, frozenset())]
+
+
+def test_a_cfm_that_speaks_and_does_not_answer_is_not_asked_in_a_rush() -> None:
+    life = Life()
+    life.hear(Restarted())
+    asked = 0
+    for _ in range(1_000):
+        asked += life.hear(CfmSpoke()).count(AskNext(Ask.NOW, frozenset()))
+        if not life.book._asking.out:
+            continue
+        life.hear(NothingOffered(AskOutcome.DOWN))
+        life.now_ms += 10
+    assert asked <= 10 * 10 + 1
+
+
+def test_a_cfm_that_speaks_hears_at_once_how_a_task_ended() -> None:
+    life = copying()
+    life.hear(TransferEnded(1, 1000, verified=True), Published(1))
+    for _ in range(6):
+        life.answer(None, DONE)
+        life.wait(60_000)
+    life.answer(None, DONE)
+    assert life.wait(200) == []
+    assert life.hear(CfmSpoke()) == [SendReport(offer(), DONE)]
 
 
 def test_empty_answers_are_not_asked_for_in_a_rush() -> None:

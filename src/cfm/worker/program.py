@@ -113,6 +113,7 @@ async def _run_on(
             content=Content(library, streams, metrics),
             metrics=metrics,
             receiving=lambda: agent.book.under_way,
+            cfm_spoke=agent.cfm_spoke,
             leads=link.turn_to,
         )
         server = WebServer(

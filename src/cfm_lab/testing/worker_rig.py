@@ -70,6 +70,7 @@ async def worker_rig(
     limits: Limits | None = None,
     disk_of: Callable[[Path], BaseDir] = RealBaseDir,
     admission: Admission = EVERYBODY,
+    cfm_spoke: Callable[[], None] = lambda: None,
     leads: Callable[[Addr], None] = lambda _addr: None,
 ) -> AsyncIterator[WorkerRig]:
     """A worker whose disk is `folder/base`, and which serves `folder/source` to other workers."""
@@ -99,6 +100,7 @@ async def worker_rig(
         content=Content(library, book, metrics, stall_s=stall_s),
         metrics=metrics,
         receiving=lambda: 0,
+        cfm_spoke=cfm_spoke,
         leads=leads,
     )
     async with serve(

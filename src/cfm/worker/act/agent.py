@@ -22,6 +22,7 @@ from cfm.worker.act.transfers.contract import FileTransfer
 from cfm.worker.decide import execution
 from cfm.worker.decide.download_events import (
     BookEvent,
+    CfmSpoke,
     DownloadTick,
     Instruction,
     Restarted,
@@ -79,6 +80,10 @@ class DownloadAgent:
     @property
     def counts(self) -> DownloadCounts:
         return self._executor.counts
+
+    def cfm_spoke(self) -> None:
+        """A request of our controller has come here."""
+        self._events.put_nowait(CfmSpoke())
 
     async def run(self) -> None:
         try:

@@ -89,6 +89,10 @@ class Authority:
         """Is this the very start of our controller that we heard of last?"""
         return issuer is not None and speaks_for(self._binding, issuer)
 
+    def may_obey(self, issuer: Issuer) -> bool:
+        """Is it our controller, or may it become ours?"""
+        return self._binding is None or self._binding.controller == issuer.controller
+
     async def release(self) -> Binding | None:
         """Forget the controller, whoever it is.  Returns what the binding was."""
         async with self._changing:

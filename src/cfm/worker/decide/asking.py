@@ -65,6 +65,11 @@ class AskSchedule:
         self.refusals += 1
         self.not_before_ms = now_ms + USELESS_OFFER.pause_ms(self.refusals)
 
+    def cfm_spoke(self) -> None:
+        """It runs again: what is left of a long pause would be lost."""
+        if self.misses:
+            self.not_before_ms = min(self.not_before_ms, self.since_ms + CFM_IS_DOWN.first_ms)
+
     def copy_began(self) -> None:
         self.refusals = 0
 

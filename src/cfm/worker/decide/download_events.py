@@ -133,6 +133,11 @@ class Cleaned:
 
 
 @dataclass(frozen=True, slots=True)
+class CfmSpoke:
+    """A request of our controller came here: it runs, whatever its silence said."""
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadTick:
     """Time has passed, and nothing else has happened."""
 
@@ -147,7 +152,7 @@ EventOfTask: TypeAlias = (
 )
 
 BookEvent: TypeAlias = (
-    Restarted | TaskOffered | NothingOffered | EventOfTask | Cleaned | DownloadTick | Stopping
+    Restarted | TaskOffered | NothingOffered | EventOfTask | Cleaned | CfmSpoke | DownloadTick | Stopping
 )
 
 # --- instructions ----------------------------------------------------------------------------------------

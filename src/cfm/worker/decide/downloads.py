@@ -31,6 +31,7 @@ from cfm.worker.decide.download_events import (
     AskOutcome,
     BookEvent,
     BytesReceived,
+    CfmSpoke,
     Clean,
     Cleaned,
     DownloadTick,
@@ -144,6 +145,9 @@ class DownloadBook:
                 self._stop_all(now_ms)
             case Cleaned():
                 self._litter.ended(now_ms, left=event.left)
+            case CfmSpoke():
+                self._asking.cfm_spoke()
+                self._heard(now_ms)
             case DownloadTick():
                 pass
             case _:

@@ -111,6 +111,8 @@ class WorkerApi:
     metrics: WorkerMetrics
     receiving: Callable[[], int]
     """How many copies are under way now."""
+    cfm_spoke: Callable[[], None]
+    """Called when a request comes from our controller, or from the one that may become ours."""
     leads: Callable[[Addr], None]
     """Called with the address of the one of several cfm that says that it leads."""
 
@@ -278,8 +280,12 @@ class WorkerApi:
 
         A heartbeat is left out: it must not wait until the state is written.
         """
-        if wire.EPOCH in request.headers and request.path != "/hb":
-            issuer = issuer_of(request)
+        if wire.EPOCH not in request.headers:
+            return
+        issuer = issuer_of(request)
+        if issuer is not None and self.authority.may_obey(issuer):
+            self.cfm_spoke()
+        if request.path != "/hb":
             await _remembered(self.authority.heed(issuer))
             if wire.LEADER in request.headers and self.authority.obeys(issuer):
                 self.leads(Addr(request.headers[wire.LEADER]))

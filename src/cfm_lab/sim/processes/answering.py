@@ -56,7 +56,8 @@ class SimAnswerer:
         self._issuer = cfm.issuer
 
     def heartbeat(self, addr: Addr) -> Asked:
-        return self._worker(addr, HEARTBEAT_MS, lambda worker, reply: worker.serve_heartbeat(reply))
+        issuer = self._issuer
+        return self._worker(addr, HEARTBEAT_MS, lambda worker, reply: worker.serve_heartbeat(issuer, reply))
 
     def list_files(self, addr: Addr, fence: int | None, source_folder: str) -> Asked:
         issuer = self._issuer

@@ -133,7 +133,7 @@ class SimOldWorker(SimServer):
 
     # ── the API ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def serve_heartbeat(self, reply: Reply) -> None:
+    def serve_heartbeat(self, _claim: Issuer, reply: Reply) -> None:
         reply(OLD_WORKER)
 
     def serve_list(self, _claim: Issuer, _fence: int | None, _source_folder: str, reply: Reply) -> None:

@@ -7,6 +7,7 @@ sicknesses.  Neighbours: `worker` is the process that answers; the network carri
 from __future__ import annotations
 
 import errno
+from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ from cfm.worker.act.download_files import DownloadFiles
 from cfm.worker.act.fencing import Authority
 from cfm.worker.act.shelf import Shelf
 from cfm.worker.act.state import WorkerState
+from cfm.worker.decide.download_events import BookEvent, CfmSpoke
 from cfm.worker.decide.fencing import Issuer
 from cfm.worker.decide.shelf_rules import DELETION_STATUS, Usage
 from cfm_lab.sim.environment.network import ERROR_500, Reply
@@ -66,19 +68,29 @@ class AnsweringWorker(SimServer):
     measured: tuple[int, Usage] | None
     """The version of the disk, and its figures as the shelf measured them then."""
 
+    @abstractmethod
+    def act(self, event: BookEvent) -> None:
+        """Tell the book of downloads."""
+
     def hears(self, issuer: Issuer) -> bool:
         """Take in for whom an answer of cfm speaks.  Is it our controller?"""
         ours = at_once(self.authority.hear(issuer))
         self.witness.epoch_heard(self, issuer, ours)
         return ours
 
-    def serve_heartbeat(self, reply: Reply) -> None:
+    def serve_heartbeat(self, issuer: Issuer, reply: Reply) -> None:
+        self._hear_request(issuer)
         disk_id, probe = self.shelf.seen_disk_id, self.shelf.seen_probe
         if (self.features.disk_id, self.features.probe) != (disk_id, probe):
             self.features = replace(self.features, disk_id=disk_id, probe=probe)
         reply(self.features)
 
+    def _hear_request(self, issuer: Issuer) -> None:
+        if self.authority.may_obey(issuer):
+            self.act(CfmSpoke())
+
     def _heed(self, issuer: Issuer) -> None:
+        self._hear_request(issuer)
         is_bound = self.authority.binding is not None
         at_once(self.authority.heed(issuer))
         self.witness.epoch_heard(self, issuer, ours=is_bound)
