@@ -285,7 +285,7 @@ STORY = st.lists(st.tuples(st.sampled_from(HAPPENINGS), SERVER, FILE, st.integer
     (3, 1, OLD, True, 9), [(_disk, 4, 23, 0), *5 * [(_time, 0, 0, 0)], (_time, 5, 0, 0)]
 )  # so may a `/df`
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

@@ -13,7 +13,7 @@ from zoo.making import CARELESS, HIDDEN
 from zoo.turn import TURN, bugs_of
 
 BUDGET_S = 60
-SAMPLE_S = 30
+SAMPLE_S = 20
 """A new hunt begins only within so much work of them all."""
 _spent_s: list[float] = []
 
