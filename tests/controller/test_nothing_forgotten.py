@@ -284,6 +284,7 @@ STORY = st.lists(st.tuples(st.sampled_from(HAPPENINGS), SERVER, FILE, st.integer
 @example(
     (3, 1, OLD, True, 9), [(_disk, 4, 23, 0), *5 * [(_time, 0, 0, 0)], (_time, 5, 0, 0)]
 )  # so may a `/df`
+@example((1, 1, OLD, False, 8), [(_dies, 0, 0, 2), (_written, 0, 7, 0), (_time, 0, 0, 2)])  # a file changes
 @settings(
     max_examples=40,
     deadline=None,

@@ -117,6 +117,8 @@ class SanBook:
                 changes = before.changes + 1 if before is not None and restless else 0
                 self.sightings[name] = Sighting(answer, asked_ms, asked_ms, changes)
                 self.unsure[name] = None
+                if changes == 1:  # what waited for a second look that agrees waits no longer
+                    self.revision.dispatch += 1
 
     def next_look_ms(self, rest_ms: int, now: Now) -> int | None:
         """When the next file that was not at rest may be looked at again."""
