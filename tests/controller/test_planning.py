@@ -8,7 +8,7 @@ from cfm.controller.decide.planning import FIRST_LOOK_MS, PLAN_PAUSE_MS, Plannin
 from cfm.model import Addr, File, Now
 from cfm.plan.shortlist import Shortlist
 from cfm.revision import Revision
-from controller.node import Node, files
+from controller.node import OLD, Node, files
 
 HERE = Addr("127.0.2.1:8888")
 GOOD, BAD = File("GOOD.mpg", 1, 100), File("BAD.mpg", 9, 100)
@@ -41,3 +41,14 @@ def test_the_first_plan_waits_no_longer_for_a_destination_that_does_not_answer()
     assert not plans.is_due(Now(1_100, 0))
     assert plans.next_ms == 1_000 + FIRST_LOOK_MS
     assert plans.is_due(Now(1_000 + FIRST_LOOK_MS, 0))
+
+
+def test_a_copy_that_a_list_proves_needs_no_new_plan() -> None:
+    """With old workers, or an old downloader, each arrival was followed by a full plan."""
+    node = Node(files(30), sources=2, destinations=3, features=OLD, transfer_ms=2_000)
+    node.grade()
+    node.run(10_000)
+    before, delivered = node.plans, len(node.delivered)
+    node.run(20_000)
+    assert len(node.delivered) - delivered >= 8
+    assert node.plans - before <= 1

@@ -65,6 +65,23 @@ def test_the_first_list_is_old_and_later_ones_tell_what_appeared() -> None:
     assert book.listed(ONE, names("A", "B", "C"), 40).appeared == {"C"}
 
 
+def test_a_list_that_shows_only_copies_of_ours_needs_no_new_plan() -> None:
+    book = fleet()
+    book.listed(TWO, names("Z"), 10)
+
+    def plans(listing: Listing, *awaited: str) -> int:
+        before = book.revision.plan
+        book.listed(ONE, listing, 100, set(awaited))
+        return book.revision.plan - before
+
+    assert plans(names("A", "B"), "A", "B") == 1, "nothing was known of it"
+    assert plans(names("A", "B", "C"), "C", "D") == 0
+    assert plans(names("A", "B", "C", "D", "E"), "D") == 1, "somebody else brought E"
+    assert plans(names("B", "C", "D", "E", "F"), "F") == 1, "A is gone"
+    assert plans(names("B", "C", "D", "E", "F", "Z"), "Z") == 1, "one of two copies is surplus"
+    assert plans(names("B", "C", "D", "E", "F", "Z"), "G") == 0
+
+
 def test_a_list_asked_for_before_a_copy_or_a_delete_does_not_undo_it() -> None:
     book = fleet()
     book.listed(ONE, names("A", "B"), 10)

@@ -134,9 +134,12 @@ class FleetBook:
 
     # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def listed(self, addr: Addr, listing: Listing, asked_ms: int) -> ListChange:
+    def listed(self, addr: Addr, listing: Listing, asked_ms: int, awaited: Names = NO_NAMES) -> ListChange:
         """A complete list came.  When an old worker's list halves, it is believed once it has been seen
-        twice."""
+        twice.
+
+        `awaited`: copies of ours of which nothing but a list can say that they have arrived.
+        """
         record = self.records[addr]
         record.told_disks.pop(BY_COPY, None)
         self.told_disk(addr, BY_LIST, listing.disk_id)
@@ -160,16 +163,26 @@ class FleetBook:
             why = f"its list shrank from {len(before)} to {len(names)} files; asked again"
             self.lost(addr, why, asked_ms)
             return ListChange(believed=False, why=why)
+        appeared = frozenset(NO_NAMES if before is None or names is before else names - before)
+        if isinstance(record.files, Unknown) or names is not record.last_list:
+            self.revision.dispatch += 1
+            self.revision.plan += not self._only_awaited(record, names, appeared, awaited)
         self._believe(record, names, listing, asked_ms)
-        appeared = NO_NAMES if before is None or names is before else names - before
-        return ListChange(believed=True, appeared=frozenset(appeared))
+        return ListChange(believed=True, appeared=appeared)
+
+    def _only_awaited(self, record: Record, names: Names, appeared: Names, awaited: Names) -> bool:
+        """Has nothing changed but that copies of ours have arrived?  What the last plan listed is still right
+        then, unless another server has one of them: it is surplus."""
+        return (
+            isinstance(record.files, Known)
+            and appeared <= awaited
+            and len(names) == len(record.files.value) + len(appeared)
+            and not any(self.holders.get(name, NOBODY) for name in appeared)
+        )
 
     def _believe(self, record: Record, names: Names, listing: Listing, asked_ms: int) -> None:
         """From now on the server holds these names, and what else the list says is true."""
         record.halved_ms, record.doubted, record.never_answered = None, frozenset(), False
-        if isinstance(record.files, Unknown) or names is not record.last_list:
-            self.revision.dispatch += 1
-            self.revision.plan += 1
         record.files = Known(names, asked_ms)
         self.source_disks.listed(record.addr, record.files)
         self._hold(record, names)

@@ -104,7 +104,8 @@ def listed(state: NodeState, event: ListAnswer, now: Now) -> None:
         state.fleet.lost(event.addr, words(event.answer), now.mono_ms)
         _alarm(state, event.addr, event.answer, now)
     elif state.health.is_up(event.addr):
-        change = state.fleet.listed(event.addr, event.answer, event.asked_ms)
+        awaited = {t.file.name for t in state.tasks.unproven.values() if t.destination == event.addr}
+        change = state.fleet.listed(event.addr, event.answer, event.asked_ms, awaited)
         if change.believed:
             _believed(state, event, change.appeared, now)
             whose_disk.seek(state, now)
