@@ -211,21 +211,24 @@ def _unplaced(
             continue
         if not world.san.holds(name, file.size_bytes):
             continue
-        room = next((addr for addr in world.destinations if _takes(world, cfm.core, addr, file)), None)
+        room = next((addr for addr in world.destinations if _takes(world, cfm.core, addr, file, files)), None)
         if room is not None:
             where = "stale" if name in holders else "nowhere"
             yield f"{name} is {where}, and would fit on {room}"
 
 
-def _takes(world: World, core: Core, addr: Addr, file: File) -> bool:
+def _takes(world: World, core: Core, addr: Addr, file: File, files: Mapping[str, File]) -> bool:
     """May a copy of the file arrive there, and would the disk keep within its limit?
 
     A file of that name is replaced only by a worker of ours with the built-in transfer.  Copies that landed
     and that its `/df` has not shown keep their room: one may have taken the place of a file that other
-    software brought.  Then `/df` stands still, and nobody can tell that from a `/df` that is broken.
+    software brought.  Then `/df` stands still, and nobody can tell that from a `/df` that is broken.  Nor can
+    anybody tell from it a `/df` that is right, where copies are shorter than the metadata say.
     """
-    worker = world.worker_at(addr)
+    worker, disk = world.worker_at(addr), world.disk_at(addr)
     is_able = worker is not None and worker.kind == "builtin"
+    known_bytes = sum(files[name].size_bytes for name in disk.visible() if name in files)
     unshown_bytes = sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)
+    unshown_bytes = max(unshown_bytes, known_bytes - disk.used_bytes)
     room = inventory.takes(world, addr, file.size_bytes + unshown_bytes)
-    return room and (is_able or file.name not in world.disk_at(addr).names)
+    return room and (is_able or file.name not in disk.names)

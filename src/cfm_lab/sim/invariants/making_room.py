@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cfm.controller.decide import events as ev
+from cfm.fleet.disk_account import FREED_LATE
 from cfm.model import Addr, DeleteOrder, DiskUsage, Now, OrderStatus, Side, Task
 from cfm.tasks.store import Change, PutOrder, PutTask
 from cfm_lab.sim.invariants.base import Invariant
@@ -80,7 +81,8 @@ class RoomForOneFile(Invariant):
         orders = (*(known.order for known in state.open_orders.values()), *made)
         leaving_bytes = sum(one.file.size_bytes for one in orders if one.server in there)
         # The longer deletes free nothing, the longer they are waited for.
-        gone_since_ms = min(heard.disk_asked_ms - SURELY_MS, heard.unmoved_since_ms)
+        waited_ms = FREED_LATE.longest_ms if _frees_late(cfm, addr) else SURELY_MS
+        gone_since_ms = min(heard.disk_asked_ms - waited_ms, heard.unmoved_since_ms)
         leaving_bytes += state.gone_bytes(addr, gone_since_ms)
         used_bytes = heard.disk.usage.used_bytes + max(0, arriving_bytes) + wanted_bytes
         short_bytes = used_bytes - self._ceiling_bytes(cfm, addr, heard.disk.usage) - leaving_bytes
@@ -130,3 +132,8 @@ class RoomForOneFile(Invariant):
         """By the metadata in force, or else by the library."""
         files = (*(cfm.pair.files if cfm.pair is not None else ()), *self.world.library)
         return next((file.size_bytes for file in files if file.name == wanted), 0)
+
+
+def _frees_late(cfm: SimCfm, addr: Addr) -> bool:
+    """Has a delete there freed nothing in its time, so that cfm waits longer for those that came later?"""
+    return cfm.core is not None and cfm.core.state.fleet.records[addr].account.frees_late

@@ -22,6 +22,7 @@ from cfm.model import (
     Way,
 )
 from cfm.tasks.store import Change, Recovered
+from cfm.wire import TaskReport
 from cfm_lab.fakes.memory_base_dir import Inode
 from cfm_lab.sim.environment.disks import SimDisk
 from cfm_lab.sim.environment.services import DeleteRequest
@@ -35,6 +36,11 @@ SAME_WAY_MS = 10_000
 
 def _pause_ms(failed: list[int]) -> int:
     return min(1_800_000, 10_000 << min(len(failed) - 1, 20))
+
+
+def _told_of(event: ev.Event, task: Task) -> TaskReport | None:
+    """What the event reports on this task.  A report on one task may come when another is overdue."""
+    return event.report if isinstance(event, ev.TaskReported) and event.task_id == task.id else None
 
 
 NO_SUCH_FILE = 404
@@ -73,7 +79,10 @@ class NoFlapping(Invariant):
         self._others: dict[int, _Others] = {}
         """Order → what there was of other data on its disk, by its last reading and since then."""
         self._read: dict[tuple[str, Addr], int] = {}
-        """(controller, server) → how much other data used its disk when the last reading came."""
+        """(controller, server) → how much other data used its disk when the last reading came, as far as that
+        cfm can know it."""
+        self._gone_before: dict[tuple[str, Addr], int] = {}
+        """(controller, server) → what readings still count as used, deleted before that cfm started."""
         self._moved: Counter[SimDisk] = Counter()
         """Bytes that workers copied to each disk, less those that they deleted."""
         self._copied: set[tuple[SimDisk, int]] = set()
@@ -82,11 +91,17 @@ class NoFlapping(Invariant):
         """File and disk → the order after which it last came back early, and when that was carried out (true
         ms)."""
 
+    def recovered(self, cfm: SimCfm, _found: Recovered) -> None:
+        mine = cfm.issuer.controller
+        self._gone_before = {key: gone for key, gone in self._gone_before.items() if key[0] != mine}
+
     def decided(self, cfm: SimCfm, event: ev.Event, _changes: Sequence[Change], _now: Now) -> None:
         if isinstance(event, ev.DiskAnswer) and not isinstance(event.answer, Failure):
-            disk = self.world.disk_at(event.addr)
+            key, disk = (cfm.issuer.controller, event.addr), self.world.disk_at(event.addr)
             other_bytes = self._other_bytes(disk)
-            self._read[cfm.issuer.controller, event.addr] = other_bytes
+            shown_bytes = max(0, event.answer.usage.used_bytes - disk.used_bytes + disk.open_bytes)
+            self._gone_before[key] = min(shown_bytes, self._gone_before.get(key, shown_bytes))
+            self._read[key] = other_bytes + self._gone_before[key]
             for others in self._others.values():
                 if others.disk is disk:
                     others.least_bytes = min(others.least_bytes, other_bytes)
@@ -219,8 +234,8 @@ class Pauses(Invariant):
                       f"{now.mono_ms - failed[-1] if failed else 0} ms:", task)  # fmt: skip
             there_ms = self._ways.get((controller, name), {}).get(way, -FORGOTTEN_MS)
             self.hold(now.mono_ms - there_ms >= SAME_WAY_MS, "tried again where it has just failed:", task)
-        elif task.status is Status.DONE and isinstance(event, ev.TaskReported):
-            if event.report.verified:
+        elif task.status is Status.DONE and (told := _told_of(event, task)) is not None:
+            if told.verified:
                 failures.pop(name, None)
                 self._ways.pop((controller, name), None)
             else:
@@ -233,7 +248,7 @@ class Pauses(Invariant):
                 self._failed_at.setdefault((controller, addr), set()).add(name)
             if before.status is Status.READY:  # a worker that does not take a task is to blame for itself
                 self._failed_at[controller, task.destination].add(NOT_TAKEN)
-            if isinstance(event, ev.TaskReported) and event.report.own_disk:
+            if (told := _told_of(event, task)) is not None and told.own_disk:
                 self._failed_at[controller, task.destination].add(OWN_DISK)
 
     def _is_to_blame(self, controller: str, name: str) -> bool:
@@ -260,7 +275,7 @@ class Pauses(Invariant):
             return []
         return failed
 
-    def _counts(self, event: ev.Event, _task: Task) -> bool:
+    def _counts(self, event: ev.Event, task: Task) -> bool:
         """Does it count?  A busy source, a dead server and a bad disk are not the fault of the copy."""
-        told = event.report if isinstance(event, ev.TaskReported) else None
+        told = _told_of(event, task)
         return told is not None and told.retry_after_s is None and not told.own_disk
