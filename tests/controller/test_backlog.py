@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from cfm.controller.decide.planning import PLACED_IN_BETWEEN, NotPlaced
 from cfm.controller.explain.backlog import backlog_json
 from cfm.controller.explain.report import status_json
-from cfm.model import Addr, File
+from cfm.model import Addr, File, OnSan, Version
+from cfm.plan.shortlist import NOTHING_LISTED
 from controller.node import Node, files
 
 
@@ -123,3 +129,59 @@ def test_files_that_failed_are_told_as_long_as_that_keeps_them_away() -> None:
         node.workers[addr].lose("STRANGE.mpg")
     node.run(300_000)
     assert conditions(node)["retry_later"][0] == 1, "it is tried again, and fails"
+
+
+LIBRARY = files(PLACED_IN_BETWEEN + 8)
+A_SERVER, A_FILE = st.integers(0, 2), st.sampled_from(LIBRARY)
+
+
+class LeavingOutWhatIsPlaced(RuleBasedStateMachine):
+    """However files come and go, each wanted file that is not placed is on the list, in its place."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.state = Node(LIBRARY).core.state
+        self.addrs = [Addr(f"10.0.0.{number}:80") for number in range(3)]
+        self.there: dict[Addr, frozenset[str]] = dict.fromkeys(self.addrs, frozenset())
+        self.lists, self.not_placed = replace(NOTHING_LISTED, wanted=tuple(LIBRARY)), NotPlaced()
+
+    @rule(server=A_SERVER, some=st.frozensets(A_FILE))
+    def a_list_comes(self, server: int, some: frozenset[File]) -> None:
+        addr = self.addrs[server]
+        self.there[addr] = frozenset(file.name for file in some)
+        self.state.fleet.holders.hold(addr, self.there[addr])
+
+    @rule(server=A_SERVER, few=st.booleans())
+    def many_files_come(self, server: int, few: bool) -> None:
+        addr = self.addrs[server]
+        for file in LIBRARY[:: 3 if few else 1]:
+            self.there[addr] |= {file.name}
+            self.state.fleet.holders.came(addr, file.name, self.there[addr])
+
+    @rule(server=A_SERVER, file=A_FILE)
+    def a_file_goes(self, server: int, file: File) -> None:
+        addr = self.addrs[server]
+        self.there[addr] -= {file.name}
+        self.state.fleet.holders.went(addr, file.name, self.there[addr])
+
+    @rule(asked=st.frozensets(A_FILE), server=A_SERVER, file=A_FILE)
+    def a_plan_ends(self, asked: frozenset[File], server: int, file: File) -> None:
+        """And a file goes before anybody asks."""
+        held = {f.name: frozenset(a for a in self.addrs if f.name in self.there[a]) for f in asked}
+        self.state.fleet.holders.learn(held, dict(self.there))
+        self.a_file_goes(server, file)
+
+    @rule(server=A_SERVER, file=A_FILE, size_bytes=st.integers(1, 2))
+    def a_copy_is_of_that_version(self, server: int, file: File, size_bytes: int) -> None:
+        self.state.versions.learnt(file.name, self.addrs[server], Version(size_bytes))
+        self.state.versions.seen(file.name, OnSan("/san/" + file.name, 1))
+
+    @invariant()
+    def nothing_is_missing(self) -> None:
+        shown = self.not_placed.of(self.lists, self.state).wanted
+        wanted = [file for file in LIBRARY if not self.state.is_placed(file.name)]
+        assert [file for file in shown if not self.state.is_placed(file.name)] == wanted
+        assert len(shown) <= len(wanted) + PLACED_IN_BETWEEN + 1
+
+
+TestLeavingOut = LeavingOutWhatIsPlaced.TestCase

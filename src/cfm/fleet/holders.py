@@ -30,6 +30,8 @@ class Holders:
         self._known: dict[str, frozenset[Addr]] = {}
         self._names: Sought | None = None
         """The names that are known; None where others have come since."""
+        self.gains = self.losses = 0
+        """How often a file that somebody has asked for got a holder, and how often it may have lost one."""
 
     def __getitem__(self, name: str) -> frozenset[Addr]:
         if found := self._found(name):
@@ -47,6 +49,7 @@ class Holders:
         if found is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
+                self.losses += 1
             found = frozenset(addr for addr, names in self._lists.items() if name in names)
             self._known[name], self._names = found, None
         return found
@@ -84,6 +87,7 @@ class Holders:
             self._found_there(addr, there)
             for name in [name for name, found in self._known.items() if addr in found and name not in there]:
                 self._known[name] -= {addr}
+                self.losses += 1
 
     def _known_names(self) -> Sought:
         if self._names is None:
@@ -94,18 +98,21 @@ class Holders:
         for name in names:
             if addr not in self._known[name]:
                 self._known[name] |= {addr}
+                self.gains += 1
 
     def came(self, addr: Addr, name: str, names: Names) -> None:
         """One file came to what a server holds, which is `names` now."""
         self._lists[addr] = names
         if name in self._known:
             self._known[name] |= {addr}
+            self.gains += 1
 
     def went(self, addr: Addr, name: str, names: Names) -> None:
         """One file went from what a server holds."""
         self._lists[addr] = names
         if name in self._known:
             self._known[name] -= {addr}
+            self.losses += 1
 
     def learn(self, found: Mapping[str, frozenset[Addr]], lists: Mapping[Addr, Names]) -> None:
         """A plan found out who holds these files by these lists.  What was known before is forgotten.
@@ -115,5 +122,6 @@ class Holders:
         old = {addr for addr, names in lists.items() if names is not self._lists.get(addr, NO_NAMES)}
         self._known = {name: there - old for name, there in found.items()} if old else dict(found)
         self._names = None
+        self.losses += 1  # of what is forgotten nobody would count a loss
         for addr in [*old, *(addr for addr in self._lists if addr not in lists)]:
             self._found_there(addr, self._known_names().among(self._lists.get(addr, NO_NAMES)))

@@ -142,8 +142,8 @@ class Core:
         return self.plans.shortlist
 
     def backlog(self) -> Shortlist:
-        """The same with the files that rise now put first."""
-        return self.plans.backlog(self.state.popular)
+        """The same with the files that rise now put first, and without most files that are placed by now."""
+        return self.plans.backlog(self.state)
 
     @property
     def rising_files(self) -> tuple[File, ...]:

@@ -29,6 +29,8 @@ PLAN_PAUSE_MS = 500
 """The least pause between two full plans; after a slow one the pause is as long as it took."""
 FAILED_PAUSES = Backoff(first_ms=1_000, longest_ms=600_000)
 """The pauses after a plan that ended by an error."""
+PLACED_IN_BETWEEN = 32
+"""After so many new copies, the wanted files that are placed are left out of the lists."""
 EVICTABLE_AT_MOST = 4_096
 """Candidates for eviction that a plan lists, over all destinations."""
 
@@ -62,11 +64,18 @@ class Planning:
         """There is room, and no file of the list fits into it."""
         self._backlog: tuple[Shortlist, Hits, tuple[File, ...], Shortlist] | None = None
         """A plan's lists, the hits and the rising files, and what came of them."""
+        self._not_placed = NotPlaced()
 
     # ── the lists ───────────────────────────────────────────────────────────────────────────────────────
 
-    def backlog(self, popular: HitBook) -> Shortlist:
-        """The last plan's lists with the files that rise now put first."""
+    def backlog(self, state: NodeState) -> Shortlist:
+        """The last plan's lists with the files that rise now put first.
+
+        Most files are left out that were placed since.
+        """
+        return self._not_placed.of(self._with_rising_first(state.popular), state)
+
+    def _with_rising_first(self, popular: HitBook) -> Shortlist:
         hits, rising_files = popular.hits, popular.rising_files
         if not rising_files:
             return self.shortlist
@@ -187,6 +196,30 @@ class Planning:
         """The lists lack what was left alone while the source folders were silent."""
         self.shortlist = replace(self.shortlist, evictable={})
         self._inputs = None
+
+
+class NotPlaced:
+    """Lists without the wanted files that have been placed since the plan.
+
+    Each round goes through the wanted files, and the best of them are placed first: a round would pass over
+    up to 2,000 files to come to the first that it can copy.
+    """
+
+    def __init__(self) -> None:
+        self._lists = self._shown = NOTHING_LISTED
+        self._changes, self._gains = -1, 0
+
+    def of(self, lists: Shortlist, state: NodeState) -> Shortlist:
+        """All files of the lists that are not placed, and at most `PLACED_IN_BETWEEN` others."""
+        holders = state.fleet.holders
+        changes = holders.losses + state.versions.changes
+        has_lost = lists is not self._lists or changes != self._changes
+        if has_lost or holders.gains - self._gains > PLACED_IN_BETWEEN:
+            among = lists if has_lost else self._shown
+            wanted = tuple(file for file in among.wanted if not state.is_placed(file.name))
+            self._lists, self._shown = lists, replace(among, wanted=wanted)
+            self._changes, self._gains = holders.losses + state.versions.changes, holders.gains
+        return self._shown
 
 
 def _rising_first(lists: Shortlist, hits: Hits, rising_files: tuple[File, ...]) -> Shortlist:

@@ -35,6 +35,8 @@ class VersionBook:
     """Of files that have such copies: what the SAN showed last."""
     stale: dict[str, frozenset[Addr]] = field(default_factory=dict)
     """File → the servers whose copy is of another version than the SAN has."""
+    changes: int = 0
+    """How often that has changed."""
     _at: dict[Addr, set[str]] = field(default_factory=dict)
     """Server → the files whose copies there are known."""
     _looked_ms: int | None = None
@@ -83,6 +85,7 @@ class VersionBook:
             if current is not None and not version.is_same_as(current)
         )
         if stale != self.stale.get(name, frozenset()):
+            self.changes += 1
             self.revision.dispatch += 1
             self.revision.plan += 1
             if stale:
