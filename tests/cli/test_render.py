@@ -55,7 +55,7 @@ def test_status_shows_verdict_servers_copies_and_decisions(node: Node, width: in
     text = shown(render.status_view(status, events_of(node)), width)
     assert all(len(line) <= width for line in text.splitlines())
     words = " ".join(text.split())
-    assert words.startswith(f"● {status['health']}: ")
+    assert words.startswith(f"● health {status['health']} · now: ")
     for condition in status["conditions"]:
         assert words.count(condition["text"]) == 1, "what is so is told once"
     assert all(server["addr"] in text for server in status["servers"])

@@ -95,13 +95,21 @@ def verdict(value: Json) -> Text:
 
 
 def headline(status: Json) -> Text:
-    """Health and what goes on.  The conditions stand below, and the verdict would say the worst one twice."""
+    """Health and what goes on: two things, for a node that is degraded may well be idle.
+
+    The conditions stand below, and the verdict would say the worst one twice.
+    """
     style = HEALTH_STYLES.get(str(status["health"]), "yellow")
     doing = status["activity"]
     words = activity_words(
         Activity(Doing(doing["doing"]), doing["copies"], doing["deletes"], doing["waiting"])
     )
-    return Text.assemble(("● ", style), said(f"{status['health']}: {words or doing['doing']}", "bold"))
+    now = words or str(doing["doing"])
+    return Text.assemble(
+        ("● ", style),
+        said(f"health {status['health']}", "bold"),
+        said(f" · now: {now[0].lower()}{now[1:]}", "bold"),
+    )
 
 
 def conditions(found: Sequence[Json], at_s: int | None = None) -> RenderableType | None:
