@@ -51,7 +51,6 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "6": ("no epoch is checked", "no fence is kept"),
     "7": ("any metadata is accepted", "without metadata_fresh", "a restart forgets the measure"),
     "8": (
-        "the ledger releases nothing",
         "without within_pace",
         "without breaker_closed",
         "without room_is_needed",
@@ -98,6 +97,7 @@ NOTICED_BY: Mapping[str, tuple[str, ...]] = {
     "26": ("without surplus_goes_first",),
     "rule 13": ("without worth_its_room",),
     "rule 13b": (
+        "the ledger releases nothing",
         "without all_for_this_room",
         "without fits_nowhere",
         "without kept_for_no_other",

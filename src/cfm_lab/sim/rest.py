@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from cfm.controller.decide import dispatch
 from cfm.controller.decide.core import Core
+from cfm.fleet.disk_account import LANDED_LATE_MS
 from cfm.fleet.likeness import are_alike
 from cfm.model import Addr, File, Known, bytes_over
 from cfm.plan import reference
@@ -211,13 +212,13 @@ def _unplaced(
             continue
         if not world.san.holds(name, file.size_bytes):
             continue
-        room = next((addr for addr in world.destinations if _takes(world, cfm.core, addr, file, files)), None)
+        room = next((addr for addr in world.destinations if _takes(world, cfm, addr, file, files)), None)
         if room is not None:
             where = "stale" if name in holders else "nowhere"
             yield f"{name} is {where}, and would fit on {room}"
 
 
-def _takes(world: World, core: Core, addr: Addr, file: File, files: Mapping[str, File]) -> bool:
+def _takes(world: World, cfm: SimCfm, addr: Addr, file: File, files: Mapping[str, File]) -> bool:
     """May a copy of the file arrive there, and would the disk keep within its limit?
 
     A file of that name is replaced only by a worker of ours with the built-in transfer.  Copies that landed
@@ -228,7 +229,16 @@ def _takes(world: World, core: Core, addr: Addr, file: File, files: Mapping[str,
     worker, disk = world.worker_at(addr), world.disk_at(addr)
     is_able = worker is not None and worker.kind == "builtin"
     known_bytes = sum(files[name].size_bytes for name in disk.visible() if name in files)
-    unshown_bytes = sum(copy.size_bytes for copy in core.state.fleet.records[addr].account.overdue)
-    unshown_bytes = max(unshown_bytes, known_bytes - disk.used_bytes)
+    unshown_bytes = max(_unshown_bytes(cfm, addr), known_bytes - disk.used_bytes)
     room = inventory.takes(world, addr, file.size_bytes + unshown_bytes)
     return room and (is_able or file.name not in disk.names)
+
+
+def _unshown_bytes(cfm: SimCfm, addr: Addr) -> int:
+    """Copies that cfm waits for, and that no reading can have shown: those that came since the last but one
+    that moved, and for a while any others."""
+    assert cfm.core is not None
+    heard, account = cfm.evidence.servers[addr], cfm.core.state.fleet.records[addr].account
+    moves_ms = sorted({reading.still_since_ms for reading in heard.readings})[-2:]
+    since_ms = min([*moves_ms, heard.disk_asked_ms - LANDED_LATE_MS])
+    return sum(copy.size_bytes for copy in account.overdue if copy.at_ms >= since_ms)
