@@ -178,6 +178,7 @@ SLOW = frozenset(
     {
         "a hung destination is tried before room is made",
         "the next /df shows what landed",
+        "without destination_free",
         "without emptied_through_one_address",
         "without not_failing",
         "without not_in_a_task",
