@@ -10,6 +10,7 @@ Neighbours: `sick_building` makes the two worlds, `placement` has the ideal, `ru
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -176,11 +177,13 @@ def _figures(one: Played, other: Played, hours: int) -> SickFigures:
     )
 
 
-def _worth(played: Played) -> float:
+def _worth(played: Played, without: Collection[str] = ()) -> float:
+    """`without`: files that the ideal does not ask for either."""
     files = {file.name: file for file in played.wanted}
     rooms = _rooms(played.world, played.healthy, files)
     there = inventory.places(played.world, inventory.first_addresses(played.world, played.healthy))
-    return placement.worth(played.placed(), played.wanted, rooms, there)
+    wanted = [file for file in played.wanted if file.name not in without]
+    return placement.worth(played.placed(), wanted, rooms, there)
 
 
 def _rates(one: Played, other: Played, hours: int) -> dict[str, float]:
@@ -219,7 +222,9 @@ def _requests_above(world: World) -> int:
 def _judge(one: Played, figures: SickFigures) -> None:
     """Rules 25 and 26.  The second is held only where the twin is at rest, and misses nothing either.
 
-    While hits are unknown nothing may go for room, so that the twin has better files on full disks.
+    While hits are unknown nothing may go for room, so that the twin has better files on full disks.  And what
+    went for a file that was rising stays away for its time (rule 24), however good it is: nobody can ask for
+    both.
     """
     what = " and ".join(figures.kinds)
     broken = one.world.violations.add
@@ -231,10 +236,16 @@ def _judge(one: Played, figures: SickFigures) -> None:
     if not figures.twin_rests:
         return
     withheld = _room_is_withheld(figures.kinds)
-    if figures.worth < LEAST_WORTH * figures.twin_worth and not withheld:
+    if not withheld and max(figures.worth, _worth(one, _gone(one))) < LEAST_WORTH * figures.twin_worth:
         broken("26", f"{what}: worth {figures.worth:.1%}, without the sick part {figures.twin_worth:.1%}")
     for text in _missing(one, may_go=not withheld)[:1]:
         broken("26", f"{what}: {text}")
+
+
+def _gone(played: Played) -> Collection[str]:
+    """What was deleted for room, and may not come back yet."""
+    core = played.world.main.core
+    return core.state.departures.left if core is not None else ()
 
 
 def _room_is_withheld(kinds: tuple[str, ...]) -> bool:
@@ -253,8 +264,7 @@ def _missing(played: Played, *, may_go: bool = True) -> list[str]:
     core = world.main.core
     if core is None or not world.main.running:
         return ["cfm does not run"]
-    gone = core.state.departures.left
-    placed = played.placed()
+    placed, gone = played.placed(), _gone(played)
     absent = [file for file in played.wanted if file.name not in placed and file.name not in gone]
     better = placement.exchanges(
         absent,
