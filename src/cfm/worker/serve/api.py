@@ -275,10 +275,10 @@ class WorkerApi:
             response.headers[wire.EPOCH] = str(binding.epoch)
 
     async def _hear_epoch(self, request: web.Request) -> None:
-        """Obey a higher epoch of our controller from the first request on that carries it, and ask for work
-        where that one leads.
+        """Take a request of our controller as a sign that it runs.  Obey a higher epoch from the first
+        request on that carries it, and ask for work where that one leads.
 
-        A heartbeat is left out: it must not wait until the state is written.
+        A heartbeat is only a sign: it must not wait until the state is written.
         """
         if wire.EPOCH not in request.headers:
             return

@@ -38,11 +38,6 @@ def _pause_ms(failed: list[int]) -> int:
     return min(1_800_000, 10_000 << min(len(failed) - 1, 20))
 
 
-def _told_of(event: ev.Event, task: Task) -> TaskReport | None:
-    """What the event reports on this task.  A report on one task may come when another is overdue."""
-    return event.report if isinstance(event, ev.TaskReported) and event.task_id == task.id else None
-
-
 NO_SUCH_FILE = 404
 BEFORE = ""
 """Stands for the files that failed before the restart."""
@@ -51,6 +46,11 @@ NOT_TAKEN = " "
 OWN_DISK = "/"
 """Stands for what the destination's own disk did not take."""
 REFUSED_MS = 10_000
+
+
+def _told_of(event: ev.Event, task: Task) -> TaskReport | None:
+    """What the event reports on this task.  A report on one task may come when another is overdue."""
+    return event.report if isinstance(event, ev.TaskReported) and event.task_id == task.id else None
 
 
 @dataclass(slots=True)
