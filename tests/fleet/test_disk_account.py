@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfm.fleet.disk_account import APART_MS, FREED_LATE, LANDED_LATE_MS, Claim, DiskAccount, UnderWay
+from cfm.fleet.disk_account import (
+    APART_MS,
+    FIRST_DOUBTED_MS,
+    FREED_LATE,
+    LANDED_LATE_MS,
+    Claim,
+    DiskAccount,
+    UnderWay,
+)
 from cfm.fleet.observed import FleetBook
 from cfm.model import ALL_BYTES, Addr, DiskReport, DiskUsage, Known, Listing, Unknown
 
@@ -379,17 +388,41 @@ def test_copies_that_were_under_way_before_the_first_reading_are_not_booked_twic
     assert one.landed == []
 
 
-def test_what_the_first_reading_may_show_counts_for_copies_until_another_one_differs() -> None:
-    """A `/df` may have stood still since before the copy began: a further copy would pass the limit."""
+@pytest.mark.parametrize(("disk_id", "doubted_ms"), [("", LANDED_LATE_MS), ("ours", FIRST_DOUBTED_MS)])
+def test_what_the_first_reading_may_show_counts_for_copies_for_a_while(disk_id: str, doubted_ms: int) -> None:
+    """A `/df` may have stood still since before the copy began: a further copy would pass the limit.  But to
+    wait for ever would be to use a full disk no more: nothing moves there until room is made."""
+    one = Disk()
+    one.shows(140, 1, way=UnderWay(40, 40), disk=disk_id)
+    one.fleet.landed(HERE, "a", 40, 10)
+    for at_ms in (20, doubted_ms // 2, doubted_ms + 9):
+        one.shows(140, at_ms, disk=disk_id)
+        assert one.fullest().used_bytes == 180
+        assert one.over(70) <= 0
+    one.shows(140, doubted_ms + 10, disk=disk_id)
+    assert one.fullest().used_bytes == 140
+    assert one.landed == []
+
+
+def test_what_the_first_reading_may_show_is_shown_by_one_that_differs() -> None:
     one = Disk()
     one.shows(140, 1, way=UnderWay(40, 40))
     one.fleet.landed(HERE, "a", 40, 10)
-    for at_ms in (20, 10_000, 3_600_000):
-        one.shows(140, at_ms)
-        assert one.fullest().used_bytes == 180
-        assert one.over(70) <= 0
-    one.shows(100, 3_700_000)
+    one.shows(140, 20)
+    one.shows(100, 30)
     assert one.landed == []
+
+
+def test_what_we_do_there_is_soon_read_again() -> None:
+    """The pause grew while copies came and went, and the last doubt of a busy disk waited for a minute."""
+    one = disk(700)
+    one.fleet.listed(HERE, Listing(frozenset({"old"})), 2)
+    for at_ms in (MINUTE_MS, 2 * MINUTE_MS, 3 * MINUTE_MS, 4 * MINUTE_MS):
+        one.shows(700 + at_ms // 1_000, at_ms)
+    assert one.fleet.second_readings[HERE] > at_ms + APART_MS
+    one.fleet.copy_ended(HERE, "a", 40, at_ms + 1)
+    one.shows(960, at_ms + 2)
+    assert one.fleet.second_readings[HERE] == at_ms + 2 + APART_MS
 
 
 def test_what_came_before_the_first_reading_explains_no_growth_after_it() -> None:

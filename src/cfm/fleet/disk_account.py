@@ -25,6 +25,9 @@ FREED_LATE: Final = Backoff(first_ms=600_000, longest_ms=6 * 3_600_000)
 LANDED_LATE_MS: Final = 1_800_000
 """How long, at least, a copy that no reading shows counts as about to show.  It counts on where `/df` stands
 still."""
+FIRST_DOUBTED_MS: Final = 10_000
+"""How long a copy that the first reading may show counts as about to show, at a worker of ours: it asks its
+disk at each `/df`.  An old worker's copy counts for `LANDED_LATE_MS`."""
 SIZE_SETTLED_MS: Final = 60_000
 """A disk has another size when readings so far apart show it: a total may dip for a moment."""
 _TOLERANCE: Final = 8
@@ -106,6 +109,8 @@ class DiskAccount:
     _used_bytes: int | None = None
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
+    _in_first: set[Booked] = field(default_factory=set)
+    """Copies that came since, and that the first reading shows already, unless it stood still before them."""
     _first_until_ms: int = 0
     """When the last of the readings was asked for that show just what the first one does."""
     _asked_ms: int = -1
@@ -198,6 +203,7 @@ class DiskAccount:
         """It is another disk: what was known of the last one says nothing."""
         self._base_bytes = self._used_bytes = self._first_bytes = self.dips_ms = None
         self._totals = 0, 0
+        self._in_first.clear()
         self._late = self.given_up_bytes = self._ahead_bytes = 0
         self._used_for_deletes, self._size_for_deletes = Claim(), Claim()
         self._used_for_copies, self._size_for_copies = Claim(), Claim()
@@ -213,6 +219,7 @@ class DiskAccount:
         copy is shown that nobody has reported yet.  Returns the bytes that came and that went by our doing.
         """
         landed, more_landed = _split(self.landed, asked_ms)
+        landed = [one for one in landed if not self._is_in_first(one, used_bytes, asked_ms)]
         gone, more_gone = _split(self.gone, asked_ms)
         change_bytes = sum_bytes(landed) - sum_bytes(gone)
         base_bytes = self._base_bytes
@@ -221,6 +228,7 @@ class DiskAccount:
             self._first_bytes = used_bytes
         elif used_bytes != self._first_bytes:
             self._first_bytes = None
+            self._in_first.clear()
         if self._first_bytes is not None:
             self._first_until_ms = asked_ms
         missing_bytes = base_bytes + change_bytes - used_bytes
@@ -231,6 +239,7 @@ class DiskAccount:
         if stands_still and landed and gone:
             unshown, unfreed = landed, gone
         if used_bytes == self._first_bytes and not gone:
+            self._in_first |= set(landed) - set(unshown)
             unshown = landed  # the first reading may have stood still, too
         if missing_bytes >= 0:
             odd_bytes = max(0, missing_bytes - sum_bytes(unshown))
@@ -251,6 +260,15 @@ class DiskAccount:
         came_bytes = landed_bytes + max(0, self._ahead_bytes) - max(0, was_ahead_bytes)
         went_bytes = freed_bytes + max(0, -self._ahead_bytes) - max(0, -was_ahead_bytes)
         return max(0, came_bytes), max(0, went_bytes)
+
+    def _is_in_first(self, landed: Booked, used_bytes: int, asked_ms: int) -> bool:
+        """Is it taken for shown by the first reading after all?
+
+        To doubt that for ever would be to use a full disk no more: nothing moves there until room is made.
+        """
+        doubted_ms = FIRST_DOUBTED_MS if self.disk_id else LANDED_LATE_MS
+        is_late = landed in self._in_first and asked_ms - landed.at_ms >= doubted_ms
+        return is_late and used_bytes == self._first_bytes
 
     def _is_expected(self, landed: Booked, asked_ms: int) -> bool:
         """May it still show?  Where `/df` has moved meanwhile without it, others have used the room."""

@@ -10,7 +10,7 @@ the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cfm.backoff import Backoff
@@ -221,21 +221,27 @@ class FleetBook:
 
     def landed(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """A worker says that a copy has arrived.  Its bytes count until a later `/df` has shown them."""
+        for record in self._all_at(addr):
+            record.account.landed.append(Booked(now_ms, size_bytes, name))
+
+    def _all_at(self, addr: Addr) -> Iterator[Record]:
+        """The records of the disk at this address, on which we have just done something."""
         for one in self.addresses(addr):
-            self.records[one].account.landed.append(Booked(now_ms, size_bytes, name))
+            self.records[one].doubts = 0
+            yield self.records[one]
 
     def copy_ended(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """A copy ended without success.  What there may be of it counts until the next `/df`."""
-        for one in self.addresses(addr):
-            self.records[one].account.ended.append(Booked(now_ms, size_bytes, name))
+        for record in self._all_at(addr):
+            record.account.ended.append(Booked(now_ms, size_bytes, name))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """The server carried out a delete of ours."""
         record = self.records[addr]
         record.removed[name] = now_ms
         record.added.pop(name, None)
-        for one in self.addresses(addr):
-            self.records[one].account.gone.append(Booked(now_ms, size_bytes, name))
+        for one in self._all_at(addr):
+            one.account.gone.append(Booked(now_ms, size_bytes, name))
         self._amend(record, name, came=False)
         record.failed_deletes = 0
         self.revision.dispatch += 1
@@ -331,12 +337,13 @@ class FleetBook:
             self.revision.plan += 1
 
     def _ask_again(self, record: Record, asked_ms: int, limit_percent: int) -> None:
-        """One reading proves nothing.  Where something hangs on it, another one is asked for soon."""
+        """One reading proves nothing.  Where something hangs on it, another one is asked for soon, and later
+        each time.  What we do there ourselves is a new doubt."""
         due_ms = self.second_readings.get(record.addr)
         if not (record.is_destination and record.account.is_doubted(limit_percent)):
             record.doubts = 0
             self.second_readings.pop(record.addr, None)
-        elif due_ms is None or asked_ms >= due_ms:
+        elif due_ms is None or asked_ms >= due_ms or not record.doubts:
             record.doubts += 1
             self.second_readings[record.addr] = asked_ms + SECOND_READING.pause_ms(record.doubts)
 

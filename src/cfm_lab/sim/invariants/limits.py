@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
+from cfm.fleet.disk_account import FIRST_DOUBTED_MS, LANDED_LATE_MS
 from cfm.model import (
     DeleteOrder,
     File,
@@ -16,6 +17,16 @@ from cfm_lab.fakes.memory_base_dir import MemoryFolder
 from cfm_lab.sim.facts import TaskFacts
 from cfm_lab.sim.invariants.base import Invariant
 from cfm_lab.sim.processes.controller import SimCfm
+from cfm_lab.sim.processes.evidence import ServerEvidence
+
+
+def _still_since_ms(heard: ServerEvidence) -> int:
+    """Since when its readings show just as much.  Where they all do, what came a while ago counts as shown by
+    the first one: to doubt that for ever would be to use a full disk no more."""
+    if heard.disk is None or not heard.never_moved:
+        return heard.unmoved_since_ms
+    doubted_ms = FIRST_DOUBTED_MS if heard.disk.disk_id else LANDED_LATE_MS
+    return max(heard.unmoved_since_ms, heard.disk_asked_ms - doubted_ms)
 
 
 class WithinLimit(Invariant):
@@ -46,7 +57,7 @@ class WithinLimit(Invariant):
         more_bytes = task.file.size_bytes + state.unshown_bytes(
             task.destination,
             there,
-            still_since_ms=heard.unmoved_since_ms,
+            still_since_ms=_still_since_ms(heard),
             asked_ms=heard.disk_asked_ms,
             may_hold=heard.may_hold,
         )
