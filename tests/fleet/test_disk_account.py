@@ -413,6 +413,18 @@ def test_what_the_first_reading_may_show_is_shown_by_one_that_differs() -> None:
     assert one.landed == []
 
 
+def test_what_the_first_reading_may_show_is_not_waited_for_in_the_place_of_the_next_copy() -> None:
+    """One copy too many was waited for, and no room was made on a full disk."""
+    one = Disk()
+    one.shows(140, 1, way=UnderWay(40, 40))
+    one.fleet.landed(HERE, "told later", 40, 10)
+    one.shows(140, 20)
+    one.fleet.landed(HERE, "next", 40, 30)
+    one.shows(180, 40)
+    assert one.landed == []
+    assert one.fullest().used_bytes == 180
+
+
 def test_what_we_do_there_is_soon_read_again() -> None:
     """The pause grew while copies came and went, and the last doubt of a busy disk waited for a minute."""
     one = disk(700)

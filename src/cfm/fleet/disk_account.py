@@ -264,11 +264,12 @@ class DiskAccount:
     def _is_in_first(self, landed: Booked, used_bytes: int, asked_ms: int) -> bool:
         """Is it taken for shown by the first reading after all?
 
-        To doubt that for ever would be to use a full disk no more: nothing moves there until room is made.
+        A reading that differs says that `/df` moves.  And to doubt it for ever would be to use a full disk no
+        more: nothing moves there until room is made.
         """
         doubted_ms = FIRST_DOUBTED_MS if self.disk_id else LANDED_LATE_MS
-        is_late = landed in self._in_first and asked_ms - landed.at_ms >= doubted_ms
-        return is_late and used_bytes == self._first_bytes
+        moves, is_late = used_bytes != self._first_bytes, asked_ms - landed.at_ms >= doubted_ms
+        return landed in self._in_first and (moves or is_late)
 
     def _is_expected(self, landed: Booked, asked_ms: int) -> bool:
         """May it still show?  Where `/df` has moved meanwhile without it, others have used the room."""
