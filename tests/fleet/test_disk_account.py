@@ -413,10 +413,16 @@ def test_what_the_first_reading_may_show_is_shown_by_one_that_differs() -> None:
     assert one.landed == []
 
 
-def test_what_the_first_reading_may_show_is_not_waited_for_in_the_place_of_the_next_copy() -> None:
-    """One copy too many was waited for, and no room was made on a full disk."""
+@pytest.mark.parametrize("way", [UnderWay(40, 40), NOTHING])
+def test_what_the_first_reading_may_show_is_not_waited_for_in_the_place_of_the_next_copy(
+    way: UnderWay,
+) -> None:
+    """One copy too many was waited for, and no room was made on a full disk.
+
+    It may be told before the first answer comes: then nothing is under way any more.
+    """
     one = Disk()
-    one.shows(140, 1, way=UnderWay(40, 40))
+    one.shows(140, 1, way=way)
     one.fleet.landed(HERE, "told later", 40, 10)
     one.shows(140, 20)
     one.fleet.landed(HERE, "next", 40, 30)

@@ -28,6 +28,9 @@ still."""
 FIRST_DOUBTED_MS: Final = 10_000
 """How long a copy that the first reading may show counts as about to show, at a worker of ours: it asks its
 disk at each `/df`.  An old worker's copy counts for `LANDED_LATE_MS`."""
+TOLD_WITH_FIRST_MS: Final = 1_000
+"""What is told so soon after the first question may be in its answer: workers report at once what came while
+cfm was down."""
 SIZE_SETTLED_MS: Final = 60_000
 """A disk has another size when readings so far apart show it: a total may dip for a moment."""
 _TOLERANCE: Final = 8
@@ -109,6 +112,8 @@ class DiskAccount:
     _used_bytes: int | None = None
     _first_bytes: int | None = None
     """What was used by the first reading, until another one differs."""
+    _first_ms: int = 0
+    """When the first reading was asked for."""
     _in_first: set[Booked] = field(default_factory=set)
     """Copies that came since, and that the first reading shows already, unless it stood still before them."""
     _first_until_ms: int = 0
@@ -225,7 +230,7 @@ class DiskAccount:
         base_bytes = self._base_bytes
         if base_bytes is None:  # what is coming may be there already, and its report still to come
             base_bytes = used_bytes - change_bytes - min(used_bytes, under_way.coming_bytes)
-            self._first_bytes = used_bytes
+            self._first_bytes, self._first_ms = used_bytes, asked_ms
         elif used_bytes != self._first_bytes:
             self._first_bytes = None
             self._in_first.clear()
@@ -239,7 +244,8 @@ class DiskAccount:
         if stands_still and landed and gone:
             unshown, unfreed = landed, gone
         if used_bytes == self._first_bytes and not gone:
-            self._in_first |= set(landed) - set(unshown)
+            told_ms = self._first_ms + TOLD_WITH_FIRST_MS
+            self._in_first |= {one for one in landed if one not in unshown or one.at_ms <= told_ms}
             unshown = landed  # the first reading may have stood still, too
         if missing_bytes >= 0:
             odd_bytes = max(0, missing_bytes - sum_bytes(unshown))
