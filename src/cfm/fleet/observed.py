@@ -345,7 +345,10 @@ class FleetBook:
             self.second_readings.pop(record.addr, None)
         elif due_ms is None or asked_ms >= due_ms or not record.doubts:
             record.doubts += 1
-            self.second_readings[record.addr] = asked_ms + SECOND_READING.pause_ms(record.doubts)
+            next_ms = asked_ms + SECOND_READING.pause_ms(record.doubts)
+            if due_ms is not None and asked_ms < due_ms:
+                next_ms = min(due_ms, next_ms)
+            self.second_readings[record.addr] = next_ms
 
     def disk_lost(self, addr: Addr, why: str, now_ms: int) -> None:
         record = self.records[addr]
