@@ -271,7 +271,8 @@ class DiskAccount:
         """Is it taken for shown by the first reading after all?
 
         A reading that differs says that `/df` moves.  And to doubt it for ever would be to use a full disk no
-        more: nothing moves there until room is made.
+        more: nothing moves there until room is made.  The price: where `/df` does stand still, one further
+        copy may pass the limit.  The known files of the disk are counted by their sizes all the same.
         """
         doubted_ms = FIRST_DOUBTED_MS if self.disk_id else LANDED_LATE_MS
         moves, is_late = used_bytes != self._first_bytes, asked_ms - landed.at_ms >= doubted_ms
