@@ -364,6 +364,24 @@ async def test_a_transfer_that_ended_by_itself_is_not_stopped_as_well(tmp_path: 
             await run
 
 
+async def test_while_a_write_hangs_only_one_sign_of_cfm_waits(tmp_path: Path) -> None:
+    state, link = SlowState(), ScriptedLink()
+    link.end.set()
+    worker = Worker(tmp_path, Addr("127.0.0.1:1"), slots=2)
+    files = DownloadFiles(worker.shelf(), disk_threads(2))
+    agent = DownloadAgent(worker.book(), link, OpenTransfer(), files, state)
+    run = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        await state.writing.wait()
+    before = agent._events.qsize()
+    for _heartbeat in range(1_000):
+        agent.cfm_spoke()
+    assert agent._events.qsize() == before + 1
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
+
+
 async def test_a_worker_that_ends_while_it_writes_a_task_down_ends_soon(tmp_path: Path) -> None:
     state, link = SlowState(), ScriptedLink()
     link.end.set()

@@ -67,6 +67,8 @@ class DownloadAgent:
         self._queue = InstructionQueue(book)
         self._state = state
         self._events: asyncio.Queue[BookEvent] = asyncio.Queue()
+        self._cfm_spoke = False
+        """That cfm spoke is among the events that wait."""
         self._executor = RealExecutor(link, transfer, files, state, self._events.put_nowait)
         self._beside: dict[asyncio.Future[Any], Instruction] = {}
         self._writing: _Write | None = None
@@ -82,8 +84,13 @@ class DownloadAgent:
         return self._executor.counts
 
     def cfm_spoke(self) -> None:
-        """A request of our controller has come here."""
-        self._events.put_nowait(CfmSpoke())
+        """A request of our controller has come here.
+
+        Many come while something hangs that has to be durable: one of them waits for it.
+        """
+        if not self._cfm_spoke:
+            self._cfm_spoke = True
+            self._events.put_nowait(CfmSpoke())
 
     async def run(self) -> None:
         try:
@@ -101,9 +108,11 @@ class DownloadAgent:
         """The next event; a tick if something becomes due before one comes."""
         try:
             async with asyncio.timeout(self._until_due_s()):
-                return await self._events.get()
+                event = await self._events.get()
         except TimeoutError:
             return DownloadTick()
+        self._cfm_spoke = self._cfm_spoke and not isinstance(event, CfmSpoke)
+        return event
 
     def _until_due_s(self) -> float | None:
         wake_ms = self._book.wake_at_ms()
