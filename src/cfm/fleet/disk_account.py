@@ -274,9 +274,9 @@ class DiskAccount:
         more: nothing moves there until room is made.  The price: where `/df` does stand still, one further
         copy may pass the limit.  The known files of the disk are counted by their sizes all the same.
         """
-        doubted_ms = FIRST_DOUBTED_MS if self.disk_id else LANDED_LATE_MS
-        moves, is_late = used_bytes != self._first_bytes, asked_ms - landed.at_ms >= doubted_ms
-        return landed in self._in_first and (moves or is_late)
+        if landed not in self._in_first:
+            return False
+        return used_bytes != self._first_bytes or asked_ms - landed.at_ms >= first_doubted_ms(self.disk_id)
 
     def _is_expected(self, landed: Booked, asked_ms: int) -> bool:
         """May it still show?  Where `/df` has moved meanwhile without it, others have used the room."""
@@ -356,6 +356,11 @@ class DiskAccount:
         is_over = self.usage.value.above_bytes(limit_percent) > 0
         least_bytes = 0 if is_over else _SIGNIFICANT_PERCENT * self.usage.value.total_bytes // 100
         return bounds.doubted_bytes(limit_percent) > least_bytes
+
+
+def first_doubted_ms(disk_id: str) -> int:
+    """How long it is doubted that the first reading shows a copy; only workers of ours tell a disk's id."""
+    return FIRST_DOUBTED_MS if disk_id else LANDED_LATE_MS
 
 
 def _differ(one_bytes: int, other_bytes: int) -> bool:

@@ -10,7 +10,7 @@ the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cfm.backoff import Backoff
@@ -221,18 +221,12 @@ class FleetBook:
 
     def landed(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """A worker says that a copy has arrived.  Its bytes count until a later `/df` has shown them."""
-        for record in self._all_at(addr):
+        for record in self._touched(addr):
             record.account.landed.append(Booked(now_ms, size_bytes, name))
-
-    def _all_at(self, addr: Addr) -> Iterator[Record]:
-        """The records of the disk at this address, on which we have just done something."""
-        for one in self.addresses(addr):
-            self.records[one].doubts = 0
-            yield self.records[one]
 
     def copy_ended(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
         """A copy ended without success.  What there may be of it counts until the next `/df`."""
-        for record in self._all_at(addr):
+        for record in self._touched(addr):
             record.account.ended.append(Booked(now_ms, size_bytes, name))
 
     def deleted(self, addr: Addr, name: str, size_bytes: int, now_ms: int) -> None:
@@ -240,11 +234,18 @@ class FleetBook:
         record = self.records[addr]
         record.removed[name] = now_ms
         record.added.pop(name, None)
-        for one in self._all_at(addr):
+        for one in self._touched(addr):
             one.account.gone.append(Booked(now_ms, size_bytes, name))
         self._amend(record, name, came=False)
         record.failed_deletes = 0
         self.revision.dispatch += 1
+
+    def _touched(self, addr: Addr) -> list[Record]:
+        """The records of a disk on which we have just done something: what its next reading shows is new."""
+        records = [self.records[one] for one in self.addresses(addr)]
+        for record in records:
+            record.doubts = 0
+        return records
 
     # ── what a server can do now ────────────────────────────────────────────────────────────────────────
 

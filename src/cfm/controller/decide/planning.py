@@ -218,7 +218,7 @@ class NotPlaced:
             among = lists if has_lost else self._shown
             wanted = tuple(file for file in among.wanted if not state.is_placed(file.name))
             self._lists, self._shown = lists, replace(among, wanted=wanted)
-            self._changes, self._gains = holders.losses + state.versions.changes, holders.gains
+            self._changes, self._gains = changes, holders.gains
         return self._shown
 
 

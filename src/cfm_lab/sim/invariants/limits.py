@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfm.controller.decide import events as ev
-from cfm.fleet.disk_account import FIRST_DOUBTED_MS, LANDED_LATE_MS
+from cfm.fleet.disk_account import first_doubted_ms
 from cfm.model import (
     DeleteOrder,
     File,
@@ -25,8 +25,7 @@ def _still_since_ms(heard: ServerEvidence) -> int:
     the first one: to doubt that for ever would be to use a full disk no more."""
     if heard.disk is None or not heard.never_moved:
         return heard.unmoved_since_ms
-    doubted_ms = FIRST_DOUBTED_MS if heard.disk.disk_id else LANDED_LATE_MS
-    return max(heard.unmoved_since_ms, heard.disk_asked_ms - doubted_ms)
+    return max(heard.unmoved_since_ms, heard.disk_asked_ms - first_doubted_ms(heard.disk.disk_id))
 
 
 class WithinLimit(Invariant):
